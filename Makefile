@@ -1,0 +1,33 @@
+# Everything a developer or a newcomer starts: make, make demo, make test.
+
+PYTHON ?= python3
+VENV   ?= .venv
+DEMO   ?= demo
+BIN    := $(VENV)/bin
+
+.PHONY: help install check test bench demo
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## everything into .venv, in the versions of constraints.txt
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+check: install ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: install ## the tests
+	$(BIN)/python -m pytest
+
+bench: install ## speed and memory of sens-rank, beside the usual ways to do its work
+	$(BIN)/python tests/bench/run.py
+
+demo: install ## the main job on real handwritten digits: import, rank in both norms, pictures
+	@$(MAKE) --no-print-directory --file examples/digits.mk BIN=$(abspath $(BIN)) WORK=$(DEMO)

@@ -1,0 +1,226 @@
+"""The kinds of artifacts: which arrays and attributes each must have and may have. ARTIFACTS.md draws them.
+
+To change a kind: raise its ``version``; keep the old number in ``reads`` only while old artifacts mean the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+DTYPES = ("uint8", "int64", "float32", "float64", "bool")
+"""What zarr kinds may hold: fixed size, exact, and the same on every machine."""
+
+RESERVED = ("kind", "version", "digest", "history", "blocks", "seal")
+"""Attributes that this package writes itself."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array of a kind: dtypes allowed, names of its dimensions (equal names mean equal lengths)."""
+
+    dtypes: tuple[str, ...]
+    dims: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute of a kind: ``type`` is text, texts, integer, number, flag or object; or one of ``choices``."""
+
+    type: Literal["text", "texts", "integer", "number", "flag", "object"]
+    choices: tuple[str, ...] = ()
+    null: bool = False
+
+    def complaint(self, value: object) -> str | None:
+        """What is wrong with ``value``, or None."""
+        if value is None and self.null:
+            return None
+        if self.choices:
+            return None if value in self.choices else f"is {value!r}, not {' or '.join(self.choices)}"
+        fits = {
+            "text": isinstance(value, str),
+            "texts": isinstance(value, list) and all(isinstance(item, str) for item in value),
+            "integer": type(value) is int,
+            "number": type(value) in (int, float),
+            "flag": type(value) is bool,
+            "object": isinstance(value, dict),
+        }[self.type]
+        return None if fits else f"is {value!r}, not {_ARTICLE[self.type]}"
+
+
+_ARTICLE = {
+    "text": "a text",
+    "texts": "a list of texts",
+    "integer": "an integer",
+    "number": "a number",
+    "flag": "true or false",
+    "object": "an object",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A schema.
+
+    Attributes:
+        name: as the attribute ``kind`` has it.
+        version: the schema's number that is written.
+        reads: the numbers that are read.
+        format: a zarr folder or a safetensors file.
+        required: arrays that must be there.
+        optional: arrays that may be there; no others may.
+        one_of: exactly one of these arrays must be there.
+        attributes: attributes that must be there; others may be added freely.
+        optional_attributes: attributes that have a prescribed type where they are there.
+    """
+
+    name: str
+    format: Literal["zarr", "safetensors"] = "zarr"
+    version: int = 1
+    reads: tuple[int, ...] = (1,)
+    required: Mapping[str, Field] = field(default_factory=dict)
+    optional: Mapping[str, Field] = field(default_factory=dict)
+    one_of: tuple[str, ...] = ()
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    optional_attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+    def complaint_about_arrays(self, arrays: Mapping[str, tuple[str, tuple[int | None, ...]]]) -> str | None:
+        """What is wrong with arrays of these (dtype, shape), or None; a length that is not known yet is None."""
+        if self.format == "safetensors":
+            return None  # any state dict: its names belong to the architecture
+        known = {**self.required, **self.optional}
+        for name in arrays:
+            if name not in known:
+                return f"has an array {name!r}, which the kind {self.name} does not have ({', '.join(known)})"
+        for name in self.required:
+            if name not in arrays:
+                return f"has no array {name!r}, which the kind {self.name} must have"
+        if self.one_of and len(found := [name for name in self.one_of if name in arrays]) != 1:
+            return (
+                f"has {' and '.join(found) or 'none'} of {', '.join(self.one_of)}; the kind {self.name} has exactly one"
+            )
+        lengths: dict[str, tuple[int, str]] = {}
+        for name, (dtype, shape) in arrays.items():
+            complaint = _dimensions(name, known[name], dtype, shape, lengths)
+            if complaint:
+                return complaint
+        return None
+
+    def complaint_about_attributes(self, attributes: Mapping[str, Any]) -> str | None:
+        """What is wrong with these attributes, or None."""
+        for name, attribute in {**self.attributes, **self.optional_attributes}.items():
+            if name in attributes:
+                complaint = attribute.complaint(attributes[name])
+                if complaint:
+                    return f"has an attribute {name!r} that {complaint}"
+            elif name in self.attributes:
+                return f"has no attribute {name!r}, which the kind {self.name} must have"
+        return None
+
+
+def _dimensions(
+    name: str, expected: Field, dtype: str, shape: tuple[int | None, ...], lengths: dict[str, tuple[int, str]]
+) -> str | None:
+    """Compare one array with its field; ``lengths`` collects dimension -> (length, the array that set it)."""
+    if dtype not in expected.dtypes:
+        return f"has {name} as {dtype}, not {' or '.join(expected.dtypes)}"
+    if len(shape) != len(expected.dims):
+        return f"has {name} with {len(shape)} dimensions, not ({', '.join(expected.dims)})"
+    for dim, length in zip(expected.dims, shape, strict=True):
+        if length is None:
+            continue
+        if dim.isdigit() and length != int(dim):
+            return f"has {name} with {length} where ({', '.join(expected.dims)}) is due"
+        first = lengths.setdefault(dim, (length, name))
+        if first[0] != length:
+            return f"has {name} with {length} for {dim}, but {first[1]} with {first[0]}"
+    return None
+
+
+def _kinds(kinds: Iterable[Kind]) -> Mapping[str, Kind]:
+    return {kind.name: kind for kind in kinds}
+
+
+_LABELS = Field(("int64",), ("N",))
+_TEXT, _DIGEST, _NORM = Attribute("text"), Attribute("text"), Attribute("text", choices=("l2", "linf"))
+
+KINDS: Mapping[str, Kind] = _kinds(
+    (
+        Kind(
+            "dataset",
+            required={"labels": _LABELS, "index": _LABELS},
+            optional={
+                "images": Field(("uint8",), ("N", "C", "H", "W")),
+                "features": Field(("float32",), ("N", "D")),
+                "coarse": _LABELS,
+                "soft": Field(("float32",), ("N", "K")),
+                "source": _LABELS,
+            },
+            one_of=("images", "features"),
+            attributes={"name": _TEXT, "classes": Attribute("texts")},
+        ),
+        Kind(
+            "ranking",
+            required={"distance": Field(("float64",), ("N",)), "neighbour": _LABELS},
+            optional={"distances": Field(("float64",), ("N", "k")), "neighbours": Field(("int64",), ("N", "k"))},
+            attributes={
+                "norm": _NORM,
+                "labels": Attribute("text", choices=("hard", "soft")),
+                "dataset": _DIGEST,
+                "against": Attribute("text", null=True),
+                "duplicates": Attribute("text", choices=("inf", "drop", "error")),
+                "k": Attribute("integer"),
+            },
+        ),
+        Kind(
+            "clones",
+            required={
+                "images": Field(("uint8",), ("M", "R", "C", "H", "W")),
+                "labels": Field(("int64",), ("M",)),
+                "index": Field(("int64",), ("M",)),
+            },
+            attributes={"dataset": _DIGEST, "model": _DIGEST, "sampler": Attribute("object")},
+        ),
+        Kind(
+            "moments",
+            required={"mean": Field(("float64",), ("D",)), "covariance": Field(("float64",), ("D", "D"))},
+            attributes={"count": Attribute("integer"), "features": _TEXT},
+            optional_attributes={"dataset": _DIGEST, "weights": _TEXT},
+        ),
+        Kind(
+            "embedding",
+            required={"position": Field(("float64",), ("M", "2")), "index": Field(("int64",), ("M",))},
+            attributes={"method": _TEXT, "seed": Attribute("integer"), "dataset": _DIGEST, "ranking": _DIGEST},
+            optional_attributes={"stress": Attribute("number"), "leaves": Attribute("integer")},
+        ),
+        Kind(
+            "evaluation",
+            required={name: Field(("int64",), ("M",)) for name in ("index", "label", "clean", "broken")},
+            optional={"adversarial": Field(("uint8", "float32"), ("M", "C", "H", "W"))},
+            attributes={
+                "attacks": Attribute("texts"),
+                "norm": _NORM,
+                "eps": Attribute("number"),
+                "dataset": _DIGEST,
+                "model": _TEXT,
+            },
+        ),
+        *(
+            Kind(
+                name,
+                format="safetensors",
+                attributes={"arch": Attribute("object"), "weights": Attribute("text", choices=("best", "last"))},
+                optional_attributes={"epoch": Attribute("integer", null=True)},
+            )
+            for name in ("classifier", "denoiser")
+        ),
+    )
+)
+
+
+def chosen(kind: str | Collection[str] | None) -> tuple[str, ...]:
+    """The kinds that a caller accepts, as a tuple: one name, several, or None for all."""
+    if kind is None:
+        return tuple(KINDS)
+    return (kind,) if isinstance(kind, str) else tuple(kind)

@@ -1,0 +1,213 @@
+"""Classifiers and denoisers: safetensors files with checksum, history and atomic birth."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datarobust.artifacts import durable, files, headers
+from datarobust.artifacts.digests import canonical, parse, sha256
+from datarobust.artifacts.headers import RESTORE, Header, Summary
+from datarobust.artifacts.history import Step
+from datarobust.artifacts.kinds import KINDS
+from datarobust.errors import ArtifactError
+
+CODES = {"F16": "float16", "F32": "float32", "F64": "float64", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
+"""dtypes of safetensors that are read and written, with NumPy's names; bfloat16 has none and is refused."""
+
+KEY = "datarobust"
+"""The one key of the metadata; several would be written in random order."""
+
+_HEADER_BYTES = 1 << 26
+
+
+class Tensors(Mapping[str, NDArray[Any]]):
+    """A verified classifier or denoiser in memory: a mapping from names to arrays, and what it says about itself."""
+
+    def __init__(self, summary: Summary, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.summary = summary
+        self.path = summary.path
+        self.kind = summary.kind
+        self.version = summary.version
+        self.digest = summary.digest
+        self.history = summary.history
+        self.attributes = summary.attributes
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+def save_tensors(
+    path: Path,
+    kind: str,
+    tensors: Mapping[str, NDArray[Any]],
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    history: Sequence[Step],
+    overwrite: bool = False,
+) -> str:
+    """Write a safetensors artifact; it appears under its name whole, and equal arguments give equal bytes.
+
+    Args:
+        path: the output.
+        kind: classifier or denoiser.
+        tensors: a state dict: name -> array, of any shape, with a dtype of `CODES`.
+        attributes: what the kind requires, and more.
+        history: the steps that led here, oldest first, this one last.
+        overwrite: replace a file that is there, at once.
+
+    Returns:
+        The digest.
+
+    Raises:
+        ArtifactError: a kind, dtype or attribute that cannot be written, or the system refuses.
+        ExistsError: the output exists.
+        LockedError: another process is writing it.
+    """
+    from safetensors.numpy import save
+
+    path = durable.checked_output(Path(path))
+    schema = KINDS.get(kind)
+    if schema is None or schema.format != "safetensors":
+        raise ArtifactError(f"{path} cannot be written: {kind!r} is no kind of safetensors artifact")
+    if not tensors:
+        raise ArtifactError(f"{path} cannot be written: it would hold no tensor")
+    plain: dict[str, NDArray[Any]] = {}
+    for name, tensor in sorted(tensors.items()):
+        if name == "__metadata__":
+            raise ArtifactError(f"{path} cannot be written: a tensor cannot be called {name}")
+        plain[name] = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("=")).reshape(
+            tensor.shape
+        )  # ascontiguousarray makes scalars vectors
+        if tensor.dtype.name not in CODES.values():
+            allowed = ", ".join(CODES.values())
+            raise ArtifactError(f"{path} cannot be written: {name} has dtype {tensor.dtype}; allowed are {allowed}")
+    arrays = {name: (tensor.dtype.name, tensor.shape) for name, tensor in plain.items()}
+    blocks = {name: [sha256(_bytes(tensor))] for name, tensor in plain.items()}
+    head = headers.build(schema, attributes or {}, history, arrays, blocks, path)
+    data = save(plain, {KEY: canonical(head).decode()})
+    with durable.whole_or_absent(path, overwrite=overwrite) as partial, files.told(path):
+        files.write_file(partial, data)
+    digest: str = head["digest"]
+    return digest
+
+
+def load_tensors(path: Path, kind: str | Collection[str] | None = None) -> Tensors:
+    """Read a safetensors artifact and verify every byte of it.
+
+    Args:
+        path: the file.
+        kind: the kind, or the kinds, that will do; None for any.
+
+    Returns:
+        Its tensors, as writable arrays of their own.
+
+    Raises:
+        ArtifactError: it is not there, incomplete, altered, or of another kind or version.
+    """
+    import safetensors
+
+    deserialize: Any = safetensors.deserialize  # has no annotations
+
+    path = Path(path)
+    with _opened(path) as file:
+        header, arrays = _head(file, path, kind)
+        file.seek(0)
+        data = file.read()
+    try:
+        parts = deserialize(data)
+    except safetensors.SafetensorError as error:
+        raise ArtifactError(f"{path} was altered or cut short ({error}): {RESTORE}") from error
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, part in parts:
+        dtype, shape = arrays[name]
+        if sha256(part["data"]) != header.blocks[name][0]:
+            raise ArtifactError(f"{path} was altered (tensor {name} does not have the recorded sha256): {RESTORE}")
+        if dtype == "bool" and part["data"].strip(b"\0\1"):
+            raise ArtifactError(f"{path} holds a boolean in {name} that is neither 0 nor 1: {RESTORE}")
+        tensors[name] = np.frombuffer(part["data"], dtype).reshape(shape)
+    return Tensors(header.summary(path, arrays), tensors)
+
+
+def peek_tensors(path: Path, kind: str | Collection[str] | None = None) -> Summary:
+    """What a safetensors artifact says about itself; its metadata are verified, its tensors are not.
+
+    Raises:
+        ArtifactError: it is not there, cut short, of another kind or version, or its metadata were altered.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        header, arrays = _head(file, path, kind)
+    return header.summary(path, arrays)
+
+
+def _bytes(tensor: NDArray[Any]) -> NDArray[np.uint8]:
+    return tensor.reshape(-1).view(np.uint8)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, whose bytes stay the same even if another takes its name meanwhile."""
+    with files.told(path, "read"):
+        if not path.is_file():
+            raise ArtifactError(f"{path} is no safetensors file" if path.exists() else f"{path} does not exist")
+        with path.open("rb") as file:
+            yield file
+
+
+def _head(
+    file: BinaryIO, path: Path, kind: str | Collection[str] | None
+) -> tuple[Header, dict[str, tuple[str, tuple[int, ...]]]]:
+    """The checked metadata of a file, and name -> (dtype, shape) of its tensors."""
+    try:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(_HEADER_BYTES, size - 8):
+            raise ValueError("its header does not fit into it")
+        text = file.read(length)
+        content = parse(text)
+        if json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode().ljust(length) != text:
+            raise ValueError("its header is not spelled as it was written")
+        if not isinstance(content, dict) or not isinstance(content.get("__metadata__"), dict):
+            raise ValueError("it has no metadata")
+        metadata = content.pop("__metadata__")
+        if set(metadata) != {KEY} or not isinstance(metadata[KEY], str):
+            raise ValueError("it was not written by datarobust; `model import` reads foreign files")
+        arrays = {name: _described(name, entry) for name, entry in content.items()}
+        attributes = parse(metadata[KEY].encode())
+    except ValueError as error:
+        raise ArtifactError(f"{path} is no safetensors artifact, or was altered ({error}): {RESTORE}") from error
+    header = headers.read(attributes, path, path, kind)
+    if header.kind.format != "safetensors" or set(header.blocks) != set(arrays):
+        raise ArtifactError(f"{path} was altered (its tensors are not those recorded): {RESTORE}")
+    if any(len(hashes) != 1 for hashes in header.blocks.values()):
+        raise ArtifactError(f"{path} was not written by datarobust: {RESTORE}")
+    headers.confirm(header, arrays, path)
+    return header, arrays
+
+
+def _described(name: str, entry: object) -> tuple[str, tuple[int, ...]]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("shape"), list):
+        raise ValueError(f"tensor {name} has no shape")
+    dtype, shape = CODES.get(str(entry.get("dtype"))), entry["shape"]
+    if dtype is None:
+        raise ValueError(f"tensor {name} has dtype {entry.get('dtype')!r}; read are {', '.join(CODES)}")
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"tensor {name} has the shape {shape}")
+    return dtype, tuple(shape)

@@ -1,0 +1,65 @@
+"""What a dataset holds, as a plain mapping and as lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from datarobust.artifacts import Store
+from datarobust.datasets.text import shown
+
+
+def describe(dataset: Store) -> dict[str, Any]:
+    """Name, points, shape and dtype, columns, classes with counts, digest and history; ready for JSON.
+
+    ``classes`` is a list of ``{"label", "name", "count"}``: all named classes, also those without points, and every
+    label that occurs; ``name`` is None where the dataset has no names.
+    """
+    kind = "images" if "images" in dataset else "features"
+    points = dataset.column(kind)
+    counts: Counter[int] = Counter()
+    for _, labels in dataset.column("labels").blocks():
+        values, times = np.unique(labels, return_counts=True)
+        counts.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
+    names = list(dataset.attributes["classes"])
+    labels_here = sorted(set(range(len(names))) | set(counts))
+    return {
+        "path": str(dataset.path),
+        "name": dataset.attributes["name"],
+        "points": len(dataset),
+        "kind": kind,
+        "shape": list(points.shape[1:]),
+        "dtype": str(points.dtype),
+        "columns": list(dataset.names()),
+        "classes": [
+            {"label": label, "name": names[label] if 0 <= label < len(names) else None, "count": counts[label]}
+            for label in labels_here
+        ],
+        "digest": dataset.digest,
+        "history": [
+            {"tool": step.tool, "argv": list(step.argv), "version": step.version, "seed": step.seed}
+            for step in dataset.history
+        ],
+    }
+
+
+def lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """The summary for people: one fact a line, then a line for each class; foreign text is escaped."""
+    shape = " x ".join(str(extent) for extent in summary["shape"])
+    yield f"name     {shown(summary['name'])}"
+    yield f"points   {summary['points']:,}"
+    yield f"{summary['kind']:<9}{shape} {summary['dtype']}"
+    others = [column for column in summary["columns"] if column not in (summary["kind"], "labels", "index")]
+    if others:
+        yield f"with     {', '.join(others)}"
+    yield f"digest   {summary['digest']}"
+    for step in summary["history"]:
+        yield f"history  {shown(' '.join([step['tool'], *step['argv']]))}"
+    yield f"classes  {len(summary['classes']):,}"
+    width = len(f"{max((entry['count'] for entry in summary['classes']), default=0):,}")
+    for entry in summary["classes"]:
+        name = "" if entry["name"] is None else f"  {shown(entry['name'])}"
+        yield f"{entry['label']:>7}  {entry['count']:>{width},}{name}"

@@ -1,0 +1,54 @@
+"""What can go wrong, as a tree.
+
+::
+
+    DatarobustError             one sentence for the user: what, where, and the way out     exit 1
+    ├── UsageError              an option or argument makes no sense                         exit 2
+    ├── DataError               input data are wrong: labels, range, shape, truncation
+    │   └── DuplicateError      equal points with different labels, where they are forbidden
+    ├── SelectionError          a selection that cannot be read, or names absent points
+    └── ArtifactError           a store that is incomplete, altered, or of another kind
+        ├── ExistsError         refusal to replace something without --overwrite
+        └── LockedError         another process is writing the same output
+
+The library raises these and nothing else on purpose; a tool prints the sentence and exits with ``exit_code``.
+Any other exception is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class DatarobustError(Exception):
+    """A mistake the user can mend; ``str(error)`` is one complete sentence."""
+
+    exit_code: int = 1
+
+
+class UsageError(DatarobustError):
+    """Options or arguments that contradict each other or make no sense."""
+
+    exit_code = 2
+
+
+class DataError(DatarobustError):
+    """Input data that cannot be what they claim to be; the sentence names file and index."""
+
+
+class DuplicateError(DataError):
+    """Equal points carry different labels although ``--duplicates error`` forbids it."""
+
+
+class SelectionError(DatarobustError):
+    """A selection of points that cannot be read or does not fit its dataset."""
+
+
+class ArtifactError(DatarobustError):
+    """A store that is not whole, was altered, has another kind or version, or does not belong here."""
+
+
+class ExistsError(ArtifactError):
+    """The output exists and was not made by the same request."""
+
+
+class LockedError(ArtifactError):
+    """Another process holds the output."""

@@ -1,0 +1,14 @@
+"""The paper's figures, one module a kind: arrays in, a :class:`matplotlib.figure.Figure` out.
+
+==================================  =====================================  ======================
+In the paper                        Module                                 Command
+==================================  =====================================  ======================
+Figures 2 (a), 5 (a), 16            :mod:`datarobust.figures.sensitivity`  ``figure sensitivity``
+Section 3, r(x) and its neighbour   :mod:`datarobust.figures.pairs`        ``figure pairs``
+==================================  =====================================  ======================
+
+Beneath them: :mod:`datarobust.figures.curves` (values in the order of their curve),
+:mod:`datarobust.figures.legend`, :mod:`datarobust.figures.formats`, and :mod:`datarobust.figures.style`, the shared
+look and the only way to the bytes of a picture: the same figure gives the same bytes as png, svg and pdf, however
+matplotlib is configured at the place.
+"""

@@ -1,0 +1,259 @@
+"""Which points: the one spelling of ``--select``, ``--exclude``, ``--focus``, ``--hold-out`` and ``--track``.
+
+====================  =============================================================================================
+``R.zarr:least:K``    the K least robust points of ranking R, least robust first (Section 3: the most sensitive ones)
+``R.zarr:most:K``     its K most robust points, most robust first
+``first:K``           the first K points
+``random:K:SEED``     K distinct points, a function of SEED and the number of points alone
+``FILE``, ``-``       one index a line, in that order; blank lines and lines that begin with ``#`` are passed over
+``!`` in front        every other point, ascending
+====================  =============================================================================================
+
+An index is a point's place in the dataset at hand. Points of equal distance are taken by lower index first; how many
+were left out at the cut is reported (:attr:`Chosen.ties_cut`), because l_inf distances are small integers and cuts
+among ties are common. A point whose distance is infinite (no other label exists) is most robust. A point that the
+ranking dropped (distance NaN) is in no selection by that ranking and in no complement of one.
+
+A path with a colon in it works, since a spelling is read from its right end; a file called ``first:10`` is
+``./first:10``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from datarobust.datasets.indexfile import read_indices
+from datarobust.datasets.shuffling import SELECTION, row_keys
+from datarobust.datasets.text import shown
+from datarobust.errors import SelectionError
+
+if TYPE_CHECKING:
+    from datarobust.artifacts import Step, Store
+
+Rows = npt.NDArray[np.int64]
+How = Literal["least", "most", "first", "random", "file"]
+
+_SPELLINGS = "R.zarr:least:K, R.zarr:most:K, first:K, random:K:SEED, an index file or -"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A parsed spelling. ``path`` is that of the ranking or of the index file, ``-`` for stdin."""
+
+    text: str
+    how: How
+    complement: bool = False
+    path: str = ""
+    count: int = 0
+    seed: int = 0
+
+    def inverted(self) -> Selection:
+        """Every other point, as ``!`` in front means it; twice is the selection itself."""
+        return replace(self, complement=not self.complement)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The chosen points of one dataset.
+
+    ``rows`` int64 (K) are distinct places in the dataset. At the cut of a selection by ranking, ``tied`` points share
+    the distance of the last point that entered, and ``ties_cut`` of them stayed out. ``dropped`` points of the ranking
+    have no distance and are in no selection. ``inputs`` (role -> digest) and ``history`` are those of the ranking or
+    of the index lines, for the history of what is made with the selection.
+    """
+
+    rows: Rows
+    tied: int = 0
+    ties_cut: int = 0
+    dropped: int = 0
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    history: tuple[Step, ...] = ()
+
+    def remarks(self) -> list[str]:
+        """Sentences that the user should see."""
+        found = []
+        if self.ties_cut:
+            entered = self.tied - self.ties_cut
+            found.append(
+                f"{self.tied:,} points share the distance at the cut: "
+                f"the {entered:,} of lowest index enter, {self.ties_cut:,} do not"
+            )
+        if self.dropped:
+            found.append(f"{self.dropped:,} points that the ranking dropped are neither selected nor in a complement")
+        return found
+
+
+def parse(text: str) -> Selection:
+    """Read a spelling. Raises SelectionError where it is none."""
+    body = text.removeprefix("!")
+    complement = body != text
+    if not body or body.startswith("!"):
+        raise SelectionError(
+            f"'{shown(text)}' selects nothing: the spellings are {_SPELLINGS}, with one ! in front or none."
+        )
+    if match := re.fullmatch(r"(.*):(least|most):([^:]*)", body, re.DOTALL):
+        how: How = "least" if match[2] == "least" else "most"
+        if not match[1]:
+            raise SelectionError(f"'{shown(text)}' names no ranking: write R.zarr:{how}:{match[3]}.")
+        return Selection(text, how, complement, match[1], _number(match[3], text))
+    if match := re.fullmatch(r"(least|most):([^:]*)", body):
+        raise SelectionError(f"'{shown(text)}' names no ranking: write R.zarr:{body}.")
+    if match := re.fullmatch(r"first:([^:]*)", body):
+        return Selection(text, "first", complement, count=_number(match[1], text))
+    if match := re.fullmatch(r"random:([^:]*)(?::([^:]*))?", body):
+        if match[2] is None:
+            raise SelectionError(f"'{shown(text)}' has no seed: write random:{shown(match[1])}:SEED.")
+        if not re.fullmatch(r"[0-9]{1,20}", match[2]) or int(match[2]) >= 1 << 64:
+            raise SelectionError(f"'{shown(text)}' has no seed from 0 to 2**64 - 1 at its end.")
+        return Selection(text, "random", complement, count=_number(match[1], text), seed=int(match[2]))
+    return Selection(text, "file", complement, body)
+
+
+def _number(digits: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", digits) or int(digits) == 0:
+        raise SelectionError(
+            f"'{shown(text)}' does not say how many: a whole number from 1 on stands where '{shown(digits)}' is."
+        )
+    return int(digits)
+
+
+def choose(selection: Selection | str, dataset: Store, stdin: BinaryIO | None = None) -> Chosen:
+    """The points of ``dataset`` (or of anything with its rows) that a selection names.
+
+    ``stdin`` is read where the spelling says ``-``; the process's own by default.
+
+    Raises:
+        SelectionError: the spelling is none, names absent points, or asks for more points than there are.
+        ArtifactError: the ranking cannot be read, or belongs to another dataset.
+    """
+    if isinstance(selection, str):
+        selection = parse(selection)
+    points = len(dataset)
+    if selection.how in ("least", "most"):
+        return _by_ranking(selection, dataset, stdin)
+    inputs: dict[str, str] = {}
+    if selection.how == "file":
+        rows, inputs["selection"] = _from_lines(selection, points, stdin)
+    else:
+        _demand(
+            selection.count, points, f"'{shown(selection.text)}' asks for {selection.count:,} of {points:,} points."
+        )
+        rows = first(selection.count) if selection.how == "first" else random(points, selection.count, selection.seed)
+    return Chosen(_finish(rows, selection, points), inputs=inputs)
+
+
+def first(count: int) -> Rows:
+    """0, 1, ... ``count`` - 1."""
+    return np.arange(count, dtype=np.int64)
+
+
+def random(points: int, count: int, seed: int) -> Rows:
+    """``count`` distinct of ``points`` rows, uniform, in random order; of equal seeds, fewer are the first of more."""
+    keys = row_keys(seed, SELECTION, 0, points)
+    return np.argsort(keys, kind="stable")[:count].astype(np.int64)
+
+
+def extreme(distance: npt.NDArray[np.float64], count: int, how: Literal["least", "most"]) -> tuple[Rows, int, int]:
+    """The ``count`` least or most robust rows, and at the cut: how many points tie, how many of them stay out.
+
+    ``distance`` float64 (N); +inf is most robust, NaN is never chosen. The rows come by distance (rising for
+    ``least``, falling for ``most``), equal distances by rising index. Raises SelectionError where fewer than ``count``
+    points have a distance.
+    """
+    there = len(distance) - int(np.isnan(distance).sum())
+    _demand(count, there, f"{count:,} points are asked for, but the ranking has {there:,}.")
+    key = distance if how == "least" else -distance  # sorting puts NaN last, in either case
+    rows = np.argsort(key, kind="stable")[:count].astype(np.int64)
+    at_cut = distance[rows[-1]]
+    tied = int((distance == at_cut).sum())
+    entered = int((distance[rows] == at_cut).sum())
+    return rows, tied, tied - entered
+
+
+def others(rows: Rows, points: int) -> Rows:
+    """All of 0..``points`` - 1 that are not among ``rows``, ascending."""
+    rest = np.ones(points, dtype=np.bool_)
+    rest[rows] = False
+    return np.flatnonzero(rest).astype(np.int64)
+
+
+def _by_ranking(selection: Selection, dataset: Store, stdin: BinaryIO | None) -> Chosen:
+    from datarobust import artifacts
+
+    path = _path_from(stdin) if selection.path == "-" else Path(selection.path)
+    ranking = artifacts.open_store(path, "ranking")
+    artifacts.same_digest(ranking, dataset)
+    distance = np.asarray(ranking.column("distance").read(), dtype=np.float64)
+    if len(distance) != len(dataset):
+        raise SelectionError(f"{shown(path)} ranks {len(distance):,} points, but the dataset has {len(dataset):,}.")
+    try:
+        rows, tied, cut = extreme(distance, selection.count, "least" if selection.how == "least" else "most")
+    except SelectionError as error:
+        raise SelectionError(f"'{shown(selection.text)}': {error}") from error
+    dropped = np.flatnonzero(np.isnan(distance)).astype(np.int64)
+    if selection.complement:
+        rows = others(np.concatenate([rows, dropped]), len(dataset))
+        _demand(1, len(rows), f"'{shown(selection.text)}' leaves no point.")
+    inputs = {"selection": ranking.digest}
+    return Chosen(rows, tied, cut, len(dropped), inputs, tuple(ranking.history))
+
+
+def _from_lines(selection: Selection, points: int, stdin: BinaryIO | None) -> tuple[Rows, str]:
+    """Rows and the sha256 of the lines as they were read."""
+    if selection.path == "-":
+        return read_indices(_stdin(stdin), "stdin", points)
+    path = Path(selection.path)
+    if path.is_dir():
+        raise SelectionError(
+            f"{shown(path)} is a folder, not an index file: for a ranking, write {shown(path)}:least:K."
+        )
+    try:
+        with path.open("rb") as file:
+            return read_indices(file, shown(path), points)
+    except OSError as error:
+        raise SelectionError(
+            f"'{shown(selection.text)}' is no selection, and no index file can be read there ({error.strerror}): "
+            f"the spellings are {_SPELLINGS}."
+        ) from error
+
+
+def _finish(rows: Rows, selection: Selection, points: int) -> Rows:
+    if not selection.complement:
+        return rows
+    rest = others(rows, points)
+    _demand(1, len(rest), f"'{shown(selection.text)}' leaves no point.")
+    return rest
+
+
+def _demand(count: int, there: int, otherwise: str) -> None:
+    if count > there:
+        raise SelectionError(otherwise)
+
+
+def _stdin(given: BinaryIO | None) -> BinaryIO:
+    if given is not None:
+        return given
+    if sys.stdin is None or sys.stdin.isatty():
+        raise SelectionError("'-' takes index lines from stdin, but nothing is piped into this command.")
+    return sys.stdin.buffer
+
+
+def _path_from(stdin: BinaryIO | None) -> Path:
+    """The ranking's path that another command printed."""
+    words = _stdin(stdin).read(1 << 16).decode("utf-8", "surrogateescape").splitlines()
+    if len(words) != 1 or not words[0]:
+        raise SelectionError(
+            f"'-' takes one path from stdin, but {len(words)} lines came: did the command before it fail?"
+        )
+    return Path(words[0])
+
+
+__all__ = ["Chosen", "Selection", "choose", "extreme", "first", "others", "parse", "random"]

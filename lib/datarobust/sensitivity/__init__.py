@@ -1,0 +1,30 @@
+"""The robustness of labelled data: Section 3, Equation (1) and Algorithm 1 of the paper, exactly and fast.
+
+======================  =====================================================================================
+:mod:`.ranking`         what callers use: :func:`rank`, robustness r(x), sensitivity s_y
+:mod:`.search`          encode, seed, and the tournament of blocks; resuming, shards
+:mod:`.kernels`         the inner loops, the same for both norms
+:mod:`.l2`              bounds from principal directions; :mod:`.l2_kernels` measures squared distances
+:mod:`.linf`            bounds from telling coordinates; :mod:`.linf_kernels` measures largest differences
+:mod:`.projection`      orthonormal coordinates with a proven error bound
+:mod:`.panels`          rows in memory, or panel by panel
+:mod:`.tables`          the arrays kernels work on
+:mod:`.simd`            vector code: :mod:`.simd_dots`, :mod:`.simd_gaps`; :mod:`.portable` twins
+======================  =====================================================================================
+"""
+
+from .panels import ArrayRows, Rows
+from .ranking import Labelled, Ranking, least_robust_first, rank, sensitivity_of
+from .search import Checkpoint, Options
+
+__all__ = [
+    "rank",
+    "Labelled",
+    "Ranking",
+    "Options",
+    "Checkpoint",
+    "Rows",
+    "ArrayRows",
+    "least_robust_first",
+    "sensitivity_of",
+]

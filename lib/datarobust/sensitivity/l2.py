@@ -1,0 +1,163 @@
+"""The l2 norm: bounds from principal directions, exact squared distances in whole numbers.
+
+For orthonormal directions Q, the map x -> (Qx, |x - Q^T Q x|) never increases a distance. So for any two points
+
+    d(x, y)^2  >=  |Qx - Qy|^2 + (rest(x) - rest(y))^2,
+
+and it stays true when coordinates are clipped to a box (a projection on a convex set) and rounded, if the rounding errors of both points,
+which are known, are allowed for. :class:`~.tables.L2Codes` holds two such bounds: ``near``, one byte for each of 63 leading directions
+and for the rest, compared for all pairs at once; ``far``, up to 192 directions more and the rest as a number, for the few pairs that
+``near`` leaves. What ``far`` leaves is measured: on bytes by |x|^2 + |y|^2 - 2xy in whole numbers, which is exact, on
+float32 features in float64 (relative error below (D + 2) 2^-53, the same bits in every order of the search).
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .compiled import cached
+from .projection import Projected, Projector
+from .tables import Array, L2Codes, aligned
+from .workers import Workers
+
+NEAR = 63
+"""Directions of the first bound; the 64th byte is the rest."""
+
+FAR = 191
+"""Further directions of the second bound."""
+
+SPREAD = 3.5
+"""Standard deviations of a coordinate that a byte spans; clipping beyond costs sharpness, never correctness."""
+
+LOOSE = 1.0 + 1e-6
+"""Widens every threshold by more than float64 arithmetic can err."""
+
+
+class L2Encoder:
+    """Fills :class:`~.tables.L2Codes` block by block."""
+
+    def __init__(self, sample: Array, width: int, positions: int, vector: bool, workers: Workers) -> None:
+        """``sample`` (n, W) padded rows that represent the set; ``positions`` P codes are made."""
+        near = min(NEAR, width)
+        far = min(FAR, width - near)
+        self.projector = Projector(sample, width, near, far, vector)
+        projected, _ = self.projector(sample, workers)
+        rests = _rests(projected, near)
+        self.rest_mean = float(rests.mean())
+        spread = np.concatenate([projected.coordinates[:, :near].ravel(), rests - self.rest_mean]).std()
+        self.near_step = max(SPREAD * float(spread) / 127, 1e-12)
+        self.far_step = max(SPREAD * float(projected.coordinates[:, near:].std()) / 127, 1e-12) if far else 1.0
+        self.near_count = near
+        self.near_codes = np.zeros((positions, 64), np.int8)
+        self.far_codes = np.zeros((positions, 64 + -(-far // 64) * 64), np.int8)
+        self.near_slack = np.zeros(positions)
+        self.slack = np.zeros(positions, np.float32)
+        self.rest = np.zeros(positions, np.float32)
+
+    def __call__(self, rows: Array, positions: Array, workers: Workers) -> Array:
+        """Encode padded rows at their positions; returns their (n, 4) leading coordinates."""
+        projected, leading = self.projector(rows, workers)
+        workers.over(len(rows), 64, lambda start, stop: self._quantise(projected, positions, start, stop))
+        return leading
+
+    def _quantise(self, projected: Projected, positions: Array, start: int, stop: int) -> None:
+        part = slice(start, stop)
+        quantise(
+            projected.coordinates[part],
+            projected.squared[part],
+            projected.error[part],
+            projected.squared_error[part],
+            positions[part],
+            self.near_count,
+            self.rest_mean,
+            self.near_step,
+            self.far_step,
+            self.near_codes,
+            self.far_codes,
+            self.near_slack,
+            self.slack,
+            self.rest,
+        )
+
+    def finish(self) -> L2Codes:
+        """The codes of all positions."""
+        positions = len(self.near_codes)
+        squares = np.einsum("ij,ij->i", self.near_codes, self.near_codes, dtype=np.int32)
+        parts = (self.far_codes[:, :64], self.far_codes[:, 64:])
+        codes = L2Codes(
+            near=self.near_codes,
+            packed=aligned((positions // 16, 16, 16, 4), np.uint8),
+            row_norm=squares + 256 * self.near_codes.sum(axis=1, dtype=np.int32),
+            col_norm=squares,
+            far=self.far_codes,
+            far_norm=np.stack([np.einsum("ij,ij->i", part, part, dtype=np.int32) for part in parts], axis=1),
+            far_sum=np.stack([part.sum(axis=1, dtype=np.int32) for part in parts], axis=1),
+            rest=self.rest,
+            slack=self.slack,
+            near_step=self.near_step,
+            far_step=self.far_step,
+            near_slack=2.0 * float(self.near_slack.max()),
+        )
+        pack_all(codes)
+        return codes
+
+
+def _rests(projected: Projected, count: int) -> Array:
+    seen = np.einsum("ij,ij->i", projected.coordinates[:, :count], projected.coordinates[:, :count])
+    return np.sqrt(np.maximum(projected.squared - seen, 0.0))
+
+
+@njit(nogil=True)
+def rest_of(squared, seen, error, squared_error):
+    """Length of the remainder, and a bound on its error."""
+    rest = math.sqrt(max(squared - seen, 0.0))
+    doubt = 2.0 * math.sqrt(seen) * error + error * error + squared_error + 1e-9 * squared
+    doubt = math.sqrt(doubt) if rest * rest <= doubt else doubt / rest
+    return rest, doubt
+
+
+@njit(nogil=True)
+def to_byte(value, step):
+    """A clipped, rounded code, and the rounding error after clipping."""
+    scaled = min(max(value / step, -127.0), 127.0)
+    code = np.rint(scaled)
+    return np.int8(code), (scaled - code) * step
+
+
+@cached
+def quantise(  # type: ignore[no-untyped-def]
+    coordinates, squared, error, squared_error, positions, near, rest_mean, near_step, far_step,
+    near_codes, far_codes, near_slack, slack, rests,
+):  # fmt: skip
+    """Round the coordinates of n points to codes at their positions, and note how far each code may be off."""
+    for i in range(coordinates.shape[0]):
+        p = positions[i]
+        seen, lost = 0.0, 0.0
+        for c in range(near):
+            seen += coordinates[i, c] * coordinates[i, c]
+            near_codes[p, c], gap = to_byte(coordinates[i, c], near_step)
+            far_codes[p, c] = near_codes[p, c]
+            lost += gap * gap
+        rest, doubt = rest_of(squared[i], seen, error[i], squared_error[i])
+        near_codes[p, 63], gap = to_byte(rest - rest_mean, near_step)
+        near_slack[p] = math.sqrt(lost + gap * gap) + error[i] + doubt
+        for c in range(near, coordinates.shape[1]):
+            seen += coordinates[i, c] * coordinates[i, c]
+            far_codes[p, 64 + c - near], gap = to_byte(coordinates[i, c], far_step)
+            lost += gap * gap
+        rest, doubt = rest_of(squared[i], seen, error[i], squared_error[i])
+        rests[p] = rest
+        slack[p] = (math.sqrt(lost) + error[i] + doubt + 1e-6 * rest) * LOOSE
+
+
+@cached
+def pack_all(codes):  # type: ignore[no-untyped-def]
+    """Fill ``codes.packed`` from ``codes.near``."""
+    for p in range(codes.near.shape[0]):
+        for t in range(64):
+            codes.packed[p // 16, t // 4, p % 16, t % 4] = np.uint8(codes.near[p, t]) ^ np.uint8(128)

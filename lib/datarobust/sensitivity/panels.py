@@ -1,0 +1,230 @@
+"""Where the points are: panels of rows that fit memory, and the positions of the search.
+
+A set that fits is one panel and is read once. A larger one is cut into panels of which two are resident at a time; the search
+visits all pairs of panels, so a set of p panels is read about p/2 times. Codes and results (some 400 bytes a point) stay in memory always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .compiled import cached
+from .tables import PAD, Array
+
+_STREAM_BYTES = 1 << 24
+"""Rows are read in pieces of about this size."""
+
+
+class Rows(Protocol):
+    """A matrix whose rows can be read by range: an array, or a store's column."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """uint8 or float32."""
+
+    def read(self, start: int, stop: int) -> Array:
+        """Rows start..stop, (stop - start, D), C-contiguous."""
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Array:
+        """Chosen rows in the order given."""
+
+
+@dataclass(frozen=True)
+class ArrayRows:
+    """An array in memory as :class:`Rows`; images are flattened."""
+
+    array: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        return (len(self.array), int(np.prod(self.array.shape[1:])))
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The array's."""
+        return self.array.dtype
+
+    def read(self, start: int, stop: int) -> Array:
+        """Rows start..stop, flattened."""
+        return np.ascontiguousarray(self.array[start:stop]).reshape(stop - start, -1)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Array:
+        """Chosen rows, flattened."""
+        return np.ascontiguousarray(self.array[rows]).reshape(len(rows), -1)
+
+
+@dataclass(frozen=True)
+class SomeRows:
+    """Chosen rows of another matrix as :class:`Rows`."""
+
+    rows: Rows
+    chosen: npt.NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        return (len(self.chosen), self.rows.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """That of all rows."""
+        return self.rows.dtype
+
+    def read(self, start: int, stop: int) -> Array:
+        """The chosen rows start..stop."""
+        return self.rows.take(self.chosen[start:stop])
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Array:
+        """Chosen rows of the chosen ones."""
+        return self.rows.take(self.chosen[rows])
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Rows ``start``..``stop`` of source ``source`` at positions ``first``.., padded to a multiple of PAD."""
+
+    number: int
+    source: int
+    start: int
+    stop: int
+    first: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def positions(self) -> slice:
+        """Its positions without padding."""
+        return slice(self.first, self.first + len(self))
+
+
+class Panels:
+    """The rows of one or two sources (points, and the set they are held against) as panels."""
+
+    def __init__(self, sources: list[tuple[Rows, npt.NDArray[np.int64]]], memory: int) -> None:
+        """``sources`` (rows, labels) each; ``memory`` bytes that resident rows may take."""
+        self.sources = [rows for rows, _ in sources]
+        self.width = self.sources[0].shape[1]
+        self.dtype = np.dtype(self.sources[0].dtype)
+        line = PAD // self.dtype.itemsize
+        self.padded = -(-self.width // line) * line
+        row_bytes = self.padded * self.dtype.itemsize
+        total = sum(rows.shape[0] for rows in self.sources)
+        self.whole = total * row_bytes <= memory
+        size = total if self.whole else max(PAD, memory // row_bytes // 2)
+        self.panels = list(self._cut(size))
+        self.positions = sum(-(-len(panel) // PAD) * PAD for panel in self.panels)
+        self.origin = np.full(self.positions, -1, np.int64)
+        self.label = np.full(self.positions, -1, np.int64)
+        self.place = np.full(self.positions, -1, np.int64)
+        for panel in self.panels:
+            labels = sources[panel.source][1][panel.start : panel.stop]
+            order = np.argsort(labels, kind="stable")
+            self.origin[panel.positions] = panel.start + order
+            self.label[panel.positions] = labels[order]
+        self.queries = sum(-(-len(panel) // PAD) * PAD for panel in self.panels if panel.source == 0)
+        self._slot_rows = total if self.whole else 2 * min(size, total)
+        self._borrowed = self.whole and len(self.sources) == 1 and self.padded == self.width
+        self.data: Array = np.zeros((0 if self._borrowed else self._slot_rows, self.padded), self.dtype)
+        self._resident: dict[int, int] = {}
+
+    def _cut(self, size: int) -> Iterator[Panel]:
+        first, number = 0, 0
+        for source, rows in enumerate(self.sources):
+            for start in range(0, rows.shape[0], size):
+                stop = min(start + size, rows.shape[0])
+                yield Panel(number, source, start, stop, first)
+                first += -(-(stop - start) // PAD) * PAD
+                number += 1
+
+    def make_resident(self, *wanted: Panel) -> None:
+        """Bring at most two panels into memory (all of them, where the set fits)."""
+        if self._borrowed:
+            if not self._resident:
+                self.data = self.sources[0].read(0, len(self.panels[0]))
+                self._settle(self.panels[0], 0)
+            return
+        for panel in wanted:
+            if panel.number in self._resident:
+                continue
+            offset = self._free_offset([other.number for other in wanted], panel)
+            self._load(panel, offset)
+            self._settle(panel, offset)
+
+    def _free_offset(self, keep: list[int], panel: Panel) -> int:
+        if self.whole:
+            return sum(len(other) for other in self.panels[: panel.number])
+        half = self._slot_rows // 2
+        taken = {offset for number, offset in self._resident.items() if number in keep}
+        offset = next(offset for offset in (0, half) if offset not in taken)
+        for number in [number for number, place in self._resident.items() if place == offset]:
+            self.place[self.panels[number].positions] = -1
+            del self._resident[number]
+        return offset
+
+    def _load(self, panel: Panel, offset: int) -> None:
+        step = max(1, _STREAM_BYTES // (self.padded * self.dtype.itemsize))
+        for start in range(panel.start, panel.stop, step):
+            stop = min(start + step, panel.stop)
+            place = offset + start - panel.start
+            self.data[place : place + stop - start, : self.width] = self.sources[panel.source].read(start, stop)
+
+    def _settle(self, panel: Panel, offset: int) -> None:
+        self._resident[panel.number] = offset
+        self.place[panel.positions] = offset + self.origin[panel.positions] - panel.start
+
+    def rows_of(self, panel: Panel) -> Array:
+        """The resident rows of a panel, in the order of the store."""
+        offset = self._resident[panel.number]
+        return self.data[offset : offset + len(panel)]
+
+    def positions_of(self, panel: Panel) -> Array:
+        """The position of each row of a panel, in the order of the store."""
+        positions = np.empty(len(panel), np.int64)
+        positions[self.origin[panel.positions] - panel.start] = np.arange(panel.first, panel.first + len(panel))
+        return positions
+
+    def stream(self, visit: Callable[[Array, Array], None]) -> None:
+        """Call ``visit(rows, positions)`` on all rows, in blocks, panel after panel."""
+        step = max(PAD, _STREAM_BYTES // (self.padded * self.dtype.itemsize) // PAD * PAD)
+        for panel in self.panels:
+            self.make_resident(panel)
+            rows, positions = self.rows_of(panel), self.positions_of(panel)
+            for start in range(0, len(panel), step):
+                visit(rows[start : start + step], positions[start : start + step])
+
+    def sample(self, count: int, *, seed: int = 0) -> tuple[Array, Array]:
+        """At most ``count`` padded rows and their labels, drawn evenly from the panels; a function of the seed and the cut."""
+        rng = np.random.default_rng(seed)
+        rows: list[Array] = []
+        labels: list[Array] = []
+        total = sum(len(panel) for panel in self.panels)
+        for panel in self.panels:
+            self.make_resident(panel)
+            share = min(len(panel), -(-count * len(panel) // total))
+            chosen = np.sort(rng.choice(len(panel), share, replace=False))
+            rows.append(self.rows_of(panel)[chosen])
+            labels.append(self.label[self.positions_of(panel)[chosen]])
+        return np.concatenate(rows), np.concatenate(labels)
+
+
+@cached
+def byte_sums(data, total, square):  # type: ignore[no-untyped-def]
+    """Sum and sum of squares of each row of bytes."""
+    for i in range(data.shape[0]):
+        first, second = np.int64(0), np.int64(0)
+        for t in range(data.shape[1]):
+            value = np.int64(data[i, t])
+            first += value
+            second += value * value
+        total[i], square[i] = first, second

@@ -1,0 +1,109 @@
+"""Files and folders of any kind are born whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datarobust.artifacts import whole_or_absent
+from datarobust.artifacts.files import write_all
+from datarobust.artifacts.journal import leftovers
+from datarobust.errors import ArtifactError, ExistsError
+
+from .conftest import Faults, failing, in_child, killing
+
+pytestmark = pytest.mark.usefixtures("small")
+
+
+def put(path: Path, text: str, **options: bool) -> None:
+    """Write a file as a picture is written: by means of somebody else."""
+    with whole_or_absent(path, **options) as partial:
+        assert partial.name == f".{path.name}.partial"
+        partial.write_text(text)
+
+
+def test_a_file(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", "one")
+    assert (tmp_path / "a.png").read_text() == "one"
+    with pytest.raises(ExistsError, match=r"a\.png exists already: .*--overwrite"):
+        put(tmp_path / "a.png", "two")
+    put(tmp_path / "a.png", "two", overwrite=True)
+    assert (tmp_path / "a.png").read_text() == "two"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+
+
+def fail(path: Path, keep: bool) -> None:
+    with whole_or_absent(path, keep=keep) as partial:
+        partial.write_text("half")
+        raise FileNotFoundError(2, "the caller's own trouble")
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_exception_passes_and_leaves_only_what_shall_be_kept(tmp_path: Path, keep: bool) -> None:
+    with pytest.raises(FileNotFoundError, match="own trouble"):
+        fail(tmp_path / "a", keep)
+    assert [entry.name for entry in tmp_path.iterdir()] == ([".a.partial"] if keep else [])
+    put(tmp_path / "a", "whole")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_nothing_written_is_nothing_born(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="cannot be written: no such file"), whole_or_absent(tmp_path / "a"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("forever", [False, True])
+def test_a_full_disk_at_any_moment(tmp_path: Path, forever: bool) -> None:
+    for place in range(1, 100):
+        path = tmp_path / f"{place}"
+        path.write_text("old")
+        with pytest.MonkeyPatch.context() as patch:
+            faults = Faults(patch, failing(place, forever=forever))
+            try:
+                put(path, "new", overwrite=True)
+            except ArtifactError:
+                assert path.read_text() in ("old", "new")
+            else:
+                assert path.read_text() == "new"
+        put(path, "new", overwrite=True)
+        assert not leftovers(path)
+        if faults.count < place:
+            break
+    assert 4 < place < 99
+
+
+def test_kill_at_any_moment(tmp_path: Path) -> None:
+    for place in range(1, 100):
+        path = tmp_path / f"{place}"
+        path.write_text("old")
+
+        def work(path: Path = path, place: int = place) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                Faults(patch, killing(place))
+                put(path, "new", overwrite=True)
+
+        code = in_child(work)
+        assert code in (0, -signal.SIGKILL)
+        assert path.read_text() in ("old", "new")
+        put(path, "new", overwrite=True)
+        assert not leftovers(path)
+        if code == 0:
+            break
+    assert 4 < place < 99
+
+
+def test_buffers_are_written_whole_by_a_system_that_takes_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [bytes([number % 256]) * (number % 7) for number in range(1500)]
+    writev: Callable[..., int] = os.writev
+    monkeypatch.setattr(os, "writev", lambda descriptor, views: writev(descriptor, [views[0][:3]]))
+    descriptor = os.open(tmp_path / "a", os.O_CREAT | os.O_WRONLY)
+    write_all(descriptor, *parts)
+    os.close(descriptor)
+    assert (tmp_path / "a").read_bytes() == b"".join(parts)

@@ -1,0 +1,135 @@
+"""Our stores are zarr v3: the zarr library reads every one, and writes the same bytes for the same rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
+
+from datarobust.artifacts import layout
+from datarobust.artifacts.digests import pretty
+from datarobust.artifacts.kinds import DTYPES
+from datarobust.artifacts.layout import Layout, array_document, flat, shape_of
+
+
+def random_rows(dtype: str, shape: tuple[int, ...], zeros: bool) -> np.ndarray[Any, Any]:
+    random = np.random.default_rng(0)
+    return (np.zeros(shape) if zeros else random.integers(0, 2 if dtype == "bool" else 200, shape)).astype(dtype)
+
+
+def files_of(plan: Layout, rows: np.ndarray[Any, Any]) -> dict[str, bytes]:
+    """Every file of an array as we write it."""
+    files = {"zarr.json": pretty(array_document(plan))}
+    for block in range(plan.blocks):
+        data = flat(rows[block * plan.block : (block + 1) * plan.block])
+        files[plan.key(block)] = b"".join(piece.tobytes() for piece in plan.encode(block, data))
+        assert len(files[plan.key(block)]) == plan.file_bytes(block)
+    return files
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    dtype=st.sampled_from(DTYPES),
+    rows=st.integers(0, 40),
+    row=st.lists(st.integers(1, 4), max_size=3).map(tuple),
+    block=st.sampled_from([16, 64, 256]),
+    chunk=st.sampled_from([8, 16]),
+    zeros=st.booleans(),
+)
+def test_zarr_agrees(
+    tmp_path_factory: pytest.TempPathFactory,
+    dtype: str,
+    rows: int,
+    row: tuple[int, ...],
+    block: int,
+    chunk: int,
+    zeros: bool,
+) -> None:
+    ours = tmp_path_factory.mktemp("ours")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "BLOCK_BYTES", block)
+        patch.setattr(layout, "CHUNK_BYTES", chunk)
+        plan = Layout(dtype, (rows, *row))
+        array = random_rows(dtype, plan.shape, zeros)
+        files = files_of(plan, array)
+    for name, data in files.items():
+        (ours / name).write_bytes(data)
+    np.testing.assert_array_equal(zarr.open_array(ours, mode="r", zarr_format=3)[:], array)
+
+    theirs = tmp_path_factory.mktemp("theirs")
+    serializer = BytesCodec(endian=None if array.dtype.itemsize == 1 else "little")
+    written = zarr.create_array(
+        theirs,
+        shape=plan.shape,
+        dtype=array.dtype,
+        chunks=(plan.shard, *row),
+        serializer=ShardingCodec(chunk_shape=(plan.chunk, *row), codecs=[serializer, Crc32cCodec()]),
+        compressors=None,
+        filters=None,
+        zarr_format=3,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        config={"write_empty_chunks": True},
+        overwrite=True,
+    )
+    written[:] = array
+    assert {file.name for file in theirs.iterdir()} == set(files)
+    for name, data in files.items():
+        if name != "zarr.json":
+            assert (theirs / name).read_bytes() == data
+
+
+@given(dtype=st.sampled_from(DTYPES), shape=st.lists(st.integers(1, 10**6), min_size=1, max_size=4).map(tuple))
+def test_metadata_say_what_the_layout_is(dtype: str, shape: tuple[int, ...]) -> None:
+    try:
+        plan = Layout(dtype, shape)
+    except ValueError as error:
+        assert "more than any machine" in str(error)  # noqa: PT017 - sizes are drawn at random
+        return
+    assert shape_of(json.loads(pretty(array_document(plan)))) == plan
+    assert plan.shard % plan.chunk == 0
+    assert plan.block * plan.row_bytes <= max(layout.BLOCK_BYTES, plan.row_bytes)
+    assert sum(plan.rows_of(block) for block in {0, plan.blocks - 1}) <= shape[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "dtype", "block", "chunk"),
+    [((3, 32, 32), "uint8", 4096, 256), ((28, 28), "uint8", 16384, 1024), ((), "int64", 2097152, 131072)],
+)
+def test_the_sizes_of_known_data_never_change(row: tuple[int, ...], dtype: str, block: int, chunk: int) -> None:
+    """The digest of every artifact there is depends on these numbers."""
+    plan = Layout(dtype, (10**7, *row))
+    assert (plan.block, plan.chunk) == (block, chunk)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {},
+        {"zarr_format": 2, "node_type": "array", "shape": [1], "data_type": "uint8"},
+        {"zarr_format": 3, "node_type": "group", "shape": [1], "data_type": "uint8"},
+        *(
+            {"zarr_format": 3, "node_type": "array", "shape": shape, "data_type": "uint8"}
+            for shape in (None, [], "3", [1.0], [True], [-1], [1, 0], [10**15, 3072, 10**6], [1, 10**12], [10**40])
+        ),
+        *(
+            {"zarr_format": 3, "node_type": "array", "shape": [1], "data_type": dtype}
+            for dtype in (None, "object", "float16", "string", {"name": "numpy.datetime64"}, ["uint8"])
+        ),
+    ],
+)
+def test_impossible_metadata_are_refused(document: object) -> None:
+    with pytest.raises(ValueError, match=r"^(has|is|claims) "):
+        shape_of(document)
+
+
+def test_the_name_of_a_file_is_the_chunk_key(tmp_path: Path) -> None:
+    assert Layout("uint8", (10, 2, 2)).key(3) == "c.3.0.0"
+    assert Layout("int64", (10,)).key(0) == "c.0"

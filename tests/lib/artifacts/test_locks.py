@@ -1,0 +1,160 @@
+"""One writer for each output."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from datarobust import artifacts
+from datarobust.artifacts import Lock
+from datarobust.artifacts.journal import leftovers
+from datarobust.errors import ArtifactError, LockedError
+
+from .conftest import in_child, write
+
+HOLD = """
+import sys, time
+from datarobust.artifacts import Lock
+with Lock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that is writing ``out``."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_the_second_process_is_refused_at_once_and_told_by_whom(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    start = time.monotonic()
+    with pytest.raises(LockedError, match=f"out is being written by process {holder.pid} on "), Lock(tmp_path / "out"):
+        pass
+    with pytest.raises(LockedError):
+        write(tmp_path / "out", overwrite=True, resume_key="k")
+    assert time.monotonic() - start < 2
+    assert [entry.name for entry in tmp_path.iterdir()] == [".out.lock"]
+    with Lock(tmp_path / "another"):
+        pass
+
+
+def test_a_killed_holder_leaves_nothing_that_matters(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / ".out.lock").exists()
+    with Lock(tmp_path / "out"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_is_held_until_its_outermost_end(tmp_path: Path) -> None:
+    with Lock(tmp_path / "out"):
+        with Lock(tmp_path / "." / "out"):
+            pass
+        assert in_child(lambda: attempt(tmp_path / "out")) == 7
+        assert leftovers(tmp_path / "out")
+    assert not leftovers(tmp_path / "out")
+    assert in_child(lambda: attempt(tmp_path / "out")) == 0
+
+
+def attempt(path: Path) -> None:
+    try:
+        with Lock(path):
+            pass
+    except LockedError:
+        os._exit(7)
+
+
+def test_another_thread_is_refused(tmp_path: Path) -> None:
+    found: list[str] = []
+
+    def other() -> None:
+        try:
+            with Lock(tmp_path / "out"):
+                found.append("taken")
+        except LockedError as error:
+            found.append(str(error))
+
+    with Lock(tmp_path / "out"):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert len(found) == 1
+    assert "another thread" in found[0]
+
+
+def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path) -> None:
+    with Lock(tmp_path / "out"):
+        worker = os.fork()
+        if worker == 0:
+            time.sleep(30)
+            os._exit(0)
+    try:
+        with Lock(tmp_path / "out"):
+            pass
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
+
+
+def test_a_forked_worker_does_not_free_the_lock(tmp_path: Path) -> None:
+    with Lock(tmp_path / "out") as lock:
+        assert in_child(lambda: lock.__exit__(None, None, None)) == 0
+        assert in_child(lambda: attempt(tmp_path / "out")) == 7
+
+
+def contend(path: Path, rounds: int, results: multiprocessing.Queue[int]) -> None:
+    """Take the lock again and again; inside, nobody else may be."""
+    taken, witness = 0, path.with_name("witness")
+    while taken < rounds:
+        try:
+            with Lock(path):
+                witness.mkdir()  # fails if another process is inside
+                witness.rmdir()
+                taken += 1
+        except LockedError:
+            continue
+    results.put(taken)
+
+
+def test_removal_of_the_lock_file_is_no_race(tmp_path: Path) -> None:
+    results: multiprocessing.Queue[int] = multiprocessing.get_context("fork").Queue()
+    workers = [
+        multiprocessing.get_context("fork").Process(target=contend, args=(tmp_path / "out", 100, results))
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    assert not leftovers(tmp_path / "out")
+
+
+def test_a_link_in_place_of_the_lock_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    (tmp_path / ".out.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(ArtifactError, match="cannot be written"), Lock(tmp_path / "out"):
+        pass
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no such file or directory"), artifacts.Lock(tmp_path / "none" / "out"):
+        pass

@@ -1,0 +1,205 @@
+"""Folders of images: order, modes, and files that are not what they seem."""
+
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datarobust.datasets.folder import FolderSource
+from datarobust.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+def picture(path, mode="RGB", size=(5, 4), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (size[1], size[0]) if mode in ("L", "P") else (size[1], size[0], len(mode))
+    pixels = RNG.integers(0, 256, shape, dtype=np.uint8)
+    if mode in ("RGBA", "LA"):
+        pixels[..., -1] = 255
+    image = Image.fromarray(pixels)
+    if mode == "P":
+        image = Image.fromarray(RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)).convert("P")
+    image.save(path, **options)
+    return path
+
+
+def read(source):
+    blocks = list(source.blocks())
+    return np.concatenate([b.points for b in blocks]), np.concatenate([b.labels for b in blocks])
+
+
+def test_classes_and_files_come_by_name(tmp_path):
+    names = ["b/2.png", "b/10.png", "a/z.bmp", "c/deep/er/x.png", "c/a.png"]
+    for name in names:
+        picture(tmp_path / name)
+    picture(tmp_path / ".hidden" / "x.png")
+    picture(tmp_path / "a" / ".hidden.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    source = FolderSource(tmp_path)
+    points, labels = read(source)
+    assert source.spec.classes == ("a", "b", "c", "empty")
+    assert labels.tolist() == [0, 1, 1, 2, 2]
+    for place, name in enumerate(["a/z.bmp", "b/10.png", "b/2.png", "c/a.png", "c/deep/er/x.png"]):
+        np.testing.assert_array_equal(points[place], np.asarray(Image.open(tmp_path / name)).transpose(2, 0, 1))
+    notes = " ".join(source.spec.notes)
+    assert "1 files that are no images" in notes
+    assert "notes.txt" in notes
+    assert "classes without images: empty" in notes
+
+
+def test_modes(tmp_path):
+    expected = {}
+    for mode in ("RGB", "RGBA", "P"):
+        path = picture(tmp_path / "rgb" / "x" / f"{mode}.png", mode)
+        expected[mode] = np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1)
+    points, _ = read(FolderSource(tmp_path / "rgb"))
+    for place, mode in enumerate(sorted(expected)):
+        np.testing.assert_array_equal(points[place], expected[mode])
+    for mode in ("L", "LA"):
+        picture(tmp_path / "grey" / "x" / f"{mode}.png", mode)
+    assert FolderSource(tmp_path / "grey").spec.shape == (1, 4, 5)
+
+
+def test_mixed_modes_are_named_and_have_a_way_out(tmp_path):
+    picture(tmp_path / "x" / "1.png", "RGB")
+    grey = picture(tmp_path / "x" / "2.png", "L")
+    with pytest.raises(DataError, match=r"2.png is grey, but the first image is RGB: --channels"):
+        read(FolderSource(tmp_path))
+    points, _ = read(FolderSource(tmp_path, channels=3))
+    np.testing.assert_array_equal(points[1], np.repeat(np.asarray(Image.open(grey))[None], 3, axis=0))
+    assert read(FolderSource(tmp_path, channels=1))[0].shape == (2, 1, 4, 5)
+
+
+def test_other_sizes_are_named(tmp_path):
+    picture(tmp_path / "x" / "1.png")
+    picture(tmp_path / "x" / "2.png", size=(6, 4))
+    with pytest.raises(DataError, match=r"2.png has 6x4 pixels, but the first image has 5x4"):
+        read(FolderSource(tmp_path))
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_images_that_are_refused(tmp_path):
+    picture(tmp_path / "x" / "1.png", "L")
+    bad = tmp_path / "x" / "2.png"
+
+    def refused(words):
+        with pytest.raises(DataError, match=words) as caught:
+            read(FolderSource(tmp_path))
+        assert "2.png" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    whole = (tmp_path / "x" / "1.png").read_bytes()
+    for length in range(0, len(whole), 7):
+        bad.write_bytes(whole[:length])
+        refused("cannot be decoded")
+    for place in range(8, len(whole) - 12):  # every byte of the header and of the pixels has its checksum
+        raw = bytearray(whole)
+        raw[place] ^= 1
+        bad.write_bytes(raw)
+        refused("2.png")
+    bad.write_bytes(b"")
+    refused("cannot be decoded")
+    bad.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 4\n")  # pillow would start a program for it
+    refused("cannot be decoded")
+    giant = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0))
+    bad.write_bytes(b"\x89PNG\r\n\x1a\n" + giant + chunk(b"IDAT", zlib.compress(bytes(10))) + chunk(b"IEND", b""))
+    refused("pixels|decoded")
+    large = chunk(b"IHDR", struct.pack(">IIBBBBB", 9000, 9000, 8, 0, 0, 0, 0))
+    bad.write_bytes(b"\x89PNG\r\n\x1a\n" + large + chunk(b"IDAT", zlib.compress(bytes(10))) + chunk(b"IEND", b""))
+    refused("claims 9000x9000 pixels")
+    Image.fromarray(np.zeros((4, 5), np.uint16)).save(bad)
+    refused("mode I;16")
+    clear = np.zeros((4, 5, 4), np.uint8)
+    Image.fromarray(clear).save(bad)
+    refused("partly transparent")
+    frames = [Image.fromarray(np.full((4, 5), grey, np.uint8)) for grey in (0, 255)]
+    frames[0].save(bad, format="GIF", save_all=True, append_images=frames[1:])
+    refused("several frames")
+
+
+def test_damaged_images_never_give_a_traceback(tmp_path):
+    picture(tmp_path / "x" / "1.png", "L")
+    dice = np.random.default_rng(3)
+    for suffix, options in {
+        ".png": {},
+        ".jpg": {},
+        ".bmp": {},
+        ".tif": {},
+        ".webp": {"lossless": True},
+        ".gif": {},
+    }.items():
+        path = picture(tmp_path / "x" / f"2{suffix}", "L", **options)
+        whole = path.read_bytes()
+        for _ in range(40):
+            raw = bytearray(whole)
+            raw[dice.integers(len(raw))] = dice.integers(256)
+            path.write_bytes(raw[: dice.integers(1, len(raw) + 1)] if dice.random() < 0.3 else raw)
+            try:
+                read(FolderSource(tmp_path, channels=1))
+            except DataError as error:
+                assert "\n" not in str(error)  # noqa: PT017 - damage may also hit what does not matter
+        path.unlink()
+
+
+def test_links(tmp_path):
+    root = tmp_path / "set"
+    real = picture(tmp_path / "elsewhere" / "1.png")
+    (root / "x").mkdir(parents=True)
+    (root / "x" / "1.png").symlink_to(real)
+    (root / "y").symlink_to(tmp_path / "elsewhere")
+    assert read(FolderSource(root))[1].tolist() == [0, 1]
+    (root / "x" / "loop").symlink_to(root / "x")
+    with pytest.raises(DataError, match="leads back"):
+        FolderSource(root)
+    (root / "x" / "loop").unlink()
+    (root / "x" / "gone.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"gone\.png cannot be read"):
+        FolderSource(root)
+    (root / "x" / "gone.png").unlink()
+    os.mkfifo(root / "x" / "pipe.png")
+    with pytest.raises(DataError, match="no regular file"):
+        FolderSource(root)
+
+
+def test_folders_that_are_no_set(tmp_path):
+    with pytest.raises(DataError, match="has no images in sub-folders"):
+        FolderSource(tmp_path)
+    picture(tmp_path / "loose.png")
+    with pytest.raises(DataError, match=r"loose\.png is in no class"):
+        FolderSource(tmp_path)
+
+
+def test_names_of_classes(tmp_path):
+    picture(tmp_path / "cat\x1b[31m" / "1.png")
+    source = FolderSource(tmp_path)
+    assert source.spec.classes == ("cat\x1b[31m",)
+    picture(tmp_path / "cat\x1b[31m" / "2.png", size=(9, 9))
+    with pytest.raises(DataError) as caught:
+        read(FolderSource(tmp_path))
+    assert "\x1b" not in str(caught.value)
+    assert FolderSource(tmp_path, classes=("dog",)).spec.classes == ("dog",)
+    with pytest.raises(DataError, match="1 class folders, but 2 names"):
+        FolderSource(tmp_path, classes=("dog", "cow"))
+    (tmp_path / "b\udcff").mkdir()
+    with pytest.raises(DataError, match="not UTF-8"):
+        FolderSource(tmp_path)
+
+
+def test_a_changed_folder_is_noticed(tmp_path):
+    path = picture(tmp_path / "x" / "1.png")
+    source = FolderSource(tmp_path)
+    before = source.identity(), source.digest()
+    assert (FolderSource(tmp_path).identity(), FolderSource(tmp_path).digest()) == before
+    picture(path)
+    os.utime(path, ns=(1, 1))
+    assert FolderSource(tmp_path).digest() != before[1]
+    with pytest.raises(DataError, match="changed while it was read"):
+        source.unchanged()

@@ -1,0 +1,241 @@
+"""The rules of the tree, read from the source: who may import whom, how long things are, what is documented."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIB = ROOT / "lib" / "datarobust"
+TOOLS = ROOT / "tools"
+LONGEST_MODULE = 300
+LONGEST_FUNCTION = 60
+
+#: The layers, lowest first; a part may import from its own layer and from those beneath, never from above.
+LAYERS = (
+    {"errors", "norms"},
+    {"attacks", "trades", "schedules", "networks", "distributed"},
+    {"sensitivity", "curvature", "diffusion", "frechet", "features", "training", "evaluation", "embedding", "figures"},
+    {"artifacts", "selection", "datasets"},
+)
+#: Packages that only these parts may import: stores are opened in one place, and the library never talks.
+ONLY_IN = {"zarr": {"artifacts"}, "safetensors": {"artifacts"}, "typer": set(), "rich": set(), "click": set()}
+#: What no tool may import before it is called, because --help would wait for it.
+HEAVY = {"torch", "zarr", "safetensors", "numba", "matplotlib", "scipy", "sklearn", "numpy", "pydantic", "rich", "PIL"}
+
+MODULES = sorted(LIB.rglob("*.py"))
+COMMANDS = sorted(TOOLS.glob("*.py"))
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def part_of(path: Path) -> str:
+    """The part of the library a module belongs to: ``artifacts`` for ``artifacts/kinds.py``."""
+    return path.relative_to(LIB).parts[0].removesuffix(".py")
+
+
+def imports(nodes: ast.AST, package: list[str]) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything imported; ``package`` is where relative imports start."""
+    for node in ast.walk(nodes):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            start = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{start}.{alias.name}") for alias in node.names)
+
+
+def library_imports(path: Path) -> Iterator[tuple[str, list[str]]]:
+    package = ["datarobust", *path.relative_to(LIB).parent.parts]
+    for line, name in imports(tree_of(path), package):
+        yield f"{name_of(path)}:{line} imports {name}", name.split(".")
+
+
+def test_library_imports_nothing_from_above() -> None:
+    height = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+    wrong = []
+    for path in MODULES:
+        here = height.get(part_of(path))
+        for place, names in library_imports(path):
+            if names[0] == "datarobust" and len(names) > 1:
+                there = height.get(names[1])
+                if names[1] == "tools" or (here is not None and there is not None and there > here):
+                    wrong.append(place)
+    assert not wrong
+
+
+def test_every_part_of_the_library_has_a_layer() -> None:
+    parts = {part_of(path) for path in MODULES} - {"__init__"}
+    assert parts <= set().union(*LAYERS), "give the new part a layer in LAYERS"
+
+
+def test_stores_are_opened_in_one_place_and_the_library_never_talks() -> None:
+    wrong = [
+        place
+        for path in MODULES
+        for place, names in library_imports(path)
+        if names[0] in ONLY_IN and part_of(path) not in ONLY_IN[names[0]]
+    ]
+    wrong += [
+        f"{name_of(path)}:{node.lineno} prints"
+        for path in MODULES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Name) and node.id == "print"
+    ]
+    assert not wrong
+
+
+def test_no_tool_imports_another_nor_a_store_nor_click() -> None:
+    wrong = []
+    for path in COMMANDS:
+        for line, name in imports(tree_of(path), ["datarobust", "tools"]):
+            names = name.split(".")
+            tool = names[2] if names[:2] == ["datarobust", "tools"] and len(names) > 2 else "_"
+            if not tool.startswith("_") or names[0] in {"zarr", "safetensors", "click"}:
+                wrong.append(f"{name_of(path)}:{line} imports {name}")
+    assert not wrong
+
+
+def test_heavy_imports_stand_inside_the_functions_of_tools() -> None:
+    wrong = []
+    for path in COMMANDS:
+        for node in tree_of(path).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for line, name in imports(node, ["datarobust", "tools"]):
+                    if name.split(".")[0] in HEAVY:
+                        wrong.append(f"{name_of(path)}:{line} imports {name}")
+    assert not wrong
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    assert not list(imports(tree_of(LIB / "__init__.py"), ["datarobust"]))
+
+
+@pytest.mark.parametrize("path", [*MODULES, *COMMANDS], ids=name_of)
+def test_length(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= LONGEST_MODULE, f"{name_of(path)} is a candidate for a package"
+    long = {
+        node.name: node.end_lineno - node.lineno + 1
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, FUNCTION) and node.end_lineno and node.end_lineno - node.lineno >= LONGEST_FUNCTION
+    }
+    assert not long
+
+
+def public_definitions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """Functions and classes of a module, and methods of its classes, whose names have no underscore in front."""
+    todo: list[ast.AST] = [tree_of(path)]
+    while todo:
+        for node in ast.iter_child_nodes(todo.pop()):
+            if isinstance(node, FUNCTION | ast.ClassDef) and not node.name.startswith("_"):
+                yield node
+                if isinstance(node, ast.ClassDef):
+                    todo.append(node)
+
+
+def is_overload(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+    return any(ast.unparse(decorator).endswith("overload") for decorator in node.decorator_list)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_docstrings(path: Path) -> None:
+    assert ast.get_docstring(tree_of(path)), f"{name_of(path)} has no docstring"
+    missing = [node.name for node in public_definitions(path) if not (ast.get_docstring(node) or is_overload(node))]
+    assert not missing
+
+
+def test_nothing_swallows_an_error() -> None:
+    wrong = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in [*MODULES, *COMMANDS]
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or (len(node.body) == 1 and isinstance(node.body[0], ast.Pass)))
+    ]
+    assert not wrong, "use contextlib.suppress for the one narrow error that is expected, and say why"
+
+
+# ------------------------------------------------------------------------------------------------- packaging
+
+
+def project() -> dict[str, Any]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def test_the_wheel_ships_every_package() -> None:
+    listed = project()["tool"]["setuptools"]["packages"]
+    folders = {path.parent for path in LIB.rglob("*.py")}
+    found = {".".join(folder.relative_to(LIB.parent).parts) for folder in folders} | {"datarobust.tools"}
+    assert sorted(listed) == sorted(found)
+    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
+
+
+def test_every_tool_is_a_command_that_exists() -> None:
+    scripts = project()["project"]["scripts"]
+    tools = {path.stem for path in COMMANDS if not path.stem.startswith("_")}
+    assert scripts == {tool.replace("_", "-"): f"datarobust.tools.{tool}:main" for tool in tools}
+
+
+def test_version_is_written_once_more_in_the_package() -> None:
+    found = re.search(r'^__version__ = "(.+)"$', (LIB / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None
+    assert found[1] == project()["project"]["version"]
+
+
+def test_constraints_pin_what_the_project_needs() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins), "exact versions only, and no local ones"
+    pinned = {normal(pin) for pin in pins}
+    metadata = project()["project"]
+    needed = [*metadata["dependencies"], *metadata["optional-dependencies"]["dev"]]
+    assert {normal(requirement) for requirement in needed} <= pinned
+
+
+def normal(requirement: str) -> str:
+    """The name of a package as packages are compared."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[=<>~!; ]", requirement)[0]).lower()
+
+
+def test_the_project_names_no_package_host() -> None:
+    for name in ("pyproject.toml", "constraints.txt", "Makefile", ".ci/run"):
+        assert not re.search(r"index-url|find-links|file://|https?://", (ROOT / name).read_text(encoding="utf-8")), name
+
+
+# ------------------------------------------------------------------------------------------------ tests mirror
+
+
+def test_tests_mirror_the_tree() -> None:
+    """A test module is named after what it tests: ``tests/lib/test_norms.py``, ``tests/tools/test_dataset.py``."""
+    library = {part_of(path) for path in MODULES} | {path.stem for path in MODULES}
+    tools = {path.stem.removeprefix("_") for path in COMMANDS}
+    wrong = []
+    for folder, subjects in (("lib", library), ("tools", tools)):
+        for path in (ROOT / "tests" / folder).rglob("test_*.py"):
+            stem = path.stem.removeprefix("test_")
+            if not any(stem == subject or stem.startswith(f"{subject}_") for subject in subjects):
+                wrong.append(name_of(path))
+    assert not wrong
+
+
+def test_every_part_has_tests() -> None:
+    tested = [path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")]
+    parts = {part_of(path) for path in MODULES} - {"__init__", "errors"}
+    parts |= {path.stem for path in COMMANDS if not path.stem.startswith("_")}
+    missing = [part for part in sorted(parts) if not any(t == part or t.startswith(f"{part}_") for t in tested)]
+    assert not missing

@@ -1,0 +1,187 @@
+"""What every command shares: its options, and how it starts and ends.
+
+A command is written as follows; imports among the commands are relative, because mypy knows this folder as ``tools``::
+
+    from . import _cli
+
+    app = _cli.tool(__doc__)
+
+    @app.command()
+    def sens_rank(dataset: Path, output: _cli.OptionalOutput = None, quiet: _cli.Quiet = False) -> None: ...
+
+    def main() -> None:
+        _cli.run(app, "sens-rank")
+
+    if __name__ == "__main__":  # python -m datarobust.tools.sens_rank, torchrun -m datarobust.tools.sens_rank
+        main()
+
+Exit codes: 0 done, also where the reader of stdout went away; 1 failed, with one sentence on stderr; 2 usage;
+129 hung up, 130 interrupted, 143 terminated, each after clean-up. With ``--json`` an error is one JSON object, the
+last line on stderr. A bug keeps its traceback.
+
+An option that two commands share has one meaning and stands here once; heavy imports stand inside functions, so
+that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+
+from datarobust import __version__
+from datarobust.errors import UsageError
+
+from . import _ending
+from ._ending import resumable
+from ._talk import Voice, be_quiet, emit, escape, leader, progress, say
+
+if TYPE_CHECKING:
+    from datarobust.artifacts import Step
+
+__all__ = ["argument_path", "emit", "escape", "leader", "progress", "resumable", "run", "say", "step", "tool"]
+
+# ---------------------------------------------------------------------------------------------- shared options
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise typer.BadParameter(f"{value!r} is no device: choose auto, cpu, cuda or cuda:INDEX.")
+    return value
+
+
+_OUTPUT = typer.Option("-o", "--output", metavar="PATH", help="Where the result goes.", show_default=False)
+
+Output = Annotated[Path, _OUTPUT]
+OptionalOutput = Annotated[Path | None, _OUTPUT]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No talk and no progress.", callback=be_quiet)]
+Json = Annotated[bool, typer.Option("--json", help="The result as one JSON object, errors too.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Where random numbers start.")]
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:INDEX.", callback=_device)
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N points, for a quick look.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs; do nothing.")]
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; all if not given.")]
+Norm = Annotated[Literal["l2", "linf"], typer.Option("--norm", help="The distance between two points.")]
+_SELECTION = "R.zarr:least:1024, R.zarr:most:1024, first:1024, random:1024:SEED, a file of indices, or - for stdin;"
+Select = Annotated[
+    str | None,
+    typer.Option("--select", metavar="SEL", help=f"Only these points: {_SELECTION} ! in front takes all others."),
+]
+Against = Annotated[
+    Path | None,
+    typer.Option("--against", metavar="OTHER.zarr", help="The set in which the neighbours are, if it is another."),
+]
+_NAME = typer.Option("--name", metavar="TEXT", help="What a set is called; one for each set where there are several.")
+Name = Annotated[str | None, _NAME]
+Names = Annotated[list[str] | None, _NAME]
+Exclude = Annotated[str | None, typer.Option("--exclude", metavar="SEL", help="All but these points, as in --select.")]
+
+# ------------------------------------------------------------------------------------------- start of a command
+
+
+def tool(doc: str | None) -> typer.Typer:
+    """A Typer app with our settings.
+
+    Args:
+        doc: the help of the command: the docstring of its module. Indented lines, such as examples, keep their lines.
+            The docstring of a command's function takes its place where there is one.
+    """
+    return typer.Typer(
+        help=doc,
+        add_completion=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+
+def step(tool: str, seed: int | None, device: str | None, inputs: Mapping[str, str]) -> Step:
+    """This run of a command as a step of an artifact's history.
+
+    Args:
+        tool: name of the command.
+        seed: its seed, where it draws random numbers.
+        device: where it computed.
+        inputs: digest of every input by its role.
+    """
+    from datarobust.artifacts import Step
+
+    return Step(tool=tool, argv=tuple(sys.argv[1:]), version=__version__, seed=seed, device=device, inputs=dict(inputs))
+
+
+def argument_path(path: Path) -> Path:
+    """The path itself, or for ``-`` the path that stands on stdin, the one line another command printed there.
+
+    Raises:
+        UsageError: stdin is a terminal, holds no path or several, or was already read for another argument.
+    """
+    if str(path) != "-":
+        return path
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("'-' takes a path from stdin, but nothing is piped into this command.")
+    lines = sys.stdin.read().splitlines()
+    if len(lines) != 1 or not lines[0]:
+        raise UsageError(f"'-' takes one path from stdin, but {len(lines)} lines came: did the command before it fail?")
+    return Path(lines[0])
+
+
+def run(app: typer.Typer, name: str) -> NoReturn:
+    """Run a command to its end and leave the process with its exit code."""
+    arguments = sys.argv[1:]
+    Voice.name = name
+    Voice.json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
+    _ending.guard_streams()
+    command = _prepare(app)
+    if f"_{name.replace('-', '_').upper()}_COMPLETE" in os.environ:
+        command.main(prog_name=name)
+    _ending.catch_signals()
+    try:
+        with command.make_context(name, arguments) as context:
+            command.invoke(context)
+        code = 0
+    except BaseException as error:  # noqa: BLE001 - every way to end is told and becomes an exit code there
+        code = _ending.explain(error)
+    sys.exit(_ending.close_stdout(code))
+
+
+def _prepare(app: typer.Typer) -> Any:
+    """The command behind the app, with ``--version`` and with the examples in its help kept line by line."""
+    command: Any = typer.main.get_command(app)
+    command.params.append(_version_option())
+    if isinstance(app.info.help, str) and not command.help:
+        command.help = inspect.cleandoc(app.info.help)
+    for each in [command, *getattr(command, "commands", {}).values()]:
+        each.help = re.sub(r"(?m)\n*((?:^ .*\n?)+)\n*", "\n\n\b\n\\1\n\n", each.help or "").strip("\n")
+    return command
+
+
+def _version_option() -> Any:
+    """``--version`` as typer makes it from a signature, to be put into every command."""
+    holder = typer.Typer(add_completion=False)
+
+    @holder.command()
+    def _holder(
+        version: Annotated[
+            bool,
+            typer.Option("--version", callback=_version, is_eager=True, expose_value=False, help="Show the version."),
+        ] = False,
+    ) -> None: ...
+
+    return typer.main.get_command(holder).params[0]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        emit(f"{Voice.name} {__version__}")
+        raise typer.Exit

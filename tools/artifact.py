@@ -1,0 +1,66 @@
+"""Look at artifacts of any kind, and verify that they are intact.
+
+Two examples:
+
+    artifact show c10.zarr best.safetensors | jq .digest
+
+    sens-rank c10.zarr -o r.zarr | artifact check -
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import _cli
+
+app = _cli.tool(__doc__)
+
+Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Artifacts; - for one whose path is on stdin.")]
+
+
+@app.command()
+def show(paths: Paths, json_: _cli.Json = False, quiet: _cli.Quiet = False) -> None:
+    """Print what artifacts say about themselves, one JSON object a line.
+
+    Fields: path, kind, version, digest, arrays (dtype and shape of each), attributes, and history: every command that
+    led to the artifact, oldest first, with the digests of its inputs. The metadata, and the presence and size of
+    every file, are verified; the data are not read: that is what "artifact check" does.
+
+    Example:
+        artifact show r.zarr | jq -r '.history[] | [.tool] + .argv | @sh'
+    """
+    from datarobust import artifacts
+
+    for summary in [artifacts.peek(_cli.argument_path(path)) for path in paths]:
+        _cli.emit(json.dumps(artifacts.as_json(summary)))
+
+
+@app.command()
+def check(paths: Paths, json_: _cli.Json = False, quiet: _cli.Quiet = False) -> None:
+    """Verify every byte of artifacts; a line for each intact one.
+
+    The line has, separated by tabs, its digest, its kind, and its path; with --json it is an object of these. At the
+    first artifact that is incomplete or altered the command fails with exit code 1 and names the file and the reason.
+
+    Example:
+        artifact check *.zarr && echo all intact
+    """
+    from datarobust import artifacts
+
+    for path in map(_cli.argument_path, paths):
+        summary = artifacts.check(path)
+        line = {"digest": summary.digest, "kind": summary.kind, "path": str(summary.path)}
+        _cli.emit(json.dumps(line) if json_ else "\t".join(map(_cli.escape, line.values())))
+
+
+def main() -> None:
+    """The installed command."""
+    _cli.run(app, "artifact")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Datasets: import what you have, look at it, take points of it, join it with others.
+
+    dataset import digits -o digits.zarr
+    dataset import cifar10_train.npz -o c10.zarr --name cifar10
+    dataset import generated.npz -o generated.zarr --shuffle 0
+    dataset subset c10.zarr --exclude r.zarr:least:40 -o rest.zarr
+    dataset merge a.zarr b.zarr -o both.zarr
+
+Robustness (Section 3 of the paper) is a property of labelled points: every other command reads them from these stores.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from datarobust.errors import UsageError
+
+from . import _cli
+
+app = _cli.tool(__doc__)
+Store = Annotated[
+    Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.", show_default=False)
+]
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="The word digits, an npz file, or a folder of class folders.")
+]
+Sets = Annotated[
+    list[Path], typer.Argument(metavar="A.zarr B.zarr...", help="Datasets of one shape and one list of classes.")
+]
+Format = Annotated[Literal["auto", "digits", "npz", "folder"], typer.Option("--format", help="Of the source.")]
+Shuffle = Annotated[
+    int | None,
+    typer.Option("--shuffle", metavar="SEED", min=0, max=2**64 - 1, help="Put the points in random order, once."),
+]
+Classes = Annotated[
+    Path | None, typer.Option("--classes", metavar="FILE", help="Class names, one a line, from label 0 on.")
+]
+Keys = Annotated[
+    str | None, typer.Option("--keys", metavar="POINTS,LABELS", help="Names of the two arrays of an npz file.")
+]
+Layout = Annotated[
+    Literal["nhwc", "nchw"] | None, typer.Option("--layout", help="Of npz images, where it is not evident.")
+]
+Channels = Annotated[
+    int | None, typer.Option("--channels", metavar="1|3", help="Make all images of a folder grey or RGB.")
+]
+Name = Annotated[str | None, typer.Option("--name", metavar="TEXT", help="What the set is called; else as its source.")]
+
+
+@app.command("import")
+def import_(
+    source: Source,
+    output: _cli.Output,
+    format: Format = "auto",
+    shuffle: Shuffle = None,
+    classes: Classes = None,
+    keys: Keys = None,
+    layout: Layout = None,
+    channels: Channels = None,
+    name: Name = None,
+    limit: _cli.Limit = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Read and check a data set of another format.
+
+    npz files are streamed: arrays `image,label`, `x,y` or `images,labels`; images of 1 or 3 channels, NHWC or NCHW, or
+    (N, H, W); (N, D) become float features. Labels are 0..C-1, one-hot, or probabilities. Generated sets (Wang et al.
+    2023) are sorted by class: --shuffle puts them in an order drawn from SEED alone; --limit then takes its first N.
+
+    For example:
+
+        dataset import digits -o digits.zarr
+    """
+    from datarobust import datasets
+
+    reader = datasets.open_source(
+        source,
+        format=format,
+        name=name,
+        classes=None if classes is None else datasets.read_names(classes),
+        keys=_two_keys(keys),
+        layout=layout,
+        channels=channels,
+    )
+    for note in reader.spec.notes:
+        _cli.say(note)
+    _cli.resumable()
+    fresh = datasets.import_dataset(
+        reader,
+        output,
+        lambda inputs: _cli.step("dataset", shuffle, None, inputs),
+        shuffle=shuffle,
+        limit=limit,
+        overwrite=overwrite,
+        progress=_cli.progress(quiet, "importing"),
+    )
+    _done(output, fresh)
+
+
+@app.command()
+def info(dataset: Store, as_json: _cli.Json = False) -> None:
+    """Show what a dataset holds.
+
+    Points, shape, classes with counts, digest and history.
+
+    For example:
+
+        dataset info digits.zarr --json
+    """
+    from datarobust import artifacts, datasets
+
+    summary = datasets.describe(artifacts.open_store(_cli.argument_path(dataset), "dataset"))
+    for line in [json.dumps(summary)] if as_json else datasets.lines(summary):
+        _cli.emit(line)
+
+
+@app.command()
+def subset(
+    dataset: Store,
+    output: _cli.Output,
+    select: _cli.Select = None,
+    exclude: _cli.Exclude = None,
+    name: Name = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Take the selected points of a dataset.
+
+    They come in the order of the selection: that of the ranking, or of the index file; all others are ascending.
+    `index` still says where they were in the original set. --exclude takes what is left: the paper leaves out the 40
+    least robust points of CIFAR-100 and EMNIST.
+
+    For example:
+
+        dataset subset c100.zarr --exclude r.zarr:least:40 -o rest.zarr
+    """
+    from datarobust import artifacts, datasets, selection
+
+    if (select is None) == (exclude is None):
+        raise UsageError("Give either --select or --exclude.")
+    store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
+    wanted = selection.parse(select) if select is not None else selection.parse(str(exclude)).inverted()
+    chosen = selection.choose(wanted, store)
+    for remark in chosen.remarks():
+        _cli.say(remark)
+    _cli.resumable()
+    fresh = datasets.subset(
+        store,
+        chosen.rows,
+        output,
+        lambda inputs: _cli.step("dataset", wanted.seed if wanted.how == "random" else None, None, inputs),
+        inputs=chosen.inputs,
+        histories=[chosen.history],
+        name=name,
+        overwrite=overwrite,
+        progress=_cli.progress(quiet, "writing"),
+    )
+    _done(output, fresh)
+
+
+@app.command()
+def merge(
+    sets: Sets,
+    output: _cli.Output,
+    name: Name = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Join datasets, one after the other.
+
+    `source` is the number of the input, from 0; `index` is what it was there.
+
+    For example:
+
+        dataset merge train.zarr generated.zarr -o both.zarr
+    """
+    from datarobust import artifacts, datasets
+
+    stores = [artifacts.open_store(_cli.argument_path(path), "dataset") for path in sets]
+    _cli.resumable()
+    fresh = datasets.merge(
+        stores,
+        output,
+        lambda inputs: _cli.step("dataset", None, None, inputs),
+        name=name,
+        overwrite=overwrite,
+        progress=_cli.progress(quiet, "merging"),
+    )
+    _done(output, fresh)
+
+
+def _two_keys(text: str | None) -> tuple[str, str] | None:
+    """``POINTS,LABELS`` as two names."""
+    if text is None:
+        return None
+    points, _, labels = text.partition(",")
+    if not points or not labels or "," in labels:
+        raise UsageError("--keys takes two names with a comma between them, as in --keys x_train,y_train.")
+    return points, labels
+
+
+def _done(output: Path, fresh: bool) -> None:
+    if not fresh:
+        _cli.say(f"{output} was finished before; nothing to do")
+    _cli.emit(str(output))
+
+
+def main() -> None:
+    """Run the command."""
+    _cli.run(app, "dataset")
+
+
+if __name__ == "__main__":
+    main()
