@@ -1,5 +1,5 @@
 # Which labelled points are the least robust?  Section 3 on scikit-learn's 1,797 real digits of 8x8 pixels, in both norms.
-# Any laptop; about a minute with the installation of the commands already done.
+# Any laptop, less than a minute.
 #
 #   make -C examples digits        or, from the root:  make demo
 

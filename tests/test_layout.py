@@ -22,7 +22,7 @@ LAYERS = (
     {"errors", "norms"},
     {"attacks", "trades", "schedules", "networks", "distributed"},
     {"sensitivity", "curvature", "diffusion", "frechet", "features", "training", "evaluation", "embedding", "figures"},
-    {"artifacts", "selection", "datasets"},
+    {"artifacts", "selection", "datasets", "rankings"},
 )
 #: Packages that only these parts may import: stores are opened in one place, and the library never talks.
 ONLY_IN = {"zarr": {"artifacts"}, "safetensors": {"artifacts"}, "typer": set(), "rich": set(), "click": set()}

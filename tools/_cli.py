@@ -80,7 +80,7 @@ Select = Annotated[
 ]
 Against = Annotated[
     Path | None,
-    typer.Option("--against", metavar="OTHER.zarr", help="The set in which the neighbours are, if it is another."),
+    typer.Option("--against", metavar="OTHER.zarr", help="Look for neighbours among the points of another dataset."),
 ]
 _NAME = typer.Option("--name", metavar="TEXT", help="What a set is called; one for each set where there are several.")
 Name = Annotated[str | None, _NAME]

@@ -48,7 +48,6 @@ Layout = Annotated[
 Channels = Annotated[
     int | None, typer.Option("--channels", metavar="1|3", help="Make all images of a folder grey or RGB.")
 ]
-Name = Annotated[str | None, typer.Option("--name", metavar="TEXT", help="What the set is called; else as its source.")]
 
 
 @app.command("import")
@@ -61,7 +60,7 @@ def import_(
     keys: Keys = None,
     layout: Layout = None,
     channels: Channels = None,
-    name: Name = None,
+    name: _cli.Name = None,
     limit: _cli.Limit = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
@@ -125,7 +124,7 @@ def subset(
     output: _cli.Output,
     select: _cli.Select = None,
     exclude: _cli.Exclude = None,
-    name: Name = None,
+    name: _cli.Name = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
@@ -167,7 +166,7 @@ def subset(
 def merge(
     sets: Sets,
     output: _cli.Output,
-    name: Name = None,
+    name: _cli.Name = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:

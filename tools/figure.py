@@ -42,10 +42,7 @@ def sensitivity(
     output: _cli.Output,
     absolute: Annotated[bool, typer.Option("--absolute", help="Only the panel of absolute values.")] = False,
     relative: Annotated[bool, typer.Option("--relative", help="Only the panel of relative values.")] = False,
-    name: Annotated[
-        list[str] | None,
-        typer.Option("--name", metavar="TEXT", help="What a set is called; give one for each ranking."),
-    ] = None,
+    name: _cli.Names = None,
     without_least: Annotated[
         int,
         typer.Option("--without-least", metavar="N", min=0, help="Leave out the N least robust points of each set."),
@@ -99,10 +96,7 @@ def pairs(
     ranking: Annotated[Path, typer.Argument(metavar="R.zarr", help="A ranking of them; - for stdin.")],
     output: _cli.Output,
     select: _cli.Select = None,
-    against: Annotated[
-        Path | None,
-        typer.Option("--against", metavar="OTHER.zarr", help="The set that the ranking was made against, if it was."),
-    ] = None,
+    against: _cli.Against = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,

@@ -22,28 +22,13 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from datarobust.artifacts.files import hidden, reason, remove, sync_folder, told
+from datarobust.artifacts.files import checked_output, hidden, reason, remove, sync_folder, told
 from datarobust.artifacts.locks import Lock
 from datarobust.errors import ArtifactError, ExistsError
 
 __all__ = ["Lock", "checked_output", "hidden", "recover", "remove", "told", "whole_or_absent"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-
-
-def checked_output(path: Path) -> Path:
-    """``path`` if something can be born there.
-
-    Raises:
-        ArtifactError: it has no name of its own, or its folder does not exist.
-    """
-    path = Path(path)
-    if path.name in ("", ".."):
-        raise ArtifactError(f"{path} cannot be written: it names no file")
-    with told(path):
-        if not path.parent.is_dir():
-            raise ArtifactError(f"{path} cannot be written: the folder {path.parent} does not exist")
-    return path
 
 
 def recover(path: Path) -> None:

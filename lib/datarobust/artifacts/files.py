@@ -37,6 +37,21 @@ def hidden(path: Path, role: str) -> Path:
     return path.with_name(f".{path.name}.{role}")
 
 
+def checked_output(path: Path) -> Path:
+    """``path`` if something can be born there.
+
+    Raises:
+        ArtifactError: it has no name of its own, or its folder does not exist.
+    """
+    path = Path(path)
+    if path.name in ("", ".."):
+        raise ArtifactError(f"{path} cannot be written: it names no file")
+    with told(path):
+        if not path.parent.is_dir():
+            raise ArtifactError(f"{path} cannot be written: the folder {path.parent} does not exist")
+    return path
+
+
 def sync_folder(path: Path) -> None:
     """Bring a folder's entries to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from datarobust.artifacts import files
 from datarobust.artifacts.digests import canonical, parse, sha256
-from datarobust.artifacts.durable import checked_output
 
 _MAGIC = b"datarobust journal 1\n"
 _HEAD = len(_MAGIC) + 64 + 1
@@ -32,7 +31,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, key: str) -> None:
-        self.path = files.hidden(checked_output(Path(path)), "journal")
+        self.path = files.hidden(files.checked_output(Path(path)), "journal")
         self._output = Path(path)
         self.key = key
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from datarobust.artifacts.files import hidden, told
+from datarobust.artifacts.files import checked_output, hidden, told
 from datarobust.errors import LockedError
 
 
@@ -54,6 +54,7 @@ class Lock:
 
     def __enter__(self) -> Self:
         """Take the lock."""
+        checked_output(self.path)
         with told(self.path), _guard:
             file = hidden(self.path.parent.resolve(strict=True) / self.path.name, "lock")
             held = _held.get(file)

@@ -205,6 +205,8 @@ def _head(
 def _described(name: str, entry: object) -> tuple[str, tuple[int, ...]]:
     if not isinstance(entry, dict) or not isinstance(entry.get("shape"), list):
         raise ValueError(f"tensor {name} has no shape")
+    if set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"tensor {name} has fields of no meaning")
     dtype, shape = CODES.get(str(entry.get("dtype"))), entry["shape"]
     if dtype is None:
         raise ValueError(f"tensor {name} has dtype {entry.get('dtype')!r}; read are {', '.join(CODES)}")

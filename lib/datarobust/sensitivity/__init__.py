@@ -3,6 +3,7 @@
 ======================  =====================================================================================
 :mod:`.ranking`         what callers use: :func:`rank`, robustness r(x), sensitivity s_y
 :mod:`.search`          encode, seed, and the tournament of blocks; resuming, shards
+:mod:`.encoding`        from rows to codes
 :mod:`.kernels`         the inner loops, the same for both norms
 :mod:`.l2`              bounds from principal directions; :mod:`.l2_kernels` measures squared distances
 :mod:`.linf`            bounds from telling coordinates; :mod:`.linf_kernels` measures largest differences
@@ -13,9 +14,10 @@
 ======================  =====================================================================================
 """
 
+from .compiled import when_compiling
 from .panels import ArrayRows, Rows
-from .ranking import Labelled, Ranking, least_robust_first, rank, sensitivity_of
-from .search import Checkpoint, Options
+from .ranking import Duplicates, Labelled, Ranking, least_robust_first, rank, sensitivity_of
+from .search import Checkpoint, Options, Progress
 
 __all__ = [
     "rank",
@@ -23,8 +25,11 @@ __all__ = [
     "Ranking",
     "Options",
     "Checkpoint",
+    "Progress",
+    "Duplicates",
     "Rows",
     "ArrayRows",
     "least_robust_first",
     "sensitivity_of",
+    "when_compiling",
 ]

@@ -1,6 +1,7 @@
 """The search's inner loops: which pairs may matter, and what they are worth.
 
-The loops are the same for both norms. What differs is supplied by :mod:`.l2` and :mod:`.linf` as overloads on the type of the codes:
+The loops are the same for both norms. What differs is supplied by :mod:`.l2` and :mod:`.linf` as overloads on the type
+of the codes:
 
 ====================  ==========================================================================
 ``limit_of``          the largest code distance at which a pair may still improve a point
@@ -14,9 +15,9 @@ The loops are the same for both norms. What differs is supplied by :mod:`.l2` an
 ``borrowed``          the codes, without the cost of counting references
 ====================  ==========================================================================
 
-A pair is skipped only where a bound proves that its distance exceeds the radius of both points; every other pair is measured
-exactly, and the k best neighbours by (key, index) are kept. The result is a function of the data alone: no block size, order,
-thread or shard can change it.
+A pair is skipped only where a bound proves that its distance exceeds the radius of both points; every other pair is
+measured exactly, and the k best neighbours by (key, index) are kept. The result is a function of the data alone: no
+block size, order, thread or shard can change it.
 """
 
 # Types are numba's here; the Python-side signatures are checked where these functions are called.
@@ -33,14 +34,27 @@ from .compiled import cached
 from .simd import ROWS, borrow, lowest_bit
 from .tables import NO_INDEX, Points, State
 
+STRIP = 256
+"""Columns that share a limit: equal distances help only a lower index, so narrow strips of sorted columns rule out
+more.
+"""
+
+
+FIRST = 4
+"""Points measured for a first neighbour; code distances are only bounds, and a good start saves far more work."""
+
 
 def limit_of(codes, state, i, other_first) -> Any:
-    """The largest code distance of interest to position ``i``; ``other_first`` is the lowest index among the other points."""
+    """The largest code distance of interest to position ``i``; ``other_first`` is the lowest index among the other
+    points.
+    """
     raise NotImplementedError
 
 
 def mark(codes, i, row_limits, j0, groups, col_limits, words, vector) -> Any:
-    """Fill ``words`` (ROWS, groups) with a bit for each pair of rows i.. and columns j0.. within the larger of its two limits."""
+    """Fill ``words`` (ROWS * groups) with a bit for each pair of rows i.. and columns j0.. within the larger of its
+    two limits.
+    """
     raise NotImplementedError
 
 
@@ -102,13 +116,13 @@ def borrowed_points(points):
 @njit(nogil=True, forceinline=True)
 def borrowed_state(state):
     """A state with borrowed arrays."""
-    return State(borrow(state.key), borrow(state.index), borrow(state.radius), state.widest, state.whole)
+    return State(borrow(state.key), borrow(state.neighbour), borrow(state.radius), state.widest, state.whole)
 
 
 @njit(nogil=True, forceinline=True)
 def offer(codes, state, i, key, index):
     """Take a neighbour into the list of position ``i`` if it is among the k best by (key, index) and not there yet."""
-    keys, indices = state.key[i], state.index[i]
+    keys, indices = state.key[i], state.neighbour[i]
     last = keys.shape[0] - 1
     if key > keys[last] or (key == keys[last] and index >= indices[last]):
         return
@@ -139,13 +153,15 @@ def squared_weight(points, i, j):
 
 @njit(nogil=True, forceinline=True)
 def measure(codes, points, state, i, j, both):
-    """Bound, measure and offer one pair; ``both`` whether j learns of i as well."""
+    """Bound, measure and offer one pair; ``both``: j learns of i as well. Whether the pair came close enough to be
+    offered.
+    """
     weight = squared_weight(points, i, j)
     if weight == 0.0:
-        return
+        return False
     share = np.sqrt(weight) / state.widest
     if not within(codes, points, state, i, j, share):
-        return
+        return False
     last = state.key.shape[1] - 1
     bound = state.key[i, last]
     if both:
@@ -154,10 +170,12 @@ def measure(codes, points, state, i, j, both):
         key = exact_key(codes, points, i, j, bound)
     else:
         key = weighted(codes, exact_key(codes, points, i, j, np.inf), weight)
-    if key <= bound:
-        offer(codes, state, i, key, points.origin[j])
-        if both:
-            offer(codes, state, j, key, points.origin[i])
+    if key > bound:
+        return False
+    offer(codes, state, i, key, points.origin[j])
+    if both:
+        offer(codes, state, j, key, points.origin[i])
+    return True
 
 
 @njit(nogil=True, forceinline=True)
@@ -169,6 +187,16 @@ def first_index(points, start, stop):
     return lowest
 
 
+@njit(nogil=True, forceinline=True)
+def note_limits(codes, state, j, q, tied, free, last):
+    """Keep the limits of a column: among points of higher index than its last neighbour (``tied``), and otherwise
+    (``free``).
+    """
+    tied[q] = limit_of(codes, state, j, NO_INDEX)
+    free[q] = limit_of(codes, state, j, -1)
+    last[q] = state.neighbour[j, state.neighbour.shape[1] - 1]
+
+
 @cached
 def match(codes, points, state, i0, i1, j0, j1, both):
     """Compare rows i0..i1 with columns j0..j1 (j0 a multiple of 64); where they are one block, each pair once.
@@ -176,42 +204,48 @@ def match(codes, points, state, i0, i1, j0, j1, both):
     ``both``: the columns' points learn of the rows as well; otherwise the columns only serve the rows.
     """
     codes, points, state = borrowed(codes), borrowed_points(points), borrowed_state(state)
-    groups = (j1 - j0 + 63) // 64
-    words = np.empty((ROWS, groups), np.uint64)
-    row_first, col_first = first_index(points, i0, i1), first_index(points, j0, j1)
     none = limit_of(codes, state, -1, 0)
-    col_limits = np.full(64 * groups, none)
     row_limits = np.full(ROWS, none)
+    col_limits = np.full((j1 - j0 + 63) // 64 * 64, none)
+    tied, free, last = col_limits.copy(), col_limits.copy(), np.full(col_limits.shape[0], NO_INDEX)
     if both:
         for j in range(j0, j1):
-            col_limits[j - j0] = limit_of(codes, state, j, row_first)
+            note_limits(codes, state, j, j - j0, tied, free, last)
+    words = np.empty(ROWS * (STRIP // 64), np.uint64)
     same = i0 == j0
+    firsts = np.empty((j1 - j0 + STRIP - 1) // STRIP, np.int64)
+    for s in range(firsts.shape[0]):
+        firsts[s] = first_index(points, j0 + s * STRIP, min(j0 + (s + 1) * STRIP, j1))
     for i in range(i0, i1, ROWS):
         height = min(ROWS, i1 - i)
-        row_limits[:] = none
-        for r in range(height):
-            row_limits[r] = limit_of(codes, state, i + r, col_first)
-        mark(codes, i, row_limits, j0, groups, col_limits, words, points.vector)
-        for r in range(height):
-            row = i + r
-            for g in range(groups):
-                word = words[r, g]
-                while word:
-                    j = j0 + 64 * g + lowest_bit(word)
-                    word &= word - np.uint64(1)
-                    if j >= j1 or (same and j <= row):
-                        continue
-                    measure(codes, points, state, row, j, both)
-                    if both:
-                        col_limits[j - j0] = limit_of(codes, state, j, row_first)
+        row_first = first_index(points, i, i + height)
+        for q in range(col_limits.shape[0]):
+            col_limits[q] = free[q] if row_first < last[q] else tied[q]
+        for s in range((i - j0) // STRIP if same else 0, firsts.shape[0]):
+            start = j0 + s * STRIP
+            groups = (min(STRIP, j1 - start) + 63) // 64
+            row_limits[:] = none
+            for r in range(height):
+                row_limits[r] = limit_of(codes, state, i + r, firsts[s])
+            mark(codes, i, row_limits, start, groups, col_limits[start - j0 :], words, points.vector)
+            for r in range(height):
+                for g in range(groups):
+                    word = words[r * groups + g]
+                    while word:
+                        j = start + 64 * g + lowest_bit(word)
+                        word &= word - np.uint64(1)
+                        if j >= j1 or (same and j <= i + r):
+                            continue
+                        if measure(codes, points, state, i + r, j, both) and both:
+                            note_limits(codes, state, j, j - j0, tied, free, last)
 
 
 @cached
 def seed(codes, points, state, window, queries, both):
     """Give the points of a window (positions, near each other) their first neighbours.
 
-    For each, the k points of another label with the least code distance inside the window are measured. Positions below
-    ``queries`` are rows; the columns are all positions (``both``) or those from ``queries`` on.
+    For each, the points of another label with the least code distance inside the window are measured, k or FIRST of
+    them. Positions below ``queries`` are rows; the columns are all positions (``both``) or those from ``queries`` on.
     """
     codes, points, state = borrowed(codes), borrowed_points(points), borrowed_state(state)
     columns = window.copy() if both else window[window >= queries]
@@ -222,7 +256,7 @@ def seed(codes, points, state, window, queries, both):
     packed, norms, values, gathered = window_buffers(codes, n)
     pack(codes, columns, packed, norms)
     label = points.label[columns]
-    best = np.empty(k, np.int64)
+    best = np.empty(max(k, FIRST), np.int64)
     for start in range(0, rows.shape[0], ROWS):
         height = min(ROWS, rows.shape[0] - start)
         for r in range(height):

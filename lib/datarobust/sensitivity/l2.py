@@ -4,11 +4,12 @@ For orthonormal directions Q, the map x -> (Qx, |x - Q^T Q x|) never increases a
 
     d(x, y)^2  >=  |Qx - Qy|^2 + (rest(x) - rest(y))^2,
 
-and it stays true when coordinates are clipped to a box (a projection on a convex set) and rounded, if the rounding errors of both points,
-which are known, are allowed for. :class:`~.tables.L2Codes` holds two such bounds: ``near``, one byte for each of 63 leading directions
-and for the rest, compared for all pairs at once; ``far``, up to 192 directions more and the rest as a number, for the few pairs that
-``near`` leaves. What ``far`` leaves is measured: on bytes by |x|^2 + |y|^2 - 2xy in whole numbers, which is exact, on
-float32 features in float64 (relative error below (D + 2) 2^-53, the same bits in every order of the search).
+and it stays true when coordinates are clipped to a box (a projection on a convex set) and rounded, if the rounding
+errors of both points, which are known, are allowed for. :class:`~.tables.L2Codes` holds two such bounds: ``near``, one
+byte for each of 63 leading directions and for the rest, compared for all pairs at once; ``far``, up to 192 directions
+more and the rest as a number, for the few pairs that ``near`` leaves. What ``far`` leaves is measured: on bytes by
+|x|^2 + |y|^2 - 2xy in whole numbers, which is exact, on float32 features in float64 (relative error below (D + 2)
+2^-53, the same bits in every order of the search).
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -109,7 +110,8 @@ class L2Encoder:
 
 def _rests(projected: Projected, count: int) -> Array:
     seen = np.einsum("ij,ij->i", projected.coordinates[:, :count], projected.coordinates[:, :count])
-    return np.sqrt(np.maximum(projected.squared - seen, 0.0))
+    rests: Array = np.sqrt(np.maximum(projected.squared - seen, 0.0))
+    return rests
 
 
 @njit(nogil=True)
@@ -130,7 +132,7 @@ def to_byte(value, step):
 
 
 @cached
-def quantise(  # type: ignore[no-untyped-def]
+def quantise(
     coordinates, squared, error, squared_error, positions, near, rest_mean, near_step, far_step,
     near_codes, far_codes, near_slack, slack, rests,
 ):  # fmt: skip
@@ -156,7 +158,7 @@ def quantise(  # type: ignore[no-untyped-def]
 
 
 @cached
-def pack_all(codes):  # type: ignore[no-untyped-def]
+def pack_all(codes):
     """Fill ``codes.packed`` from ``codes.near``."""
     for p in range(codes.near.shape[0]):
         for t in range(64):

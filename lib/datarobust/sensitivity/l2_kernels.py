@@ -1,4 +1,4 @@
-"""What the l2 norm supplies to :mod:`.kernels`: tiles of code distances, the finer bound, and exact squared distances."""
+"""What the l2 norm supplies to :mod:`.kernels`: tiles of code distances, the finer bound, exact squared distances."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 

@@ -1,4 +1,4 @@
-"""What the l-infinity norm supplies to :mod:`.kernels`: tiles of code distances, the finer bound, and exact largest differences."""
+"""What the l-infinity norm supplies to :mod:`.kernels`: tiles of code distances, the finer bound, exact differences."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -47,10 +47,11 @@ def _limit_of(codes, state, i, other_first):
         if not steps < 255.0:
             steps = 255.0
         limit = min(np.int64(steps) + codes.margin, 255)
-        if state.whole and state.key[i, state.key.shape[1] - 1] <= 255.0:
-            # An equal distance helps only together with a lower index; on saturated images (digits) ties are the rule.
-            if other_first > state.index[i, state.key.shape[1] - 1] and limit > 0:
-                limit -= 1
+        last = state.key.shape[1] - 1
+        # An equal distance helps only together with a lower index; on saturated images (digits) ties are the rule.
+        tied = state.whole and state.key[i, last] <= 255.0 and other_first >= state.neighbour[i, last]
+        if tied and limit > 0:
+            limit -= 1
         return np.uint8(limit)
 
     return limit_of

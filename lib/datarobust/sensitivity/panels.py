@@ -1,7 +1,8 @@
 """Where the points are: panels of rows that fit memory, and the positions of the search.
 
-A set that fits is one panel and is read once. A larger one is cut into panels of which two are resident at a time; the search
-visits all pairs of panels, so a set of p panels is read about p/2 times. Codes and results (some 400 bytes a point) stay in memory always.
+A set that fits is one panel and is read once. A larger one is cut into panels of which two are resident at a time; the
+search visits all pairs of panels, so a set of p panels is read about p/2 times. Codes and results (some 400 bytes a
+point) stay in memory always.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .compiled import cached
 from .tables import PAD, Array
 
 _STREAM_BYTES = 1 << 24
@@ -204,27 +204,14 @@ class Panels:
                 visit(rows[start : start + step], positions[start : start + step])
 
     def sample(self, count: int, *, seed: int = 0) -> tuple[Array, Array]:
-        """At most ``count`` padded rows and their labels, drawn evenly from the panels; a function of the seed and the cut."""
+        """About ``count`` padded rows and their positions, drawn evenly from the panels; a function of seed and cut."""
         rng = np.random.default_rng(seed)
         rows: list[Array] = []
-        labels: list[Array] = []
+        positions: list[Array] = []
         total = sum(len(panel) for panel in self.panels)
         for panel in self.panels:
             self.make_resident(panel)
-            share = min(len(panel), -(-count * len(panel) // total))
-            chosen = np.sort(rng.choice(len(panel), share, replace=False))
+            chosen = np.sort(rng.choice(len(panel), min(len(panel), -(-count * len(panel) // total)), replace=False))
             rows.append(self.rows_of(panel)[chosen])
-            labels.append(self.label[self.positions_of(panel)[chosen]])
-        return np.concatenate(rows), np.concatenate(labels)
-
-
-@cached
-def byte_sums(data, total, square):  # type: ignore[no-untyped-def]
-    """Sum and sum of squares of each row of bytes."""
-    for i in range(data.shape[0]):
-        first, second = np.int64(0), np.int64(0)
-        for t in range(data.shape[1]):
-            value = np.int64(data[i, t])
-            first += value
-            second += value * value
-        total[i], square[i] = first, second
+            positions.append(self.positions_of(panel)[chosen])
+        return np.concatenate(rows), np.concatenate(positions)

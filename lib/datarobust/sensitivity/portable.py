@@ -33,7 +33,7 @@ def mark_within(values, row_limits, col_limits, words, groups):
                 q = 64 * g + b
                 if values[r, q] <= max(row_limits[r], col_limits[q]):
                     word |= np.uint64(1) << np.uint64(b)
-            words[r, g] = word
+            words[r * groups + g] = word
 
 
 @njit(nogil=True, forceinline=True)

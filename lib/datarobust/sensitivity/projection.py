@@ -1,9 +1,10 @@
 """Orthonormal coordinates of points, with a proven bound on their error.
 
-Any orthonormal directions bound distances from below (Bessel's inequality); the leading principal directions of a sample bound them
-best. Bytes are projected with whole numbers: the directions are rounded to bytes, the products are exact, and the rounded directions
-are made orthonormal again afterwards by the inverse Cholesky factor of their Gram matrix. Other numbers, and processors
-without byte products, go through a float32 product with the usual worst-case bound of its rounding.
+Any orthonormal directions bound distances from below (Bessel's inequality); the leading principal directions of a
+sample bound them best. Bytes are projected with whole numbers: the directions are rounded to bytes, the products are
+exact, and the rounded directions are made orthonormal again afterwards by the inverse Cholesky factor of their Gram
+matrix. Other numbers, and processors without byte products, go through a float32 product with the usual worst-case
+bound of its rounding.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Projected:
 def principal_directions(sample: Array, count: int, rng: np.random.Generator) -> Array:
     """About the ``count`` leading principal directions of a centred sample, (D, count) float32, leading first.
 
-    One step of randomised subspace iteration: nearly as good a bound as the exact directions, at a fraction of their cost.
+    One step of randomised subspace iteration: nearly as good a bound as the exact directions, at a fraction of their
+    cost.
     """
     basis = rng.standard_normal((sample.shape[1], count), dtype=np.float32)
     basis, _ = np.linalg.qr(sample.T @ (sample @ basis))
@@ -128,7 +130,9 @@ class Projector:
 
 @cached
 def project_bytes(rows, packed, products, squares, start, stop):  # type: ignore[no-untyped-def]
-    """Exact products of rows start..stop (start a multiple of ROWS) with all packed columns, and their squared lengths."""
+    """Exact products of rows start..stop (start a multiple of ROWS) with all packed columns, and their squared
+    lengths.
+    """
     steps, width = packed.shape[1], rows.shape[1]
     spare = np.zeros((ROWS, width), np.uint8)
     for i in range(start, stop, ROWS):

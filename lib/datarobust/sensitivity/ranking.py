@@ -20,6 +20,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Merge = Callable[[Array, Array], tuple[Array, Array]]
 
+DEFAULT = Options()
+"""All processors, this process alone."""
+
 MEMORY = 8 << 30
 """Bytes of rows held in memory unless the caller says otherwise."""
 
@@ -87,7 +90,7 @@ def rank(
     soft: bool = False,
     duplicates: Duplicates = "inf",
     memory: int = MEMORY,
-    options: Options = Options(),
+    options: Options = DEFAULT,
     progress: Progress[list[tuple[int, int]]] = iter,
     checkpoint: Checkpoint | None = None,
     merge: Merge | None = None,
@@ -99,22 +102,24 @@ def rank(
         norm: "l2" or "linf".
         against: look for neighbours among these points instead of ``points``.
         k: how many neighbours.
-        soft: Equation (1) with label vectors: the distance returned is min_j d(p_i, p_j) / ||y_i - y_j||_2, the reciprocal of s_y.
-        duplicates: what equal points with different labels mean: distance 0 ("inf", their sensitivity), no part in the ranking for
-            either ("drop": NaN, and nobody's neighbour), or :class:`~datarobust.errors.DuplicateError` ("error").
+        soft: Equation (1) with label vectors: the distance returned is min_j d(p_i, p_j) / ||y_i - y_j||_2, the
+            reciprocal of s_y.
+        duplicates: what equal points with different labels mean: distance 0 ("inf", their sensitivity), no part in
+            the ranking for either ("drop": NaN, and nobody's neighbour), or an error ("error").
         memory: bytes of rows to hold; larger sets are read panel by panel.
         options: threads, blocks, shard; none of them changes a bit of the result.
         progress: wraps the loop over rounds.
         checkpoint: where to keep the state of a long search.
-        merge: makes one list of those of all shards (:func:`datarobust.distributed.merge_neighbours`).
+        merge: makes one list of those of all shards (:meth:`datarobust.distributed.Group.merge_neighbours`).
 
     Returns:
-        Distances in [0,1] units for uint8 points (square root of a whole number, or a whole number, over 255), in their own units for
-        float32. Equal distances go to the lower row. Whole-number arithmetic decides on uint8; on float32 the l2
-        distance has a relative error below (D + 2) 2^-53 and the l-infinity distance below 2^-53.
+        Distances in [0,1] units for uint8 points (square root of a whole number, or a whole number, over 255), in
+        their own units for float32. Equal distances go to the lower row. Whole-number arithmetic decides on uint8; on
+        float32 the l2 distance has a relative error below (D + 2) 2^-53 and the l-infinity distance below 2^-53.
 
     Raises:
         DataError: wrong dtypes or shapes.
+        DuplicateError: there are such points, and they are not allowed.
         UsageError: ``soft`` without label vectors, an unknown norm, ``k`` < 1.
     """
     _check(points, against, norm, k, soft)
@@ -129,7 +134,8 @@ def rank(
     if duplicates == "error":
         raise DuplicateError(
             f"{len(equal)} points equal a point of another label, the first is row {equal[0]}, equal to row "
-            f"{found.neighbour[equal[0], 0]}: choose --duplicates inf or drop, or leave them out with dataset subset --exclude"
+            f"{found.neighbour[equal[0], 0]}: choose --duplicates inf or drop, or leave them out with "
+            "dataset subset --exclude"
         )
     return _without(found, equal, points, against, search)
 
@@ -213,7 +219,12 @@ def _check(points: Labelled, against: Labelled | None, norm: str, k: int, soft: 
                 f"points of {points.rows.shape[1]} {points.rows.dtype} numbers cannot be held against points of "
                 f"{against.rows.shape[1]} {against.rows.dtype} numbers"
             )
-        if soft and points.soft is not None and against.soft is not None and points.soft.shape[1] != against.soft.shape[1]:
+        if (
+            soft
+            and points.soft is not None
+            and against.soft is not None
+            and points.soft.shape[1] != against.soft.shape[1]
+        ):
             raise DataError(
                 f"label vectors of {points.soft.shape[1]} and {against.soft.shape[1]} classes cannot be compared"
             )

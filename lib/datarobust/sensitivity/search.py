@@ -1,12 +1,14 @@
 """The search: encode all points, give each a good first neighbour, then let every pair of blocks meet once.
 
-Blocks meet as in a round-robin tournament: within a round no block plays twice, so threads never touch the same point and need
-no locks. A round is also the unit of resuming (the state after it is all there is to save) and its matches are what shards divide.
-Keys only fall and equal keys go to the lower index, so neither the order of the matches nor who plays them can change the result.
+Blocks meet as in a round-robin tournament: within a round no block plays twice, so threads never touch the same point
+and need no locks. A round is also the unit of resuming (the state after it is all there is to save) and its matches
+are what shards divide. Keys only fall and equal keys go to the lower index, so neither the order of the matches nor
+who plays them can change the result.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -15,22 +17,24 @@ import numpy as np
 
 from . import l2_kernels as _l2_kernels  # noqa: F401  registers the overloads
 from . import linf_kernels as _linf_kernels  # noqa: F401
+from .encoding import Encoding
 from .kernels import match, seed
-from .l2 import L2Encoder
-from .linf import LinfEncoder
-from .panels import Panel, Panels, byte_sums
-from .simd import VNNI
-from .tables import NO_INDEX, PAD, Array, Codes, Points, State, new_state
+from .panels import Panel, Panels
+from .simd import ROWS, VNNI
+from .tables import NO_INDEX, PAD, Array, Points, State, new_state
 from .workers import Workers
 
 T = TypeVar("T")
 Progress = Callable[[Iterable[T]], Iterable[T]]
 
-SAMPLE = 2048
-"""Points from which directions and coordinates are learned."""
-
 BLOCK = 2048
 """Points of a block: its codes stay in the processor's second-level cache."""
+
+SCOUTS = 8
+"""Groups of ROWS rows that look at all points before the codes are chosen."""
+
+SAVE_EVERY = 3.0
+"""Seconds between two saves of the state."""
 
 WINDOW = 1024
 """Points among which the first neighbours are looked for."""
@@ -43,7 +47,7 @@ class Checkpoint(Protocol):
         """The arrays last saved, or None."""
 
     def save(self, arrays: dict[str, Array]) -> None:
-        """Save them, atomically; may decide that it is too early to."""
+        """Save them, atomically."""
 
 
 @dataclass(frozen=True)
@@ -72,55 +76,52 @@ class Search:
     def run(self, progress: Progress[list[tuple[int, int]]], checkpoint: Checkpoint | None) -> State:
         """Search all pairs; a checkpoint left by an earlier run is continued."""
         with Workers(self.options.threads) as workers:
-            codes, leading, sums = self._encode(workers)
-            rounds = list(self._rounds())
+            encoding = Encoding(self.panels, self.norm, self.options.vector, workers)
             done = self._restore(checkpoint)
-            if done == 0:
-                self._seed(codes, leading, sums, workers)
-            self._play(codes, sums, rounds, done, progress, checkpoint, workers)
+            if done < 0:
+                self._seed(encoding, workers)
+            shrink = self._scout(encoding, workers) if done < 0 else 1.0
+            if encoding.refine(shrink * self.state.radius) and done < 0:
+                self._seed(encoding, workers)
+            self._play(encoding, list(self._rounds()), done, progress, checkpoint, workers)
         return self.state
 
-    def _encode(self, workers: Workers) -> tuple[Codes, Array, tuple[Array, Array]]:
-        panels, vector = self.panels, self.options.vector
-        sample, labels = panels.sample(SAMPLE)
-        encoder: L2Encoder | LinfEncoder
-        if self.norm == "l2":
-            encoder = L2Encoder(sample, panels.width, panels.positions, vector, workers)
-        else:
-            encoder = LinfEncoder(sample, labels, panels.width, panels.positions, vector, workers)
-        summed = panels.positions if self.norm == "l2" and panels.dtype == np.uint8 else 0
-        sums = (np.zeros(summed, np.int64), np.zeros(summed, np.int64))
-        leading = np.zeros((panels.positions, 4), np.float32)
-
-        def visit(rows: Array, positions: Array) -> None:
-            found = encoder(rows, positions, workers)
-            leading[positions, : found.shape[1]] = found
-            if summed:
-                total, square = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
-                workers.over(len(rows), 64, lambda a, b: byte_sums(rows[a:b], total[a:b], square[a:b]))
-                sums[0][positions], sums[1][positions] = total, square
-
-        panels.stream(visit)
-        return encoder.finish(), leading, sums
-
-    def _points(self, sums: tuple[Array, Array]) -> Points:
+    def _points(self, encoding: Encoding) -> Points:
         panels = self.panels
-        return Points(
-            panels.data, panels.place, panels.origin, panels.label, self.soft, *sums, vector=self.options.vector
-        )
+        where = (panels.data, panels.place, panels.origin, panels.label)
+        return Points(*where, self.soft, encoding.total, encoding.square, vector=self.options.vector)
 
-    def _seed(self, codes: Codes, leading: Array, sums: tuple[Array, Array], workers: Workers) -> None:
+    def _seed(self, encoding: Encoding, workers: Workers) -> None:
         """First neighbours, from windows of points with similar leading coordinates."""
+        queries = np.iinfo(np.int64).max if self.both else self.panels.queries
         for resident in self._resident_groups():
             self.panels.make_resident(*resident)
-            points = self._points(sums)
+            points = self._points(encoding)
             positions = np.concatenate([np.arange(p.first, p.first + len(p)) for p in resident])
-            queries = np.iinfo(np.int64).max if self.both else self.panels.queries
 
-            def task(window: Array, points: Points = points, queries: int = queries) -> Callable[[], object]:
-                return lambda: seed(codes, points, self.state, window, queries, self.both)
+            def task(window: Array, points: Points = points) -> Callable[[], object]:
+                return lambda: seed(encoding.codes, points, self.state, window, queries, self.both)
 
-            workers.all([task(window) for window in windows(leading, positions, WINDOW)])
+            workers.all([task(window) for window in windows(encoding.leading, positions, WINDOW)])
+
+    def _scout(self, encoding: Encoding, workers: Workers) -> float:
+        """By what factor radii will yet shrink: a few rows meet all resident points."""
+        resident = self._resident_groups()[0]
+        self.panels.make_resident(*resident)
+        points, state = self._points(encoding), self.state
+        others = [panel for panel in resident if self.both or panel.source == 1]
+        step = max(1, len(resident[0]) // (SCOUTS * ROWS)) * ROWS
+        starts = range(resident[0].first, resident[0].first + len(resident[0]) - ROWS + 1, step)
+        before = state.radius.copy()
+
+        def scout(a: int) -> None:
+            for panel in others:
+                match(encoding.codes, points, state, a, a + ROWS, panel.first, panel.first + len(panel), False)
+
+        workers.all([lambda a=start: scout(a) for start in starts])  # type: ignore[misc]
+        rows = np.concatenate([np.arange(0), *(np.arange(start, start + ROWS) for start in starts)])
+        known = rows[np.isfinite(before[rows]) & (before[rows] > 0)]
+        return float(np.median(state.radius[known] / before[known])) if len(known) else 1.0
 
     def _resident_groups(self) -> list[list[Panel]]:
         """Panels whose windows are formed together."""
@@ -170,8 +171,7 @@ class Search:
 
     def _play(
         self,
-        codes: Codes,
-        sums: tuple[Array, Array],
+        encoding: Encoding,
         rounds: list[tuple[tuple[Panel, Panel], list[tuple[int, int]]]],
         done: int,
         progress: Progress[list[tuple[int, int]]],
@@ -179,44 +179,59 @@ class Search:
         workers: Workers,
     ) -> None:
         number, shards = self.options.shard
+        saved = time.monotonic()
         for at, matches in enumerate(progress([matches for _, matches in rounds])):
             if at < done:
                 continue
             self.panels.make_resident(*rounds[at][0])
-            points = self._points(sums)
+            points = self._points(encoding)
 
             def task(pair: tuple[int, int], points: Points = points) -> Callable[[], object]:
                 a, b = pair
-                return lambda: match(codes, points, self.state, a, self._stop(a), b, self._stop(b), self.both)
+                return lambda: match(encoding.codes, points, self.state, a, self._stop(a), b, self._stop(b), self.both)
 
             workers.all([task(pair) for pair in matches[number::shards]])
-            if checkpoint is not None:
-                checkpoint.save(
-                    {"done": np.array([at + 1]), "key": self.state.key, "index": self.state.index}
-                )
+            if checkpoint is not None and (time.monotonic() - saved >= SAVE_EVERY or at + 1 == len(rounds)):
+                self._save(checkpoint, at + 1)
+                saved = time.monotonic()
+
+    def _layout(self) -> Array:
+        """What the positions of a saved state, and its count of rounds, depend on."""
+        panels = self.panels
+        return np.array([panels.positions, len(panels.panels), self._block_size, *self.options.shard])
+
+    def _save(self, checkpoint: Checkpoint, done: int) -> None:
+        arrays = {"key": self.state.key, "neighbour": self.state.neighbour, "layout": self._layout()}
+        checkpoint.save(arrays | {"done": np.array([done])})
 
     def _restore(self, checkpoint: Checkpoint | None) -> int:
+        """Take up a saved state; returns the number of rounds it is after, -1 without one.
+
+        Neighbours found stay true whoever looks on, so another number of threads or shards begins the rounds again
+        with them.
+        """
         saved = None if checkpoint is None else checkpoint.load()
-        if saved is None:
-            return 0
-        self.state.key[:], self.state.index[:] = saved["key"], saved["index"]
+        layout = self._layout()
+        if saved is None or not np.array_equal(saved["layout"][:2], layout[:2]):
+            return -1
+        self.state.key[:], self.state.neighbour[:] = saved["key"], saved["neighbour"]
         worst = self.state.key[:, -1]
         radius = np.sqrt(worst) if self.norm == "l2" else worst
         ranked = slice(0, self.panels.queries)
         self.state.radius[ranked] = radius[ranked] * self.state.widest
-        return int(saved["done"][0])
+        return int(saved["done"][0]) if np.array_equal(saved["layout"], layout) else 0
 
     def nearest(self) -> tuple[Array, Array]:
         """Keys (N, k) and neighbours (N, k; -1: none) of the points, in the order of their data set."""
         chosen = np.flatnonzero(self.panels.origin[: self.panels.queries] >= 0)
         order = self.panels.origin[chosen]
-        key, index = np.empty((len(order), self.state.key.shape[1])), np.empty_like(self.state.index[: len(order)])
-        key[order], index[order] = self.state.key[chosen], self.state.index[chosen]
+        key, index = np.empty((len(order), self.state.key.shape[1])), np.empty_like(self.state.neighbour[: len(order)])
+        key[order], index[order] = self.state.key[chosen], self.state.neighbour[chosen]
         return key, np.where(index == NO_INDEX, -1, index)
 
 
 def windows(leading: Array, positions: Array, size: int) -> list[Array]:
-    """Positions in groups of at most ``size`` with similar leading coordinates: halved along each coordinate in turn."""
+    """Positions in groups of at most ``size`` with similar leading coordinates: halved along each in turn."""
     groups, depth = [positions], 0
     while max(len(group) for group in groups) > size:
         halves: list[Array] = []
@@ -228,7 +243,7 @@ def windows(leading: Array, positions: Array, size: int) -> list[Array]:
 
 
 def tournament(teams: int) -> Iterator[list[tuple[int, int]]]:
-    """Rounds in which every two of ``teams`` meet once, after a round in which each meets itself (the circle method)."""
+    """Rounds in which every two of ``teams`` meet once, after one in which each meets itself (the circle method)."""
     yield [(team, team) for team in range(teams)]
     seats = teams + teams % 2
     for turn in range(seats - 1):

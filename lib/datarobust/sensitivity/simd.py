@@ -1,13 +1,14 @@
 """Vector instructions for the kernels, written as LLVM code for numba.
 
-numba turns scalar loops into vector code well, but it cannot be led to the two instructions that decide how fast a data set is
-ranked: the byte dot product with 32-bit sums (``vpdpbusd``, "VNNI"), and byte-wise absolute differences on whole registers.
-Each function here is a few lines of LLVM vector code; it takes addresses (``array[i:].ctypes.data``) and trusts its caller with
-lengths. The byte differences are generic vector code that LLVM lowers to any processor. The dot products need
-``avx512vnni``; :data:`VNNI` says whether this processor has it, and :mod:`.portable` holds the plain twins used where it has not.
+numba turns scalar loops into vector code well, but it cannot be led to the two instructions that decide how fast a
+data set is ranked: the byte dot product with 32-bit sums (``vpdpbusd``, "VNNI"), and byte-wise absolute differences on
+whole registers. Each function here is a few lines of LLVM vector code; it takes addresses (``array[i:].ctypes.data``)
+and trusts its caller with lengths. The byte differences are generic vector code that LLVM lowers to any processor. The
+dot products need ``avx512vnni``; :data:`VNNI` says whether this processor has it, and :mod:`.portable` holds the plain
+twins used where it has not.
 
-``vpdpbusd`` multiplies unsigned by signed bytes and adds four neighbouring products to a 32-bit lane without saturation, so
-every sum is exact while it fits 31 bits: 65,793 products of any two bytes.
+``vpdpbusd`` multiplies unsigned by signed bytes and adds four neighbouring products to a 32-bit lane without
+saturation, so every sum is exact while it fits 31 bits: 65,793 products of any two bytes.
 """
 
 from __future__ import annotations
@@ -39,18 +40,22 @@ ZERO64 = ir.Constant(V64, [0] * 64)
 
 
 def number(value: int) -> ir.Constant:
+    """A 64-bit constant."""
     return ir.Constant(I64, value)
 
 
 def pointer(builder: Any, address: Any, element: ir.Type) -> Any:
+    """An address as a pointer to elements."""
     return builder.inttoptr(address, element.as_pointer())
 
 
 def load(builder: Any, pointer: Any, index: Any, align: int) -> Any:
+    """Element ``index``, at an address that is a multiple of ``align``."""
     return builder.load(builder.gep(pointer, [index]), align=align)
 
 
 def store(builder: Any, value: Any, pointer: Any, index: Any, align: int) -> None:
+    """Write element ``index``."""
     builder.store(value, builder.gep(pointer, [index]), align=align)
 
 
@@ -78,7 +83,7 @@ def lowest_bit(typing_context, word):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def borrow(typing_context, array):  # type: ignore[no-untyped-def]
-    """The same array without a share in its memory: views of it cost no reference counting. The caller keeps it alive."""
+    """The same array without a share in its memory: views of it count no references. The caller keeps it alive."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         view = context.make_array(signature.args[0])(context, builder, args[0])

@@ -16,14 +16,14 @@ from .simd import I16, I32, ROWS, V16, VNNI, ZERO16, load, number, pointer, spla
 
 
 def _dot_step(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
-    """One ``vpdpbusd``: 16 lanes, each the sum of four products of an unsigned and a signed byte, added to ``total``."""
+    """One ``vpdpbusd``: to each of 16 lanes of ``total`` adds four products of an unsigned and a signed byte."""
     name = "llvm.x86.avx512.vpdpbusd.512"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(V16, [V16, V16, V16]), name)
     return builder.call(function, [total, unsigned, signed])
 
 
 def _tile_sums(builder: Any, rows: Any, cols: Any, group: Any) -> list[Any]:
-    """Dot products of ROWS rows (64 signed bytes each) with the 16 columns of a packed group (64 unsigned bytes each)."""
+    """Dot products of ROWS rows (64 signed bytes each) with the 16 columns (64 unsigned bytes each) of a group."""
     sums = [ZERO16] * ROWS
     for step in range(16):
         block = load(builder, cols, builder.add(builder.mul(group, number(16)), number(step)), 4)
@@ -127,7 +127,8 @@ def project_rows(typing_context, rows, stride, cols, steps, out, out_stride):  #
 def byte_dot(typing_context, unsigned, signed, chunks, flip_unsigned, flip_signed):  # type: ignore[no-untyped-def]
     """Sum over 64 * chunks bytes of u * s, u and s read as unsigned and signed after ``xor`` with the flip words.
 
-    A flip of 0x80808080 reads stored signed bytes as value + 128 (unsigned), or stored unsigned ones as value - 128 (signed).
+    A flip of 0x80808080 reads stored signed bytes as value + 128 (unsigned), or stored unsigned ones as value - 128
+    (signed).
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:

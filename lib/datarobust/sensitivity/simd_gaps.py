@@ -42,8 +42,8 @@ def linf_masks(  # type: ignore[no-untyped-def]
 ):
     """Mark pairs whose byte differences, over ``coords`` coordinates, are all at most the larger of their two limits.
 
-    ``rows`` ROWS rows of bytes ``stride`` apart; ``cols`` packed (groups, coords, 64 columns); limits uint8; ``out`` uint64
-    (ROWS, groups), a bit for each column.
+    ``rows`` ROWS rows of bytes ``stride`` apart; ``cols`` packed (groups, coords, 64 columns); limits uint8; ``out``
+    uint64 (ROWS, groups), a bit for each column.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -65,7 +65,9 @@ def linf_masks(  # type: ignore[no-untyped-def]
 
 @intrinsic
 def linf_values(typing_context, rows, stride, cols, out, groups, coords):  # type: ignore[no-untyped-def]
-    """Largest byte differences over ``coords`` coordinates; layout as for :func:`linf_masks`, ``out`` uint8 (ROWS, groups, 64)."""
+    """Largest byte differences over ``coords`` coordinates; layout as for :func:`linf_masks`, ``out`` uint8 (ROWS,
+    groups, 64).
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         codes = pointer(builder, args[0], I8)

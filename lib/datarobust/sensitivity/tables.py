@@ -1,8 +1,8 @@
 """What the kernels work on: flat tuples of arrays, a position each for every point.
 
-A *position* is a point's place in the order of the search; ``Points.origin`` leads back to its row in the data set. Points of one panel stand
-together, sorted by label, and each panel is padded to a multiple of :data:`PAD` positions, so that blocks of columns start on
-whole vectors. ``P`` is the number of positions.
+A *position* is a point's place in the order of the search; ``Points.origin`` leads back to its row in the data set.
+Points of one panel stand together, sorted by label, and each panel is padded to a multiple of :data:`PAD` positions,
+so that blocks of columns start on whole vectors. ``P`` is the number of positions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PAD = 64
 """Positions a panel is padded to."""
 
 NO_INDEX = np.iinfo(np.int64).max
-"""In ``State.index``: no neighbour yet (so that any neighbour's index is lower)."""
+"""In ``State.neighbour``: no neighbour yet (so that any neighbour's index is lower)."""
 
 
 class Points(NamedTuple):
@@ -46,8 +46,10 @@ class State(NamedTuple):
     """The best neighbours found so far; the search only ever lowers them."""
 
     key: Array
-    """(P, k) float64, ascending: what the norm compares (squared l2 distance, l-infinity distance), divided by ||y_i - y_j||."""
-    index: Array
+    """(P, k) float64, ascending: what the norm compares (squared l2 distance, l-infinity distance), divided by ||y_i -
+    y_j||.
+    """
+    neighbour: Array
     """(P, k) int64: rows of the neighbours; equal keys stand by ascending index."""
     radius: Array
     """(P,) float64: a pair farther apart than this cannot improve the point."""
@@ -114,7 +116,7 @@ def new_state(positions: int, k: int, widest: float, whole: bool) -> State:
     """A state without any neighbour."""
     return State(
         key=np.full((positions, k), np.inf),
-        index=np.full((positions, k), NO_INDEX),
+        neighbour=np.full((positions, k), NO_INDEX),
         radius=np.full(positions, np.inf),
         widest=widest,
         whole=whole,

@@ -24,7 +24,9 @@ class Workers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
@@ -38,6 +40,8 @@ class Workers:
             done.result()
 
     def over(self, n: int, multiple: int, task: Callable[[int, int], object]) -> None:
-        """Split 0..n into a range a thread, bounds at multiples of ``multiple``, and run ``task(start, stop)`` on each."""
+        """Split 0..n into a range a thread, bounds at multiples of ``multiple``, and run ``task(start, stop)`` on
+        each.
+        """
         size = max(multiple, -(-n // self.threads // multiple) * multiple)
         self.all([lambda a=start: task(a, min(a + size, n)) for start in range(0, n, size)])  # type: ignore[misc]

@@ -36,6 +36,27 @@ def test_a_file(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
 
 
+def put_folder(path: Path, text: str, **options: bool) -> None:
+    with whole_or_absent(path, may_replace=Path.is_dir, **options) as partial:
+        partial.mkdir()
+        (partial / "a").write_text(text)
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    put_folder(path, "one")
+    put_folder(path, "two", overwrite=True)
+    assert (path / "a").read_text() == "two"
+    path.rename(tmp_path / ".run.old")  # a crash in the middle of a replacement
+    with pytest.raises(ExistsError):
+        put_folder(path, "three")
+    assert (path / "a").read_text() == "two"
+    path.rename(tmp_path / ".run.old")
+    put_folder(path, "three", overwrite=True)
+    assert (path / "a").read_text() == "three"
+    assert not leftovers(path)
+
+
 def fail(path: Path, keep: bool) -> None:
     with whole_or_absent(path, keep=keep) as partial:
         partial.write_text("half")

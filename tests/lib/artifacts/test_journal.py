@@ -54,6 +54,15 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_state_is_replaced_not_changed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "r", "key")
+    journal.save({"a": 1})
+    with journal.path.open("rb") as before:
+        whole = journal.path.read_bytes()
+        journal.save(STATE)
+        assert before.read() == whole
+
+
 def test_of_another_request_nothing_remains(tmp_path: Path) -> None:
     Journal(tmp_path / "r", "key").save(STATE)
     assert Journal(tmp_path / "r", "key2").load() is None

@@ -155,6 +155,12 @@ def test_a_link_in_place_of_the_lock_file_is_not_followed(tmp_path: Path) -> Non
     assert (tmp_path / "precious").read_text() == "x"
 
 
+@pytest.mark.parametrize("path", ["", ".", ".."])
+def test_no_name(path: str) -> None:
+    with pytest.raises(ArtifactError, match="names no file"), Lock(Path(path)):
+        pass
+
+
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="no such file or directory"), artifacts.Lock(tmp_path / "none" / "out"):
+    with pytest.raises(ArtifactError, match="does not exist"), artifacts.Lock(tmp_path / "none" / "out"):
         pass

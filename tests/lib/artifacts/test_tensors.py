@@ -98,6 +98,21 @@ def test_a_flipped_bit_anywhere(model: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("spell", [{"indent": 1}, {"sort_keys": True}, {}, {"extra": 1}])
+def test_a_header_in_another_spelling(model: Path, spell: dict[str, Any]) -> None:
+    """The tensors would be read rightly; but nobody could say that every byte is as it was written."""
+    data = model.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    content = json.loads(data[8 : 8 + length])
+    if spell.pop("extra", None):
+        content["half"]["comment"] = "x"
+        spell["separators"] = (",", ":")
+    text = json.dumps(content, **spell).encode()
+    model.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    with pytest.raises(ArtifactError, match="altered"):
+        artifacts.check(model)
+
+
 def test_any_other_length(model: Path) -> None:
     whole = model.read_bytes()
     for data in [*(whole[:size] for size in range(0, len(whole), 29)), whole[:-1], whole + b"\0"]:

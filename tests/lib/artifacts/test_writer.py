@@ -170,6 +170,15 @@ def test_another_request_starts_anew(tmp_path: Path, key: str | None) -> None:
     assert resumed(tmp_path / "d.zarr", key) == {"images": 0, "index": 0, "labels": 0}
 
 
+def test_hidden_files_that_make_no_sense_are_removed(tmp_path: Path, store: Path) -> None:
+    path = tmp_path / "again.zarr"
+    (tmp_path / ".again.zarr.partial").write_text("no folder")
+    (tmp_path / ".again.zarr.progress").write_bytes(b"\xff\n\n[")
+    write(path, resume_key="k")
+    assert tree(path) == tree(store)
+    assert not leftovers(path)
+
+
 @pytest.mark.parametrize("block", [0, 1])
 @pytest.mark.parametrize("harm", ["flip", "cut", "drop"])
 def test_resume_believes_no_block_without_its_hash(tmp_path: Path, store: Path, block: int, harm: str) -> None:

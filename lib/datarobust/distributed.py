@@ -1,0 +1,99 @@
+"""Several processes at one task: the one place that knows torch.distributed.
+
+``torchrun`` starts the processes and says in the environment who is who; a process that it did not start is alone, and
+then torch is not even imported. Ranks exchange arrays over gloo, which needs no accelerator.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datarobust.errors import UsageError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of one command."""
+
+    rank: int
+    """This process, from 0; rank 0 speaks and writes."""
+    size: int
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the result."""
+        return self.rank == 0
+
+    def all_gather(self, array: Array) -> list[Array]:
+        """The arrays of all processes, by rank; they have one shape and dtype."""
+        if self.size == 1:
+            return [array]
+        import torch
+        from torch import distributed
+
+        mine = torch.from_numpy(np.ascontiguousarray(array))
+        theirs = [torch.empty_like(mine) for _ in range(self.size)]
+        distributed.all_gather(theirs, mine)
+        return [part.numpy() for part in theirs]
+
+    def agree(self, value: bool) -> bool:
+        """What rank 0 says."""
+        return bool(self.all_gather(np.array([value]))[0][0])
+
+    def merge_neighbours(self, key: Array, index: Array) -> tuple[Array, Array]:
+        """The k best of all processes' lists: (N, k) keys ascending, equal keys by index, no index twice."""
+        return merge_lists(self.all_gather(key), self.all_gather(index))
+
+
+def merge_lists(keys: list[Array], indices: list[Array]) -> tuple[Array, Array]:
+    """The k best by (key, index) of several (N, k) lists; an index counts once, -1 (no neighbour) is padding."""
+    k = keys[0].shape[1]
+    key, index = np.concatenate(keys, axis=1), np.concatenate(indices, axis=1)
+    order = np.lexsort((index, key), axis=1)
+    key, index = np.take_along_axis(key, order, 1), np.take_along_axis(index, order, 1)
+    again = np.zeros(index.shape, bool)
+    again[:, 1:] = (index[:, 1:] == index[:, :-1]) & (index[:, 1:] >= 0)
+    order = np.argsort(again, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(key, order, 1), np.take_along_axis(index, order, 1)
+
+
+@contextmanager
+def group() -> Iterator[Group]:
+    """The processes that torchrun started together with this one, connected; alone without torchrun.
+
+    Raises:
+        UsageError: the environment names processes that cannot be.
+    """
+    size = _number("WORLD_SIZE", 1)
+    rank = _number("RANK", 0)
+    if not 0 <= rank < size:
+        raise UsageError(f"RANK={rank} and WORLD_SIZE={size} contradict each other: start the command with torchrun")
+    if size == 1:
+        yield Group(0, 1)
+        return
+    from torch import distributed
+
+    distributed.init_process_group("gloo", rank=rank, world_size=size)
+    try:
+        yield Group(rank, size)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{name}={text!r} is no number: start the command with torchrun") from None

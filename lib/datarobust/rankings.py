@@ -1,0 +1,212 @@
+"""Rankings as artifacts: from a dataset to what is ranked, and from the result to a store or to rows of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datarobust import artifacts
+from datarobust.artifacts import Column, Step, Store
+from datarobust.datasets.storing import join
+from datarobust.distributed import Group
+from datarobust.errors import UsageError
+from datarobust.sensitivity import Duplicates, Labelled, Options, Progress, Ranking, least_robust_first, rank
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ColumnRows:
+    """The first ``count`` rows of a column, flattened, read from the store as they are needed."""
+
+    column: Column
+    count: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        return (self.count, int(np.prod(self.column.shape[1:])))
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """uint8 of images, float32 of features."""
+        return self.column.dtype
+
+    def read(self, start: int, stop: int) -> Array:
+        """Rows start..stop, verified."""
+        return self.column.read(start, stop).reshape(stop - start, -1)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Array:
+        """Chosen rows, verified."""
+        return self.column.take(rows).reshape(len(rows), -1)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One ranking to be made: everything that decides its bits, and what it may use."""
+
+    dataset: Store
+    others: Store | None
+    """The set neighbours are looked for in, where that is another one."""
+    norm: str
+    k: int
+    soft: bool
+    duplicates: Duplicates
+    memory: int
+    """Bytes of rows to hold."""
+    threads: int | None = None
+    limit: int | None = None
+    """Only the first points of the dataset."""
+
+    def __post_init__(self) -> None:
+        for store in (self.dataset, self.others):
+            if self.soft and store is not None and "soft" not in store:
+                raise UsageError(
+                    f"{store.path} has no label vectors: leave out --soft, or import labels that are distributions"
+                )
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Of the ranking artifact, as its kind demands them (ARTIFACTS.md), and the request that leads to the same
+        bits.
+        """
+        asked: dict[str, Any] = {
+            "norm": self.norm,
+            "labels": "soft" if self.soft else "hard",
+            "dataset": self.dataset.digest,
+            "against": None if self.others is None else self.others.digest,
+            "duplicates": self.duplicates,
+            "k": self.k,
+        }
+        return asked | {"request": artifacts.fingerprint({"tool": "sens-rank", **asked})}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests by role, for the history."""
+        against = {} if self.others is None else {"against": self.others.digest}
+        return {"dataset": self.dataset.digest} | against
+
+    @property
+    def history(self) -> list[Step]:
+        """The steps behind the inputs."""
+        return join([self.dataset.history, *([] if self.others is None else [self.others.history])])
+
+    @cached_property
+    def points(self) -> Labelled:
+        """What is ranked."""
+        return self._labelled(self.dataset)
+
+    @cached_property
+    def against(self) -> Labelled | None:
+        """What it is held against, where that is another set."""
+        return None if self.others is None else self._labelled(self.others)
+
+    def _labelled(self, dataset: Store) -> Labelled:
+        count = len(dataset)
+        if self.limit is not None and dataset is self.dataset:
+            count = min(self.limit, count)
+        return Labelled(
+            rows=ColumnRows(dataset.column("images" if "images" in dataset else "features"), count),
+            labels=dataset.column("labels").read(0, count),
+            soft=dataset.column("soft").read(0, count) if self.soft else None,
+        )
+
+    def run(self, progress: Progress[list[tuple[int, int]]], output: Path | None, processes: Group) -> Ranking:
+        """Make the ranking; with an output, a killed run goes on from its journal."""
+        journal = None if output is None else artifacts.Journal(_shard(output, processes), self.attributes["request"])
+        ranking = rank(
+            self.points,
+            self.norm,
+            against=self.against,
+            k=self.k,
+            soft=self.soft,
+            duplicates=self.duplicates,
+            memory=self.memory,
+            options=Options(threads=self.threads, shard=(processes.rank, processes.size)),
+            progress=progress,
+            checkpoint=journal,
+            merge=processes.merge_neighbours if processes.size > 1 else None,
+        )
+        if journal is not None and not processes.leads:
+            journal.discard()
+        return ranking
+
+    def save(self, path: Path, ranking: Ranking, step: Step, overwrite: bool) -> None:
+        """Write the ranking artifact; journals of the computation go."""
+        columns: dict[str, tuple[str, tuple[int, ...]]] = {"distance": ("float64", ()), "neighbour": ("int64", ())}
+        if self.k > 1:
+            columns |= {"distances": ("float64", (self.k,)), "neighbours": ("int64", (self.k,))}
+        with artifacts.create(
+            path, "ranking", columns, attributes=self.attributes, history=[*self.history, step], overwrite=overwrite
+        ) as writer:
+            writer.append("distance", ranking.robustness)
+            writer.append("neighbour", ranking.neighbour[:, 0])
+            if self.k > 1:
+                writer.append("distances", ranking.distance)
+                writer.append("neighbours", ranking.neighbour)
+        artifacts.Journal(path, self.attributes["request"]).discard()
+
+    def rows(self, ranking: Ranking) -> Iterator[list[int | float]]:
+        """Rows of the ranking as :func:`table` has them."""
+        return table(ranking, self.points.labels, (self.against or self.points).labels)
+
+    def plan(self) -> dict[str, int | float | str]:
+        """What the job takes: shapes, the operations of brute force, bytes read and held."""
+        rows = [part.rows for part in (self.points, self.against) if part is not None]
+        total = sum(part.shape[0] for part in rows)
+        width, itemsize = rows[0].shape[1], np.dtype(rows[0].dtype).itemsize
+        pairs = (
+            rows[0].shape[0] * (rows[0].shape[0] - 1) // 2 if len(rows) == 1 else rows[0].shape[0] * rows[1].shape[0]
+        )
+        held = min(total * width * itemsize, self.memory)
+        return {
+            "points": rows[0].shape[0],
+            "numbers": width,
+            "norm": self.norm,
+            "pairs": pairs,
+            "brute_force_operations": 2 * pairs * width,
+            "bytes_to_read": total * width * itemsize,
+            "bytes_to_hold": held + total * (420 + 16 * self.k),
+            "parts": 1 if held < self.memory else -(-2 * total * width * itemsize // self.memory),
+        }
+
+
+def _shard(output: Path, processes: Group) -> Path:
+    """What a process's journal is named after: the output, or one part of it for each of several processes."""
+    return output if processes.leads else output.with_name(f"{output.name}.{processes.rank}of{processes.size}")
+
+
+def table(ranking: Ranking, labels: Array, other_labels: Array) -> Iterator[list[int | float]]:
+    """Rows, least robust first: index, distance, neighbour, label, neighbour's label; three more for each further
+    neighbour.
+
+    ``labels`` (N) of the points, ``other_labels`` of the set the neighbours are from. Without a neighbour: inf, -1 and
+    -1. Dropped points have no row.
+    """
+    for row in least_robust_first(ranking.robustness).tolist():
+        fields: list[int | float] = [row]
+        for place, (distance, neighbour) in enumerate(
+            zip(ranking.distance[row].tolist(), ranking.neighbour[row].tolist(), strict=True)
+        ):
+            label = int(other_labels[neighbour]) if neighbour >= 0 else -1
+            fields += [distance, neighbour, int(labels[row]), label] if place == 0 else [distance, neighbour, label]
+        yield fields
+
+
+def remarks(ranking: Ranking) -> list[str]:
+    """What a reader of the ranking should know, a sentence each."""
+    nearest = ranking.robustness
+    said = []
+    if dropped := int(np.isnan(nearest).sum()):
+        said.append(f"{dropped} points that equal a point of another label were dropped.")
+    if equal := int((nearest == 0.0).sum()):
+        said.append(f"{equal} points equal a point of another label: distance 0, infinite sensitivity.")
+    if alone := int(np.isinf(nearest).sum()):
+        said.append(f"{alone} points have no point of another label: distance inf, sensitivity 0.")
+    return said

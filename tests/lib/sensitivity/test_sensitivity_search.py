@@ -1,0 +1,329 @@
+"""The search visits every pair that matters, however the work is cut and however often it is interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from itertools import combinations_with_replacement, product
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datarobust.sensitivity import Labelled, Options, Ranking, rank, search
+from datarobust.sensitivity.search import round_robin, tournament, windows
+from datarobust.sensitivity.simd import VNNI
+
+from .oracle import HARD_SETS, NORMS, Array, assert_same, brute, clustered, near_duplicates, ranked, saturated
+
+
+@cache
+def hard(name: str) -> tuple[Array, Array]:
+    return HARD_SETS[name]()
+
+
+# --------------------------------------------------------------------------------------------- sets hard to rank
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", sorted(HARD_SETS))
+def test_a_set_hard_to_rank(name: str, norm: str) -> None:
+    points, labels = hard(name)
+    expected = brute(points, labels, norm, 2)
+    whole = Labelled.of(points, labels)
+    found = rank(whole, norm, k=2)
+    assert_same(found, expected)
+    panels = points.nbytes // 3
+    assert_same(rank(whole, norm, k=2, memory=panels, options=Options(threads=3, block=256)), expected)
+    assert_same(Ranking(found.distance[:, :1], found.neighbour[:, :1]), rank(whole, norm))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", ["near duplicates", "saturated", "corners"])
+def test_a_set_hard_to_rank_without_the_byte_products(name: str, norm: str) -> None:
+    points, labels = (part[:700] for part in hard(name))
+    found = rank(Labelled.of(points, labels), norm, k=2, options=Options(vector=False))
+    assert_same(found, brute(points, labels, norm, 2))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", ["near duplicates", "clusters", "saturated"])
+def test_a_part_of_a_hard_set_against_the_rest(name: str, norm: str) -> None:
+    points, labels = hard(name)
+    cut = len(points) // 3
+    sets = Labelled.of(points[:cut], labels[:cut]), Labelled.of(points[cut:], labels[cut:])
+    expected = brute(points[:cut], labels[:cut], norm, 3, points[cut:], labels[cut:])
+    for memory in (points.nbytes // 5, 1 << 30):
+        for shards in (1, 2):
+            assert_same(ranked(norm, sets[0], against=sets[1], k=3, memory=memory, shards=shards), expected)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"options": Options(threads=1, block=64)},
+        {"options": Options(threads=3, block=128)},
+        {"shards": 3},
+        {"shards": 2, "memory": 400_000},
+        {"memory": 1},
+        {"options": Options(threads=3, block=64), "memory": 300_000},
+    ],
+    ids=str,
+)
+def test_the_same_bits_for_every_cut(way: dict[str, Any], norm: str) -> None:
+    for points, labels in (near_duplicates(1100, 500, seed=3), saturated(1300, 500, seed=4)):
+        found = ranked(norm, Labelled.of(points, labels), k=3, **way)
+        assert_same(found, brute(points, labels, norm, 3))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("block", [1, 63, 65, 100, 200])
+def test_a_block_of_any_size(block: int, norm: str) -> None:
+    points, labels = clustered(2000, 90, seed=7)
+    found = rank(Labelled.of(points, labels), norm, options=Options(threads=1, block=block))
+    assert_same(found, brute(points, labels, norm))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_features_have_the_same_bits_for_every_cut(norm: str) -> None:
+    random = np.random.default_rng(11)
+    points = np.cumsum(random.standard_normal((2000, 60)), axis=1).astype(np.float32) + np.float32(300)
+    points[1000:] = points[:1000] + random.standard_normal((1000, 60)).astype(np.float32) * np.float32(1e-4)
+    labels = random.integers(0, 5, 2000)
+    expected = rank(Labelled.of(points, labels), norm, k=2, options=Options(threads=1))
+    for i in range(0, 2000, 97):
+        gaps = np.abs(points.astype(np.float64) - points[i].astype(np.float64))
+        distance = np.sqrt((gaps**2).sum(axis=1)) if norm == "l2" else gaps.max(axis=1)
+        distance[labels == labels[i]] = np.inf
+        np.testing.assert_allclose(expected.distance[i], np.sort(distance)[:2], rtol=1e-14)
+    for way in (
+        {"options": Options(threads=3, block=64)},
+        {"options": Options(vector=False)},
+        {"memory": 200_000},
+        {"shards": 3},
+        {"memory": 1, "shards": 2},
+    ):
+        assert_same(ranked(norm, Labelled.of(points, labels), k=2, **way), expected)
+
+
+# --------------------------------------------------------------------------------------------------- the matches
+
+
+@given(teams=st.integers(1, 40))
+def test_in_a_tournament_every_two_meet_once(teams: int) -> None:
+    rounds = list(tournament(teams))
+    met = [pair for pairs in rounds for pair in pairs]
+    assert sorted(met) == sorted(combinations_with_replacement(range(teams), 2))
+    for pairs in rounds:
+        players = [player for pair in pairs for player in set(pair)]
+        assert len(players) == len(set(players)), "a block plays twice in a round"
+
+
+@given(left=st.integers(1, 30), right=st.integers(1, 30))
+def test_between_two_teams_everyone_meets_everyone_once(left: int, right: int) -> None:
+    rounds = list(round_robin(left, right))
+    assert sorted(pair for pairs in rounds for pair in pairs) == sorted(product(range(left), range(right)))
+    for pairs in rounds:
+        assert len({x for x, _ in pairs}) == len({y for _, y in pairs}) == len(pairs)
+
+
+@settings(deadline=None)
+@given(n=st.integers(1, 500), size=st.integers(1, 100), columns=st.integers(1, 5), seed=st.integers(0, 99))
+def test_windows_hold_every_position_once(n: int, size: int, columns: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    leading = random.integers(0, 4, (2 * n, columns)).astype(np.float32)
+    positions = random.permutation(2 * n)[:n]
+    found = windows(leading, positions, size)
+    assert max(len(part) for part in found) <= size
+    assert sorted(np.concatenate(found).tolist()) == sorted(positions.tolist())
+
+
+# ---------------------------------------------------------------------------------------------------- interrupted
+
+
+class Stopped(Exception):
+    """What stands for a killed process."""
+
+
+class Notes:
+    """A checkpoint in memory that stops the search after its n-th save."""
+
+    def __init__(self, stop_after: int = 1 << 60) -> None:
+        self.kept: dict[str, Array] | None = None
+        self.saves = 0
+        self.stop_after = stop_after
+
+    def load(self) -> dict[str, Array] | None:
+        return None if self.kept is None else {name: part.copy() for name, part in self.kept.items()}
+
+    def save(self, arrays: dict[str, Array]) -> None:
+        self.kept = {name: part.copy() for name, part in arrays.items()}
+        self.saves += 1
+        if self.saves == self.stop_after:
+            raise Stopped
+
+
+@pytest.fixture
+def every_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state is saved after every round, and the first neighbours leave much to find."""
+    monkeypatch.setattr(search, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(search, "WINDOW", 8)
+
+
+def interrupted(stop_after: int, norm: str, *sets: Labelled, **way: Any) -> Notes:
+    """The checkpoint of a search that was stopped after a number of saves."""
+    notes = Notes(stop_after)
+    with pytest.raises(Stopped):
+        search_of(norm, *sets, checkpoint=notes, **way)
+    notes.stop_after = 1 << 60
+    return notes
+
+
+def search_of(norm: str, *sets: Labelled, **way: Any) -> Ranking:
+    return rank(sets[0], norm, against=sets[1] if len(sets) > 1 else None, k=2, **way)
+
+
+def small_sets(kind: str) -> tuple[Labelled, ...]:
+    """About 450 points in all: six blocks of 64."""
+    points, labels = near_duplicates(450, 100, seed=1)
+    if kind == "soft":
+        vectors = np.random.default_rng(0).dirichlet(np.ones(4), 450)
+        return (Labelled.of(points, labels, vectors),)
+    if kind == "features":
+        return (Labelled.of(points.astype(np.float32) / 7, labels),)
+    if kind == "against":
+        return Labelled.of(points[:150], labels[:150]), Labelled.of(points[150:], labels[150:])
+    return (Labelled.of(points, labels),)
+
+
+@pytest.mark.usefixtures("every_round")
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("memory", [15_000, 1 << 30])
+@pytest.mark.parametrize("kind", ["points", "against", "soft", "features"])
+def test_a_search_stopped_after_any_round_goes_on(kind: str, memory: int, norm: str) -> None:
+    sets = small_sets(kind)
+    way: dict[str, Any] = {"memory": memory, "soft": kind == "soft"}
+    expected = search_of(norm, *sets, **way)
+    whole = Notes()
+    assert_same(search_of(norm, *sets, checkpoint=whole, **way), expected)
+    assert whole.saves >= 4
+    others = ({}, {"options": Options(threads=3, block=128)}, {"options": Options(threads=1, vector=False)})
+    for n in range(1, whole.saves + 1):
+        notes = interrupted(n, norm, *sets, **way)
+        assert_same(search_of(norm, *sets, checkpoint=notes, **way, **others[n % 3]), expected)
+
+
+@pytest.mark.usefixtures("every_round")
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_search_stopped_many_times_goes_on(norm: str) -> None:
+    sets = small_sets("points")
+    notes = Notes()
+    for n in range(1, 4):
+        notes.stop_after = notes.saves + n
+        with pytest.raises(Stopped):
+            search_of(norm, *sets, checkpoint=notes)
+    notes.stop_after = 1 << 60
+    assert_same(search_of(norm, *sets, checkpoint=notes), search_of(norm, *sets))
+
+
+@pytest.mark.usefixtures("every_round")
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("kind", ["points", "against"])
+def test_a_search_goes_on_as_shards_and_the_other_way_round(kind: str, norm: str) -> None:
+    sets = small_sets(kind)
+    expected = search_of(norm, *sets)
+    against = sets[1] if len(sets) > 1 else None
+    alone = interrupted(2, norm, *sets)
+    lists: list[tuple[Array, Array]] = []
+
+    def keep(key: Array, index: Array) -> tuple[Array, Array]:
+        lists.append((key, index))
+        return key, index
+
+    rank(sets[0], norm, k=2, against=against, options=Options(shard=(1, 2)), checkpoint=Notes(), merge=keep)
+
+    def join(key: Array, index: Array) -> tuple[Array, Array]:
+        return search_merge([key, lists[0][0]], [index, lists[0][1]])
+
+    first = rank(sets[0], norm, k=2, against=against, options=Options(shard=(0, 2)), checkpoint=alone, merge=join)
+    assert_same(first, expected)
+    shard = Notes(1)
+    with pytest.raises(Stopped):
+        rank(sets[0], norm, k=2, against=against, options=Options(shard=(1, 3)), checkpoint=shard)
+    shard.stop_after = 1 << 60
+    assert_same(search_of(norm, *sets, checkpoint=shard), expected)
+
+
+def search_merge(keys: list[Array], indices: list[Array]) -> tuple[Array, Array]:
+    from datarobust.distributed import merge_lists
+
+    return merge_lists(keys, indices)
+
+
+@pytest.mark.usefixtures("every_round")
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_search_goes_on_with_any_other_memory(norm: str) -> None:
+    """Panels of 256 and of 320 points are as many and have as many positions, but other points stand there."""
+    points, labels = clustered(1000, 64, seed=2)
+    whole = Labelled.of(points, labels)
+    expected = rank(whole, norm)
+    for before, after in [(256, 320), (320, 256), (256, 1000), (1000, 320), (64, 1000), (320, 319)]:
+        notes = Notes(3)
+        with pytest.raises(Stopped):
+            rank(whole, norm, memory=2 * 64 * before, checkpoint=notes)
+        notes.stop_after = 1 << 60
+        assert_same(rank(whole, norm, memory=2 * 64 * after, checkpoint=notes), expected)
+
+
+@pytest.mark.usefixtures("every_round")
+@pytest.mark.parametrize("norm", NORMS)
+def test_what_is_done_is_not_done_again(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+    match = search.match
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return match(*arguments)
+
+    monkeypatch.setattr(search, "match", counted)
+    sets = small_sets("points")
+    options = Options(threads=1)
+    whole = Notes()
+    search_of(norm, *sets, checkpoint=whole, options=options)
+    total, calls = calls, 0
+    assert_same(search_of(norm, *sets, checkpoint=whole, options=options), search_of(norm, *sets, options=options))
+    assert calls == total  # only the second search had anything to do
+    calls = 0
+    notes = interrupted(4, norm, *sets, options=options)
+    before, calls = calls, 0
+    search_of(norm, *sets, checkpoint=notes, options=options)
+    assert 0 < calls == total - before
+    calls = 0
+    for number in range(2):
+        search_of(norm, *sets, options=replace(options, shard=(number, 2)))
+    assert calls == total  # shards divide the matches of the same blocks
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_progress_sees_every_round(norm: str) -> None:
+    seen: list[int] = []
+
+    def progress(rounds: Any) -> Any:
+        for one in rounds:
+            seen.append(len(one))
+            yield one
+
+    points, labels = clustered(800, 50)
+    expected = rank(Labelled.of(points, labels), norm)
+    assert_same(rank(Labelled.of(points, labels), norm, progress=progress), expected)
+    assert len(seen) > 1
+    assert min(seen) > 0
+
+
+@pytest.mark.skipif(not VNNI, reason="this processor has no byte products")
+def test_the_byte_products_are_used_where_they_exist() -> None:
+    assert Options().vector
