@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 
 from datarobust.artifacts.digests import sha256
 from datarobust.artifacts.headers import RESTORE
-from datarobust.artifacts.layout import CRC_BYTES, Layout, checksum, flat
+from datarobust.artifacts.layout import Layout, flat
 from datarobust.errors import ArtifactError
 
 Rows = NDArray[Any]
 
 
 def threads() -> int:
-    """How many threads read: the processors that this process may use, at most 8 (16 MiB of memory each)."""
+    """How many threads read: the processors that this process may use, at most 4 (24 MiB of memory each).
+
+    More gain little, because zarr holds Python's lock half of the time.
+    """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, usable)
+    return min(4, usable)
 
 
 class Column:
@@ -132,26 +135,20 @@ class Column:
         rows = rows.astype(np.int64)
         out = np.empty((rows.size, *self.shape[1:]), self.dtype)
         order = np.argsort(rows, kind="stable")
-        unit = self.layout.chunk
-        units, begins = np.unique(rows[order] // unit, return_index=True)
-        places = np.split(order, begins[1:])
-        per_block = self.layout.shard // unit
-        wanted: dict[int, list[int]] = {}
-        for number, chunk in enumerate(units.tolist()):
-            wanted.setdefault(chunk // per_block, []).append(number)
+        blocks, begins = np.unique(rows[order] // self.layout.block, return_index=True)
+        wanted = dict(zip(blocks.tolist(), np.split(order, begins[1:]), strict=False))
 
         def pick(block: int) -> None:
+            here = wanted[block]
+            local = rows[here] - block * self.layout.block
             if block not in self._verified:
-                found = self._block(block)
-                here = np.concatenate([places[number] for number in wanted[block]])
-                out[here] = found[rows[here] - block * self.layout.block]
+                out[here] = self._block(block)[local]
                 return
-            for number in wanted[block]:
-                first = int(units[number]) % per_block * unit
-                found = self._chunks(block, first, min(first + unit, self.layout.rows_of(block)))
-                out[places[number]] = found[rows[places[number]] - block * self.layout.block - first]
+            chunks, places = np.unique(local // self.layout.chunk, return_inverse=True)
+            found = self._chunks(block, chunks)
+            out[here] = found[places * self.layout.chunk + local % self.layout.chunk]
 
-        self._each(pick, wanted)
+        self._each(pick, list(wanted))
         return out
 
     def verify(self) -> None:
@@ -166,7 +163,7 @@ class Column:
 
         self._each(verify, range(self.layout.blocks))
 
-    def _each(self, work: Callable[[int], None], blocks: Sequence[int] | dict[int, list[int]]) -> None:
+    def _each(self, work: Callable[[int], None], blocks: Sequence[int]) -> None:
         """Do ``work`` for every block, on several threads where there are several; the first error in order wins."""
         if len(blocks) < 2:
             for block in blocks:
@@ -191,82 +188,40 @@ class Column:
         if high - low == self.layout.rows_of(block):
             self._read_block(block, out)
         elif block in self._verified:
-            out[:] = self._chunks(block, low, high)
+            self._read(block, [(low, out)], "altered while it was in use (a checksum does not fit)")
         else:
             out[:] = self._block(block)[low:high]
 
     def _read_block(self, block: int, out: Rows) -> None:
-        """Read a whole file, rows straight into ``out``, and verify every byte of it."""
-        layout, file = self.layout, self.folder / self.layout.key(block)
-        data = flat(out)
-        size = layout.chunk * layout.row_bytes
-        count = -(-data.size // size)
-        padding = np.empty(count * size - data.size, np.uint8)
-        sums = np.empty((count, CRC_BYTES), np.uint8)
-        index = np.empty(layout.file_bytes(block) - count * layout.stride, np.uint8)
-        parts: list[NDArray[np.uint8]] = []
-        for number in range(count):
-            parts += [data[number * size : (number + 1) * size], sums[number]]
-        parts[-1:] = [padding, sums[-1], index]
-        _read_into(file, 0, parts)
-        if sha256(data) != self._hashes[block]:
-            raise ArtifactError(f"{file} was altered (its rows do not have the recorded sha256): {RESTORE}")
-        expected = layout.encode(block, data)
-        if (
-            padding.any()
-            or not np.array_equal(index, expected[-1])
-            or any(not np.array_equal(found, due) for found, due in zip(sums, expected[2::3], strict=True))
-        ):
-            raise ArtifactError(f"{file} was altered (its checksums or its index do not fit): {RESTORE}")
-        self._check_flags(out, file)
+        """Read a whole block into ``out``, and verify every byte of its file."""
+        altered = "altered (its rows or their checksums are not those that were written)"
+        self._read(block, [(0, out)], altered)
+        if sha256(flat(out)) != self._hashes[block]:
+            raise ArtifactError(f"{self.folder / self.layout.key(block)} was {altered}: {RESTORE}")
         self._verified.add(block)
 
-    def _chunks(self, block: int, low: int, high: int) -> Rows:
-        """Rows ``low`` to ``high`` of a verified block, checked by the crc32c of their chunks."""
-        layout, file = self.layout, self.folder / self.layout.key(block)
-        first, last = low // layout.chunk, -(-high // layout.chunk)
-        found = np.empty((last - first, layout.stride), np.uint8)
-        _read_into(file, first * layout.stride, [found.reshape(-1)])
-        for chunk in found:
-            if not np.array_equal(checksum(chunk[:-CRC_BYTES]), chunk[-CRC_BYTES:]):
-                raise ArtifactError(
-                    f"{file} was altered while it was in use (a chunk's crc32c does not fit): {RESTORE}"
-                )
-        data = found[:, :-CRC_BYTES].reshape(-1)
-        rows = data.view(self.dtype).reshape(-1, *self.shape[1:])[
-            low - first * layout.chunk : high - first * layout.chunk
-        ]
-        self._check_flags(rows, file)
-        return rows
+    def _chunks(self, block: int, chunks: NDArray[np.int64]) -> Rows:
+        """Chunks of a verified block, one after the other; ascending numbers. The last one may lack rows."""
+        size = self.layout.chunk
+        runs = np.split(chunks, np.flatnonzero(np.diff(chunks) > 1) + 1)
+        ends = [min((int(run[-1]) + 1) * size, self.layout.rows_of(block)) for run in runs]
+        lengths = [end - int(run[0]) * size for run, end in zip(runs, ends, strict=True)]
+        out = np.empty((sum(lengths), *self.shape[1:]), self.dtype)
+        parts = np.split(out, np.cumsum(lengths)[:-1])
+        wanted = [(int(run[0]) * size, part) for run, part in zip(runs, parts, strict=True)]
+        self._read(block, wanted, "altered while it was in use (a checksum does not fit)")
+        return out
 
-    def _check_flags(self, rows: Rows, file: Path) -> None:
-        """Booleans are 0 or 1; any other byte would be a third truth value to NumPy."""
-        if self.dtype == np.bool_ and rows.size and flat(np.ascontiguousarray(rows)).max() > 1:
-            raise ArtifactError(f"{file} holds a boolean that is neither 0 nor 1: {RESTORE}")
+    def _read(self, block: int, wanted: Sequence[tuple[int, Rows]], altered: str) -> None:
+        """Have rows of a block read into place, and say so in one sentence if they are not as they were written."""
+        from datarobust.artifacts import shards
 
-
-def _read_into(file: Path, offset: int, parts: Sequence[NDArray[np.uint8]]) -> None:
-    """Fill buffers from a file, one after the other, from ``offset`` on; links are not followed.
-
-    Raises:
-        ArtifactError: the file is missing, cut short, or cannot be read.
-    """
-    views = [memoryview(part.data) for part in parts if part.size]
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        file = self.folder / self.layout.key(block)
         try:
-            while views:
-                got = os.preadv(descriptor, views[:512], offset)
-                if not got:
-                    raise ArtifactError(f"{file} is cut short: {RESTORE}")
-                offset += got
-                while views and got >= views[0].nbytes:
-                    got -= views.pop(0).nbytes
-                if got:
-                    views[0] = views[0][got:]
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        raise ArtifactError(f"{file} is missing: {RESTORE}") from None
-    except OSError as error:
-        raise ArtifactError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}") from error
+            shards.read(self.folder, self.layout, [(block * self.layout.block + low, out) for low, out in wanted])
+        except shards.DAMAGE as error:
+            raise ArtifactError(f"{file} was {altered}: {RESTORE}") from error
+        for _, out in wanted:
+            # Booleans are 0 or 1; any other byte would be a third truth value to NumPy.
+            if self.dtype == np.bool_ and out.size and flat(out).max() > 1:
+                raise ArtifactError(f"{file} holds a boolean that is neither 0 nor 1: {RESTORE}")

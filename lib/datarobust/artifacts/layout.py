@@ -1,9 +1,9 @@
-"""How rows lie in files: blocks, chunks, zarr v3 metadata, and the bytes of a shard.
+"""How rows lie in files: blocks, chunks, and zarr v3 metadata.
 
 A zarr store of ours is one fixed subset of the zarr v3 specification, so the metadata of an array and the bytes of a
-shard are functions of its shape, dtype and rows. Any zarr v3 reader opens it. We write and read that subset
-ourselves, because the libraries read a missing chunk as zeros, run codecs that a store names, and do not fsync; a
-store whose metadata differ from `array_document` by one byte is refused before a byte of data is read.
+shard are functions of its shape, dtype and rows. Any zarr v3 reader opens it. The zarr library writes and reads the
+shards (`shards`), but only what was checked here: a store whose metadata differ from `array_document` by one byte is
+refused before zarr sees it, because a store can name codecs that run code, and zarr reads what is missing as zeros.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +23,9 @@ CHUNK_BYTES = 1 << 20
 MAX_ROW_BYTES = 1 << 28
 """A row of more than 256 MiB is no row: nothing of ours is near it, and it would break the bound on memory."""
 
-CRC_BYTES = 4
-_ABSENT = 0xFFFF_FFFF_FFFF_FFFF
+_CRC_BYTES = 4
+_ENTRY_BYTES = 16
+"""Of a chunk in the index of a shard: offset and length."""
 
 
 def _rows_in(size: int, row_bytes: int) -> int:
@@ -36,11 +36,6 @@ def _rows_in(size: int, row_bytes: int) -> int:
 def block_rows(row_bytes: int) -> int:
     """How many rows are hashed together; a function of the size of a row alone."""
     return _rows_in(BLOCK_BYTES, row_bytes)
-
-
-def crc32c(data: NDArray[np.uint8], value: int = 0) -> int:
-    """CRC-32C of a contiguous array, continued from ``value``."""
-    return int(google_crc32c.extend(value, data))
 
 
 @dataclass(frozen=True)
@@ -102,42 +97,8 @@ class Layout:
     def file_bytes(self, block: int) -> int:
         """Exact size of a block's file."""
         chunks = -(-self.rows_of(block) // self.chunk)
-        return chunks * self.stride + 16 * (self.shard // self.chunk) + CRC_BYTES
-
-    @cached_property
-    def stride(self) -> int:
-        """Bytes from one chunk to the next in a file."""
-        return self.chunk * self.row_bytes + CRC_BYTES
-
-    def index(self, block: int) -> NDArray[np.uint8]:
-        """The shard index at the end of a block's file, its checksum included."""
-        chunks = -(-self.rows_of(block) // self.chunk)
-        entries = np.full((self.shard // self.chunk, 2), _ABSENT, "<u8")
-        entries[:chunks, 0] = np.arange(chunks) * self.stride
-        entries[:chunks, 1] = self.stride
-        data = entries.reshape(-1).view(np.uint8)
-        return np.concatenate((data, checksum(data)))
-
-    def encode(self, block: int, data: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """The pieces of a block's file, in order.
-
-        Args:
-            block: number of the block.
-            data: its rows' bytes, flat; copied nowhere.
-        """
-        pieces: list[NDArray[np.uint8]] = []
-        size = self.chunk * self.row_bytes
-        for start in range(0, data.size, size):
-            rows = data[start : start + size]
-            padding = np.zeros(size - rows.size, np.uint8)
-            value = crc32c(padding, crc32c(rows))
-            pieces += [rows, padding, np.array([value], "<u4").view(np.uint8)]
-        return [*pieces, self.index(block)]
-
-
-def checksum(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The four bytes that the crc32c codec appends."""
-    return np.array([crc32c(data)], "<u4").view(np.uint8)
+        index = self.shard // self.chunk * _ENTRY_BYTES + _CRC_BYTES
+        return chunks * (self.chunk * self.row_bytes + _CRC_BYTES) + index
 
 
 def array_document(layout: Layout) -> dict[str, Any]:

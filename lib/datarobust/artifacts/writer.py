@@ -134,9 +134,10 @@ class _Column:
 
     def _write(self, rows: NDArray[Any]) -> None:
         self.rows += len(rows)
-        layout, block, data = self.layout(), len(self.hashes), flat(rows)
-        digest = sha256(data)
-        files.write_file(self.folder / layout.key(block), *layout.encode(block, data))
+        from datarobust.artifacts import shards
+
+        digest = sha256(flat(rows))
+        shards.write(self.folder, self.layout(), len(self.hashes), rows)
         self.hashes.append(digest)
         if self._progress and len(rows) == self._size:
             self._progress.note(self.folder.name, digest)

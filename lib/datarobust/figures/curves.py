@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarobust.errors import DataError, UsageError
-from datarobust.figures import style
+from datarobust.norms import norm_of
 
 Scale = Literal["absolute", "relative"]
 
@@ -102,8 +102,7 @@ def ordered(name: str, norm: str, distance: NDArray[np.float64], *, without_leas
         DataError: A distance is negative, or no point is left to draw.
         UsageError: The norm is unknown, or ``without_least`` is negative.
     """
-    if norm not in style.SYMBOLS:
-        raise UsageError(f"the norm of {name!r} is {norm!r}, not one of {', '.join(style.SYMBOLS)}.")
+    norm_of(norm)
     if without_least < 0:
         raise UsageError(f"cannot leave out {without_least} points: give 0 or more.")
     if distance.ndim != 1:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
+from datarobust.norms import norm_of
 
 #: More than this on one picture helps nobody.
 MOST: Final = 200
@@ -64,17 +65,12 @@ def separation(points: NDArray[np.uint8], neighbours: NDArray[np.uint8], norm: s
     Returns:
         (M,) int64: the distance in [0, 1] units is sqrt(value)/255 for l2 and value/255 for l_inf.
     """
-    found = np.empty(len(points), np.int64)
-    for number, (point, neighbour) in enumerate(zip(points, neighbours, strict=True)):
-        apart = point.astype(np.int64) - neighbour
-        found[number] = np.square(apart).sum() if norm == "l2" else np.abs(apart).max(initial=0)
-    return found
+    return norm_of(norm).keys(points, neighbours)
 
 
 def distances(points: Side, neighbours: Side, norm: str) -> NDArray[np.float64]:
     """The distance of every pair in [0, 1] units, (M,) float64."""
-    apart = separation(points.images, neighbours.images, norm)
-    return (np.sqrt(apart) if norm == "l2" else apart.astype(np.float64)) / 255
+    return norm_of(norm).distances(separation(points.images, neighbours.images, norm), np.uint8)
 
 
 def demand_count(count: int) -> None:
@@ -145,15 +141,14 @@ def table(points: Side, neighbours: Side, norm: str) -> Iterator[str]:
 
 
 def _told(apart: int, norm: str) -> str:
-    symbol = style.SYMBOLS[norm]
+    symbol = norm_of(norm).symbol
     if norm == "linf":
         return f"{symbol}: {apart}/255 = {apart / 255:.4f}"
     return f"{symbol}: {math.sqrt(apart) / 255:.4f}"
 
 
 def _check(points: Side, neighbours: Side, norm: str) -> None:
-    if norm not in style.SYMBOLS:
-        raise UsageError(f"the norm is {norm!r}, not one of {', '.join(style.SYMBOLS)}.")
+    norm_of(norm)
     demand_count(len(points.index))
     shape = points.images.shape
     if len(shape) != 4 or shape[1] not in (1, 3):

@@ -18,6 +18,7 @@ from datarobust.errors import UsageError
 from datarobust.figures import style
 from datarobust.figures.curves import Curve, Scale, thinned
 from datarobust.figures.legend import LINE_WIDTH, Legend, Place, compose
+from datarobust.norms import norm_of
 
 _LABELS: Final[dict[Scale, str]] = {
     "absolute": r"Sensitivity $1/r$",
@@ -100,7 +101,7 @@ class _Row:
     ) -> _Row:
         chosen = [curve for curve in curves if curve.norm == norm]
         legend = compose(
-            f"{style.SYMBOLS[norm]} norm",
+            f"{norm_of(norm).symbol} norm",
             [curve.name for curve in chosen],
             [curve.left_out for curve in chosen],
             [names.index(curve.name) for curve in chosen],

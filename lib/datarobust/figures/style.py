@@ -49,9 +49,6 @@ DASHES: Final[tuple[tuple[float, ...], ...]] = (
 #: How many curves can be told apart: every colour with every dash pattern.
 STYLES: Final = len(COLOURS) * len(DASHES)
 
-#: How the norms are written in a figure (mathtext).
-SYMBOLS: Final = {"l2": r"$\ell_2$", "linf": r"$\ell_\infty$"}
-
 _SETTINGS: Final[Any] = {  # Any: newer versions of matplotlib type every key, older ones none
     "font.family": FAMILY,
     "font.size": NORMAL,

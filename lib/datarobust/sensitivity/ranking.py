@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.errors import DataError, DuplicateError, UsageError
+from datarobust.norms import norm_of
 
 from .panels import ArrayRows, Panels, Rows, SomeRows
 from .search import Checkpoint, Options, Progress, Search
@@ -180,8 +181,7 @@ def _search(
     key, neighbour = search.nearest()
     if merge is not None:
         key, neighbour = merge(key, neighbour)
-    unit = 255.0 if panels.dtype == np.uint8 else 1.0
-    return Ranking((np.sqrt(key) if norm == "l2" else key) / unit, neighbour)
+    return Ranking(norm_of(norm).distances(key, panels.dtype), neighbour)
 
 
 def _vectors(sources: list[Labelled], panels: Panels) -> tuple[Array, float]:
@@ -197,8 +197,7 @@ def _vectors(sources: list[Labelled], panels: Panels) -> tuple[Array, float]:
 
 
 def _check(points: Labelled, against: Labelled | None, norm: str, k: int, soft: bool) -> None:
-    if norm not in ("l2", "linf"):
-        raise UsageError(f"unknown norm {norm!r}: choose l2 or linf")
+    norm_of(norm)
     if k < 1:
         raise UsageError(f"k = {k}: at least one neighbour is needed")
     for name, part in (("points", points), ("the set to hold them against", against)):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datarobust import artifacts
-from datarobust.artifacts import Column, layout
+from datarobust.artifacts import Column, layout, shards
 from datarobust.errors import ArtifactError
 
 from .conftest import ROWS, rows_of
@@ -116,10 +116,9 @@ def test_a_store_travels_to_other_processes(store: Path) -> None:
 
 
 def test_booleans_are_true_or_false(tmp_path: Path) -> None:
-    file = tmp_path / "c.0"
-    one = Column(tmp_path, plan := layout.Layout("bool", (3,)), [layout_hash := _hash(b"\0\1\2")])
-    file.write_bytes(b"".join(piece.tobytes() for piece in plan.encode(0, np.array([0, 1, 2], np.uint8))))
-    assert layout_hash
+    plan = layout.Layout("bool", (3,))
+    shards.write(tmp_path, plan, 0, np.array([0, 1, 2], np.uint8).view(bool))
+    one = Column(tmp_path, plan, [_hash(b"\0\1\2")])
     with pytest.raises(ArtifactError, match="neither 0 nor 1"):
         one.read()
 

@@ -291,7 +291,7 @@ def test_what_is_done_is_not_done_again(norm: str, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(search, "match", counted)
     sets = small_sets("points")
-    options = Options(threads=1)
+    options = Options(threads=1, block=64)
     whole = Notes()
     search_of(norm, *sets, checkpoint=whole, options=options)
     total, calls = calls, 0

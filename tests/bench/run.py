@@ -1,0 +1,225 @@
+"""Measure sens-rank on real data, beside the usual ways to do its work; prints Markdown tables.
+
+    DATAROBUST_SHARED=... python tests/bench/run.py [peers growth memory emnist]
+
+Parts: ``peers`` ranks the CIFAR-10 training set in the process and by the command, beside ``faiss.IndexFlatL2`` (all
+points searched) and ``torch.cdist(p=inf)`` (1,024 x 1,024 pairs, scaled to all); ``growth`` ranks its first 5,000 to
+50,000 images; ``memory`` states the peak memory of the command; ``emnist`` ranks 697,932 images of 28x28, the size of
+EMNIST ByClass, made of MNIST digits by small random shifts, turns and changes of size. Times are wall-clock seconds,
+medians of three runs unless said otherwise; kernels are compiled before anything is timed. Peers use all processors,
+as we do.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from datarobust.sensitivity import Labelled, rank
+
+PARTS = ("peers", "growth", "memory", "emnist")
+EMNIST_BY_CLASS = 697_932
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or list(PARTS)
+    if unknown := set(wanted) - set(PARTS):
+        sys.exit(f"run.py: no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
+    shared = os.environ.get("DATAROBUST_SHARED")
+    if not shared:
+        sys.exit("run.py: set DATAROBUST_SHARED to the folder whose data/ holds cifar10_train.npz and mnist_train.npz")
+    data = Path(shared) / "data"
+    describe_machine()
+    with tempfile.TemporaryDirectory() as scratch:
+        for part in wanted:
+            print(f"\n## {part}\n", flush=True)
+            globals()[part](data, Path(scratch))
+
+
+def describe_machine() -> None:
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    packages = []
+    for name in ("numpy", "numba", "faiss-cpu", "torch", "zarr"):
+        try:
+            packages.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            packages.append(f"{name} absent")
+    print(f"{len(os.sched_getaffinity(0))} processors ({model}), Python {platform.python_version()}")
+    print(", ".join(packages))
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        points, labels = archive["x"], archive["y"].astype(np.int64)
+    return points.reshape(len(points), -1), labels
+
+
+def median(task: Callable[[], object], runs: int = 3) -> float:
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        task()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def store(source: Path, scratch: Path) -> Path:
+    output = scratch / f"{source.stem}.zarr"
+    if not output.exists():
+        command("dataset", "import", str(source), "-o", str(output), "-q")
+    return output
+
+
+def command(*words: str) -> None:
+    """Run one of our commands as a user would: a new process."""
+    module, *rest = words
+    tool = [sys.executable, "-m", f"datarobust.tools.{module.replace('-', '_')}", *rest]
+    subprocess.run(tool, check=True, stdout=subprocess.DEVNULL)
+
+
+def rank_by_command(dataset: Path, norm: str, scratch: Path) -> None:
+    command("sens-rank", str(dataset), "--norm", norm, "-o", str(scratch / "r.zarr"), "--overwrite", "-q")
+
+
+def row(*cells: object) -> None:
+    print(
+        "| " + " | ".join(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells) + " |", flush=True
+    )
+
+
+def head(*cells: str) -> None:
+    row(*cells)
+    print("|" + " --- |" * len(cells))
+
+
+def peers(data: Path, scratch: Path) -> None:
+    """Ratios: how many times faster than brute force by a good library, at exact results."""
+    points, labels = read(data / "cifar10_train.npz")
+    dataset = store(data / "cifar10_train.npz", scratch)
+    subjects = Labelled.of(points, labels)
+    head("norm", "rank()", "sens-rank, start to end", "peer", "peer's time", "rank() faster", "sens-rank faster")
+    for norm, peer, peer_seconds in (("l2", *faiss_flat(points)), ("linf", *torch_cdist(points))):
+        rank(subjects, norm)
+        ours = median(lambda norm=norm: rank(subjects, norm))
+        whole = median(lambda norm=norm: rank_by_command(dataset, norm, scratch))
+        row(norm, ours, whole, peer, peer_seconds, f"{peer_seconds / ours:.0f} x", f"{peer_seconds / whole:.0f} x")
+
+
+def faiss_flat(points: np.ndarray) -> tuple[str, float]:
+    """Search all points among all points, once; the two nearest, because each point finds itself."""
+    code = (
+        "import faiss, numpy as np, sys, time; x = np.load(sys.argv[1]).astype(np.float32); "
+        "index = faiss.IndexFlatL2(x.shape[1]); index.add(x); index.search(x[:256], 2); "
+        "start = time.perf_counter(); index.search(x, 2); print(time.perf_counter() - start)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.npy"
+        np.save(path, points)
+        done = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)
+    return "faiss.IndexFlatL2, all points", float(done.stdout)
+
+
+def torch_cdist(points: np.ndarray, side: int = 1024) -> tuple[str, float]:
+    import torch
+
+    x = torch.from_numpy(points[: 2 * side].astype(np.float32))
+    torch.cdist(x[:64], x[:64], p=float("inf"))
+    seconds = median(lambda: torch.cdist(x[:side], x[side:], p=float("inf")))
+    return f"torch.cdist(p=inf), {side} x {side} pairs scaled", seconds * (len(points) / side) ** 2
+
+
+def growth(data: Path, scratch: Path) -> None:
+    points, labels = read(data / "cifar10_train.npz")
+    head("points", "l2", "linf")
+    for count in (5_000, 10_000, 20_000, 35_000, 50_000):
+        subjects = Labelled.of(points[:count], labels[:count])
+        row(count, *(median(lambda norm=norm, subjects=subjects: rank(subjects, norm)) for norm in ("l2", "linf")))
+
+
+PEAK = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_module(sys.argv[0], run_name="__main__")
+finally:
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")), file=sys.stderr)
+"""
+"""Runs a module, then tells its own peak memory in kB (a child's maxrss would count what it was forked from)."""
+
+
+def memory(data: Path, scratch: Path) -> None:
+    """Peak memory of whole commands, in a process of its own each, as the system counts it."""
+    dataset = store(data / "cifar10_train.npz", scratch)
+    head("norm", "--memory (GB)", "peak memory (MB)", "seconds")
+    for norm in ("l2", "linf"):
+        for budget in ("8", "0.05"):
+            words = [
+                str(dataset),
+                "--norm",
+                norm,
+                "--memory",
+                budget,
+                "-o",
+                str(scratch / "r.zarr"),
+                "--overwrite",
+                "-q",
+            ]
+            start = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-c", PEAK, "datarobust.tools.sens_rank", *words],
+                check=True, capture_output=True, text=True,
+            )  # fmt: skip
+            row(norm, budget, int(done.stderr.split()[-1]) / 1000, time.perf_counter() - start)
+
+
+def emnist(data: Path, scratch: Path) -> None:
+    images, labels = read(data / "mnist_train.npz")
+    start = time.perf_counter()
+    source = scratch / "jittered.npz"
+    tasks = np.array_split(np.arange(EMNIST_BY_CLASS), 64)
+    with ProcessPoolExecutor() as pool:
+        parts = list(pool.map(jitter, [images] * len(tasks), tasks))
+    chosen = np.concatenate([part[1] for part in parts])
+    np.savez(source, images=np.concatenate([part[0] for part in parts]), labels=labels[chosen])
+    print(f"Made {EMNIST_BY_CLASS:,} images in {time.perf_counter() - start:.0f} s.\n", flush=True)
+    del parts
+    dataset = store(source, scratch)
+    head("norm", "sens-rank, start to end (one run)", "peak memory of all commands so far (MB)")
+    for norm in ("l2", "linf"):
+        seconds = median(lambda norm=norm: rank_by_command(dataset, norm, scratch), 1)
+        row(norm, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000)
+
+
+def jitter(images: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Digits turned by about 8 degrees, scaled by about 8 % and shifted by about a pixel; a function of the numbers."""
+    from scipy.ndimage import affine_transform
+
+    made, chosen = np.empty((len(numbers), 28, 28), np.uint8), np.empty(len(numbers), np.int64)
+    for place, number in enumerate(numbers):
+        rng = np.random.default_rng([2024, int(number)])
+        chosen[place] = rng.integers(len(images))
+        angle, scale, shift = 0.14 * rng.standard_normal(), 1 + 0.08 * rng.standard_normal(), rng.standard_normal(2)
+        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        image = images[chosen[place]].reshape(28, 28).astype(np.float32)
+        offset = 13.5 - turn @ np.array([13.5, 13.5]) + shift
+        made[place] = np.clip(np.rint(affine_transform(image, turn, offset, order=1)), 0, 255)
+    return made, chosen
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Both l2 bounds stay below the true distance of every pair, and are close enough to it to be of use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datarobust.sensitivity.panels import ArrayRows, Panels
+from datarobust.sensitivity.search import Options, Search
+from datarobust.sensitivity.simd import VNNI
+from datarobust.sensitivity.tables import L2Codes
+from datarobust.sensitivity.workers import Workers
+
+from .oracle import Array, all_equal, clustered, coarse_and_far, constant_images, keys, near_duplicates, saturated
+
+SETS = {
+    "clusters": lambda: clustered(500, 300),
+    "near duplicates": lambda: near_duplicates(400),
+    "saturated": lambda: saturated(400, 130),
+    "constant images": lambda: constant_images(400),
+    "all equal": lambda: all_equal(200),
+    "corners": lambda: coarse_and_far(300),
+    "narrow": lambda: (np.random.default_rng(0).integers(0, 256, (400, 3), dtype=np.uint8), np.arange(400) % 3),
+    "one far away": lambda: one_far_away(),
+}
+
+
+def one_far_away() -> tuple[Array, Array]:
+    points = np.random.default_rng(2).integers(100, 104, (5000, 80), dtype=np.uint8)
+    points[4321] = 255  # most likely in no sample, so it is clipped in every coordinate
+    points[17] = 0
+    keep = np.r_[0:200, 4300:4400]
+    return points[keep], np.arange(len(keep)) % 2
+
+
+def floats_of(kind: str) -> Array:
+    random = np.random.default_rng(1)
+    points = random.standard_normal((400, 100))
+    if kind == "offset":
+        points += 1e5
+    elif kind == "heavy tails":
+        points = random.standard_cauchy((400, 100)) ** 3
+    elif kind == "tiny":
+        points *= 1e-20
+    elif kind == "near":
+        points = points[random.integers(0, 20, 400)] + 1e-5 * points
+    return points.astype(np.float32)
+
+
+def encoded(points: Array, labels: Array, vector: bool, norm: str = "l2") -> tuple[Panels, L2Codes]:
+    """The codes that a search of these points uses."""
+    panels = Panels([(ArrayRows(points), labels)], 1 << 30)
+    search = Search(panels, norm, 1, None, 1.0, Options(vector=vector, threads=2))
+    with Workers(2) as workers:
+        codes, *_ = search._encode(workers)
+    return panels, codes  # type: ignore[return-value]
+
+
+def squares(codes: Array) -> Array:
+    wide = codes.astype(np.float64)
+    norm = (wide**2).sum(axis=1)
+    return norm[:, None] + norm[None, :] - 2 * wide @ wide.T
+
+
+def bounds(codes: L2Codes, n: int) -> tuple[Array, Array]:
+    """The largest distances that the near and the far codes rule out, for all pairs of positions."""
+    near = np.sqrt(np.maximum(squares(codes.near[:n]), 0)) * codes.near_step - codes.near_slack
+    rest = codes.rest[:n].astype(np.float64)
+    far = squares(codes.far[:n, :64]) * codes.near_step**2 + squares(codes.far[:n, 64:]) * codes.far_step**2
+    far = np.sqrt(np.maximum(far + (rest[:, None] - rest[None, :]) ** 2, 0))
+    slack = codes.slack[:n].astype(np.float64)
+    return near, far - slack[:, None] - slack[None, :]
+
+
+def check(panels: Panels, codes: L2Codes, distance: Array) -> float:
+    """No bound exceeds a distance; returns the mean share of the distance that the better bound reaches."""
+    n = len(distance)
+    order = panels.origin[:n]
+    distance = distance[np.ix_(order, order)]
+    near, far = bounds(codes, n)
+    rounding = 1e-9 * distance + 1e-9 * np.sqrt(np.abs(distance).max()) * 1e-3
+    assert (near <= distance + rounding).all()
+    assert (far <= distance + rounding).all()
+    apart = distance > 0
+    return float((np.maximum(near, far)[apart] / distance[apart]).mean()) if apart.any() else 1.0
+
+
+@pytest.mark.parametrize("vector", [True, False])
+@pytest.mark.parametrize("name", sorted(SETS))
+def test_no_bound_exceeds_a_distance_of_bytes(name: str, vector: bool) -> None:
+    points, labels = SETS[name]()
+    panels, codes = encoded(points, labels, vector and VNNI)
+    share = check(panels, codes, np.sqrt(keys(points, points, "l2")))
+    if name in {"clusters", "narrow"}:
+        assert share > 0.8, "a bound that bounds nothing is true too"
+
+
+@pytest.mark.parametrize("kind", ["normal", "offset", "heavy tails", "tiny", "near"])
+def test_no_bound_exceeds_a_distance_of_features(kind: str) -> None:
+    points = floats_of(kind)
+    panels, codes = encoded(points, np.arange(400) % 5, VNNI)
+    wide = points.astype(np.longdouble)
+    distance = np.array([np.sqrt(((wide - row) ** 2).sum(axis=1)) for row in wide], np.float64)
+    check(panels, codes, distance)
+
+
+@pytest.mark.parametrize("vector", [True, False])
+def test_norms_and_packed_columns_belong_to_the_codes(vector: bool) -> None:
+    panels, codes = encoded(*clustered(500, 300), vector and VNNI)
+    wide, far = codes.near.astype(np.int64), codes.far.astype(np.int64)
+    np.testing.assert_array_equal(codes.col_norm, (wide**2).sum(axis=1))
+    np.testing.assert_array_equal(codes.row_norm, (wide**2).sum(axis=1) + 256 * wide.sum(axis=1))
+    for part, columns in enumerate((slice(0, 64), slice(64, None))):
+        np.testing.assert_array_equal(codes.far_norm[:, part], (far[:, columns] ** 2).sum(axis=1))
+        np.testing.assert_array_equal(codes.far_sum[:, part], far[:, columns].sum(axis=1))
+    unpacked = codes.packed.transpose(0, 2, 1, 3).reshape(-1, 64).astype(np.int64) - 128
+    np.testing.assert_array_equal(unpacked, wide)
+    assert codes.packed.ctypes.data % 64 == 0
+    assert len(codes.near) == panels.positions

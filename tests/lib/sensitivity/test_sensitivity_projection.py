@@ -1,0 +1,128 @@
+"""Projections are onto orthonormal directions, and their errors are below what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datarobust.sensitivity.projection import Projector
+from datarobust.sensitivity.simd import VNNI
+from datarobust.sensitivity.workers import Workers
+
+from .oracle import Array, clustered, near_duplicates, saturated
+
+FLOAT_KINDS = ("normal", "offset", "scales", "constant", "rank one", "tiny")
+
+
+def padded(rows: Array) -> Array:
+    """Rows with zeros up to a multiple of 64 bytes, as the search holds them."""
+    line = 64 // rows.dtype.itemsize
+    out = np.zeros((len(rows), -(-rows.shape[1] // line) * line), rows.dtype)
+    out[:, : rows.shape[1]] = rows
+    return out
+
+
+def byte_rows(kind: str) -> Array:
+    if kind == "clusters":
+        return clustered(300, 200)[0]
+    if kind == "near duplicates":
+        return near_duplicates(300, 3072)[0]
+    if kind == "saturated":
+        return saturated(300, 130)[0]
+    if kind == "constant":
+        return np.full((100, 90), 255, np.uint8)
+    if kind == "one row":
+        return np.random.default_rng(0).integers(0, 256, (1, 70), dtype=np.uint8)
+    return np.random.default_rng(1).integers(0, 256, (500, 5), dtype=np.uint8)
+
+
+def float_rows(kind: str) -> Array:
+    random = np.random.default_rng(4)
+    rows = random.standard_normal((300, 90))
+    if kind == "offset":
+        rows += 1e5
+    elif kind == "scales":
+        rows *= 10.0 ** random.integers(-6, 6, 90)
+    elif kind == "constant":
+        rows[:] = rows[0]
+    elif kind == "rank one":
+        rows = rows[:, :1] * rows[0]
+    elif kind == "tiny":
+        rows *= 1e-15
+    return rows.astype(np.float32)
+
+
+def check(rows: Array, near: int, far: int, vector: bool) -> Projector:
+    width = rows.shape[1]
+    near = min(near, width)
+    far = min(far, width - near)
+    wide = padded(rows)
+    projector = Projector(wide[: max(1, len(rows) // 2)], width, near, far, vector)
+    with Workers(2) as workers:
+        projected, leading = projector(wide, workers)
+
+    directions = projector.directions.astype(np.float64) @ projector.to_orthonormal
+    np.testing.assert_allclose(directions.T @ directions, np.eye(near + far), atol=1e-9)
+
+    centred = rows.astype(np.float64) - projector.centre.astype(np.float64)
+    exact = centred @ directions
+    off = np.sqrt(((projected.coordinates - exact) ** 2).sum(axis=1))
+    length = np.sqrt((centred**2).sum(axis=1))
+    assert (off <= projected.error + 1e-11 * length + 1e-300).all()
+    square = (centred**2).sum(axis=1)
+    assert (np.abs(projected.squared - square) <= projected.squared_error + 1e-13 * square).all()
+    # Bessel's inequality, and so a bound from below on every distance.
+    assert ((projected.coordinates**2).sum(axis=1) <= (length + projected.error) ** 2 * (1 + 1e-9) + 1e-300).all()
+    assert leading.shape == (len(rows), min(4, near + far))
+    assert np.isfinite(leading).all()
+    return projector
+
+
+@pytest.mark.skipif(not VNNI, reason="this processor has no byte products")
+@pytest.mark.parametrize("kind", ["clusters", "near duplicates", "saturated", "constant", "one row", "narrow"])
+@pytest.mark.parametrize(("near", "far"), [(63, 191), (14, 0), (3, 1)])
+def test_bytes_are_projected_exactly(kind: str, near: int, far: int) -> None:
+    projector = check(byte_rows(kind), near, far, vector=True)
+    if projector.exact:
+        rows = padded(byte_rows(kind))
+        with Workers(1) as workers:
+            projected, _ = projector(rows, workers)
+        assert not projected.error.any()
+        assert not projected.squared_error.any()
+
+
+@pytest.mark.skipif(not VNNI, reason="this processor has no byte products")
+def test_images_take_the_exact_way() -> None:
+    assert check(byte_rows("clusters"), 63, 191, vector=True).exact
+
+
+@pytest.mark.parametrize("kind", ["clusters", "near duplicates", "saturated", "constant", "one row", "narrow"])
+def test_bytes_without_byte_products(kind: str) -> None:
+    assert not check(byte_rows(kind), 63, 191, vector=False).exact
+
+
+@pytest.mark.parametrize("kind", FLOAT_KINDS)
+@pytest.mark.parametrize(("near", "far"), [(63, 191), (14, 0)])
+def test_features_within_the_stated_error(kind: str, near: int, far: int) -> None:
+    assert not check(float_rows(kind), near, far, vector=VNNI).exact
+
+
+def test_any_number_of_rows_and_threads_gives_the_same_bytes() -> None:
+    """On bytes, whatever the split into blocks: whole numbers have no order of summation."""
+    rows = padded(byte_rows("clusters"))
+    projector = Projector(rows, 200, 63, 100, VNNI)
+    if not projector.exact:
+        pytest.skip("this processor has no byte products")
+    with Workers(3) as three, Workers(1) as one:
+        whole, _ = projector(rows, three)
+        for n in (1, 7, 8, 9, 65, 299):
+            part, _ = projector(np.ascontiguousarray(rows[:n]), one)
+            np.testing.assert_array_equal(part.squared, whole.squared[:n])
+            np.testing.assert_allclose(part.coordinates, whole.coordinates[:n], rtol=0, atol=1e-9)
+
+
+def test_the_seed_decides() -> None:
+    rows = padded(byte_rows("clusters"))
+    first, second, third = (Projector(rows, 200, 10, 5, VNNI, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.to_orthonormal, second.to_orthonormal)
+    assert (first.to_orthonormal != third.to_orthonormal).any()
