@@ -36,7 +36,7 @@ def write(path: Path, rows: int = 300_000, **options: Any) -> dict[str, np.ndarr
     attributes = {"name": "é\u2028\x1b", "classes": ["a", "\ud800"], "rate": 0.1, "big": 2**70}
     with artifacts.create(path, "dataset", COLUMNS, attributes=attributes, history=[STEP], **options) as writer:
         for name, array in arrays.items():
-            writer.append(name, array)
+            writer.append(name, array[writer.done(name) :])
         writer.attributes["late"] = [1, 2.5, None, True]
     return arrays
 
@@ -118,7 +118,7 @@ def test_kill_at_random_moments_and_go_on(tmp_path: Path) -> None:
     for _ in range(40):
         with subprocess.Popen([sys.executable, "-c", script, str(path)]) as process:
             try:
-                process.wait(timeout=0.25 + 0.4 * random.random() if kills < 8 else 60)
+                process.wait(timeout=0.5 + random.random() if kills < 8 else 60)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 kills += 1

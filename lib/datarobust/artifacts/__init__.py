@@ -4,14 +4,15 @@
 
     kinds      the schemas                          history    the steps behind an artifact
     digests    canonical JSON, digest, seal         headers    attributes, checked alike for all
-    layout     rows in files (zarr v3)              files      whole files, on the disk
-    locks      one writer for each output           durable    whole or absent
-    journal    resume of long computations          columns    reading rows, verified
-    store      opening zarr artifacts               writer     creating them
-    progress   resume of writing                    tensors    safetensors artifacts
-    inspect    peek, check, finished
+    layout     rows in files (zarr v3)              shards     the zarr library reads and writes them
+    files      whole files, on the disk             locks      one writer for each output
+    durable    whole or absent                      journal    resume of long computations
+    columns    reading rows, verified               store      opening zarr artifacts
+    writer     creating them                        progress   resume of writing
+    tensors    safetensors artifacts                inspect    peek, check, finished
 
-The only package that knows zarr and safetensors. Importing it is cheap: NumPy and the standard library.
+The only package that knows zarr and safetensors. Importing it is cheap: NumPy and the standard library; zarr is
+imported when the first row is read or written.
 """
 
 from datarobust.artifacts.columns import Column

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from datarobust.errors import DataError
+
 from .compiled import cached
 from .l2 import L2Encoder
 from .linf import LinfEncoder
@@ -42,6 +44,9 @@ class Encoding:
         self.codes = self._encoder.finish()
 
     def _visit(self, rows: Array, positions: Array) -> None:
+        if rows.dtype == np.float32 and not np.isfinite(rows).all():
+            row = self._panels.origin[positions[np.flatnonzero(~np.isfinite(rows).all(axis=1))[0]]]
+            raise DataError(f"row {row} holds a number that is not finite: mend it, or leave the point out")
         if isinstance(self._encoder, LinfEncoder):
             self._encoder(rows, positions, self._workers)
             leading = self._encoder.leading(rows, self._workers)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datarobust.errors import DataError
+
 from .compiled import cached
 from .simd import EXACT_BYTES, ROWS
 from .simd_dots import byte_dot, project_rows
@@ -50,6 +52,11 @@ def principal_directions(sample: Array, count: int, rng: np.random.Generator) ->
     return np.asarray(basis @ vectors[:, ::-1].astype(np.float32), np.float32)
 
 
+def _power_of_two(largest: float) -> np.float32:
+    """A factor that brings ``largest`` near 1 without rounding, so that squares in float32 stay finite."""
+    return np.float32(2.0 ** -int(np.clip(np.frexp(largest)[1], -126, 126)))
+
+
 def _rotation(size: int, rng: np.random.Generator) -> Array:
     if size == 0:
         return np.zeros((0, 0))
@@ -69,9 +76,11 @@ class Projector:
         self.near, self.count = near, near + far
         exact = vector and sample.dtype == np.uint8 and sample.shape[1] <= EXACT_BYTES
         floats = sample[:, :width].astype(np.float32)
-        centre = floats.mean(axis=0)
+        centre = floats.mean(axis=0, dtype=np.float64).astype(np.float32)
         self.centre = np.rint(centre) if sample.dtype == np.uint8 else centre
-        directions = principal_directions(floats - self.centre, self.count, rng)
+        floats -= self.centre
+        self.scale = _power_of_two(float(np.abs(floats).max()))
+        directions = principal_directions(floats * self.scale, self.count, rng)
         rounded = np.rint(directions * (127.0 / np.abs(directions).max(axis=0)))
         # Rounding leaves columns nearly orthogonal unless the width is extreme; then the float32 product serves.
         self.exact = exact and bool(np.linalg.cond(rounded.T @ rounded) < 1e6)
@@ -119,13 +128,16 @@ class Projector:
 
     def _float(self, rows: Array) -> tuple[Array, Array, Array, Array]:
         width = len(self.centre)
-        centred = rows[:, :width].astype(np.float32) - self.centre
+        centred = (rows[:, :width].astype(np.float32) - self.centre) * self.scale
         raw = (centred @ self.directions).astype(np.float64)
         squared = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
         # A float32 product of length D errs by at most (D + 2) units of |x| |q| in each of the K coordinates; the 2
         # pays for the subtraction of the centre.
         error = 1.01 * (width + 2) * _UNIT * np.sqrt(self.count) * 1.001 * np.sqrt(squared)
-        return raw, squared, error, 4 * _UNIT * squared
+        if not np.isfinite(squared).all():
+            raise DataError("the features span more than float32 can hold: scale them down")
+        unit = 1.0 / float(self.scale)
+        return raw * unit, squared * unit * unit, error * unit, 4 * _UNIT * squared * unit * unit
 
 
 @cached

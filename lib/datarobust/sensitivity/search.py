@@ -22,7 +22,7 @@ from .kernels import match, seed
 from .panels import Panel, Panels
 from .simd import ROWS, VNNI
 from .tables import NO_INDEX, PAD, Array, Points, State, new_state
-from .workers import Workers
+from .workers import Workers, available_threads
 
 T = TypeVar("T")
 Progress = Callable[[Iterable[T]], Iterable[T]]
@@ -153,7 +153,7 @@ class Search:
     @property
     def _block_size(self) -> int:
         """Small enough to keep every thread of every shard busy in each round."""
-        lanes = 4 * (self.options.threads or 2) * self.options.shard[1]
+        lanes = 4 * (self.options.threads or available_threads()) * self.options.shard[1]
         smallest = min(len(panel) for panel in self.panels.panels)
         return max(PAD, min(self.options.block, -(-smallest // lanes // PAD) * PAD))
 

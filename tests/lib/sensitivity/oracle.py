@@ -1,9 +1,9 @@
 """What the search is held against: Algorithm 1 as printed, its vectorised twins, and sets that are hard to rank.
 
-Nothing here shares code with the library. ``printed`` is the paper's double loop in Python's whole numbers; ``keys`` computes
-all distances in whole numbers, ``brute`` sorts them, and ``printed`` checks both (test_sensitivity_ranking). A distance is
-the square root of a whole number over 255, or a whole number over 255, rounded once for each operation, so results are compared
-with ``==``.
+Nothing here shares code with the library. ``printed`` is the paper's double loop in Python's whole numbers; ``keys``
+computes all distances in whole numbers, ``brute`` sorts them, and ``printed`` checks both (test_sensitivity_ranking). A
+distance is the square root of a whole number over 255, or a whole number over 255, rounded once for each operation, so
+results are compared with ``==``.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def keys(points: Array, others: Array, norm: str) -> Array:
 
 
 def nearest(key: Array, labels: Array, other_labels: Array, k: int) -> tuple[Array, Array]:
-    """The k least keys (N, k) of another label in each row, equal ones by the lower column; inf and -1 where there is none."""
+    """The k least keys (N, k) of another label in each row, equal ones by the lower column; inf and -1 if none."""
     differs = np.where(labels[:, None] == other_labels[None, :], np.inf, key)
     order = np.argsort(differs, axis=1, kind="stable")[:, :k]
     found = np.take_along_axis(differs, order, 1)
@@ -103,7 +103,7 @@ def brute(
 
 
 def equation_1(points: Array, vectors: Array, norm: str, k: int = 1) -> tuple[Array, Array]:
-    """The k least d(p_i, p_j) / ||y_i - y_j|| of Equation (1) in float64; pairs with equal label vectors do not count."""
+    """The k least d(p_i, p_j) / ||y_i - y_j|| of Equation (1) in float64; equal label vectors do not count."""
     weight = np.zeros((len(vectors), len(vectors)))
     for column in vectors.astype(np.float64).T:
         weight += (column[:, None] - column[None, :]) ** 2
@@ -118,8 +118,9 @@ def equation_1(points: Array, vectors: Array, norm: str, k: int = 1) -> tuple[Ar
 # ------------------------------------------------------------------------------------------------------- ranking
 
 
-def ranked(norm: str, points: Labelled, *, shards: int = 1, options: Options = Options(), **rest: Any) -> Ranking:
-    """:func:`rank`, with its matches divided among ``shards`` searches one after another whose lists are merged at the end."""
+def ranked(norm: str, points: Labelled, *, shards: int = 1, options: Options | None = None, **rest: Any) -> Ranking:
+    """:func:`rank`, its matches divided among ``shards`` searches, one after another, whose lists are merged."""
+    options = options or Options()
     if shards == 1:
         return rank(points, norm, options=options, **rest)
     lists: list[tuple[Array, Array]] = []
@@ -187,7 +188,7 @@ def ways(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def near_duplicates(n: int, width: int = 3072, *, bright: bool = True, seed: int = 0) -> tuple[Array, Array]:
-    """Images whose squared distances are 1, 2, 4, ... on a background whose squared norm float32 cannot tell apart from its neighbours."""
+    """Images with squared distances of 1, 2, 4, ... and squared norms so large that float32 cannot tell them apart."""
     random = np.random.default_rng(seed)
     base = random.integers(200 if bright else 0, 256 if bright else 56, (max(1, n // 20), width), dtype=np.uint8)
     points = base[random.integers(0, len(base), n)].astype(np.int16)

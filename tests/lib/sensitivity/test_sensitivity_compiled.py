@@ -34,9 +34,7 @@ def test_the_digest_is_that_of_every_source_file() -> None:
     assert digest.hexdigest() == compiled.SOURCES
 
 
-def test_an_edited_package_compiles_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_edited_package_compiles_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "thing.py"
     source.write_text("def thing(x):\n    return x * 3\n", encoding="utf-8")
     namespace: dict[str, object] = {}

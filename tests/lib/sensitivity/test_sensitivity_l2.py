@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from datarobust.sensitivity.encoding import Encoding
 from datarobust.sensitivity.panels import ArrayRows, Panels
-from datarobust.sensitivity.search import Options, Search
 from datarobust.sensitivity.simd import VNNI
 from datarobust.sensitivity.tables import L2Codes
 from datarobust.sensitivity.workers import Workers
@@ -47,13 +47,13 @@ def floats_of(kind: str) -> Array:
     return points.astype(np.float32)
 
 
-def encoded(points: Array, labels: Array, vector: bool, norm: str = "l2") -> tuple[Panels, L2Codes]:
+def encoded(points: Array, labels: Array, vector: bool) -> tuple[Panels, L2Codes]:
     """The codes that a search of these points uses."""
     panels = Panels([(ArrayRows(points), labels)], 1 << 30)
-    search = Search(panels, norm, 1, None, 1.0, Options(vector=vector, threads=2))
     with Workers(2) as workers:
-        codes, *_ = search._encode(workers)
-    return panels, codes  # type: ignore[return-value]
+        codes = Encoding(panels, "l2", vector, workers).codes
+    assert isinstance(codes, L2Codes)
+    return panels, codes
 
 
 def squares(codes: Array) -> Array:

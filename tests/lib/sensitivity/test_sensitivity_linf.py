@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
+from datarobust.sensitivity.encoding import Encoding
 from datarobust.sensitivity.linf import choose_coordinates
 from datarobust.sensitivity.panels import ArrayRows, Panels
-from datarobust.sensitivity.search import Options, Search
+from datarobust.sensitivity.simd import VNNI
 from datarobust.sensitivity.tables import LinfCodes
 from datarobust.sensitivity.workers import Workers
 
@@ -25,14 +28,16 @@ SETS = {
 }
 
 
-def encoded(points: Array, labels: Array) -> tuple[Panels, LinfCodes]:
-    """The codes that a search of these points uses."""
+def encoded(points: Array, labels: Array) -> Iterator[tuple[Panels, LinfCodes]]:
+    """The codes that a search of these points begins with, and those it takes once radii are known."""
     panels = Panels([(ArrayRows(points), labels)], 1 << 30)
-    search = Search(panels, "linf", 1, None, 1.0, Options(threads=2))
     with Workers(2) as workers:
-        codes, *_ = search._encode(workers)
-    assert isinstance(codes, LinfCodes)
-    return panels, codes
+        encoding = Encoding(panels, "linf", VNNI, workers)
+        assert isinstance(encoding.codes, LinfCodes)
+        yield panels, encoding.codes
+        for radius in (0.0, 20 * encoding.codes.step, np.inf):
+            assert encoding.refine(np.full(panels.positions, radius))
+            yield panels, encoding.codes
 
 
 def check(panels: Panels, codes: LinfCodes, distance: Array) -> None:
@@ -50,14 +55,14 @@ def check(panels: Panels, codes: LinfCodes, distance: Array) -> None:
 @pytest.mark.parametrize("name", sorted(SETS))
 def test_no_bound_exceeds_a_distance_of_bytes(name: str) -> None:
     points, labels = SETS[name]()
-    panels, codes = encoded(points, labels)
-    assert (codes.step, codes.margin) == (1.0, 0)
-    check(panels, codes, keys(points, points, "linf").astype(np.float64))
-    # Codes are coordinates: every column of a code is a column of the points.
-    order = panels.origin[: len(points)]
-    found = {column.tobytes() for column in points[order].T}
-    used = [column.tobytes() for column in codes.near[: len(points)].T if column.any()]
-    assert set(used) <= found
+    distance = keys(points, points, "linf").astype(np.float64)
+    for panels, codes in encoded(points, labels):
+        assert (codes.step, codes.margin) == (1.0, 0)
+        check(panels, codes, distance)
+        # Codes are coordinates: every column of a code is a column of the points.
+        order = panels.origin[: len(points)]
+        found = {column.tobytes() for column in points[order].T}
+        assert {column.tobytes() for column in codes.near[: len(points)].T if column.any()} <= found
 
 
 @pytest.mark.parametrize("kind", ["normal", "offset", "heavy tails", "tiny", "constant", "outside the sample"])
@@ -74,14 +79,13 @@ def test_no_bound_exceeds_a_distance_of_features(kind: str) -> None:
         points[:] = 4.2
     features = points.astype(np.float32)
     labels = np.arange(400) % 5
-    if kind == "outside the sample":
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("datarobust.sensitivity.search.SAMPLE", 10)
-            panels, codes = encoded(features, labels)
-    else:
-        panels, codes = encoded(features, labels)
     wide = features.astype(np.float64)
-    check(panels, codes, np.array([np.abs(wide - row).max(axis=1) for row in wide]))
+    distance = np.array([np.abs(wide - row).max(axis=1) for row in wide])
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "outside the sample":
+            patch.setattr("datarobust.sensitivity.encoding.SAMPLE", 10)
+        for panels, codes in encoded(features, labels):
+            check(panels, codes, distance)
 
 
 def test_telling_coordinates_come_first() -> None:
@@ -89,20 +93,21 @@ def test_telling_coordinates_come_first() -> None:
     levels = random.integers(0, 4, (300, 50), dtype=np.uint8)
     levels[:, 31] = random.integers(0, 256, 300)
     labels = random.integers(0, 3, 300)
-    chosen, columns = choose_coordinates(levels, labels)
+    chosen, columns = choose_coordinates(levels, labels, np.full(300, 40.0))
     assert chosen[0] == 31
     assert sorted(chosen.tolist()) == list(range(50))
     assert 1 <= columns <= 50
-    again, same = choose_coordinates(levels, labels)
+    again, same = choose_coordinates(levels, labels, np.full(300, 40.0))
     np.testing.assert_array_equal(again, chosen)
     assert same == columns
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 8, 63, 300])
 @pytest.mark.parametrize("classes", [1, 2])
-def test_coordinates_are_chosen_once_each(width: int, classes: int) -> None:
+@pytest.mark.parametrize("reach", [0.0, 60.5, 255.0])
+def test_coordinates_are_chosen_once_each(width: int, classes: int, reach: float) -> None:
     random = np.random.default_rng(width)
     levels = random.integers(0, 256, (90, width), dtype=np.uint8)
-    chosen, columns = choose_coordinates(levels, np.arange(90) % classes)
+    chosen, columns = choose_coordinates(levels, np.arange(90) % classes, np.full(90, reach))
     assert len(set(chosen.tolist())) == len(chosen) == min(256, width)
     assert 1 <= columns <= width

@@ -131,9 +131,7 @@ def test_a_nearest_neighbour_is_no_more_robust(points: tuple[Array, Array], norm
 
 @each
 @given(points=byte_sets(200, 100, least=2), norm=norms, data=st.data())
-def test_more_points_never_make_one_more_robust(
-    points: tuple[Array, Array], norm: str, data: st.DataObject
-) -> None:
+def test_more_points_never_make_one_more_robust(points: tuple[Array, Array], norm: str, data: st.DataObject) -> None:
     values, labels = points
     count = data.draw(st.integers(1, len(labels) - 1))
     fewer = rank(Labelled.of(values[:count], labels[:count]), norm)
@@ -461,7 +459,7 @@ VECTORS = np.eye(4, dtype=np.float32)
 @pytest.mark.parametrize(
     ("points", "options", "error", "says"),
     [
-        ((BYTES, LABELS), {"norm": "l3"}, UsageError, "l3.*l2 or linf"),
+        ((BYTES, LABELS), {"norm": "l3"}, UsageError, "l3.*(l2 or linf)"),
         ((BYTES, LABELS), {"k": 0}, UsageError, "k = 0"),
         ((BYTES.astype(np.float64), LABELS), {}, DataError, "uint8 or float32, not float64"),
         ((BYTES.astype(np.int64), LABELS), {}, DataError, "uint8 or float32, not int64"),

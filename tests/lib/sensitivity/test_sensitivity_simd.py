@@ -1,4 +1,4 @@
-"""The vector code and its plain twins compute what NumPy computes, to the last bit, also at the ends of a byte's range."""
+"""The vector code and its plain twins compute what NumPy computes, also at the ends of a byte's range."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cases() -> Any:
 
 
 def packed_codes(codes: Array) -> Array:
-    """Signed codes (N, 64), N a multiple of 16, as the columns of tiles: value + 128 in groups of 16 columns and 4 bytes."""
+    """Signed codes (N, 64), N a multiple of 16, as columns of tiles: value + 128, by 16 columns and 4 bytes."""
     raised = (codes.astype(np.int16) + 128).astype(np.uint8)
     return np.ascontiguousarray(raised.reshape(-1, 16, 16, 4).transpose(0, 2, 1, 3))
 
