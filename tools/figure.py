@@ -105,7 +105,7 @@ def pairs(
 
     The neighbour is the nearest point with another label; above each pair stands their distance r(x) (Section 3), in
     [0, 1] units and as it is between the images shown: a ranking by hard labels that says otherwise is refused. Below
-    each image stand its class and its row in its set. Without --select the 8 least robust points are shown.
+    each image stand its class and its row in its set. Without --select the 8 least robust pairs are shown.
 
     The columns of --tsv: index, distance, neighbour, label, neighbour_label, class, neighbour_class.
 
@@ -164,7 +164,7 @@ def _other(rank: Store, data: Store, against: Path | None) -> Store:
 
 
 def _rows(data: Store, rank: Store, select: str | None) -> NDArray[np.int64]:
-    """The points to show: those selected, or the 8 least robust that have a neighbour."""
+    """The points to show: those selected, or the 8 least robust pairs; two points nearest each other are one pair."""
     import numpy as np
 
     from datarobust import selection
@@ -176,8 +176,11 @@ def _rows(data: Store, rank: Store, select: str | None) -> NDArray[np.int64]:
         there = np.isfinite(distance)
         if not there.any():
             raise DataError(f"{rank.path}: no point has a neighbour with another label, so there is no pair to show.")
-        least = selection.extreme(np.where(there, distance, np.nan), min(8, int(there.sum())), "least")
-        chosen = selection.Chosen(*least)
+        rows, *_ = selection.extreme(np.where(there, distance, np.nan), min(16, int(there.sum())), "least")
+        nearest = dict(zip(rows.tolist(), rank.column("neighbour").take(rows).tolist(), strict=True))
+        within = rank.attributes["against"] is None
+        again = {q for p, q in nearest.items() if within and nearest.get(q) == p and p < q}
+        return np.array([row for row in rows.tolist() if row not in again][:8], np.int64)
     for remark in chosen.remarks():
         _cli.say(remark)
     return chosen.rows

@@ -116,12 +116,12 @@ def run_portable(rows, row_norm, row_limit, packed, col_norm, col_limit, values,
 def test_plain_tiles_of_squared_distances(kind: str) -> None:
     for seed in range(3):
         tile = Tile(kind, 2, seed)
-        values, words = np.full((ROWS, 128), -7, np.int32), np.full((ROWS, 2), 99, np.uint64)
+        values, words = np.full((ROWS, 128), -7, np.int32), np.full(ROWS * 2, 99, np.uint64)
         run_portable(
             tile.rows, tile.row_norm, tile.row_limit, tile.packed, tile.col_norm, tile.col_limit, values, words, 2
         )
         np.testing.assert_array_equal(values, tile.values)
-        np.testing.assert_array_equal(bits(words), tile.alive)
+        np.testing.assert_array_equal(bits(words.reshape(ROWS, 2)), tile.alive)
 
 
 @njit  # type: ignore[misc, unused-ignore]
