@@ -27,6 +27,7 @@ test: install ## the tests
 	$(BIN)/python -m pytest
 
 bench: install ## speed and memory of sens-rank, beside the usual ways to do its work
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python tests/bench/run.py
 
 demo: install ## the main job on real handwritten digits: import, rank in both norms, pictures

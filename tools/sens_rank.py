@@ -95,6 +95,8 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
         if output is not None:
             _cli.resumable()
         with artifacts.Lock(output) if output is not None and processes.leads else nullcontext():
+            if output is not None and processes.leads:
+                artifacts.demand_vacant(output, overwrite)
             ranking = job.run(_cli.progress(quiet, f"ranking {norm}"), output, processes)
             for remark in rankings.remarks(ranking):
                 _cli.say(remark)

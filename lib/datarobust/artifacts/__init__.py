@@ -17,7 +17,7 @@ imported when the first row is read or written.
 
 from datarobust.artifacts.columns import Column
 from datarobust.artifacts.digests import fingerprint
-from datarobust.artifacts.durable import whole_or_absent
+from datarobust.artifacts.durable import demand_vacant, whole_or_absent
 from datarobust.artifacts.headers import Summary, as_json
 from datarobust.artifacts.history import Step
 from datarobust.artifacts.inspect import check, finished, peek
@@ -51,6 +51,7 @@ __all__ = [
     "load_tensors",
     "same_digest",
     "whole_or_absent",
+    "demand_vacant",
     "Lock",
     "Journal",
 ]

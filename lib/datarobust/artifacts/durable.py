@@ -121,6 +121,19 @@ def whole_or_absent(
             raise
 
 
+def demand_vacant(path: Path, overwrite: bool) -> None:
+    """Refuse, before long work, what :func:`whole_or_absent` would refuse after it.
+
+    Raises:
+        ExistsError: ``path`` exists and ``overwrite`` is not given.
+        ArtifactError: its folder does not exist.
+    """
+    path = checked_output(path)
+    with Lock(path), told(path):
+        recover(path)
+        _refuse(path, overwrite, lambda _: True)
+
+
 def _refuse(path: Path, overwrite: bool, may_replace: Callable[[Path], bool]) -> None:
     if not os.path.lexists(path):
         return
