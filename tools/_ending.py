@@ -16,7 +16,7 @@ import typer
 
 from datarobust.errors import DatarobustError
 
-from ._talk import Voice, stop_bars, tell
+from ._talk import Voice, leader, stop_bars, tell
 
 #: What the machine, not our code, is to blame for: told in a sentence instead of a traceback.
 ENVIRONMENT = frozenset(
@@ -149,6 +149,7 @@ def _default_signals() -> None:
 
 
 def _report(kind: str, message: str, code: int) -> int:
+    message = message if leader() else f"process {os.environ['RANK']}: {message}"
     if Voice.json:
         tell(json.dumps({"error": {"type": kind, "message": message, "exit_code": code}}))
     else:

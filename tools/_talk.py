@@ -50,7 +50,7 @@ class Voice:
 
 def leader() -> bool:
     """Whether this process speaks: always, but under ``torchrun`` only rank 0."""
-    return os.environ.get("RANK", "0") == "0"
+    return os.environ.get("WORLD_SIZE", "1") in ("", "1") or os.environ.get("RANK", "0") == "0"
 
 
 def escape(text: str) -> str:

@@ -6,7 +6,8 @@ lower index, and neither threads nor processes change a bit.
 
 With -o the ranking becomes an artifact, and its path is printed. Without, rows of tab-separated values are printed,
 least robust first: index, distance, neighbour, label, neighbour's label; with -k three more columns (distance,
-neighbour, its label) for each further neighbour. Distances are in [0,1] units.
+neighbour, its label) for each further neighbour. Distances of images are in [0,1] units, those of features in the
+features' own.
 
 For example:
 
@@ -47,7 +48,10 @@ Duplicates = Annotated[
     ),
 ]
 Memory = Annotated[
-    float, typer.Option("--memory", metavar="GB", min=0.001, help="Memory for points; larger sets are read in parts.")
+    float,
+    typer.Option(
+        "--memory", metavar="GB", min=0.001, max=1e6, help="For points, in each process; more are read in parts."
+    ),
 ]
 
 
@@ -77,6 +81,8 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
         raise UsageError(
             "--limit is for a quick look: leave out -o, or take a part with dataset subset --select first:N."
         )
+    if overwrite and output is None:
+        raise UsageError("--overwrite replaces an output: name it with -o.")
     points = artifacts.open_store(_cli.argument_path(dataset), "dataset")
     others = None if against is None else artifacts.open_store(_cli.argument_path(against), "dataset")
     job = rankings.Job(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit)
@@ -94,15 +100,17 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
         )
         if output is not None:
             _cli.resumable()
-        with artifacts.Lock(output) if output is not None and processes.leads else nullcontext():
+        with artifacts.Lock(rankings.part_of(output, processes)) if output is not None else nullcontext():
             if output is not None and processes.leads:
-                artifacts.demand_vacant(output, overwrite)
+                artifacts.demand_vacant(output, "ranking", overwrite)
             ranking = job.run(_cli.progress(quiet, f"ranking {norm}"), output, processes)
             for remark in rankings.remarks(ranking):
                 _cli.say(remark)
             if output is not None and processes.leads:
                 step = _cli.step("sens-rank", None, "cpu", job.inputs)
                 job.save(output, ranking, step, overwrite)
+                job.clean(output)
+            processes.agree(True)  # nobody leaves before the result is safe
         if output is not None:
             _announce(output, ranking, as_json, processes)
         elif processes.leads:
@@ -117,13 +125,23 @@ def _announce(output: Path, ranking: Ranking | None, as_json: bool, processes: G
 
 def _print(job: Job, ranking: Ranking, as_json: bool) -> None:
     """Print the ranking, a row a point."""
-    names = ("index", "distance", "neighbour", "label", "neighbour_label")
     for row in job.rows(ranking):
-        if as_json:
-            shown = [None if value in (float("inf"), -1) else value for value in row]
-            _cli.emit(json.dumps(dict(zip(names, shown, strict=False)) | ({"further": shown[5:]} if job.k > 1 else {})))
-        else:
-            _cli.emit("\t".join(map(repr, row)))
+        _cli.emit(json.dumps(_as_object(row)) if as_json else "\t".join(map(repr, row)))
+
+
+def _as_object(row: list[int | float]) -> dict[str, object]:
+    """A row as JSON has it: null where there is no neighbour, a list of objects for further neighbours."""
+
+    def known(distance: float, neighbour: float, label: float) -> dict[str, object]:
+        if neighbour < 0:
+            return {"distance": None, "neighbour": None, "neighbour_label": None}
+        return {"distance": distance, "neighbour": neighbour, "neighbour_label": label}
+
+    index, distance, neighbour, label, other = row[:5]
+    further = [known(*row[start : start + 3]) for start in range(5, len(row), 3)]
+    return {"index": index, "label": label, **known(distance, neighbour, other)} | (
+        {"further": further} if further else {}
+    )
 
 
 def main() -> None:

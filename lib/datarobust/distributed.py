@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.errors import UsageError
+from datarobust.errors import DatarobustError, UsageError
 
 Array = npt.NDArray[Any]
 
@@ -27,6 +28,8 @@ class Group:
     rank: int
     """This process, from 0; rank 0 speaks and writes."""
     size: int
+    here: int = 1
+    """How many of them share this machine."""
 
     @property
     def leads(self) -> bool:
@@ -42,7 +45,10 @@ class Group:
 
         mine = torch.from_numpy(np.ascontiguousarray(array))
         theirs = [torch.empty_like(mine) for _ in range(self.size)]
-        distributed.all_gather(theirs, mine)
+        try:
+            distributed.all_gather(theirs, mine)
+        except RuntimeError as error:
+            raise DatarobustError("another process of this command failed: its own message says why") from error
         return [part.numpy() for part in theirs]
 
     def agree(self, value: bool) -> bool:
@@ -82,9 +88,13 @@ def group() -> Iterator[Group]:
         return
     from torch import distributed
 
-    distributed.init_process_group("gloo", rank=rank, world_size=size)
+    # A shard that goes on after a kill may be done long before the others.
     try:
-        yield Group(rank, size)
+        distributed.init_process_group("gloo", rank=rank, world_size=size, timeout=timedelta(days=30))
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(f"the {size} processes cannot find each other: start the command with torchrun") from error
+    try:
+        yield Group(rank, size, max(1, _number("LOCAL_WORLD_SIZE", 1)))
     finally:
         distributed.destroy_process_group()
 

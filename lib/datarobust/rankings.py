@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +17,23 @@ from datarobust.artifacts import Column, Step, Store
 from datarobust.datasets.storing import join
 from datarobust.distributed import Group
 from datarobust.errors import UsageError
-from datarobust.sensitivity import Duplicates, Labelled, Options, Progress, Ranking, least_robust_first, rank
+from datarobust.sensitivity import (
+    Duplicates,
+    Labelled,
+    Options,
+    Progress,
+    Ranking,
+    Round,
+    available_threads,
+    least_robust_first,
+    padded_width,
+    panel_rows,
+    rank,
+)
 
 Array = npt.NDArray[Any]
+_POINT_BYTES = 420
+"""What the search keeps of a point besides its row: codes, sums, places."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +132,10 @@ class Job:
             soft=dataset.column("soft").read(0, count) if self.soft else None,
         )
 
-    def run(self, progress: Progress[list[tuple[int, int]]], output: Path | None, processes: Group) -> Ranking:
+    def run(self, progress: Progress[Round], output: Path | None, processes: Group) -> Ranking:
         """Make the ranking; with an output, a killed run goes on from its journal."""
-        journal = None if output is None else artifacts.Journal(_shard(output, processes), self.attributes["request"])
-        ranking = rank(
+        journal = None if output is None else self._journal(part_of(output, processes))
+        return rank(
             self.points,
             self.norm,
             against=self.against,
@@ -128,17 +143,26 @@ class Job:
             soft=self.soft,
             duplicates=self.duplicates,
             memory=self.memory,
-            options=Options(threads=self.threads, shard=(processes.rank, processes.size)),
+            options=Options(
+                threads=self.threads or max(1, available_threads() // processes.here),
+                shard=(processes.rank, processes.size),
+            ),
             progress=progress,
             checkpoint=journal,
             merge=processes.merge_neighbours if processes.size > 1 else None,
         )
-        if journal is not None and not processes.leads:
-            journal.discard()
-        return ranking
+
+    def _journal(self, output: Path) -> artifacts.Journal:
+        return artifacts.Journal(output, self.attributes["request"])
+
+    def clean(self, output: Path) -> None:
+        """Remove the journals of all processes, once the ranking is there."""
+        self._journal(output).discard()
+        for left in output.parent.glob(f".{glob.escape(output.name)}.*of*.journal"):
+            self._journal(left.with_name(left.name.removeprefix(".").removesuffix(".journal"))).discard()
 
     def save(self, path: Path, ranking: Ranking, step: Step, overwrite: bool) -> None:
-        """Write the ranking artifact; journals of the computation go."""
+        """Write the ranking artifact."""
         columns: dict[str, tuple[str, tuple[int, ...]]] = {"distance": ("float64", ()), "neighbour": ("int64", ())}
         if self.k > 1:
             columns |= {"distances": ("float64", (self.k,)), "neighbours": ("int64", (self.k,))}
@@ -150,7 +174,6 @@ class Job:
             if self.k > 1:
                 writer.append("distances", ranking.distance)
                 writer.append("neighbours", ranking.neighbour)
-        artifacts.Journal(path, self.attributes["request"]).discard()
 
     def rows(self, ranking: Ranking) -> Iterator[list[int | float]]:
         """Rows of the ranking as :func:`table` has them."""
@@ -158,26 +181,26 @@ class Job:
 
     def plan(self) -> dict[str, int | float | str]:
         """What the job takes: shapes, the operations of brute force, bytes read and held."""
-        rows = [part.rows for part in (self.points, self.against) if part is not None]
-        total = sum(part.shape[0] for part in rows)
-        width, itemsize = rows[0].shape[1], np.dtype(rows[0].dtype).itemsize
-        pairs = (
-            rows[0].shape[0] * (rows[0].shape[0] - 1) // 2 if len(rows) == 1 else rows[0].shape[0] * rows[1].shape[0]
-        )
-        held = min(total * width * itemsize, self.memory)
+        counts = [part.rows.shape[0] for part in (self.points, self.against) if part is not None]
+        width, dtype = self.points.rows.shape[1], np.dtype(self.points.rows.dtype)
+        row_bytes = padded_width(width, dtype) * dtype.itemsize
+        size = panel_rows(sum(counts), row_bytes, self.memory)
+        pairs = counts[0] * counts[-1] if len(counts) == 2 else counts[0] * (counts[0] - 1) // 2
+        resident = min(sum(counts), 2 * size) * row_bytes
         return {
-            "points": rows[0].shape[0],
+            "points": counts[0],
             "numbers": width,
             "norm": self.norm,
             "pairs": pairs,
             "brute_force_operations": 2 * pairs * width,
-            "bytes_to_read": total * width * itemsize,
-            "bytes_to_hold": held + total * (420 + 16 * self.k),
-            "parts": 1 if held < self.memory else -(-2 * total * width * itemsize // self.memory),
+            "bytes_to_read": sum(counts) * width * dtype.itemsize,
+            "bytes_to_hold": resident + sum(counts) * (_POINT_BYTES + 16 * self.k),
+            "parts": 1 if size == sum(counts) else sum(-(-count // size) for count in counts),
+            "threads": self.threads or available_threads(),
         }
 
 
-def _shard(output: Path, processes: Group) -> Path:
+def part_of(output: Path, processes: Group) -> Path:
     """What a process's journal is named after: the output, or one part of it for each of several processes."""
     return output if processes.leads else output.with_name(f"{output.name}.{processes.rank}of{processes.size}")
 

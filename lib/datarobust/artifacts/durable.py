@@ -121,17 +121,17 @@ def whole_or_absent(
             raise
 
 
-def demand_vacant(path: Path, overwrite: bool) -> None:
+def demand_vacant(path: Path, overwrite: bool, may_replace: Callable[[Path], bool]) -> None:
     """Refuse, before long work, what :func:`whole_or_absent` would refuse after it.
 
     Raises:
-        ExistsError: ``path`` exists and ``overwrite`` is not given.
+        ExistsError: ``path`` exists and ``overwrite`` is not given, or it is not ours to replace.
         ArtifactError: its folder does not exist.
     """
     path = checked_output(path)
     with Lock(path), told(path):
         recover(path)
-        _refuse(path, overwrite, lambda _: True)
+        _refuse(path, overwrite, may_replace)
 
 
 def _refuse(path: Path, overwrite: bool, may_replace: Callable[[Path], bool]) -> None:

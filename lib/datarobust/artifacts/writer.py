@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -184,7 +185,7 @@ def create(
         with files.told(path):
             sweep(path)
         with durable.whole_or_absent(
-            path, overwrite=overwrite, keep=resume_key is not None, may_replace=_ours
+            path, overwrite=overwrite, keep=resume_key is not None, may_replace=lambda there: _ours(there, kind)
         ) as folder:
             request = fingerprint([resume_key, kind, {name: [dtype, row] for name, (dtype, row) in described.items()}])
             progress = Progress(progress_file, request) if resume_key is not None else None
@@ -259,14 +260,34 @@ def _checked(path: Path, kind: str, columns: Columns) -> tuple[Kind, dict[str, t
     return schema, described
 
 
-def _ours(path: Path) -> bool:
-    """Whether ``path`` is a folder that ``--overwrite`` may replace: a store of ours, be it damaged."""
-    arrays = {name for kind in KINDS.values() for name in (*kind.required, *kind.optional)}
+def demand_vacant(path: Path, kind: str, overwrite: bool = False) -> None:
+    """Refuse, before long work, an output that :func:`create` would refuse after it.
+
+    Raises:
+        ExistsError: the output exists, and may not be replaced.
+        ArtifactError: its folder does not exist, or is an artifact.
+    """
+    durable.demand_vacant(path, overwrite, lambda there: _ours(there, kind))
+
+
+def _ours(path: Path, kind: str) -> bool:
+    """Whether ``--overwrite`` may replace ``path`` by a store of this kind: one of the same kind, be it damaged."""
+    arrays = {name for each in KINDS.values() for name in (*each.required, *each.optional)}
     return (
         path.is_dir()
         and (path / _META).is_file()
+        and _told_kind(path / _META) in (kind, None)
         and all(entry.name == _META or (entry.name in arrays and entry.is_dir()) for entry in path.iterdir())
     )
+
+
+def _told_kind(meta: Path) -> str | None:
+    """The kind that a store's metadata tell; None where they are damaged."""
+    try:
+        kind = json.loads(meta.read_bytes())["attributes"]["kind"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return kind if isinstance(kind, str) else None
 
 
 def _fresh(file: Path, data: bytes) -> None:

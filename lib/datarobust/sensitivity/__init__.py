@@ -3,6 +3,7 @@
 ======================  =====================================================================================
 :mod:`.ranking`         what callers use: :func:`rank`, robustness r(x), sensitivity s_y
 :mod:`.search`          encode, seed, and the tournament of blocks; resuming, shards
+:mod:`.schedule`        who meets whom
 :mod:`.encoding`        from rows to codes
 :mod:`.kernels`         the inner loops, the same for both norms
 :mod:`.l2`              bounds from principal directions; :mod:`.l2_kernels` measures squared distances
@@ -15,9 +16,11 @@
 """
 
 from .compiled import when_compiling
-from .panels import ArrayRows, Rows
+from .panels import ArrayRows, Rows, padded_width, panel_rows
 from .ranking import Duplicates, Labelled, Ranking, least_robust_first, rank, sensitivity_of
+from .schedule import Round
 from .search import Checkpoint, Options, Progress
+from .workers import available_threads
 
 __all__ = [
     "rank",
@@ -26,10 +29,14 @@ __all__ = [
     "Options",
     "Checkpoint",
     "Progress",
+    "Round",
     "Duplicates",
     "Rows",
     "ArrayRows",
+    "padded_width",
+    "panel_rows",
     "least_robust_first",
     "sensitivity_of",
     "when_compiling",
+    "available_threads",
 ]

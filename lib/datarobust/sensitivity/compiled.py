@@ -7,6 +7,7 @@ yesterday's machine code.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -48,5 +49,7 @@ class _PackageCache(FunctionCache):  # type: ignore[misc]
 def cached(function: Callable[..., Any]) -> Any:
     """Compile ``function`` for threads that run side by side (no GIL), and keep the machine code on disk."""
     dispatcher = njit(nogil=True)(function)
-    dispatcher._cache = _PackageCache(function)
+    # Where no folder can be written there is no cache (NUMBA_CACHE_DIR names one): each process compiles for itself.
+    with contextlib.suppress(RuntimeError):
+        dispatcher._cache = _PackageCache(function)
     return dispatcher

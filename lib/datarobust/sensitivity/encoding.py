@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from datarobust.errors import DataError
 
@@ -29,46 +32,59 @@ class Encoding:
     """(P,) int64 sums of squared bytes, (0,) where not needed."""
 
     def __init__(self, panels: Panels, norm: str, vector: bool, workers: Workers) -> None:
-        """Encode all points."""
+        """Encode all points.
+
+        Raises:
+            DataError: a number is not finite, or numbers span more than float32 can hold.
+        """
         self._panels, self._workers = panels, workers
         sample, self._sampled = panels.sample(SAMPLE)
-        self._encoder: L2Encoder | LinfEncoder
-        if norm == "l2":
-            self._encoder = L2Encoder(sample, panels.width, panels.positions, vector, workers)
-        else:
-            self._encoder = LinfEncoder(sample, panels.width, panels.positions, vector)
+        self._demand_finite(sample, self._sampled)
         summed = panels.positions if norm == "l2" and panels.dtype == np.uint8 else 0
         self.total, self.square = np.zeros(summed, np.int64), np.zeros(summed, np.int64)
         self.leading = np.zeros((panels.positions, 4), np.float32)
-        panels.stream(self._visit)
+        # Our own threads share out the rows: the threads of a BLAS would only stand in their way.
+        with threadpool_limits(1, user_api="blas"):
+            self._encoder: L2Encoder | LinfEncoder
+            encoder = L2Encoder if norm == "l2" else LinfEncoder
+            self._encoder = encoder(sample, panels.width, panels.positions, vector)
+            panels.stream(self._share(self._visit))
         self.codes = self._encoder.finish()
 
+    def _share(self, visit: Callable[[Array, Array], None]) -> Callable[[Array, Array], None]:
+        """The same visit, its rows shared out among threads."""
+        return lambda rows, positions: self._workers.over(
+            len(rows), 64, lambda start, stop: visit(rows[start:stop], positions[start:stop])
+        )
+
     def _visit(self, rows: Array, positions: Array) -> None:
+        self._demand_finite(rows, positions)
+        if isinstance(self._encoder, LinfEncoder):
+            self._encoder(rows, positions)
+            leading = self._encoder.leading(rows)
+        else:
+            leading = self._encoder(rows, positions)
+        self.leading[positions, : leading.shape[1]] = leading
+        if len(self.total):
+            byte_sums(rows, positions, self.total, self.square)
+
+    def _demand_finite(self, rows: Array, positions: Array) -> None:
         if rows.dtype == np.float32 and not np.isfinite(rows).all():
             row = self._panels.origin[positions[np.flatnonzero(~np.isfinite(rows).all(axis=1))[0]]]
             raise DataError(f"row {row} holds a number that is not finite: mend it, or leave the point out")
-        if isinstance(self._encoder, LinfEncoder):
-            self._encoder(rows, positions, self._workers)
-            leading = self._encoder.leading(rows, self._workers)
-        else:
-            leading = self._encoder(rows, positions, self._workers)
-        self.leading[positions, : leading.shape[1]] = leading
-        if len(self.total):
-            self._workers.over(
-                len(rows), 64, lambda a, b: byte_sums(rows[a:b], positions[a:b], self.total, self.square)
-            )
 
-    def refine(self, radius: Array) -> bool:
-        """Encode once more where the best codes depend on how far the search of each point reaches, ``radius`` (P,);
-        whether so.
-        """
-        if isinstance(self._encoder, LinfEncoder):
-            encoder = self._encoder
-            encoder.choose(self._panels.label[self._sampled], radius[self._sampled])
-            self._panels.stream(lambda rows, positions: encoder(rows, positions, self._workers))
-            self.codes = encoder.finish()
-            return True
-        return False
+    @property
+    def refinable(self) -> bool:
+        """Whether the best codes depend on how far the search of each point reaches."""
+        return isinstance(self._encoder, LinfEncoder)
+
+    def refine(self, radius: Array) -> None:
+        """Encode once more, now that ``radius`` (P,) says how far each search reaches; nothing to do in l2."""
+        if not isinstance(self._encoder, LinfEncoder):
+            return
+        self._encoder.choose(self._panels.label[self._sampled], radius[self._sampled])
+        self._panels.stream(self._share(self._encoder))
+        self.codes = self._encoder.finish()
 
 
 @cached

@@ -208,9 +208,8 @@ def match(codes, points, state, i0, i1, j0, j1, both):
     row_limits = np.full(ROWS, none)
     col_limits = np.full((j1 - j0 + 63) // 64 * 64, none)
     tied, free, last = col_limits.copy(), col_limits.copy(), np.full(col_limits.shape[0], NO_INDEX)
-    if both:
-        for j in range(j0, j1):
-            note_limits(codes, state, j, j - j0, tied, free, last)
+    for j in range(j0, j1):
+        note_limits(codes, state, j, j - j0, tied, free, last)
     words = np.empty(ROWS * (STRIP // 64), np.uint64)
     same = i0 == j0
     firsts = np.empty((j1 - j0 + STRIP - 1) // STRIP, np.int64)

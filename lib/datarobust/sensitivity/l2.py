@@ -24,7 +24,6 @@ from numba import njit
 from .compiled import cached
 from .projection import Projected, Projector
 from .tables import Array, L2Codes, aligned
-from .workers import Workers
 
 NEAR = 63
 """Directions of the first bound; the 64th byte is the rest."""
@@ -32,8 +31,11 @@ NEAR = 63
 FAR = 191
 """Further directions of the second bound."""
 
-SPREAD = 3.5
-"""Standard deviations of a coordinate that a byte spans; clipping beyond costs sharpness, never correctness."""
+CLIPPED = 5e-4
+"""Share of the coordinates beyond what a byte spans; clipping costs sharpness, never correctness."""
+
+WILD = 1e-3
+"""Share of points whose codes may be so inexact that they would loosen the bound of all others."""
 
 LOOSE = 1.0 + 1e-6
 """Widens every threshold by more than float64 arithmetic can err."""
@@ -42,38 +44,32 @@ LOOSE = 1.0 + 1e-6
 class L2Encoder:
     """Fills :class:`~.tables.L2Codes` block by block."""
 
-    def __init__(self, sample: Array, width: int, positions: int, vector: bool, workers: Workers) -> None:
+    def __init__(self, sample: Array, width: int, positions: int, vector: bool) -> None:
         """``sample`` (n, W) padded rows that represent the set; ``positions`` P codes are made."""
         near = min(NEAR, width)
         far = min(FAR, width - near)
         self.projector = Projector(sample, width, near, far, vector)
-        projected, _ = self.projector(sample, workers)
+        projected, _ = self.projector(sample)
         rests = _rests(projected, near)
         self.rest_mean = float(rests.mean())
-        spread = np.concatenate([projected.coordinates[:, :near].ravel(), rests - self.rest_mean]).std()
-        self.near_step = max(SPREAD * float(spread) / 127, 1e-12)
-        self.far_step = max(SPREAD * float(projected.coordinates[:, near:].std()) / 127, 1e-12) if far else 1.0
+        self.near_step = _step(np.concatenate([projected.coordinates[:, :near].ravel(), rests - self.rest_mean]))
+        self.far_step = _step(projected.coordinates[:, near:]) if far else 1.0
         self.near_count = near
         self.near_codes = np.zeros((positions, 64), np.int8)
         self.far_codes = np.zeros((positions, 64 + -(-far // 64) * 64), np.int8)
         self.near_slack = np.zeros(positions)
-        self.slack = np.zeros(positions, np.float32)
-        self.rest = np.zeros(positions, np.float32)
+        self.slack = np.zeros(positions)
+        self.rest = np.zeros(positions)
 
-    def __call__(self, rows: Array, positions: Array, workers: Workers) -> Array:
+    def __call__(self, rows: Array, positions: Array) -> Array:
         """Encode padded rows at their positions; returns their (n, 4) leading coordinates."""
-        projected, leading = self.projector(rows, workers)
-        workers.over(len(rows), 64, lambda start, stop: self._quantise(projected, positions, start, stop))
-        return leading
-
-    def _quantise(self, projected: Projected, positions: Array, start: int, stop: int) -> None:
-        part = slice(start, stop)
+        projected, leading = self.projector(rows)
         quantise(
-            projected.coordinates[part],
-            projected.squared[part],
-            projected.error[part],
-            projected.squared_error[part],
-            positions[part],
+            projected.coordinates,
+            projected.squared,
+            projected.error,
+            projected.squared_error,
+            positions,
             self.near_count,
             self.rest_mean,
             self.near_step,
@@ -84,6 +80,7 @@ class L2Encoder:
             self.slack,
             self.rest,
         )
+        return leading
 
     def finish(self) -> L2Codes:
         """The codes of all positions."""
@@ -102,10 +99,16 @@ class L2Encoder:
             slack=self.slack,
             near_step=self.near_step,
             far_step=self.far_step,
-            near_slack=2.0 * float(self.near_slack.max()),
+            near_slack=self.near_slack,
+            most_slack=float(np.quantile(self.near_slack, 1.0 - WILD)) * LOOSE,
         )
         pack_all(codes)
         return codes
+
+
+def _step(values: Array) -> float:
+    """The distance a step of a byte stands for, so that nearly all values fit; safe to divide by."""
+    return max(float(np.quantile(np.abs(values), 1.0 - CLIPPED)) / 127, 1e-300)
 
 
 def _rests(projected: Projected, count: int) -> Array:
@@ -154,7 +157,7 @@ def quantise(
             lost += gap * gap
         rest, doubt = rest_of(squared[i], seen, error[i], squared_error[i])
         rests[p] = rest
-        slack[p] = (math.sqrt(lost) + error[i] + doubt + 1e-6 * rest) * LOOSE
+        slack[p] = (math.sqrt(lost) + error[i] + doubt) * LOOSE
 
 
 @cached

@@ -43,7 +43,8 @@ def _borrowed(codes):
             borrow(codes.slack),
             codes.near_step,
             codes.far_step,
-            codes.near_slack,
+            borrow(codes.near_slack),
+            codes.most_slack,
         )
 
     return borrowed
@@ -57,9 +58,9 @@ def _limit_of(codes, state, i, other_first):
     def limit_of(codes, state, i, other_first):
         if i < 0:
             return np.int32(-1)
-        if state.radius[i] == np.inf:
+        if state.radius[i] == np.inf or codes.near_slack[i] > codes.most_slack:
             return _NO_LIMIT
-        steps = (state.radius[i] + codes.near_slack) / codes.near_step
+        steps = (state.radius[i] + 2.0 * codes.most_slack) / codes.near_step
         return np.int32(min(steps * steps * LOOSE + 1.0, 2147483646.0))
 
     return limit_of
@@ -165,11 +166,11 @@ def _within(codes, points, state, i, j, share):
 
     def within(codes, points, state, i, j, share):
         reach = max(state.radius[i], state.radius[j]) * share + codes.slack[i] + codes.slack[j]
-        rest = np.float64(codes.rest[i]) - np.float64(codes.rest[j])
+        rest = codes.rest[i] - codes.rest[j]
         bound = rest * rest + codes.near_step * codes.near_step * far_square(codes, 0, 0, i, j, points.vector)
         if codes.far.shape[1] > 64:
             bound += codes.far_step * codes.far_step * far_square(codes, 1, 64, i, j, points.vector)
-        return bound <= reach * reach * LOOSE
+        return not bound > reach * reach * LOOSE  # whatever cannot be compared is measured
 
     return within
 

@@ -16,7 +16,6 @@ import numpy as np
 from .compiled import cached
 from .projection import Projector
 from .tables import Array, LinfCodes, aligned
-from .workers import Workers
 
 CHOSEN = 256
 """Coordinates kept as codes."""
@@ -47,9 +46,10 @@ class LinfEncoder:
         self.projector = Projector(sample, width, min(14, width), 0, vector)
         self.whole = sample.dtype == np.uint8
         self.width, self.positions, self.sample = width, positions, sample
-        self.low = np.zeros(width) if self.whole else sample[:, :width].min(axis=0).astype(np.float64)
-        spread = 1.0 if self.whole else float((sample[:, :width].max(axis=0) - self.low).max()) / 253.0
-        self.step = max(spread, 1e-300)
+        self.low, self.step = np.zeros(width), 1.0
+        if not self.whole:
+            self.low, high = np.quantile(sample[:, :width].astype(np.float64), [1e-3, 1.0 - 1e-3], axis=0)
+            self.step = max(float((high - self.low).max()) / 253.0, 1e-300)
         self._take(np.random.default_rng(0).permutation(width)[:64], _FIRST_COLUMNS)
 
     def _take(self, chosen: Array, columns: int) -> None:
@@ -71,20 +71,16 @@ class LinfEncoder:
         scaled = (rows[:, chosen].astype(np.float64) - self.low[chosen]) / self.step
         return np.clip(np.floor(scaled), 0, 255).astype(np.uint8)
 
-    def __call__(self, rows: Array, positions: Array, workers: Workers) -> None:
+    def __call__(self, rows: Array, positions: Array) -> None:
         """Encode padded rows at their positions."""
+        if self.whole:
+            gather(rows, self.chosen, positions, self.codes)
+        else:
+            self.codes[positions, : len(self.chosen)] = self._levels(rows, self.chosen)
 
-        def encode(start: int, stop: int) -> None:
-            if self.whole:
-                gather(rows[start:stop], self.chosen, positions[start:stop], self.codes)
-            else:
-                self.codes[positions[start:stop], : len(self.chosen)] = self._levels(rows[start:stop], self.chosen)
-
-        workers.over(len(rows), 64, encode)
-
-    def leading(self, rows: Array, workers: Workers) -> Array:
+    def leading(self, rows: Array) -> Array:
         """The (n, 4) leading coordinates of padded rows."""
-        return self.projector(rows, workers)[1]
+        return self.projector(rows)[1]
 
     def finish(self) -> LinfCodes:
         """The codes of all positions."""

@@ -108,6 +108,17 @@ class Panel:
         return slice(self.first, self.first + len(self))
 
 
+def padded_width(width: int, dtype: npt.DTypeLike) -> int:
+    """Numbers of a resident row: whole vectors."""
+    line = PAD // np.dtype(dtype).itemsize
+    return -(-width // line) * line
+
+
+def panel_rows(total: int, row_bytes: int, memory: int) -> int:
+    """The most rows of a panel: all where they fit ``memory`` bytes, else so many that two panels fit."""
+    return total if total * row_bytes <= memory else max(PAD, memory // row_bytes // 2)
+
+
 class Panels:
     """The rows of one or two sources (points, and the set they are held against) as panels."""
 
@@ -116,12 +127,10 @@ class Panels:
         self.sources = [rows for rows, _ in sources]
         self.width = self.sources[0].shape[1]
         self.dtype = np.dtype(self.sources[0].dtype)
-        line = PAD // self.dtype.itemsize
-        self.padded = -(-self.width // line) * line
-        row_bytes = self.padded * self.dtype.itemsize
+        self.padded = padded_width(self.width, self.dtype)
         total = sum(rows.shape[0] for rows in self.sources)
-        self.whole = total * row_bytes <= memory
-        size = total if self.whole else max(PAD, memory // row_bytes // 2)
+        size = panel_rows(total, self.padded * self.dtype.itemsize, memory)
+        self.whole = size == total
         self.panels = list(self._cut(size))
         self.positions = sum(-(-len(panel) // PAD) * PAD for panel in self.panels)
         self.origin = np.full(self.positions, -1, np.int64)
@@ -141,8 +150,9 @@ class Panels:
     def _cut(self, size: int) -> Iterator[Panel]:
         first, number = 0, 0
         for source, rows in enumerate(self.sources):
-            for start in range(0, rows.shape[0], size):
-                stop = min(start + size, rows.shape[0])
+            count = -(-rows.shape[0] // size)
+            for part in range(count):
+                start, stop = (rows.shape[0] * edge // count for edge in (part, part + 1))
                 yield Panel(number, source, start, stop, first)
                 first += -(-(stop - start) // PAD) * PAD
                 number += 1

@@ -19,7 +19,9 @@ from .compiled import cached
 from .simd import EXACT_BYTES, ROWS
 from .simd_dots import byte_dot, project_rows
 from .tables import Array, aligned
-from .workers import Workers
+
+_CHUNK = 1024
+"""Numbers multiplied in float32 before sums go on in float64."""
 
 _UNIT = 2.0**-24
 """Relative rounding error of float32."""
@@ -74,7 +76,7 @@ class Projector:
         """``sample`` (n, W) rows padded from ``width`` to W; ``near + far`` <= width directions are used."""
         rng = np.random.default_rng(seed)
         self.near, self.count = near, near + far
-        exact = vector and sample.dtype == np.uint8 and sample.shape[1] <= EXACT_BYTES
+        exact = vector and sample.dtype == np.uint8
         floats = sample[:, :width].astype(np.float32)
         centre = floats.mean(axis=0, dtype=np.float64).astype(np.float32)
         self.centre = np.rint(centre) if sample.dtype == np.uint8 else centre
@@ -97,69 +99,77 @@ class Projector:
         if self.exact:
             self.packed = self._pack(sample.shape[1])
 
-    def _pack(self, width: int) -> Array:
-        """Directions, centre - 128 and ones as columns of signed bytes, (groups, W/4, 16, 4)."""
+    def _pack(self, width: int) -> list[Array]:
+        """Directions, centre - 128 and ones as signed bytes, (groups, steps, 16, 4) for each EXACT_BYTES numbers."""
         groups = -(-(self.count + 2) // 16)
         columns = np.zeros((width, 16 * groups), np.int8)
         columns[: len(self.centre), : self.count] = self.directions
         columns[: len(self.centre), self.count] = self.centre - 128
         columns[: len(self.centre), self.count + 1] = 1
-        packed = aligned((groups, width // 4, 16, 4), np.int8)
-        packed[:] = columns.reshape(width // 4, 4, groups, 16).transpose(2, 0, 3, 1)
-        return packed
+        parts = []
+        for start in range(0, width, EXACT_BYTES):
+            part = columns[start : start + EXACT_BYTES]
+            packed = aligned((groups, len(part) // 4, 16, 4), np.int8)
+            packed[:] = part.reshape(len(part) // 4, 4, groups, 16).transpose(2, 0, 3, 1)
+            parts.append(packed)
+        return parts
 
-    def __call__(self, rows: Array, workers: Workers) -> tuple[Projected, Array]:
+    def __call__(self, rows: Array) -> tuple[Projected, Array]:
         """Project a block of padded rows; also returns their (n, 4) leading coordinates, for ordering."""
-        raw, squared, error, squared_error = self._exact(rows, workers) if self.exact else self._float(rows)
+        raw, squared, error, squared_error = self._exact(rows) if self.exact else self._float(rows)
         coordinates = raw @ self.to_orthonormal
         leading = (raw @ self.to_leading).astype(np.float32)
         return Projected(coordinates, squared, error * self.gain, squared_error), leading
 
-    def _exact(self, rows: Array, workers: Workers) -> tuple[Array, Array, Array, Array]:
+    def _exact(self, rows: Array) -> tuple[Array, Array, Array, Array]:
         n = len(rows)
-        products = np.empty((-(-n // ROWS) * ROWS, 16 * len(self.packed)), np.int32)
-        squares = np.empty(n, np.int64)
-        workers.over(n, 64, lambda start, stop: project_bytes(rows, self.packed, products, squares, start, stop))
+        products = np.zeros((n, 16 * len(self.packed[0])), np.int64)
+        squares = np.zeros(n, np.int64)
+        part = np.empty((-(-n // ROWS) * ROWS, products.shape[1]), np.int32)
+        for number, packed in enumerate(self.packed):
+            project_bytes(rows, number * EXACT_BYTES, packed, part, squares)
+            products += part[:n]
         centre = self.centre.astype(np.int64)
-        to_centre = products[:n, self.count].astype(np.int64) + 128 * products[:n, self.count + 1].astype(np.int64)
+        to_centre = products[:, self.count] + 128 * products[:, self.count + 1]
         squared = (squares - 2 * to_centre + int(centre @ centre)).astype(np.float64)
-        raw = products[:n, : self.count].astype(np.float64) - self.shift
+        raw = products[:, : self.count].astype(np.float64) - self.shift
         return raw, squared, np.zeros(n), np.zeros(n)
 
     def _float(self, rows: Array) -> tuple[Array, Array, Array, Array]:
         width = len(self.centre)
-        centred = (rows[:, :width].astype(np.float32) - self.centre) * self.scale
-        raw = (centred @ self.directions).astype(np.float64)
+        with np.errstate(over="ignore"):
+            centred = (rows[:, :width].astype(np.float32) - self.centre) * self.scale
         squared = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
-        # A float32 product of length D errs by at most (D + 2) units of |x| |q| in each of the K coordinates; the 2
-        # pays for the subtraction of the centre.
-        error = 1.01 * (width + 2) * _UNIT * np.sqrt(self.count) * 1.001 * np.sqrt(squared)
         if not np.isfinite(squared).all():
             raise DataError("the features span more than float32 can hold: scale them down")
+        raw = np.zeros((len(rows), self.count))
+        for start in range(0, width, _CHUNK):
+            raw += centred[:, start : start + _CHUNK] @ self.directions[start : start + _CHUNK]
+        # A float32 product of length L errs by at most (L + 2) units of |x| |q| in each of the K coordinates, where the
+        # 2 pays for the subtraction of the centre; chunks are added in float64.
+        length = min(width, _CHUNK)
+        error = 1.01 * (length + 2) * _UNIT * np.sqrt(self.count) * 1.001 * np.sqrt(squared)
         unit = 1.0 / float(self.scale)
         return raw * unit, squared * unit * unit, error * unit, 4 * _UNIT * squared * unit * unit
 
 
 @cached
-def project_bytes(rows, packed, products, squares, start, stop):  # type: ignore[no-untyped-def]
-    """Exact products of rows start..stop (start a multiple of ROWS) with all packed columns, and their squared
-    lengths.
-    """
-    steps, width = packed.shape[1], rows.shape[1]
-    spare = np.zeros((ROWS, width), np.uint8)
-    for i in range(start, stop, ROWS):
-        height = min(ROWS, stop - i)
+def project_bytes(rows, first, packed, products, squares):  # type: ignore[no-untyped-def]
+    """Exact products of bytes first.. of all rows with packed columns; adds their squared lengths to ``squares``."""
+    steps, stride = packed.shape[1], rows.shape[1]
+    width = 4 * steps
+    spare = np.zeros((ROWS, stride), np.uint8)
+    for i in range(0, rows.shape[0], ROWS):
+        height = min(ROWS, rows.shape[0] - i)
         for r in range(height):
-            row = rows[i + r :].ctypes.data
-            dot = np.int64(byte_dot(row, row, width // 64, 0, 0x80808080))
+            row = rows[i + r, first:].ctypes.data
             total = np.int64(0)
-            for t in range(width):
+            for t in range(first, first + width):
                 total += rows[i + r, t]
-            squares[i + r] = dot + 128 * total
+            squares[i + r] += np.int64(byte_dot(row, row, width // 64, 0, 0x80808080)) + 128 * total
         if height < ROWS:
             spare[:height] = rows[i : i + height]
-        source = rows[i:].ctypes.data if height == ROWS else spare.ctypes.data
+        source = rows[i:, first:].ctypes.data if height == ROWS else spare[0, first:].ctypes.data
         for g in range(packed.shape[0]):
-            project_rows(
-                source, width, packed[g].ctypes.data, steps, products[i:, 16 * g :].ctypes.data, 4 * products.shape[1]
-            )
+            place = products[i:, 16 * g :].ctypes.data
+            project_rows(source, stride, packed[g].ctypes.data, steps, place, 4 * products.shape[1])

@@ -13,6 +13,7 @@ from datarobust.errors import DataError, DuplicateError, UsageError
 from datarobust.norms import norm_of
 
 from .panels import ArrayRows, Panels, Rows, SomeRows
+from .schedule import Round
 from .search import Checkpoint, Options, Progress, Search
 from .tables import Array
 
@@ -42,8 +43,11 @@ class Labelled:
     @classmethod
     def of(cls, points: Array, labels: npt.ArrayLike, soft: npt.ArrayLike | None = None) -> Labelled:
         """From arrays: points (N, ...) uint8 or float32, labels (N,), label vectors (N, C)."""
+        classes = np.asarray(labels)
+        if not np.issubdtype(classes.dtype, np.integer):
+            raise DataError(f"labels must be whole numbers, not {classes.dtype.name}; label vectors go to soft")
         vectors = None if soft is None else np.ascontiguousarray(soft, np.float32)
-        return cls(ArrayRows(np.asarray(points)), np.asarray(labels, np.int64), vectors)
+        return cls(ArrayRows(np.asarray(points)), classes.astype(np.int64), vectors)
 
     def subset(self, rows: Ints) -> Labelled:
         """Some of the points, in the order given."""
@@ -92,7 +96,7 @@ def rank(
     duplicates: Duplicates = "inf",
     memory: int = MEMORY,
     options: Options = DEFAULT,
-    progress: Progress[list[tuple[int, int]]] = iter,
+    progress: Progress[Round] = iter,
     checkpoint: Checkpoint | None = None,
     merge: Merge | None = None,
 ) -> Ranking:
@@ -106,7 +110,8 @@ def rank(
         soft: Equation (1) with label vectors: the distance returned is min_j d(p_i, p_j) / ||y_i - y_j||_2, the
             reciprocal of s_y.
         duplicates: what equal points with different labels mean: distance 0 ("inf", their sensitivity), no part in
-            the ranking for either ("drop": NaN, and nobody's neighbour), or an error ("error").
+            the ranking for either ("drop": NaN, and nobody's neighbour; points ``against`` which others are held stay
+            there), or an error ("error").
         memory: bytes of rows to hold; larger sets are read panel by panel.
         options: threads, blocks, shard; none of them changes a bit of the result.
         progress: wraps the loop over rounds.
@@ -169,7 +174,7 @@ def _search(
     soft: bool,
     memory: int,
     options: Options,
-    progress: Progress[list[tuple[int, int]]],
+    progress: Progress[Round],
     checkpoint: Checkpoint | None,
     merge: Merge | None,
 ) -> Ranking:
@@ -212,6 +217,9 @@ def _check(points: Labelled, against: Labelled | None, norm: str, k: int, soft: 
             raise DataError(f"{name}: {n} points but labels of shape {part.labels.shape}; one label a point is needed")
         if soft and (part.soft is None or part.soft.ndim != 2 or len(part.soft) != n):
             raise UsageError(f"{name}: soft ranking needs a label vector for each point; this set has none")
+        if soft and part.soft is not None and not np.isfinite(part.soft).all():
+            row = np.flatnonzero(~np.isfinite(part.soft).all(axis=1))[0]
+            raise DataError(f"{name}: the label vector of row {row} holds a number that is not finite")
     if against is not None:
         if points.rows.shape[1] != against.rows.shape[1] or points.rows.dtype != against.rows.dtype:
             raise DataError(

@@ -77,15 +77,17 @@ class L2Codes(NamedTuple):
     far_sum: Array
     """(P, 2) int32: their sums."""
     rest: Array
-    """(P,) float32: length of what no direction of ``far`` sees."""
+    """(P,) float64: length of what no direction of ``far`` sees."""
     slack: Array
-    """(P,) float32: how far ``far`` and ``rest`` may be from the truth, in units of distance."""
+    """(P,) float64: how far ``far`` and ``rest`` may be from the truth, in units of distance."""
     near_step: float
     """Distance a step of ``near`` stands for."""
     far_step: float
     """Distance a step of the second part of ``far`` stands for."""
-    near_slack: float
-    """Twice the largest error of ``near``, in units of distance."""
+    near_slack: Array
+    """(P,) float64: how far ``near`` may be from the truth, in units of distance."""
+    most_slack: float
+    """``near_slack`` of all but a few wild points, which every point is compared with."""
 
 
 class LinfCodes(NamedTuple):

@@ -20,14 +20,14 @@ def test_sums_and_codes_stand_at_their_positions(norm: str, memory: int) -> None
     panels = Panels([(ArrayRows(points), labels)], memory)
     with Workers(2) as workers:
         encoding = Encoding(panels, norm, VNNI, workers)
-        refined = encoding.refine(np.full(panels.positions, 30.0))
+        encoding.refine(np.full(panels.positions, 30.0))
     there = panels.origin >= 0
     rows = points[panels.origin[there]].astype(np.int64)
     if norm == "l2":
         np.testing.assert_array_equal(encoding.total[there], rows.sum(axis=1))
         np.testing.assert_array_equal(encoding.square[there], (rows**2).sum(axis=1))
     else:
-        assert refined
+        assert encoding.refinable
         assert encoding.total.shape == encoding.square.shape == (0,)
     assert encoding.leading.shape == (panels.positions, 4)
     assert np.isfinite(encoding.leading).all()

@@ -36,7 +36,7 @@ def encoded(points: Array, labels: Array) -> Iterator[tuple[Panels, LinfCodes]]:
         assert isinstance(encoding.codes, LinfCodes)
         yield panels, encoding.codes
         for radius in (0.0, 20 * encoding.codes.step, np.inf):
-            assert encoding.refine(np.full(panels.positions, radius))
+            encoding.refine(np.full(panels.positions, radius))
             yield panels, encoding.codes
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from datarobust.sensitivity.projection import Projector
 from datarobust.sensitivity.simd import VNNI
-from datarobust.sensitivity.workers import Workers
 
 from .oracle import Array, clustered, near_duplicates, saturated
 
@@ -33,6 +32,8 @@ def byte_rows(kind: str) -> Array:
         return np.full((100, 90), 255, np.uint8)
     if kind == "one row":
         return np.random.default_rng(0).integers(0, 256, (1, 70), dtype=np.uint8)
+    if kind == "long":
+        return np.random.default_rng(2).choice(np.array([0, 255], np.uint8), (30, 33_000))
     return np.random.default_rng(1).integers(0, 256, (500, 5), dtype=np.uint8)
 
 
@@ -58,8 +59,7 @@ def check(rows: Array, near: int, far: int, vector: bool) -> Projector:
     far = min(far, width - near)
     wide = padded(rows)
     projector = Projector(wide[: max(1, len(rows) // 2)], width, near, far, vector)
-    with Workers(2) as workers:
-        projected, leading = projector(wide, workers)
+    projected, leading = projector(wide)
 
     directions = projector.directions.astype(np.float64) @ projector.to_orthonormal
     np.testing.assert_allclose(directions.T @ directions, np.eye(near + far), atol=1e-9)
@@ -79,14 +79,13 @@ def check(rows: Array, near: int, far: int, vector: bool) -> Projector:
 
 
 @pytest.mark.skipif(not VNNI, reason="this processor has no byte products")
-@pytest.mark.parametrize("kind", ["clusters", "near duplicates", "saturated", "constant", "one row", "narrow"])
+@pytest.mark.parametrize("kind", ["clusters", "near duplicates", "saturated", "constant", "one row", "narrow", "long"])
 @pytest.mark.parametrize(("near", "far"), [(63, 191), (14, 0), (3, 1)])
 def test_bytes_are_projected_exactly(kind: str, near: int, far: int) -> None:
     projector = check(byte_rows(kind), near, far, vector=True)
     if projector.exact:
         rows = padded(byte_rows(kind))
-        with Workers(1) as workers:
-            projected, _ = projector(rows, workers)
+        projected, _ = projector(rows)
         assert not projected.error.any()
         assert not projected.squared_error.any()
 
@@ -96,7 +95,7 @@ def test_images_take_the_exact_way() -> None:
     assert check(byte_rows("clusters"), 63, 191, vector=True).exact
 
 
-@pytest.mark.parametrize("kind", ["clusters", "near duplicates", "saturated", "constant", "one row", "narrow"])
+@pytest.mark.parametrize("kind", ["clusters", "near duplicates", "saturated", "constant", "one row", "narrow", "long"])
 def test_bytes_without_byte_products(kind: str) -> None:
     assert not check(byte_rows(kind), 63, 191, vector=False).exact
 
@@ -107,18 +106,17 @@ def test_features_within_the_stated_error(kind: str, near: int, far: int) -> Non
     assert not check(float_rows(kind), near, far, vector=VNNI).exact
 
 
-def test_any_number_of_rows_and_threads_gives_the_same_bytes() -> None:
+def test_any_number_of_rows_gives_the_same_bytes() -> None:
     """On bytes, whatever the split into blocks: whole numbers have no order of summation."""
     rows = padded(byte_rows("clusters"))
     projector = Projector(rows, 200, 63, 100, VNNI)
     if not projector.exact:
         pytest.skip("this processor has no byte products")
-    with Workers(3) as three, Workers(1) as one:
-        whole, _ = projector(rows, three)
-        for n in (1, 7, 8, 9, 65, 299):
-            part, _ = projector(np.ascontiguousarray(rows[:n]), one)
-            np.testing.assert_array_equal(part.squared, whole.squared[:n])
-            np.testing.assert_allclose(part.coordinates, whole.coordinates[:n], rtol=0, atol=1e-9)
+    whole, _ = projector(rows)
+    for n in (1, 7, 8, 9, 65, 299):
+        part, _ = projector(np.ascontiguousarray(rows[:n]))
+        np.testing.assert_array_equal(part.squared, whole.squared[:n])
+        np.testing.assert_allclose(part.coordinates, whole.coordinates[:n], rtol=0, atol=1e-9)
 
 
 def test_the_seed_decides() -> None:

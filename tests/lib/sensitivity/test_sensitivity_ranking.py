@@ -103,10 +103,6 @@ def test_images_are_rows(norm: str) -> None:
     wide = np.zeros((140, 2 * flat.shape[1]), np.uint8)
     wide[::2, ::2] = flat
     assert_same(rank(Labelled.of(wide[::2, ::2], labels), norm), expected)  # not contiguous
-    if norm == "linf":  # another type for the compiler, so that once is enough
-        still = images.copy()
-        still.flags.writeable = False
-        assert_same(rank(Labelled.of(still, labels), norm), expected)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -466,7 +462,7 @@ VECTORS = np.eye(4, dtype=np.float32)
         ((BYTES[:0], LABELS[:0]), {}, DataError, r"\(0, 3\)"),
         ((BYTES[:, :0], LABELS), {}, DataError, r"\(4, 0\)"),
         ((BYTES, LABELS[:3]), {}, DataError, r"4 points.*\(3,\)"),
-        ((BYTES, VECTORS), {}, DataError, r"\(4, 4\)"),
+        ((BYTES, VECTORS), {}, DataError, "go to soft"),
         ((BYTES, LABELS), {"soft": True}, UsageError, "label vector"),
         ((BYTES, LABELS, VECTORS[:3]), {"soft": True}, UsageError, "label vector"),
         ((BYTES, LABELS, VECTORS[0]), {"soft": True}, UsageError, "label vector"),

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from itertools import combinations_with_replacement, product
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from datarobust.sensitivity import Labelled, Options, Ranking, rank, search
-from datarobust.sensitivity.search import round_robin, tournament, windows
 from datarobust.sensitivity.simd import VNNI
 
 from .oracle import HARD_SETS, NORMS, Array, assert_same, brute, clustered, near_duplicates, ranked, saturated
@@ -55,9 +51,8 @@ def test_a_part_of_a_hard_set_against_the_rest(name: str, norm: str) -> None:
     cut = len(points) // 3
     sets = Labelled.of(points[:cut], labels[:cut]), Labelled.of(points[cut:], labels[cut:])
     expected = brute(points[:cut], labels[:cut], norm, 3, points[cut:], labels[cut:])
-    for memory in (points.nbytes // 5, 1 << 30):
-        for shards in (1, 2):
-            assert_same(ranked(norm, sets[0], against=sets[1], k=3, memory=memory, shards=shards), expected)
+    for memory, shards in ((1 << 30, 1), (points.nbytes // 5, 2)):
+        assert_same(ranked(norm, sets[0], against=sets[1], k=3, memory=memory, shards=shards), expected)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -107,38 +102,6 @@ def test_features_have_the_same_bits_for_every_cut(norm: str) -> None:
         {"memory": 1, "shards": 2},
     ):
         assert_same(ranked(norm, Labelled.of(points, labels), k=2, **way), expected)
-
-
-# --------------------------------------------------------------------------------------------------- the matches
-
-
-@given(teams=st.integers(1, 40))
-def test_in_a_tournament_every_two_meet_once(teams: int) -> None:
-    rounds = list(tournament(teams))
-    met = [pair for pairs in rounds for pair in pairs]
-    assert sorted(met) == sorted(combinations_with_replacement(range(teams), 2))
-    for pairs in rounds:
-        players = [player for pair in pairs for player in set(pair)]
-        assert len(players) == len(set(players)), "a block plays twice in a round"
-
-
-@given(left=st.integers(1, 30), right=st.integers(1, 30))
-def test_between_two_teams_everyone_meets_everyone_once(left: int, right: int) -> None:
-    rounds = list(round_robin(left, right))
-    assert sorted(pair for pairs in rounds for pair in pairs) == sorted(product(range(left), range(right)))
-    for pairs in rounds:
-        assert len({x for x, _ in pairs}) == len({y for _, y in pairs}) == len(pairs)
-
-
-@settings(deadline=None)
-@given(n=st.integers(1, 500), size=st.integers(1, 100), columns=st.integers(1, 5), seed=st.integers(0, 99))
-def test_windows_hold_every_position_once(n: int, size: int, columns: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    leading = random.integers(0, 4, (2 * n, columns)).astype(np.float32)
-    positions = random.permutation(2 * n)[:n]
-    found = windows(leading, positions, size)
-    assert max(len(part) for part in found) <= size
-    assert sorted(np.concatenate(found).tolist()) == sorted(positions.tolist())
 
 
 # ---------------------------------------------------------------------------------------------------- interrupted
@@ -266,7 +229,7 @@ def search_merge(keys: list[Array], indices: list[Array]) -> tuple[Array, Array]
 @pytest.mark.usefixtures("every_round")
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_search_goes_on_with_any_other_memory(norm: str) -> None:
-    """Panels of 256 and of 320 points are as many and have as many positions, but other points stand there."""
+    """Another cut into panels puts other points at the positions of the state."""
     points, labels = clustered(1000, 64, seed=2)
     whole = Labelled.of(points, labels)
     expected = rank(whole, norm)
@@ -314,14 +277,14 @@ def test_progress_sees_every_round(norm: str) -> None:
 
     def progress(rounds: Any) -> Any:
         for one in rounds:
-            seen.append(len(one))
+            seen.append(len(one.matches))
             yield one
 
     points, labels = clustered(800, 50)
     expected = rank(Labelled.of(points, labels), norm)
     assert_same(rank(Labelled.of(points, labels), norm, progress=progress), expected)
     assert len(seen) > 1
-    assert min(seen) > 0
+    assert sum(seen) > 1
 
 
 @pytest.mark.skipif(not VNNI, reason="this processor has no byte products")

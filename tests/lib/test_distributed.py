@@ -1,0 +1,135 @@
+"""Lists of neighbours are merged as if one process had made them, and who is who is read from the environment."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datarobust import distributed
+from datarobust.distributed import Group, merge_lists
+from datarobust.errors import UsageError
+
+INF = math.inf
+
+
+def as_lists(found: list[list[tuple[float, int]]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of (key, index), sorted, filled with (inf, -1) to k, as two arrays."""
+    rows = [sorted(row)[:k] for row in found]
+    rows = [row + [(INF, -1)] * (k - len(row)) for row in rows]
+    keys = np.array([[key for key, _ in row] for row in rows], np.float64).reshape(len(rows), k)
+    return keys, np.array([[index for _, index in row] for row in rows], np.int64).reshape(len(rows), k)
+
+
+@st.composite
+def shares(draw: st.DrawFn) -> tuple[int, list[dict[int, float]], list[list[list[tuple[float, int]]]]]:
+    """k, the keys of all neighbours of some rows by index, and what each of several processes found of them."""
+    k, rows, processes = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    indices = st.dictionaries(st.integers(0, 9), st.sampled_from([0.0, 1.0, 2.0, 7.5]), max_size=8)
+    every = [draw(indices) for _ in range(rows)]
+    found = [
+        [[(key, index) for index, key in row.items() if draw(st.booleans())] for row in every]
+        for _ in range(processes - 1)
+    ]
+    # Between them they know everything.
+    missing = [
+        [(key, index) for index, key in row.items() if all((key, index) not in part[r] for part in found)]
+        for r, row in enumerate(every)
+    ]
+    return k, every, [*found, missing]
+
+
+@given(shares())
+def test_merged_lists_are_the_best_of_all(
+    drawn: tuple[int, list[dict[int, float]], list[list[list[tuple[float, int]]]]],
+) -> None:
+    k, every, found = drawn
+    lists = [as_lists(part, k) for part in found]
+    keys, indices = merge_lists([part for part, _ in lists], [part for _, part in lists])
+    expected = as_lists([[(key, index) for index, key in row.items()] for row in every], k)
+    np.testing.assert_array_equal(keys, expected[0])
+    np.testing.assert_array_equal(indices, expected[1])
+    assert indices.dtype == np.int64
+
+
+def test_equal_keys_go_to_the_lower_index_and_twice_is_once() -> None:
+    keys = [np.array([[1.0, 1.0]]), np.array([[1.0, 2.0]])]
+    indices = [np.array([[3, 8]]), np.array([[3, 0]])]
+    merged = merge_lists(keys, indices)
+    assert (merged[0].tolist(), merged[1].tolist()) == ([[1.0, 1.0]], [[3, 8]])
+    merged = merge_lists(keys, [np.array([[3, 8]]), np.array([[5, 0]])])
+    assert merged[1].tolist() == [[3, 5]]
+
+
+def test_no_neighbours_at_all() -> None:
+    keys, indices = as_lists([[], []], 3)
+    merged = merge_lists([keys] * 3, [indices] * 3)
+    np.testing.assert_array_equal(merged[0], keys)
+    np.testing.assert_array_equal(merged[1], indices)
+
+
+# ----------------------------------------------------------------------------------------------------- processes
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_torchrun_a_process_is_alone() -> None:
+    with distributed.group() as group:
+        assert group == Group(0, 1)
+        assert group.leads
+        array = np.arange(3)
+        assert group.all_gather(array)[0] is array
+        assert (group.agree(True), group.agree(False)) == (True, False)
+
+
+def test_alone_torch_is_not_imported() -> None:
+    program = (
+        "import sys\n"
+        "from datarobust import distributed\n"
+        "with distributed.group() as group: assert group.size == 1 and group.agree(True)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
+
+
+def test_one_process_of_torchrun_is_alone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with distributed.group() as group:
+        assert group == Group(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rank", "size", "says"),
+    [
+        ("0", "two", "WORLD_SIZE='two'"),
+        ("0", "1.5", "WORLD_SIZE='1.5'"),
+        ("first", "2", "RANK='first'"),
+        ("2", "2", "RANK=2 and WORLD_SIZE=2"),
+        ("-1", "2", "RANK=-1"),
+        ("0", "0", "WORLD_SIZE=0"),
+        ("0", "-3", "WORLD_SIZE=-3"),
+        ("1", "", "RANK=1"),
+        ("0", "2", "torchrun"),  # and no MASTER_ADDR: nobody could be found
+    ],
+)
+def test_an_environment_that_cannot_be(monkeypatch: pytest.MonkeyPatch, rank: str, size: str, says: str) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with pytest.raises(UsageError, match=says) as told, distributed.group():
+        pass
+    assert "torchrun" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_only_the_first_leads() -> None:
+    assert [Group(rank, 3).leads for rank in range(3)] == [True, False, False]

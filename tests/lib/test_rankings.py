@@ -1,0 +1,319 @@
+"""Rankings as artifacts: what is asked, what is written, what goes on after a kill."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datarobust import artifacts
+from datarobust.artifacts import Step
+from datarobust.distributed import Group
+from datarobust.errors import UsageError
+from datarobust.rankings import ColumnRows, Job, remarks, table
+from datarobust.sensitivity import Labelled, Ranking, rank, search
+
+ALONE = Group(0, 1)
+STEP = Step("sens-rank", ("d.zarr",), "0.1.0", None, "cpu", {})
+
+
+def make(path: Path, images: np.ndarray, labels: np.ndarray, soft: np.ndarray | None = None, **rest: Any) -> Path:
+    """A dataset of images (N, C, H, W) uint8, or of features (N, D) float32."""
+    name = "images" if images.dtype == np.uint8 else "features"
+    columns: dict[str, Any] = {
+        name: (images.dtype.name, images.shape[1:]),
+        "labels": ("int64", ()),
+        "index": ("int64", ()),
+    }
+    if soft is not None:
+        columns["soft"] = ("float32", soft.shape[1:])
+    classes = [f"class {n}" for n in range(int(labels.max()) + 1)]
+    attributes = {"name": "made", "classes": classes, "request": "none"} | rest
+    step = Step("dataset", ("import", path.name), "0.1.0", None, None, {"source": "0" * 64})
+    with artifacts.create(path, "dataset", columns, attributes=attributes, history=[step]) as writer:
+        writer.append(name, images)
+        writer.append("labels", labels)
+        writer.append("index", np.arange(len(labels)))
+        if soft is not None:
+            writer.append("soft", soft.astype(np.float32))
+    return path
+
+
+def small_set(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return random.integers(0, 256, (n, 2, 4, 5), dtype=np.uint8), random.integers(0, 4, n)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> artifacts.Store:
+    images, labels = small_set()
+    soft = np.random.default_rng(1).dirichlet(np.ones(4), 400).astype(np.float32)
+    return artifacts.open_store(make(tmp_path / "d.zarr", images, labels, soft))
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> artifacts.Store:
+    return artifacts.open_store(make(tmp_path / "o.zarr", *small_set(150, seed=5)))
+
+
+def job(dataset: artifacts.Store, others: artifacts.Store | None = None, **asked: Any) -> Job:
+    options: dict[str, Any] = {"norm": "l2", "k": 1, "soft": False, "duplicates": "inf", "memory": 1 << 30} | asked
+    return Job(dataset, others, **options)
+
+
+def quietly(rounds: Iterable[Any]) -> Iterable[Any]:
+    return rounds
+
+
+def same(found: Ranking, expected: Ranking) -> None:
+    np.testing.assert_array_equal(found.distance, expected.distance)
+    np.testing.assert_array_equal(found.neighbour, expected.neighbour)
+
+
+# ------------------------------------------------------------------------------------------------------- reading
+
+
+def test_the_rows_of_a_column_are_flat(dataset: artifacts.Store) -> None:
+    flat = small_set()[0].reshape(400, 40)
+    rows = ColumnRows(dataset.column("images"), 300)
+    assert rows.shape == (300, 40)
+    assert rows.dtype == np.uint8
+    np.testing.assert_array_equal(rows.read(7, 90), flat[7:90])
+    np.testing.assert_array_equal(rows.take(np.array([299, 3, 3])), flat[[299, 3, 3]])
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("memory", [1, 6_000, 1 << 30])
+def test_a_store_is_ranked_like_its_arrays(
+    dataset: artifacts.Store, others: artifacts.Store, norm: str, memory: int
+) -> None:
+    whole = Labelled.of(*small_set())
+    asked: dict[str, Any] = {"norm": norm, "k": 2, "memory": memory}
+    same(job(dataset, **asked).run(quietly, None, ALONE), rank(whole, norm, k=2))
+    other = Labelled.of(*small_set(150, seed=5))
+    same(job(dataset, others, **asked).run(quietly, None, ALONE), rank(whole, norm, k=2, against=other))
+    first = Labelled.of(*(part[:90] for part in small_set()))
+    same(job(dataset, **asked, limit=90).run(quietly, None, ALONE), rank(first, norm, k=2))
+    same(job(dataset, others, **asked, limit=90).run(quietly, None, ALONE), rank(first, norm, k=2, against=other))
+    same(job(dataset, **asked, limit=4000).run(quietly, None, ALONE), rank(whole, norm, k=2))
+    vectors = np.random.default_rng(1).dirichlet(np.ones(4), 400).astype(np.float32)
+    expected = rank(Labelled.of(*small_set(), vectors), norm, k=2, soft=True)
+    same(job(dataset, **asked, soft=True).run(quietly, None, ALONE), expected)
+
+
+def test_features_are_ranked(tmp_path: Path) -> None:
+    features = np.random.default_rng(2).standard_normal((120, 11)).astype(np.float32)
+    store = artifacts.open_store(make(tmp_path / "f.zarr", features, np.arange(120) % 3))
+    same(job(store).run(quietly, None, ALONE), rank(Labelled.of(features, np.arange(120) % 3), "l2"))
+
+
+def test_label_vectors_that_are_not_there(dataset: artifacts.Store, others: artifacts.Store) -> None:
+    for pair in ((others, None), (dataset, others)):
+        with pytest.raises(UsageError, match=r"o\.zarr has no label vectors.*--soft"):
+            job(*pair, soft=True)
+
+
+# ------------------------------------------------------------------------------------------------------- writing
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_what_is_saved_is_the_ranking(
+    dataset: artifacts.Store, others: artifacts.Store, tmp_path: Path, k: int
+) -> None:
+    one = job(dataset, others, norm="linf", k=k)
+    ranking = one.run(quietly, tmp_path / "r.zarr", ALONE)
+    one.save(tmp_path / "r.zarr", ranking, STEP, overwrite=False)
+    one.clean(tmp_path / "r.zarr")
+    saved = artifacts.open_store(tmp_path / "r.zarr", "ranking")
+    np.testing.assert_array_equal(saved.column("distance").read(), ranking.distance[:, 0])
+    np.testing.assert_array_equal(saved.column("neighbour").read(), ranking.neighbour[:, 0])
+    assert ("distances" in saved) == ("neighbours" in saved) == (k > 1)
+    if k > 1:
+        np.testing.assert_array_equal(saved.column("distances").read(), ranking.distance)
+        np.testing.assert_array_equal(saved.column("neighbours").read(), ranking.neighbour)
+    names = ("norm", "labels", "dataset", "against", "duplicates", "k")
+    assert {name: saved.attributes[name] for name in names} == {
+        "norm": "linf",
+        "labels": "hard",
+        "dataset": dataset.digest,
+        "against": others.digest,
+        "duplicates": "inf",
+        "k": k,
+    }
+    assert saved.history == (*dataset.history, *others.history, STEP)
+    artifacts.same_digest(saved, dataset)
+    assert artifacts.finished(tmp_path / "r.zarr", one.attributes["request"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.zarr", "o.zarr", "r.zarr"]
+
+
+def test_infinite_and_dropped_distances_are_saved(tmp_path: Path) -> None:
+    images, labels = small_set(50)
+    images[9] = images[8]
+    labels[:] = 1
+    labels[9] = 0
+    store = artifacts.open_store(make(tmp_path / "d.zarr", images, labels))
+    one = job(store, duplicates="drop")
+    one.save(tmp_path / "r.zarr", one.run(quietly, None, ALONE), STEP, overwrite=False)
+    saved = artifacts.open_store(tmp_path / "r.zarr", "ranking")
+    distance = saved.column("distance").read()
+    assert np.flatnonzero(np.isnan(distance)).tolist() == [8, 9]
+    assert np.isinf(np.delete(distance, [8, 9])).all()
+    assert (saved.column("neighbour").read() == -1).all()
+
+
+def test_a_request_names_all_that_decides_the_bits_and_nothing_else(
+    dataset: artifacts.Store, others: artifacts.Store
+) -> None:
+    asked = [
+        job(dataset),
+        job(others),
+        job(dataset, others),
+        job(others, dataset),
+        job(dataset, norm="linf"),
+        job(dataset, k=2),
+        job(dataset, soft=True),
+        job(dataset, duplicates="drop"),
+    ]
+    keys = [one.attributes["request"] for one in asked]
+    assert len(set(keys)) == len(keys)
+    assert job(dataset, memory=5, threads=3).attributes["request"] == keys[0]
+
+
+# ------------------------------------------------------------------------------------------------- going on
+
+
+class Killed(BaseException):
+    """What stands for the end of the process."""
+
+
+def killed_after(rounds: int) -> Callable[[Iterable[Any]], Iterator[Any]]:
+    def progress(work: Iterable[Any]) -> Iterator[Any]:
+        for number, one in enumerate(work):
+            if number == rounds:
+                raise Killed
+            yield one
+
+    return progress
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("memory", [6_000, 1 << 30])
+@pytest.mark.parametrize("against", [False, True])
+def test_a_killed_run_goes_on_from_its_journal(
+    dataset: artifacts.Store,
+    others: artifacts.Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    norm: str,
+    memory: int,
+    against: bool,
+) -> None:
+    monkeypatch.setattr(search, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(search, "WINDOW", 8)
+    output = tmp_path / "r.zarr"
+    asked: dict[str, Any] = {"norm": norm, "k": 2}
+    sets = (dataset, others if against else None)
+    expected = job(*sets, **asked).run(quietly, None, ALONE)
+    for rounds, threads, later in ((1, 1, memory), (2, 2, memory), (3, 3, 1 << 30), (3, 3, 11_000)):
+        with pytest.raises(Killed):
+            job(*sets, **asked, memory=memory, threads=threads).run(killed_after(rounds), output, ALONE)
+        assert (tmp_path / ".r.zarr.journal").is_file()
+        same(job(*sets, **asked, memory=later).run(quietly, output, ALONE), expected)
+        artifacts.Journal(output, "another request").load()  # removes it
+        assert not (tmp_path / ".r.zarr.journal").exists()
+
+
+def test_a_journal_of_another_request_is_not_used(
+    dataset: artifacts.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "SAVE_EVERY", 0.0)
+    output = tmp_path / "r.zarr"
+    with pytest.raises(Killed):
+        job(dataset).run(killed_after(2), output, ALONE)
+    for asked in ({"norm": "linf"}, {"soft": True}, {"k": 2}):
+        same(job(dataset, **asked).run(quietly, output, ALONE), job(dataset, **asked).run(quietly, None, ALONE))
+
+
+def test_a_damaged_journal_is_not_used(
+    dataset: artifacts.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "SAVE_EVERY", 0.0)
+    output, journal = tmp_path / "r.zarr", tmp_path / ".r.zarr.journal"
+    expected = job(dataset).run(quietly, None, ALONE)
+    for place in (0, 100, 1000, -1):
+        with pytest.raises(Killed):
+            job(dataset).run(killed_after(2), output, ALONE)
+        data = bytearray(journal.read_bytes())
+        data[place] ^= 1
+        journal.write_bytes(data)
+        same(job(dataset).run(quietly, output, ALONE), expected)
+    journal.write_bytes(journal.read_bytes()[:500])
+    same(job(dataset).run(quietly, output, ALONE), expected)
+
+
+# --------------------------------------------------------------------------------------------------------- text
+
+
+def ranking_of(distance: list[list[float]], neighbour: list[list[int]]) -> Ranking:
+    return Ranking(np.array(distance, np.float64), np.array(neighbour, np.int64))
+
+
+def test_a_table_is_least_robust_first() -> None:
+    ranking = ranking_of([[0.5], [math.nan], [0.25], [math.inf], [0.25], [0.0]], [[2], [-1], [0], [-1], [1], [0]])
+    rows = list(table(ranking, np.array([7, 8, 9, 7, 9, 5]), np.array([70, 80, 90])))
+    assert rows == [
+        [5, 0.0, 0, 5, 70],
+        [2, 0.25, 0, 9, 70],
+        [4, 0.25, 1, 9, 80],
+        [0, 0.5, 2, 7, 90],
+        [3, math.inf, -1, 7, -1],
+    ]
+    assert {type(field) for row in rows for field in row} == {int, float}
+
+
+def test_a_table_of_several_neighbours() -> None:
+    ranking = ranking_of([[1.0, 2.0, math.inf], [0.5, 0.5, 3.0]], [[1, 0, -1], [0, 1, 2]])
+    assert list(table(ranking, np.array([4, 5]), np.array([1, 2, 3]))) == [
+        [1, 0.5, 0, 5, 1, 0.5, 1, 2, 3.0, 2, 3],
+        [0, 1.0, 1, 4, 2, 2.0, 0, 1, math.inf, -1, -1],
+    ]
+
+
+@given(st.lists(st.sampled_from([0.0, 0.3, 0.7, math.inf, math.nan]), min_size=1, max_size=12))
+def test_a_table_has_every_point_that_was_not_dropped_once(distance: list[float]) -> None:
+    ranking = ranking_of([[d] for d in distance], [[-1] for _ in distance])
+    rows = list(table(ranking, np.zeros(len(distance)), np.zeros(1)))
+    assert sorted(int(row[0]) for row in rows) == [i for i, d in enumerate(distance) if not math.isnan(d)]
+    assert [row[1:2] for row in rows] == sorted(row[1:2] for row in rows)
+
+
+def test_remarks() -> None:
+    assert remarks(ranking_of([[0.5], [0.1]], [[1], [0]])) == []
+    said = remarks(ranking_of([[0.0], [0.0], [math.inf], [math.nan], [0.5]], [[1], [0], [-1], [-1], [0]]))
+    assert len(said) == 3
+    for number, words in ((1, "dropped"), (2, "distance 0, infinite sensitivity"), (1, "distance inf, sensitivity 0")):
+        assert any(line.startswith(f"{number} ") and words in line for line in said)
+
+
+def test_the_plan(dataset: artifacts.Store, others: artifacts.Store) -> None:
+    alone = job(dataset, norm="linf").plan()
+    assert alone["points"] == 400
+    assert alone["numbers"] == 40
+    assert alone["norm"] == "linf"
+    assert alone["pairs"] == 400 * 399 // 2
+    assert alone["brute_force_operations"] == 2 * 40 * 400 * 399 // 2
+    assert alone["bytes_to_read"] == 400 * 40
+    assert alone["parts"] == 1
+    both = job(dataset, others).plan()
+    assert both["pairs"] == 400 * 150
+    assert both["bytes_to_read"] == 550 * 40
+    assert job(dataset, limit=10).plan()["points"] == 10
+    parts = job(dataset, memory=6_000).plan()["parts"]
+    assert isinstance(parts, int)
+    assert parts > 2

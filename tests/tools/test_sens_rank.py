@@ -1,0 +1,429 @@
+"""The command ``sens-rank``, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datarobust import artifacts
+from datarobust.sensitivity import Labelled, least_robust_first, rank
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def tree(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def digits(command: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits, imported once."""
+    path = tmp_path_factory.mktemp("ranked") / "digits.zarr"
+    done = command("dataset", "import", "digits", "-o", path, "-q")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.fixture(scope="module")
+def arrays(digits: Path) -> tuple[np.ndarray, np.ndarray]:
+    store = artifacts.open_store(digits)
+    return store.column("images").read(), store.column("labels").read()
+
+
+@pytest.fixture(scope="module")
+def parts(command: Run, digits: Path) -> tuple[Path, Path]:
+    """The first thousand digits and the others."""
+    first, rest = digits.with_name("first.zarr"), digits.with_name("rest.zarr")
+    for path, selection in ((first, "first:1000"), (rest, "!first:1000")):
+        done = command("dataset", "subset", digits, "--select", selection, "-o", path, "-q")
+        assert done.returncode == 0, done.stderr
+    return first, rest
+
+
+@pytest.fixture(scope="module")
+def ranked(command: Run, digits: Path) -> Path:
+    """Their l-infinity ranking, by the command."""
+    path = digits.with_name("linf.zarr")
+    done = command("sens-rank", digits, "--norm", "linf", "-o", path)
+    assert (done.returncode, done.stdout) == (0, f"{path}\n"), done.stderr
+    return path
+
+
+def rows_of(done: subprocess.CompletedProcess[str]) -> list[list[float]]:
+    """The table a run printed."""
+    assert done.returncode == 0, done.stderr
+    return [[float(field) for field in line.split("\t")] for line in done.stdout.splitlines()]
+
+
+def fails(done: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:
+    """Nothing on stdout, and one sentence on stderr."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("sens-rank: error: ")
+    for word in words:
+        assert word in last
+
+
+# --------------------------------------------------------------------------------------------------------- text
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_the_table(command: Run, digits: Path, arrays: tuple[np.ndarray, np.ndarray], norm: str) -> None:
+    images, labels = arrays
+    done = command("sens-rank", digits, "--norm", norm, "-q")
+    assert done.stderr == ""
+    expected = rank(Labelled.of(images, labels), norm)
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    order = least_robust_first(expected.robustness)
+    assert [int(line[0]) for line in lines] == order.tolist()
+    assert [float(line[1]) for line in lines] == expected.robustness[order].tolist()  # no digit is lost in print
+    assert [int(line[2]) for line in lines] == expected.neighbour[order, 0].tolist()
+    assert [int(line[3]) for line in lines] == labels[order].tolist()
+    assert [int(line[4]) for line in lines] == labels[expected.neighbour[order, 0]].tolist()
+
+
+def test_the_table_of_several_neighbours_in_another_set(
+    command: Run, parts: tuple[Path, Path], arrays: tuple[np.ndarray, np.ndarray]
+) -> None:
+    images, labels = arrays
+    first, rest = parts
+    done = command("sens-rank", "-", "--against", rest, "-k", "3", "--norm", "linf", "-q", input=f"{first}\n")
+    expected = rank(
+        Labelled.of(images[:1000], labels[:1000]), "linf", k=3, against=Labelled.of(images[1000:], labels[1000:])
+    )
+    rows = rows_of(done)
+    assert {len(row) for row in rows} == {5 + 3 + 3}
+    order = least_robust_first(expected.robustness)
+    assert [row[0] for row in rows] == order.tolist()
+    for t, place in enumerate((1, 5, 8)):
+        assert [row[place] for row in rows] == expected.distance[order, t].tolist()
+        near = expected.neighbour[order, t]
+        assert [row[place + 1] for row in rows] == near.tolist()
+        assert [row[4 if t == 0 else place + 2] for row in rows] == labels[1000:][near].tolist()
+
+
+def test_a_quick_look_as_json(command: Run, digits: Path, arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = arrays
+    done = command("sens-rank", digits, "--limit", "50", "--json", "-k", "2", "-q")
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = rank(Labelled.of(images[:50], labels[:50]), "l2", k=2)
+    order = least_robust_first(expected.robustness)
+    near = expected.neighbour[order]
+    assert found == [
+        {
+            "index": int(row),
+            "distance": expected.distance[row, 0],
+            "neighbour": int(near[n, 0]),
+            "label": int(labels[row]),
+            "neighbour_label": int(labels[near[n, 0]]),
+            "further": [expected.distance[row, 1], int(near[n, 1]), int(labels[near[n, 1]])],
+        }
+        for n, row in enumerate(order)
+    ]
+    one = command("sens-rank", digits, "--limit", "1", "--json")
+    assert json.loads(one.stdout) == {
+        "index": 0,
+        "distance": None,
+        "neighbour": None,
+        "label": int(labels[0]),
+        "neighbour_label": None,
+    }
+    assert "1 point" in one.stderr
+    assert command("sens-rank", digits, "--limit", "1", "-q").stdout == f"0\tinf\t-1\t{labels[0]}\t-1\n"
+
+
+def test_a_dry_run_ranks_nothing(command: Run, digits: Path, tmp_path: Path) -> None:
+    done = command("sens-rank", digits, "--dry-run", "-o", tmp_path / "r.zarr")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert (plan["points"], plan["pairs"]) == (1797, 1797 * 1796 // 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_a_reader_may_leave(scripts: Path, digits: Path, options: str) -> None:
+    pipeline = f"set -o pipefail; '{scripts / 'sens-rank'}' '{digits}' -q {options} | head -n 1"
+    done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+
+
+# ----------------------------------------------------------------------------------------------------- artifact
+
+
+def test_the_artifact(digits: Path, ranked: Path, arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    expected = rank(Labelled.of(*arrays), "linf")
+    saved = artifacts.open_store(ranked, "ranking")
+    np.testing.assert_array_equal(saved.column("distance").read(), expected.robustness)
+    np.testing.assert_array_equal(saved.column("neighbour").read(), expected.neighbour[:, 0])
+    dataset = artifacts.open_store(digits)
+    artifacts.same_digest(saved, dataset)
+    assert (saved.attributes["norm"], saved.attributes["k"], saved.attributes["against"]) == ("linf", 1, None)
+    *before, step = saved.history
+    assert tuple(before) == dataset.history
+    assert (step.tool, step.inputs) == ("sens-rank", {"dataset": dataset.digest})
+    assert "--norm" in step.argv
+    artifacts.check(ranked)
+
+
+def test_a_finished_ranking_is_not_made_again(command: Run, digits: Path, ranked: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in ranked.rglob("*")}
+    done = command("sens-rank", digits, "--norm", "linf", "--threads", "1", "--memory", "1", "-o", ranked)
+    assert (done.returncode, done.stdout) == (0, f"{ranked}\n")
+    told = command("sens-rank", digits, "--norm", "linf", "-o", ranked, "--json")
+    assert json.loads(told.stdout) == {"ranking": str(ranked), "new": False}
+    assert {path: path.stat().st_mtime_ns for path in ranked.rglob("*")} == before
+    fails(command("sens-rank", digits, "--norm", "l2", "-o", ranked), "linf.zarr", "--overwrite")
+    assert {path: path.stat().st_mtime_ns for path in ranked.rglob("*")} == before
+    # The same bytes once more, and in place of another ranking.
+    copy = tmp_path / ranked.name
+    done = command("sens-rank", digits, "--norm", "l2", "-o", copy, "-q")
+    assert done.returncode == 0, done.stderr
+    done = command("sens-rank", digits, "--norm", "linf", "-o", copy, "-q", "--overwrite", "--json")
+    assert json.loads(done.stdout) == {"ranking": str(copy), "new": True}
+    columns = [artifacts.open_store(path).digest for path in (ranked, copy)]
+    assert columns[0] == columns[1]
+    assert [path.name for path in tmp_path.iterdir()] == [ranked.name]
+
+
+def test_a_ranking_of_another_dataset_is_refused(command: Run, parts: tuple[Path, Path], ranked: Path) -> None:
+    selection = f"{ranked}:least:5"
+    output = ranked.with_name("never.zarr")
+    done = command("dataset", "subset", parts[0], "--select", selection, "-o", output)
+    assert done.returncode == 1
+    assert "another dataset" in done.stderr
+    assert not output.exists()
+
+
+def test_a_missing_memory_or_thread_makes_no_difference(command: Run, digits: Path, ranked: Path) -> None:
+    done = command("sens-rank", digits, "--norm", "linf", "--memory", "0.001", "--threads", "3", "-q")
+    saved = artifacts.open_store(ranked)
+    expected = saved.column("distance").read()
+    assert [row[1] for row in rows_of(done)] == sorted(expected.tolist())
+
+
+# ------------------------------------------------------------------------------------------------------ refusals
+
+
+def test_misuse_is_one_sentence(command: Run, digits: Path, ranked: Path, tmp_path: Path) -> None:
+    output = tmp_path / "r.zarr"
+    fails(command("sens-rank", digits, "--limit", "5", "-o", output), "--limit", "-o", code=2)
+    fails(command("sens-rank", digits, "--device", "cuda"), "CUDA", code=2)
+    fails(command("sens-rank", digits, "-k", "0"), "-k", code=2)
+    fails(command("sens-rank", digits, "--soft"), "digits.zarr", "--soft", code=2)
+    fails(command("sens-rank", ranked), "linf.zarr", "ranking")
+    fails(command("sens-rank", tmp_path / "nowhere.zarr"), "nowhere.zarr")
+    fails(command("sens-rank", digits, "--against", tmp_path / "nowhere.zarr"), "nowhere.zarr")
+    fails(command("sens-rank", digits, "-o", tmp_path / "no" / "r.zarr"), "does not exist")
+    fails(command("sens-rank", "-", input=""), "stdin", code=2)
+    done = command("sens-rank", digits, "--norm", "l1", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stderr)["error"]["type"] == "UsageError"
+    done = command("sens-rank", digits, env={**os.environ, "WORLD_SIZE": "two", "RANK": "0"})
+    fails(done, "WORLD_SIZE", "torchrun", code=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_points_that_cannot_be_compared(command: Run, digits: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "wide.npz", x=np.zeros((4, 9, 9), np.uint8), y=np.arange(4))
+    assert command("dataset", "import", "wide.npz", "-o", "w.zarr", "-q", cwd=tmp_path).returncode == 0
+    fails(command("sens-rank", digits, "--against", tmp_path / "w.zarr"), "64 uint8", "81 uint8")
+    np.savez(tmp_path / "twins.npz", x=np.repeat(np.arange(3, dtype=np.uint8), 300).reshape(9, 10, 10), y=np.arange(9))
+    assert command("dataset", "import", "twins.npz", "-o", "t.zarr", "-q", cwd=tmp_path).returncode == 0
+    done = command("sens-rank", "t.zarr", "--duplicates", "error", "-o", "r.zarr", cwd=tmp_path)
+    fails(done, "9 points", "row 0", "row 1", "--duplicates")
+    assert not (tmp_path / "r.zarr").exists()
+    dropped = command("sens-rank", "t.zarr", "--duplicates", "drop", cwd=tmp_path)
+    assert (dropped.returncode, dropped.stdout) == (0, "")
+    assert "9 points" in dropped.stderr
+    kept = command("sens-rank", "t.zarr", cwd=tmp_path)
+    assert {row[1] for row in rows_of(kept)} == {0.0}
+    assert "9 points" in kept.stderr
+
+
+def test_an_altered_dataset_is_refused(command: Run, digits: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "d.zarr"
+    for name, data in tree(digits).items():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(data)
+    assert command("sens-rank", copy, "--limit", "1", "-q").returncode == 0
+    shard = max((file for file in copy.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    done = command("sens-rank", copy, "-o", tmp_path / "r.zarr", "-q")
+    fails(done, "d.zarr")
+    assert not (tmp_path / "r.zarr").exists()
+
+
+# ------------------------------------------------------------------------------------------------------ killed
+
+SLOWLY = """
+import sys, time
+from datarobust.sensitivity import search
+from datarobust.tools import sens_rank
+match, search.SAVE_EVERY = search.match, 0.0
+def slowly(*arguments):
+    time.sleep(0.006 * bool(arguments[-1]))
+    return match(*arguments)
+search.match = slowly
+sens_rank.main()
+"""
+
+
+def slowly(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """The command, with a pause in every match, so that there is time to kill it."""
+    words = [sys.executable, "-c", SLOWLY, *map(str, arguments)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_killed_at_any_moment_the_same_command_goes_on(command: Run, digits: Path, tmp_path: Path) -> None:
+    words = [digits, "--norm", "l2", "-k", "2", "--threads", "1", "-o", "r.zarr"]
+    for place in ("straight", "killed"):
+        (tmp_path / place).mkdir()
+    started = time.monotonic()
+    straight = slowly(*words, cwd=tmp_path / "straight")
+    _, talk = straight.communicate(timeout=120)
+    whole = time.monotonic() - started
+    assert straight.returncode == 0, talk
+    dice, kills, journals = random.Random(1), 0, 0
+    for _ in range(3):
+        process = slowly(*words, cwd=tmp_path / "killed")
+        time.sleep(whole * dice.uniform(0.4, 0.98))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        journals += (tmp_path / "killed" / ".r.zarr.journal").exists()
+    assert kills
+    assert journals
+    process = slowly(*words, cwd=tmp_path / "killed")
+    assert process.communicate(timeout=120)[0] == "r.zarr\n"
+    assert tree(tmp_path / "killed" / "r.zarr") == tree(tmp_path / "straight" / "r.zarr")
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["r.zarr"]
+
+
+def test_terminated_the_state_is_kept_and_told(command: Run, digits: Path, tmp_path: Path) -> None:
+    output = tmp_path / "r.zarr"
+    words = [digits, "--norm", "linf", "--threads", "1", "-o", output]
+    process = slowly(*words)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / ".r.zarr.journal").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    second = command("sens-rank", *words)
+    process.terminate()
+    out, talk = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, "")
+    assert talk.splitlines()[-1] == "sens-rank: terminated; the same command again goes on from here"
+    fails(second, "r.zarr")  # one at a time
+    assert (tmp_path / ".r.zarr.journal").is_file()
+    assert not output.exists()
+    done = command("sens-rank", *words, "-q")
+    assert done.stdout == f"{output}\n", done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["r.zarr"]
+
+
+SWEEP = """
+import os, signal, sys
+from pathlib import Path
+from datarobust.sensitivity import search
+from datarobust.tools.sens_rank import sens_rank
+
+search.SAVE_EVERY = 0.0
+dataset, output = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
+CALLS = ("writev", "fsync", "rename", "replace", "mkdir", "ftruncate", "pwrite", "unlink", "rmdir")
+count, last = 0, 1 << 60
+
+def counted(call):
+    def wrapped(*arguments, **options):
+        global count
+        count += 1
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **options)
+    return wrapped
+
+for name in CALLS:
+    setattr(os, name, counted(getattr(os, name)))
+
+def run(path):
+    sens_rank(dataset, norm="linf", output=path, k=2, memory=0.001, threads=1, quiet=True)
+
+def tree(path):
+    return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
+
+straight = output / "straight.zarr"
+run(straight)
+total, killed, wrong = count, 0, []
+for place in range(1, total + 1, max(1, total // 30)):
+    path = output / f"{place}.zarr"
+    child = os.fork()
+    if child == 0:
+        count, last = 0, place
+        run(path)
+        os._exit(0)
+    killed += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    run(path)
+    if tree(path) != tree(straight):
+        wrong.append(f"killed before call {place} of {total}: another ranking")
+    wrong += [
+        f"killed before call {place} of {total}: {p.name} is left"
+        for p in output.iterdir()
+        if p.name.strip(".").split(".")[0] == str(place) and p != path
+    ]
+print(killed, *wrong, sep="\\n")
+"""
+
+
+def test_killed_before_any_call_to_the_system_the_files_are_the_same(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    words = [sys.executable, "-W", "ignore", "-c", SWEEP, parts[0], tmp_path]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("/")]
+    killed, *wrong = lines
+    assert int(killed) >= 20
+    assert not wrong
+
+
+# ------------------------------------------------------------------------------------------- several processes
+
+
+def test_two_processes_make_the_bits_of_one(command: Run, digits: Path, tmp_path: Path) -> None:
+    words = ["--norm", "l2", "-k", "3"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    launch += ["-m", "datarobust.tools.sens_rank", str(digits), *words, "-o", str(tmp_path / "two.zarr")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    try:
+        out, talk = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:  # the launcher and all that it launched
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert process.returncode == 0, talk
+    assert out == f"{tmp_path / 'two.zarr'}\n"
+    alone = command("sens-rank", digits, *words, "-o", tmp_path / "one.zarr", "-q")
+    assert alone.returncode == 0, alone.stderr
+    one, two = (artifacts.open_store(tmp_path / name, "ranking") for name in ("one.zarr", "two.zarr"))
+    assert one.digest == two.digest
+    assert {name: part for name, part in one.attributes.items() if name not in {"seal", "history"}} == {
+        name: part for name, part in two.attributes.items() if name not in {"seal", "history"}
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.zarr", "two.zarr"]
