@@ -23,6 +23,8 @@ from .tables import Array, aligned
 _CHUNK = 1024
 """Numbers multiplied in float32 before sums go on in float64."""
 
+_TOO_FAR = "the features span more than float32 can hold: scale them down"
+
 _UNIT = 2.0**-24
 """Relative rounding error of float32."""
 
@@ -80,7 +82,10 @@ class Projector:
         floats = sample[:, :width].astype(np.float32)
         centre = floats.mean(axis=0, dtype=np.float64).astype(np.float32)
         self.centre = np.rint(centre) if sample.dtype == np.uint8 else centre
-        floats -= self.centre
+        with np.errstate(over="ignore"):
+            floats -= self.centre
+        if not np.isfinite(floats).all():
+            raise DataError(_TOO_FAR)
         self.scale = _power_of_two(float(np.abs(floats).max()))
         directions = principal_directions(floats * self.scale, self.count, rng)
         rounded = np.rint(directions * (127.0 / np.abs(directions).max(axis=0)))
@@ -118,7 +123,7 @@ class Projector:
         """Project a block of padded rows; also returns their (n, 4) leading coordinates, for ordering."""
         raw, squared, error, squared_error = self._exact(rows) if self.exact else self._float(rows)
         coordinates = raw @ self.to_orthonormal
-        leading = (raw @ self.to_leading).astype(np.float32)
+        leading = ((raw * float(self.scale)) @ self.to_leading).astype(np.float32)
         return Projected(coordinates, squared, error * self.gain, squared_error), leading
 
     def _exact(self, rows: Array) -> tuple[Array, Array, Array, Array]:
@@ -141,7 +146,7 @@ class Projector:
             centred = (rows[:, :width].astype(np.float32) - self.centre) * self.scale
         squared = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
         if not np.isfinite(squared).all():
-            raise DataError("the features span more than float32 can hold: scale them down")
+            raise DataError(_TOO_FAR)
         raw = np.zeros((len(rows), self.count))
         for start in range(0, width, _CHUNK):
             raw += centred[:, start : start + _CHUNK] @ self.directions[start : start + _CHUNK]
