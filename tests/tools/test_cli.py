@@ -166,8 +166,10 @@ def test_quiet_silences_the_talk_not_the_product(run: Run) -> None:
 
 
 def test_only_the_first_process_of_torchrun_speaks(run: Run) -> None:
-    done = run("few", env={**os.environ, "RANK": "1"})
+    done = run("few", env={**os.environ, "RANK": "1", "WORLD_SIZE": "2"})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    # A rank without a group is some other program's variable.
+    assert run("few", env={**os.environ, "RANK": "1"}).stdout == "product\n"
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -130,7 +130,13 @@ def test_a_quick_look_as_json(command: Run, digits: Path, arrays: tuple[np.ndarr
             "neighbour": int(near[n, 0]),
             "label": int(labels[row]),
             "neighbour_label": int(labels[near[n, 0]]),
-            "further": [expected.distance[row, 1], int(near[n, 1]), int(labels[near[n, 1]])],
+            "further": [
+                {
+                    "distance": expected.distance[row, 1],
+                    "neighbour": int(near[n, 1]),
+                    "neighbour_label": int(labels[near[n, 1]]),
+                }
+            ],
         }
         for n, row in enumerate(order)
     ]
@@ -408,15 +414,13 @@ def test_two_processes_make_the_bits_of_one(command: Run, digits: Path, tmp_path
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     launch += ["-m", "datarobust.tools.sens_rank", str(digits), *words, "-o", str(tmp_path / "two.zarr")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    )
+    process = subprocess.Popen(launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         out, talk = process.communicate(timeout=120)
     finally:
-        if process.poll() is None:  # the launcher and all that it launched
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        if process.poll() is None:
+            process.terminate()  # the launcher ends what it launched
+            process.communicate(timeout=60)
     assert process.returncode == 0, talk
     assert out == f"{tmp_path / 'two.zarr'}\n"
     alone = command("sens-rank", digits, *words, "-o", tmp_path / "one.zarr", "-q")
