@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.artifacts import Column, Step, Store
+from datarobust.datasets.derive import other_classes
 from datarobust.datasets.storing import join
 from datarobust.distributed import Group
-from datarobust.errors import UsageError
+from datarobust.errors import DataError, UsageError
 from datarobust.sensitivity import (
     Duplicates,
     Labelled,
@@ -85,6 +86,16 @@ class Job:
                 raise UsageError(
                     f"{store.path} has no label vectors: leave out --soft, or import labels that are distributions"
                 )
+        if self.others is not None and self._names_clash(self.others):
+            raise DataError(
+                f"labels of {self.dataset.path} and {self.others.path} do not mean the same: "
+                f"{other_classes(self.dataset, self.others)}. Import one of them again with the --classes of the other"
+            )
+
+    def _names_clash(self, others: Store) -> bool:
+        """Whether both sets name their classes, and not alike: then equal labels are not equal classes."""
+        one, two = self.dataset.attributes["classes"], others.attributes["classes"]
+        return bool(one) and bool(two) and one != two
 
     @property
     def attributes(self) -> dict[str, Any]:

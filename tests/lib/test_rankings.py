@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.distributed import Group
-from datarobust.errors import UsageError
+from datarobust.errors import DataError, UsageError
 from datarobust.rankings import ColumnRows, Job, remarks, table
 from datarobust.sensitivity import Labelled, Ranking, rank, search
 
@@ -86,6 +86,20 @@ def test_the_rows_of_a_column_are_flat(dataset: artifacts.Store) -> None:
     assert rows.dtype == np.uint8
     np.testing.assert_array_equal(rows.read(7, 90), flat[7:90])
     np.testing.assert_array_equal(rows.take(np.array([299, 3, 3])), flat[[299, 3, 3]])
+
+
+def test_classes_with_other_names_are_not_held_against_each_other(tmp_path: Path, dataset: artifacts.Store) -> None:
+    images, labels = small_set(50, seed=2)
+    names = ["class 0", "class 2", "class 1", "class 3"]
+    clash = artifacts.open_store(make(tmp_path / "clash.zarr", images, labels, classes=names))
+    with pytest.raises(DataError, match=r"do not mean the same: class 1 is class 1 and class 2\. .*--classes") as told:
+        job(dataset, clash)
+    assert "\n" not in str(told.value)
+    more = artifacts.open_store(make(tmp_path / "more.zarr", images, labels, classes=[*names, "class 4"]))
+    with pytest.raises(DataError, match="they have 4 and 5 class names"):
+        job(dataset, more)
+    unnamed = artifacts.open_store(make(tmp_path / "unnamed.zarr", images, labels, classes=[]))
+    assert job(dataset, unnamed).run(quietly, None, ALONE).distance.shape == (400, 1)
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])

@@ -136,10 +136,14 @@ def _demand_same(first: Store, other: Store) -> None:
         one, two = first.column(name), other.column(name)
         if one.shape[1:] != two.shape[1:]:
             raise DataError(f"{pair}: {name} of one point has shape {one.shape[1:]} and {two.shape[1:]}.")
-    one_names, two_names = first.attributes["classes"], other.attributes["classes"]
-    if one_names == two_names:
-        return
-    if len(one_names) != len(two_names):
-        raise DataError(f"{pair}: they have {len(one_names)} and {len(two_names)} class names.")
-    place = next(i for i, (a, b) in enumerate(zip(one_names, two_names, strict=True)) if a != b)
-    raise DataError(f"{pair}: class {place} is {shown(one_names[place])} and {shown(two_names[place])}.")
+    if first.attributes["classes"] != other.attributes["classes"]:
+        raise DataError(f"{pair}: {other_classes(first, other)}.")
+
+
+def other_classes(first: Store, other: Store) -> str:
+    """In what the class names of two datasets differ, as the end of a sentence."""
+    one, two = first.attributes["classes"], other.attributes["classes"]
+    if len(one) != len(two):
+        return f"they have {len(one)} and {len(two)} class names"
+    place = next(i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b)
+    return f"class {place} is {shown(one[place])} and {shown(two[place])}"

@@ -55,8 +55,8 @@ class ArrayRows:
         return self.array.dtype
 
     def read(self, start: int, stop: int) -> Array:
-        """Rows start..stop, flattened."""
-        return np.ascontiguousarray(self.array[start:stop]).reshape(stop - start, -1)
+        """Rows start..stop, flattened; writable, for a kernel is compiled anew for arrays that are not."""
+        return np.require(self.array[start:stop], requirements=("C", "W")).reshape(stop - start, -1)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Array:
         """Chosen rows, flattened."""

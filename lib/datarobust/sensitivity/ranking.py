@@ -153,7 +153,10 @@ def _without(
     against: Labelled | None,
     search: Callable[[Labelled, Labelled | None, Checkpoint | None], Ranking],
 ) -> Ranking:
-    """The ranking of a set from which the points ``equal`` are taken out; they get NaN and are nobody's neighbour."""
+    """The ranking of a set from which the points ``equal`` are taken out; they get NaN and are nobody's neighbour.
+
+    Points ``against`` which others are held stay: another set is not mended because one of ours equals one of its.
+    """
     distance, neighbour = found.distance.copy(), found.neighbour.copy()
     if against is None:
         kept = np.setdiff1d(np.arange(len(distance)), equal)

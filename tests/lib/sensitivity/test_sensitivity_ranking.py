@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from datarobust.errors import DataError, DatarobustError, DuplicateError, UsageError
 from datarobust.sensitivity import Labelled, Options, Ranking, least_robust_first, rank, sensitivity_of
+from datarobust.sensitivity.encoding import byte_sums
+from datarobust.sensitivity.kernels import match, seed
+from datarobust.sensitivity.projection import project_bytes
 
 from .oracle import (
     NORMS,
@@ -29,6 +32,7 @@ from .oracle import (
 )
 
 each = settings(max_examples=60, deadline=None)
+KERNELS = (match, seed, project_bytes, byte_sums)
 norms = st.sampled_from(NORMS)
 neighbours = st.integers(1, 5)
 seeds = st.integers(0, 2**32 - 1)
@@ -246,6 +250,30 @@ def test_dropped_points_of_features(norm: str) -> None:
     alone = rank(Labelled.of(points[rest], labels[rest]), norm)
     assert np.isnan(found.robustness[[5, 20, 30]]).all()
     assert_same(Ranking(found.distance[rest], found.neighbour[rest]), (alone.distance, rest[alone.neighbour]))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_dropped_points_leave_the_set_they_are_held_against_alone(norm: str) -> None:
+    random = np.random.default_rng(4)
+    points, others = random.integers(0, 256, (20, 6), np.uint8), random.integers(0, 256, (30, 6), np.uint8)
+    labels, other_labels = np.arange(20) % 2, np.arange(30) % 2
+    points[4] = others[7]  # 0 and 1
+    found = rank(Labelled.of(points, labels), norm, against=Labelled.of(others, other_labels), duplicates="drop")
+    rest = np.setdiff1d(np.arange(20), [4])
+    apart = rank(Labelled.of(points[rest], labels[rest]), norm, against=Labelled.of(others, other_labels))
+    assert np.isnan(found.robustness[4])
+    assert found.neighbour[4, 0] == -1
+    assert_same(Ranking(found.distance[rest], found.neighbour[rest]), (apart.distance, apart.neighbour))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_arrays_that_must_not_be_written_are_ranked_by_the_same_kernels(norm: str) -> None:
+    points, labels = near_duplicates(60, 16)
+    expected = rank(Labelled.of(points, labels), norm)
+    compiled = [len(kernel.signatures) for kernel in KERNELS]
+    points.flags.writeable = False
+    assert_same(rank(Labelled.of(points, labels), norm), (expected.distance, expected.neighbour))
+    assert [len(kernel.signatures) for kernel in KERNELS] == compiled
 
 
 # ------------------------------------------------------------------------------------------------------ features
