@@ -19,17 +19,11 @@ import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli
+from . import _cli, _derive
 
 app = _cli.tool(__doc__)
-Store = Annotated[
-    Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.", show_default=False)
-]
 Source = Annotated[
     str, typer.Argument(metavar="SOURCE", help="The word digits, an npz file, or a folder of class folders.")
-]
-Sets = Annotated[
-    list[Path], typer.Argument(metavar="A.zarr B.zarr...", help="Datasets of one shape and one list of classes.")
 ]
 Format = Annotated[Literal["auto", "digits", "npz", "folder"], typer.Option("--format", help="Of the source.")]
 Shuffle = Annotated[
@@ -98,11 +92,11 @@ def import_(
         overwrite=overwrite,
         progress=_cli.progress(quiet, "importing"),
     )
-    _done(output, fresh)
+    _derive.done(output, fresh)
 
 
 @app.command()
-def info(dataset: Store, as_json: _cli.Json = False) -> None:
+def info(dataset: _derive.Store, as_json: _cli.Json = False) -> None:
     """Show what a dataset holds.
 
     Points, shape, classes with counts, digest and history.
@@ -118,79 +112,8 @@ def info(dataset: Store, as_json: _cli.Json = False) -> None:
         _cli.emit(line)
 
 
-@app.command()
-def subset(
-    dataset: Store,
-    output: _cli.Output,
-    select: _cli.Select = None,
-    exclude: _cli.Exclude = None,
-    name: _cli.Name = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
-    """Take the selected points of a dataset.
-
-    They come in the order of the selection: that of the ranking, or of the index file; all others are ascending.
-    `index` still says where they were in the original set. --exclude takes what is left: the paper leaves out the 40
-    least robust points of CIFAR-100 and EMNIST.
-
-    For example:
-
-        dataset subset c100.zarr --exclude r.zarr:least:40 -o rest.zarr
-    """
-    from datarobust import artifacts, datasets, selection
-
-    if (select is None) == (exclude is None):
-        raise UsageError("Give either --select or --exclude.")
-    store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
-    wanted = selection.parse(select) if select is not None else selection.parse(str(exclude)).inverted()
-    chosen = selection.choose(wanted, store)
-    for remark in chosen.remarks():
-        _cli.say(remark)
-    _cli.resumable()
-    fresh = datasets.subset(
-        store,
-        chosen.rows,
-        output,
-        lambda inputs: _cli.step("dataset", wanted.seed if wanted.how == "random" else None, None, inputs),
-        inputs=chosen.inputs,
-        histories=[chosen.history],
-        name=name,
-        overwrite=overwrite,
-        progress=_cli.progress(quiet, "writing"),
-    )
-    _done(output, fresh)
-
-
-@app.command()
-def merge(
-    sets: Sets,
-    output: _cli.Output,
-    name: _cli.Name = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
-    """Join datasets, one after the other.
-
-    `source` is the number of the input, from 0; `index` is what it was there.
-
-    For example:
-
-        dataset merge train.zarr generated.zarr -o both.zarr
-    """
-    from datarobust import artifacts, datasets
-
-    stores = [artifacts.open_store(_cli.argument_path(path), "dataset") for path in sets]
-    _cli.resumable()
-    fresh = datasets.merge(
-        stores,
-        output,
-        lambda inputs: _cli.step("dataset", None, None, inputs),
-        name=name,
-        overwrite=overwrite,
-        progress=_cli.progress(quiet, "merging"),
-    )
-    _done(output, fresh)
+app.command()(_derive.subset)
+app.command()(_derive.merge)
 
 
 def _two_keys(text: str | None) -> tuple[str, str] | None:
@@ -201,12 +124,6 @@ def _two_keys(text: str | None) -> tuple[str, str] | None:
     if not points or not labels or "," in labels:
         raise UsageError("--keys takes two names with a comma between them, as in --keys x_train,y_train.")
     return points, labels
-
-
-def _done(output: Path, fresh: bool) -> None:
-    if not fresh:
-        _cli.say(f"{output} was finished before; nothing to do")
-    _cli.emit(str(output))
 
 
 def main() -> None:
