@@ -19,7 +19,7 @@ LONGEST_FUNCTION = 60
 
 #: The layers, lowest first; a part may import from its own layer and from those beneath, never from above.
 LAYERS = (
-    {"errors", "norms"},
+    {"errors", "norms", "randomness"},
     {"attacks", "trades", "schedules", "networks", "distributed"},
     {"sensitivity", "curvature", "diffusion", "frechet", "features", "training", "evaluation", "embedding", "figures"},
     {"artifacts", "selection", "datasets", "rankings"},

@@ -31,9 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.datasets.indexfile import read_indices
-from datarobust.datasets.shuffling import SELECTION, row_keys
 from datarobust.datasets.text import shown
 from datarobust.errors import SelectionError
+from datarobust.randomness import SELECTION, row_keys
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Step, Store

@@ -1,10 +1,8 @@
 """One permutation, defined once, for sets that fit in memory and for sets that do not.
 
-Row i of a set has the 64-bit key ``row_keys(seed, domain, i, i + 1)[0]``: the i-th output of the counter-based
-generator Philox-4x64-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011) under the key (seed,
-domain). The shuffled order is the rows sorted by (key, i). It is a function of the seed and the number of rows alone,
-uniform up to equal keys (chance below N^2 / 2^65), and any bucket of keys can be sorted by itself, which is what
-:class:`Shuffled` does with a set larger than its budget: rows are spilled to one file a bucket, then each is sorted.
+The shuffled order is :func:`datarobust.randomness.permutation`: rows sorted by their random keys. So any bucket of keys
+can be sorted by itself, which is what :class:`Shuffled` does with a set larger than its budget: rows are spilled to one
+file a bucket, then each is sorted.
 """
 
 from __future__ import annotations
@@ -20,11 +18,7 @@ import numpy.typing as npt
 
 from datarobust.datasets.sources import Block, Counted, Progress, Source, Spec, never, unobserved
 from datarobust.errors import DataError
-
-IMPORT = 1
-"""Domain of the shuffle of an import."""
-SELECTION = 2
-"""Domain of ``random:K:SEED``: drawn independently of a shuffle by the same seed."""
+from datarobust.randomness import IMPORT, permutation, row_keys
 
 BUDGET = 1 << 30
 """Bytes of rows that a shuffle holds in memory at a time."""
@@ -32,19 +26,6 @@ BUDGET = 1 << 30
 _PREFIX_BITS = 16
 _MOST_FILES = 400
 _KEYS_AT_ONCE = 1 << 20
-
-
-def row_keys(seed: int, domain: int, start: int, stop: int) -> npt.NDArray[np.uint64]:
-    """The keys uint64 (stop - start) of the rows ``start:stop``; ``seed`` from 0 to 2**64 - 1."""
-    skipped = start % 4  # Philox makes four outputs a step of its counter
-    philox = np.random.Philox(key=np.array([seed, domain], dtype=np.uint64), counter=start // 4)
-    drawn = philox.random_raw(stop - start + skipped)
-    return np.asarray(drawn, dtype=np.uint64)[skipped:]
-
-
-def permutation(seed: int, domain: int, rows: int) -> npt.NDArray[np.int64]:
-    """The rows 0..rows-1 in shuffled order, int64 (rows)."""
-    return np.argsort(row_keys(seed, domain, 0, rows), kind="stable").astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.datasets import import_dataset, open_source, read_names
 from datarobust.datasets.digits import DigitsSource
-from datarobust.datasets.shuffling import IMPORT, permutation
 from datarobust.errors import DataError, ExistsError
+from datarobust.randomness import IMPORT, permutation
 
 RNG = np.random.default_rng(0)
 

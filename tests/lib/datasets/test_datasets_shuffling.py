@@ -2,7 +2,6 @@
 
 import shutil
 import tracemalloc
-from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -12,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.datasets.shuffling import IMPORT, SELECTION, Shuffled, permutation, row_keys
+from datarobust.datasets.shuffling import Shuffled
 from datarobust.datasets.sources import Block, Spec
 from datarobust.errors import DataError
+from datarobust.randomness import IMPORT, permutation
 
 
 class Rows:
@@ -39,30 +39,6 @@ def joined(blocks):
         for name in ("points", "labels", "index", "soft")
         if blocks and getattr(blocks[0], name) is not None
     ]
-
-
-def test_the_order_is_the_same_for_ever():
-    """These figures are part of the format: a change would break every resumed and repeated import."""
-    assert row_keys(0, IMPORT, 0, 3).tolist() == [15003734204198539638, 13859618513508960101, 12389738016430293093]
-    assert permutation(0, IMPORT, 10).tolist() == [5, 3, 7, 8, 2, 4, 1, 0, 6, 9]
-
-
-@given(st.integers(0, 2**64 - 1), st.integers(0, 200), st.integers(0, 50))
-def test_keys_are_a_function_of_the_row(seed, start, count):
-    whole = row_keys(seed, IMPORT, 0, start + count)
-    np.testing.assert_array_equal(row_keys(seed, IMPORT, start, start + count), whole[start:])
-
-
-def test_domains_and_seeds_draw_independently():
-    assert not np.array_equal(permutation(1, IMPORT, 100), permutation(1, SELECTION, 100))
-    assert not np.array_equal(permutation(1, IMPORT, 100), permutation(2, IMPORT, 100))
-
-
-def test_every_order_is_as_likely():
-    """All 24 orders of four rows over 12,000 seeds: chi-square with 23 degrees of freedom, 99.99 % at 57.7."""
-    counts = Counter(tuple(permutation(seed, IMPORT, 4)) for seed in range(12_000))
-    assert len(counts) == 24
-    assert sum((count - 500) ** 2 / 500 for count in counts.values()) < 57.7
 
 
 @settings(deadline=None, max_examples=40)
