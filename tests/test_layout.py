@@ -20,8 +20,9 @@ LONGEST_FUNCTION = 60
 #: The layers, lowest first; a part may import from its own layer and from those beneath, never from above.
 LAYERS = (
     {"errors", "norms", "randomness"},
-    {"attacks", "trades", "schedules", "networks", "distributed"},
-    {"sensitivity", "curvature", "diffusion", "frechet", "features", "training", "evaluation", "embedding", "figures"},
+    {"attacks", "trades", "schedules", "networks", "external", "distributed"},
+    {"sensitivity", "pairs", "curvature", "lipschitz", "embedding", "figures"}
+    | {"diffusion", "frechet", "features", "training", "evaluation"},
     {"artifacts", "selection", "datasets", "rankings"},
 )
 #: Packages that only these parts may import: stores are opened in one place, and the library never talks.

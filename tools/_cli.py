@@ -39,13 +39,28 @@ from datarobust import __version__
 from datarobust.errors import UsageError
 
 from . import _ending
-from ._ending import resumable
+from ._ending import deferred, resumable
 from ._talk import Voice, be_quiet, emit, escape, leader, progress, say
 
 if TYPE_CHECKING:
+    import torch
+
     from datarobust.artifacts import Step
 
-__all__ = ["argument_path", "emit", "escape", "leader", "progress", "resumable", "run", "say", "step", "tool"]
+__all__ = [
+    "argument_path",
+    "deferred",
+    "emit",
+    "escape",
+    "leader",
+    "progress",
+    "resumable",
+    "run",
+    "say",
+    "step",
+    "tool",
+    "torch_device",
+]
 
 # ---------------------------------------------------------------------------------------------- shared options
 
@@ -54,6 +69,15 @@ def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise typer.BadParameter(f"{value!r} is no device: choose auto, cpu, cuda or cuda:INDEX.")
     return value
+
+
+def fraction(value: str) -> float:
+    """A number, or two with a slash between: 8/255."""
+    top, slash, bottom = value.partition("/")
+    try:
+        return float(top) / float(bottom) if slash else float(top)
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter(f"{value!r} is no number and no fraction such as 8/255.") from None
 
 
 _OUTPUT = typer.Option("-o", "--output", metavar="PATH", help="Where the result goes.", show_default=False)
@@ -72,6 +96,22 @@ Limit = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs; do nothing.")]
 Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; all if not given.")]
+Memory = Annotated[
+    float,
+    typer.Option(
+        "--memory", metavar="GB", min=0.001, max=1e6, help="For points, in each process; more are read in parts."
+    ),
+]
+Eps = Annotated[
+    float | None,
+    typer.Option(
+        "--eps",
+        metavar="X",
+        parser=fraction,
+        help="Radius of the attack, pixels in [0, 1], as 8/255; 8/255 in linf and 128/255 in l2 if not given.",
+    ),
+]
+AttackNorm = Annotated[Literal["linf", "l2"], typer.Option("--norm", help="Of the attack.")]
 Norm = Annotated[Literal["l2", "linf"], typer.Option("--norm", help="The distance between two points.")]
 _SELECTION = "R.zarr:least:1024, R.zarr:most:1024, first:1024, random:1024:SEED, a file of indices, or - for stdin;"
 Select = Annotated[
@@ -85,6 +125,9 @@ Against = Annotated[
 _NAME = typer.Option("--name", metavar="TEXT", help="What a set is called; one for each set where there are several.")
 Name = Annotated[str | None, _NAME]
 Names = Annotated[list[str] | None, _NAME]
+Classes = Annotated[
+    Path | None, typer.Option("--classes", metavar="FILE", help="Class names, one a line, from label 0 on.")
+]
 Exclude = Annotated[str | None, typer.Option("--exclude", metavar="SEL", help="All but these points, as in --select.")]
 
 # ------------------------------------------------------------------------------------------- start of a command
@@ -118,6 +161,37 @@ def step(tool: str, seed: int | None, device: str | None, inputs: Mapping[str, s
     from datarobust.artifacts import Step
 
     return Step(tool=tool, argv=tuple(sys.argv[1:]), version=__version__, seed=seed, device=device, inputs=dict(inputs))
+
+
+def torch_device(name: str, threads: int | None, here: int = 1) -> torch.device:
+    """The device that ``--device`` names, ready for use, with so many threads of the processor.
+
+    Args:
+        name: auto, cpu, cuda or cuda:INDEX; of several processes on a machine each takes its own accelerator.
+        threads: of ``--threads``.
+        here: processes on this machine, which share its processors.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    import torch
+
+    from datarobust.sensitivity import available_threads
+
+    torch.set_num_threads(threads or max(1, available_threads() // here))
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f"--device {name}: PyTorch finds no CUDA device here; leave out --device, or install its CUDA build."
+        )
+    index = int(name.partition(":")[2] or os.environ.get("LOCAL_RANK", "0"))
+    if index >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices, counted from 0.")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
 
 
 def argument_path(path: Path) -> Path:

@@ -10,6 +10,8 @@ import select
 import signal
 import sys
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import typer
@@ -86,6 +88,35 @@ def _stop(number: int, frame: FrameType | None) -> None:
         signal.signal(each, signal.SIG_IGN)
     signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
     raise Stopped(number)
+
+
+@contextmanager
+def deferred() -> Iterator[Callable[[], bool]]:
+    """Within, a signal is noted and nothing else, so that a step of long work ends whole; a second Ctrl-C ends at once.
+
+    Yields:
+        Whether a signal came: then the work saves its state and returns.
+
+    Raises:
+        Stopped: at the end, where one came.
+    """
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
+
+    before = {number: signal.signal(number, note) for number in SIGNALS if signal.getsignal(number) is _stop}
+    try:
+        yield lambda: bool(noted)
+    finally:
+        if not noted:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if noted:
+        raise Stopped(noted[0])
 
 
 def explain(error: BaseException) -> int:

@@ -9,16 +9,26 @@ least robust first: index, distance, neighbour, label, neighbour's label; with -
 neighbour, its label) for each further neighbour. Distances of images are in [0,1] units, those of features in the
 features' own.
 
+With --curvature three more columns come last, which follow from r alone: the perceived curvature of Section 3, as
+kappa~ = (lambda - r)/r^3 and as kappa = (24 kappa~)^(1/2); and the constant L = 4/r^2 of Theorem 1: between two places
+within r/2 of the point, sensitivity differs by at most L times their distance. lambda is how far apart two points of
+different labels are to a model. On images it is the diameter of the cube, the square root of n numbers in l2 and 1 in
+l-infinity, because no distance along a manifold is shorter than that of the features. With a smaller --lambda, kappa
+is imaginary (nan) at r > lambda, and at r > 1.5 lambda kappa~ has the reverse order of sensitivity. In JSON a number
+that is not finite is null.
+
 For example:
 
     sens-rank digits.zarr --norm linf -o r.zarr
     sens-rank digits.zarr --norm l2 | head -n 5
+    sens-rank digits.zarr --curvature | cut -f 1,2,6-8 | head -n 5
     torchrun --nproc_per_node=2 -m datarobust.tools.sens_rank c10.zarr --norm l2 -o r.zarr
 """
 
 from __future__ import annotations
 
 import json
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -47,11 +57,13 @@ Duplicates = Annotated[
         "--duplicates", help="Points that equal one of another label: sensitivity inf, left out, or an error."
     ),
 ]
-Memory = Annotated[
-    float,
-    typer.Option(
-        "--memory", metavar="GB", min=0.001, max=1e6, help="For points, in each process; more are read in parts."
-    ),
+Curvature = Annotated[
+    bool,
+    typer.Option("--curvature", help="Also perceived curvature (Section 3) and the constant of Theorem 1."),
+]
+Lambda = Annotated[
+    float | None,
+    typer.Option("--lambda", metavar="X", help="The distance that a model perceives between labels."),
 ]
 
 
@@ -63,8 +75,10 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     against: _cli.Against = None,
     k: Neighbours = 1,
     soft: Soft = False,
+    curvature: Curvature = False,
+    lam: Lambda = None,
     duplicates: Duplicates = "inf",
-    memory: Memory = 8.0,
+    memory: _cli.Memory = 8.0,
     threads: _cli.Threads = None,
     device: _cli.Device = "auto",
     limit: _cli.Limit = None,
@@ -77,15 +91,11 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
 
     if device.startswith("cuda"):
         raise UsageError("sens-rank has no CUDA kernels: leave out --device, it runs on the CPU.")
-    if limit is not None and output is not None:
-        raise UsageError(
-            "--limit is for a quick look: leave out -o, or take a part with dataset subset --select first:N."
-        )
-    if overwrite and output is None:
-        raise UsageError("--overwrite replaces an output: name it with -o.")
+    _demand_output_makes_sense(output, limit, overwrite, curvature)
     points = artifacts.open_store(_cli.argument_path(dataset), "dataset")
     others = None if against is None else artifacts.open_store(_cli.argument_path(against), "dataset")
     job = rankings.Job(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit)
+    perceived = _perceived(job, curvature, lam)
     if dry_run:
         _cli.emit(json.dumps(job.plan()))
         return
@@ -104,7 +114,7 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
             if output is not None and processes.leads:
                 artifacts.demand_vacant(output, "ranking", overwrite)
             ranking = job.run(_cli.progress(quiet, f"ranking {norm}"), output, processes)
-            for remark in rankings.remarks(ranking):
+            for remark in rankings.remarks(ranking, perceived):
                 _cli.say(remark)
             if output is not None and processes.leads:
                 step = _cli.step("sens-rank", None, "cpu", job.inputs)
@@ -114,7 +124,34 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
         if output is not None:
             _announce(output, ranking, as_json, processes)
         elif processes.leads:
-            _print(job, ranking, as_json)
+            _print(job, ranking, as_json, perceived)
+
+
+def _demand_output_makes_sense(output: Path | None, limit: int | None, overwrite: bool, curvature: bool) -> None:
+    """Refuse options that do not go with -o, or not without."""
+    if limit is not None and output is not None:
+        raise UsageError(
+            "--limit is for a quick look: leave out -o, or take a part with dataset subset --select first:N."
+        )
+    if curvature and output is not None:
+        raise UsageError(
+            "--curvature is printed and never stored, as it follows from the distances: leave out -o, or write the "
+            "lines to a file with > FILE."
+        )
+    if overwrite and output is None:
+        raise UsageError("--overwrite replaces an output: name it with -o.")
+
+
+def _perceived(job: Job, curvature: bool, lam: float | None) -> float | None:
+    """λ of --curvature; told where the user did not choose it."""
+    if not curvature:
+        if lam is not None:
+            raise UsageError("--lambda is of perceived curvature: add --curvature.")
+        return None
+    perceived = job.perceived(lam)
+    if lam is None:
+        _cli.say(f"Curvature is perceived at lambda = {perceived:.6g}, the diameter of the cube.")
+    return perceived
 
 
 def _announce(output: Path, ranking: Ranking | None, as_json: bool, processes: Group) -> None:
@@ -123,10 +160,19 @@ def _announce(output: Path, ranking: Ranking | None, as_json: bool, processes: G
         _cli.emit(json.dumps({"ranking": str(output), "new": ranking is not None}) if as_json else str(output))
 
 
-def _print(job: Job, ranking: Ranking, as_json: bool) -> None:
-    """Print the ranking, a row a point."""
-    for row in job.rows(ranking):
-        _cli.emit(json.dumps(_as_object(row)) if as_json else "\t".join(map(repr, row)))
+def _print(job: Job, ranking: Ranking, as_json: bool, lam: float | None) -> None:
+    """Print the ranking, a row a point; with λ what --curvature adds is at the end of each."""
+    from datarobust.rankings import GEOMETRY
+
+    count = 0 if lam is None else len(GEOMETRY)
+    for row in job.rows(ranking, lam):
+        if as_json:
+            split = len(row) - count
+            numbers = [number if math.isfinite(number) else None for number in row[split:]]
+            more = {"lambda": lam, **dict(zip(GEOMETRY, numbers, strict=True))} if count else {}
+            _cli.emit(json.dumps(_as_object(row[:split]) | more))
+        else:
+            _cli.emit("\t".join(map(repr, row)))
 
 
 def _as_object(row: list[int | float]) -> dict[str, object]:

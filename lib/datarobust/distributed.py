@@ -1,22 +1,26 @@
 """Several processes at one task: the one place that knows torch.distributed.
 
 ``torchrun`` starts the processes and says in the environment who is who; a process that it did not start is alone, and
-then torch is not even imported. Ranks exchange arrays over gloo, which needs no accelerator.
+then torch is not even imported. Arrays in main memory are exchanged over gloo, tensors of
+accelerators over nccl.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from datarobust.errors import DatarobustError, UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 Array = npt.NDArray[Any]
 
@@ -55,6 +59,46 @@ class Group:
         """What rank 0 says."""
         return bool(self.all_gather(np.array([value]))[0][0])
 
+    def any(self, value: bool) -> bool:
+        """Whether any process says so."""
+        return any(bool(part[0]) for part in self.all_gather(np.array([value])))
+
+    def average(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors, in place, by their means over all processes; one exchange for each dtype and device."""
+        self._in_one(tensors, lambda flat, distributed: distributed.all_reduce(flat), 1.0 / self.size)
+
+    def sum(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors, in place, by their sums over all processes."""
+        self._in_one(tensors, lambda flat, distributed: distributed.all_reduce(flat), None)
+
+    def broadcast(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors, in place, by those of rank 0."""
+        self._in_one(tensors, lambda flat, distributed: distributed.broadcast(flat, 0), None)
+
+    def _in_one(
+        self, tensors: Sequence[torch.Tensor], exchange: Callable[[torch.Tensor, Any], object], factor: float | None
+    ) -> None:
+        """Exchange tensors as one vector for each dtype and device, and put the results back."""
+        if self.size == 1:
+            return
+        import torch
+        from torch import distributed
+
+        kinds: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
+        for tensor in tensors:
+            kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+        for parts in kinds.values():
+            flat = torch.cat([part.detach().reshape(-1) for part in parts])
+            try:
+                exchange(flat, distributed)
+            except RuntimeError as error:
+                raise DatarobustError("another process of this command failed: its own message says why") from error
+            if factor is not None:
+                flat.mul_(factor)
+            with torch.no_grad():
+                for part, found in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
+                    part.copy_(found.view(part.shape))
+
     def merge_neighbours(self, key: Array, index: Array) -> tuple[Array, Array]:
         """The k best of all processes' lists: (N, k) keys ascending, equal keys by index, no index twice."""
         return merge_lists(self.all_gather(key), self.all_gather(index))
@@ -90,13 +134,20 @@ def group() -> Iterator[Group]:
 
     # A shard that goes on after a kill may be done long before the others.
     try:
-        distributed.init_process_group("gloo", rank=rank, world_size=size, timeout=timedelta(days=30))
+        distributed.init_process_group(_backend(), rank=rank, world_size=size, timeout=timedelta(days=30))
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"the {size} processes cannot find each other: start the command with torchrun") from error
     try:
         yield Group(rank, size, max(1, _number("LOCAL_WORLD_SIZE", 1)))
     finally:
         distributed.destroy_process_group()
+
+
+def _backend() -> str:
+    """Gloo between processors; nccl between accelerators where there are any."""
+    from torch import cuda, distributed
+
+    return "cpu:gloo,cuda:nccl" if cuda.is_available() and distributed.is_nccl_available() else "gloo"
 
 
 def _number(name: str, default: int) -> int:

@@ -6,7 +6,9 @@
     ├── UsageError              an option or argument makes no sense                         exit 2
     ├── DataError               input data are wrong: labels, range, shape, truncation
     │   └── DuplicateError      equal points with different labels, where they are forbidden
+    ├── FetchError              a download that cannot be finished
     ├── SelectionError          a selection that cannot be read, or names absent points
+    ├── DivergedError           a training whose loss is not finite
     └── ArtifactError           a store that is incomplete, altered, or of another kind
         ├── ExistsError         refusal to replace something without --overwrite
         └── LockedError         another process is writing the same output
@@ -38,8 +40,16 @@ class DuplicateError(DataError):
     """Equal points carry different labels although ``--duplicates error`` forbids it."""
 
 
+class FetchError(DatarobustError):
+    """A download that cannot be finished, or brings another file than the published one."""
+
+
 class SelectionError(DatarobustError):
     """A selection of points that cannot be read or does not fit its dataset."""
+
+
+class DivergedError(DatarobustError):
+    """A training whose loss is no longer finite; its last good state was kept."""
 
 
 class ArtifactError(DatarobustError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datarobust import artifacts
+from datarobust import artifacts, curvature, lipschitz
 from datarobust.artifacts import Column, Step, Store
 from datarobust.datasets.derive import other_classes
 from datarobust.datasets.storing import join
+from datarobust.datasets.text import shown
 from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
 from datarobust.sensitivity import (
@@ -35,6 +36,9 @@ from datarobust.sensitivity import (
 Array = npt.NDArray[Any]
 _POINT_BYTES = 420
 """What the search keeps of a point besides its row: codes, sums, places."""
+
+GEOMETRY = ("kappa_tilde_perc", "kappa_perc", "lipschitz")
+"""What :func:`geometry` returns, by the names that rows have for it."""
 
 
 @dataclass(frozen=True)
@@ -186,9 +190,31 @@ class Job:
                 writer.append("distances", ranking.distance)
                 writer.append("neighbours", ranking.neighbour)
 
-    def rows(self, ranking: Ranking) -> Iterator[list[int | float]]:
-        """Rows of the ranking as :func:`table` has them."""
-        return table(ranking, self.points.labels, (self.against or self.points).labels)
+    def perceived(self, lam: float | None) -> float:
+        """λ of the perceived curvature (Section 3): the one given, or the diameter of the cube that images are in.
+
+        Raises:
+            UsageError: it is not a positive number; the points are features, whose diameter nobody knows; labels are
+                vectors, between which there is no one distance.
+        """
+        if self.soft:
+            raise UsageError(
+                "--curvature is perceived at one and the same distance between any two labels, and label vectors have "
+                "many: leave out --soft"
+            )
+        if lam is not None:
+            return curvature.demand_positive(lam)
+        if "images" not in self.dataset:
+            raise UsageError(
+                f"{shown(self.dataset.path)} holds features, which are in no cube whose diameter could be lambda: "
+                "give --lambda, a distance that no two points of different labels exceed"
+            )
+        return curvature.diameter(self.norm, self.points.rows.shape[1])
+
+    def rows(self, ranking: Ranking, lam: float | None = None) -> Iterator[list[int | float]]:
+        """Rows of the ranking as :func:`table` has them; with λ the numbers of :func:`geometry` at the end."""
+        more = () if lam is None else geometry(ranking.robustness, lam)
+        return table(ranking, self.points.labels, (self.against or self.points).labels, more)
 
     def plan(self) -> dict[str, int | float | str]:
         """What the job takes: shapes, the operations of brute force, bytes read and held."""
@@ -216,9 +242,20 @@ def part_of(output: Path, processes: Group) -> Path:
     return output if processes.leads else output.with_name(f"{output.name}.{processes.rank}of{processes.size}")
 
 
-def table(ranking: Ranking, labels: Array, other_labels: Array) -> Iterator[list[int | float]]:
+def geometry(robustness: npt.NDArray[np.float64], lam: float) -> list[npt.NDArray[np.float64]]:
+    """What follows from r alone, (N,) each: κ~_perc and κ_perc at λ (Section 3), the constant of Theorem 1 for ρ = r/2.
+
+    NaN: κ~_perc and κ_perc without a point of another label; κ_perc where r > λ, as it is imaginary there.
+    """
+    tilde = curvature.kappa_tilde(robustness, lam)
+    return [tilde, curvature.kappa_of(tilde), lipschitz.bound(robustness)]
+
+
+def table(
+    ranking: Ranking, labels: Array, other_labels: Array, more: Sequence[Array] = ()
+) -> Iterator[list[int | float]]:
     """Rows, least robust first: index, distance, neighbour, label, neighbour's label; three more for each further
-    neighbour.
+    neighbour; at the end ``more``, a number a point from each (N,).
 
     ``labels`` (N) of the points, ``other_labels`` of the set the neighbours are from. Without a neighbour: inf, -1 and
     -1. Dropped points have no row.
@@ -230,11 +267,11 @@ def table(ranking: Ranking, labels: Array, other_labels: Array) -> Iterator[list
         ):
             label = int(other_labels[neighbour]) if neighbour >= 0 else -1
             fields += [distance, neighbour, int(labels[row]), label] if place == 0 else [distance, neighbour, label]
-        yield fields
+        yield fields + [float(column[row]) for column in more]
 
 
-def remarks(ranking: Ranking) -> list[str]:
-    """What a reader of the ranking should know, a sentence each."""
+def remarks(ranking: Ranking, lam: float | None = None) -> list[str]:
+    """What a reader of the ranking should know, a sentence each; with λ also of the curvature perceived at it."""
     nearest = ranking.robustness
     said = []
     if dropped := int(np.isnan(nearest).sum()):
@@ -243,4 +280,6 @@ def remarks(ranking: Ranking) -> list[str]:
         said.append(f"{equal} points equal a point of another label: distance 0, infinite sensitivity.")
     if alone := int(np.isinf(nearest).sum()):
         said.append(f"{alone} points have no point of another label: distance inf, sensitivity 0.")
+    if lam is not None:
+        said += curvature.order(nearest, lam).remarks()
     return said

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
+from datarobust.curvature import diameter, kappa, kappa_tilde
 from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
-from datarobust.rankings import ColumnRows, Job, remarks, table
+from datarobust.lipschitz import bound
+from datarobust.rankings import GEOMETRY, ColumnRows, Job, geometry, remarks, table
 from datarobust.sensitivity import Labelled, Ranking, rank, search
 
 ALONE = Group(0, 1)
@@ -313,6 +315,55 @@ def test_remarks() -> None:
     assert len(said) == 3
     for number, words in ((1, "dropped"), (2, "distance 0, infinite sensitivity"), (1, "distance inf, sensitivity 0")):
         assert any(line.startswith(f"{number} ") and words in line for line in said)
+
+
+# ------------------------------------------------------------------------------------------------- curvature
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_lambda_is_the_diameter_unless_given(dataset: artifacts.Store, tmp_path: Path, norm: str) -> None:
+    assert job(dataset, norm=norm).perceived(None) == diameter(norm, 40)
+    assert job(dataset, norm=norm).perceived(0.25) == 0.25
+    for lam in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(UsageError, match="positive number"):
+            job(dataset, norm=norm).perceived(lam)
+    with pytest.raises(UsageError, match="leave out --soft"):
+        job(dataset, norm=norm, soft=True).perceived(2.0)
+    features = np.ones((4, 3), np.float32)
+    store = artifacts.open_store(make(tmp_path / "f.zarr", features, np.arange(4)))
+    assert job(store, norm=norm).perceived(2.5) == 2.5
+    with pytest.raises(UsageError, match=r"f\.zarr holds features.*--lambda"):
+        job(store, norm=norm).perceived(None)
+
+
+def test_curvature_at_the_end_of_rows(dataset: artifacts.Store, others: artifacts.Store) -> None:
+    one = job(dataset, others, k=2)
+    ranking = one.run(quietly, None, ALONE)
+    r = ranking.robustness[[row[0] for row in one.rows(ranking)]]
+    rows, plain = list(one.rows(ranking, 3.0)), list(one.rows(ranking))
+    assert [row[: -len(GEOMETRY)] for row in rows] == plain
+    np.testing.assert_array_equal(
+        [row[8:] for row in rows], np.transpose([kappa_tilde(r, 3.0), kappa(r, 3.0), bound(r)])
+    )
+    assert {type(field) for row in rows for field in row} == {int, float}
+
+
+def test_curvature_without_a_distance() -> None:
+    found = geometry(np.array([0.0, 1.0, math.inf, math.nan]), 0.5)
+    np.testing.assert_array_equal(
+        found,
+        [
+            [math.inf, -0.5, math.nan, math.nan],
+            [math.inf, math.nan, math.nan, math.nan],
+            [math.inf, 4.0, 0.0, math.nan],
+        ],
+    )
+
+
+def test_remarks_on_lambda() -> None:
+    ranking = ranking_of([[0.5], [1.0], [2.0], [math.inf]], [[1], [0], [0], [-1]])
+    assert remarks(ranking, 2.0) == remarks(ranking)
+    assert [line.split(" points")[0] for line in remarks(ranking, 1.0)] == ["1", "1 of 3", "1 of 3"]
 
 
 def test_the_plan(dataset: artifacts.Store, others: artifacts.Store) -> None:

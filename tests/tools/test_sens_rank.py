@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 from datarobust import artifacts
+from datarobust.curvature import kappa, kappa_tilde
+from datarobust.lipschitz import bound
 from datarobust.sensitivity import Labelled, least_robust_first, rank
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -166,6 +168,84 @@ def test_a_reader_may_leave(scripts: Path, digits: Path, options: str) -> None:
     done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1
+
+
+# ---------------------------------------------------------------------------------------------------- curvature
+
+
+@pytest.mark.parametrize(("norm", "lam"), [("l2", 8.0), ("linf", 1.0)])
+def test_curvature_stands_at_the_end_of_each_row(command: Run, digits: Path, norm: str, lam: float) -> None:
+    plain = command("sens-rank", digits, "--norm", norm, "-k", "2", "-q")
+    done = command("sens-rank", digits, "--norm", norm, "-k", "2", "--curvature")
+    assert done.stderr == f"sens-rank: Curvature is perceived at lambda = {lam:g}, the diameter of the cube.\n"
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [line[:-3] for line in lines] == [line.split("\t") for line in plain.stdout.splitlines()]
+    r = [float(line[1]) for line in lines]
+    found = np.array([[float(number) for number in line[-3:]] for line in lines])  # no digit is lost in print
+    np.testing.assert_array_equal(found.T, [kappa_tilde(r, lam), kappa(r, lam), bound(r)])
+    for column in found.T:
+        assert column.tolist() == sorted(column, reverse=True)  # the order of sensitivity
+    again = command("sens-rank", digits, "--norm", norm, "-k", "2", "--curvature", "--lambda", lam)
+    assert (again.stdout, again.stderr) == (done.stdout, "")
+
+
+def test_a_small_lambda_is_told_what_it_breaks(command: Run, digits: Path) -> None:
+    done = command("sens-rank", digits, "--curvature", "--lambda", "1.5")
+    rows = rows_of(done)
+    r = np.array([row[1] for row in rows])
+    np.testing.assert_array_equal(
+        [row[5:] for row in rows], np.transpose([kappa_tilde(r, 1.5), kappa(r, 1.5), bound(r)])
+    )
+    imaginary, backwards = done.stderr.splitlines()
+    assert imaginary.startswith(f"sens-rank: {(r > 1.5).sum()} of 1797 points have a distance above lambda")
+    assert backwards.startswith(f"sens-rank: {(r > 2.25).sum()} of 1797 points have a distance above 1.5 lambda")
+    assert 0 < (r > 2.25).sum() < np.isnan([row[6] for row in rows]).sum() == (r > 1.5).sum()
+    enough = imaginary.split("--lambda ")[1].split(" ")[0]
+    assert command("sens-rank", digits, "--curvature", "--lambda", enough).stderr == ""
+
+
+def test_curvature_as_json(command: Run, digits: Path, parts: tuple[Path, Path], tmp_path: Path) -> None:
+    first, rest = parts
+    words = ["sens-rank", first, "--against", rest, "--json", "-k", "2", "-q"]
+    plain, done = command(*words), command(*words, "--curvature", "--lambda", "1.5")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    r = [row["distance"] for row in rows]
+    for name, values in (
+        ("kappa_tilde_perc", kappa_tilde(r, 1.5)),
+        ("kappa_perc", kappa(r, 1.5)),
+        ("lipschitz", bound(r)),
+    ):
+        assert [row.pop(name) for row in rows] == [None if np.isnan(value) else value for value in values], name
+    assert {row.pop("lambda") for row in rows} == {1.5}
+    assert rows == [json.loads(line) for line in plain.stdout.splitlines()]
+    alone = json.loads(command("sens-rank", digits, "--limit", "1", "--json", "--curvature", "-q").stdout)
+    names = ("distance", "lambda", "kappa_tilde_perc", "kappa_perc", "lipschitz")
+    assert [alone[name] for name in names] == [None, 8.0, None, None, 0.0]
+    np.savez(tmp_path / "twins.npz", x=np.zeros((2, 3, 3), np.uint8), y=np.arange(2))
+    assert command("dataset", "import", "twins.npz", "-o", "t.zarr", "-q", cwd=tmp_path).returncode == 0
+    twin = json.loads(command("sens-rank", tmp_path / "t.zarr", "--json", "--curvature", "-q").stdout.splitlines()[0])
+    assert [twin[name] for name in names] == [0.0, 3.0, None, None, None]
+    text = command("sens-rank", tmp_path / "t.zarr", "--curvature", "-q").stdout.splitlines()[0]
+    assert text.split("\t")[5:] == ["inf"] * 3
+
+
+def test_curvature_of_features_needs_a_lambda(command: Run, tmp_path: Path) -> None:
+    features = np.random.default_rng(0).standard_normal((40, 5)).astype(np.float32)
+    np.savez(tmp_path / "f.npz", x=features, y=np.arange(40) % 3)
+    done = command("dataset", "import", "f.npz", "-o", "f.zarr", "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    fails(command("sens-rank", tmp_path / "f.zarr", "--curvature"), "f.zarr", "features", "--lambda", code=2)
+    rows = rows_of(command("sens-rank", tmp_path / "f.zarr", "--curvature", "--lambda", "20", "-q"))
+    np.testing.assert_array_equal([row[5] for row in rows], kappa_tilde([row[1] for row in rows], 20.0))
+
+
+def test_misuse_of_curvature_is_one_sentence(command: Run, digits: Path, tmp_path: Path) -> None:
+    output = tmp_path / "r.zarr"
+    fails(command("sens-rank", digits, "--curvature", "-o", output), "never stored", "leave out -o", code=2)
+    fails(command("sens-rank", digits, "--lambda", "3"), "--lambda", "--curvature", code=2)
+    for number in ("0", "-1", "nan", "inf"):
+        fails(command("sens-rank", digits, "--curvature", "--lambda", number, "--dry-run"), "positive number", code=2)
+    assert list(tmp_path.iterdir()) == []
 
 
 # ----------------------------------------------------------------------------------------------------- artifact

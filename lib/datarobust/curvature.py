@@ -1,0 +1,161 @@
+"""Curvature of the data manifold, and what a model perceives of it: Section 3 of the paper.
+
+Two points of a curve have a distance d in the space of features and a distance d~ along the curve. The more these
+differ, the more the curve bends (Haantjes 1947; Kay 1980)::
+
+    κ  = (4! (d~ - d) / d³)^½        Finsler-Haantjes curvature
+    κ~ = (d~ - d) / d³               the same without root and factor: κ = (4! κ~)^½
+
+As the two close in on one point of a smooth curve in Euclidean space, κ goes to the classical curvature: 1/R on a
+circle.
+
+d~ is out of reach. The paper argues that a model, which sees labels and not degrees of meaning, perceives one and the
+same distance λ = δ(y) between any two points of different labels. Their *perceived* curvature follows from the distance
+alone: κ~_perc = (λ - d) / d³, which is :func:`kappa_tilde` with λ for d~.
+
+**For which λ.** The paper says that κ~_perc has the order of 1/d for any real λ. Both factors of (λ - d) d⁻³ do fall as
+d grows, but a product of falling factors falls only while none is negative. The derivative is (2d - 3λ) / d⁴, so
+
+=====================  ==========================================================================================
+0 < d <= λ             κ~_perc falls, κ_perc is real: the order is that of 1/d, and of all points of other labels the
+                       nearest is the one with the largest curvature
+λ < d <= 1.5 λ         κ~_perc still falls, but is negative: κ_perc is imaginary, and a far point may have a larger
+                       κ~_perc than the nearest
+1.5 λ < d              κ~_perc rises: the order is reversed
+=====================  ==========================================================================================
+
+The paper itself derives d~ >= d. A λ that does not break this is at least the largest distance between points of
+different labels; the diameter of the cube, :func:`diameter`, always is. With it the paper's claim holds for all points.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from datarobust.errors import UsageError
+from datarobust.norms import norm_of
+
+Floats = npt.NDArray[np.float64]
+
+
+def kappa_tilde(distance: npt.ArrayLike, manifold: npt.ArrayLike) -> Floats:
+    """κ~ = (d~ - d) / d³ (Section 3); with a number λ for d~, the perceived curvature κ~_perc.
+
+    Args:
+        distance: d >= 0, any shape; in [0,1] units, or those of features.
+        manifold: d~ in the same units, of a shape that broadcasts with d, or one number.
+
+    Returns:
+        float64, in 1/units². +inf at d = 0 < d~. Negative where d~ < d, which no manifold has. NaN where nothing is
+        defined: d = d~ = 0; d = +inf, which stands for "there is no such pair"; d = NaN, a point that was dropped.
+
+    Where d <= d~ = λ the result never rises with d, not even by rounding: each step of the calculation is monotone.
+    """
+    near, far = np.asarray(distance, np.float64), np.asarray(manifold, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        # Divided three times: d³ would leave the range of a double for features in small or large units.
+        found = (far - near) / near / near / near
+    return np.asarray(np.where(np.isinf(near), np.nan, found))
+
+
+def kappa_of(tilde: npt.ArrayLike) -> Floats:
+    """κ = (4! κ~)^½ (Section 3), elementwise: float64, in 1/units; NaN where κ~ is negative and κ imaginary."""
+    values = np.asarray(tilde, np.float64)
+    with np.errstate(invalid="ignore"):
+        # The sign, because a negative number that is too small for a double is -0.0, whose root is no NaN.
+        return np.asarray(np.where(np.signbit(values), np.nan, math.sqrt(24.0) * np.sqrt(values)))
+
+
+def kappa(distance: npt.ArrayLike, manifold: npt.ArrayLike) -> Floats:
+    """Finsler-Haantjes curvature κ = (4! (d~ - d) / d³)^½ (Section 3); with a number λ for d~, κ_perc.
+
+    Arguments and special values are those of :func:`kappa_tilde`; NaN also where d~ < d.
+    """
+    return kappa_of(kappa_tilde(distance, manifold))
+
+
+def diameter(norm: str, numbers: int) -> float:
+    """The largest distance in the cube [0,1]^n: √n in l2, 1 in l-infinity; the default of λ on images.
+
+    It is calculated as distances of images are, so that none of them is larger, not even in the last bit.
+
+    Args:
+        norm: "l2" or "linf".
+        numbers: n, how many numbers a point has.
+
+    Raises:
+        UsageError: there is no such norm.
+    """
+    measure = norm_of(norm)
+    black, white = np.zeros((1, numbers), np.uint8), np.full((1, numbers), 255, np.uint8)
+    return float(measure.distances(measure.keys(black, white), np.uint8)[0])
+
+
+@dataclass(frozen=True)
+class Order:
+    """How many points of a set have a perceived curvature in the order of their sensitivity; see the head of this
+    module.
+    """
+
+    points: int
+    """Those that have a neighbour of another label at all."""
+    imaginary: int
+    """d > λ: κ_perc is imaginary."""
+    reversed: int
+    """d > 1.5 λ, a part of those: κ~_perc rises with d."""
+    largest: float
+    """The largest d, 0 where there is none: the least λ at which κ_perc is real for all."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether κ~_perc of the nearest neighbours has the order of 1/d, on all points."""
+        return not self.reversed
+
+    def remarks(self) -> list[str]:
+        """What a reader of the curvature should know, a sentence each; nothing where λ is large enough."""
+        said = []
+        if self.imaginary:
+            said.append(
+                f"{self.imaginary} of {self.points} points have a distance above lambda, although no distance along a "
+                f"manifold is shorter: kappa_perc is imaginary there (nan). From --lambda {self.largest} on it is real."
+            )
+        if self.reversed:
+            said.append(
+                f"{self.reversed} of {self.points} points have a distance above 1.5 lambda: their kappa_tilde_perc is "
+                "in the reverse order of their sensitivity."
+            )
+        return said
+
+
+def order(distance: npt.ArrayLike, lam: float) -> Order:
+    """Count for which points the order of 1/d is the order of the perceived curvature at λ.
+
+    Args:
+        distance: (N,) to the nearest point of another label; infinite and NaN are not counted.
+        lam: λ, in the same units.
+
+    Raises:
+        UsageError: λ is not a positive number.
+    """
+    lam = demand_positive(lam)
+    known = np.asarray(distance, np.float64)
+    known = known[np.isfinite(known)]
+    largest = float(known.max(initial=0.0))
+    return Order(known.size, int((known > lam).sum()), int((known > 1.5 * lam).sum()), largest)
+
+
+def demand_positive(lam: float) -> float:
+    """Return λ, a distance that a model perceives between points of different labels (Section 3: δ(y) > 0).
+
+    Raises:
+        UsageError: it is not a positive number.
+    """
+    if not (0.0 < lam < math.inf):
+        raise UsageError(
+            f"lambda is the distance perceived between points of different labels: give a positive number, not {lam}"
+        )
+    return lam

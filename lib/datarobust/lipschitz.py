@@ -1,0 +1,98 @@
+"""How far the sensitivity of a point speaks for the points around it: Theorem 1 of the paper, with the constant.
+
+Theorem 1 says that the sensitivity ::
+
+    s_y(x) = max_j ||y(p_j) - y(x)|| / d(p_j, x)
+
+is Lipschitz continuous on some open set around a point p_i of the data, if y is locally constant there; its proof
+(Appendix A) names neither the set nor the constant. Both can be named. Let r be the robustness of p_i, the distance to
+the nearest point of another label, and let y be constant on the ball of radius ρ < r around p_i, closed or open. Then
+
+- a point p_j of the label of p_i contributes nothing: its numerator is 0 on the ball;
+- d(p_j, ·) of any other p_j is 1-Lipschitz, and at least r - ρ on the ball: by Proposition B its reciprocal has the
+  constant 1 / (r - ρ)²;
+- the numerator is at most δ, and constant; by Proposition D the maximum has the largest constant of all::
+
+      L = δ / (r - ρ)²
+
+With hard labels, where all numerators are δ, no smaller constant holds: at p_i + t (p_j - p_i) / r with the nearest p_j
+the sensitivity is δ / (r - t), whose slope reaches L as t goes to ρ.
+
+ρ = r/2 is the default, because one map y then serves all points at once: points of different labels are at least
+(r_i + r_j) / 2 apart, so their open balls do not meet. With a larger share of r they may.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datarobust.errors import UsageError
+from datarobust.norms import norm_of
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+_NUMBERS = 1 << 22
+"""Differences held at a time by :func:`sensitivity_at`: 32 MiB."""
+
+
+def bound(robustness: npt.ArrayLike, radius: npt.ArrayLike | None = None, delta: float = 1.0) -> Floats:
+    """L = δ / (r - ρ)², the Lipschitz constant of s_y on the ball of radius ρ around each point (Theorem 1).
+
+    Args:
+        robustness: r, distances to the nearest points of another label, any shape.
+        radius: ρ in the units of r, one for each point or one for all; r/2 if not given, so L = 4 δ / r².
+        delta: δ, the largest distance between two labels: 1 for s_y = 1/r, as Algorithm 1 has it; √2 for one-hot
+            labels in l2.
+
+    Returns:
+        float64, in 1/units². +inf where ρ >= r, also at r = 0: there y is not constant on the ball, and s_y has no
+        bound on it. 0 at r = +inf, where no point has another label and s_y is 0. NaN where r is NaN.
+
+    Raises:
+        UsageError: a radius is negative or NaN, or δ is no positive number.
+    """
+    if not (0.0 < delta < math.inf):
+        raise UsageError(f"delta is the distance between two labels, a positive number, not {delta}")
+    r = np.asarray(robustness, np.float64)
+    rho = r / 2.0 if radius is None else np.asarray(radius, np.float64)
+    if radius is not None and not (rho >= 0.0).all():
+        raise UsageError(f"a radius is a distance, and not {rho[~(rho >= 0.0)].ravel()[0]}")
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        gap = r - rho
+        found = np.where(gap > 0.0, delta / gap / gap, math.inf)  # a square would leave the range of a double
+    return np.asarray(np.where(np.isnan(r), math.nan, np.where(np.isinf(r), 0.0, found)))
+
+
+def sensitivity_at(x: npt.ArrayLike, label: int, points: Array, labels: npt.NDArray[np.int64], norm: str) -> Floats:
+    """s_y(x) of Theorem 1 with δ = 1 at any places x, where y is the label given: 1/d(x, nearest of another label).
+
+    Brute force in float64, of the order of len(x) N D operations: for a few places, to look at or to test.
+
+    Args:
+        x: (M, D) places, in [0,1] units where the points are bytes.
+        label: y on all of them: the label of the point of the data that they are near to.
+        points: (N, D) uint8 (images, in units of 1/255) or float (features).
+        labels: (N,) of the points.
+        norm: "l2" or "linf".
+
+    Returns:
+        (M,) float64; +inf at a point of another label, 0 where there is none.
+
+    Raises:
+        UsageError: there is no such norm.
+    """
+    measure = norm_of(norm)
+    places = np.asarray(x, np.float64)
+    others = points[labels != label]
+    nearest = np.full(len(places), math.inf)
+    step = max(1, _NUMBERS // max(1, places.shape[1]))
+    for start in range(0, len(others), step):
+        part = others[start : start + step].astype(np.float64) / (255.0 if points.dtype == np.uint8 else 1.0)
+        for row, place in enumerate(places):
+            nearest[row] = min(nearest[row], measure.key(part - place).min())
+    with np.errstate(divide="ignore"):
+        return np.asarray(1.0 / measure.distances(nearest, np.float64))

@@ -1,0 +1,167 @@
+"""What is to be trained, and what follows from it: batches, steps, groups. Refusals come before any work."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from datarobust.errors import UsageError
+from datarobust.norms import norm_of
+
+Augment = Literal["crop-flip", "crop", "none", "cifar100"]
+FocusMode = Literal["inject", "oversample"]
+InjectAs = Literal["input", "adversary"]
+Precision = Literal["fp32", "tf32", "bf16"]
+
+EPS = {"linf": 8 / 255, "l2": 128 / 255}
+"""Radius of the attack by norm (Appendix B)."""
+STEP = {"linf": 2 / 255, "l2": 32 / 255}
+"""Step of the attack by norm (Appendix B)."""
+TRACK_STEPS = 40
+"""Steps of the attack that tracks robustness: PGD-40 (Appendix B)."""
+TEST_EVERY = 25
+"""Epochs between two attacks on the test set, as in the reference."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number that decides a training's bits. Defaults are the pipeline the paper modifies (Wang et al. 2023)."""
+
+    arch: str = "wrn-28-10"
+    norm: str = "linf"
+    eps: float = EPS["linf"]
+    """Radius of the attack, pixels in [0,1]."""
+    step: float = STEP["linf"]
+    """Step of the attack; in l2 it moves the tracking attack alone, see ``l2_step``."""
+    steps: int = 10
+    """Steps of the training attack."""
+    l2_step: Literal["reference", "stated"] = "reference"
+    """In l2 the reference takes 2 eps / steps, whatever it was told; "stated" takes ``step`` (Appendix B)."""
+    beta: float = 5.0
+    """Weight of the robust term of TRADES."""
+    label_smoothing: float = 0.1
+    epochs: int = 2400
+    batch: int = 2048
+    """Images of a step, without injected ones."""
+    generated_fraction: float = 0.8
+    """Share of generated images in a batch, where there are any."""
+    schedule: str = "original"
+    lr: float = 0.2
+    ema: float = 0.995
+    weight_decay: float = 5e-4
+    augment: Augment = "crop-flip"
+    precision: Precision = "fp32"
+    bn_group: int | None = None
+    """Images that share batch statistics; None: a quarter of the batch, as four GPUs had it; 0: the whole batch."""
+    focus_mode: FocusMode = "inject"
+    focus_batch: int = 32
+    """Images of the focus set that are appended to every batch."""
+    inject_as: InjectAs = "input"
+    """Injected examples are inputs like any other, or stand as the adversaries of their originals."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense whatever the data are. Raises UsageError."""
+        norm_of(self.norm)
+        if not 0 < self.eps <= 1 and self.norm == "linf":
+            raise UsageError(f"--eps {self.eps:g} is no radius for pixels in [0,1]: write 8/255, not 8")
+        for name, value in (("--eps", self.eps), ("--step", self.step), ("--lr", self.lr)):
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{name} {value:g}: a positive number is needed")
+        for name, value in (("--beta", self.beta), ("--weight-decay", self.weight_decay)):
+            if not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"{name} {value:g}: a number from 0 on is needed")
+        if not 0 <= self.generated_fraction < 1:
+            raise UsageError(f"--generated-fraction {self.generated_fraction:g}: a share from 0 to below 1 is needed")
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError(f"--label-smoothing {self.label_smoothing:g}: a share from 0 to below 1 is needed")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"--ema {self.ema:g}: a decay from 0 to below 1 is needed")
+        for name, count in (("--epochs", self.epochs), ("--batch", self.batch), ("--steps", self.steps)):
+            if count < 1:
+                raise UsageError(f"{name} {count}: at least 1 is needed")
+
+    @property
+    def attack_step(self) -> float:
+        """Step of the training attack (:mod:`datarobust.attacks` has the l2 attack of the reference)."""
+        return 2 * self.eps / self.steps if self.norm == "l2" and self.l2_step == "reference" else self.step
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images of which kind make a step, and how many steps an epoch."""
+
+    real: int
+    """Of the base set, in a batch."""
+    generated: int
+    focus: int
+    """Injected ones."""
+    group: int
+    """Images that share batch statistics."""
+    steps: int
+    """Of an epoch."""
+
+    @property
+    def total(self) -> int:
+        """Images of a step."""
+        return self.real + self.generated + self.focus
+
+
+def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int, processes: int = 1) -> Counts:
+    """What a recipe means for given sets.
+
+    Args:
+        recipe: the recipe.
+        base: images of the base set, those held out included: an epoch has ceil(base / batch) steps.
+        held_out: how many of them are held out.
+        generated: whether there is a generated set.
+        focus: points in focus that are not held out.
+        processes: how many share each batch.
+
+    Raises:
+        UsageError: nothing is left to train on, or a batch cannot be made or shared out.
+    """
+    if held_out >= base:
+        raise UsageError(f"--hold-out takes all {base:,} points: nothing is left to train on")
+    drawn = int(recipe.batch * recipe.generated_fraction) if generated else 0
+    real = recipe.batch - drawn
+    if generated and drawn == 0:
+        raise UsageError(
+            f"a batch of {recipe.batch} with --generated-fraction {recipe.generated_fraction:g} has no room for a "
+            "generated image: make --batch or the fraction larger, or leave out --generated"
+        )
+    injected = recipe.focus_batch if focus and recipe.focus_mode == "inject" else 0
+    if focus and recipe.focus_mode == "inject" and not 1 <= injected <= focus:
+        raise UsageError(
+            f"--focus-batch {injected}: from 1 to the {focus:,} points in focus can be injected in a batch"
+        )
+    steps = -(-base // recipe.batch)
+    if focus and recipe.focus_mode == "oversample" and focus > real * steps:
+        raise UsageError(
+            f"--focus names {focus:,} points, but an epoch has room for {real * steps:,} real images: "
+            "name fewer, or make --batch larger"
+        )
+    total = recipe.batch + injected
+    return Counts(real, drawn, injected, _group(recipe, total, processes), steps)
+
+
+def _group(recipe: Recipe, total: int, processes: int) -> int:
+    """Images that share batch statistics."""
+    if total % processes:
+        raise UsageError(f"a batch of {total} images cannot be shared by {processes} processes: change --batch")
+    share = total // processes
+    if recipe.bn_group is None:
+        if total % 4:
+            raise UsageError(
+                f"a batch of {total} images has no quarter for batch statistics: change --batch, or say --bn-group"
+            )
+        group = total // 4
+    else:
+        group = recipe.bn_group or total
+    if share % group:
+        raise UsageError(
+            f"batch statistics of {group} images do not divide the {share} images of "
+            f"{'a batch' if processes == 1 else 'each process'}: change --batch or --bn-group"
+        )
+    return group

@@ -1,0 +1,115 @@
+"""What a recipe means for given sets, and what is refused before any work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datarobust.errors import UsageError
+from datarobust.training.recipe import Recipe, count
+
+NOTHING: dict[str, Any] = {"base": 50_000, "held_out": 1024, "generated": False, "focus": 0}
+
+
+def test_batches_of_the_reference() -> None:
+    """410 real and 1,638 generated images, 25 steps, statistics of four groups of 512 (Wang et al. 2023)."""
+    counts = count(Recipe(), 50_000, 1024, generated=True, focus=0)
+    assert (counts.real, counts.generated, counts.focus, counts.steps, counts.group) == (410, 1638, 0, 25, 512)
+
+
+def test_batches_with_injected_examples() -> None:
+    """The paper's 2080 = 2048 + 32 images (Appendix D)."""
+    counts = count(Recipe(), 50_000, 0, generated=True, focus=2048)
+    assert (counts.real, counts.generated, counts.focus, counts.total, counts.group) == (410, 1638, 32, 2080, 520)
+
+
+def test_a_batch_of_2080_without_injection() -> None:
+    counts = count(Recipe(batch=2080), 50_000, 0, generated=True, focus=0)
+    assert (counts.real, counts.generated, counts.steps) == (416, 1664, 25)
+
+
+@pytest.mark.parametrize(
+    ("norm", "l2_step", "steps", "expected"),
+    [
+        ("linf", "reference", 10, 2 / 255),
+        ("l2", "reference", 10, 25.6 / 255),
+        ("l2", "reference", 20, 12.8 / 255),
+        ("l2", "stated", 10, 32 / 255),
+    ],
+)
+def test_the_step_of_the_training_attack(norm: str, l2_step: Any, steps: int, expected: float) -> None:
+    eps, step = (8 / 255, 2 / 255) if norm == "linf" else (128 / 255, 32 / 255)
+    recipe = Recipe(norm=norm, eps=eps, step=step, steps=steps, l2_step=l2_step)
+    assert recipe.attack_step == pytest.approx(expected, rel=1e-12)
+
+
+@given(
+    base=st.integers(1, 3000),
+    held=st.integers(0, 100),
+    quarter=st.integers(1, 200),
+    fraction=st.floats(0, 0.99),
+    generated=st.booleans(),
+    focus=st.integers(0, 40),
+)
+def test_counts_add_up(base: int, held: int, quarter: int, fraction: float, generated: bool, focus: int) -> None:
+    recipe = Recipe(batch=4 * quarter, generated_fraction=fraction, focus_batch=4)
+    try:
+        counts = count(recipe, base, held, generated, focus)
+    except UsageError as error:
+        assert held >= base or 0 < focus < 4 or (generated and int(4 * quarter * fraction) == 0)
+        assert "\n" not in str(error)
+        return
+    assert counts.real + counts.generated == 4 * quarter
+    assert counts.real >= 1
+    assert (counts.generated > 0) == generated
+    assert counts.focus == (4 if focus else 0)
+    assert counts.total == 4 * counts.group
+    assert (counts.steps - 1) * recipe.batch < base <= counts.steps * recipe.batch
+
+
+@pytest.mark.parametrize(
+    ("recipe", "asked", "complaint"),
+    [
+        ({}, {"held_out": 50_000}, "nothing is left to train on"),
+        ({"batch": 4, "generated_fraction": 0.2}, {"generated": True}, "has no room for a generated image"),
+        ({"focus_batch": 0}, {"focus": 5}, "--focus-batch 0: from 1 to the 5 points in focus"),
+        ({"focus_batch": 6}, {"focus": 5}, "--focus-batch 6"),
+        ({"focus_mode": "oversample", "batch": 100}, {"base": 300, "held_out": 0, "focus": 301}, "has room for 300 real images"),
+        ({"batch": 50}, {}, "has no quarter"),
+        ({"bn_group": 100}, {}, "batch statistics of 100 images do not divide the 2048 images of a batch"),
+        ({"bn_group": 0}, {"processes": 2}, "do not divide the 1024 images of each process"),
+        ({}, {"processes": 3}, "cannot be shared by 3 processes"),
+    ],
+)
+def test_what_cannot_be_is_refused(recipe: dict[str, Any], asked: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint) as told:
+        count(Recipe(**recipe), **(NOTHING | asked))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"eps": 8.0}, "write 8/255, not 8"),
+        ({"eps": 0.0}, "--eps"),
+        ({"eps": float("nan")}, "--eps"),
+        ({"step": -1.0}, "--step"),
+        ({"lr": 0.0}, "--lr"),
+        ({"lr": float("inf")}, "--lr"),
+        ({"beta": -1.0}, "--beta"),
+        ({"weight_decay": float("nan")}, "--weight-decay"),
+        ({"generated_fraction": 1.0}, "--generated-fraction"),
+        ({"label_smoothing": 1.0}, "--label-smoothing"),
+        ({"ema": 1.0}, "--ema"),
+        ({"epochs": 0}, "--epochs"),
+        ({"batch": 0}, "--batch"),
+        ({"steps": 0}, "--steps"),
+        ({"norm": "l1"}, "no norm"),
+    ],
+)
+def test_numbers_that_make_no_sense(wrong: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        Recipe(**wrong)
