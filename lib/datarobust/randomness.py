@@ -14,6 +14,10 @@ IMPORT = 1
 """Domain of the shuffle of an import."""
 SELECTION = 2
 """Domain of ``random:K:SEED``."""
+RELABEL = 3
+"""Domain of random labels."""
+CORRUPTION = 4
+"""Domain of which points get a random label."""
 _SUBDOMAINS = 40
 
 

@@ -38,9 +38,7 @@ def test_printed_values_of_the_original() -> None:
     assert rates[-1] == pytest.approx(8e-7, rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "end"), [("a", 2e-4), ("b", 2e-4), ("c", 5e-5), ("d", 1.5e-5), ("e", 2e-4)]
-)
+@pytest.mark.parametrize(("schedule", "end"), [("a", 2e-4), ("b", 2e-4), ("c", 5e-5), ("d", 1.5e-5), ("e", 2e-4)])
 @pytest.mark.parametrize("epochs", [50, 400, 1600, 2000, 2400, 3000])
 def test_versions_end_where_the_paper_says(schedule: str, end: float, epochs: int) -> None:
     rates = [rate for _, rate in by_epoch(schedule, epochs)]

@@ -159,6 +159,7 @@ KINDS: Mapping[str, Kind] = _kinds(
             },
             one_of=("images", "features"),
             attributes={"name": _TEXT, "classes": Attribute("texts")},
+            optional_attributes={"shuffled": Attribute("integer")},
         ),
         Kind(
             "ranking",

@@ -9,36 +9,24 @@ counted in a note. All images have one size and one mode: grey (1 channel) or RG
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from datarobust.datasets.decoding import MOST_BYTES, decode, other_mode
 from datarobust.datasets.sources import Block, Spec, file_sha256, never
 from datarobust.datasets.text import shown
 from datarobust.errors import DataError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""What pillow may decode for us; others it knows run programs (EPS) or are not pictures."""
-
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")
 )
-MOST_PIXELS = 1 << 24
-"""Of one image; checked on its header, before anything is decoded."""
-MOST_BYTES = 1 << 28
-"""Of one file."""
 
 _MOST_DEPTH = 64
 
@@ -126,34 +114,14 @@ class FolderSource:
             for place in range(row, end):
                 image = self._load(place, channels, self._size)
                 if image.shape != self.spec.shape:
-                    kinds = {1: "grey", 3: "RGB"}
-                    raise DataError(
-                        f"{self._shown(place)} is {kinds[len(image)]}, but the first image is {kinds[self._channels]}: "
-                        "--channels 1 or --channels 3 makes them alike."
-                    )
+                    raise DataError(other_mode(self._shown(place), len(image), self._channels))
                 images[place - row] = image
             yield Block(images, self._labels[row:end], np.arange(row, end, dtype=np.int64))
 
     def _load(self, place: int, channels: int | None, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
         """One image as uint8 (C, H, W), its header checked before it is decoded."""
-        from PIL import Image
-
         where = self._shown(place)
-        data = _read(self._root / self._files[place], where)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                    _check_header(image, size, where)
-                    image.verify()  # a PNG's checksums, which decoding passes over
-                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                    return _pixels(image, channels, where)
-        except DataError:
-            raise
-        except Exception as error:  # a damaged image makes pillow's decoders raise nearly anything
-            text = (str(error) or type(error).__name__).splitlines()[0]
-            reason = "it is damaged or no image" if "BytesIO" in text else shown(text[:160]).rstrip(".")
-            raise DataError(f"{where} cannot be decoded: {reason}.") from error
+        return decode(_read(self._root / self._files[place], where), where, channels, size)
 
     def _shown(self, place: int) -> str:
         return shown(self._root / self._files[place])
@@ -243,32 +211,3 @@ def _read(path: Path, where: str) -> bytes:
     if len(data) > MOST_BYTES:
         raise DataError(f"{where} has more than {MOST_BYTES >> 20} MiB: this is no image of a data set.")
     return data
-
-
-def _check_header(image: Image, size: tuple[int, int] | None, where: str) -> None:
-    """What can be refused before a pixel is decoded."""
-    width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise DataError(f"{where} claims {width}x{height} pixels, more than {MOST_PIXELS:,}.")
-    if size is not None and image.size != size:
-        raise DataError(
-            f"{where} has {width}x{height} pixels, but the first image has {size[0]}x{size[1]}: bring them to one size."
-        )
-    if getattr(image, "is_animated", False):
-        raise DataError(f"{where} has several frames: save the one that is meant.")
-
-
-def _pixels(image: Image, channels: int | None, where: str) -> npt.NDArray[np.uint8]:
-    """The decoded image (C, H, W): grey stays one channel, palettes become RGB, opaque alpha is dropped."""
-    mode = image.mode
-    if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-        raise DataError(f"{where} has mode {mode}: images are grey or RGB with 8 bits a channel.")
-    if mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        alpha = np.asarray(image.convert("RGBA"))[..., 3]
-        if alpha.min() < 255:
-            raise DataError(f"{where} is partly transparent: save it with the background that is meant.")
-    grey = mode in ("1", "L", "LA")
-    wanted = ("L" if grey else "RGB") if channels is None else {1: "L", 3: "RGB"}[channels]
-    pixels = np.asarray(image.convert(wanted))
-    planes = pixels[None] if wanted == "L" else pixels.transpose(2, 0, 1)
-    return np.ascontiguousarray(planes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,10 +34,10 @@ def import_dataset(
 ) -> bool:
     """Write ``source`` as a dataset store at ``output``; False where the same import had been finished before.
 
-    The columns are the points, ``labels``, ``index`` (the row's place in the source) and, where the source has
-    probabilities, ``soft``. ``shuffle`` is the seed of a uniform permutation (:mod:`datarobust.datasets.shuffling`),
-    ``budget`` bounds the bytes it holds in memory. ``limit`` keeps the first rows of the result, shuffled or not. The
-    history records the sha256 of the source as ``source``.
+    The columns are the points, ``labels``, ``index`` (the row's place in the source) and, where the source has them,
+    ``soft`` (probabilities) and ``coarse`` (super-classes). ``shuffle`` is the seed of a uniform permutation
+    (:mod:`datarobust.datasets.shuffling`), ``budget`` bounds the bytes it holds in memory. ``limit`` keeps the first
+    rows of the result, shuffled or not. The history records the sha256 of the source as ``source``.
 
     Run again after a kill, it goes on after the shards that were durable and gives the same bits.
 
@@ -49,12 +50,14 @@ def import_dataset(
         raise DataError(f"{shown(spec.name)} holds no points.")
     check_names(spec.classes, shown(spec.name))
     rows = spec.rows if limit is None else min(limit, spec.rows)
-    asked = (spec.name, spec.kind, spec.shape, spec.classes, spec.soft)
+    asked = (spec.name, spec.kind, spec.shape, spec.classes, spec.soft, spec.coarse)
     key = request("dataset import", source=source.identity(), spec=asked, shuffle=shuffle, rows=rows)
     if not overwrite and artifacts.finished(output, key):
         return False
     columns = _columns(spec)
-    attributes = {"name": spec.name, "classes": list(spec.classes), "request": key}
+    attributes: dict[str, Any] = {"name": spec.name, "classes": list(spec.classes), "request": key}
+    if shuffle is not None:
+        attributes["shuffled"] = shuffle
     spill = Shuffled(source, shuffle or 0, output.with_name(f".{output.name}.shuffle"), budget, progress)
     reader: Source = source if shuffle is None else spill
     history: list[Step] = []
@@ -82,12 +85,14 @@ def import_dataset(
 def _columns(spec: Spec) -> Columns:
     integer = np.dtype(np.int64)
     soft = {"soft": (np.dtype(np.float32), (spec.soft,))} if spec.soft else {}
-    return {spec.kind: (spec.dtype, spec.shape), "labels": (integer, ()), "index": (integer, ()), **soft}
+    coarse: Columns = {"coarse": (integer, ())} if spec.coarse else {}
+    return {spec.kind: (spec.dtype, spec.shape), "labels": (integer, ()), "index": (integer, ()), **soft, **coarse}
 
 
 def _part(block: Block, spec: Spec) -> Part:
     soft = {"soft": block.soft} if block.soft is not None else {}
-    return {spec.kind: block.points, "labels": block.labels, "index": block.index, **soft}
+    coarse = {"coarse": block.coarse} if block.coarse is not None else {}
+    return {spec.kind: block.points, "labels": block.labels, "index": block.index, **soft, **coarse}
 
 
 class _Digest:

@@ -128,6 +128,7 @@ class Shuffled:
         points = np.empty((kept, *spec.shape), dtype=spec.dtype)
         labels = np.empty(kept, dtype=np.int64)
         soft = np.empty((kept, spec.soft), dtype=np.float32) if spec.soft else None
+        coarse = np.empty(kept, dtype=np.int64) if spec.coarse else None
         for block in self._read():
             target = place[block.index] - start
             wanted = (target >= 0) & (target < kept)
@@ -136,7 +137,9 @@ class Shuffled:
             labels[target] = block.labels[wanted]
             if soft is not None and block.soft is not None:
                 soft[target] = block.soft[wanted]
-        return Block(points, labels, order[start:stop], soft)
+            if coarse is not None and block.coarse is not None:
+                coarse[target] = block.coarse[wanted]
+        return Block(points, labels, order[start:stop], soft, coarse)
 
     def _sorted_buckets(self, plan: _Plan, buckets: range, start: int, stop: int) -> Iterator[Block]:
         """The rows ``start:stop``, one bucket in memory at a time; its file is removed as soon as it is read."""
@@ -192,6 +195,7 @@ def _record(spec: Spec) -> np.dtype[np.void]:
             ("index", np.int64),
             ("label", np.int64),
             ("soft", np.float32, (spec.soft,)),
+            ("coarse", np.int64, (int(spec.coarse),)),
             ("point", spec.dtype, spec.shape),
         ]
     )
@@ -207,15 +211,19 @@ def _pack(
     packed["point"] = block.points[order]
     if block.soft is not None:
         packed["soft"] = block.soft[order]
+    if block.coarse is not None:
+        packed["coarse"] = block.coarse[order, None]
     return packed
 
 
 def _unpack(rows: npt.NDArray[np.void], spec: Spec) -> Block:
     """The block of these records, its arrays contiguous."""
     soft = np.ascontiguousarray(rows["soft"]) if spec.soft else None
+    coarse = np.ascontiguousarray(rows["coarse"][:, 0]) if spec.coarse else None
     return Block(
         np.ascontiguousarray(rows["point"]),
         np.ascontiguousarray(rows["label"]),
         np.ascontiguousarray(rows["index"]),
         soft,
+        coarse,
     )

@@ -24,7 +24,8 @@ class Spec:
     """What a source holds, known before its first row is read.
 
     ``shape`` is that of one point: (C, H, W) of uint8 images, (D,) of float32 features. ``classes`` are the classes'
-    names, empty where the source has none. ``soft`` is the number of columns of its soft labels, 0 without.
+    names, empty where the source has none. ``soft`` is the number of columns of its soft labels, 0 without; ``coarse``
+    says whether it has labels of super-classes.
     ``notes`` are sentences the user should see, about what was recognised and what was left out. ``raw_bytes`` are the
     bytes of one point as it is read.
     """
@@ -35,6 +36,7 @@ class Spec:
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     soft: int = 0
+    coarse: bool = False
     notes: tuple[str, ...] = ()
     raw_bytes: int = 0
 
@@ -50,11 +52,11 @@ class Spec:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one finished row: its point, its label and its soft label."""
+        """Bytes of one finished row: its point and its labels."""
         size = self.dtype.itemsize
         for extent in self.shape:
             size *= extent
-        return size + 8 + 4 * self.soft
+        return size + 8 + 4 * self.soft + 8 * self.coarse
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,14 @@ class Block:
     """Consecutive rows, checked.
 
     ``points`` (B, *shape), ``labels`` int64 (B), ``index`` int64 (B), the row's place in the source, ``soft`` float32
-    (B, C) where the source has probabilities.
+    (B, C) where the source has probabilities, ``coarse`` int64 (B) where it has super-classes.
     """
 
     points: Array
     labels: npt.NDArray[np.int64]
     index: npt.NDArray[np.int64]
     soft: npt.NDArray[np.float32] | None = None
+    coarse: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,7 +79,8 @@ class Block:
     def part(self, start: int, stop: int | None = None) -> Block:
         """The rows ``start:stop`` of this block."""
         soft = None if self.soft is None else self.soft[start:stop]
-        return Block(self.points[start:stop], self.labels[start:stop], self.index[start:stop], soft)
+        coarse = None if self.coarse is None else self.coarse[start:stop]
+        return Block(self.points[start:stop], self.labels[start:stop], self.index[start:stop], soft, coarse)
 
 
 class Cancelled(Exception):

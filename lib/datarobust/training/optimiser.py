@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 WARM_UP = 0.025
@@ -33,8 +33,8 @@ class Averaged:
     """Exponentially averaged parameters; the buffers (statistics of batch norms) are those of the model itself.
 
     After step g (from 1): a copy during the first 2.5 % of the training; then the decay rises as (1 + n) / (10 + n), n
-    steps after that, up to its value. The reference has counted floor(50000 / batch) + 1 steps an epoch for the warm-up;
-    here it is the steps there are.
+    steps after that, up to its value. The reference counts floor(50000 / batch) + 1 steps an epoch for this; here it
+    is the steps there are, the same number for its batches.
 
     Args:
         model: whose weights are averaged.
@@ -56,7 +56,8 @@ class Averaged:
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Take the parameters of a step into the average."""
-        mine, theirs = list(self.model.parameters()), list(model.parameters())
+        mine: list[Tensor] = list(self.model.parameters())
+        theirs: list[Tensor] = list(model.parameters())
         decay = self.decay_at(step)
         if decay == 0.0:
             torch._foreach_copy_(mine, theirs)

@@ -1,6 +1,8 @@
 """What a source is, and which options go with it."""
 
+import gzip
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from PIL import Image
 from datarobust.datasets import open_source, recognise
 from datarobust.datasets.digits import DigitsSource
 from datarobust.errors import DataError, UsageError
+
+from .releases import Cifar, archive, folder
 
 
 @pytest.fixture
@@ -23,13 +27,39 @@ def places(tmp_path, monkeypatch):
     (tmp_path / "store.zarr" / "zarr.json").write_text("{}")
     (tmp_path / "text").write_text("text")
     (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "cut.npz").write_bytes(b"PK")
+    (tmp_path / "page.tar.gz").write_bytes(b"<html><body>Quota exceeded</body></html>")
+    (tmp_path / "error.npz").write_bytes(b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>')
+    (tmp_path / "pointer.pickle").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+    (tmp_path / "set.pickle").write_bytes(pickle.dumps({"a": 1}))
+    archive(tmp_path / "cifar.tar.gz", Cifar(10).binary())
+    folder(tmp_path / "cifar", Cifar(100).binary())
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + bytes(12))
+    (tmp_path / "idx").mkdir()
+    (tmp_path / "idx" / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x03" + bytes(12)))
+    (tmp_path / "table").write_bytes(b"PAR1" + bytes(100))
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "train-00000-of-00001.parquet").write_bytes(b"PAR1")
     os.mkfifo("pipe")
     return tmp_path
 
 
 @pytest.mark.parametrize(
     ("source", "format"),
-    [("digits", "digits"), ("set.npz", "npz"), ("without_suffix", "npz"), ("pictures", "folder"), ("empty.npz", "npz")],
+    [
+        ("digits", "digits"),
+        ("set.npz", "npz"),
+        ("without_suffix", "npz"),
+        ("cut.npz", "npz"),
+        ("pictures", "folder"),
+        ("set.pickle", "ti500k"),
+        ("cifar", "cifar"),
+        ("cifar.tar.gz", "cifar"),
+        ("t10k-images-idx3-ubyte", "idx"),
+        ("idx", "idx"),
+        ("table", "parquet"),
+        ("tables", "parquet"),
+    ],
 )
 def test_formats(places, source, format):
     assert recognise(source) == format
@@ -43,7 +73,11 @@ def test_formats(places, source, format):
         ("./digits", "digits cannot be read"),
         ("store.zarr", "is a store already"),
         ("pipe", "no regular file"),
-        ("empty.npz", "empty.npz is no complete npz file"),
+        ("cut.npz", "cut.npz is no complete npz file"),
+        ("empty.npz", "empty.npz is empty"),
+        ("page.tar.gz", "page.tar.gz is a web page"),
+        ("error.npz", "error.npz is a web page or an XML message"),
+        ("pointer.pickle", "pointer.pickle is a pointer of Git LFS"),
     ],
 )
 def test_what_is_no_source(places, source, words):
@@ -54,10 +88,15 @@ def test_what_is_no_source(places, source, words):
 @pytest.mark.parametrize(
     ("source", "options", "words"),
     [
-        ("digits", {"layout": "nhwc"}, "belong to npz"),
-        ("digits", {"classes": ("a",)}, "have their class names"),
-        ("set.npz", {"channels": 3}, "belongs to folders"),
-        ("pictures", {"keys": ("a", "b")}, "belong to npz"),
+        ("digits", {"layout": "nhwc"}, "--layout belongs to npz files, not to the digits"),
+        ("digits", {"classes": ("a",)}, "--classes belongs to npz files, .* and Parquet files, not to the digits"),
+        ("set.npz", {"channels": 3}, "--channels belongs to folders of images and Parquet files, not to npz files"),
+        ("set.npz", {"split": "test"}, "--split belongs to CIFAR, idx files and Parquet files, not to npz files"),
+        ("set.pickle", {"labels": "fine"}, "--labels belongs to CIFAR and Parquet files, not to the TI500K pickle"),
+        ("cifar", {"keys": ("a", "b")}, "--keys belongs to npz files and Parquet files, not to CIFAR"),
+        ("idx", {"labels": "fine"}, "not to idx files"),
+        ("table", {"layout": "nchw"}, "not to Parquet files"),
+        ("pictures", {"keys": ("a", "b")}, "--keys belongs to"),
         ("pictures", {"channels": 2}, "is 1 or 3"),
         ("set.npz", {"format": "digits"}, "goes with the word digits"),
     ],
@@ -73,6 +112,13 @@ def test_a_format_by_hand(places):
         open_source("pictures", format="npz")
     with pytest.raises(DataError, match="does not exist"):
         open_source("nowhere", format="npz")
+    with pytest.raises(DataError, match="--format folder does not fit"):
+        open_source("set.npz", format="folder")
+    assert open_source("cifar", format="cifar").spec.name == "cifar100-train"
+    with pytest.raises(DataError, match="is a pointer of Git LFS"):
+        open_source("pointer.pickle", format="ti500k")
+    with pytest.raises(DataError, match="a web page"):
+        open_source("page.tar.gz", format="cifar")
 
 
 def test_the_real_digits():

@@ -20,8 +20,8 @@ from datarobust.randomness import IMPORT, permutation
 class Rows:
     """A source of ``rows`` points whose values follow from their place."""
 
-    def __init__(self, rows: int, shape=(1, 2, 3), soft: int = 0, step: int = 7) -> None:
-        self.spec = Spec("rows", rows, "images", shape, soft=soft)
+    def __init__(self, rows: int, shape=(1, 2, 3), soft: int = 0, step: int = 7, coarse: bool = False) -> None:
+        self.spec = Spec("rows", rows, "images", shape, soft=soft, coarse=coarse)
         self.step = step
 
     def blocks(self, start=0, stop=None):
@@ -29,14 +29,14 @@ class Rows:
             index = np.arange(row, min(row + self.step, self.spec.rows))
             points = (index.reshape(-1, 1, 1, 1) + np.zeros(self.spec.shape)).astype(np.uint8)
             soft = np.repeat(index[:, None], self.spec.soft, axis=1).astype(np.float32) if self.spec.soft else None
-            yield Block(points, index * 3, index, soft)
+            yield Block(points, index * 3, index, soft, index * 5 if self.spec.coarse else None)
 
 
 def joined(blocks):
     blocks = list(blocks)
     return [
         np.concatenate([getattr(block, name) for block in blocks])
-        for name in ("points", "labels", "index", "soft")
+        for name in ("points", "labels", "index", "soft", "coarse")
         if blocks and getattr(blocks[0], name) is not None
     ]
 
@@ -47,12 +47,13 @@ def joined(blocks):
     seed=st.integers(0, 2**64 - 1),
     budget=st.integers(1, 4000),
     soft=st.sampled_from([0, 3]),
+    coarse=st.booleans(),
     data=st.data(),
 )
-def test_files_give_what_memory_gives(rows, seed, budget, soft, data):
+def test_files_give_what_memory_gives(rows, seed, budget, soft, coarse, data):
     start = data.draw(st.integers(0, rows))
     stop = data.draw(st.integers(start, rows))
-    source = Rows(rows, soft=soft)
+    source = Rows(rows, soft=soft, coarse=coarse)
     with TemporaryDirectory() as folder:
         spill = Path(folder, "spill")
         inside = joined(Shuffled(source, seed, spill, 1 << 30).blocks(start, stop))

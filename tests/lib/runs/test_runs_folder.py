@@ -67,7 +67,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
 def test_another_recipe_does_not_take_a_folder(tmp_path: Path) -> None:
     run(tmp_path / "run").begin(overwrite=False)
     other = run(tmp_path / "run", seed=1)
-    with pytest.raises(ExistsError, match="holds another run: .*--overwrite") as told:
+    with pytest.raises(ExistsError, match=r"holds another run: .*--overwrite") as told:
         other.begin(overwrite=False)
     assert "\n" not in str(told.value)
     other.begin(overwrite=True)

@@ -87,5 +87,9 @@ def test_a_quarter_turn_would_be_a_quarter_turn() -> None:
     from datarobust.training.augment import _rotate
 
     image = torch.arange(16, dtype=torch.float32).view(1, 1, 4, 4)
-    for degrees, turned in ((0.0, image), (90.0, torch.rot90(image, 1, (2, 3))), (180.0, torch.rot90(image, 2, (2, 3)))):
+    for degrees, turned in (
+        (0.0, image),
+        (90.0, torch.rot90(image, 1, (2, 3))),
+        (180.0, torch.rot90(image, 2, (2, 3))),
+    ):
         assert torch.equal(_rotate(image, np.array([degrees])), turned)

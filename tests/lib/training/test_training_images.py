@@ -1,4 +1,4 @@
-"""A stream of images has the same draws for every block size, whoever resumes, and says what is wrong with its store."""
+"""A stream of images has the same draws whoever resumes, and says what is wrong with its store."""
 
 from __future__ import annotations
 

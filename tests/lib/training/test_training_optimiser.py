@@ -74,9 +74,14 @@ def test_the_average_has_the_models_statistics_and_asks_for_no_gradient() -> Non
 
 def test_the_first_step_takes_over_the_statistics_of_the_batch() -> None:
     model, images = network().train(), torch.randn(5, 2, 4, 4)
-    with pytest.raises(ZeroDivisionError), first_momentum(model, True):
-        model(images)
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with first_momentum(model, True):
+            model(images)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     mean = model[0](images).mean((0, 2, 3))
     torch.testing.assert_close(model[1].running_mean, mean)
     assert model[1].momentum == 0.1

@@ -56,12 +56,11 @@ def test_the_step_of_the_training_attack(norm: str, l2_step: Any, steps: int, ex
 )
 def test_counts_add_up(base: int, held: int, quarter: int, fraction: float, generated: bool, focus: int) -> None:
     recipe = Recipe(batch=4 * quarter, generated_fraction=fraction, focus_batch=4)
-    try:
-        counts = count(recipe, base, held, generated, focus)
-    except UsageError as error:
-        assert held >= base or 0 < focus < 4 or (generated and int(4 * quarter * fraction) == 0)
-        assert "\n" not in str(error)
+    if held >= base or 0 < focus < 4 or (generated and int(4 * quarter * fraction) == 0):
+        with pytest.raises(UsageError):
+            count(recipe, base, held, generated, focus)
         return
+    counts = count(recipe, base, held, generated, focus)
     assert counts.real + counts.generated == 4 * quarter
     assert counts.real >= 1
     assert (counts.generated > 0) == generated
@@ -77,7 +76,11 @@ def test_counts_add_up(base: int, held: int, quarter: int, fraction: float, gene
         ({"batch": 4, "generated_fraction": 0.2}, {"generated": True}, "has no room for a generated image"),
         ({"focus_batch": 0}, {"focus": 5}, "--focus-batch 0: from 1 to the 5 points in focus"),
         ({"focus_batch": 6}, {"focus": 5}, "--focus-batch 6"),
-        ({"focus_mode": "oversample", "batch": 100}, {"base": 300, "held_out": 0, "focus": 301}, "has room for 300 real images"),
+        (
+            {"focus_mode": "oversample", "batch": 100},
+            {"base": 300, "held_out": 0, "focus": 301},
+            "has room for 300 real images",
+        ),
         ({"batch": 50}, {}, "has no quarter"),
         ({"bn_group": 100}, {}, "batch statistics of 100 images do not divide the 2048 images of a batch"),
         ({"bn_group": 0}, {"processes": 2}, "do not divide the 1024 images of each process"),

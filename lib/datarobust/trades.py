@@ -1,0 +1,118 @@
+"""One step of TRADES (Zhang et al. 2019) as the reference trains: the loss, its attack, and the modes in between.
+
+The loss is CE(f(x), y) with label smoothing, plus beta KL(p(x) || p(x')), averaged over the images; the gradient flows
+through both arguments of the divergence. It is computed from log-probabilities, so it has no NaN where a probability
+underflows.
+
+An image costs 2 + 2 K forward passes' worth of work for K steps of attack and four for the gradients: the clean forward
+pass serves the attack and the loss, and no parameter has a gradient before the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from datarobust.attacks import training_attack
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step found; all detached."""
+
+    loss: Tensor
+    """(), the mean of the images' losses."""
+    clean_loss: Tensor
+    """(), its first term."""
+    clean_logits: Tensor
+    """(B, classes)."""
+    adversarial_logits: Tensor
+    """(B, classes)."""
+    x_adv: Tensor
+    """(B, C, H, W)."""
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Within, batch norms in training mode use the batch's statistics and do not remember them."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    before = [module.track_running_stats for module in norms]
+    for module in norms:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module, tracking in zip(norms, before, strict=True):
+            module.track_running_stats = tracking
+
+
+def trades_loss(
+    clean: Tensor, adversarial: Tensor, y: Tensor, beta: float, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """The loss and its clean term, scalars, of logits (B, classes) and classes (B)."""
+    clean_loss = functional.cross_entropy(clean, y, label_smoothing=label_smoothing)
+    divergence = functional.kl_div(
+        functional.log_softmax(adversarial, 1), functional.log_softmax(clean, 1), reduction="batchmean", log_target=True
+    )
+    return clean_loss + beta * divergence, clean_loss
+
+
+def trades_step(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    noise: Tensor,
+    *,
+    norm: str,
+    eps: float,
+    step: float,
+    steps: int,
+    beta: float,
+    label_smoothing: float,
+    fixed: Tensor | None = None,
+    adversaries: Tensor | None = None,
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32",
+) -> Step:
+    """Attack a batch and add the gradients of its loss to the parameters.
+
+    The model is in training mode throughout: its batch norms normalise by the batch, and their running statistics take
+    in the clean images, then the adversaries, as two updates; the attack between leaves them alone.
+
+    Args:
+        model: images to logits, in training mode.
+        x: images, float32 (B, C, H, W) in [0,1].
+        y: int64 (B), their classes.
+        noise: start of the attack, see :func:`datarobust.attacks.training_attack`.
+        norm: "l2" or "linf".
+        eps: radius of the attack.
+        step: length of a step of it.
+        steps: how many.
+        beta: weight of the divergence.
+        label_smoothing: of the clean term.
+        fixed: bool (B), images whose adversary is given.
+        adversaries: float32 like ``x``: these, at the rows of ``fixed``.
+        precision: "bf16" runs the network under autocast; losses are float32 always.
+    """
+
+    def forward(images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits: Tensor = model(images)
+        return logits.float()
+
+    clean = forward(x)
+    p = functional.softmax(clean.detach(), 1)
+    with statistics_kept(model):
+        found = training_attack(forward, x, p, noise, norm=norm, eps=eps, step=step, steps=steps)
+    if fixed is not None and adversaries is not None:
+        found = torch.where(fixed.view(-1, 1, 1, 1), adversaries, found)
+    adversarial = forward(found)
+    loss, clean_loss = trades_loss(clean, adversarial, y, beta, label_smoothing)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return Step(loss.detach(), clean_loss.detach(), clean.detach(), adversarial.detach(), found)

@@ -1,0 +1,222 @@
+"""Archives read without unpacking them: every form that is written, and what is refused."""
+
+import gzip
+import io
+import tarfile
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datarobust.datasets import streams, tarfiles
+from datarobust.datasets.streams import GzipStream
+from datarobust.datasets.tarfiles import looks_like, tar_files
+from datarobust.errors import DataError
+
+from .releases import archive
+
+RNG = np.random.default_rng(0)
+FILES = {
+    "one": RNG.bytes(200_000),
+    "two": bytes(300_000),
+    "empty": b"",
+    "block": RNG.bytes(512),
+    "a" * 90 + "/" + "b" * 140: b"long name",
+    "ünï": b"text\n" * 999,
+}
+
+
+def contents(path):
+    found = {}
+    for name, raw in tar_files(path).items():
+        with raw.open() as file:
+            found[name] = file.read()
+        assert raw.size == len(found[name])
+        assert raw.where == f"{path}: {name}"
+    return found
+
+
+@pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.parametrize("top", ["release/", "./", "./x/"])
+def test_archives_as_they_are_written(tmp_path, format, mode, top):
+    path = archive(tmp_path / "a.tar.gz", FILES, top, mode, format=format)
+    assert looks_like(path)
+    prefix = top.removeprefix("./")
+    assert contents(path) == {prefix + name: data for name, data in FILES.items()}
+
+
+def test_the_old_form_and_odd_entries(tmp_path):
+    """Headers without a magic number; hidden files are left out; headers of no use here are passed over."""
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * 3000}) as tar:
+        for name in ("._one", "r/.hidden", "r/one"):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.pax_headers = 3, {"mtime": "1.5", "path": f"renamed/{name}"}
+            tar.addfile(entry, io.BytesIO(b"abc"))
+    assert contents(path) == {"renamed/r/one": b"abc"}
+    old = bytearray(512)
+    old[:3], old[124:135], old[148:156] = b"one", b"00000000003", b" " * 8
+    old[148:156] = b"%06o\0 " % sum(old)
+    path.write_bytes(bytes(old) + b"abc".ljust(512, b"\0") + bytes(1024))
+    assert contents(path) == {"one": b"abc"}
+
+
+def entry(name="one", kind=tarfile.REGTYPE, size=None, link=""):
+    found = tarfile.TarInfo(name)
+    found.type, found.linkname = kind, link
+    found.size = 0 if size is None else size
+    return found.tobuf(tarfile.USTAR_FORMAT)
+
+
+END = bytes(1024)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (entry("/etc/passwd"), "holds /etc/passwd, a name that leads out of it"),
+        (entry("../one"), r"holds \.\./one, a name that leads out of it"),
+        (entry("x/../../one"), "a name that leads out of it"),
+        (entry("x/.."), "a name that leads out of it"),
+        (entry("one", tarfile.SYMTYPE, link="/etc/passwd"), "holds a link, one"),
+        (entry("one", tarfile.LNKTYPE, link="two"), "holds a link, one"),
+        (entry("one", tarfile.CHRTYPE), "holds a device, one"),
+        (entry("one", tarfile.BLKTYPE), "holds a device, one"),
+        (entry("one", tarfile.FIFOTYPE), "holds a pipe, one"),
+        (entry("one", tarfile.GNUTYPE_SPARSE), "holds a sparse file, one"),
+        (entry("one", b"V"), "an entry of another kind, one"),
+        (entry("one") + entry("./one"), "has two entries called one"),
+        (entry("one", tarfile.DIRTYPE) + entry("one"), "has two entries called one"),
+        (entry("x\x1b[31m", tarfile.SYMTYPE), r"holds a link, x\\x1b\[31m"),
+        (entry("one", tarfile.DIRTYPE, 512) + bytes(512), "claims a size for one"),
+        (entry("one", size=3 << 30), "claims a size for one that no file"),
+        (entry("one", size=1000), "is cut short"),
+        (entry("one", size=1000) + bytes(1000), "is cut short|no header"),
+        (entry("one", tarfile.XHDTYPE, 1 << 20), "an extra header of more than 64 KiB"),
+        (entry("one", tarfile.GNUTYPE_LONGNAME, 1 << 20), "an extra header of more than 64 KiB"),
+        (entry("x", tarfile.XHDTYPE, 9) + b"99 path=x".ljust(512, b"\0"), "an extra header cannot be read"),
+        (entry("x", tarfile.XHDTYPE, 9) + b"0 path=xx".ljust(512, b"\0"), "an extra header cannot be read"),
+        (entry("x", tarfile.XHDTYPE, 9) + b"99999999 ".ljust(512, b"\0"), "an extra header cannot be read"),
+        (entry("x", tarfile.XHDTYPE, 20) + b"20 GNU.sparse.a=bcd\n".ljust(512, b"\0"), "header that no release has"),
+        (entry("x", tarfile.XGLTYPE, 10) + b"10 path=x\n".ljust(512, b"\0"), "header that no release has"),
+        (entry("x", tarfile.XHDTYPE, 12) + b"12 path=/x/\n".ljust(512, b"\0") + entry(), "leads out of it"),
+        (entry("x", tarfile.XHDTYPE, 11) + b"11 size=-1\n".ljust(512, b"\0") + entry(), "claims a size"),
+        (entry("x", tarfile.GNUTYPE_LONGNAME, 4) + b"../x".ljust(512, b"\0") + entry(), "leads out of it"),
+        (b"".join(entry(str(number)) for number in range(1001)), "has more than 1,000 entries"),
+        (b"x" * 512, "is damaged: at byte 0 there is no header"),
+        (entry() + b"x" * 512, "is damaged: at byte 512 there is no header"),
+        (entry(), "is cut short"),
+    ],
+)
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_archives_that_are_refused(tmp_path, data, words, gzipped):
+    ended = data if "cut short" in words else data + END
+    path = tmp_path / "a.tar"
+    path.write_bytes(gzip.compress(ended) if gzipped else ended)
+    with pytest.raises(DataError, match=f"{path}.*({words})"):
+        tar_files(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_truncation_and_damage_are_told(tmp_path, mode):
+    whole = archive(tmp_path / "a.tar", {"one": RNG.bytes(3000), "two": b"x" * 2000}, mode=mode).read_bytes()
+    end = len(whole) if mode == "w:gz" else 512 * (1 + 1 + 6 + 1 + 4 + 1)  # a plain one is padded after its end mark
+    path = tmp_path / "cut.tar"
+    for size in range(0, end, 97):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"cut\.tar is (cut short|damaged)"):
+            tar_files(path)
+    if mode == "w:gz":
+        for place in range(16, len(whole), 97):  # after the header, which has the name in it
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+            with pytest.raises(DataError, match=r"cut\.tar .*(cut short|damaged|not gzip)"):
+                tar_files(path)
+        path.write_bytes(whole + b"rubbish")
+        with pytest.raises(DataError, match="goes on after its end with something that is not gzip"):
+            tar_files(path)
+        path.write_bytes(whole + bytes(5000))
+        assert len(contents(path)) == 2
+
+
+def test_what_is_no_archive(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    for data in (b"", b"\x1f\x8b", gzip.compress(b""), gzip.compress(b"text" * 999), b"\x1f\x8bxxxxxxxxx", bytes(9999)):
+        path.write_bytes(data)
+        assert not looks_like(path)
+        if data[:1] != b"\0":
+            with pytest.raises(DataError, match=r"a\.tar\.gz"):
+                tar_files(path)
+    assert not looks_like(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="nowhere cannot be read"):
+        tar_files(tmp_path / "nowhere")
+
+
+def test_bombs_are_bounded(tmp_path, monkeypatch):
+    """A file that unpacks to a thousand times its size is read in pieces, and not beyond the limit."""
+    path = tmp_path / "a.tar.gz"
+    size = 64 << 20
+    path.write_bytes(gzip.compress(entry("one", size=size) + bytes(size) + END, 1))
+    tracemalloc.start()
+    raw = tar_files(path)["one"]
+    with raw.open() as file:
+        file.seek(size - 5)
+        assert file.read() == bytes(5)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+    monkeypatch.setattr(streams, "MOST_BYTES", 1 << 20)
+    with pytest.raises(DataError, match="unpacks to more than"):
+        tar_files(path)
+
+
+def test_members_are_read_from_their_mark(tmp_path, monkeypatch):
+    """What stands before a file is not unpacked again, nor is the whole held."""
+    path = archive(tmp_path / "a.tar.gz", {"last": b"z" * 100, "first": RNG.bytes(3 << 20)})
+    raw = tar_files(path)["release/last"]
+    fed = 0
+
+    class Counting(GzipStream):
+        def _more(self, size):
+            nonlocal fed
+            fed += size
+            return super()._more(size)
+
+    monkeypatch.setattr(tarfiles, "GzipStream", Counting)
+    with tar_files(path)["release/last"].open() as file:
+        fed = 0
+        assert file.read() == b"z" * 100
+    assert fed < 1000
+    assert raw.size == 100
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.binary(max_size=3000), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 500)), max_size=6),
+    st.integers(0, 9000),
+    st.integers(1, 700),
+)
+def test_streams_seek_as_files_do(tmp_path_factory, parts, moves, marked, chunk):
+    """Several gzip streams after each other, marked anywhere, in pieces of any size."""
+    path = tmp_path_factory.mktemp("s") / "a.gz"
+    path.write_bytes(b"".join(map(gzip.compress, parts)) + bytes(chunk % 3))
+    whole = b"".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "_CHUNK", chunk)
+        with GzipStream(path) as stream:
+            stream.seek(marked)
+            mark = stream.mark()
+        with GzipStream(path, mark) as stream:
+            assert mark.place == min(marked, len(whole))
+            for place, size in moves:
+                target = max(place, mark.place)
+                assert stream.seek(target) == min(target, len(whole))
+                assert stream.tell() == min(target, len(whole))
+                buffer = bytearray(size)
+                filled = 0
+                while count := stream.readinto(memoryview(buffer)[filled:]):
+                    filled += count
+                assert bytes(buffer[:filled]) == whole[target : target + size]

@@ -1,0 +1,316 @@
+"""A training is a function of its recipe: resumed anywhere it has the same bits, and tracking changes none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from datarobust.distributed import Group
+from datarobust.errors import DivergedError
+from datarobust.networks import build
+from datarobust.training.batches import Batches
+from datarobust.training.images import Points, Stream
+from datarobust.training.loop import Sets, Training
+from datarobust.training.recipe import Recipe, count
+from datarobust.training.state import Arrays, Line, Weights
+
+ARCH = {"name": "wrn-10-1", "arguments": {"classes": 3, "channels": 1}}
+SMALL: dict[str, Any] = {"epochs": 3, "batch": 16, "steps": 2, "augment": "crop", "arch": "wrn-10-1", "lr": 0.05}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterable[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Memory:
+    """A checkpoint in memory."""
+
+    def __init__(self, state: Arrays | None = None) -> None:
+        self.state = state
+        self.lines: list[Line] = []
+        self.weights: dict[str, Weights] = {}
+        self.saves = 0
+
+    def load(self) -> Arrays | None:
+        return None if self.state is None else {name: array.copy() for name, array in self.state.items()}
+
+    def save(self, state: Arrays, best: Weights | None, last: Weights | None) -> None:
+        self.state = {name: array.copy() for name, array in state.items()}
+        self.weights |= {name: found for name, found in (("best", best), ("last", last)) if found is not None}
+        self.saves += 1
+
+    def log(self, line: Line) -> None:
+        self.lines.append(line)
+
+    def rewind(self, epochs: int) -> None:
+        del self.lines[epochs:]
+
+
+class Quiet:
+    """Hears all and stops when asked to."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.left = stop_after
+        self.remarks: list[str] = []
+
+    def epoch(self, line: Line) -> None:
+        pass
+
+    def remark(self, text: str) -> None:
+        self.remarks.append(text)
+
+    def stops(self) -> bool:
+        if self.left is not None:
+            self.left -= 1
+        return self.left is not None and self.left < 0
+
+    def progress(self, steps: Iterable[Any]) -> Iterable[Any]:
+        return steps
+
+
+def points(count: int, seed: int = 0) -> Points:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, count)
+    images = np.clip(random.integers(0, 200, (count, 1, 8, 8)) + 25 * labels[:, None, None, None], 0, 255)
+    return Points.of(images.astype(np.uint8), labels)
+
+
+def training(
+    track: Points | None = None, focus: list[int] | None = None, generated: bool = False, **recipe: Any
+) -> Training:
+    """A small training on 40 images, the first five held out."""
+    chosen = Recipe(**(SMALL | recipe))
+    base, rows = points(40), np.array(focus or [], np.int64)
+    counts = count(chosen, 40, 5, generated, len(rows))
+    stream = None
+    if generated:
+        more = points(100, seed=9)
+        stream = Stream(_Rows(more.images.numpy()), _Rows(more.labels.numpy()), chosen.seed, 32)
+    batches = Batches(chosen, counts, base, np.arange(5, 40), stream, rows)
+    model = build(ARCH, chosen.seed, counts.group)
+    return Training(chosen, counts, Sets(base, track, points(20, 3)), batches, model, torch.device("cpu"), Group(0, 1))
+
+
+class _Rows:
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        return self.values[start:stop]
+
+
+def finished(make: Callable[[], Training], memory: Memory | None = None, **run: Any) -> tuple[Training, Memory]:
+    memory = memory or Memory()
+    done = make()
+    assert done.run(memory, Quiet(), **({"save_every": 0.0} | run))
+    return done, memory
+
+
+def bits(found: Training) -> dict[str, bytes]:
+    """Weights, average and momentum, as bytes."""
+    named = {f"model/{name}": tensor for name, tensor in found.model.state_dict().items()}
+    named |= {f"average/{name}": tensor for name, tensor in found.average.model.state_dict().items()}
+    for name, parameter in found.model.named_parameters():
+        named[f"momentum/{name}"] = found.optimiser.state[parameter]["momentum_buffer"]
+    return {name: tensor.detach().contiguous().numpy().tobytes() for name, tensor in named.items()}
+
+
+def timeless(lines: list[Line]) -> list[Line]:
+    times = {"seconds", "images_per_second", "memory_gb"}
+    return [{name: value for name, value in line.items() if name not in times} for line in lines]
+
+
+WAYS: list[dict[str, Any]] = [
+    {"focus": [1, 7, 8, 20], "focus_batch": 4, "track": True},
+    {"focus": [1, 7, 8, 20], "focus_batch": 4, "inject_as": "adversary", "norm": "l2", "eps": 0.5, "step": 0.1},
+    {"focus": [7, 8, 20], "focus_mode": "oversample", "generated": True, "generated_fraction": 0.5},
+    {"precision": "bf16", "augment": "cifar100", "schedule": "c"},
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["inject", "adversary-l2", "oversample-generated", "bf16"])
+def test_it_goes_on_from_any_step_with_the_same_bits(way: dict[str, Any]) -> None:
+    def make() -> Training:
+        asked = dict(way)
+        return training(**(asked | {"track": points(10, 5)} if asked.pop("track", None) else asked))
+
+    whole, log = finished(make)
+    expected, lines = bits(whole), timeless(log.lines)
+    total = whole.recipe.epochs * whole.counts.steps
+    for stop in range(0, total, 2):
+        memory = Memory()
+        assert make().run(memory, Quiet(stop), save_every=1e9) is (stop >= total - 1)
+        resumed, memory = finished(make, memory)
+        assert bits(resumed) == expected
+        assert timeless(memory.lines) == lines
+        for name, weights in log.weights.items():
+            again = memory.weights[name]
+            assert again.epoch == weights.epoch
+            assert all(np.array_equal(again.arrays[k], weights.arrays[k]) for k in weights.arrays)
+
+
+def test_lines_of_epochs_that_a_state_does_not_know_are_written_again() -> None:
+    whole, log = finished(training)
+    memory = Memory()
+    memory.lines = [{"epoch": 1, "torn": True}, {"epoch": 2, "torn": True}]
+    again, memory = finished(training, memory)
+    assert timeless(memory.lines) == timeless(log.lines)
+    assert bits(again) == bits(whole)
+
+
+@pytest.mark.parametrize("focus", [None, [1, 7, 8, 20]])
+def test_tracking_changes_no_weight(focus: list[int] | None) -> None:
+    """Appendix D suspects that it does. Without tracking, with any tracked set, also one that is trained on: one result."""
+    asked = {"focus": focus, "focus_batch": 4}
+    expected = bits(finished(lambda: training(**asked))[0])
+    for track in (points(40).at(np.arange(5)), points(40).at(np.arange(20, 30)), points(64, seed=77)):
+        found, memory = finished(lambda track=track: training(track=track, **asked))  # type: ignore[misc]
+        assert bits(found) == expected
+        assert all(0 <= line["tracked_accuracy"] <= 1 for line in memory.lines)
+
+
+def test_the_strength_of_tracking_changes_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    track = points(40).at(np.arange(20, 30))
+    expected = bits(finished(lambda: training(track=track))[0])
+    for steps in (0, 1, 100):
+        monkeypatch.setattr("datarobust.training.measures.TRACK_STEPS", steps)
+        assert bits(finished(lambda: training(track=track))[0]) == expected
+
+
+def test_the_global_generator_changes_no_weight() -> None:
+    torch.manual_seed(1)
+    expected = bits(finished(training)[0])
+    torch.manual_seed(2)
+    assert bits(finished(training)[0]) == expected
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"focus": [1, 7]}, {"focus": [1, 7], "focus_mode": "oversample"}, {"generated": True}]
+)
+def test_what_should_change_weights_does(change: dict[str, Any]) -> None:
+    change = {"focus_batch": 4, "generated_fraction": 0.5} | change
+    if change.get("focus") and change.get("focus_mode") != "oversample":
+        change["focus_batch"] = 2
+        change["bn_group"] = 0
+        base = {"bn_group": 0}
+    else:
+        base = {}
+    assert bits(finished(lambda: training(**base))[0]) != bits(finished(lambda: training(**change))[0])
+
+
+def test_the_log_states_what_was_trained_on() -> None:
+    asked = {"focus": [1, 7, 8, 20], "focus_batch": 4, "generated": True, "generated_fraction": 0.5}
+    _, memory = finished(lambda: training(**asked))
+    for line in memory.lines:
+        assert (line["real"], line["generated"], line["injected"], line["focus"]) == (24, 24, 12, 12)
+    _, memory = finished(lambda: training(focus=[7, 8, 20], focus_mode="oversample"))
+    assert all(line["focus"] >= 3 for line in memory.lines)
+    assert all(line["injected"] == 0 for line in memory.lines)
+    assert [line["epoch"] for line in memory.lines] == [1, 2, 3]
+    assert "test_robust_accuracy" in memory.lines[-1]
+    assert "test_robust_accuracy" not in memory.lines[0]
+
+
+def test_best_is_the_last_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([0.2, 0.5, 0.5, 0.4])
+    monkeypatch.setattr(
+        "datarobust.training.loop.robust_hits",
+        lambda model, points, *rest, share: torch.tensor(next(accuracies) * len(points)),
+    )
+
+    def make() -> Training:
+        found = training(track=points(10, 5), epochs=4)
+        return Training(found.recipe, found.counts, Sets(found.sets.base, points(10, 5), None), found.batches,
+                        found.model, found.device, found.processes)  # fmt: skip
+
+    _, memory = finished(make)
+    assert memory.weights["best"].epoch == 3
+    assert memory.weights["last"].epoch == 4
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_state() -> None:
+    memory = Memory()
+    assert not training().run(memory, Quiet(4), save_every=1e9)
+    kept = memory.load()
+
+    poisoned = training()
+    plain = poisoned.batches.at
+
+    def at(epoch: int, step: int, injection: Any) -> Any:
+        batch = plain(epoch, step, injection)
+        batch.x.mul_(float("nan"))
+        return batch
+
+    poisoned.batches.at = at  # type: ignore[method-assign]
+    with pytest.raises(
+        DivergedError, match=r"the loss is not finite in epoch \d: the last saved state is kept"
+    ) as told:
+        poisoned.run(memory, Quiet(), save_every=0.0)
+    assert "\n" not in str(told.value)
+    after = memory.load()
+    assert after is not None
+    assert kept is not None
+    assert all(np.array_equal(after[name], kept[name]) for name in kept)
+
+
+def test_another_environment_is_told() -> None:
+    memory = Memory()
+    assert not training().run(memory, Quiet(2), save_every=1e9)
+    torch.set_num_threads(2)
+    listener = Quiet()
+    assert training().run(memory, listener, save_every=1e9)
+    assert listener.remarks == [
+        "The run goes on, but no longer bit for bit as it would have without the stop: threads 1 before, 2 now."
+    ]
+
+
+def test_measuring_leaves_the_model_as_it_was() -> None:
+    from datarobust.training.measures import clean_hits, frozen, robust_hits
+
+    model = build(ARCH, 0).train()
+    model.logits.weight.requires_grad_(False)
+    model.batchnorm.eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    some = points(30)
+    clean_hits(model, some)
+    robust_hits(model, some, Recipe(**SMALL), 41, 0)
+    with pytest.raises(ZeroDivisionError), frozen(model):
+        raise ZeroDivisionError
+    assert [module.training for module in model.modules()] == modes
+    assert not model.logits.weight.requires_grad
+    assert model.logits.bias.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+def test_parts_of_a_measurement_add_up(processes: int) -> None:
+    from datarobust.training.measures import clean_hits, robust_hits
+
+    model, some, recipe = build(ARCH, 0), points(30), Recipe(**SMALL)
+    for measure, rest in ((clean_hits, ()), (robust_hits, (recipe, 41, 3))):
+        whole = int(measure(model, some, *rest))  # type: ignore[operator]
+        parts = [int(measure(model, some, *rest, share=(i, processes))) for i in range(processes)]  # type: ignore[operator]
+        assert sum(parts) == whole
+
+
+def test_a_state_on_the_disk_has_plain_names(tmp_path: Path) -> None:
+    """Names of arrays are part of a state that another version may read."""
+    _, memory = finished(lambda: training(track=points(10, 5)))
+    assert memory.state is not None
+    parts = {name.split("/")[0] for name in memory.state}
+    assert parts == {"model", "momentum", "average", "sums", "best", "where"}

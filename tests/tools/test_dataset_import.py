@@ -1,0 +1,121 @@
+"""``dataset import`` of published releases, as a user runs it."""
+
+import io
+import json
+import os
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from datarobust import artifacts
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (30, 3072), dtype=np.uint8)
+FINE, COARSE = RNG.integers(0, 100, 30), RNG.integers(0, 20, 30)
+NAMES = {"fine_label_names": [f"f{i}" for i in range(100)], "coarse_label_names": [f"c{i}" for i in range(20)]}
+
+
+@pytest.fixture(scope="module")
+def cifar100(tmp_path_factory):
+    """A CIFAR-100 of 30 rows, as its archive."""
+    path = tmp_path_factory.mktemp("cifar100") / "cifar-100-python.tar.gz"
+    rows = {"data": IMAGES, "fine_labels": FINE.tolist(), "coarse_labels": COARSE.tolist()}
+    with tarfile.open(path, "w:gz") as tar:
+        for name, value in {"train": rows, "test": {k: v[:5] for k, v in rows.items()}, "meta": NAMES}.items():
+            data = pickle.dumps(value, 2)
+            entry = tarfile.TarInfo(f"cifar-100-python/{name}")
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def store_at(path):
+    return artifacts.open_store(path, "dataset")
+
+
+def test_a_release_from_its_archive(command, cifar100, tmp_path):
+    done = command("dataset", "import", cifar100, "-o", tmp_path / "c100.zarr", "--shuffle", "3")
+    assert done.stdout == f"{tmp_path / 'c100.zarr'}\n", done.stderr
+    assert "CIFAR-100, python release, train set" in done.stderr
+    found = store_at(tmp_path / "c100.zarr")
+    order = found.column("index").read()
+    assert sorted(order) == list(range(30))
+    np.testing.assert_array_equal(found.column("images").read(), IMAGES.reshape(-1, 3, 32, 32)[order])
+    np.testing.assert_array_equal(found.column("labels").read(), FINE[order])
+    np.testing.assert_array_equal(found.column("coarse").read(), COARSE[order])
+    told = json.loads(command("dataset", "info", tmp_path / "c100.zarr", "--json").stdout)
+    assert (told["name"], told["classes"][7]["name"]) == ("cifar100-train", "f7")
+    assert "coarse" in told["columns"]
+    words = ["import", cifar100, "-o", tmp_path / "s.zarr", "--split", "test", "--labels", "coarse", "-q"]
+    assert command("dataset", *words).returncode == 0
+    found = store_at(tmp_path / "s.zarr")
+    assert (found.attributes["name"], found.names()) == ("cifar100s-test", ("images", "index", "labels"))
+    np.testing.assert_array_equal(found.column("labels").read(), COARSE[:5])
+    words[words.index("test")] = "validation"
+    assert "is split into train and test" in command("dataset", *words).stderr
+
+
+def test_mistakes_are_one_sentence(command, cifar100, tmp_path):
+    marker, output = tmp_path / "marker", tmp_path / "d.zarr"
+
+    class Touch:
+        def __reduce__(self):
+            return os.system, (f"touch {marker}",)
+
+    (tmp_path / "evil.pickle").write_bytes(pickle.dumps({"data": Touch(), "extrapolated_targets": [1]}))
+    (tmp_path / "page.tar.gz").write_bytes(b"<!DOCTYPE html><title>Quota exceeded</title>")
+    (tmp_path / "cut.tar.gz").write_bytes(cifar100.read_bytes()[:20_000])
+    for name, words in {
+        "evil.pickle": "evil.pickle wants posix.system, which is not data",
+        "page.tar.gz": "page.tar.gz is a web page",
+        "cut.tar.gz": "cut.tar.gz is cut short",
+    }.items():
+        done = command("dataset", "import", tmp_path / name, "-o", output)
+        assert (done.returncode, done.stdout) == (1, ""), done.stderr
+        assert words in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+    for options, words in {
+        ("--keys", "a,b"): "--keys belongs to npz files and Parquet files, not to CIFAR",
+        ("--format", "npz", "--split", "test"): "--split belongs to",
+    }.items():
+        done = command("dataset", "import", cifar100, "-o", output, *options)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert words in done.stderr.splitlines()[-1]
+    assert not marker.exists()
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("form", ["python", "binary"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_real_cifar10(command, shared, tmp_path, form, packed):
+    """The test set as both releases have it gives the store of the npz file."""
+    path = shared / "data" / "cifar10_test.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+        rows = np.ascontiguousarray(arrays["x"].transpose(0, 3, 1, 2)).reshape(-1, 3072)
+        labels, names = arrays["y"].astype(np.uint8), [str(name) for name in arrays["classes"]]
+    if form == "python":
+        held = {"data": rows, "labels": labels.tolist()}
+        files = {"test_batch": pickle.dumps(held, 2), "batches.meta": pickle.dumps({"label_names": names}, 0)}
+    else:
+        records = np.column_stack([labels, rows]).tobytes()
+        files = {"test_batch.bin": records, "batches.meta.txt": "".join(f"{n}\n" for n in names).encode()}
+    source = tmp_path / ("set.tar.gz" if packed else "set")
+    if packed:
+        with tarfile.open(source, "w:gz", compresslevel=1) as tar:
+            for name, data in files.items():
+                entry = tarfile.TarInfo(f"x/{name}")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    else:
+        source.mkdir()
+        for name, data in files.items():
+            (source / name).write_bytes(data)
+    stores = []
+    for place, words in (("npz", [path]), ("release", [source, "--split", "test"])):
+        done = command("dataset", "import", *words, "-o", tmp_path / f"{place}.zarr", "-q")
+        assert done.returncode == 0, done.stderr
+        stores.append(store_at(tmp_path / f"{place}.zarr"))
+    assert stores[0].digest == stores[1].digest
+    assert stores[0].attributes["classes"] == stores[1].attributes["classes"]

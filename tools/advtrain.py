@@ -1,0 +1,243 @@
+"""Train a classifier against adversaries, as the paper does: TRADES, generated images, a focus on chosen points.
+
+The defaults are the pipeline that the paper modifies (Wang et al. 2023; Section 4, Appendix B). Its notation
+C10inf,-A,c(B) is --norm linf --hold-out A --track B --schedule c; where B was also in focus, add --focus B. The run is
+a folder: best.safetensors and last.safetensors (averaged weights), log.jsonl (one epoch a line: Figure 1 (b) is a plot
+of it), recipe.json. Killed at any moment, the same command goes on and ends with the same bits.
+
+Tracking cannot change a weight. Focus can, by one of two ways: inject (the paper's "*") crafts PGD-40 examples of the
+focus set at the start of every epoch and adds --focus-batch of them to every batch; oversample makes the whole focus
+set part of every epoch.
+
+For example:
+
+    advtrain digits.zarr --arch wrn-10-1 --epochs 5 --batch 64 --augment none --hold-out first:100 -o run
+    advtrain c10.zarr --generated 20m.zarr --test c10-test.zarr --focus r.zarr:least:1024 --schedule c -o run
+    torchrun --nproc_per_node=4 -m datarobust.tools.advtrain c10.zarr -o run
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from . import _cli
+
+if TYPE_CHECKING:
+    from datarobust.runs import Inputs, Job
+    from datarobust.training.recipe import Recipe
+    from datarobust.training.state import Line
+
+_SAY_EVERY = 10.0
+_FIGURES = {
+    "train_accuracy": "training",
+    "train_robust_accuracy": "against PGD",
+    "test_accuracy": "test",
+    "test_robust_accuracy": "test against PGD-40",
+    "tracked_accuracy": "tracked against PGD-40",
+}
+
+app = _cli.tool(__doc__)
+Dataset = Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to train on; - takes their path from stdin.")]
+Generated = Annotated[Path | None, typer.Option("--generated", metavar="G.zarr", help="Generated images to mix in.")]
+Test = Annotated[Path | None, typer.Option("--test", metavar="T.zarr", help="Images to test on, never to train on.")]
+HoldOut = Annotated[str, typer.Option("--hold-out", metavar="SEL", help="Points that are not trained on, or none.")]
+Track = Annotated[
+    str, typer.Option("--track", metavar="SEL", help="Points whose PGD-40 accuracy picks the best epoch, or none.")
+]
+Focus = Annotated[str | None, typer.Option("--focus", metavar="SEL", help="Points to focus on.")]
+Mode = Annotated[Literal["inject", "oversample"], typer.Option("--focus-mode", help="How.")]
+FocusBatch = Annotated[int, typer.Option("--focus-batch", metavar="N", help="Injected examples in every batch.")]
+InjectAs = Annotated[
+    Literal["input", "adversary"],
+    typer.Option("--inject-as", help="Injected examples are inputs, or the adversaries of their originals."),
+]
+Arch = Annotated[str, typer.Option("--arch", metavar="NAME", help="wrn-DEPTH-WIDTH or preact-resnet-18.")]
+Step = Annotated[float | None, typer.Option("--step", parser=_cli.fraction, metavar="X", help="Of the attack.")]
+Steps = Annotated[int, typer.Option("--steps", metavar="N", help="Of the training attack.")]
+L2Step = Annotated[
+    Literal["reference", "stated"],
+    typer.Option(
+        "--l2-step", help="In l2: 2 eps / steps, as the reference's code has it, or --step, as the paper says."
+    ),
+]
+Beta = Annotated[float, typer.Option("--beta", metavar="X", help="Weight of the robust term of TRADES.")]
+Smoothing = Annotated[float, typer.Option("--label-smoothing", metavar="X", help="Of the clean loss.")]
+Epochs = Annotated[int, typer.Option("--epochs", metavar="N", help="Each of ceil(points / batch) steps.")]
+Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images of a step, injected ones not counted.")]
+Fraction = Annotated[float, typer.Option("--generated-fraction", metavar="X", help="Of a batch.")]
+Schedule = Annotated[
+    Literal["original", "a", "b", "c", "d", "e"], typer.Option("--schedule", help="Of the learning rate (Figure 4).")
+]
+Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Largest learning rate.")]
+Decay = Annotated[float, typer.Option("--weight-decay", metavar="X", help="Of all but batch norm.")]
+Average = Annotated[float, typer.Option("--ema", metavar="X", help="Decay of the averaged weights.")]
+Augment = Annotated[
+    Literal["auto", "crop-flip", "crop", "none", "cifar100"],
+    typer.Option("--augment", help="auto: by data set; flips would corrupt digits."),
+]
+Precision = Annotated[
+    Literal["fp32", "tf32", "bf16"],
+    typer.Option("--precision", help="Of convolutions; losses, statistics and averages stay in fp32."),
+]
+Group = Annotated[
+    int | None,
+    typer.Option("--bn-group", metavar="N", min=0, help="Images that share batch statistics: a quarter; 0: all."),
+]
+SaveEvery = Annotated[
+    float, typer.Option("--save-every", metavar="SECONDS", min=0, help="Between two saved states, at ends of epochs.")
+]
+
+
+@app.command()
+def advtrain(  # noqa: D103 - the help is the docstring of the module
+    dataset: Dataset,
+    output: _cli.Output,
+    generated: Generated = None,
+    test: Test = None,
+    hold_out: HoldOut = "first:1024",
+    track: Track = "first:1024",
+    focus: Focus = None,
+    focus_mode: Mode = "inject",
+    focus_batch: FocusBatch = 32,
+    inject_as: InjectAs = "input",
+    arch: Arch = "wrn-28-10",
+    norm: _cli.AttackNorm = "linf",
+    eps: _cli.Eps = None,
+    step: Step = None,
+    steps: Steps = 10,
+    l2_step: L2Step = "reference",
+    beta: Beta = 5.0,
+    label_smoothing: Smoothing = 0.1,
+    epochs: Epochs = 2400,
+    batch: Batch = 2048,
+    generated_fraction: Fraction = 0.8,
+    schedule: Schedule = "original",
+    lr: Rate = 0.2,
+    weight_decay: Decay = 5e-4,
+    ema: Average = 0.995,
+    augment: Augment = "auto",
+    precision: Precision = "fp32",
+    bn_group: Group = None,
+    seed: _cli.Seed = 0,
+    device: _cli.Device = "auto",
+    threads: _cli.Threads = None,
+    memory: _cli.Memory = 8.0,
+    save_every: SaveEvery = 300.0,
+    dry_run: _cli.DryRun = False,
+    as_json: _cli.Json = False,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    options = dict(locals())
+    from datarobust import distributed, runs
+
+    inputs = _inputs(options)
+    recipe = _recipe(options, inputs)
+    with distributed.group() as processes:
+        job = runs.Job(inputs, recipe, int(memory * 1e9), processes)
+        if dry_run:
+            _cli.emit(json.dumps(job.plan()))
+            return
+        _train(job, output, options)
+
+
+def _inputs(options: dict[str, Any]) -> Inputs:
+    """The stores and points that the options name."""
+    from datarobust import artifacts, runs
+
+    dataset = artifacts.open_store(_cli.argument_path(options["dataset"]), "dataset")
+    inputs = runs.Inputs(
+        dataset,
+        runs.named(options["generated"]),
+        runs.named(options["test"]),
+        *(runs.select(options[name], dataset) for name in ("hold_out", "track", "focus")),
+    )
+    for remark in inputs.remarks():
+        _cli.say(remark)
+    return inputs
+
+
+def _recipe(options: dict[str, Any], inputs: Inputs) -> Recipe:
+    """The recipe that the options spell; what was left open follows from the norm and from the images."""
+    from datarobust import runs
+    from datarobust.training.recipe import EPS, STEP, Recipe
+
+    chosen = {field.name: options[field.name] for field in fields(Recipe)}
+    for name, usual in (("eps", EPS), ("step", STEP)):
+        if chosen[name] is None:
+            chosen[name] = usual[chosen["norm"]]
+    if chosen["augment"] == "auto":
+        chosen["augment"] = runs.augmentation(inputs.dataset)
+        _cli.say(f"--augment auto: {chosen['augment']}.")
+    return Recipe(**chosen)
+
+
+def _train(job: Job, output: Path, options: dict[str, Any]) -> None:
+    """Train, unless this very run is done; a signal saves the state first."""
+    from datarobust import artifacts
+
+    processes, overwrite = job.processes, options["overwrite"]
+    device = _cli.torch_device(options["device"], options["threads"], processes.here)
+    run = job.run_at(output, _cli.step("advtrain", job.recipe.seed, device.type, job.inputs.digests))
+    job.counts  # noqa: B018 - refuses what does not fit, before the folder is made
+    if not processes.agree(processes.leads and not overwrite and run.finished()):
+        with artifacts.Lock(output) if processes.leads else nullcontext(), _cli.deferred() as stopped:
+            if processes.leads:
+                run.begin(overwrite)
+            _cli.resumable()
+            listener = _Listener(job.recipe.epochs, stopped, options["quiet"])
+            if job.train(run, device, listener, options["save_every"]) and processes.leads:
+                run.finish()
+    if processes.leads:
+        _cli.emit(_result(output) if options["as_json"] else str(output))
+
+
+def _result(output: Path) -> str:
+    """The last line of the log, and where the weights are, as one JSON object."""
+    from datarobust import runs
+
+    best = output / "best.safetensors"
+    weights = {"best": str(best) if best.exists() else None, "last": str(output / "last.safetensors")}
+    return json.dumps({"run": str(output), **weights, **runs.read_log(output)[-1]})
+
+
+class _Listener:
+    """Tells the user of an epoch now and then."""
+
+    def __init__(self, epochs: int, stopped: Callable[[], bool], quiet: bool) -> None:
+        self.stops = stopped
+        self.progress = _cli.progress(quiet, "training")
+        self._epochs = epochs
+        self._spoken = -math.inf
+
+    def remark(self, text: str) -> None:
+        _cli.say(text)
+
+    def epoch(self, line: Line) -> None:
+        now = time.monotonic()
+        if now - self._spoken < _SAY_EVERY and line["epoch"] < self._epochs:
+            return
+        self._spoken = now
+        parts = [f"epoch {line['epoch']}/{self._epochs}: loss {line['loss']:.3f}"]
+        for name, words in _FIGURES.items():
+            if name in line:
+                parts.append(f"{words} {line[name]:.2%}")
+        _cli.say(f"{', '.join(parts)}, {line['images_per_second']:,.0f} images/s")
+
+
+def main() -> None:
+    """Run the command."""
+    _cli.run(app, "advtrain")
+
+
+if __name__ == "__main__":
+    main()
