@@ -31,4 +31,4 @@ bench: install ## speed and memory of sens-rank, beside the usual ways to do its
 	$(BIN)/python tests/bench/run.py
 
 demo: install ## the main job on real handwritten digits: import, rank in both norms, pictures
-	@$(MAKE) --no-print-directory --file examples/digits.mk BIN=$(abspath $(BIN)) WORK=$(DEMO)
+	@$(MAKE) --no-print-directory --file examples/digits.mk BIN=$(abspath $(BIN)) OUT=$(DEMO)

@@ -4,14 +4,14 @@
 #   make -C examples digits        or, from the root:  make demo
 
 BIN  ?=
-WORK ?= work/digits
+OUT  ?= work/digits
 # Commands of the installation in BIN, or those in the PATH.
 run  := $(if $(BIN),$(BIN)/)
 
 norms    := l2 linf
-rankings := $(norms:%=$(WORK)/digits-%.zarr)
-listings := $(norms:%=$(WORK)/digits-%.tsv)
-pictures := $(WORK)/digits-sensitivity.svg $(norms:%=$(WORK)/digits-pairs-%.png)
+rankings := $(norms:%=$(OUT)/digits-%.zarr)
+listings := $(norms:%=$(OUT)/digits-%.tsv)
+pictures := $(OUT)/digits-sensitivity.svg $(norms:%=$(OUT)/digits-pairs-%.png)
 
 .PHONY: digits
 .DELETE_ON_ERROR:
@@ -22,21 +22,21 @@ digits: $(rankings) $(listings) $(pictures)
 	@printf 'Pictures:\n'; printf '  %s\n' $(pictures)
 	@for norm in $(norms); do \
 	  printf '\nThe five least robust points in %s: index, distance, neighbour, label, its label\n' $$norm; \
-	  head -n 5 $(WORK)/digits-$$norm.tsv; \
+	  head -n 5 $(OUT)/digits-$$norm.tsv; \
 	done
 
-$(WORK)/digits.zarr:
+$(OUT)/digits.zarr:
 	@mkdir -p $(@D)
 	$(run)dataset import digits -o $@
 
-$(WORK)/digits-%.zarr: $(WORK)/digits.zarr
+$(OUT)/digits-%.zarr: $(OUT)/digits.zarr
 	$(run)sens-rank $< --norm $* -o $@
 
-$(WORK)/digits-%.tsv: $(WORK)/digits.zarr
+$(OUT)/digits-%.tsv: $(OUT)/digits.zarr
 	$(run)sens-rank $< --norm $* > $@
 
-$(WORK)/digits-sensitivity.svg: $(rankings)
+$(OUT)/digits-sensitivity.svg: $(rankings)
 	$(run)figure sensitivity $^ -o $@
 
-$(WORK)/digits-pairs-%.png: $(WORK)/digits.zarr $(WORK)/digits-%.zarr
+$(OUT)/digits-pairs-%.png: $(OUT)/digits.zarr $(OUT)/digits-%.zarr
 	$(run)figure pairs $^ -o $@

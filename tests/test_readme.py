@@ -56,7 +56,9 @@ def test_what_is_coming_is_not_there_yet() -> None:
 
 
 def test_make_targets_exist() -> None:
-    examples = set(re.findall(r"^([a-z]+):", (ROOT / "examples/Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    makefiles = [ROOT / "examples/Makefile", *(ROOT / "examples").glob("*.mk")]
+    rules = "".join(path.read_text(encoding="utf-8") for path in makefiles)
+    examples = set(re.findall(r"^([a-z0-9]+):", rules, re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE))
     assert {"demo", "test"} <= named <= TARGETS
     recipes = (ROOT / "examples/README.md").read_text(encoding="utf-8")

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli
+from . import _cli, _models
+
+if TYPE_CHECKING:
+    from datarobust import artifacts, datasets
 
 Store = Annotated[
     Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.", show_default=False)
 ]
 Sets = Annotated[
     list[Path], typer.Argument(metavar="A.zarr B.zarr...", help="Datasets of one shape and one list of classes.")
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="Labels from a file: one whole number a line, or a .npy array."),
+]
+Random = Annotated[
+    int | None,
+    typer.Option("--random", metavar="SEED", min=0, max=2**64 - 1, help="Labels drawn uniformly from all classes."),
+]
+Fraction = Annotated[
+    float | None,
+    typer.Option("--fraction", metavar="F", min=0.0, max=1.0, help="With --random: of the points; all if not given."),
+]
+Coarse = Annotated[bool, typer.Option("--coarse", help="Labels from the column coarse, as in CIFAR-100s.")]
+Layer = Annotated[
+    str,
+    typer.Option(
+        "--layer", metavar="NAME", help="Whose output is taken; penultimate: the input of the last torch.nn.Linear."
+    ),
 ]
 
 
@@ -97,3 +120,134 @@ def merge(
         progress=_cli.progress(quiet, "merging"),
     )
     done(output, fresh)
+
+
+def relabel(
+    dataset: Store,
+    output: _cli.Output,
+    labels: Labels = None,
+    random: Random = None,
+    fraction: Fraction = None,
+    coarse: Coarse = False,
+    model: _models.OptionalNetwork = None,
+    classes: _cli.Classes = None,
+    batch: _models.Batch = 256,
+    device: _cli.Device = "auto",
+    name: _cli.Name = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Give the points of a dataset other labels: of a file, at random, of super-classes, or of a classifier.
+
+    Sensitivity belongs to labelled points: random labels can raise it (Section 3), and the paper's TI500K and 1m have
+    labels that classifiers gave (Section 4). --random draws each label uniformly from all classes (Zhang et al. 2016),
+    so one in C stays what it was; --fraction draws which points get one. Both are functions of seed and row. --model
+    takes the class of the largest output, the lowest of equal ones, of images in [0,1], in float32 and evaluation mode.
+    Names of classes stay where they fit. Label vectors (soft) are left out: they belong to the old labels.
+
+    For example:
+
+        dataset relabel digits.zarr --random 0 -o random.zarr
+    """
+    from datarobust import artifacts, datasets
+
+    if sum(way is not None for way in (labels, random, model)) + coarse != 1:
+        raise UsageError("Give one of --labels, --random, --coarse and --model.")
+    if fraction is not None and random is None:
+        raise UsageError("--fraction goes with --random.")
+    store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
+    names = None if classes is None else datasets.read_names(classes)
+    if labels is not None:
+        new = datasets.from_file(store, labels, names)
+    elif random is not None:
+        new = datasets.at_random(store, random, 1.0 if fraction is None else fraction, names)
+    elif model is not None:
+        new = datasets.predicted(store, _network(store, model, "output", batch, device, classifies=True), names)
+    else:
+        new = datasets.from_coarse(store, names)
+    for remark in new.told(store):
+        _cli.say(remark)
+    _cli.resumable()
+    with _models.foreign_code():
+        changed = datasets.relabel(
+            store,
+            new,
+            output,
+            lambda inputs: _cli.step("dataset", random, new.device, inputs),
+            name=name,
+            overwrite=overwrite,
+            progress=_cli.progress(quiet, "relabelling"),
+        )
+    if changed is not None:
+        _cli.say(f"{changed:,} of {len(store):,} labels are others than before")
+    done(output, changed is not None)
+
+
+def features(
+    dataset: Store,
+    model: _models.Network,
+    output: _cli.Output,
+    layer: Layer = "penultimate",
+    batch: _models.Batch = 256,
+    device: _cli.Device = "auto",
+    limit: _cli.Limit = None,
+    dry_run: _cli.DryRun = False,
+    name: _cli.Name = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Make the points of a dataset what a network sees in them: a dataset of float features.
+
+    Equation (1) takes any metric; distances of features give rankings in the representation of a network. Labels,
+    index and all other columns stay. --layer takes the output of any submodule, as named_modules() names it, made a
+    vector; penultimate is the input of the torch.nn.Linear that is run last, output what the whole network gives. The
+    network gets images in [0,1], in float32 and evaluation mode. The size of a batch changes features by no more than
+    rounding; a network whose features depend on the other points of a batch, or on chance, is refused.
+
+    For example:
+
+        dataset features c10.zarr --model nets.py:resnet18 -o f.zarr
+        sens-rank f.zarr --norm l2 | head
+    """
+    from datarobust import artifacts, datasets
+
+    store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
+    network = _network(store, model, layer, batch, device)
+    if dry_run:
+        with _models.foreign_code():
+            plan = network.plan(store, limit)
+        _cli.emit(json.dumps(plan))
+        return
+    _cli.say(f"{network.width:,} features of a point")
+    _cli.resumable()
+    with _models.foreign_code():
+        fresh = datasets.represent(
+            store,
+            network,
+            output,
+            lambda inputs: _cli.step("dataset", None, network.begun_on, inputs),
+            name=name,
+            limit=limit,
+            overwrite=overwrite,
+            progress=_cli.progress(quiet, "features"),
+        )
+    done(output, fresh)
+
+
+def _network(
+    store: artifacts.Store, spec: str, layer: str, batch: int, device: str, classifies: bool = False
+) -> datasets.Representation:
+    """A layer of a network, tried on the first points; ``classifies``: its output must be a number a class."""
+    from datarobust import datasets, external
+    from datarobust import features as networks
+
+    model = _models.load_model(spec)
+    there = external.device_of(device)
+    some = store.column("images" if "images" in store else "features").read(0, min(len(store), networks.PROBED))
+    with _models.foreign_code():
+        extractor = networks.Extractor(spec, model.module, layer, some, there)
+        if classifies:
+            external.demand_classes(spec, model.module, networks.as_inputs(some, there))
+        operations = extractor.operations(some)
+    place = _models.place_of(there)
+    return datasets.Representation(extractor, extractor.width, model.identity, layer, batch, place, operations)

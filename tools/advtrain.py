@@ -188,7 +188,7 @@ def _train(job: Job, output: Path, options: dict[str, Any]) -> None:
     processes, overwrite = job.processes, options["overwrite"]
     device = _cli.torch_device(options["device"], options["threads"], processes.here)
     run = job.run_at(output, _cli.step("advtrain", job.recipe.seed, device.type, job.inputs.digests))
-    job.counts  # noqa: B018 - refuses what does not fit, before the folder is made
+    job.model  # noqa: B018 - refuses what cannot be built or does not fit, before the folder is made
     if not processes.agree(processes.leads and not overwrite and run.finished()):
         with artifacts.Lock(output) if processes.leads else nullcontext(), _cli.deferred() as stopped:
             if processes.leads:

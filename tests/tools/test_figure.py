@@ -270,5 +270,6 @@ def test_help_is_quick_and_complete(command: Run) -> None:
     assert "sensitivity" in shown.stdout
     example = "figure sensitivity c10-l2.zarr c10-linf.zarr -o figure2a.pdf"
     assert example in [line.strip() for line in shown.stdout.splitlines()]
-    for kind, words in (("sensitivity", "Algorithm 1"), ("pairs", "--against")):
+    kinds = {"sensitivity": "Algorithm 1", "pairs": "--against", "difference": "--by", "labels": "--seed"}
+    for kind, words in kinds.items():
         assert words in command("figure", kind, "--help").stdout

@@ -5,7 +5,7 @@ infinite. The paper takes 40 duplicates out of CIFAR-100 for that (Section 4). C
 images; 18 of its images equal one of another fine label, 6 one of another coarse label.
 
 **Memory.** A point's hash takes 8 bytes, and as much again to sort (twice as much with a second set), so 50 million
-points take 0.8 GB whatever their size; each point that equals another takes some 150 bytes more. Points themselves are
+points take 0.8 GB whatever their size; each point that equals another takes some 170 bytes more. Points themselves are
 read a block at a time. Hashes only say who may be equal: these points are read again and compared byte by byte, as many
 groups at a time as fit BUDGET, so that groups beyond it cost another pass over the blocks they are in.
 """

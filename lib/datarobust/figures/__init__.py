@@ -4,11 +4,13 @@
 In the paper                        Module                                 Command
 ==================================  =====================================  ======================
 Figures 2 (a), 5 (a), 16            :mod:`datarobust.figures.sensitivity`  ``figure sensitivity``
+Figures 2 (b), 5 (b)                :mod:`datarobust.figures.difference`   ``figure difference``
+Figures 4 (a), 4 (b)                :mod:`datarobust.figures.labels`       ``figure labels``
 Section 3, r(x) and its neighbour   :mod:`datarobust.figures.pairs`        ``figure pairs``
 ==================================  =====================================  ======================
 
 Beneath them: :mod:`datarobust.figures.curves` (values in the order of their curve),
-:mod:`datarobust.figures.legend`, :mod:`datarobust.figures.formats`, and :mod:`datarobust.figures.style`, the shared
-look and the only way to the bytes of a picture: the same figure gives the same bytes as png, svg and pdf, however
-matplotlib is configured at the place.
+:mod:`datarobust.figures.compare` (one set's values minus another's), :mod:`datarobust.figures.legend`,
+:mod:`datarobust.figures.formats`, and :mod:`datarobust.figures.style`, the shared look and the only way to the bytes
+of a picture: the same figure gives the same bytes as png, svg and pdf, however matplotlib is configured at the place.
 """

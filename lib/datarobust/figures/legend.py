@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -11,7 +11,9 @@ from matplotlib.lines import Line2D
 
 from datarobust.figures import style
 
-Place = Literal["upper left", "lower right", "beside"]
+Place = Literal["upper left", "lower left", "upper right", "lower right", "beside"]
+Style = Mapping[str, Any]
+"""Of a line or marker, as arguments of :class:`matplotlib.lines.Line2D`."""
 
 LINE_WIDTH: Final = 1.1
 
@@ -32,12 +34,12 @@ class Legend:
     Attributes:
         title: One or more lines of our own text, mathtext allowed.
         entries: Name of each set with notes on further lines, plain text whatever it holds.
-        numbers: Of their line styles, see :func:`datarobust.figures.style.line_style`.
+        styles: Of their lines or markers.
     """
 
     title: str
     entries: tuple[str, ...]
-    numbers: tuple[int, ...]
+    styles: tuple[Style, ...]
 
     @property
     def width(self) -> float:
@@ -56,11 +58,11 @@ class Legend:
 
     def draw(self, axes: Axes, place: Place) -> None:
         """Put it into a corner of ``axes``, or ``beside`` them at the right."""
-        lines = [Line2D([], [], linewidth=LINE_WIDTH, **style.line_style(number)) for number in self.numbers]
+        lines = [Line2D([], [], **each) for each in self.styles]
         beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
         drawn = axes.legend(
             lines,
-            [str(number) for number in self.numbers],  # matplotlib drops entries whose text begins with "_"
+            [str(number) for number in range(len(lines))],  # matplotlib drops entries whose text begins with "_"
             title=self.title,
             alignment="left",
             handlelength=_HANDLE,
@@ -75,20 +77,28 @@ class Legend:
             text.set_text(entry)
 
 
-def compose(title: str, names: Sequence[str], notes: Sequence[str], numbers: Sequence[int]) -> Legend:
+def line(number: int) -> Style:
+    """How the ``number``-th curve (from 0) looks, in the panel and in the legend."""
+    return {"linewidth": LINE_WIDTH, **style.line_style(number)}
+
+
+def compose(
+    title: str, names: Sequence[str], notes: Sequence[str], styles: Sequence[Style], tails: Sequence[str] = ()
+) -> Legend:
     """A legend of sets, names shortened to fit; a note that all of them share is said once, in the title.
 
     Args:
         title: Our own text, mathtext allowed.
         names: Of the sets, any text.
         notes: What was left out of each, our own words; empty where nothing was.
-        numbers: Of their line styles.
+        styles: Of their lines or markers.
+        tails: What stands behind each name, our own words; nothing where there are none.
     """
     shared = notes[0] if len(set(notes)) == 1 else ""
     if shared:
         title = f"{title}, without\n{shared}" if len(names) == 1 else f"{title}, each without\n{shared}"
     entries = [
-        style.fitted(name, _NAME_WIDTH, style.SMALL) + (f"\nwithout {note}" if note and not shared else "")
-        for name, note in zip(names, notes, strict=True)
+        style.fitted(name, _NAME_WIDTH, style.SMALL) + tail + (f"\nwithout {note}" if note and not shared else "")
+        for name, note, tail in zip(names, notes, tails or [""] * len(names), strict=True)
     ]
-    return Legend(title, tuple(entries), tuple(numbers))
+    return Legend(title, tuple(entries), tuple(styles))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from datarobust.errors import UsageError
 from datarobust.figures import style
 from datarobust.figures.curves import Curve, Scale, thinned
-from datarobust.figures.legend import LINE_WIDTH, Legend, Place, compose
+from datarobust.figures.legend import Legend, Place, compose, line
 from datarobust.norms import norm_of
 
 _LABELS: Final[dict[Scale, str]] = {
@@ -58,10 +58,10 @@ def draw(curves: Sequence[Curve], scales: Sequence[Scale] = ("absolute", "relati
         across = min(width * len(scales) + beside, _PAGE)
         figure = style.new_figure(across, sum(heights), layout="constrained")
         grid = figure.subplots(len(rows), len(scales), squeeze=False, height_ratios=heights)
-        for row, line in zip(rows, grid, strict=True):
-            for axes, scale in zip(line, scales, strict=True):
+        for row, panels in zip(rows, grid, strict=True):
+            for axes, scale in zip(panels, scales, strict=True):
                 _panel(axes, row.curves, scale, names)
-            row.legend.draw(line[row.column], row.place)
+            row.legend.draw(panels[row.column], row.place)
         for axes in grid[-1]:
             axes.set_xlabel(_FRACTION)
         figure.align_ylabels()
@@ -104,7 +104,7 @@ class _Row:
             f"{norm_of(norm).symbol} norm",
             [curve.name for curve in chosen],
             [curve.left_out for curve in chosen],
-            [names.index(curve.name) for curve in chosen],
+            [line(names.index(curve.name)) for curve in chosen],
         )
         wide = legend.width / style.POINTS_PER_INCH / (width - _MARGINS[0])
         high = legend.height / style.POINTS_PER_INCH / (height - _MARGINS[1])
@@ -140,13 +140,12 @@ def _panel(axes: Axes, curves: Sequence[Curve], scale: Scale, names: Sequence[st
         axes.plot(
             curve.fraction[places],
             values[places],
-            linewidth=LINE_WIDTH,
             solid_joinstyle="round",
             dash_capstyle="butt",
             marker="o" if len(places) == 1 else "",
             markersize=3,
             clip_on=False,  # where a curve lies on the frame, half of its width would be cut off
-            **style.line_style(names.index(curve.name)),
+            **line(names.index(curve.name)),
         )
     axes.set_xlim(0.0, 1.0)
     axes.set_ylim(0.0, (top or 1.0) * (1 + _HEADROOM))

@@ -1,4 +1,4 @@
-"""Runs of ``advtrain``: a folder with weights, a log and the state to go on from; from stores to what is trained.
+"""Runs of ``advtrain`` and ``edmtrain``: a folder with weights, a log and the state to go on from.
 
 ::
 
@@ -15,15 +15,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, durable, files
 from datarobust.errors import ArtifactError, ExistsError
 from datarobust.training.recipe import Recipe
 from datarobust.training.state import Arrays, Line, Weights
+
+if TYPE_CHECKING:
+    from datarobust.diffusion.training import Recipe as DenoiserRecipe
 
 RECIPE, LOG, BEST, LAST, STATE = "recipe.json", "log.jsonl", "best.safetensors", "last.safetensors", "state"
 _OURS = {RECIPE, LOG, BEST, LAST}
@@ -35,18 +38,23 @@ class Run:
     """A run folder, held by one process: its :class:`~datarobust.training.state.Checkpoint`."""
 
     path: Path
-    recipe: Recipe
+    recipe: Recipe | DenoiserRecipe
     arch: Mapping[str, Any]
     """Name and arguments of the network, enough to build it."""
     inputs: Mapping[str, str]
     """Digests by role."""
     history: Sequence[Step] = ()
     """Of the inputs, and this step at the end."""
+    tool: str = "advtrain"
+    kind: str = "classifier"
+    """Of the artifacts that the weights become."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """More attributes of theirs."""
 
     @property
     def request(self) -> str:
         """Names the run: equal recipes on equal inputs are one run."""
-        return request_of(self.recipe, self.arch, self.inputs)
+        return request_of(self.recipe, self.arch, self.inputs, self.tool)
 
     def finished(self) -> bool:
         """Whether this very run is done."""
@@ -86,9 +94,10 @@ class Run:
             if weights is not None:
                 artifacts.save_tensors(
                     self.path / f"{name}.safetensors",
-                    "classifier",
+                    self.kind,
                     weights.arrays,
                     attributes={
+                        **self.attributes,
                         "arch": dict(self.arch),
                         "weights": name,
                         "epoch": weights.epoch,
@@ -142,10 +151,12 @@ class Run:
             files.remove(self.path / name)
 
 
-def request_of(recipe: Recipe, arch: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+def request_of(
+    recipe: Recipe | DenoiserRecipe, arch: Mapping[str, Any], inputs: Mapping[str, str], tool: str = "advtrain"
+) -> str:
     """What names a run: all that decides its bits on one machine."""
     return artifacts.fingerprint(
-        {"tool": "advtrain", "recipe": asdict(recipe), "arch": dict(arch), "inputs": dict(inputs)}
+        {"tool": tool, "recipe": asdict(recipe), "arch": dict(arch), "inputs": dict(inputs)}
     )
 
 

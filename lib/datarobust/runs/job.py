@@ -18,6 +18,7 @@ from datarobust.training.state import Listener
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,29 @@ class Job:
         """The network."""
         return arch_of(self.recipe.arch, self.inputs, self.points[0])
 
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network with its initial weights. Raises UsageError where there is no such network."""
+        from datarobust.networks import build
+
+        return build(self.arch, self.recipe.seed, self.counts.group)
+
     def run_at(self, path: Path, step: Step) -> Run:
         """The folder of this run; ``step`` is this command, for the history of the weights."""
         return Run(path, self.recipe, self.arch, self.inputs.digests, [*self.inputs.history, step])
 
     def plan(self) -> dict[str, Any]:
         """What the training takes: parameters, images, forward passes, and so operations and memory."""
-        from datarobust.networks import build, forward_operations
+        from datarobust.networks import forward_operations
 
         counts, recipe = self.counts, self.recipe
-        model = build(self.arch, seed=recipe.seed)
         shape = tuple(self.points[0].images.shape[1:])
-        operations = forward_operations(model, shape)
+        operations = forward_operations(self.model, shape)
         steps = counts.steps * recipe.epochs
         passes = passes_of(recipe)
         return {
             "arch": self.arch["name"],
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "real_a_batch": counts.real,
             "generated_a_batch": counts.generated,
             "injected_a_batch": counts.focus,
@@ -84,9 +91,6 @@ class Job:
 
     def train(self, run: Run, device: torch.device, listener: Listener, save_every: float) -> bool:
         """Train, from the state that the run has or from the start; False where the listener stopped it."""
-        import torch
-
-        from datarobust.networks import build
         from datarobust.training.batches import Batches
         from datarobust.training.loop import Sets, Training
 
@@ -104,8 +108,7 @@ class Job:
                 self.inputs.focused,
                 (self.processes.rank, self.processes.size),
             )
-            model = build(self.arch, seed=self.recipe.seed, bn_group=self.counts.group)
-            training = Training(self.recipe, self.counts, sets, batches, model, torch.device(device), self.processes)
+            training = Training(self.recipe, self.counts, sets, batches, self.model, device, self.processes)
             return training.run(run, listener, save_every)
 
 

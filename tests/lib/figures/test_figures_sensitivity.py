@@ -15,7 +15,7 @@ from PIL import Image
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
 from datarobust.figures.curves import Curve, ordered
-from datarobust.figures.legend import compose
+from datarobust.figures.legend import compose, line
 from datarobust.figures.sensitivity import draw
 
 
@@ -61,7 +61,7 @@ def test_the_legend_has_norm_names_and_what_was_left_out() -> None:
 
 
 def test_what_all_sets_lack_is_said_once() -> None:
-    legend = compose("norm", ["a", "b"], ["40 least robust", "40 least robust"], [0, 1])
+    legend = compose("norm", ["a", "b"], ["40 least robust", "40 least robust"], [line(0), line(1)])
     assert (legend.title, legend.entries) == ("norm, each without\n40 least robust", ("a", "b"))
 
 

@@ -1,0 +1,145 @@
+# The paper's data sets (Section 4, Appendix C) and their rankings in both norms, for the recipes of the figures, which
+# read this file.  Each set comes from the published file in DATA, of several names the first that is there; or, with
+# FETCH=yes, from where it is published.  What is not there is left out.
+#
+#   set       what it is                                  file in DATA                          FETCH=yes
+#   c10       CIFAR-10, training set, 50,000              cifar-10-python.tar.gz,               cifar10      170 MB
+#                                                         cifar-10-binary.tar.gz, cifar10_train.npz
+#   c10-test  its test set, 10,000                        the same archives, cifar10_test.npz   cifar10
+#   c100      CIFAR-100 without the 40 least robust       cifar-100-python.tar.gz,              cifar100     169 MB
+#                                                         cifar-100-binary.tar.gz
+#   c100s     the same points under 20 super-classes      the same                              cifar100
+#   ti500k    50,000 random points of TI500K              ti_500K_pseudo_labeled.pickle         no: see the repository
+#                                                         (1.5 GB)                              semisup-adv of Carmon et al.
+#   1m        50,000 random points of 1m                  1m.npz                                cifar10-1m   3.1 GB
+#   M         EMNIST's MNIST, 60,000, else MNIST          emnist-mnist-train-images-idx3-ubyte.gz, emnist-mnist  562 MB,
+#                                                         train-images-idx3-ubyte.gz, mnist_train.npz  once for all six
+#   D L B     Digits, Letters, Balanced, By-Merge,        emnist-digits-train-images-idx3-ubyte.gz,  emnist-digits, ...
+#   BM BC     By-Class                                    ..., each with its labels beside it
+#
+# FORM=pdf or FORM=png instead of svg is the form of pictures. Another SEED, SAMPLE, N or WITHIN takes another OUT.
+# An npz file has the arrays x, y or image, label. Paths cannot have spaces in them: that is make's rule. A finished
+# artifact is left alone; before another file of the same name comes into DATA, remove what came from the old one.
+
+ifndef SETS_MK
+SETS_MK := $(lastword $(MAKEFILE_LIST))
+here    := $(patsubst %/,%,$(dir $(SETS_MK)))
+
+BIN    ?=
+DATA   ?= $(here)/data
+OUT    ?= $(here)/work
+FETCH  ?=
+FORM   ?= svg
+SAMPLE ?= 50000
+SEED   ?= 0
+# Commands of the installation in BIN, or those in the PATH.
+run    := $(if $(BIN),$(BIN)/)
+norms  := l2 linf
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+ifneq ($(FETCH),)
+.NOTPARALLEL: # several sets come in one file, and only one command fetches a file at a time
+endif
+
+$(OUT):
+	@mkdir -p $@
+
+# ---------------------------------------------------------------------------------------------- which sets are there
+
+files_c10        := cifar-10-python.tar.gz cifar-10-binary.tar.gz cifar10_train.npz
+files_c10-test   := cifar-10-python.tar.gz cifar-10-binary.tar.gz cifar10_test.npz
+files_c100       := cifar-100-python.tar.gz cifar-100-binary.tar.gz
+files_ti500k     := ti_500K_pseudo_labeled.pickle
+files_1m         := 1m.npz
+files_M          := emnist-mnist-train-images-idx3-ubyte.gz train-images-idx3-ubyte.gz mnist_train.npz
+files_D          := emnist-digits-train-images-idx3-ubyte.gz
+files_L          := emnist-letters-train-images-idx3-ubyte.gz
+files_B          := emnist-balanced-train-images-idx3-ubyte.gz
+files_BM         := emnist-bymerge-train-images-idx3-ubyte.gz
+files_BC         := emnist-byclass-train-images-idx3-ubyte.gz
+
+release_c10      := cifar10
+release_c10-test := cifar10 --split test
+release_c100     := cifar100
+release_1m       := cifar10-1m
+release_M        := emnist-mnist
+release_D        := emnist-digits
+release_L        := emnist-letters
+release_B        := emnist-balanced
+release_BM       := emnist-bymerge
+release_BC       := emnist-byclass
+
+name_c10         := CIFAR-10
+name_c10-test    := CIFAR-10 test set
+name_c100        := CIFAR-100
+name_c100s       := CIFAR-100s
+name_ti500k      := TI500K
+name_1m          := 1m
+name_M           := M
+name_D           := D
+name_L           := L
+name_B           := B
+name_BM          := BM
+name_BC          := BC
+
+imported := c10 c10-test c100 ti500k 1m M D L B BM BC
+$(foreach set,$(imported),$(eval \
+  file_$(set) := $(firstword $(foreach file,$(files_$(set)),$(wildcard $(DATA)/$(file))))))
+$(foreach set,$(imported),$(eval \
+  source_$(set) := $(if $(file_$(set)),import $(file_$(set)),$(if $(FETCH),$(if $(release_$(set)),fetch $(release_$(set)))))))
+source_c100s := $(source_c100)
+files_c100s  := $(files_c100)
+
+# $(call there,SETS): those of the sets that can be had.
+there  = $(strip $(foreach set,$(1),$(if $(source_$(set)),$(set))))
+# $(call names,SETS): the options that name them as the paper does.
+names  = $(foreach set,$(1),--name '$(name_$(set))')
+# $(call absent,SETS): shell commands that tell which cannot be had.
+absent = $(foreach set,$(1),$(if $(source_$(set)),,echo 'left out: $(name_$(set)), no $(firstword $(files_$(set))) in DATA=$(DATA)' >&2;))
+# $(call made,FILES): print them; none is a failure.
+made   = $(if $(1),printf '%s\n' $(1),echo 'nothing to make: no set of this recipe is in DATA=$(DATA)' >&2; exit 1)
+# $(call dataset,SET): the command that imports it.
+dataset = $(run)dataset $(or $(source_$(1)),$(error $(name_$(1)): no $(firstword $(files_$(1))) in DATA=$(DATA)))
+
+# ------------------------------------------------------------------------------------------------------------ imports
+
+$(OUT)/c10.zarr: $(file_c10) | $(OUT)
+	$(call dataset,c10) --name cifar10 -o $@
+
+$(OUT)/c10-test.zarr: $(file_c10-test) | $(OUT)
+	$(call dataset,c10-test) $(if $(filter %.tar.gz,$<),--split test) --name cifar10-test -o $@
+
+# Without the 40 that the paper leaves out (Section 4).
+$(OUT)/c100-all.zarr: $(file_c100) | $(OUT)
+	$(call dataset,c100) --name cifar100 -o $@
+
+$(OUT)/c100.zarr: $(OUT)/c100-all.zarr $(OUT)/c100-all-l2.zarr
+	$(run)dataset subset $< --exclude $(OUT)/c100-all-l2.zarr:least:40 -o $@
+
+$(OUT)/c100s.zarr: $(OUT)/c100.zarr
+	$(run)dataset relabel $< --coarse --name cifar100s -o $@
+
+# A random sample, without a copy of the whole set: the order is a function of SEED, and the first of it are kept.
+$(OUT)/ti500k.zarr: $(file_ti500k) | $(OUT)
+	$(call dataset,ti500k) --shuffle $(SEED) --limit $(SAMPLE) --name ti500k -o $@
+
+$(OUT)/1m.zarr: $(file_1m) | $(OUT)
+	$(call dataset,1m) --shuffle $(SEED) --limit $(SAMPLE) --name 1m -o $@
+
+define of_emnist
+$(OUT)/$(1).zarr: $(file_$(1)) | $(OUT)
+	$$(call dataset,$(1)) --name $(1) -o $$@
+endef
+$(foreach set,M D L B BM BC,$(eval $(call of_emnist,$(set))))
+
+# ----------------------------------------------------------------------------------------------------------- rankings
+
+$(OUT)/%-l2.zarr: $(OUT)/%.zarr
+	$(run)sens-rank $< --norm l2 -o $@
+
+$(OUT)/%-linf.zarr: $(OUT)/%.zarr
+	$(run)sens-rank $< --norm linf -o $@
+
+endif

@@ -1,0 +1,96 @@
+"""Classifiers by name: architectures as artifacts keep them, ``{"name": "wrn-28-10", "arguments": {...}}``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from datarobust.errors import UsageError
+
+from .classifier import BatchNorm2d, Classifier
+from .preact_resnet import PreActResNet18
+from .wide_resnet import WideResNet
+
+_NAMES = "wrn-DEPTH-WIDTH, such as wrn-28-10, or preact-resnet-18"
+
+
+def build(arch: Mapping[str, Any], seed: int = 0, bn_group: int = 0) -> Classifier:
+    """A network of an architecture, with initial weights.
+
+    Args:
+        arch: "name", "wrn-DEPTH-WIDTH" or "preact-resnet-18"; "arguments" (optional), those of
+            :class:`~datarobust.networks.wide_resnet.WideResNet` (but for depth and width) or
+            :class:`~datarobust.networks.preact_resnet.PreActResNet18`.
+        seed: the initial weights are a function of it alone; no other random numbers are touched.
+        bn_group: images that share batch statistics in training, 0 for the whole batch
+            (:class:`~datarobust.networks.classifier.BatchNorm2d`).
+
+    Returns:
+        The network, on the CPU, in training mode; parameters in channels-last order of memory.
+
+    Raises:
+        UsageError: there is no such network, or its arguments make no sense.
+    """
+    name, given = arch.get("name"), arch.get("arguments", {})
+    if not isinstance(name, str) or not isinstance(given, Mapping):
+        raise UsageError(f"an architecture has a name and arguments: {_NAMES}")
+    make = _maker(name)
+    if strange := sorted(set(given) - {*inspect.signature(make).parameters}):
+        raise UsageError(f"the network {name} has no argument {strange[0]!r}")
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # modules draw default weights from the global state
+        model = make(**given)
+    model.initialise(torch.Generator().manual_seed(seed))
+    for module in model.modules():
+        if isinstance(module, BatchNorm2d):
+            module.group = bn_group
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _maker(name: str) -> Callable[..., Classifier]:
+    """From arguments to a network of this name."""
+    if name == "preact-resnet-18":
+        return PreActResNet18
+    if (match := re.fullmatch(r"wrn-([0-9]{1,4})-([0-9]{1,4})", name)) is None:
+        raise UsageError(f"there is no network {name!r} here: choose {_NAMES}")
+    depth, width = int(match[1]), int(match[2])
+
+    def make(
+        classes: int = 10, channels: int = 3, mean: list[float] | None = None, std: list[float] | None = None
+    ) -> Classifier:
+        return WideResNet(depth, width, classes, channels, mean, std)
+
+    return make
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """The architecture of a network that :func:`build` made, to build its like.
+
+    Raises:
+        UsageError: it is another network.
+    """
+    if not isinstance(module, Classifier):
+        raise UsageError(f"{type(module).__name__} is none of the networks here: {_NAMES}")
+    return module.arch
+
+
+def forward_operations(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Multiplications and additions in the convolutions and matrix products of one image's forward pass.
+
+    10,486,657,536 for WRN-28-10 on CIFAR-10. Nothing is computed. ``shape`` is that of an image, (C, H, W).
+    """
+    state = {name: tensor.detach().to("meta") for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            torch.func.functional_call(model, state, torch.empty((1, *shape), device="meta"))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return int(counter.get_total_flops())

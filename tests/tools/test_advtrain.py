@@ -1,0 +1,201 @@
+"""advtrain as users run it: one run a folder, the same bits after every kill, one process or two, refusals in a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datarobust import artifacts
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+OPTIONS = [
+    "--arch", "wrn-10-1", "--epochs", 4, "--batch", 32, "--steps", 2, "--hold-out", "first:20", "--track", "first:20",
+    "--threads", 1, "--save-every", 0, "-q",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory, scripts: Path) -> Path:
+    """A hundred digits, 20 others as a test set, and a ranking."""
+    folder = tmp_path_factory.mktemp("sets")
+
+    def run(*arguments: object) -> None:
+        subprocess.run(
+            [scripts / str(arguments[0]), *map(str, arguments[1:])], cwd=folder, check=True, capture_output=True
+        )
+
+    run("dataset", "import", "digits", "-o", "all.zarr")
+    run("dataset", "subset", "all.zarr", "--select", "first:100", "-o", "d.zarr")
+    run("dataset", "subset", "all.zarr", "--select", "random:20:1", "-o", "t.zarr")
+    run("sens-rank", "d.zarr", "--norm", "linf", "-o", "r.zarr")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(digits: Path, scripts: Path) -> Path:
+    """A run that was not disturbed."""
+    arguments = ["d.zarr", *OPTIONS, "--focus", "r.zarr:least:30", "--focus-batch", 4, "-o", "whole"]
+    subprocess.run([scripts / "advtrain", *map(str, arguments)], cwd=digits, check=True, capture_output=True)
+    return digits / "whole"
+
+
+def contents(run: Path) -> dict[str, Any]:
+    """Everything that must not differ: weights by digest, the log without times."""
+    times = {"seconds", "images_per_second", "memory_gb"}
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return {
+        "best": artifacts.peek(run / "best.safetensors").digest,
+        "last": artifacts.peek(run / "last.safetensors").digest,
+        "log": [{name: value for name, value in line.items() if name not in times} for line in lines],
+        "files": sorted(entry.name for entry in run.iterdir()),
+    }
+
+
+def test_a_run_prints_its_folder_and_again_does_nothing(whole: Path, digits: Path, command: Command) -> None:
+    found = contents(whole)
+    assert found["files"] == ["best.safetensors", "last.safetensors", "log.jsonl", "recipe.json"]
+    assert [line["epoch"] for line in found["log"]] == [1, 2, 3, 4]
+    assert all(line["injected"] == 16 for line in found["log"])
+    stamp = (whole / "last.safetensors").stat().st_mtime_ns
+    again = command(
+        "advtrain", "d.zarr", *OPTIONS, "--focus", "r.zarr:least:30", "--focus-batch", 4, "-o", "whole", cwd=digits
+    )
+    assert (again.returncode, again.stdout) == (0, "whole\n")
+    assert (whole / "last.safetensors").stat().st_mtime_ns == stamp
+    history = artifacts.peek(whole / "last.safetensors").history
+    assert [step.tool for step in history] == ["dataset", "dataset", "sens-rank", "advtrain"]
+    assert set(history[-1].inputs) == {"dataset", "hold_out", "track", "focus"}
+
+
+def test_killed_anywhere_it_ends_with_the_same_bits(whole: Path, digits: Path, scripts: Path) -> None:
+    arguments = [
+        scripts / "advtrain", "d.zarr", *OPTIONS, "--focus", "r.zarr:least:30", "--focus-batch", 4, "-o", "killed",
+    ]  # fmt: skip
+    log = digits / "killed" / "log.jsonl"
+    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT]
+    for lines, number in enumerate(signals):
+        process = subprocess.Popen(
+            list(map(str, arguments)), cwd=digits, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in _while_running(process):
+            if log.exists() and log.read_bytes().count(b"\n") >= lines:
+                break
+        process.send_signal(number)
+        out, err = process.communicate(timeout=100)
+        if process.returncode == 0:  # it was faster than the signal
+            break
+        assert out == ""
+        expected = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+        assert process.returncode == expected
+        if number != signal.SIGKILL:
+            assert re.search(r"the same command again goes on from here", err)
+    subprocess.run(list(map(str, arguments)), cwd=digits, check=True, capture_output=True)
+    assert contents(digits / "killed") == contents(whole)
+
+
+def _while_running(process: subprocess.Popen[str]) -> Iterator[None]:
+    end = time.monotonic() + 100
+    while process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+        yield
+
+
+def test_two_processes_train_what_one_trains(digits: Path, command: Command) -> None:
+    asked = ["d.zarr", *OPTIONS[:-1], "--bn-group", 16, "--test", "t.zarr", "--epochs", 2]
+    one = command("advtrain", *asked, "-q", "-o", "one", cwd=digits)
+    assert one.returncode == 0, one.stderr
+    two = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517",
+         "-m", "datarobust.tools.advtrain", *map(str, asked), "-q", "-o", "two"],
+        cwd=digits, capture_output=True, text=True, timeout=250, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert two.returncode == 0, two.stderr
+    assert two.stdout == "two\n"
+    for a, b in zip(contents(digits / "one")["log"], contents(digits / "two")["log"], strict=True):
+        assert a.keys() == b.keys()
+        for name, value in a.items():
+            assert b[name] == pytest.approx(value, rel=1e-3, abs=0.051), name
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-4)
+
+
+def test_a_dry_run_states_the_cost(digits: Path, command: Command) -> None:
+    done = command("advtrain", "d.zarr", "--batch", 64, "--hold-out", "none", "--track", "none", "--dry-run", "-o", "x",
+                   cwd=digits)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["parameters"] == 36_478_906  # WRN-28-10 for one channel: 288 weights fewer than for three
+    assert plan["forward_passes_an_image"] == 26
+    assert plan["steps"] == 2 * 2400
+    assert plan["operations"] == plan["images"] * 26 * plan["forward_operations_an_image"]
+    assert not (digits / "x").exists()
+
+
+REFUSED: list[tuple[list[object], int, str]] = [
+    (["--hold-out", "random:500:0"], 1, "asks for 500 of 100 points"),
+    (["--hold-out", "first:100"], 2, "nothing is left to train on"),
+    (["--hold-out", "first:50", "--focus", "first:20"], 2, "--focus names only points that --hold-out keeps"),
+    (["--focus", "absent.zarr:least:5"], 1, "absent.zarr"),
+    (["--focus", "first:30", "--hold-out", "none", "--focus-batch", 40], 2, "--focus-batch 40"),
+    (["--test", "r.zarr"], 1, "r.zarr"),
+    (["--bn-group", 24], 2, "batch statistics of 24 images do not divide"),
+    (["--arch", "wrn-11-1"], 2, "depth of 6n"),
+    (["--arch", "vgg"], 2, "no network 'vgg'"),
+    (["--eps", "8"], 2, "write 8/255, not 8"),
+    (["--eps", "8/0"], 2, "no fraction"),
+    (["--batch", 30], 2, "has no quarter"),
+    (["--device", "cuda:7"], 2, "no CUDA device"),
+]
+
+
+@pytest.mark.parametrize(("more", "code", "words"), REFUSED, ids=[str(case[0][:2]) for case in REFUSED])
+def test_what_cannot_be_is_one_sentence_before_any_work(
+    digits: Path, command: Command, more: list[object], code: int, words: str
+) -> None:
+    done = command("advtrain", "d.zarr", *OPTIONS, *more, "-o", "refused", cwd=digits)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert words in done.stderr
+    assert done.stderr.startswith("advtrain: error: ")
+    assert done.stderr.count("\n") == 1
+    assert not (digits / "refused").exists()
+
+
+def test_a_folder_of_another_run_is_refused_and_replaced_when_asked(
+    whole: Path, digits: Path, command: Command
+) -> None:
+    before = contents(whole)
+    done = command("advtrain", "d.zarr", *OPTIONS, "--seed", 5, "-o", "whole", cwd=digits)
+    assert done.returncode == 1
+    assert "holds another run" in done.stderr
+    assert contents(whole) == before
+    fresh = command("advtrain", "d.zarr", *OPTIONS, "-o", "replaced", cwd=digits)
+    assert fresh.returncode == 0, fresh.stderr
+    other = command("advtrain", "d.zarr", *OPTIONS, "--epochs", 1, "--overwrite", "-o", "replaced", cwd=digits)
+    assert other.returncode == 0, other.stderr
+    assert len(contents(digits / "replaced")["log"]) == 1
+
+
+def test_generated_images_of_other_classes_are_refused(digits: Path, command: Command, tmp_path: Path) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "g.npz", image=rng.integers(0, 256, (50, 8, 8, 1), np.uint8), label=rng.integers(0, 12, 50))
+    np.savez(tmp_path / "w.npz", image=rng.integers(0, 256, (50, 9, 9, 1), np.uint8), label=rng.integers(0, 10, 50))
+    for name, words in (("g", "names 10 classes, but a label is 11"), ("w", "its images have shape (1, 9, 9)")):
+        assert command("dataset", "import", tmp_path / f"{name}.npz", "-o", tmp_path / f"{name}.zarr").returncode == 0
+        done = command(
+            "advtrain", "d.zarr", *OPTIONS, "--generated", tmp_path / f"{name}.zarr", "-o", "refused", cwd=digits
+        )
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
