@@ -2,34 +2,44 @@
 
 Every command is a thin file in ``tools/`` around one module of the same subject here.  What exists now:
 
-=============================================  ==============================  ===================
+=============================================  ==============================  =====================
 In the paper                                   Module                          Command
-=============================================  ==============================  ===================
+=============================================  ==============================  =====================
 Section 3, Equation 1, Algorithm 1,            :mod:`datarobust.sensitivity`   ``sens-rank``
 Appendix B (sensitivity of a labelled point)
 Section 3 (the norms)                          :mod:`datarobust.norms`         ``--norm``
+Section 3 (curvature, perceived curvature)     :mod:`datarobust.curvature`     ``sens-rank --curvature``
+Theorem 1, Appendix A                          :mod:`datarobust.lipschitz`     ``sens-rank --curvature``
+Section 4, Appendix C (data sets)              :mod:`datarobust.datasets`      ``dataset import``, ``fetch``
+Section 4 (duplicates, near-duplicates)        :mod:`datarobust.pairs`         ``dataset duplicates``
+Section 3 (random labels)                      :mod:`datarobust.datasets`      ``dataset relabel``
+Equation 1 in other metrics                    :mod:`datarobust.features`      ``dataset features``
 Figures 2 (a), 5 (a), 16 (sensitivity curves)  :mod:`datarobust.figures`       ``figure sensitivity``
+Figures 2 (b), 5 (b) (differences)             :mod:`datarobust.figures`       ``figure difference``
+Figures 4 (a, b) (label distributions)         :mod:`datarobust.figures`       ``figure labels``
 Nearest neighbours with another label          :mod:`datarobust.figures`       ``figure pairs``
-Sets "s", "v" of the Tables                    :mod:`datarobust.selection`     ``--select``
-Data sets                                      :mod:`datarobust.datasets`      ``dataset``
-=============================================  ==============================  ===================
+Sets "s", "v" of the Tables                    :mod:`datarobust.selection`     ``--select``, ``--focus``
+Tables 2-4, Appendix B (training)              :mod:`datarobust.training`      ``advtrain``
+TRADES, PGD                                    :mod:`datarobust.trades`,       ``advtrain``
+                                               :mod:`datarobust.attacks`
+Figures 4 (c, d) (learning rates)              :mod:`datarobust.schedules`     ``advtrain --schedule``
+Appendix B (networks)                          :mod:`datarobust.networks`      ``advtrain --arch``
+=============================================  ==============================  =====================
 
-Beneath all of it: :mod:`datarobust.artifacts` (what commands hand to each other; see ``ARTIFACTS.md``) and
-:mod:`datarobust.errors` (what can go wrong, as a tree).
+Beneath all of it: :mod:`datarobust.artifacts` (what commands hand to each other; see ``ARTIFACTS.md``),
+:mod:`datarobust.runs` and :mod:`datarobust.rankings` (from stores to what is computed, and back),
+:mod:`datarobust.randomness`, and :mod:`datarobust.errors` (what can go wrong, as a tree).
 
 What is planned and not here yet:
 
-=============================================  ==============================  ===================
+=============================================  ==============================  =====================
 In the paper                                   Module                          Command
-=============================================  ==============================  ===================
-Section 3 (perceived curvature)                ``curvature``                   ``sens-rank``
+=============================================  ==============================  =====================
 Section 4, Figures 3, 7-15 (cloning)           ``diffusion``                   ``clone``
-Table 1 (Fréchet and pixel distances)          ``frechet``, ``features``       ``fid``
-Tables 2-4, Figures 1, 4 (training)            ``training``, ``trades``,       ``advtrain``
-                                               ``attacks``, ``schedules``
+Table 1 (Fréchet and pixel distances)          ``frechet``                     ``fid``
 Tables 2-5 (AutoAttack)                        ``evaluation``                  ``aaeval``
 Figures 2 (c, d), 6, 17 (maps)                 ``embedding``                   ``embed``
-=============================================  ==============================  ===================
+=============================================  ==============================  =====================
 """
 
 __version__ = "0.1.0"
