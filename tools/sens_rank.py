@@ -21,7 +21,7 @@ For example:
 
     sens-rank digits.zarr --norm linf -o r.zarr
     sens-rank digits.zarr --norm l2 | head -n 5
-    sens-rank digits.zarr --curvature | cut -f 1,2,6-8 | head -n 5
+    sens-rank digits.zarr --curvature | head -n 5 | cut -f 1,2,6-8
     torchrun --nproc_per_node=2 -m datarobust.tools.sens_rank c10.zarr --norm l2 -o r.zarr
 """
 
