@@ -24,7 +24,7 @@ from datarobust.training.augment import to_float
 from datarobust.training.batches import Batch, Batches, Injection
 from datarobust.training.images import Points
 from datarobust.training.measures import attacked, clean_hits, frozen, robust_hits
-from datarobust.training.optimiser import Averaged, first_momentum, sgd
+from datarobust.training.optimiser import Averaged, first_momentum, numerics, sgd
 from datarobust.training.recipe import TEST_EVERY, Counts, Recipe
 from datarobust.training.resume import resume, save
 from datarobust.training.state import Checkpoint, Line, Listener, Weights
@@ -90,6 +90,10 @@ class Training:
         Raises:
             DivergedError: a loss is not finite; the last state that was saved stays.
         """
+        with numerics(self.recipe.precision):
+            return self._run(checkpoint, listener, save_every)
+
+    def _run(self, checkpoint: Checkpoint, listener: Listener, save_every: float) -> bool:
         resume(self, checkpoint, listener)
         saved = began = time.monotonic()
         total = self.recipe.epochs * self.counts.steps
@@ -137,6 +141,7 @@ class Training:
                 label_smoothing=self.recipe.label_smoothing,
                 fixed=batch.fixed,
                 adversaries=batch.adversaries,
+                precision=self.recipe.precision,
             )
         self.processes.average([p.grad for p in self.model.parameters() if p.grad is not None])
         self.optimiser.step()

@@ -72,6 +72,19 @@ class Averaged:
 
 
 @contextmanager
+def numerics(precision: str) -> Iterator[None]:
+    """On accelerators: TF32 where it was asked for and nowhere else, and algorithms that give the same bits each time."""
+    matrices, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (matrices.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark)
+    matrices.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        matrices.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+
+
+@contextmanager
 def first_momentum(model: nn.Module, first: bool) -> Iterator[None]:
     """In the first step batch norms take over the statistics of the batch (momentum 1), as the reference has it."""
     if not first:

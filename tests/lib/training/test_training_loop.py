@@ -198,7 +198,15 @@ def test_the_global_generator_changes_no_weight() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"focus": [1, 7]}, {"focus": [1, 7], "focus_mode": "oversample"}, {"generated": True}]
+    "change",
+    [
+        {"seed": 1},
+        {"precision": "bf16"},
+        {"schedule": "c"},
+        {"focus": [1, 7]},
+        {"focus": [1, 7], "focus_mode": "oversample"},
+        {"generated": True},
+    ],
 )
 def test_what_should_change_weights_does(change: dict[str, Any]) -> None:
     change = {"focus_batch": 4, "generated_fraction": 0.5} | change
