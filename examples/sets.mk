@@ -12,6 +12,8 @@
 #   ti500k    50,000 random points of TI500K              ti_500K_pseudo_labeled.pickle         no: see the repository
 #                                                         (1.5 GB)                              semisup-adv of Carmon et al.
 #   1m        50,000 random points of 1m                  1m.npz                                cifar10-1m   3.1 GB
+#   20m 50m   generated images, whole: for rows.mk,      20m.npz, 50m.npz, cifar100-50m.npz    no: see rows.mk
+#   c100-50m  which says more
 #   M         EMNIST's MNIST, 60,000, else MNIST          emnist-mnist-train-images-idx3-ubyte.gz, emnist-mnist  562 MB,
 #                                                         train-images-idx3-ubyte.gz, mnist_train.npz  once for all six
 #   D L B     Digits, Letters, Balanced, By-Merge,        emnist-digits-train-images-idx3-ubyte.gz,  emnist-digits, ...
@@ -51,8 +53,12 @@ $(OUT):
 files_c10        := cifar-10-python.tar.gz cifar-10-binary.tar.gz cifar10_train.npz
 files_c10-test   := cifar-10-python.tar.gz cifar-10-binary.tar.gz cifar10_test.npz
 files_c100       := cifar-100-python.tar.gz cifar-100-binary.tar.gz
+files_c100-test  := $(files_c100)
 files_ti500k     := ti_500K_pseudo_labeled.pickle
 files_1m         := 1m.npz
+files_20m        := 20m.npz
+files_50m        := 50m.npz
+files_c100-50m   := cifar100-50m.npz
 files_M          := emnist-mnist-train-images-idx3-ubyte.gz train-images-idx3-ubyte.gz mnist_train.npz
 files_D          := emnist-digits-train-images-idx3-ubyte.gz
 files_L          := emnist-letters-train-images-idx3-ubyte.gz
@@ -63,6 +69,7 @@ files_BC         := emnist-byclass-train-images-idx3-ubyte.gz
 release_c10      := cifar10
 release_c10-test := cifar10 --split test
 release_c100     := cifar100
+release_c100-test := cifar100 --split test
 release_1m       := cifar10-1m
 release_M        := emnist-mnist
 release_D        := emnist-digits
@@ -74,9 +81,13 @@ release_BC       := emnist-byclass
 name_c10         := CIFAR-10
 name_c10-test    := CIFAR-10 test set
 name_c100        := CIFAR-100
+name_c100-test   := CIFAR-100 test set
 name_c100s       := CIFAR-100s
 name_ti500k      := TI500K
 name_1m          := 1m
+name_20m         := 20m
+name_50m         := 50m
+name_c100-50m    := 50m of CIFAR-100
 name_M           := M
 name_D           := D
 name_L           := L
@@ -84,7 +95,7 @@ name_B           := B
 name_BM          := BM
 name_BC          := BC
 
-imported := c10 c10-test c100 ti500k 1m M D L B BM BC
+imported := c10 c10-test c100 c100-test ti500k 1m 20m 50m c100-50m M D L B BM BC
 $(foreach set,$(imported),$(eval \
   file_$(set) := $(firstword $(foreach file,$(files_$(set)),$(wildcard $(DATA)/$(file))))))
 $(foreach set,$(imported),$(eval \
@@ -118,6 +129,9 @@ $(OUT)/c100-all.zarr: $(file_c100) | $(OUT)
 $(OUT)/c100.zarr: $(OUT)/c100-all.zarr $(OUT)/c100-all-l2.zarr
 	$(run)dataset subset $< --exclude $(OUT)/c100-all-l2.zarr:least:40 -o $@
 
+$(OUT)/c100-test.zarr: $(file_c100-test) | $(OUT)
+	$(call dataset,c100-test) $(if $(file_c100-test),--split test) --name cifar100-test -o $@
+
 $(OUT)/c100s.zarr: $(OUT)/c100.zarr
 	$(run)dataset relabel $< --coarse --name cifar100s -o $@
 
@@ -127,6 +141,13 @@ $(OUT)/ti500k.zarr: $(file_ti500k) | $(OUT)
 
 $(OUT)/1m.zarr: $(file_1m) | $(OUT)
 	$(call dataset,1m) --shuffle $(SEED) --limit $(SAMPLE) --name 1m -o $@
+
+# Whole, in random order, so that they can be read as they lie (rows.mk).
+define of_generated
+$(OUT)/$(1).zarr: $(file_$(1)) | $(OUT)
+	$$(call dataset,$(1)) --shuffle $(SEED) --name $(1) -o $$@
+endef
+$(foreach set,20m 50m c100-50m,$(eval $(call of_generated,$(set))))
 
 define of_emnist
 $(OUT)/$(1).zarr: $(file_$(1)) | $(OUT)

@@ -6,12 +6,15 @@ The path of the finished picture is printed.
     figure sensitivity c10-l2.zarr c10-linf.zarr -o figure2a.pdf
     figure difference c100-l2.zarr c10-l2.zarr -o figure2b.pdf
     figure labels c10-l2.zarr c10-linf.zarr c10.zarr -o figure4.pdf
+    figure training most least -o figure1b.pdf
+    figure schedules -o figure4cd.pdf
+    figure clones c10.zarr most.zarr least.zarr -o figure3.png
     sens-rank c10.zarr --norm linf -o r.zarr | figure pairs c10.zarr - -o least.png
 """
 
 from __future__ import annotations
 
-from . import _cli, _figure_curves, _figure_labels, _figure_pairs
+from . import _cli, _figure_clones, _figure_curves, _figure_labels, _figure_pairs, _figure_training
 
 app = _cli.tool(__doc__)
 
@@ -19,6 +22,10 @@ app.command()(_figure_curves.sensitivity)
 app.command()(_figure_curves.difference)
 app.command()(_figure_labels.labels)
 app.command()(_figure_pairs.pairs)
+app.command()(_figure_clones.clones)
+app.command()(_figure_clones.search)
+app.command()(_figure_training.training)
+app.command()(_figure_training.schedules)
 
 
 def main() -> None:

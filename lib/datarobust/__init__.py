@@ -22,7 +22,9 @@ Sets "s", "v" of the Tables                    :mod:`datarobust.selection`     `
 Tables 2-4, Appendix B (training)              :mod:`datarobust.training`      ``advtrain``
 TRADES, PGD                                    :mod:`datarobust.trades`,       ``advtrain``
                                                :mod:`datarobust.attacks`
-Figures 4 (c, d) (learning rates)              :mod:`datarobust.schedules`     ``advtrain --schedule``
+Figure 1 (b) (accuracies by epoch)             :mod:`datarobust.figures`       ``figure training``
+Figures 4 (c, d) (learning rates)              :mod:`datarobust.schedules`,    ``advtrain --schedule``,
+                                               :mod:`datarobust.figures`       ``figure schedules``
 Appendix B (networks)                          :mod:`datarobust.networks`      ``advtrain --arch``
 =============================================  ==============================  =====================
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from datarobust.networks.convolution import weights_frozen
 from datarobust.norms import norm_of
 
 L2_START = 0.001
@@ -149,4 +150,5 @@ def margin_attack(
         total: Tensor = -(right - wrong).clamp(min=0.0).sum()
         return total
 
-    return pgd(x, begin, margin, norm, eps, step, steps)
+    with weights_frozen(model):
+        return pgd(x, begin, margin, norm, eps, step, steps)

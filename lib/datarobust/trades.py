@@ -10,10 +10,10 @@ pass serves the attack and the loss, and no parameter has a gradient before the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from datarobust.attacks import training_attack
+from datarobust.networks.classifier import group_of
+from datarobust.networks.convolution import weights_frozen, weights_kept
+from datarobust.networks.precision import Precision, casting, products
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,14 @@ def trades_step(
     label_smoothing: float,
     fixed: Tensor | None = None,
     adversaries: Tensor | None = None,
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32",
+    precision: Precision = "fp32",
 ) -> Step:
     """Attack a batch and add the gradients of its loss to the parameters.
 
     The model is in training mode throughout: its batch norms normalise by the batch, and their running statistics take
-    in the clean images, then the adversaries, as two updates; the attack between leaves them alone.
+    in the clean images, then the adversaries, as two updates; the attack between leaves them alone. Where batch norms
+    have groups, each group of images goes through all of it by itself, as on a device of its own, which takes memory
+    for one group; the running statistics are the first group's.
 
     Args:
         model: images to logits, in training mode.
@@ -98,21 +103,56 @@ def trades_step(
         label_smoothing: of the clean term.
         fixed: bool (B), images whose adversary is given.
         adversaries: float32 like ``x``: these, at the rows of ``fixed``.
-        precision: "bf16" runs the network under autocast; losses are float32 always.
+        precision: of convolutions; losses, softmax, statistics and the classifier's product are float32 always.
+
+    Raises:
+        UsageError: groups of batch norms do not divide the batch.
     """
+    climb = partial(training_attack, norm=norm, eps=eps, step=step, steps=steps)
+    group = group_of(model, len(x))
+    found = []
+    with products(precision), weights_kept(model):
+        for start in range(0, len(x), group):
+            part = slice(start, start + group)
+            given = None if fixed is None or adversaries is None else (fixed[part], adversaries[part])
+            with statistics_kept(model) if start else nullcontext():
+                clean = _forward(model, precision, x[part])
+                attacked = _attacked(model, precision, climb, x[part], noise[part], clean, given)
+                adversarial = _forward(model, precision, attacked)
+            loss, clean_loss = trades_loss(clean, adversarial, y[part], beta, label_smoothing)
+            (loss * (group / len(x))).backward()  # type: ignore[no-untyped-call]
+            found.append(Step(loss.detach(), clean_loss.detach(), clean.detach(), adversarial.detach(), attacked))
+    return found[0] if len(found) == 1 else _joined(found)
 
-    def forward(images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            logits: Tensor = model(images)
-        return logits.float()
 
-    clean = forward(x)
-    p = functional.softmax(clean.detach(), 1)
-    with statistics_kept(model):
-        found = training_attack(forward, x, p, noise, norm=norm, eps=eps, step=step, steps=steps)
-    if fixed is not None and adversaries is not None:
-        found = torch.where(fixed.view(-1, 1, 1, 1), adversaries, found)
-    adversarial = forward(found)
-    loss, clean_loss = trades_loss(clean, adversarial, y, beta, label_smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
-    return Step(loss.detach(), clean_loss.detach(), clean.detach(), adversarial.detach(), found)
+def _forward(model: nn.Module, precision: Precision, images: Tensor) -> Tensor:
+    with casting(precision, images.device.type):
+        logits: Tensor = model(images)
+    return logits.float()
+
+
+def _attacked(
+    model: nn.Module,
+    precision: Precision,
+    climb: Callable[..., Tensor],
+    x: Tensor,
+    noise: Tensor,
+    clean: Tensor,
+    given: tuple[Tensor, Tensor] | None,
+) -> Tensor:
+    """Adversaries: what the attack ``climb`` finds, or what is given."""
+    with statistics_kept(model), weights_frozen(model):
+        p = functional.softmax(clean.detach(), 1)
+        found = climb(partial(_forward, model, precision), x, p, noise)
+    return found if given is None else torch.where(given[0].view(-1, 1, 1, 1), given[1], found)
+
+
+def _joined(steps: list[Step]) -> Step:
+    """What groups of equal size found, as one."""
+    return Step(
+        torch.stack([step.loss for step in steps]).mean(),
+        torch.stack([step.clean_loss for step in steps]).mean(),
+        torch.cat([step.clean_logits for step in steps]),
+        torch.cat([step.adversarial_logits for step in steps]),
+        torch.cat([step.x_adv for step in steps]),
+    )

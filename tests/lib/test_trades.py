@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from datarobust.errors import UsageError
 from datarobust.trades import statistics_kept, trades_loss, trades_step
 
 NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -196,3 +197,74 @@ def test_bf16_is_close() -> None:
     coarse = our_step(network(), x, y, noise, "linf", precision="bf16")
     assert float(coarse["loss"]) == pytest.approx(float(fine["loss"]), rel=0.02)
     assert coarse["grad/0.weight"].dtype == torch.float32
+
+
+@NORMS
+def test_groups_are_devices(norm: str) -> None:
+    """Each group goes through the step by itself; losses and gradients are means, statistics the first one's."""
+    from datarobust.networks import build
+
+    x, y, noise = batch(norm, 6)
+    more = {"steps": 2}
+    model = build({"name": "wrn-10-1"}, seed=1, bn_group=2)
+    found = our_step(model, x, y, noise, norm, **more)
+    parts = []
+    for start in range(0, 6, 2):
+        alone = build({"name": "wrn-10-1"}, seed=1)
+        part = slice(start, start + 2)
+        parts.append(our_step(alone, x[part], y[part], noise[part], norm, **more))
+    for key, value in found.items():
+        if key == "x_adv":
+            expected = torch.cat([part[key] for part in parts])
+        elif key.startswith("after/"):
+            expected = parts[0][key]
+        else:
+            expected = torch.stack([part[key] for part in parts]).mean(0)
+        torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-4, msg=key)
+
+
+def test_given_adversaries_are_shared_out_to_groups() -> None:
+    from datarobust.networks import build
+
+    x, y, noise = batch("linf", 4)
+    fixed, given = torch.tensor([False, True, True, False]), torch.rand(x.shape)
+    model = build({"name": "wrn-10-1"}, bn_group=2).train()
+    found = our_step(model, x, y, noise, "linf", steps=1, fixed=fixed, adversaries=given)
+    assert torch.equal(found["x_adv"][fixed], given[fixed])
+    assert not torch.equal(found["x_adv"][~fixed], given[~fixed])
+
+
+def test_a_group_that_does_not_divide_the_batch() -> None:
+    from datarobust.networks import build
+
+    model = build({"name": "wrn-10-1"}, bn_group=4)
+    with pytest.raises(UsageError, match="statistics of 4 images do not divide a batch of 6"):
+        our_step(model, *batch("linf"), "linf")
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_wide_network_is_the_plain_way_too(precision: str) -> None:
+    """Where convolutions take other ways (Winograd's, casts that are made once) nothing else changes."""
+    from datarobust.networks import build
+
+    x, y, noise = batch("linf", 8)
+    wide = build({"name": "wrn-10-8"}, seed=2)
+    # The attack stands still: the sign of a gradient near 0 hangs on rounding.
+    found = our_step(copy.deepcopy(wide), x, y, noise, "linf", steps=1, precision=precision, step=0.0)
+    expected = plain_step_without_attack(wide, x, (x + 8 / 255 * noise).clamp(0, 1), y)
+    most = 1e-4 if precision == "fp32" else 0.2
+    for key, value in expected.items():
+        if value.dtype.is_floating_point:
+            assert float((found[key] - value).norm()) <= most * float(value.norm()) + 1e-7, key
+
+
+def plain_step_without_attack(model: nn.Module, x: Tensor, adversary: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """The last part of the reference's step."""
+    model.train()
+    clean, attacked = model(x), model(adversary)
+    robust = functional.kl_div(functional.log_softmax(attacked, 1), functional.softmax(clean, 1), reduction="batchmean")
+    loss = functional.cross_entropy(clean, y, label_smoothing=0.1) + 5.0 * robust
+    loss.backward()
+    found = {"loss": loss.detach()} | {f"grad/{name}": value.grad for name, value in model.named_parameters()}
+    return found | {f"after/{name}": buffer for name, buffer in model.named_buffers()}

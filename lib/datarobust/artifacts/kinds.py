@@ -197,12 +197,14 @@ KINDS: Mapping[str, Kind] = _kinds(
         ),
         Kind(
             "evaluation",
-            required={name: Field(("int64",), ("M",)) for name in ("index", "label", "clean", "broken")},
+            required={name: Field(("int64",), ("M",)) for name in ("index", "label", "clean", "attacked", "broken")},
             optional={"adversarial": Field(("uint8", "float32"), ("M", "C", "H", "W"))},
             attributes={
                 "attacks": Attribute("texts"),
-                "norm": _NORM,
+                "norm": Attribute("text", choices=("l2", "linf", "l1")),
                 "eps": Attribute("number"),
+                "protocol": Attribute("object"),
+                "flags": Attribute("object"),
                 "dataset": _DIGEST,
                 "model": _TEXT,
             },

@@ -19,7 +19,7 @@ import pickletools
 import re
 import struct
 from collections.abc import Callable, Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from datarobust.datasets.extents import Form
 from datarobust.datasets.pickledarrays import KNOWN, build, call, text_of
@@ -38,7 +38,7 @@ _MOST_INT = 9  # bytes: the widest uint64 takes nine
 def load(raw: Raw) -> object:
     """The value that the pickle holds. Raises DataError, naming file and byte, for all that is not plain data."""
     with raw.open() as handle:
-        machine = _Machine(raw, handle)
+        machine = Machine(raw, handle)
         try:
             value = machine.run()
             if handle.read(1):
@@ -63,7 +63,12 @@ def mapping(raw: Raw) -> Mapping[str, object]:
     return value
 
 
-class _Machine(Tape):
+class Machine(Tape):
+    """What runs a pickle. Subclasses know other names, by :meth:`look_up`, and more instructions, by ``steps``."""
+
+    steps: ClassVar[Mapping[bytes, Callable[[Any], object]]]
+    """Instruction -> what it does; all others are refused."""
+
     def __init__(self, raw: Raw, handle: BinaryIO) -> None:
         super().__init__(raw, handle)
         self.stack: list[object] = []
@@ -71,7 +76,8 @@ class _Machine(Tape):
         self.memo: dict[int, object] = {}
 
     def run(self) -> object:
-        read, steps = self.handle.read, _STEPS
+        """The value that the pickle holds."""
+        read, steps = self.handle.read, self.steps
         for _ in range(MOST_STEPS):
             code = read(1)
             if code == b".":
@@ -87,6 +93,7 @@ class _Machine(Tape):
         raise Refusal(f"has more than {MOST_STEPS:,} values: save numbers as arrays, not as lists")
 
     def refuse(self, code: bytes) -> None:
+        """Raise Refusal for an instruction that is none of ``steps``."""
         if not code:
             raise Refusal("is cut short")
         if code == b"i":
@@ -99,6 +106,7 @@ class _Machine(Tape):
     # ---------------------------------------------------------------------------------------------- the stack
 
     def push(self, value: object) -> None:
+        """Onto the stack."""
         self.stack.append(value)
 
     def since_mark(self) -> list[object]:
@@ -107,10 +115,12 @@ class _Machine(Tape):
         return items
 
     def mark(self) -> None:
+        """Begin a stack of its own."""
         self.below.append(self.stack)
         self.stack = []
 
     def pop(self) -> None:
+        """Drop the last value, or the stack since the last mark."""
         if self.stack:
             self.stack.pop()
         else:
@@ -125,15 +135,18 @@ class _Machine(Tape):
         self.push(values)
 
     def keep(self, place: int) -> None:
+        """Remember the last value."""
         self.memo[place] = self.stack[-1]
 
     def extend(self, items: list[object]) -> None:
+        """Append to the list on the stack."""
         target = self.stack[-1]
         if type(target) is not list:
             raise Refusal("appends to what is no list")
         target.extend(items)
 
     def update(self, items: list[object]) -> None:
+        """Put keys and values in turns into the dict on the stack."""
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
             raise Refusal("sets an item of what is no dict")
@@ -146,27 +159,32 @@ class _Machine(Tape):
             target[name] = value
 
     def make_dict(self) -> None:
+        """A dict of what was pushed since the last mark."""
         items = self.since_mark()
         self.push({})
         self.update(items)
 
     def set_item(self) -> None:
+        """One key and value."""
         value, key = self.stack.pop(), self.stack.pop()
         self.update([key, value])
 
     # ------------------------------------------------------------------------------------- numbers and calls
 
     def integer(self) -> None:
+        """A number or truth value, spelled in digits."""
         line = self.line().strip()
         self.push({b"00": False, b"01": True}[line] if line in (b"00", b"01") else _int(line))
 
     def long(self, width: int) -> None:
+        """A number of as many bytes as the next ``width`` bytes say."""
         size = self.number(width)
         if size > _MOST_INT:
             raise Refusal("has a number of more than 64 bits")
         self.push(self.number(size, signed=True))
 
     def look_up(self, module: str, name: str) -> None:
+        """Push what stands for a name. Raises Refusal for all that is not known."""
         known = KNOWN.get((module, name))
         if known is None:
             wanted = shown(f"{module}.{name}"[:120])
@@ -174,22 +192,27 @@ class _Machine(Tape):
         self.push(known)
 
     def stack_global(self) -> None:
+        """Look up the name on the stack."""
         name, module = self.stack.pop(), self.stack.pop()
         self.look_up(str(text_of(module)), str(text_of(name)))
 
     def reduce(self) -> None:
+        """What stands for a call of the function and arguments on the stack."""
         arguments, function = self.stack.pop(), self.stack.pop()
         self.push(call(function, arguments))
 
     def build(self) -> None:
+        """Set the state of the record on the stack."""
         state = self.stack.pop()
         build(self.stack[-1], state)
 
     def protocol(self) -> None:
+        """The number of the protocol."""
         if (version := self.number(1)) > 5:
             raise Refusal(f"is of protocol {version}; 0 to 5 are read")
 
     def frame(self) -> None:
+        """The length of what comes, which must be there."""
         length = self.number(8)
         if length > self.raw.size - self.handle.tell():
             raise Refusal("is cut short")
@@ -201,20 +224,20 @@ def _int(line: bytes) -> int:
     return int(line)
 
 
-def _string(width: int, form: Form, text: bool) -> Callable[[_Machine], object]:
+def _string(width: int, form: Form, text: bool) -> Callable[[Machine], object]:
     return lambda m: m.push(m.string(m.number(width), form, text))
 
 
-_STEPS: Mapping[bytes, Callable[[_Machine], object]] = {
-    b"\x80": _Machine.protocol,
-    b"\x95": _Machine.frame,
+STEPS: Mapping[bytes, Callable[[Machine], object]] = {
+    b"\x80": Machine.protocol,
+    b"\x95": Machine.frame,
     b"N": lambda m: m.push(None),
     b"\x88": lambda m: m.push(True),
     b"\x89": lambda m: m.push(False),
     b"K": lambda m: m.push(m.number(1)),
     b"M": lambda m: m.push(m.number(2)),
     b"J": lambda m: m.push(m.number(4, signed=True)),
-    b"I": _Machine.integer,
+    b"I": Machine.integer,
     b"L": lambda m: m.push(_int(m.line().removesuffix(b"L"))),
     b"\x8a": lambda m: m.long(1),
     b"\x8b": lambda m: m.long(4),
@@ -231,9 +254,9 @@ _STEPS: Mapping[bytes, Callable[[_Machine], object]] = {
     b"B": _string(4, "plain", False),
     b"\x8e": _string(8, "plain", False),
     b"\x96": _string(8, "plain", False),
-    b"(": _Machine.mark,
-    b"0": _Machine.pop,
-    b"1": _Machine.since_mark,
+    b"(": Machine.mark,
+    b"0": Machine.pop,
+    b"1": Machine.since_mark,
     b"2": lambda m: m.push(m.stack[-1]),
     b")": lambda m: m.push(()),
     b"t": lambda m: m.push(tuple(m.since_mark())),
@@ -245,8 +268,8 @@ _STEPS: Mapping[bytes, Callable[[_Machine], object]] = {
     b"a": lambda m: m.extend([m.stack.pop()]),
     b"e": lambda m: m.extend(m.since_mark()),
     b"}": lambda m: m.push({}),
-    b"d": _Machine.make_dict,
-    b"s": _Machine.set_item,
+    b"d": Machine.make_dict,
+    b"s": Machine.set_item,
     b"u": lambda m: m.update(m.since_mark()),
     b"p": lambda m: m.keep(_int(m.line())),
     b"q": lambda m: m.keep(m.number(1)),
@@ -256,8 +279,9 @@ _STEPS: Mapping[bytes, Callable[[_Machine], object]] = {
     b"h": lambda m: m.push(m.memo[m.number(1)]),
     b"j": lambda m: m.push(m.memo[m.number(4)]),
     b"c": lambda m: m.look_up(m.line().decode(), m.line().decode()),
-    b"\x93": _Machine.stack_global,
-    b"R": _Machine.reduce,
-    b"b": _Machine.build,
+    b"\x93": Machine.stack_global,
+    b"R": lambda m: m.reduce(),
+    b"b": lambda m: m.build(),
 }
-"""Instruction -> what it does; all others are refused."""
+"""Instructions of plain data."""
+Machine.steps = STEPS

@@ -6,6 +6,8 @@ In the paper                        Module                                 Comma
 Figures 2 (a), 5 (a), 16            :mod:`datarobust.figures.sensitivity`  ``figure sensitivity``
 Figures 2 (b), 5 (b)                :mod:`datarobust.figures.difference`   ``figure difference``
 Figures 4 (a), 4 (b)                :mod:`datarobust.figures.labels`       ``figure labels``
+Figures 4 (c), 4 (d)                :mod:`datarobust.figures.schedules`    ``figure schedules``
+Figure 1 (b)                        :mod:`datarobust.figures.training`     ``figure training``
 Section 3, r(x) and its neighbour   :mod:`datarobust.figures.pairs`        ``figure pairs``
 ==================================  =====================================  ======================
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from datarobust.errors import UsageError
 
@@ -76,12 +77,32 @@ class BatchNorm2d(nn.BatchNorm2d):
         if not (self.training and 0 < self.group < len(x)):
             found: Tensor = super().forward(x)
             return found
-        if len(x) % self.group:
-            raise UsageError(f"batch statistics of {self.group} images do not divide a batch of {len(x)}")
-        first, *others = x.split(self.group)
+        demand_division(len(x), self.group)
+        first, *others = torch.split(x, self.group)
         parts = [super().forward(first)]
         parts += [F.batch_norm(part, None, None, self.weight, self.bias, True, 0.0, self.eps) for part in others]
         return torch.cat(parts)
+
+
+def group_of(model: nn.Module, batch: int) -> int:
+    """Images of a batch that share statistics in all batch norms of a model: its ``group``, or the whole batch.
+
+    Raises:
+        UsageError: the group does not divide the batch.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    groups = {module.group if isinstance(module, BatchNorm2d) else 0 for module in norms}
+    group = groups.pop() if len(groups) == 1 else 0
+    if not 0 < group < batch:
+        return max(batch, 1)
+    demand_division(batch, group)
+    return group
+
+
+def demand_division(batch: int, group: int) -> None:
+    """Raise UsageError where groups do not divide a batch."""
+    if batch % group:
+        raise UsageError(f"batch statistics of {group} images do not divide a batch of {batch}")
 
 
 def pooled_logits(x: Tensor, linear: nn.Linear) -> Tensor:

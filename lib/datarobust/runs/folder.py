@@ -155,9 +155,7 @@ def request_of(
     recipe: Recipe | DenoiserRecipe, arch: Mapping[str, Any], inputs: Mapping[str, str], tool: str = "advtrain"
 ) -> str:
     """What names a run: all that decides its bits on one machine."""
-    return artifacts.fingerprint(
-        {"tool": tool, "recipe": asdict(recipe), "arch": dict(arch), "inputs": dict(inputs)}
-    )
+    return artifacts.fingerprint({"tool": tool, "recipe": asdict(recipe), "arch": dict(arch), "inputs": dict(inputs)})
 
 
 def read_log(run: Path, epochs: int | None = None) -> list[Line]:

@@ -40,6 +40,8 @@ ATTRIBUTES: dict[str, dict[str, object]] = {
         "attacks": ["apgd-ce"],
         "norm": "linf",
         "eps": 8 / 255,
+        "protocol": {"version": "standard", "seed": 0},
+        "flags": {},
         "dataset": "0" * 64,
         "model": "1" * 64,
     },

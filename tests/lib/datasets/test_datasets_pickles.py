@@ -268,10 +268,10 @@ def test_instructions_that_are_refused(tmp_path, program, words):
 def test_no_instruction_is_forgotten():
     """Of all that Python knows, these make objects or share state, and all others are read."""
     known = {op.code.encode("latin-1"): op.name for op in pickletools.opcodes}
-    left = {name for code, name in known.items() if code not in pickles._STEPS}
+    left = {name for code, name in known.items() if code not in pickles.STEPS}
     refused = "INST OBJ NEWOBJ NEWOBJ_EX PERSID BINPERSID EXT1 EXT2 EXT4 NEXT_BUFFER READONLY_BUFFER"
     assert left == {*refused.split(), "STOP", "EMPTY_SET", "ADDITEMS", "FROZENSET"}
-    assert set(pickles._STEPS) <= set(known)
+    assert set(pickles.STEPS) <= set(known)
 
 
 # ----------------------------------------------------------------------------------------------- what is not true

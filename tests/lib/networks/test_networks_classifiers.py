@@ -133,7 +133,9 @@ def test_initial_values_of_the_wide_resnet() -> None:
     for name, parameter in model.named_parameters():
         if parameter.dim() == 4:
             outputs, _, height, width = parameter.shape
-            assert float(parameter.std()) == pytest.approx(math.sqrt(2 / (height * width * outputs)), rel=0.1), name
+            assert float(parameter.detach().std()) == pytest.approx(
+                math.sqrt(2 / (height * width * outputs)), rel=0.1
+            ), name
         elif "batchnorm" in name:
             assert (parameter == (1.0 if name.endswith("weight") else 0.0)).all()
     assert model.logits.weight.abs().max() <= 1 / 16  # type: ignore[union-attr]

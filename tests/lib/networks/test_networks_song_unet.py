@@ -68,7 +68,13 @@ def test_names_and_shapes_of_the_published_networks(shared: Path, name: str, kin
         {"label_dim": 4, "channel_mult": [2], "attn_resolutions": []},
         {"channel_mult": [1, 2], "attn_resolutions": [4]},
         {"label_dim": 3, "augment_dim": 9, "channel_mult": [1, 2, 2], "attn_resolutions": [8, 4], "num_blocks": 2},
-        {"img_channels": 3, "img_resolution": 12, "channel_mult": [2, 1], "attn_resolutions": [6], "model_channels": 16},
+        {
+            "img_channels": 3,
+            "img_resolution": 12,
+            "channel_mult": [2, 1],
+            "attn_resolutions": [6],
+            "model_channels": 16,
+        },
     ],
 )
 def test_equals_the_twin(kind: str, more: dict[str, Any]) -> None:

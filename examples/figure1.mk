@@ -1,0 +1,25 @@
+# Figure 1 (b): accuracies by epoch of two models, with the 1,024 most robust points (left) and the 1,024 least robust in
+# focus; red pentagons are their PGD-40 accuracy.  CIFAR-10, l_inf, 2400 epochs, 20 million generated images.
+# Data, notation, focus, hardware, SMALL=yes: rows.mk.  The paper: 4 x A100 40 GB, 60 hours (240 A100-hours) a model; the
+# right one is the row c10inf-v_s of Table 2, and the recipes share it.  SMALL=yes: 6 minutes of a processor core a model.
+# The paper's numbers: the last two adversarial accuracies differ by a factor of 2.  Ours: not run at this size.
+#
+#   make -C examples figure1 DATA=/folder/of/published/files OUT=/folder/of/results
+
+.PHONY: figure1
+figure1:
+include $(dir $(lastword $(MAKEFILE_LIST)))rows.mk
+
+figure1_row  = $(call row,$(1),$(SEED_2),c10,linf,20m,2400,2048,v,$(2),$(FOCUS),original)
+figure1_runs := $(runs)/c10inf-v_m.$(SEED_2) $(runs)/c10inf-v_s.$(SEED_2)
+$(call figure1_row,c10inf-v_m,m)
+$(call figure1_row,c10inf-v_s,s)
+
+figure1_made := $(OUT)/$(if $(SMALL),small-)figure1b.$(FORM)
+figure1: $(if $(call row_there,c10,20m),$(figure1_made))
+	@$(call rows_absent,c10,20m)
+	@$(call made,$^)
+
+$(figure1_made): $(figure1_runs:%=%.run)
+	$(run)figure training $(figure1_runs) --name 'most robust in focus' --name 'least robust in focus' \
+	  -o $@ --tsv $(basename $@).tsv --overwrite

@@ -1,0 +1,64 @@
+# Does the attack that tracks robustness leak into the training?  Appendix D suspects so, and rows of the paper's tables
+# rest on it.  Here the same training is run with nothing tracked, with held-out points (v), with the least robust points of
+# the training set (s), and with all training points: the digests of the weights are equal, to the last bit.  With s in
+# focus, by either mode, they are not.
+#
+# The digest of a file of weights is over its tensors alone, not over the command that made them.  Another machine, or
+# another version of PyTorch, has other digests; that those of one machine are equal is the point.
+#
+# Data: scikit-learn's digits, always there; 500 of them, WRN-10-1, 3 epochs.  One processor core: about a minute.
+# The paper's numbers: none.  Ours: results/glitch.txt.  The published code does not leak either: it restores what it
+# switches off, clears gradients before each step, and measures in evaluation mode.
+#
+#   make -C examples glitch OUT=/folder/of/results
+
+.PHONY: glitch
+glitch:
+include $(dir $(lastword $(MAKEFILE_LIST)))sets.mk
+
+glitch_folder := $(OUT)/glitch
+glitch_set    := $(glitch_folder)/digits.zarr
+glitch_least  := $(glitch_folder)/digits-linf.zarr:least:64
+glitch_focus  := --track $(glitch_least) --focus $(glitch_least)
+glitch_alike  := track-none track-v track-s track-all
+glitch_other  := focus-inject focus-oversample
+glitch_runs   := $(glitch_alike) $(glitch_other)
+asked_track-none       := --track none
+asked_track-v          := --track first:64
+asked_track-s          := --track $(glitch_least)
+asked_track-all        := --track '!first:64'
+asked_focus-inject     := $(glitch_focus) --focus-mode inject --focus-batch 16
+asked_focus-oversample := $(glitch_focus) --focus-mode oversample
+
+glitch: $(OUT)/glitch.txt
+	@cat $<
+
+$(glitch_folder): | $(OUT)
+	@mkdir -p $@
+
+$(glitch_set): | $(glitch_folder)
+	$(run)dataset import digits --limit 500 -o $@
+
+$(glitch_folder)/digits-linf.zarr: $(glitch_set)
+	$(run)sens-rank $< --norm linf -o $@
+
+$(glitch_runs:%=$(glitch_folder)/%.run): $(glitch_folder)/%.run: $(glitch_set) $(glitch_folder)/digits-linf.zarr
+	$(run)advtrain $< --arch wrn-10-1 --epochs 3 --batch 64 --hold-out first:64 $(asked_$*) --threads 1 --device cpu \
+	  -o $(glitch_folder)/$* > $@
+
+# The first digest that "artifact show" prints of an artifact is its own.
+$(OUT)/glitch.txt: $(glitch_runs:%=$(glitch_folder)/%.run)
+	{ \
+	  for name in $(glitch_runs); do \
+	    $(run)artifact show $(glitch_folder)/$$name/last.safetensors | grep -o '"digest": "[0-9a-f]*"' | head -n 1 \
+	      | awk -F '"' -v name=$$name '{ printf "%-18s%s\n", name, $$4 }'; \
+	  done; \
+	} > $@
+	awk -v alike=$(words $(glitch_alike)) -v all=$(words $(glitch_runs)) ' \
+	  !($$2 in known) { known[$$2]; kinds++ } \
+	  NR == alike { equal = kinds == 1 } \
+	  END { \
+	    ok = NR == all && equal && kinds == 1 + all - alike; \
+	    print ok ? "tracking: equal weights; focus: others" : "tracking and focus are not kept apart"; exit !ok \
+	  }' $@ > $@.verdict
+	cat $@.verdict >> $@; rm $@.verdict

@@ -1,0 +1,82 @@
+"""What a search for the sampler's arguments found (Appendix B): main effects, and the best points with their seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from datarobust.diffusion.search import GRID, Point, Result, main_effects, mean_scores, seed_spread, survivors, top_set
+from datarobust.errors import DataError
+from datarobust.figures import style
+
+SHOWN: Final = 40
+"""Points of the last rung that are shown, best first."""
+
+_SIZE: Final = (6.5, 4.6)  # inches
+_BEST: Final = style.COLOURS[1]
+_OTHER: Final = style.QUIET
+
+
+def draw(points: Sequence[Point], first: Sequence[Result], last: Sequence[Result], features: str) -> Figure:
+    """Above, the mean score of all points by the value of each argument; below, the points of the last rung.
+
+    A point of the last rung is the mean over its seeds with a line from the lowest to the highest; those that seeds
+    cannot tell from the best are coloured.
+
+    Args:
+        points: of the grid.
+        first: results of the first rung, over all points.
+        last: results of the last rung.
+        features: what the scores are distances of, any text.
+
+    Raises:
+        DataError: no results.
+    """
+    if not first or not last:
+        raise DataError("nothing to draw: the search has no results yet")
+    effects = main_effects(first, points)
+    with style.look():
+        figure = style.new_figure(*_SIZE, layout="constrained")
+        grid = figure.add_gridspec(2, len(GRID))
+        shared: Axes | None = None
+        for place, (name, effect) in enumerate(effects.items()):
+            axes = figure.add_subplot(grid[0, place], sharey=shared)
+            shared = shared or axes
+            axes.plot(range(len(effect)), list(effect.values()), marker="o", markersize=3, color=style.COLOURS[0])
+            axes.set_xticks(range(len(effect)), [f"{value:g}" for value in effect])
+            axes.margins(x=0.15)
+            axes.set_title(name, parse_math=False)
+            if place:
+                axes.tick_params(labelleft=False)
+            else:
+                axes.set_ylabel(f"mean score, {first[0].images:,} images")
+        _ordered(figure.add_subplot(grid[1, :]), last, features)
+    return figure
+
+
+def _ordered(axes: Axes, last: Sequence[Result], features: str) -> None:
+    means, best = mean_scores(last), set(top_set(last))
+    for place, number in enumerate(survivors(last, SHOWN)):
+        scores = [result.score for result in last if result.point == number]
+        colour = _BEST if number in best else _OTHER
+        axes.plot([place, place], [min(scores), max(scores)], color=colour, linewidth=1.0)
+        axes.plot([place], [means[number]], marker="o", markersize=3.5, color=colour)
+    order = survivors(last, SHOWN)
+    axes.set_xticks(range(len(order)), [str(number) for number in order], rotation=90 if len(order) > 12 else 0)
+    axes.set_xlabel("point of the grid, best first")
+    axes.set_ylabel(f"score, {last[0].images:,} images")
+    spread = seed_spread(last)
+    told = "one seed" if spread is None else f"deviation from seed to seed {spread:.3g}"
+    features = style.fitted(features, 220, style.NORMAL)
+    axes.set_title(f"{features}: {len(best)} that seeds cannot tell from the best ({told})", parse_math=False)
+
+
+def table(points: Sequence[Point], results: Sequence[Result]) -> Iterator[str]:
+    """Every result as a line of a TSV file, a header first: point, its arguments, seed, images, score."""
+    yield "\t".join(["point", *GRID, "seed", "images", "score"]) + "\n"
+    for result in sorted(results, key=lambda one: (one.images, one.point, one.seed)):
+        values = [f"{value:g}" for value in points[result.point].values().values()]
+        yield "\t".join([str(result.point), *values, str(result.seed), str(result.images), repr(result.score)]) + "\n"
