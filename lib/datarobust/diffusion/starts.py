@@ -1,0 +1,96 @@
+"""What a clone is started from: the image and noise, in the proportions that Section 4 may mean.
+
+The paper starts "with a normalised weighted combination of random normal noise (45%) and the original images (55%)",
+and does not say what is normalised, nor what noise the denoiser is told of. With w = 0.45 and z = (1 - w) x0 + w n:
+
+============  ===========================================  ================  =================================
+start         x                                            told σ            in words
+============  ===========================================  ================  =================================
+``paper``     sigma_max z / sqrt((1 - w)² + w²)            sigma_max         weights of norm 1: the least change to
+                                                                             EDM's program, and the only reading whose
+                                                                             best sigma_max lies in the paper's grid
+``unit``      sigma_max z / sqrt((1 - w)² sd² + w²)        sigma_max         z of variance 1, where images have the
+                                                                             deviation sd = 0.5
+``matched``   x0 + w/(1 - w) n                             w/(1 - w)         the denoiser is told the true noise
+``noise``     sigma_max n                                  sigma_max         no image: plain sampling
+============  ===========================================  ================  =================================
+
+Under ``paper`` the denoiser is told more noise than there is; churn makes up for it. Under ``matched`` nothing is to be
+made up for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from datarobust.diffusion.sampler import Sampler
+from datarobust.errors import UsageError
+
+Name = Literal["paper", "matched", "unit", "noise"]
+SIGMA_DATA = 0.5
+"""Deviation of images in [-1, 1]."""
+NOISE_WEIGHT = 0.45
+"""Share of noise in the paper."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """x = ``image`` x0 + ``noise`` n, told to the denoiser as noise of deviation ``told``."""
+
+    name: str
+    noise_weight: float
+    """w."""
+    image: float
+    """Coefficient of the image."""
+    noise: float
+    """True deviation of the noise in x."""
+    told: float
+    """σ that the sampler starts at."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Names and values."""
+        return asdict(self)
+
+    def remark(self) -> str:
+        """What every run says of it."""
+        return (
+            f"Start {self.name}: x = {self.image:.4g} image + {self.noise:.4g} noise (true deviation of the noise "
+            f"{self.noise:.4g}), and the denoiser is told {self.told:.4g}."
+        )
+
+
+DEFAULTS: dict[str, Sampler] = {
+    "paper": Sampler(),
+    "unit": Sampler(),
+    "matched": Sampler(rho=7.0, S_churn=0.0, S_min=0.0, S_noise=1.0),
+    "noise": Sampler(num_steps=18, sigma_min=0.002, sigma_max=80.0, rho=7.0, S_churn=0.0, S_min=0.0, S_noise=1.0),
+}
+"""The sampler of each start where its user does not say otherwise: the centre of the paper's grid; for the starts
+that need no repair Karras et al.'s own, without churn."""
+
+
+def start(name: str, sampler: Sampler, noise_weight: float = NOISE_WEIGHT) -> tuple[Start, Sampler]:
+    """The start of that name, and the sampler that goes on from it (``matched`` has a ``sigma_max`` of its own).
+
+    Raises:
+        UsageError: no such start, or a weight that is no share between 0 and 1.
+    """
+    w, told = noise_weight, sampler.sigma_max
+    if not 0 < w < 1:
+        raise UsageError(f"the weight of the noise is a share between 0 and 1, not {w:g}")
+    if name == "matched":
+        ratio = w / (1 - w)
+        if ratio < sampler.sigma_min:
+            raise UsageError(
+                f"the noise of the start, {ratio:.4g}, is below sigma_min = {sampler.sigma_min:g}: make one larger"
+            )
+        return Start(name, w, 1.0, ratio, ratio), replace(sampler, sigma_max=ratio)
+    if name == "noise":
+        return Start(name, 1.0, 0.0, told, told), sampler
+    scales = {"paper": math.hypot(1 - w, w), "unit": math.hypot((1 - w) * SIGMA_DATA, w)}
+    if name not in scales:
+        raise UsageError(f"there is no start {name!r}: choose {', '.join(DEFAULTS)}")
+    scale = told / scales[name]
+    return Start(name, w, scale * (1 - w), scale * w, told), sampler

@@ -1,0 +1,207 @@
+"""Which attacks are run, with which parameters: AutoAttack (Croce & Hein 2020; 2021 for l1) and what is made of it.
+
+============  =================================================================================================
+``standard``  apgd-ce, apgd-t, fab-t, square: what is meant by AutoAttack
+``plus``      apgd-ce, apgd-dlr and fab with five restarts, square, apgd-t, fab-t
+``rand``      apgd-ce and apgd-dlr, 20 draws a step, for networks that depend on chance
+``fast``      apgd-ce, apgd-t as in ``standard``: its accuracy is an upper bound of that of ``standard``
+``custom``    attacks and parameters of one's own
+============  =================================================================================================
+
+The targeted attacks take 9 wrong classes, or all where there are fewer. The loss of apgd-t is a quotient of four
+logits, that of apgd-dlr of three: with fewer classes they cannot be run, and are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+from datarobust.errors import UsageError
+
+Norm = Literal["linf", "l2", "l1"]
+Version = Literal["standard", "plus", "rand", "fast", "custom"]
+STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
+ATTACKS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
+TARGETS, ITERATIONS, QUERIES, DRAWS, PLUS_RESTARTS = 9, 100, 5000, 20, 5
+L1_RESTARTS, L1_TARGETS = 5, 5
+EPS = {"linf": 8 / 255, "l2": 128 / 255, "l1": 12.0}
+"""The radii that are usual for CIFAR."""
+BATCH = 250
+"""Images of a logical batch, as in the library."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack. Zero stands where a parameter is not one of this attack."""
+
+    name: str
+    restarts: int = 1
+    iterations: int = 0
+    targets: int = 0
+    queries: int = 0
+    draws: int = 1
+    """Gradients that are averaged in each step; more than one for networks that depend on chance."""
+    radii: int = 1
+    """3: from three times the radius over twice to the radius itself, as for l1."""
+
+    @property
+    def passes(self) -> int:
+        """Forward passes that an image costs which is never fooled; a backward pass counts as one."""
+        each = {
+            "apgd-ce": 2 * (self.iterations + 1) * self.draws,
+            "apgd-dlr": 2 * (self.iterations + 1) * self.draws,
+            "apgd-t": self.targets * (2 * (self.iterations + 1) + 1),
+            "fab": 12 * self.iterations,  # a backward pass for each of ten classes
+            "fab-t": self.targets * (3 * self.iterations + 3),
+            "square": self.queries,
+        }
+        return self.restarts * each[self.name] + 1
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What decides the verdicts on given points."""
+
+    norm: Norm
+    eps: float
+    """Radius, pixels in [0, 1]."""
+    version: Version
+    attacks: tuple[Attack, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Attacks that cannot be run on so few classes, and why."""
+    seed: int = 0
+    batch: int = BATCH
+    """Images of a logical batch: with the seed it fixes all noise."""
+
+    @property
+    def upper_bound(self) -> bool:
+        """Whether the accuracy is no AutoAttack accuracy, but one that AutoAttack could only lower."""
+        return self.version in ("fast", "custom")
+
+    def describe(self) -> dict[str, Any]:
+        """As artifacts keep it."""
+        return {
+            "version": self.version,
+            "parameters": [asdict(attack) for attack in self.attacks],
+            "left_out": dict(self.left_out),
+            "seed": self.seed,
+            "batch": self.batch,
+            "upper_bound": self.upper_bound,
+        }
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What ``custom`` changes; None leaves it as it is in ``standard``."""
+
+    names: Sequence[str] | None = None
+    restarts: int | None = None
+    iterations: int | None = None
+    targets: int | None = None
+    queries: int | None = None
+
+
+def plan(
+    version: Version,
+    norm: Norm,
+    eps: float,
+    classes: int,
+    *,
+    wishes: Wishes | None = None,
+    seed: int = 0,
+    batch: int = BATCH,
+) -> Protocol:
+    """The attacks of a version on a network of so many classes.
+
+    Raises:
+        UsageError: a norm, version, attack or number that is none; wishes without ``custom``; nothing is left to run.
+    """
+    wishes = wishes or Wishes()
+    if norm not in get_args(Norm) or version not in get_args(Version):
+        raise UsageError(f"there is no evaluation {version!r} in the norm {norm!r}")
+    if not (math.isfinite(eps) and eps > 0):
+        raise UsageError(f"the radius of an attack is a positive number, not {eps!r}")
+    if version != "custom" and wishes != Wishes():
+        raise UsageError(
+            "restarts, iterations, targets and queries are chosen for attacks that are named one by one, as in "
+            "--attacks apgd-ce,square"
+        )
+    if batch < 1 or not 0 <= seed < 1 << 63:
+        raise UsageError("a logical batch has one image or more, and a seed is from 0 to 2**63 - 1")
+    wanted = [_wished(attack, wishes) for attack in _attacks(version, norm, wishes.names)]
+    left_out = tuple((attack.name, why) for attack in wanted if (why := _why_not(attack.name, classes)))
+    kept = tuple(
+        replace(attack, targets=min(attack.targets, classes - 1))
+        for attack in wanted
+        if attack.name not in dict(left_out)
+    )
+    if not kept:
+        raise UsageError(f"none of these attacks can be run on {classes} classes: {'; '.join(dict(left_out).values())}")
+    return Protocol(norm, eps, version, kept, left_out, seed, batch)
+
+
+def _attacks(version: Version, norm: Norm, names: Sequence[str] | None) -> list[Attack]:
+    """The attacks of a version, whatever the number of classes."""
+    if version == "rand":
+        return [_attack(name, norm, draws=DRAWS) for name in ("apgd-ce", "apgd-dlr")]
+    if version == "plus":
+        repeated = ("apgd-ce", "apgd-dlr", "fab")
+        once = ("square", "apgd-t", "fab-t")
+        # The library keeps one radius and nine targets here, in every norm.
+        return [replace(_attack(name, "linf"), restarts=PLUS_RESTARTS) for name in repeated] + [
+            _attack(name, "linf") for name in once
+        ]
+    if version == "fast":
+        return [_attack(name, norm) for name in STANDARD[:2]]
+    chosen = STANDARD if version == "standard" or names is None else tuple(names)
+    for name in chosen:
+        if name not in ATTACKS:
+            raise UsageError(f"there is no attack {name!r}: choose from {', '.join(ATTACKS)}")
+    if len(set(chosen)) < len(chosen):
+        raise UsageError("an attack is named twice")
+    return [_attack(name, norm) for name in chosen]
+
+
+def _attack(name: str, norm: Norm, draws: int = 1) -> Attack:
+    """An attack as ``standard`` has it in a norm."""
+    large = norm == "l1" and name.startswith("apgd") and draws == 1
+    return Attack(
+        name,
+        restarts=L1_RESTARTS if large and name != "apgd-t" else 1,
+        iterations=0 if name == "square" else ITERATIONS,
+        targets=(L1_TARGETS if large else TARGETS) if name.endswith("-t") else 0,
+        queries=QUERIES if name == "square" else 0,
+        draws=draws,
+        radii=3 if large else 1,
+    )
+
+
+def _wished(attack: Attack, wishes: Wishes) -> Attack:
+    """An attack with the parameters that were asked for, as far as it has them."""
+    found = attack
+    for field in ("restarts", "iterations", "targets", "queries"):
+        number = getattr(wishes, field)
+        if number is None:
+            continue
+        if number < 1:
+            raise UsageError(f"an attack has one of its {field} or more, not {number}")
+        if getattr(attack, field) and (field, attack.name) != ("restarts", "square"):
+            found = replace(found, **{field: number})
+    return found
+
+
+def _why_not(name: str, classes: int) -> str | None:
+    """Why an attack cannot be run on so few classes."""
+    needed = {"apgd-dlr": 3, "apgd-t": 4}.get(name, 2)
+    if classes >= needed:
+        return None
+    return f"the loss of {name} compares {needed} logits, and there are {classes} classes"
+
+
+def eps_text(eps: float) -> str:
+    """A radius as people write it: in steps of 1/255 where it is a whole number of them."""
+    steps = round(eps * 255)
+    return f"{steps}/255" if 0 < steps < 255 and abs(eps * 255 - steps) < 1e-6 else f"{eps:.6g}"

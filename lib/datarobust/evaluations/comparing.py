@@ -1,0 +1,175 @@
+"""Evaluations side by side, behind ``aacompare``: two, or two groups of several seeds; whole, or by robustness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datarobust import artifacts, evaluation
+from datarobust.artifacts import Store
+from datarobust.datasets.text import shown
+from datarobust.errors import ArtifactError, DataError
+from datarobust.evaluation import compare as statistics
+from datarobust.evaluations.lines import COLUMNS, accuracy_key
+
+Array = npt.NDArray[Any]
+Flags = npt.NDArray[np.bool_]
+ONE_PAIR = (
+    "One pair of networks says nothing about the training's own variance: another seed gives another network. "
+    "Compare several seeds of each: A1 A2 A3 vs B1 B2 B3."
+)
+FEW_SEEDS = "Fewer than three seeds of a training say little about its variance."
+UPPER_BOUNDS = "Upper bounds are compared: more attacks could lower either accuracy."
+OTHER_ATTACKS = "The two were not attacked alike, so part of the difference may be that of the attacks."
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The verdicts of one artifact."""
+
+    path: Path
+    attributes: Mapping[str, Any]
+    index: npt.NDArray[np.int64]
+    clean: Flags
+    """(M) whether each point is classified right."""
+    robust: Flags
+    """(M) whether it also is under attack."""
+
+
+def opened(path: Path) -> Evaluation:
+    """Read an evaluation artifact. Raises ArtifactError where it is none, or not intact."""
+    store: Store = artifacts.open_store(path, "evaluation")
+    found = {name: store.column(name).read() for name in COLUMNS}
+    right = found["clean"] == found["label"]
+    return Evaluation(path, store.attributes, found["index"], right, right & (found["broken"] < 0))
+
+
+def compare(
+    a: Sequence[Evaluation], b: Sequence[Evaluation], ranking: Store | None, parts: int, seed: int
+) -> dict[str, Any]:
+    """Two evaluations, or two groups of several seeds, as one JSON object; differences are b minus a.
+
+    Args:
+        a: one evaluation or more.
+        b: one or more, on the same points, in the same norm and radius.
+        ranking: of the dataset of these points: compare by its robustness too.
+        parts: how many parts the ranking makes of the points.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: they cannot be compared.
+        ArtifactError: the ranking belongs to another dataset.
+    """
+    every = [*a, *b]
+    for other in every[1:]:
+        _demand_comparable(every[0], other)
+    protocol = every[0].attributes["protocol"]
+    key = accuracy_key({"upper_bound": any(each.attributes["protocol"]["upper_bound"] for each in every)})
+    paths = [[str(each.path) for each in group] for group in (a, b)]
+    alone = len(every) == 2
+    found: dict[str, Any] = {
+        "a": paths[0][0] if alone else paths[0],
+        "b": paths[1][0] if alone else paths[1],
+        "points": len(every[0].index),
+        "norm": every[0].attributes["norm"],
+        "eps": evaluation.eps_text(every[0].attributes["eps"]),
+        "version": protocol["version"],
+        "clean": _side_by_side([each.clean for each in a], [each.clean for each in b], seed),
+        key: _side_by_side([each.robust for each in a], [each.robust for each in b], seed),
+    }
+    if ranking is not None:
+        found["quantiles"] = _by_robustness(a, b, _distances(ranking, every[0]), parts, seed)
+    return found | {"remarks": _remarks(a, b)}
+
+
+def deciles(which: Evaluation, ranking: Store, parts: int = 10) -> list[dict[str, Any]]:
+    """Accuracy by robustness of the points, least robust first: the rows that ``figure deciles`` draws.
+
+    Each has ``quantile`` from 1, ``points``, ``lowest`` and ``highest`` distance (inf: no other label), ``clean`` and
+    ``robust`` shares, and ``low`` and ``high``, the 95 % interval of ``robust``.
+
+    Raises:
+        ArtifactError: the ranking belongs to another dataset.
+        UsageError: there are fewer points than parts.
+    """
+    distance = _distances(ranking, which)
+    rows = []
+    for number, part in enumerate(statistics.parts_by(distance, parts), 1):
+        robust, low, high = statistics.share(which.robust[part])
+        extent = {"lowest": float(distance[part[0]]), "highest": float(distance[part[-1]])}
+        clean = float(which.clean[part].mean())
+        rows.append(
+            {"quantile": number, "points": len(part)}
+            | extent
+            | {"clean": clean, "robust": robust, "low": low, "high": high}
+        )
+    return rows
+
+
+def _side_by_side(a: Sequence[Flags], b: Sequence[Flags], seed: int) -> dict[str, Any]:
+    """Which points two networks, or two groups of them, have right."""
+    if len(a) == len(b) == 1:
+        return statistics.paired(a[0], b[0], seed).as_json()
+    means = [[float(flags.mean()) for flags in group] for group in (a, b)]
+    return {"a": statistics.spread(means[0]), "b": statistics.spread(means[1]), **statistics.unpaired(*means)}
+
+
+def _by_robustness(
+    a: Sequence[Evaluation], b: Sequence[Evaluation], distance: npt.NDArray[np.float64], parts: int, seed: int
+) -> list[dict[str, Any]]:
+    rows = []
+    for number, part in enumerate(statistics.parts_by(distance, parts), 1):
+        ends = [float(distance[part[place]]) for place in (0, -1)]
+        groups = [[each.robust[part] for each in group] for group in (a, b)]
+        rows.append(
+            {
+                "quantile": number,
+                "points": len(part),
+                "distance": [end if np.isfinite(end) else None for end in ends],
+                **_side_by_side(groups[0], groups[1], seed),
+            }
+        )
+    return rows
+
+
+def _distances(ranking: Store, which: Evaluation) -> npt.NDArray[np.float64]:
+    """Robustness (M) of the points of an evaluation."""
+    if ranking.attributes["dataset"] != which.attributes["dataset"]:
+        raise ArtifactError(
+            f"{shown(ranking.path)} ranks another dataset than that of {shown(which.path)}: rank the points that were "
+            "evaluated, with --against the training set"
+        )
+    return np.asarray(ranking.column("distance").read()[which.index], np.float64)
+
+
+def _demand_comparable(one: Evaluation, other: Evaluation) -> None:
+    pair = f"{shown(one.path)} and {shown(other.path)} cannot be compared"
+    if one.attributes["dataset"] != other.attributes["dataset"]:
+        raise DataError(f"{pair}: they are of different datasets.")
+    if not np.array_equal(one.index, other.index):
+        raise DataError(f"{pair}: they are of different points of the dataset.")
+    for name in ("norm", "eps"):
+        mine, theirs = one.attributes[name], other.attributes[name]
+        if mine != theirs:
+            raise DataError(f"{pair}: their {name} are {mine} and {theirs}.")
+
+
+def _remarks(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> list[str]:
+    """What the numbers cannot say."""
+    every = [*a, *b]
+    said = []
+    if len(every) == 2:
+        said.append(ONE_PAIR)
+    elif min(len(a), len(b)) < 3:
+        said.append(FEW_SEEDS)
+    if any(each.attributes["protocol"]["upper_bound"] for each in every):
+        said.append(UPPER_BOUNDS)
+    attacks = {artifacts.fingerprint({"attacks": each.attributes["protocol"]["parameters"]}) for each in every}
+    if len(attacks) > 1:
+        said.append(OTHER_ATTACKS)
+    return said

@@ -1,0 +1,259 @@
+"""One evaluation to be made: from a dataset and a model to verdicts, and from verdicts to a store."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from datarobust import artifacts, evaluation, external
+from datarobust.artifacts import Step, Store
+from datarobust.classifiers import load_classifier
+from datarobust.datasets.storing import join
+from datarobust.datasets.text import shown
+from datarobust.distributed import Group
+from datarobust.errors import DataError
+from datarobust.evaluation import Options, Outcome, Protocol, checks
+from datarobust.evaluation.driver import Progress
+from datarobust.evaluation.network import accelerated, evaluated
+from datarobust.features import as_inputs
+from datarobust.rankings import part_of
+from datarobust.selection import Chosen
+
+Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that is to be evaluated."""
+
+    name: str
+    """As the user named it."""
+    module: nn.Module
+    identity: str
+    """Digest of a classifier; of a ``module:factory`` as :class:`datarobust.external.Model` has it."""
+    about: Mapping[str, Any]
+    """What a classifier says about itself: arch, weights, epoch."""
+    history: tuple[Step, ...] = ()
+
+
+def subject(name: str) -> Subject:
+    """The model of that name: a classifier artifact, ``module:factory`` or ``path/to/file.py:factory``.
+
+    Raises:
+        ArtifactError: the artifact is no classifier or is not intact.
+        UsageError, DataError: the factory cannot be used.
+    """
+    path = Path(name)
+    if path.suffix in (".safetensors", ".pt", ".pth", ".pkl") or (":" not in name and path.exists()):
+        network, found = load_classifier(path)
+        about = {key: found.attributes[key] for key in ("arch", "weights", "epoch") if key in found.attributes}
+        return Subject(name, network, found.digest, about, tuple(found.history))
+    model = external.load(name)
+    return Subject(name, model.module, model.identity, {})
+
+
+@dataclass(frozen=True)
+class Points:
+    """What is evaluated of a dataset."""
+
+    dataset: Store
+    chosen: Chosen | None = None
+    """Only these points."""
+
+    def __post_init__(self) -> None:
+        if "images" not in self.dataset:
+            raise DataError(f"{shown(self.dataset.path)} holds features: attacks on images need images.")
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Places in the dataset (M)."""
+        return np.arange(len(self.dataset)) if self.chosen is None else self.chosen.rows
+
+    @cached_property
+    def images(self) -> Array:
+        """uint8 (M, C, H, W)."""
+        column = self.dataset.column("images")
+        return column.read() if self.chosen is None else column.take(self.rows)
+
+    @cached_property
+    def labels(self) -> Rows:
+        """int64 (M)."""
+        return np.asarray(self.dataset.column("labels").read()[self.rows], np.int64)
+
+
+def classes_of(model: Subject, points: Points, device: torch.device) -> int:
+    """Move the model to the device, see that it can be evaluated on these points, and tell how many classes it has.
+
+    Raises:
+        DataError: what does not fit; see :mod:`datarobust.evaluation.checks`.
+    """
+    where = shown(points.dataset.path)
+    checks.demand_images(points.images, points.labels, where)
+    module, name = model.module.to(device), shown(model.name)
+    with evaluated(module):
+        width = checks.demand_classifier(name, module, points.images, device)
+        checks.demand_width(name, width, points.labels, len(points.dataset.attributes["classes"]), where)
+        first = slice(0, evaluation.BATCH)
+        checks.demand_unit_inputs(
+            name,
+            lambda x: external.run(name, module, x),
+            as_inputs(points.images[first], device),
+            torch.from_numpy(points.labels[first]).to(device),
+        )
+    return width
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation to be made: all that decides its verdicts, and how."""
+
+    points: Points
+    model: Subject
+    plan: Protocol
+    device: torch.device
+    keep: bool = False
+    """Keep the adversarial images."""
+    limit: int | None = None
+    """Images in memory at a time."""
+    compiled: bool = False
+    official: bool = False
+    """Run the library's attacks exactly as they are."""
+
+    @property
+    def request(self) -> str:
+        """Names what leads to the same verdicts."""
+        return artifacts.fingerprint(
+            {
+                "tool": "aaeval",
+                "dataset": self.points.dataset.digest,
+                "rows": artifacts.fingerprint({"rows": self.points.rows.tolist()}),
+                "model": self.model.identity,
+                "norm": self.plan.norm,
+                "eps": self.plan.eps,
+                "protocol": self.plan.describe(),
+                "keep": self.keep,
+            }
+        )
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests by role, for the history."""
+        chosen = {} if self.points.chosen is None else dict(self.points.chosen.inputs)
+        return {"dataset": self.points.dataset.digest, "model": self.model.identity} | chosen
+
+    def run(self, output: Path | None, progress: Callable[[str], Progress[Rows]], processes: Group) -> Outcome:
+        """Make the evaluation; with an output, a killed run goes on from its journals."""
+        options = Options(
+            self.device,
+            keep=self.keep,
+            fast=accelerated(self.model.module, self.device, self.compiled),
+            limit=self.limit,
+            official=self.official,
+        )
+        return evaluation.evaluate(
+            self.model.module,
+            self.points.images,
+            self.points.labels,
+            self.plan,
+            options,
+            progress=progress,
+            checkpoint=None if output is None else _Journals(output, self.request, processes),
+            processes=processes,
+        )
+
+    def attributes(self, outcome: Outcome) -> dict[str, Any]:
+        """Of the artifact, as its kind demands them (ARTIFACTS.md), and more that the line tells."""
+        name, number = evaluation.library()
+        return {
+            "attacks": [attack.name for attack in self.plan.attacks],
+            "norm": self.plan.norm,
+            "eps": self.plan.eps,
+            "protocol": self.plan.describe(),
+            "flags": outcome.flags,
+            "dataset": self.points.dataset.digest,
+            "model": self.model.identity,
+            "about": dict(self.model.about),
+            "rechecked": outcome.rechecked,
+            "libraries": {name: number, "torch": torch.__version__},
+            "device": str(self.device),
+            "request": self.request,
+        }
+
+    def columns(self, outcome: Outcome) -> dict[str, Array]:
+        """The arrays of the artifact."""
+        found: dict[str, Array] = {
+            "index": self.points.rows,
+            "label": self.points.labels,
+            "clean": outcome.clean,
+            "attacked": outcome.attacked,
+            "broken": outcome.broken,
+        }
+        return found | ({} if outcome.adversarial is None else {"adversarial": outcome.adversarial})
+
+    def save(self, path: Path, outcome: Outcome, step: Step, overwrite: bool) -> None:
+        """Write the artifact."""
+        columns = self.columns(outcome)
+        chosen = () if self.points.chosen is None else self.points.chosen.history
+        with artifacts.create(
+            path,
+            "evaluation",
+            {name: (array.dtype.name, array.shape[1:]) for name, array in columns.items()},
+            attributes=self.attributes(outcome),
+            history=[*join([self.points.dataset.history, chosen, self.model.history]), step],
+            overwrite=overwrite,
+        ) as writer:
+            for name, array in columns.items():
+                writer.append(name, array)
+
+    def clean(self, output: Path) -> None:
+        """Remove the journals of all processes, once the evaluation is there."""
+        for journal in _journals(output, self.request):
+            journal.discard()
+
+    def cost(self) -> dict[str, Any]:
+        """What the evaluation takes at most, were no image ever fooled."""
+        passes = 1 + sum(attack.passes for attack in self.plan.attacks)
+        return {
+            "points": len(self.points.rows),
+            "attacks": [attack.name for attack in self.plan.attacks],
+            "left_out": dict(self.plan.left_out),
+            "parameters": sum(parameter.numel() for parameter in self.model.module.parameters()),
+            "forward_passes_an_image": passes,
+            "forward_passes": passes * len(self.points.rows),
+        }
+
+
+@dataclass(frozen=True)
+class _Journals:
+    """The journals of one evaluation: every process writes its own and, at the start, reads all that are there."""
+
+    output: Path
+    request: str
+    processes: Group
+
+    def load(self) -> list[dict[str, Array]]:
+        """What this process and, if it leads, others have left."""
+        mine = artifacts.Journal(part_of(self.output, self.processes), self.request)
+        every = _journals(self.output, self.request) if self.processes.leads else [mine]
+        return [arrays for journal in every if (arrays := journal.load()) is not None]
+
+    def save(self, arrays: dict[str, Array]) -> None:
+        """Save this process's state."""
+        artifacts.Journal(part_of(self.output, self.processes), self.request).save(arrays)
+
+
+def _journals(output: Path, request: str) -> list[artifacts.Journal]:
+    """The journal of an output and those of further processes that are there."""
+    names = [left.name for left in output.parent.glob(f".{glob.escape(output.name)}.*of*.journal")]
+    parts = [output.with_name(name.removeprefix(".").removesuffix(".journal")) for name in sorted(names)]
+    return [artifacts.Journal(path, request) for path in [output, *parts]]

@@ -1,0 +1,32 @@
+"""In which precision networks multiply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+Precision = Literal["fp32", "tf32", "bf16"]
+"""Of the factors in convolutions and matrix products; sums, statistics and losses are fp32 always."""
+
+
+@contextmanager
+def products(precision: Precision) -> Iterator[None]:
+    """Within, products of float32 on NVIDIA's accelerators are of 24 bits, or of 11 for "tf32"; elsewhere of 24.
+
+    PyTorch by itself takes 11 in convolutions and 24 in matrix products. Backward passes belong within too.
+    """
+    convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, matrices.allow_tf32
+    convolutions.allow_tf32 = matrices.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, matrices.allow_tf32 = before
+
+
+def casting(precision: Precision, device: str) -> torch.autocast:
+    """Within, "bf16" casts what is multiplied to bfloat16, on a device type; for forward passes alone."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,239 @@
+"""The U-Nets of Song et al. 2021, DDPM++ and NCSN++, as Karras et al. 2022 train them: Section 4's diffusion models.
+
+DDPM++ is the net of EDM's "VP" checkpoints, NCSN++ that of its "VE" ones. Names and shapes in the state dict are those
+of the published checkpoints; arguments have their names there, too. This is F of the preconditioning, which
+:mod:`datarobust.diffusion.precondition` wraps around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datarobust.errors import UsageError
+from datarobust.networks.unet_blocks import HALF, Block, Conv, Fourier, Norm, Positional, draw
+
+DDPMPP: Final[dict[str, Any]] = {
+    "embedding_type": "positional",
+    "encoder_type": "standard",
+    "channel_mult_noise": 1,
+    "resample_filter": [1, 1],
+}
+"""What makes the network DDPM++."""
+NCSNPP: Final[dict[str, Any]] = {
+    "embedding_type": "fourier",
+    "encoder_type": "residual",
+    "channel_mult_noise": 2,
+    "resample_filter": [1, 3, 3, 1],
+}
+"""What makes the network NCSN++."""
+CIFAR: Final[dict[str, Any]] = {
+    "img_resolution": 32,
+    "img_channels": 3,
+    "augment_dim": 9,
+    "model_channels": 128,
+    "channel_mult": [2, 2, 2],
+    "num_blocks": 4,
+    "attn_resolutions": [16],
+    "dropout": 0.13,
+}
+"""The size of the published checkpoints for CIFAR-10 and CIFAR-100 (without their ``label_dim``)."""
+
+
+class SongUNet(nn.Module):
+    """DDPM++ or NCSN++, for square images of any number of channels.
+
+    Args:
+        img_resolution: pixels a side; every level but the first halves it.
+        img_channels: 3 for colour, 1 for grey.
+        label_dim: number of classes; 0 makes the network unconditional.
+        augment_dim: length of the vectors that tell how an image was augmented; 0: there are none.
+        model_channels: the width; levels have ``channel_mult`` times as many channels.
+        channel_mult: one factor for each level.
+        channel_mult_emb: factor of the embedding's length.
+        num_blocks: residual blocks of a level on the way down; one more on the way up.
+        attn_resolutions: resolutions whose blocks have attention.
+        dropout: probability, in training only.
+        embedding_type: ``positional`` or ``fourier``.
+        channel_mult_noise: factor of the length of the noise's embedding.
+        encoder_type: ``standard``, or ``residual`` with the image itself, made smaller, at every level.
+        resample_filter: taps of the filter that makes images smaller and larger.
+
+    Raises:
+        UsageError: arguments that make no network.
+    """
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int = 0,
+        augment_dim: int = 0,
+        model_channels: int = 128,
+        channel_mult: Sequence[int] = (1, 2, 2, 2),
+        channel_mult_emb: int = 4,
+        num_blocks: int = 4,
+        attn_resolutions: Sequence[int] = (16,),
+        dropout: float = 0.10,
+        embedding_type: str = "positional",
+        channel_mult_noise: int = 1,
+        encoder_type: str = "standard",
+        resample_filter: Sequence[float] = (1, 1),
+    ) -> None:
+        super().__init__()
+        self.arguments: dict[str, Any] = {
+            name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+            for name, value in locals().items()
+            if name not in ("self", "__class__")
+        }
+        _demand_sense(self.arguments)
+        self.img_resolution, self.img_channels = img_resolution, img_channels
+        self.label_dim, self.augment_dim = label_dim, augment_dim
+        noise, width = model_channels * channel_mult_noise, model_channels * channel_mult_emb
+        self.map_noise = Positional(noise) if embedding_type == "positional" else Fourier(noise)
+        self.map_label = nn.Linear(label_dim, noise) if label_dim else None
+        self.map_augment = nn.Linear(augment_dim, noise, bias=False) if augment_dim else None
+        self.map_layer0 = nn.Linear(noise, width)
+        self.map_layer1 = nn.Linear(width, width)
+        self._attends = tuple(attn_resolutions)
+
+        def block(before: int, after: int, attention: bool = False, resample: str | None = None) -> Block:
+            return Block(before, after, width, dropout, attention, resample, resample_filter)
+
+        levels = [(img_resolution >> level, model_channels * factor) for level, factor in enumerate(channel_mult)]
+        self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
+        pushed = self._encoder(levels, block)
+        self._decoder(levels, block, pushed)
+
+    def _encoder(self, levels: list[tuple[int, int]], block: Callable[..., Block]) -> list[int]:
+        """Make the way down, from levels (pixels a side, channels); the channels of what is kept for the way up."""
+        arguments = self.arguments
+        now, image, pushed = self.img_channels, self.img_channels, []
+        for level, (size, after) in enumerate(levels):
+            if level == 0:
+                now = arguments["model_channels"]
+                self.enc[f"{size}x{size}_conv"] = Conv(self.img_channels, now, 3)
+            else:
+                self.enc[f"{size}x{size}_down"] = block(now, now, resample="down")
+                if arguments["encoder_type"] == "residual":
+                    residual = Conv(image, now, 3, "down", arguments["resample_filter"])
+                    self.enc[f"{size}x{size}_aux_residual"] = residual
+                    image = now
+            pushed.append(now)
+            for number in range(arguments["num_blocks"]):
+                self.enc[f"{size}x{size}_block{number}"] = block(now, after, size in self._attends)
+                now = after
+                pushed.append(now)
+        return pushed
+
+    def _decoder(self, levels: list[tuple[int, int]], block: Callable[..., Block], pushed: list[int]) -> None:
+        """Make the way up."""
+        now, blocks = levels[-1][1], self.arguments["num_blocks"]
+        for size, after in reversed(levels):
+            if size == levels[-1][0]:
+                self.dec[f"{size}x{size}_in0"] = block(now, now, attention=True)
+                self.dec[f"{size}x{size}_in1"] = block(now, now)
+            else:
+                self.dec[f"{size}x{size}_up"] = block(now, now, resample="up")
+            for number in range(blocks + 1):
+                attends = size in self._attends and number == blocks
+                self.dec[f"{size}x{size}_block{number}"] = block(now + pushed.pop(), after, attends)
+                now = after
+        size = self.img_resolution
+        self.dec[f"{size}x{size}_aux_norm"] = Norm(now)
+        self.dec[f"{size}x{size}_aux_conv"] = Conv(now, self.img_channels, 3)
+
+    def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
+        """F: (B, C, H, W) of the same shape and dtype, for noise levels c_noise float32 (B,).
+
+        ``labels`` float32 (B, label_dim) are one-hot rows or zeros, ``augment`` (B, augment_dim); the embedding is
+        computed in float32, the convolutions in the dtype of ``x``, which is that of their weights.
+        """
+        embedding = self.embedded(noise, labels, augment)
+        kept: list[Tensor] = []
+        image = x
+        for part in self.enc.values():
+            if isinstance(part, Block):
+                x = part(x, embedding)
+            elif isinstance(part, Conv) and part.resample is not None:
+                x = kept[-1] = image = kept[-1].add(part.fused(image)).mul_(HALF)
+                continue
+            else:
+                x = part(x)
+            kept.append(x)
+        for part in self.dec.values():
+            if isinstance(part, Block):
+                if part.before != x.shape[1]:
+                    x = torch.cat([x, kept.pop()], 1)
+                x = part(x, embedding)
+            else:
+                x = part.activated(x) if isinstance(part, Norm) else part(x)
+        return x
+
+    def embedded(self, noise: Tensor, labels: Tensor | None, augment: Tensor | None) -> Tensor:
+        """The embedding (B, E) of noise level, label and augmentation."""
+        found: Tensor = self.map_noise(noise)
+        if self.map_label is not None and labels is not None:
+            found = found + self.map_label(labels * self.label_dim**0.5)
+        if self.map_augment is not None and augment is not None:
+            found = found + self.map_augment(augment)
+        return F.silu(self.map_layer1(F.silu(self.map_layer0(found))))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw all initial values anew, as Karras et al. do: Xavier-uniform; the output begins at nearly 0."""
+        if isinstance(self.map_noise, Fourier):
+            self.map_noise.initialise(generator)
+        for linear in (self.map_label, self.map_augment, self.map_layer0, self.map_layer1):
+            if linear is not None:
+                draw(linear, 1.0, generator)
+        for part in (*self.enc.values(), *self.dec.values()):
+            if isinstance(part, Block):
+                part.initialise(generator)
+            elif isinstance(part, Conv):
+                draw(part, 1.0, generator)
+        for module in self.modules():
+            if isinstance(module, Norm):
+                module.reset_parameters()
+        last = list(self.dec.values())[-1]
+        assert isinstance(last, Conv)
+        draw(last, 1e-5, generator)
+
+    def convolutions(self) -> Iterator[Conv]:
+        """All of them: what is worth computing in bfloat16."""
+        return (module for module in self.modules() if isinstance(module, Conv))
+
+
+def _demand_sense(arguments: dict[str, Any]) -> None:
+    """Raise UsageError where the arguments make no network."""
+    for name in ("img_resolution", "img_channels", "model_channels", "channel_mult_emb", "channel_mult_noise"):
+        _demand(
+            type(arguments[name]) is int and arguments[name] >= 1, name, arguments[name], "a whole number from 1 on"
+        )
+    for name in ("label_dim", "augment_dim", "num_blocks"):
+        least = 1 if name == "num_blocks" else 0
+        wanted = f"a whole number from {least} on"
+        _demand(type(arguments[name]) is int and arguments[name] >= least, name, arguments[name], wanted)
+    factors = arguments["channel_mult"]
+    whole = [type(factor) is int and factor >= 1 for factor in factors]
+    _demand(bool(factors) and all(whole), "channel_mult", factors, "one whole number for each level")
+    size, times = arguments["img_resolution"], 1 << (len(factors) - 1)
+    if size % times:
+        raise UsageError(
+            f"images of {size} pixels a side cannot be halved {len(factors) - 1} times: give a network of fewer levels"
+        )
+    for name, choices in (("embedding_type", ("positional", "fourier")), ("encoder_type", ("standard", "residual"))):
+        _demand(arguments[name] in choices, name, arguments[name], " or ".join(choices))
+    noise = arguments["model_channels"] * arguments["channel_mult_noise"]
+    _demand(noise % 2 == 0 and noise >= 4, "model_channels", arguments["model_channels"], "an even number from 4 on")
+    _demand(0 <= arguments["dropout"] < 1, "dropout", arguments["dropout"], "a probability below 1")
+    taps = arguments["resample_filter"]
+    _demand(len(taps) >= 2 and len(taps) % 2 == 0 and sum(taps) != 0, "resample_filter", taps, "an even number of taps")
+
+
+def _demand(fits: bool, name: str, value: object, wanted: str) -> None:
+    if not fits:
+        raise UsageError(f"{name} of a U-Net is {wanted}, not {value!r}")

@@ -1,0 +1,68 @@
+"""The starts of cloning: their coefficients, against the formulas in words."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datarobust.diffusion.sampler import Sampler
+from datarobust.diffusion.starts import DEFAULTS, start
+from datarobust.errors import UsageError
+
+
+def test_the_papers_mixture() -> None:
+    """0.55 image and 0.45 noise, of norm 1, times sigma_max; at 1.292 the image's coefficient is 1."""
+    norm = math.sqrt(0.55**2 + 0.45**2)
+    for sigma, image, noise in ((1.3, 1.006, 0.823), (1.4, 1.084, 0.887), (1.5, 1.161, 0.950)):
+        found, sampler = start("paper", Sampler(sigma_max=sigma))
+        assert found.image == pytest.approx(sigma * 0.55 / norm, rel=1e-12)
+        assert (found.image, found.noise) == (pytest.approx(image, abs=5e-4), pytest.approx(noise, abs=5e-4))
+        assert found.told == sigma == sampler.sigma_max
+    assert start("paper", Sampler(sigma_max=norm / 0.55))[0].image == pytest.approx(1.0, rel=1e-12)
+
+
+def test_a_mixture_of_variance_one() -> None:
+    found, _ = start("unit", Sampler(sigma_max=1.4))
+    assert (found.image, found.noise) == (pytest.approx(1.46, abs=5e-3), pytest.approx(1.20, abs=6e-3))
+    assert math.hypot(found.image * 0.5, found.noise) == pytest.approx(1.4, rel=1e-12)
+
+
+@given(st.floats(0.05, 0.95))
+def test_matched_tells_the_noise_that_there_is(weight: float) -> None:
+    found, sampler = start("matched", DEFAULTS["matched"], weight)
+    assert found.image == 1.0
+    assert found.noise == found.told == sampler.sigma_max == pytest.approx(weight / (1 - weight))
+    assert found.noise / found.image == pytest.approx(
+        start("paper", Sampler(), weight)[0].noise / start("paper", Sampler(), weight)[0].image
+    )
+
+
+def test_plain_noise() -> None:
+    found, sampler = start("noise", DEFAULTS["noise"])
+    assert (found.image, found.noise, found.told) == (0.0, 80.0, 80.0)
+    assert sampler.evaluations == 35
+    assert not any(step.noise for step in sampler.steps())
+
+
+def test_what_is_told() -> None:
+    said = start("paper", Sampler())[0].remark()
+    assert "1.084" in said
+    assert "0.8865" in said
+    assert "told 1.4" in said
+    assert start("paper", Sampler())[0].as_json()["told"] == 1.4
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, -0.1, math.nan])
+def test_a_weight_that_is_no_share(weight: float) -> None:
+    with pytest.raises(UsageError, match="share between 0 and 1"):
+        start("paper", Sampler(), weight)
+
+
+def test_what_makes_no_start() -> None:
+    with pytest.raises(UsageError, match="no start"):
+        start("other", Sampler())
+    with pytest.raises(UsageError, match="below sigma_min"):
+        start("matched", Sampler(sigma_min=1.0), 0.1)

@@ -1,0 +1,136 @@
+"""What cannot be evaluated is refused in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from datarobust.errors import DataError, UsageError
+from datarobust.evaluation import checks
+from datarobust.evaluation.checks import (
+    demand_classifier,
+    demand_images,
+    demand_radius,
+    demand_unit_inputs,
+    demand_width,
+)
+
+from . import made
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (30, 3, 8, 8)).astype(np.uint8)
+LABELS = np.zeros(30, np.int64)
+
+
+class Wrapped(nn.Module):
+    """A network with something done to its input or output."""
+
+    def __init__(self, inner: nn.Module, before: Any = lambda x: x, after: Any = lambda x: x) -> None:
+        super().__init__()
+        self.inner, self.before, self.after = inner, before, after
+
+    def forward(self, x: Tensor) -> Any:
+        return self.after(self.inner(self.before(x)))
+
+
+def test_images_of_all_kinds() -> None:
+    demand_images(IMAGES, LABELS, "d.zarr")
+    demand_images(IMAGES / np.float32(255), LABELS, "d.zarr")
+    with pytest.raises(DataError, match=r"image 0 has pixels from 0 to 255, outside \[0, 1\]"):
+        demand_images(IMAGES.astype(np.float32), LABELS, "d.zarr")
+    wrong = IMAGES / np.float32(255)
+    wrong[7, 0, 0, 0] = np.nan
+    with pytest.raises(DataError, match="image 7 has NaN"):
+        demand_images(wrong, LABELS, "d.zarr")
+    for other in (IMAGES[:, 0], IMAGES.astype(np.float64), IMAGES.astype(np.int64)):
+        with pytest.raises(DataError, match="no images"):
+            demand_images(other, LABELS, "d.zarr")
+    for images, labels in ((IMAGES[:0], LABELS[:0]), (IMAGES, LABELS[:3])):
+        with pytest.raises(DataError, match="to evaluate"):
+            demand_images(images, labels, "d.zarr")
+
+
+@pytest.mark.parametrize(
+    ("norm", "meant", "slip"), [("linf", 8 / 255, 8.0), ("linf", 0.3, 1.0), ("l2", 3.0, 128.0), ("l1", 12.0, 1000.0)]
+)
+def test_radii(norm: str, meant: float, slip: float) -> None:
+    shape = (3, 32, 32)
+    demand_radius(norm, meant, shape, force=False)
+    with pytest.raises(UsageError, match="8 levels are 8/255; --force-eps"):
+        demand_radius(norm, slip, shape, force=False)
+    demand_radius(norm, slip, shape, force=True)
+    for nothing in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="no radius"):
+            demand_radius(norm, nothing, shape, force=True)
+
+
+def test_a_classifier_is_one() -> None:
+    assert demand_classifier("m", made.network(7).eval(), IMAGES, made.CPU) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"after": lambda z: z.softmax(1)}, "probabilities"),
+        ({"after": lambda z: z[:, 0]}, r"gives \(30,\) for 30 images"),
+        ({"after": lambda z: [z]}, "gives list for 30 images"),
+        ({"after": lambda z: z[:, :1]}, "1 logit an image"),
+        ({"after": lambda z: z / 0}, "not finite, first for image 0"),
+        ({"after": lambda z: z.detach()}, "passes no gradients"),
+        ({"before": lambda x: x.round().detach()}, "passes no gradients"),
+        ({"before": lambda x: x.sub_(0.5)}, "changes its input"),
+        ({"before": lambda x: x[:, :2]}, "m fails on a batch"),
+    ],
+    ids=["softmax", "scalars", "list", "one", "infinite", "detached", "rounded", "in place", "fails"],
+)
+def test_what_is_no_classifier(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says) as told:
+        demand_classifier("m", Wrapped(made.network(), **change).eval(), IMAGES, made.CPU)
+    assert "\n" not in str(told.value)
+
+
+def test_widths() -> None:
+    demand_width("m", 10, np.array([0, 9]), 10, "d.zarr")
+    demand_width("m", 12, np.array([0, 9]), 0, "d.zarr")
+    with pytest.raises(DataError, match=r"m gives 100 logits an image, but d\.zarr has 10 classes"):
+        demand_width("m", 100, np.array([0, 9]), 10, "d.zarr")
+    with pytest.raises(DataError, match=r"but d\.zarr has the label 9"):
+        demand_width("m", 9, np.array([0, 9]), 0, "d.zarr")
+
+
+class Nearest(nn.Module):
+    """Classifies by the nearest of ten images."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self.images = images
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -(x[:, None] - self.images[None]).square().flatten(2).sum(2)
+
+
+@pytest.mark.parametrize(
+    ("wants", "says"),
+    [
+        (lambda x: x / 255.0, "from 0 to 255"),
+        (lambda x: (x + 1.0) / 2.0, r"in \[-1, 1\]"),
+        (lambda x: x * 0.3 + 0.5, "standardised"),
+    ],
+)
+def test_a_network_that_wants_other_inputs(wants: Any, says: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    kinds = torch.linspace(0.05, 0.95, 10).view(10, 1, 1, 1).expand(10, 3, 8, 8)  # grey, from dark to bright
+    y = torch.arange(120) % 10
+    x = (kinds[y] + 0.01 * torch.randn(120, 3, 8, 8, generator=random)).clamp(0, 1)
+    usual = Nearest(kinds)
+    with pytest.raises(DataError, match=f"but 100% of them as inputs {says}: wrap it"):
+        demand_unit_inputs("m", Wrapped(usual, before=wants), x, y)
+    demand_unit_inputs("m", usual, x, y)
+    demand_unit_inputs("m", usual, x, (y + 1) % 10)  # wrong on all, whatever the inputs
+
+
+def test_the_limits_are_shares_of_the_cube() -> None:
+    assert set(checks.LARGEST) == set(made.NORMS)

@@ -1,0 +1,203 @@
+"""Clones as artifacts: what is asked, what is written, what is refused, what goes on after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+from datarobust import artifacts, clones, selection
+from datarobust.artifacts import Step
+from datarobust.artifacts.journal import leftovers
+from datarobust.clones import Job, Request
+from datarobust.denoisers import load_denoiser
+from datarobust.diffusion.denoisers import prepare
+from datarobust.diffusion.precondition import Ve
+from datarobust.diffusion.sampler import Sampler
+from datarobust.diffusion.starts import DEFAULTS
+from datarobust.errors import ArtifactError, DataError, UsageError
+
+from . import made
+from .diffusion.helpers import small
+
+T = TypeVar("T")
+STEP = Step("clone", ("d.zarr",), "0.1.0", 0, "cpu", {})
+SHORT = Request(Sampler(num_steps=3), repeats=2)
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def stopping(after: int) -> Any:
+    """Progress that stops the work before batch number ``after``."""
+
+    def progress(items: Iterable[T]) -> Iterator[T]:
+        for number, item in enumerate(items):
+            if number == after:
+                raise Killed
+            yield item
+
+    return progress
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    data = made.dataset(tmp_path / "d.zarr")
+    denoiser, weights = load_denoiser(made.model(tmp_path / "m.safetensors", small()))
+    return Job(data, prepare(denoiser), weights, selection.choose("!first:3", data), SHORT)
+
+
+def tree(path: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
+
+
+def test_what_is_written(job: Job, tmp_path: Path) -> None:
+    job.run(tmp_path / "k.zarr", STEP, 4)
+    found = artifacts.open_store(tmp_path / "k.zarr", "clones")
+    found.verify()
+    assert found.column("images").shape == (9, 2, 1, 8, 8)
+    np.testing.assert_array_equal(found.column("index").read(), np.arange(3, 12))
+    np.testing.assert_array_equal(found.column("labels").read(), np.arange(3, 12) % 3)
+    told = found.attributes
+    assert told["dataset"] == job.dataset.digest
+    assert told["model"] == job.weights.digest
+    assert told["sampler"] == {**Sampler(num_steps=3).as_json()}
+    assert told["start"]["name"] == "paper"
+    assert told["start"]["image"] == pytest.approx(1.0836, abs=1e-4)
+    assert told["start"]["told"] == 1.4
+    assert (told["seed"], told["precision"], told["conditioning"]) == (0, "fp32", "own")
+    assert [step.tool for step in found.history] == ["made", "clone"]
+    assert not leftovers(tmp_path / "k.zarr")
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2, 4])
+@pytest.mark.parametrize("save_every", [0.0, 1e9])
+def test_a_stopped_run_goes_on_to_the_bit(job: Job, tmp_path: Path, stop: int, save_every: float) -> None:
+    job.run(tmp_path / "straight.zarr", STEP, 4)
+    with pytest.raises(Killed):
+        job.run(tmp_path / "k.zarr", STEP, 4, progress=stopping(stop), save_every=save_every)
+    seen: list[int] = []
+
+    def progress(items: Iterable[int]) -> Iterator[int]:
+        for item in items:
+            seen.append(item)
+            yield item
+
+    job.run(tmp_path / "k.zarr", STEP, 4, progress=progress)
+    assert seen == list(range(stop, 5))
+    assert tree(tmp_path / "k.zarr") == tree(tmp_path / "straight.zarr")
+    assert not leftovers(tmp_path / "k.zarr")
+
+
+def test_a_killed_run_without_a_last_state_goes_on_from_the_one_before(job: Job, tmp_path: Path) -> None:
+    """``kill -9`` leaves no time to save: what the journal had before is what there is."""
+    job.run(tmp_path / "straight.zarr", STEP, 4)
+    output = tmp_path / "k.zarr"
+    with pytest.raises(Killed):
+        job.run(output, STEP, 4, progress=stopping(2))
+    journal = artifacts.Journal(output, job.attributes["request"])
+    state = journal.load()
+    assert state is not None
+    journal.save({"first": state["first"], "images": state["images"][:5]})
+    job.run(output, STEP, 4)
+    assert tree(output) == tree(tmp_path / "straight.zarr")
+
+
+def test_a_run_that_goes_on_with_other_batches_differs_by_rounding(job: Job, tmp_path: Path) -> None:
+    job.run(tmp_path / "straight.zarr", STEP, 4)
+    with pytest.raises(Killed):
+        job.run(tmp_path / "k.zarr", STEP, 4, progress=stopping(2))
+    job.run(tmp_path / "k.zarr", STEP, 5)
+    one, other = (artifacts.open_store(tmp_path / f"{n}.zarr").column("images").read() for n in ("k", "straight"))
+    assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_the_request_is_what_decides_the_bytes(job: Job, tmp_path: Path) -> None:
+    changes: list[Any] = [
+        {"seed": 1},
+        {"repeats": 3},
+        {"start": "unit"},
+        {"start": "matched", "sampler": DEFAULTS["matched"]},
+        {"noise_weight": 0.5},
+        {"labels": "random"},
+        {"precision": "bf16"},
+        {"sampler": Sampler(rho=2.0)},
+    ]
+    requests = [replace(job, request=replace(job.request, **change)).attributes["request"] for change in changes]
+    requests += [
+        job.attributes["request"],
+        replace(job, chosen=selection.choose("first:3", job.dataset)).attributes["request"],
+    ]
+    assert len(set(requests)) == len(requests)
+    assert replace(job, chosen=replace(job.chosen, tied=7)).attributes["request"] == job.attributes["request"]
+
+
+def test_labels_from_a_file_and_random_ones(job: Job, tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text("\n".join(str(n % 2) for n in range(9)) + "\n")
+    given = replace(job, request=replace(SHORT, labels=file))
+    np.testing.assert_array_equal(given.task.labels, np.arange(9) % 2)
+    assert "labels" in given.inputs
+    drawn = replace(job, request=replace(SHORT, labels="random"))
+    assert drawn.task.labels.max() < 3
+    assert any("random" in remark for remark in clones.remarks(drawn))
+    file.write_text("\n".join(["0"] * 8 + ["3"]) + "\n")
+    with pytest.raises(DataError, match=r"label 3 for point 11, but the denoiser knows the classes 0 to 2"):
+        _ = replace(job, request=replace(SHORT, labels=file)).task
+    file.write_text("0\n")
+    with pytest.raises(DataError, match="has 1 labels"):
+        _ = replace(job, request=replace(SHORT, labels=file)).task
+
+
+def test_remarks_tell_the_start_and_noise_that_a_denoiser_was_not_made_for(job: Job, tmp_path: Path) -> None:
+    said = list(clones.remarks(job))
+    assert "1.084 image" in said[0]
+    path = made.model(tmp_path / "ve.safetensors", small(precondition=Ve(0.02, 1.0)))
+    denoiser, weights = load_denoiser(path)
+    narrow = replace(job, model=denoiser, weights=weights)
+    said = list(clones.remarks(narrow))
+    assert any("sigma_min is 0.02, not 0.004" in remark for remark in said)
+    assert any("sigma_max is 1, not 1.4" in remark for remark in said)
+    assert narrow.attributes["sampler"]["sigma_max"] == 1.0
+
+
+def test_what_does_not_fit_together(job: Job, tmp_path: Path) -> None:
+    other = made.dataset(tmp_path / "wide.zarr", shape=(3, 8, 8))
+    with pytest.raises(DataError, match=r"images of 3 x 8 x 8, but the denoiser .* makes images of 1 x 8 x 8"):
+        replace(job, dataset=other)
+    classes = made.dataset(tmp_path / "five.zarr", classes=5)
+    with pytest.raises(DataError, match=r"other classes \(5 and 3\)"):
+        replace(job, dataset=classes)
+    named = load_denoiser(made.model(tmp_path / "named.safetensors", small(), classes=["a", "b", "c"]))
+    with pytest.raises(DataError, match="of other names"):
+        replace(job, model=named[0], weights=named[1])
+    plain = load_denoiser(made.model(tmp_path / "plain.safetensors", small(classes=0)))
+    with pytest.raises(UsageError, match="without labels"):
+        replace(job, model=plain[0], weights=plain[1], request=replace(SHORT, labels="random"))
+    assert replace(job, model=plain[0], weights=plain[1], dataset=classes).attributes["conditioning"] == "none"
+    with pytest.raises(UsageError, match="--repeats 0"):
+        replace(job, request=replace(SHORT, repeats=0))
+
+
+def test_another_request_is_not_gone_on_with_nor_replaced(job: Job, tmp_path: Path) -> None:
+    output = tmp_path / "k.zarr"
+    with pytest.raises(Killed):
+        job.run(output, STEP, 4, progress=stopping(2))
+    changed = replace(job, request=replace(job.request, seed=5))
+    changed.run(output, STEP, 4)
+    changed.run(tmp_path / "straight.zarr", STEP, 4)
+    assert tree(output) == tree(tmp_path / "straight.zarr")
+    with pytest.raises(ArtifactError, match="--overwrite"):
+        job.run(output, STEP, 4)
+    job.run(output, STEP, 4, overwrite=True)
+    assert artifacts.finished(output, job.attributes["request"])
+
+
+def test_plan(job: Job) -> None:
+    plan = job.plan(1000)
+    assert (plan["clones"], plan["evaluations_a_clone"], plan["operations"]) == (18, 5, 90_000)
