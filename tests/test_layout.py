@@ -23,7 +23,8 @@ LAYERS = (
     {"attacks", "trades", "schedules", "networks", "external", "distributed"},
     {"sensitivity", "pairs", "curvature", "lipschitz", "embedding", "figures"}
     | {"diffusion", "frechet", "features", "training", "evaluation"},
-    {"artifacts", "selection", "datasets", "rankings", "runs", "clones", "denoisers", "published"},
+    {"artifacts", "selection", "datasets", "rankings", "runs", "clones", "denoisers", "published"}
+    | {"classifiers", "evaluations"},
 )
 #: Packages that only these parts may import: stores are opened in one place, and the library never talks.
 ONLY_IN = {"zarr": {"artifacts"}, "safetensors": {"artifacts"}, "typer": set(), "rich": set(), "click": set()}

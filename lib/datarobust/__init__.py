@@ -26,6 +26,10 @@ Figure 1 (b) (accuracies by epoch)             :mod:`datarobust.figures`       `
 Figures 4 (c, d) (learning rates)              :mod:`datarobust.schedules`,    ``advtrain --schedule``,
                                                :mod:`datarobust.figures`       ``figure schedules``
 Appendix B (networks)                          :mod:`datarobust.networks`      ``advtrain --arch``
+Section 4, Figures 3, 7-15 (cloning)           :mod:`datarobust.diffusion`     ``clone``, ``edmtrain``
+Appendix B (the grid of 729 points)            :mod:`datarobust.diffusion`     ``clone-search``
+Tables 2-4 (AutoAttack)                        :mod:`datarobust.evaluation`    ``aaeval``, ``aacompare``
+Published checkpoints                          :mod:`datarobust.published`     ``model``
 =============================================  ==============================  =====================
 
 Beneath all of it: :mod:`datarobust.artifacts` (what commands hand to each other; see ``ARTIFACTS.md``),
@@ -37,9 +41,7 @@ What is planned and not here yet:
 =============================================  ==============================  =====================
 In the paper                                   Module                          Command
 =============================================  ==============================  =====================
-Section 4, Figures 3, 7-15 (cloning)           ``diffusion``                   ``clone``
-Table 1 (Fréchet and pixel distances)          ``frechet``                     ``fid``
-Tables 2-5 (AutoAttack)                        ``evaluation``                  ``aaeval``
+Table 1 (Fréchet distance of Inception)        ``frechet``, ``features``       ``fid``
 Figures 2 (c, d), 6, 17 (maps)                 ``embedding``                   ``embed``
 =============================================  ==============================  =====================
 """

@@ -1,4 +1,4 @@
-"""advtrain as users run it: one run a folder, the same bits after every kill, one process or two, refusals in a sentence."""
+"""advtrain as users run it: one run a folder, the same bits after every kill, by one process or two; refusals."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,7 +102,9 @@ def _loaded(path: Path) -> dict[str, Any]:
         refuse_impostor(path, file.read(START_BYTES))
     _demand_small(path, raw.size)
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that are refused in the next moment
+            held = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         what = f"asks for {shown(wanted[1])}" if wanted else "is no file of torch.save, or asks for more than tensors"

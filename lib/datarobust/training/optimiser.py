@@ -73,7 +73,7 @@ class Averaged:
 
 @contextmanager
 def numerics(precision: str) -> Iterator[None]:
-    """On accelerators: TF32 where it was asked for and nowhere else, and algorithms that give the same bits each time."""
+    """On accelerators: TF32 where it was asked for and nowhere else, and algorithms that always give the same bits."""
     matrices, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = (matrices.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark)
     matrices.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"

@@ -1,0 +1,81 @@
+"""The command ``aacompare``, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datarobust import artifacts
+from datarobust.artifacts import Step
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def evaluation(path: Path, seed: int, accuracy: float, dataset: str = "0" * 64) -> None:
+    robust = np.random.default_rng(seed).random(300) < accuracy
+    columns = {"index": np.arange(300), "label": np.zeros(300, np.int64), "clean": np.zeros(300, np.int64)}
+    columns |= {"attacked": np.where(robust, 0, 1), "broken": np.where(robust, -1, 0)}
+    protocol = {"version": "standard", "seed": 0, "batch": 250, "parameters": [], "left_out": {}, "upper_bound": False}
+    attributes: dict[str, Any] = {"attacks": ["apgd-ce"], "norm": "linf", "eps": 8 / 255, "protocol": protocol}
+    attributes |= {"flags": {}, "dataset": dataset, "model": "1" * 64}
+    kinds: dict[str, Any] = {name: ("int64", ()) for name in columns}
+    history = [Step("made", (), "0.1.0", None, "cpu", {})]
+    with artifacts.create(path, "evaluation", kinds, attributes=attributes, history=history) as writer:
+        for name, array in columns.items():
+            writer.append(name, array)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compared")
+    for seed in range(3):
+        evaluation(folder / f"a{seed}.zarr", seed, 0.6)
+        evaluation(folder / f"b{seed}.zarr", 10 + seed, 0.75)
+    evaluation(folder / "other.zarr", 0, 0.6, "9" * 64)
+    return folder
+
+
+def test_a_pair_and_what_it_cannot_say(command: Run, place: Path) -> None:
+    done = command("aacompare", "a0.zarr", "b0.zarr", cwd=place)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["autoattack"]
+    assert found["difference"] == pytest.approx(found["b"] - found["a"])
+    assert found["interval"][0] < found["difference"] < found["interval"][1]
+    assert found["difference"] * 300 == pytest.approx(found["only_b"] - found["only_a"])
+    assert 0 < found["p"] < 0.01
+    assert "another seed gives another network" in done.stderr
+    quiet = command("aacompare", "a0.zarr", "b0.zarr", "-q", cwd=place)
+    assert (quiet.stdout, quiet.stderr) == (done.stdout, "")
+
+
+def test_groups_of_seeds(command: Run, place: Path) -> None:
+    groups = [f"a{n}.zarr" for n in range(3)], [f"b{n}.zarr" for n in range(3)]
+    done = command("aacompare", *groups[0], "vs", *groups[1], cwd=place)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["a"], found["b"]) == groups
+    assert len(found["autoattack"]["a"]["values"]) == 3
+    assert found["autoattack"]["interval"][0] > 0
+    assert found["remarks"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "code"),
+    [
+        (("a0.zarr", "other.zarr"), "different datasets", 1),
+        (("a0.zarr",), "one vs between", 2),
+        (("a0.zarr", "a1.zarr", "b0.zarr"), "one vs between", 2),
+        (("a0.zarr", "vs"), "one vs between", 2),
+        (("a0.zarr", "none.zarr"), "none.zarr does not exist", 1),
+    ],
+)
+def test_mistakes_are_one_sentence(command: Run, place: Path, words: tuple[str, ...], says: str, code: int) -> None:
+    done = command("aacompare", *words, cwd=place)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr.splitlines()[-1]
