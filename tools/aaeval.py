@@ -12,8 +12,10 @@ between, as apgd-ce,square, run just these, with --restarts, --iterations, --tar
 classes the targeted attacks take all wrong ones; what three or two classes leave no room for is left out and named.
 
 Verdicts follow from points, seed and --batch alone, and are those of the plain library. --physical-batch, which halves
-itself where memory runs out, processes and devices change rounding at most. With -o verdicts point by point become an
-artifact, and a run that was killed goes on where it was. Several models take an -o each.
+itself where memory runs out, processes and devices change rounding at most, and so do --faster and --compile: what they
+find counts only where it fools the network itself, in single precision (rechecked: how often it did not). With -o
+verdicts point by point become an artifact, and a run that was killed goes on where it was. Several models take an -o
+each.
 
 For example:
 
@@ -65,7 +67,10 @@ Physical = Annotated[
 ]
 Adversarial = Annotated[bool, typer.Option("--adversarial", help="Keep the adversarial images, as float32.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail where there is a sign of unreliability.")]
-Compile = Annotated[bool, typer.Option("--compile", help="Attack what torch.compile makes of the network.")]
+Faster = Annotated[
+    bool, typer.Option("--faster", help="Attack a faster copy that rounds otherwise; verdicts are the network's own.")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="The same with what torch.compile makes of the network.")]
 Official = Annotated[
     bool, typer.Option("--official", help="Run the library's attacks unchanged: the same verdicts, more slowly.")
 ]
@@ -91,6 +96,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
     strict: Strict = False,
     select: _cli.Select = None,
     limit: _cli.Limit = None,
+    faster: Faster = False,
     compiled: Compile = False,
     official: Official = False,
     seed: _cli.Seed = 0,
@@ -196,6 +202,7 @@ def _job(name: str, points: Points, options: dict[str, Any], device: Any) -> Job
         device,
         keep=options["adversarial"],
         limit=options["physical_batch"],
+        faster=options["faster"],
         compiled=options["compiled"],
         official=options["official"],
     )

@@ -24,7 +24,7 @@ def evaluation(path: Path, seed: int, accuracy: float, dataset: str = "0" * 64) 
     protocol = {"version": "standard", "seed": 0, "batch": 250, "parameters": [], "left_out": {}, "upper_bound": False}
     attributes: dict[str, Any] = {"attacks": ["apgd-ce"], "norm": "linf", "eps": 8 / 255, "protocol": protocol}
     attributes |= {"flags": {}, "dataset": dataset, "model": "1" * 64}
-    kinds: dict[str, Any] = {name: ("int64", ()) for name in columns}
+    kinds: dict[str, Any] = dict.fromkeys(columns, ("int64", ()))
     history = [Step("made", (), "0.1.0", None, "cpu", {})]
     with artifacts.create(path, "evaluation", kinds, attributes=attributes, history=history) as writer:
         for name, array in columns.items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from datarobust.distributed import Group
 from datarobust.features import as_inputs
+from datarobust.networks.convolution import weights_frozen
 
 from . import flags
 from .adapter import Notes, Perturb, attacker
@@ -104,7 +106,12 @@ def evaluate(
         processes: share the batches of each attack.
     """
     run = _Run(module, images, labels, plan, options, processes or Group(0, 1))
-    with evaluated(module), torch.no_grad():
+    with ExitStack() as stack:
+        stack.enter_context(evaluated(module))
+        if options.fast is not None:
+            stack.enter_context(evaluated(options.fast))
+            stack.enter_context(weights_frozen(options.fast))
+        stack.enter_context(torch.no_grad())
         run.restore(checkpoint)
         signs = run.signs()
         for stage in range(len(plan.attacks) + 1):

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from datarobust.networks.convolution import Conv2d
+
 _FAILURES = 100
 """Calls whose failures are kept."""
 
@@ -133,15 +135,18 @@ def _single_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def accelerated(module: nn.Module, device: torch.device, compiled: bool) -> nn.Module | None:
-    """What attacks run in the place of the network, or None where nothing is faster.
+def accelerated(module: nn.Module, device: torch.device, faster: bool, compiled: bool) -> nn.Module | None:
+    """What attacks run in the place of the network, or None for the network itself.
 
-    On CUDA a copy in channels-last order of memory, which tensor cores prefer; with ``compiled`` what torch.compile
-    makes of it. Both differ from the network by rounding alone.
+    With ``faster`` a copy: on CUDA in channels-last order of memory, which tensor cores prefer; on the CPU, where the
+    network is one of ours, with quicker convolutions (:mod:`datarobust.networks.winograd`). With ``compiled`` what
+    torch.compile makes of it. All of these differ from the network by rounding alone.
     """
     fast = module
-    if device.type == "cuda" and any(isinstance(part, nn.Conv2d) for part in module.modules()):
+    if faster and device.type == "cuda":
         fast = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    elif faster and any(isinstance(part, Conv2d) for part in module.modules()):
+        fast = copy.deepcopy(module)
     if compiled:
         # Batches shrink as images are fooled: one program for all sizes.
         fast = torch.compile(fast, dynamic=True)  # type: ignore[assignment]

@@ -125,7 +125,10 @@ class Job:
     """Keep the adversarial images."""
     limit: int | None = None
     """Images in memory at a time."""
+    faster: bool = False
+    """Attack a copy of the network that is faster, and rounds otherwise."""
     compiled: bool = False
+    """Attack what torch.compile makes of it."""
     official: bool = False
     """Run the library's attacks exactly as they are."""
 
@@ -156,7 +159,7 @@ class Job:
         options = Options(
             self.device,
             keep=self.keep,
-            fast=accelerated(self.model.module, self.device, self.compiled),
+            fast=accelerated(self.model.module, self.device, self.faster, self.compiled),
             limit=self.limit,
             official=self.official,
         )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from datarobust.evaluation.network import Runner, accelerated, evaluated, own_randomness
+from datarobust.networks import build
 
 from . import made
 
@@ -65,8 +66,15 @@ def test_exact_is_the_network_and_calling_is_what_is_fast() -> None:
     assert not Runner(model).rounds_otherwise(x)
 
 
-def test_on_the_cpu_nothing_replaces_the_network() -> None:
-    assert accelerated(made.network(), made.CPU, compiled=False) is None
+def test_nothing_replaces_the_network_unasked() -> None:
+    ours = build({"name": "wrn-10-1"})
+    assert accelerated(ours, made.CPU, faster=False, compiled=False) is None
+    assert accelerated(made.network(), made.CPU, faster=True, compiled=False) is None
+    copied = accelerated(ours, made.CPU, faster=True, compiled=False)
+    assert copied is not None
+    assert copied is not ours
+    x = torch.rand(2, 3, 8, 8)
+    assert torch.equal(copied.eval()(x), ours.eval()(x))  # outside of an evaluation it is as any other
 
 
 def test_evaluated_puts_everything_back_after_an_error() -> None:
