@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+# Small networks are slower with several threads, and on a busy machine much slower; commands inherit this. What depends
+# on the number of threads sets it itself.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

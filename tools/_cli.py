@@ -84,6 +84,7 @@ _OUTPUT = typer.Option("-o", "--output", metavar="PATH", help="Where the result 
 
 Output = Annotated[Path, _OUTPUT]
 OptionalOutput = Annotated[Path | None, _OUTPUT]
+Outputs = Annotated[list[Path] | None, _OUTPUT]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No talk and no progress.", callback=be_quiet)]
 Json = Annotated[bool, typer.Option("--json", help="The result as one JSON object, errors too.")]
@@ -111,7 +112,9 @@ Eps = Annotated[
         help="Radius of the attack, pixels in [0, 1], as 8/255; 8/255 in linf and 128/255 in l2 if not given.",
     ),
 ]
-AttackNorm = Annotated[Literal["linf", "l2"], typer.Option("--norm", help="Of the attack.")]
+_ATTACK_NORM = typer.Option("--norm", help="Of the attack.")
+AttackNorm = Annotated[Literal["linf", "l2"], _ATTACK_NORM]
+AnyAttackNorm = Annotated[Literal["linf", "l2", "l1"], _ATTACK_NORM]
 Norm = Annotated[Literal["l2", "linf"], typer.Option("--norm", help="The distance between two points.")]
 _SELECTION = "R.zarr:least:1024, R.zarr:most:1024, first:1024, random:1024:SEED, a file of indices, or - for stdin;"
 Select = Annotated[

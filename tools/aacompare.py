@@ -49,12 +49,12 @@ def aacompare(  # noqa: D103 - the help is the docstring of the module
     quiet: _cli.Quiet = False,
 ) -> None:
     from datarobust import artifacts
-    from datarobust import evaluations as stored
+    from datarobust.evaluations import comparing
 
     first, second = _groups(evaluations)
     ranked = None if ranking is None else artifacts.open_store(_cli.argument_path(ranking), "ranking")
-    a, b = ([stored.opened(_cli.argument_path(path)) for path in group] for group in (first, second))
-    found = stored.compare(a, b, ranked, quantiles, seed)
+    a, b = ([comparing.opened(_cli.argument_path(path)) for path in group] for group in (first, second))
+    found = comparing.compare(a, b, ranked, quantiles, seed)
     for remark in found["remarks"]:
         _cli.say(remark)
     _cli.emit(json.dumps(found))

@@ -30,7 +30,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,18 +40,13 @@ from . import _cli, _models
 
 if TYPE_CHECKING:
     from datarobust.distributed import Group
-    from datarobust.evaluations import Job, Points
+    from datarobust.evaluations.job import Job, Points
 
 app = _cli.tool(__doc__)
 _VERSIONS = ("standard", "plus", "rand", "fast")
 
 Dataset = Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to attack; - takes their path from stdin.")]
 Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Classifiers: artifacts or module:factory.")]
-Outputs = Annotated[
-    list[Path] | None,
-    typer.Option("-o", "--output", metavar="E.zarr", help="Where the verdicts go; once for each model, in order."),
-]
-Norm = Annotated[Literal["linf", "l2", "l1"], typer.Option("--norm", help="Of the attack.")]
 ForceEps = Annotated[bool, typer.Option("--force-eps", help="Take a radius that is almost the whole cube.")]
 Attacks = Annotated[
     str, typer.Option("--attacks", metavar="WHICH", help="standard, plus, rand, fast, or names with commas between.")
@@ -70,7 +65,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Fail where there is a si
 Faster = Annotated[
     bool, typer.Option("--faster", help="Attack a faster copy that rounds otherwise; verdicts are the network's own.")
 ]
-Compile = Annotated[bool, typer.Option("--compile", help="The same with what torch.compile makes of the network.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Have torch.compile fuse the network; pays on a GPU.")]
 Official = Annotated[
     bool, typer.Option("--official", help="Run the library's attacks unchanged: the same verdicts, more slowly.")
 ]
@@ -80,8 +75,8 @@ Official = Annotated[
 def aaeval(  # noqa: D103 - the help is the docstring of the module
     dataset: Dataset,
     models: Models,
-    output: Outputs = None,
-    norm: Norm = "linf",
+    output: _cli.Outputs = None,
+    norm: _cli.AnyAttackNorm = "linf",
     eps: _cli.Eps = None,
     force_eps: ForceEps = False,
     attacks: Attacks = "standard",
@@ -136,7 +131,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
 
 def _outputs(given: list[Path] | None, models: list[str], limit: int | None, overwrite: bool) -> list[Path | None]:
     """An output for each model, or none at all."""
-    from datarobust import evaluations
+    from datarobust.evaluations import lines
 
     if not given:
         if overwrite:
@@ -146,13 +141,14 @@ def _outputs(given: list[Path] | None, models: list[str], limit: int | None, ove
         raise UsageError("--limit is for a quick look: leave out -o, or take a part with --select first:N.")
     if len(given) != len(models):
         raise UsageError(f"{len(models)} models take {len(models)} outputs, not {len(given)}: give an -o for each.")
-    evaluations.demand_distinct(given)
+    lines.demand_distinct(given)
     return list(given)
 
 
 def _points(dataset: Path, select: str | None, limit: int | None) -> Points:
     """The points to attack."""
-    from datarobust import artifacts, evaluations, selection
+    from datarobust import artifacts, selection
+    from datarobust.evaluations import job
 
     store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
     if select is not None and limit is not None:
@@ -160,23 +156,25 @@ def _points(dataset: Path, select: str | None, limit: int | None) -> Points:
     if limit is not None:
         select = f"first:{min(limit, len(store))}"
     if select is None:
-        return evaluations.Points(store)
+        return job.Points(store)
     chosen = selection.choose(select, store)
     for remark in chosen.remarks():
         _cli.say(remark)
-    return evaluations.Points(store, chosen)
+    return job.Points(store, chosen)
 
 
 def _job(name: str, points: Points, options: dict[str, Any], device: Any) -> Job:
     """The evaluation of one model; refuses what cannot be evaluated."""
-    from datarobust import evaluation, evaluations
+    from datarobust import evaluation
+    from datarobust.classifiers import subject
     from datarobust.evaluation.checks import demand_radius
+    from datarobust.evaluations.job import Job, classes_of
 
     norm = options["norm"]
     eps = evaluation.EPS[norm] if options["eps"] is None else options["eps"]
     demand_radius(norm, eps, points.images.shape[1:], options["force_eps"])
-    model = evaluations.subject(name)
-    classes = evaluations.classes_of(model, points, device)
+    model = subject(name)
+    classes = classes_of(model, points, device)
     which = "fast" if options["fast"] else options["attacks"]
     if options["fast"] and options["attacks"] not in ("standard", "fast"):
         raise UsageError(f"--fast and --attacks {options['attacks']} contradict each other.")
@@ -195,7 +193,7 @@ def _job(name: str, points: Points, options: dict[str, Any], device: Any) -> Job
     )
     for attack, why in plan.left_out:
         _cli.say(f"{attack} is left out: {why}.")
-    return evaluations.Job(
+    return Job(
         points,
         model,
         plan,
@@ -210,8 +208,9 @@ def _job(name: str, points: Points, options: dict[str, Any], device: Any) -> Job
 
 def _evaluated(job: Job, output: Path | None, processes: Group, options: dict[str, Any]) -> dict[str, Any]:
     """Evaluate, unless that was done before; what the line tells."""
-    from datarobust import artifacts, evaluations, rankings
+    from datarobust import artifacts, rankings
     from datarobust.evaluation.flags import REMARKS
+    from datarobust.evaluations.lines import line, stored
 
     overwrite = options["overwrite"]
     if output is not None and processes.agree(
@@ -219,7 +218,7 @@ def _evaluated(job: Job, output: Path | None, processes: Group, options: dict[st
     ):
         _cli.say(f"{output} was finished before; nothing to do.")
         store = artifacts.open_store(output, "evaluation")
-        return evaluations.line(evaluations.stored(store), store.attributes)
+        return line(stored(store), store.attributes)
     if output is not None:
         _cli.resumable()
     with artifacts.Lock(rankings.part_of(output, processes)) if output is not None else nullcontext():
@@ -233,7 +232,7 @@ def _evaluated(job: Job, output: Path | None, processes: Group, options: dict[st
         processes.agree(True)  # nobody leaves before the result is safe
     for sign in outcome.flags:
         _cli.say(f"{job.model.name}: {sign}: {REMARKS[sign]}.")
-    return evaluations.line(job.columns(outcome), job.attributes(outcome))
+    return line(job.columns(outcome), job.attributes(outcome))
 
 
 def main() -> None:

@@ -167,10 +167,10 @@ def _train(job: DenoiserJob, output: Path, options: dict[str, Any]) -> None:
 
 def _judge(output: Path, options: dict[str, Any], device: torch.device) -> Judgement:
     """What the classifier says of the finished denoiser."""
-    from datarobust import artifacts, denoisers, evaluations
+    from datarobust import artifacts, classifiers, denoisers
     from datarobust.clones.judging import judge
 
-    judged = evaluations.subject(options["judge"])
+    judged = classifiers.subject(options["judge"])
     denoiser, weights = denoisers.load_denoiser(output / "last.safetensors")
     found = judge(
         artifacts.open_store(options["test"], "dataset"),

@@ -27,12 +27,7 @@ if TYPE_CHECKING:
 app = _cli.tool(__doc__)
 
 Published = Annotated[Path, typer.Argument(metavar="PUBLISHED", help="A checkpoint as it was published.")]
-Arch = Annotated[
-    str | None,
-    typer.Option(
-        "--arch", metavar="NAME", help="wrn-DEPTH-WIDTH or preact-resnet-18; as the tensors say if not given."
-    ),
-]
+Arch = Annotated[str | None, typer.Option("--arch", metavar="NAME", help="wrn-DEPTH-WIDTH or preact-resnet-18.")]
 Raw = Annotated[bool, typer.Option("--raw", help="The weights before averaging, where there are both.")]
 Normalise = Annotated[
     Literal["cifar10", "cifar100", "none"] | None,
@@ -64,9 +59,9 @@ def import_(
 
     Classifiers: files of torch.save with the state dict of a wide residual network with SiLU or of a pre-activation
     ResNet-18: checkpoints of Wang et al. 2023 (names begin with module.0.; averaged weights, or with --raw those
-    before averaging) and of RobustBench (names without prefix). Architecture and classes follow from names and shapes,
-    every one of which must fit. Normalisation is no part of such files: wide residual networks for 10 and 100 classes
-    are taken to have that of CIFAR-10 and CIFAR-100.
+    before averaging) and of RobustBench (names without prefix). Architecture (or --arch) and classes follow from names
+    and shapes, every one of which must fit. Normalisation is no part of such files: wide residual networks for 10 and
+    100 classes are taken to have that of CIFAR-10 and CIFAR-100.
 
     Denoisers: pickles of Karras et al. 2022 (EDM), as Wang et al. 2023 use them.
 
@@ -144,7 +139,7 @@ def export(
     model: Classifier,
     output: _cli.Output,
     evaluation: Evaluation = None,
-    name: Annotated[str, typer.Option("--name", metavar="TEXT", help="Of the paper.")] = "",
+    paper: Annotated[str, typer.Option("--paper", metavar="TEXT", help="Its title.")] = "",
     authors: Annotated[str, typer.Option("--authors", metavar="TEXT", help=_TEXT)] = "",
     venue: Annotated[str, typer.Option("--venue", metavar="TEXT", help=_TEXT)] = "",
     link: Annotated[str, typer.Option("--link", metavar="URL", help=_TEXT)] = "",

@@ -1,22 +1,54 @@
-"""Classifiers as artifacts: from a safetensors file to a network that runs, names and shapes checked one by one."""
+"""Classifiers by name: artifacts, whose names and shapes are checked one by one, and models of others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from datarobust import artifacts
-from datarobust.artifacts import Tensors
+from datarobust import artifacts, external
+from datarobust.artifacts import Step, Tensors
 from datarobust.datasets.text import shown
 from datarobust.errors import ArtifactError, DatarobustError
 from datarobust.networks import build
 from datarobust.networks.classifier import Classifier
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that a user named."""
+
+    name: str
+    """As the user named it."""
+    module: nn.Module
+    identity: str
+    """Digest of a classifier; of a ``module:factory`` as :class:`datarobust.external.Model` has it."""
+    about: Mapping[str, Any]
+    """What a classifier says about itself: arch, weights, epoch."""
+    history: tuple[Step, ...] = ()
+
+
+def subject(name: str) -> Subject:
+    """The model of that name: a classifier artifact, ``module:factory`` or ``path/to/file.py:factory``.
+
+    Raises:
+        ArtifactError: the artifact is no classifier or is not intact.
+        UsageError, DataError: the factory cannot be used.
+    """
+    path = Path(name)
+    if path.suffix in (".safetensors", ".pt", ".pth", ".pkl") or (":" not in name and path.exists()):
+        network, found = load_classifier(path)
+        about = {key: found.attributes[key] for key in ("arch", "weights", "epoch") if key in found.attributes}
+        return Subject(name, network, found.digest, about, tuple(found.history))
+    model = external.load(name)
+    return Subject(name, model.module, model.identity, {})
 
 
 def load_classifier(path: Path) -> tuple[Classifier, Tensors]:

@@ -25,7 +25,8 @@ import numpy as np
 import pyautoattack
 import torch
 
-from datarobust.evaluation import Options, Protocol, Wishes, evaluate, plan
+from datarobust.evaluation import Protocol, Wishes, plan
+from datarobust.evaluation.driver import Options, evaluate
 
 PARTS = ("standard", "l2", "resnet18", "attacks")
 HERE = Path(__file__).resolve().parent

@@ -20,7 +20,7 @@ from .evaluations import helpers
 
 RIGHT = np.array([True] * 8 + [False] * 2)
 BROKEN = np.array([0, 0, 1, -1, -1, -1, -1, -1, -1, -1])
-ENTRY = Entry(name="A paper", authors="A, B", venue="None", link="https://example.org", footnote="It has clones.")
+ENTRY = Entry(paper="A paper", authors="A, B", venue="None", link="https://example.org", footnote="It has clones.")
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_import_and_again(command: Run, published: Path, imported: Path) -> None
 
 
 def test_there_and_back_again(command: Run, imported: Path, tmp_path: Path) -> None:
-    done = command("model", "export", imported, "-o", tmp_path / "out", "--name", "A paper")
+    done = command("model", "export", imported, "-o", tmp_path / "out", "--paper", "A paper")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'out'}\n"
     assert "no evaluation" in done.stderr

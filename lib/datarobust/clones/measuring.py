@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from datarobust.classifiers import subject
 from datarobust.errors import UsageError
-from datarobust.evaluations import subject
 from datarobust.features import BATCH, Extractor
 
 Images = npt.NDArray[np.uint8]

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from datarobust.distributed import Group
 from datarobust.features import as_inputs
@@ -25,17 +25,16 @@ from datarobust.networks.convolution import weights_frozen
 
 from . import flags
 from .adapter import Notes, Perturb, attacker
+from .judging import judge, predictions
 from .network import Runner, evaluated, is_out_of_memory, own_randomness
 from .protocol import Protocol as Plan
-from .state import NONE, Array, Rows, State, Verdicts, gathered
+from .state import Array, Rows, State, Verdicts, gathered
 
 T = TypeVar("T")
 Progress = Callable[[Iterable[T]], Iterable[T]]
 
 SAVE_EVERY = 1.0
 """Seconds between two saves of the state, and at least ten times what one takes."""
-ROUNDING = 2.0**-24
-"""Of a pixel in single precision."""
 
 
 class Checkpoint(Protocol):
@@ -179,9 +178,10 @@ class _Run:
             self.notes.zero_gradients = 0
             self.runner.failures.clear()
             if perturb is None:
-                predicted = self.runner.exact(x).argmax(1)
-                return Verdicts(_rows(predicted), _flags(predicted != y), None)
-            return self._judge(x, y, perturb(x.clone(), y.clone()))
+                return predictions(self.runner, x, y)
+            found = judge(self.runner, x, y, perturb(x.clone(), y.clone()), self.plan.norm, self.plan.eps)
+            found.tally["zero_gradients"] = self.notes.zero_gradients
+            return found
 
         return self._within_memory(len(batch), work)
 
@@ -201,34 +201,6 @@ class _Run:
                 self.runner.limit = -(-most // 2)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-
-    def _judge(self, x: Tensor, y: Tensor, found: Tensor) -> Verdicts:
-        """Whether what an attack made fools the network itself, and is where it may be."""
-        found = self._with_failures(x, found.detach())
-        logits = self.runner.exact(found)
-        failed = ~torch.isfinite(logits).all(1)
-        predicted = logits.argmax(1).masked_fill(failed, NONE)
-        wrong = predicted != y
-        outside = wrong & ~within(x, found, self.plan.norm, self.plan.eps)
-        tally = {
-            "zero_gradients": self.notes.zero_gradients,
-            "outside": int(outside.sum()),
-            "not_finite": int((failed & wrong & ~outside).sum()),
-        }
-        if self.runner.rounds_otherwise(found):
-            tally["rechecked"] = int(((self.runner(found).argmax(1) != y) & ~wrong).sum())
-        return Verdicts(_rows(predicted), _flags(wrong & ~outside), found.cpu().numpy(), tally)
-
-    def _with_failures(self, x: Tensor, found: Tensor) -> Tensor:
-        """The images that were found; where the network failed on one around a point, that one."""
-        if not self.runner.failures:
-            return found
-        found = found.clone()
-        for image in torch.cat(self.runner.failures):
-            place = int((x - image).flatten(1).abs().amax(1).argmin())
-            if bool(within(x[place : place + 1], image[None], self.plan.norm, self.plan.eps)):
-                found[place] = image
-        return found
 
     # ------------------------------------------------------------------------------------------- state, exchange
 
@@ -282,25 +254,3 @@ class _Run:
         if len(rows):
             whole[rows] = images
         return whole
-
-
-def within(x: Tensor, found: Tensor, norm: str, eps: float) -> Tensor:
-    """Which images (B) that were found are in [0, 1] and within the radius of their originals, up to rounding.
-
-    Distances are in double precision. Every pixel may be off by its rounding in single precision, and the distance by a
-    millionth of the radius.
-    """
-    difference = (found.double() - x.double()).flatten(1)
-    distance = difference.norm(p={"linf": torch.inf, "l2": 2, "l1": 1}[norm], dim=1)
-    share = difference.shape[1] ** {"linf": 0.0, "l2": 0.5, "l1": 1.0}[norm]
-    inside = distance <= eps * (1 + 1e-6) + ROUNDING * share
-    boxed: Tensor = inside & (found.flatten(1).amin(1) >= 0) & (found.flatten(1).amax(1) <= 1)
-    return boxed
-
-
-def _rows(values: Tensor) -> Rows:
-    return values.cpu().numpy().astype(np.int64)
-
-
-def _flags(values: Tensor) -> npt.NDArray[np.bool_]:
-    return values.cpu().numpy().astype(np.bool_)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datarobust import artifacts, evaluation
+from datarobust import artifacts
 from datarobust.artifacts import Store
 from datarobust.datasets.text import shown
 from datarobust.errors import ArtifactError, DataError
 from datarobust.evaluation import compare as statistics
+from datarobust.evaluation import eps_text
 from datarobust.evaluations.lines import COLUMNS, accuracy_key
 
 Array = npt.NDArray[Any]
@@ -77,7 +78,7 @@ def compare(
         "b": paths[1][0] if alone else paths[1],
         "points": len(every[0].index),
         "norm": every[0].attributes["norm"],
-        "eps": evaluation.eps_text(every[0].attributes["eps"]),
+        "eps": eps_text(every[0].attributes["eps"]),
         "version": protocol["version"],
         "clean": _side_by_side([each.clean for each in a], [each.clean for each in b], seed),
         key: _side_by_side([each.robust for each in a], [each.robust for each in b], seed),

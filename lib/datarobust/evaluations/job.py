@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from datarobust import artifacts, evaluation, external
 from datarobust.artifacts import Step, Store
-from datarobust.classifiers import load_classifier
+from datarobust.classifiers import Subject
 from datarobust.datasets.storing import join
 from datarobust.datasets.text import shown
 from datarobust.distributed import Group
 from datarobust.errors import DataError
-from datarobust.evaluation import Options, Outcome, Protocol, checks
-from datarobust.evaluation.driver import Progress
+from datarobust.evaluation import Protocol, checks
+from datarobust.evaluation.adapter import library
+from datarobust.evaluation.driver import Options, Outcome, Progress, evaluate
 from datarobust.evaluation.network import accelerated, evaluated
 from datarobust.features import as_inputs
 from datarobust.rankings import part_of
@@ -30,36 +30,6 @@ from datarobust.selection import Chosen
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model that is to be evaluated."""
-
-    name: str
-    """As the user named it."""
-    module: nn.Module
-    identity: str
-    """Digest of a classifier; of a ``module:factory`` as :class:`datarobust.external.Model` has it."""
-    about: Mapping[str, Any]
-    """What a classifier says about itself: arch, weights, epoch."""
-    history: tuple[Step, ...] = ()
-
-
-def subject(name: str) -> Subject:
-    """The model of that name: a classifier artifact, ``module:factory`` or ``path/to/file.py:factory``.
-
-    Raises:
-        ArtifactError: the artifact is no classifier or is not intact.
-        UsageError, DataError: the factory cannot be used.
-    """
-    path = Path(name)
-    if path.suffix in (".safetensors", ".pt", ".pth", ".pkl") or (":" not in name and path.exists()):
-        network, found = load_classifier(path)
-        about = {key: found.attributes[key] for key in ("arch", "weights", "epoch") if key in found.attributes}
-        return Subject(name, network, found.digest, about, tuple(found.history))
-    model = external.load(name)
-    return Subject(name, model.module, model.identity, {})
 
 
 @dataclass(frozen=True)
@@ -163,7 +133,7 @@ class Job:
             limit=self.limit,
             official=self.official,
         )
-        return evaluation.evaluate(
+        return evaluate(
             self.model.module,
             self.points.images,
             self.points.labels,
@@ -176,7 +146,7 @@ class Job:
 
     def attributes(self, outcome: Outcome) -> dict[str, Any]:
         """Of the artifact, as its kind demands them (ARTIFACTS.md), and more that the line tells."""
-        name, number = evaluation.library()
+        name, number = library()
         return {
             "attacks": [attack.name for attack in self.plan.attacks],
             "norm": self.plan.norm,

@@ -29,8 +29,8 @@ _CLASSES = {10: "cifar10", 100: "cifar100"}
 class Entry:
     """What the list of models tells of a model besides its accuracies."""
 
-    name: str = ""
-    """Of the paper."""
+    paper: str = ""
+    """Its title."""
     authors: str = ""
     venue: str = ""
     link: str = ""
@@ -81,7 +81,7 @@ def describe(model: Tensors, entry: Entry, found: Mapping[str, Any] | None) -> d
     classes = arch.get("arguments", {}).get("classes", 10)
     told: dict[str, Any] = {
         "link": entry.link,
-        "name": entry.name,
+        "name": entry.paper,
         "authors": entry.authors,
         "additional_data": entry.additional_data,
         "number_forward_passes": 1,

@@ -11,9 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from datarobust.evaluation import ATTACKS, Options, Outcome, Protocol, Wishes, driver, evaluate, plan
-from datarobust.evaluation.driver import within
+from datarobust.evaluation import ATTACKS, Protocol, Wishes, driver, plan
+from datarobust.evaluation.driver import Options, Outcome, evaluate
+from datarobust.evaluation.judging import within
+from datarobust.evaluation.network import accelerated
 from datarobust.evaluation.protocol import Norm
+from datarobust.networks import build
 
 from . import made
 
@@ -323,6 +326,28 @@ def test_verdicts_are_the_networks_own() -> None:
     with torch.no_grad():
         predicted = model.eval()(torch.from_numpy(far.adversarial)).argmax(1).numpy()
     assert (predicted[far.broken >= 0] != labels[far.broken >= 0]).all()
+
+
+def test_a_faster_copy_of_one_of_our_networks() -> None:
+    """Its convolutions round otherwise; verdicts are the network's own, and here the same."""
+    model = build({"name": "wrn-10-8"}).eval()
+    with torch.no_grad():
+        model.logits.weight.mul_(30)
+    images, labels = made.points(model, 6)
+    fast = accelerated(model, made.CPU, faster=True, compiled=False)
+    assert fast is not None
+    wishes = Wishes(["apgd-ce", "fab-t"], iterations=4, targets=1)
+    protocol = plan("custom", "linf", 2 / 255, 10, wishes=wishes)
+    seen: list[bool] = []
+    fast.layer[0].block[0].conv_1.register_forward_hook(lambda module, *_: seen.append(module.kept.depth > 0))  # type: ignore[index, union-attr]
+    quick = evaluate(model, images, labels, protocol, Options(made.CPU, keep=True, fast=fast))
+    assert seen
+    assert all(seen)
+    exact = evaluate(model, images, labels, protocol, KEEP)
+    assert np.array_equal(quick.broken, exact.broken)
+    with torch.no_grad():
+        predicted = model.eval()(torch.from_numpy(quick.adversarial)).argmax(1).numpy()
+    assert (predicted[quick.broken >= 0] != labels[quick.broken >= 0]).all()
 
 
 def test_progress_counts_the_batches_of_every_stage() -> None:

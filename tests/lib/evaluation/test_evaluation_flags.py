@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from datarobust.evaluation import Options, Wishes, evaluate, flags, plan
+from datarobust.evaluation import Wishes, flags, plan
+from datarobust.evaluation.driver import Options, evaluate
 
 from . import made
 

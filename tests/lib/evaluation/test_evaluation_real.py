@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from datarobust.evaluation import ATTACKS, Options, Wishes, evaluate, plan
+from datarobust.evaluation import ATTACKS, Wishes, plan
+from datarobust.evaluation.driver import Options, evaluate
 
 from . import made, real
 

@@ -11,8 +11,15 @@ import pytest
 
 from datarobust.errors import ArtifactError, DataError
 from datarobust.evaluation.compare import paired, spread, unpaired
-from datarobust.evaluations import compare, deciles, opened
-from datarobust.evaluations.comparing import FEW_SEEDS, ONE_PAIR, OTHER_ATTACKS, UPPER_BOUNDS
+from datarobust.evaluations.comparing import (
+    FEW_SEEDS,
+    ONE_PAIR,
+    OTHER_ATTACKS,
+    UPPER_BOUNDS,
+    compare,
+    deciles,
+    opened,
+)
 
 from . import helpers
 

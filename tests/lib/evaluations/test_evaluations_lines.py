@@ -10,7 +10,7 @@ import pytest
 
 from datarobust import artifacts
 from datarobust.errors import UsageError
-from datarobust.evaluations import demand_distinct, line, stored
+from datarobust.evaluations.lines import demand_distinct, line, stored
 
 from . import helpers
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from datarobust.denoisers import load_denoiser
 from datarobust.diffusion.denoisers import Denoiser, build_denoiser
 from datarobust.diffusion.precondition import Ve, Vp
 from datarobust.errors import DataError
@@ -62,6 +63,28 @@ def test_the_program_in_it_is_not_run_and_told_by_its_hash(written: Callable[[by
     assert not marker.exists()
     assert found.source_sha256 == hashlib.sha256(source.encode()).hexdigest()
     assert found.arrays["model.map_layer0.weight"].tobytes() == ours.model.map_layer0.weight.detach().numpy().tobytes()
+
+
+def test_model_import_makes_a_denoiser_that_clones(
+    written: Callable[[bytes], Path], command: Callable[..., Any], tmp_path: Path
+) -> None:
+    denoiser = pickling.small(label_dim=10)
+    path, output = written(pickling.dump(pickling.checkpoint(denoiser))), tmp_path / "edm.safetensors"
+    done = command("model", "import", path, "-o", output)
+    assert (done.returncode, done.stdout) == (0, f"{output}\n"), done.stderr
+    found, artifact = load_denoiser(output)
+    assert found.arch == denoiser.arch
+    assert artifact.attributes["source"] == read_edm_pickle(path).sha256
+    x, labels = torch.randn(1, 1, 8, 8), torch.eye(10)[:1]
+    with torch.no_grad():
+        wanted = denoiser.eval()(x, torch.ones(()), labels)
+        assert torch.equal(found.eval()(x, torch.ones(()), labels), wanted)
+    evil = written(pickling.dump(pickling.Evil(os.system, f"touch {tmp_path / 'ran'}")))
+    refused = command("model", "import", evil, "-o", tmp_path / "evil.safetensors")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "posix.system" in refused.stderr
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "evil.safetensors").exists()
 
 
 def test_a_bare_network_and_half_precision(written: Callable[[bytes], Path]) -> None:
