@@ -27,7 +27,7 @@ def test_the_sessions_run(tmp_path: Path, scripts: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=285,
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

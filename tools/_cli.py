@@ -181,7 +181,9 @@ def torch_device(name: str, threads: int | None, here: int = 1) -> torch.device:
 
     from datarobust.sensitivity import available_threads
 
-    torch.set_num_threads(threads or max(1, available_threads() // here))
+    # OMP_NUM_THREADS is the user's word, but for torchrun's, which sets it to 1 where nobody did.
+    if threads is not None or "OMP_NUM_THREADS" not in os.environ or here > 1:
+        torch.set_num_threads(threads or max(1, available_threads() // here))
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":

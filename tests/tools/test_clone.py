@@ -95,6 +95,20 @@ def test_options_of_the_sampler_and_the_start(command: Run, place: Path, tmp_pat
         assert artifacts.open_store(output).attributes["start"]["told"] == pytest.approx(told)
 
 
+def test_one_clone_of_each_point_is_a_dataset(command: Run, place: Path, tmp_path: Path) -> None:
+    output = tmp_path / "k.zarr"
+    words = [place / "d.zarr", "--model", place / "m.safetensors", "--select", "!first:4", *QUICK]
+    assert command("clone", *words, "-o", output).returncode == 0
+    done = command("dataset", "subset", output, "--select", "first:3", "-o", tmp_path / "part.zarr")
+    assert done.returncode == 0, done.stderr
+    part = artifacts.open_store(tmp_path / "part.zarr", "dataset")
+    np.testing.assert_array_equal(
+        part.column("images").read(), artifacts.open_store(output).column("images").read()[:3, 0]
+    )
+    assert part.attributes["classes"] == ["class 0", "class 1", "class 2"]
+    assert [step.tool for step in part.history][-2:] == ["clone", "dataset"]
+
+
 def test_a_dry_run_says_what_it_takes(command: Run, place: Path, tmp_path: Path) -> None:
     output = tmp_path / "k.zarr"
     words = [place / "d.zarr", "--model", place / "m.safetensors", "--repeats", 3, *QUICK]

@@ -10,6 +10,7 @@
     columns    reading rows, verified               store      opening zarr artifacts
     writer     creating them                        progress   resume of writing
     tensors    safetensors artifacts                inspect    peek, check, finished
+    views      clones as a dataset
 
 The only package that knows zarr and safetensors. Importing it is cheap: NumPy and the standard library; zarr is
 imported when the first row is read or written.

@@ -41,7 +41,7 @@ class Projections:
 
     def __init__(self, threads: int, linf: Projection, l2: Projection) -> None:
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         self._library = {"linf": linf, "l2": l2}
 
     def linf(self, points: Tensor, normals: Tensor, offsets: Tensor) -> Tensor:
@@ -77,13 +77,14 @@ class Projections:
         return step
 
     def _run(self, kernel: Callable[..., None], *arrays: Any) -> None:
-        """Split the rows among threads."""
+        """Split the rows among threads, this one and those of the pool."""
         rows = len(arrays[0])
         if self._pool is None or rows < _ROWS_A_THREAD * self._threads:
             kernel(*arrays, 0, rows)
             return
-        cuts = [rows * number // self._threads for number in range(self._threads + 1)]
-        parts = [self._pool.submit(kernel, *arrays, *ends) for ends in pairwise(cuts)]
+        first, *others = pairwise(rows * number // self._threads for number in range(self._threads + 1))
+        parts = [self._pool.submit(kernel, *arrays, *ends) for ends in others]
+        kernel(*arrays, *first)
         for part in parts:
             part.result()
 
