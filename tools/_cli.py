@@ -97,6 +97,13 @@ Limit = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs; do nothing.")]
 Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; all if not given.")]
+Test = Annotated[Path | None, typer.Option("--test", metavar="T.zarr", help="Images to test on, never to train on.")]
+Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Largest learning rate.")]
+SaveEvery = Annotated[float, typer.Option("--save-every", metavar="SECONDS", min=0, help="Between two saved states.")]
+Precision = Annotated[
+    Literal["fp32", "tf32", "bf16"],
+    typer.Option("--precision", help="Of convolutions; losses, states and averages stay in fp32 or better."),
+]
 Memory = Annotated[
     float,
     typer.Option(
@@ -125,7 +132,7 @@ Against = Annotated[
     Path | None,
     typer.Option("--against", metavar="OTHER.zarr", help="Look for neighbours among the points of another dataset."),
 ]
-_NAME = typer.Option("--name", metavar="TEXT", help="What a set is called; one for each set where there are several.")
+_NAME = typer.Option("--name", metavar="TEXT", help="What a set or run is called; once for each of several.")
 Name = Annotated[str | None, _NAME]
 Names = Annotated[list[str] | None, _NAME]
 Classes = Annotated[

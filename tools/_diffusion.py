@@ -30,10 +30,6 @@ Labels = Annotated[
         "--labels", metavar="own|random|FILE", help="Classes to clone as; FILE has one a line for each point."
     ),
 ]
-Precision = Annotated[
-    Literal["fp32", "tf32", "bf16"],
-    typer.Option("--precision", help="Of convolutions; states, statistics and embeddings stay in fp32 or better."),
-]
 Compiled = Annotated[bool, typer.Option("--compile", help="Have torch.compile fuse the network; pays on a GPU.")]
 Batch = Annotated[
     int | None,

@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from datarobust.artifacts import Store
     from datarobust.figures.clones import Copies
 
-SetNames = Annotated[
-    list[str] | None,
-    typer.Option("--name", metavar="TEXT", help="What a set of clones is called, once for each; else its file's name."),
-]
-
 
 def clones(
     stores: Annotated[
@@ -33,7 +28,7 @@ def clones(
     n: Annotated[
         int, typer.Option("--n", metavar="N", min=1, help="How many images of each set, from the first.")
     ] = 16,
-    name: SetNames = None,
+    name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,

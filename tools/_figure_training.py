@@ -12,16 +12,11 @@ from datarobust.errors import UsageError
 from . import _cli
 from ._figure_output import Table, write
 
-RunNames = Annotated[
-    list[str] | None,
-    typer.Option("--name", metavar="TEXT", help="What a run is called, once for each; else the name of its folder."),
-]
-
 
 def training(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of advtrain; - for one on stdin.")],
     output: _cli.Output,
-    name: RunNames = None,
+    name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
@@ -61,7 +56,7 @@ def training(
 def schedules(
     output: _cli.Output,
     epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Of the training.")] = 2400,
-    lr: Annotated[float, typer.Option("--lr", metavar="X", help="Largest learning rate.")] = 0.2,
+    lr: _cli.Rate = 0.2,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,

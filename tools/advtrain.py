@@ -48,7 +48,6 @@ _FIGURES = {
 app = _cli.tool(__doc__)
 Dataset = Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to train on; - takes their path from stdin.")]
 Generated = Annotated[Path | None, typer.Option("--generated", metavar="G.zarr", help="Generated images to mix in.")]
-Test = Annotated[Path | None, typer.Option("--test", metavar="T.zarr", help="Images to test on, never to train on.")]
 HoldOut = Annotated[str, typer.Option("--hold-out", metavar="SEL", help="Points that are not trained on, or none.")]
 Track = Annotated[
     str, typer.Option("--track", metavar="SEL", help="Points whose PGD-40 accuracy picks the best epoch, or none.")
@@ -77,23 +76,15 @@ Fraction = Annotated[float, typer.Option("--generated-fraction", metavar="X", he
 Schedule = Annotated[
     Literal["original", "a", "b", "c", "d", "e"], typer.Option("--schedule", help="Of the learning rate (Figure 4).")
 ]
-Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Largest learning rate.")]
 Decay = Annotated[float, typer.Option("--weight-decay", metavar="X", help="Of all but batch norm.")]
 Average = Annotated[float, typer.Option("--ema", metavar="X", help="Decay of the averaged weights.")]
 Augment = Annotated[
     Literal["auto", "crop-flip", "crop", "none", "cifar100"],
     typer.Option("--augment", help="auto: by data set; flips would corrupt digits."),
 ]
-Precision = Annotated[
-    Literal["fp32", "tf32", "bf16"],
-    typer.Option("--precision", help="Of convolutions; losses, statistics and averages stay in fp32."),
-]
 Group = Annotated[
     int | None,
     typer.Option("--bn-group", metavar="N", min=0, help="Images that share batch statistics: a quarter; 0: all."),
-]
-SaveEvery = Annotated[
-    float, typer.Option("--save-every", metavar="SECONDS", min=0, help="Between two saved states, at ends of epochs.")
 ]
 
 
@@ -102,7 +93,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     dataset: Dataset,
     output: _cli.Output,
     generated: Generated = None,
-    test: Test = None,
+    test: _cli.Test = None,
     hold_out: HoldOut = "first:1024",
     track: Track = "first:1024",
     focus: Focus = None,
@@ -121,17 +112,17 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     batch: Batch = 2048,
     generated_fraction: Fraction = 0.8,
     schedule: Schedule = "original",
-    lr: Rate = 0.2,
+    lr: _cli.Rate = 0.2,
     weight_decay: Decay = 5e-4,
     ema: Average = 0.995,
     augment: Augment = "auto",
-    precision: Precision = "fp32",
+    precision: _cli.Precision = "fp32",
     bn_group: Group = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,
     memory: _cli.Memory = 8.0,
-    save_every: SaveEvery = 300.0,
+    save_every: _cli.SaveEvery = 300.0,
     dry_run: _cli.DryRun = False,
     as_json: _cli.Json = False,
     overwrite: _cli.Overwrite = False,

@@ -59,7 +59,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     s_min: _diffusion.SMin = None,
     s_max: _diffusion.SMax = None,
     s_noise: _diffusion.SNoise = None,
-    precision: _diffusion.Precision = "fp32",
+    precision: _cli.Precision = "fp32",
     compiled: _diffusion.Compiled = False,
     batch: _diffusion.Batch = None,
     seed: _cli.Seed = 0,

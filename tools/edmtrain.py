@@ -50,7 +50,6 @@ _SUITS = "; what suits the images if not given."
 Dataset = Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to learn; - takes their path from stdin.")]
 Epochs = Annotated[int, typer.Option("--epochs", metavar="N", help="Each of ceil(points / batch) steps.")]
 Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images of a step.")]
-Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Largest learning rate, of Adam.")]
 HalfLife = Annotated[
     float, typer.Option("--ema-images", metavar="N", help="Half-life of weights in the average, at most.")
 ]
@@ -72,15 +71,10 @@ Attention = Annotated[
     typer.Option("--attention", metavar="N,N..", help=f"Resolutions with attention{_SUITS}"),
 ]
 Dropout = Annotated[float | None, typer.Option("--dropout", metavar="P", help=f"In training{_SUITS}")]
-Precision = Annotated[Literal["fp32", "tf32", "bf16"], typer.Option("--precision", help="Of convolutions.")]
-Test = Annotated[
-    Path | None, typer.Option("--test", metavar="T.zarr", help="Real images that were not trained on, for --judge.")
-]
 Judge = Annotated[
     str | None, typer.Option("--judge", metavar="C", help="A classifier artifact or module:factory; needs --test.")
 ]
 Judged = Annotated[int, typer.Option("--judged", metavar="N", min=2, help="How many images are judged.")]
-SaveEvery = Annotated[float, typer.Option("--save-every", metavar="SECONDS", min=0, help="Between two saved states.")]
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -99,7 +93,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     output: _cli.Output,
     epochs: Epochs = 200,
     batch: Batch = 64,
-    lr: Rate = 1e-3,
+    lr: _cli.Rate = 1e-3,
     ema_images: HalfLife = 500_000.0,
     p_mean: LevelMean = -1.2,
     p_std: LevelDeviation = 1.2,
@@ -111,15 +105,15 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     blocks: Blocks = None,
     attention: Attention = None,
     dropout: Dropout = None,
-    precision: Precision = "fp32",
-    test: Test = None,
+    precision: _cli.Precision = "fp32",
+    test: _cli.Test = None,
     judge: Judge = None,
     judged: Judged = 1000,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,
     memory: _cli.Memory = 8.0,
-    save_every: SaveEvery = 60.0,
+    save_every: _cli.SaveEvery = 60.0,
     dry_run: _cli.DryRun = False,
     as_json: _cli.Json = False,
     overwrite: _cli.Overwrite = False,
