@@ -522,7 +522,19 @@ def flags_of(option: ParameterInfo) -> list[str]:
 
 
 #: Flags of one meaning whose values or units are each command's own: which labels, which network, the norm of what.
-OWN_VALUES = set("--arch --augment --batch --device --epochs --labels --layout --model --n --norm --steps".split())
+OWN_VALUES = {
+    "--arch",
+    "--augment",
+    "--batch",
+    "--device",
+    "--epochs",
+    "--labels",
+    "--layout",
+    "--model",
+    "--n",
+    "--norm",
+    "--steps",
+}
 
 
 def test_a_flag_has_one_definition() -> None:
