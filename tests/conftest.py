@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,16 +43,36 @@ def scripts() -> Path:
 
 
 @pytest.fixture(scope="session")
-def command(scripts: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def quick(scripts: Path) -> Iterator[Path]:
+    """A folder of the installed commands that start quickly, for all that is not about how a command starts or dies."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    with tempfile.TemporaryDirectory(prefix="quick-") as place:
+        words = [
+            sys.executable,
+            ROOT / "tests" / "forkserver.py",
+            place,
+            *(scripts / name for name in project["scripts"]),
+        ]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "ready\n"
+            yield Path(place)
+            server.communicate()
+
+
+@pytest.fixture(scope="session")
+def command(scripts: Path, quick: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run an installed command as a user would: ``command("sens-rank", store, "--norm", "l2", cwd=...)``.
 
-    The result has the exit code and both streams as text; keyword arguments go to :func:`subprocess.run`.
+    The result has the exit code and both streams as text; keyword arguments go to :func:`subprocess.run`. With an
+    environment of its own, which some packages read where they are imported, a command is started anew.
     """
 
     def run(name: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
         defaults: dict[str, object] = {"capture_output": True, "text": True, "timeout": 120}
         if "stdout" in options or "stderr" in options:
             del defaults["capture_output"]
-        return subprocess.run([scripts / name, *map(str, arguments)], check=False, **{**defaults, **options})
+        started = scripts if {"env", "preexec_fn"} & set(options) else quick
+        return subprocess.run([started / name, *map(str, arguments)], check=False, **{**defaults, **options})
 
     return run

@@ -22,12 +22,12 @@ Make = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def make(scripts: Path) -> Make:
+def make(quick: Path) -> Make:
     """Run make in examples/ as a user would: ``make("figure2", DATA=..., OUT=...)``."""
     environment = {key: value for key, value in os.environ.items() if key not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
 
     def run(*arguments: str, folder: Path = ROOT / "examples", **variables: object) -> subprocess.CompletedProcess[str]:
-        given = [f"{name}={value}" for name, value in {"BIN": scripts, **variables}.items()]
+        given = [f"{name}={value}" for name, value in {"BIN": quick, **variables}.items()]
         return subprocess.run(
             ["make", *arguments, *given],
             cwd=folder,
@@ -84,29 +84,29 @@ def state(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def commands(done: subprocess.CompletedProcess[str], scripts: Path) -> list[str]:
+def commands(done: subprocess.CompletedProcess[str], quick: Path) -> list[str]:
     """What make ran or would run of ours."""
     lines = done.stdout.replace("\\\n", " ").splitlines()
-    return [line for line in (line.replace(f"{scripts}/", "") for line in lines) if COMMAND.match(line)]
+    return [line for line in (line.replace(f"{quick}/", "") for line in lines) if COMMAND.match(line)]
 
 
 SMALL = {"N": 9, "SAMPLE": 50, "WITHIN": "0.5"}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_make_says_what_it_would_do(make: Make, scripts: Path, data: Path, tmp_path: Path, recipe: str) -> None:
+def test_make_says_what_it_would_do(make: Make, quick: Path, data: Path, tmp_path: Path, recipe: str) -> None:
     done = make("-n", recipe, DATA=data, OUT=tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    planned = commands(done, scripts)
+    planned = commands(done, quick)
     assert planned[0].startswith("dataset import ")
     assert len(planned) == len(set(planned)), "nothing is made twice"
     assert not list(tmp_path.iterdir()), "saying is not doing"
     alone = make("-n", "-f", str(ROOT / "examples" / f"{recipe}.mk"), folder=data, DATA=data, OUT=tmp_path / "out")
-    by_itself = [line.replace(f"{ROOT}/examples/", "./") for line in commands(alone, scripts)]
+    by_itself = [line.replace(f"{ROOT}/examples/", "./") for line in commands(alone, quick)]
     assert by_itself == planned, "a recipe is whole without the others"
     fetched = make("-n", recipe, DATA=tmp_path, OUT=tmp_path / "out", FETCH="yes")
     assert fetched.returncode == 0, fetched.stderr
-    assert commands(fetched, scripts)[0].startswith("dataset fetch ")
+    assert commands(fetched, quick)[0].startswith("dataset fetch ")
 
 
 def test_help_names_every_recipe(make: Make) -> None:
@@ -116,7 +116,7 @@ def test_help_names_every_recipe(make: Make) -> None:
     assert recipes == {"digits", "sets", "rows", *RECIPES, *TRAININGS}
 
 
-def test_recipes_run_and_run_again_does_nothing(make: Make, scripts: Path, data: Path, tmp_path: Path) -> None:
+def test_recipes_run_and_run_again_does_nothing(make: Make, quick: Path, data: Path, tmp_path: Path) -> None:
     done = make("-j2", *RECIPES, DATA=data, OUT=tmp_path, **SMALL)
     assert done.returncode == 0, done.stderr
     for name in ("figure2a", "figure5a", "figure16", "claims", "claims-difference-l2", "claims-difference-linf"):
@@ -136,11 +136,11 @@ def test_recipes_run_and_run_again_does_nothing(make: Make, scripts: Path, data:
     before = state(tmp_path)
     again = make("-j2", *RECIPES, DATA=data, OUT=tmp_path, **SMALL)
     assert again.returncode == 0, again.stderr
-    assert commands(again, scripts) == []
+    assert commands(again, quick) == []
     assert state(tmp_path) == before
 
 
-def test_a_set_that_comes_later_is_drawn_too(make: Make, scripts: Path, data: Path, tmp_path: Path) -> None:
+def test_a_set_that_comes_later_is_drawn_too(make: Make, quick: Path, data: Path, tmp_path: Path) -> None:
     """With CIFAR-100 both halves of the figure are there, and 1m is sampled; nothing finished is made again."""
     folder, out = tmp_path / "data", tmp_path / "out"
     folder.mkdir()
@@ -151,7 +151,7 @@ def test_a_set_that_comes_later_is_drawn_too(make: Make, scripts: Path, data: Pa
     cifar100(folder)
     done = make("figure2", DATA=folder, OUT=out, FORM="png", **SMALL)
     assert done.returncode == 0, done.stderr
-    assert not [line for line in commands(done, scripts) if "c10.zarr" in line]
+    assert not [line for line in commands(done, quick) if "c10.zarr" in line]
     assert (out / "figure2a.png").read_bytes() != alone
     table = [row.split("\t") for row in (out / "figure2a.tsv").read_text().splitlines()]
     assert [(row[0], row[2]) for row in table[1:]] == [

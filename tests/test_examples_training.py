@@ -27,12 +27,12 @@ Make = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def make(scripts: Path) -> Make:
+def make(quick: Path) -> Make:
     """Run make in examples/ as a user would: ``make("table2", DATA=..., OUT=...)``."""
     environment = {key: value for key, value in os.environ.items() if key not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
 
     def run(*arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
-        given = [f"{name}={value}" for name, value in {"BIN": scripts, **variables}.items()]
+        given = [f"{name}={value}" for name, value in {"BIN": quick, **variables}.items()]
         command = ["make", *arguments, *given]
         return subprocess.run(
             command, cwd=EXAMPLES, env=environment, capture_output=True, text=True, check=False, timeout=240
@@ -96,6 +96,14 @@ def wanted(name: str, table: str) -> dict[str, str]:
     }
 
 
+def words_of(done: subprocess.CompletedProcess[str], kind: str) -> str:
+    """The one command of ``figure KIND`` that make would run, on one line."""
+    (line,) = [
+        line for line in done.stdout.replace("\\\n", " ").splitlines() if re.search(rf"bin/figure {kind} ", line)
+    ]
+    return " ".join(line.split())
+
+
 def tail(value: str) -> str:
     """A path without its folder, a ranking's selection without its ranking."""
     return re.sub(r".*\.zarr:", "", value.rpartition("/")[2])
@@ -107,8 +115,16 @@ def test_rows_ask_for_what_their_names_say(make: Make, data: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     found = trainings(done)
     assert len(found) == rows
-    listed = re.findall(r"^#   (c10\S+) +\S", (EXAMPLES / f"{table}.mk").read_text(), re.MULTILINE)
-    assert table == "figure1" or [f"{name}.{int(table != 'table2')}" for name in listed] == list(found)
+    if table != "figure1":
+        listed = re.findall(r"^(c10\S+)", (EXAMPLES / f"{table}.tsv").read_text(), re.MULTILINE)
+        assert [f"{name}.{int(table != 'table2')}" for name in listed] == list(found)
+        drawn = words_of(done, "table")
+        assert re.findall(r"--name (\S+)", drawn) == listed
+        assert re.search(rf"--paper \S*{table}\.tsv -o {tmp_path}/out/{table}\.md ", drawn)
+        for name in listed:
+            run = f"{tmp_path}/out/runs/{name}.{int(table != 'table2')}"
+            assert (f"{run} " in drawn, f"{run}.last.zarr " in drawn) == (True, True)
+            assert (f"{run}.best.zarr " in drawn) == (not name.endswith("_none"))
     for run, options in found.items():
         assert options.pop("processes").endswith("/torchrun")
         ranked = options["--track"]

@@ -16,14 +16,14 @@ BLOCKS = re.findall(r"^```sh( run)?\n(.*?)^```$", README, re.MULTILINE | re.DOTA
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
-def test_the_sessions_run(tmp_path: Path, scripts: Path) -> None:
+def test_the_sessions_run(tmp_path: Path, scripts: Path, quick: Path) -> None:
     """One shell for all blocks marked ``sh run``: a later one uses what an earlier one made."""
     session = "".join(text for marked, text in BLOCKS if marked)
     assert session.count("\n") > 10
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", session],
         cwd=tmp_path,
-        env={**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"},
+        env={**os.environ, "PATH": os.pathsep.join(map(str, (quick, scripts, os.environ["PATH"])))},
         capture_output=True,
         text=True,
         check=False,

@@ -25,13 +25,13 @@ OPTIONS = [
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory, scripts: Path) -> Path:
+def digits(tmp_path_factory: pytest.TempPathFactory, quick: Path) -> Path:
     """A hundred digits, 20 others as a test set, and a ranking."""
     folder = tmp_path_factory.mktemp("sets")
 
     def run(*arguments: object) -> None:
         subprocess.run(
-            [scripts / str(arguments[0]), *map(str, arguments[1:])], cwd=folder, check=True, capture_output=True
+            [quick / str(arguments[0]), *map(str, arguments[1:])], cwd=folder, check=True, capture_output=True
         )
 
     run("dataset", "import", "digits", "-o", "all.zarr")
@@ -42,10 +42,10 @@ def digits(tmp_path_factory: pytest.TempPathFactory, scripts: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(digits: Path, scripts: Path) -> Path:
+def whole(digits: Path, quick: Path) -> Path:
     """A run that was not disturbed."""
     arguments = ["d.zarr", *OPTIONS, "--focus", "r.zarr:least:30", "--focus-batch", 4, "-o", "whole"]
-    subprocess.run([scripts / "advtrain", *map(str, arguments)], cwd=digits, check=True, capture_output=True)
+    subprocess.run([quick / "advtrain", *map(str, arguments)], cwd=digits, check=True, capture_output=True)
     return digits / "whole"
 
 
