@@ -144,7 +144,7 @@ def test_a_flipped_bit_anywhere(tmp_path: Path, kind: Kind) -> None:
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         whole = file.read_bytes()
         bits = 8 * len(whole)
-        places = {0, bits - 1, *random.integers(0, bits, 20).tolist()}
+        places = {0, bits - 1, *random.integers(0, bits, 6).tolist()}
         for place in sorted(places):
             data = bytearray(whole)
             data[place // 8] ^= 1 << place % 8
@@ -157,7 +157,7 @@ def test_a_flipped_bit_anywhere(tmp_path: Path, kind: Kind) -> None:
 def test_every_bit_of_the_metadata(store: Path) -> None:
     for file in (store / "images" / "zarr.json", store / "zarr.json"):
         whole = file.read_bytes()
-        for place in range(0, 8 * len(whole), 11):
+        for place in range(0, 8 * len(whole), 37):
             data = bytearray(whole)
             data[place // 8] ^= 1 << place % 8
             file.write_bytes(data)

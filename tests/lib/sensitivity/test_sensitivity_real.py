@@ -1,4 +1,4 @@
-"""Real images: the figures of the literature, and integer brute force on a thousand points."""
+"""Real images: the figures of the literature, and integer brute force on hundreds of points."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_random_points_against_brute_force(shared: Path, name: str, against: str
     found = ranking(shared, norm, name, against)
     points, labels = images(shared, name)
     others, other_labels = images(shared, against or name)
-    rows = np.random.default_rng(0).choice(len(labels), 1000 if against is None else 250, replace=False)
+    rows = np.random.default_rng(0).choice(len(labels), 300 if against is None else 150, replace=False)
     rows = np.unique(np.concatenate([rows, [found.robustness.argmin(), found.robustness.argmax()]]))
     for start in range(0, len(rows), 500):
         part = rows[start : start + 500]
@@ -70,7 +70,7 @@ def test_random_points_against_brute_force(shared: Path, name: str, against: str
 @pytest.mark.parametrize("name", ["cifar10_train", "mnist_test"])
 def test_a_subset_against_brute_force(shared: Path, name: str, norm: str) -> None:
     points, labels = images(shared, name)
-    rows = np.random.default_rng(1).choice(len(labels), 4000, replace=False)
+    rows = np.random.default_rng(1).choice(len(labels), 2000, replace=False)
     points, labels = points[rows], labels[rows]
     expected = brute(points, labels, norm, 3)
     whole = Labelled.of(points, labels)

@@ -150,7 +150,7 @@ def test_it_goes_on_from_any_step_with_the_same_bits(way: dict[str, Any]) -> Non
     whole, log = finished(make)
     expected, lines = bits(whole), timeless(log.lines)
     total = whole.recipe.epochs * whole.counts.steps
-    for stop in range(0, total, 2):
+    for stop in range(len(way) % 3, total, 4):
         memory = Memory()
         assert make().run(memory, Quiet(stop), save_every=1e9) is (stop >= total - 1)
         resumed, memory = finished(make, memory)
