@@ -35,13 +35,14 @@ ROWS_MK := yes
 include $(dir $(lastword $(MAKEFILE_LIST)))sets.mk
 
 SMALL     ?=
-GPUS      ?= $(if $(SMALL),1,4)
+# One Makefile may have clones.mk too, whose defaults are others.
+gpus       = $(or $(GPUS),$(if $(SMALL),1,4))
 FOCUS     ?= oversample
 # Seeds of Table 2 and Figure 1, and of Tables 3 and 4, which share theirs.
 SEED_2    ?= 0
 SEED_34   ?= 1
 # fp32, tf32 or bf16; tf32 is what the published code gets from PyTorch's defaults.
-PRECISION ?= $(if $(SMALL),fp32,tf32)
+precision  = $(or $(PRECISION),$(if $(SMALL),fp32,tf32))
 # More options of advtrain and of aaeval, such as ADVTRAIN='--threads 1'.
 ADVTRAIN  ?=
 AAEVAL    ?= $(if $(SMALL),--attacks fast)
@@ -53,7 +54,7 @@ four_fold := $(if $(SMALL),256,4096)
 small     := 1000
 small_test := 200
 # $(call processes,TOOL): one process, or one for each GPU.
-processes = $(run)$(if $(filter 1,$(GPUS)),$(1),torchrun --standalone --nproc_per_node=$(GPUS) -m datarobust.tools.$(1))
+processes = $(run)$(if $(filter 1,$(gpus)),$(1),torchrun --standalone --nproc_per_node=$(gpus) -m datarobust.tools.$(1))
 
 # ------------------------------------------------------------------------------------------------------------- data
 
@@ -117,10 +118,12 @@ weights  = $(if $(filter none,$(1)),,best) last
 # $(call row,NAME,SEED,SET,NORM,GENERATED,EPOCHS,BATCH,HOLD-OUT,TRACK,FOCUS,SCHEDULE): the rules of a row.  The name of the
 # run is written into NAME.SEED.run by advtrain itself when it is finished; a training that was interrupted goes on.
 define new_row
+verdicts_$(1).$(2) := $(foreach which,$(call weights,$(9)),$(runs)/$(1).$(2).$(which).zarr)
+
 $(runs)/$(1).$(2).run: $(call set,$(3)) $(call set,$(3)-test) $(call generated,$(5)) $(call made_of,$(8) $(9),$(3),$(4)) | $(runs)
 	$(call processes,advtrain) $(call set,$(3)) --test $(call set,$(3)-test) $(addprefix --generated ,$(call generated,$(5))) \
 	  --norm $(4) $(call size,$(6),$(7)) --hold-out $(call points,$(8),$(3),$(4)) --track $(call points,$(9),$(3),$(4)) \
-	  $(call focus_of,$(8),$(9),$(10),$(3),$(4)) --schedule $(11) --precision $(PRECISION) --seed $(2) $(ADVTRAIN) \
+	  $(call focus_of,$(8),$(9),$(10),$(3),$(4)) --schedule $(11) --precision $(precision) --seed $(2) $(ADVTRAIN) \
 	  -o $(runs)/$(1).$(2) > $$@
 
 $(runs)/$(1).$(2).jsonl: $(runs)/$(1).$(2).run $(call set,$(3)-test)
@@ -133,17 +136,17 @@ endef
 row      = $(if $(defined_$(1).$(2)),,$(eval defined_$(1).$(2) := yes)$(eval \
   $(call new_row,$(1),$(2),$(3),$(4),$(5),$(6),$(7),$(8),$(9),$(10),$(11))))
 
-# $(call table,TABLE,ROWS,THERE,SEED,ABSENT): the targets TABLE/ROW, and TABLE, the evaluations of the rows that can be had
-# in one file.
+# $(call table,TABLE,ROWS,THERE,SEED,ABSENT): the targets TABLE/ROW, and TABLE, the rows that can be had beside the paper's.
 define new_table
 .PHONY: $(2:%=$(1)/%)
 $(2:%=$(1)/%): $(1)/%: $(runs)/%.$(4).jsonl
 	@printf '%s\n' $$<
 
-$(OUT)/$(if $(SMALL),small-)$(1).jsonl: $(3:%=$(runs)/%.$(4).jsonl)
-	cat $$^ > $$@
+$(OUT)/$(if $(SMALL),small-)$(1).md: $(here)/$(1).tsv $(3:%=$(runs)/%.$(4).jsonl)
+	$(run)figure table $(foreach row,$(3),$(runs)/$(row).$(4) $(verdicts_$(row).$(4)) --name $(row)) --beside $$< \
+	  -o $$@ --tsv $$(basename $$@).tsv --overwrite
 
-$(1): $(if $(3),$(OUT)/$(if $(SMALL),small-)$(1).jsonl)
+$(1): $(if $(3),$(OUT)/$(if $(SMALL),small-)$(1).md)
 	@$(5)
 	@$$(call made,$$^)
 endef

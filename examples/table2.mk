@@ -2,25 +2,15 @@
 # Data, notation, focus, hardware, SMALL=yes: rows.mk.  The paper: 4 x A100 40 GB, 60 hours (240 A100-hours) a row, and
 # one run a row.  Ours: not run at this size.  SMALL=yes: 6 minutes of a processor core a row.
 #
-#   the paper's numbers       best: clean - AutoAttack   last             best epoch   PGD-40 of the tracked points there
-#   c10inf-v_v                92.45 - 67.53              92.40 - 67.57    2384         72.66   (Wang et al. 2023)
-#   c10inf-vp_v               92.62 - 67.54              92.63 - 67.56    2393         89.75
-#   c10inf-v_none             none                       92.47 - 67.52    none         none
-#   c10inf-s_s                92.44 - 67.57              92.54 - 67.47    2340         39.94
-#   c10inf-v_s                92.40 - 67.77              92.40 - 67.70    2393         50.98
-#   c10inf-v_2s               92.59 - 67.72              92.56 - 67.72    2390         55.62
-#   c10inf-v_4s               92.45 - 67.72              92.42 - 67.71    2396         62.65
-#   c10inf-v-a_s              92.60 - 67.61              92.46 - 67.72    2382         52.25
-#   c10inf-v-b_s              92.55 - 67.55              92.59 - 67.55    2383         51.46
-#   c10inf-v-c_s              92.44 - 67.58              92.47 - 67.83    2238         51.17
-#   c10inf-v-d_s              92.41 - 67.41              92.41 - 67.47    2293         50.88
-#   c10inf-v-e_s              92.57 - 67.51              92.51 - 67.45    2386         51.86
+# The paper's numbers are table2.tsv; the result is $(OUT)/table2.md, theirs beside ours.  The paper counts its gain of 0.2
+# percentage points of AutoAttack accuracy as "about 200 images" of the test set: of 10,000 images they are 20.  The standard
+# error of such an accuracy is 0.47 points, so read aacompare before reading a difference.
 #
 #   make -C examples table2/c10inf-v_s DATA=/folder/of/published/files OUT=/folder/of/results     one row
 #   make -C examples table2 DATA=/folder/of/published/files SMALL=yes                             all, small
 #
-# A row is $(OUT)/runs/NAME.SEED, its evaluation NAME.SEED.jsonl beside it, and all of them are $(OUT)/table2.jsonl (in
-# small small-runs, small-table2.jsonl).
+# A row is $(OUT)/runs/NAME.SEED, its evaluations NAME.SEED.best.zarr and NAME.SEED.last.zarr beside it, and their lines
+# NAME.SEED.jsonl (in small small-runs, small-table2.md).
 
 .PHONY: table2
 table2:

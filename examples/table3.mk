@@ -3,13 +3,8 @@
 # Data, notation, focus, hardware, SMALL=yes: rows.mk.  The paper: 4 x A100 40 GB, 60 hours (240 A100-hours) a row of 2400
 # epochs, 40 hours one of 1600.  Ours: not run at this size.  SMALL=yes: 6 minutes of a processor core a row.
 #
-#   the paper's numbers       best: clean - AutoAttack   last             best epoch   PGD-40 of the tracked points there
-#   c10inf-v_v                92.60 - 67.61              92.61 - 67.65    2377         72.56   (Wang et al. 2023)
-#   c10inf-v-c_s              92.53 - 67.83              92.54 - 67.78    2319         50.98
-#   c10l2-v_v                 95.15 - 83.54              95.19 - 83.59    1565         88.18   (Wang et al. 2023)
-#   c10l2-v-c_s               95.10 - 83.61              95.11 - 83.69    1568         84.08
-#   c100inf-v_v               72.97 - 38.24              72.80 - 38.39    1531         46.68   (Wang et al. 2023)
-#   c100inf-v-c_s             72.78 - 38.54              72.78 - 38.58    1568         32.52
+# The paper's numbers are table3.tsv; the result is $(OUT)/table3.md, theirs beside ours.  0.2 percentage points of 10,000 test
+# images are 20 images.
 #
 #   make -C examples table3/c10l2-v-c_s DATA=/folder/of/published/files OUT=/folder/of/results
 #

@@ -5,16 +5,8 @@
 # epochs, so 75 hours a row of 3000 and 50 a row of 2000.  Ours: not run at this size.  SMALL=yes: 6 minutes of a processor
 # core a row.
 #
-#   the paper's numbers       best: clean - AutoAttack   last             best epoch   PGD-40 of the tracked points there
-#   c10inf_2v                 92.51 - 68.07              92.56 - 68.04    2987         91.02   (Wang et al. 2023)
-#   c10inf-c_2s               92.55 - 67.72              92.52 - 67.65    2999         57.67
-#   c10inf-c_2s-star          92.50 - 67.79              92.52 - 67.78    2999         88.87
-#   c10l2_2v                  95.20 - 83.72              95.20 - 83.72    2000         98.97   (Wang et al. 2023)
-#   c10l2-c_2s                95.23 - 83.80              95.26 - 83.88    1976         89.36
-#   c10l2-c_2s-star           94.99 - 83.80              95.05 - 83.80    1994         99.80
-#   c100inf_2v                73.18 - 38.81              73.11 - 38.86    1989         76.12   (Wang et al. 2023)
-#   c100inf-c_2s              73.12 - 38.94              73.12 - 38.92    1924         36.33
-#   c100inf-c_2s-star         72.91 - 38.91              72.93 - 38.91    1999         79.35
+# The paper's numbers are table4.tsv; the result is $(OUT)/table4.md, theirs beside ours.  0.2 percentage points of 10,000 test
+# images are 20 images.
 #
 #   make -C examples table4/c10inf-c_2s-star DATA=/folder/of/published/files OUT=/folder/of/results
 

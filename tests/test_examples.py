@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ("figure2", "figure4", "figure5", "figure16", "claims")
 TRAININGS = ("glitch", "figure1", "table2", "table3", "table4")  # their tests are in test_examples_training.py
+CLONINGS = ("figure3", "table1", "digits-clones")  # and in test_examples_cloning.py
 COMMAND = re.compile(r"(?:dataset|sens-rank|figure|awk|sort) ")
 Make = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -111,9 +112,9 @@ def test_make_says_what_it_would_do(make: Make, quick: Path, data: Path, tmp_pat
 
 def test_help_names_every_recipe(make: Make) -> None:
     shown = make().stdout
-    assert re.findall(r"^make (\S+)", shown, re.MULTILINE) == ["digits", *RECIPES, *TRAININGS]
+    assert re.findall(r"^make (\S+)", shown, re.MULTILINE) == ["digits", *RECIPES, *TRAININGS, *CLONINGS]
     recipes = {path.stem for path in (ROOT / "examples").glob("*.mk")}
-    assert recipes == {"digits", "sets", "rows", *RECIPES, *TRAININGS}
+    assert recipes == {"digits", "sets", "rows", "clones", *RECIPES, *TRAININGS, *CLONINGS}
 
 
 def test_recipes_run_and_run_again_does_nothing(make: Make, quick: Path, data: Path, tmp_path: Path) -> None:

@@ -98,9 +98,7 @@ def wanted(name: str, table: str) -> dict[str, str]:
 
 def words_of(done: subprocess.CompletedProcess[str], kind: str) -> str:
     """The one command of ``figure KIND`` that make would run, on one line."""
-    (line,) = [
-        line for line in done.stdout.replace("\\\n", " ").splitlines() if re.search(rf"bin/figure {kind} ", line)
-    ]
+    (line,) = [line for line in done.stdout.replace("\\\n", " ").splitlines() if re.search(rf"/figure {kind} ", line)]
     return " ".join(line.split())
 
 
@@ -120,7 +118,7 @@ def test_rows_ask_for_what_their_names_say(make: Make, data: Path, tmp_path: Pat
         assert [f"{name}.{int(table != 'table2')}" for name in listed] == list(found)
         drawn = words_of(done, "table")
         assert re.findall(r"--name (\S+)", drawn) == listed
-        assert re.search(rf"--paper \S*{table}\.tsv -o {tmp_path}/out/{table}\.md ", drawn)
+        assert re.search(rf"--beside \S*{table}\.tsv -o {tmp_path}/out/{table}\.md ", drawn)
         for name in listed:
             run = f"{tmp_path}/out/runs/{name}.{int(table != 'table2')}"
             assert (f"{run} " in drawn, f"{run}.last.zarr " in drawn) == (True, True)

@@ -22,9 +22,9 @@ LAYERS = (
     {"errors", "norms", "randomness"},
     {"attacks", "trades", "schedules", "networks", "external", "distributed"},
     {"sensitivity", "pairs", "curvature", "lipschitz", "embedding", "figures"}
-    | {"diffusion", "frechet", "features", "training", "evaluation"},
+    | {"diffusion", "frechet", "kid", "features", "training", "evaluation"},
     {"artifacts", "selection", "datasets", "rankings", "runs", "clones", "denoisers", "published"}
-    | {"classifiers", "evaluations"},
+    | {"classifiers", "evaluations", "fidelity"},
 )
 #: Packages that only these parts may import: stores are opened in one place, and the library never talks.
 ONLY_IN = {"zarr": {"artifacts"}, "safetensors": {"artifacts"}, "typer": set(), "rich": set(), "click": set()}

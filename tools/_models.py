@@ -5,20 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from datarobust.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from datarobust.external import Model
 
-SPELLING = "module:factory or path/to/file.py:factory, a function without arguments that makes a torch.nn.Module"
+SPELLING = (
+    "a classifier's M.safetensors; or module:factory or path/to/file.py:factory, a function without arguments that "
+    "makes a torch.nn.Module"
+)
 Network = Annotated[
-    str, typer.Option("--model", metavar="M", help=f"A network: {SPELLING}. Its code is run.", show_default=False)
+    str, typer.Option("--model", metavar="M", help=f"A network: {SPELLING}; its code is run.", show_default=False)
 ]
 OptionalNetwork = Annotated[
     str | None,
@@ -34,13 +36,17 @@ def load_model(spec: str) -> Model:
 
     Raises:
         UsageError: the spelling is none that is read.
+        ArtifactError: the artifact is no classifier, or is not intact.
         DataError: there is no such network, or it cannot be made.
     """
-    if spec.endswith(".safetensors"):
-        raise UsageError(f"{spec}: artifacts are not read here yet; name a network as {SPELLING.partition(',')[0]}.")
     from datarobust import external
 
-    return external.load(spec)
+    if not spec.endswith(".safetensors"):
+        return external.load(spec)
+    from datarobust.classifiers import load_classifier
+
+    network, found = load_classifier(Path(spec))
+    return external.Model(spec, network.requires_grad_(False), found.digest)
 
 
 def place_of(device: torch.device) -> str:

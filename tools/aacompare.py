@@ -26,24 +26,20 @@ import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli
+from . import _cli, _evaluations
 
 app = _cli.tool(__doc__)
 
 Evaluations = Annotated[
     list[Path], typer.Argument(metavar="A.zarr... [vs] B.zarr...", help="Evaluations; vs stands between groups.")
 ]
-Ranking = Annotated[
-    Path | None, typer.Option("--ranking", metavar="R.zarr", help="Compare by robustness in this ranking as well.")
-]
-Quantiles = Annotated[int, typer.Option("--quantiles", metavar="N", min=1, help="Parts that --ranking makes.")]
 
 
 @app.command()
 def aacompare(  # noqa: D103 - the help is the docstring of the module
     evaluations: Evaluations,
-    ranking: Ranking = None,
-    quantiles: Quantiles = 10,
+    ranking: _evaluations.OptionalRanking = None,
+    quantiles: _evaluations.Quantiles = 10,
     seed: _cli.Seed = 0,
     as_json: _cli.Json = False,
     quiet: _cli.Quiet = False,

@@ -2,7 +2,8 @@
 
 The grid is the paper's: three values each of sigma_min, sigma_max, rho, S_churn, S_min and S_noise, 729 points, with
 three seeds. --grid changes the values of one. Each finished point is a line of JSON in the output: its arguments, seed,
-number of images, score, and the mean l2 and l-infinity distances between images and clones.
+number of images, score, and the mean l2 and l-infinity distances between images and clones. With --features inception
+and --weights scores are the paper's, FIDs; other features take less work, and say so in the first line.
 
 --strategy full clones all images at every point with every seed. halving ranks all points on a tenth of the images with
 one seed, the best ninth of them on three tenths, and the best ninth of those on all images with all seeds: a
@@ -14,8 +15,8 @@ the best one. A search that was killed goes on at the point where it was.
 For example:
 
     clone-search digits.zarr --model m.safetensors --features pixels --limit 200 --grid rho=1.6 -o search.jsonl
-    clone-search c10.zarr --model edm.safetensors --select r.zarr:least:10000 -o s.jsonl
-    clone-search c10.zarr --model edm.safetensors --strategy full --shard 0/4 -o s0.jsonl
+    clone-search c10.zarr --model edm.safetensors --features inception --weights inception.safetensors -o s.jsonl
+    clone-search c10.zarr --model edm.safetensors --select r.zarr:least:10000 --strategy full --shard 0/4 -o s0.jsonl
     figure search search.jsonl -o effects.svg
 """
 
@@ -32,7 +33,7 @@ import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli, _diffusion
+from . import _cli, _diffusion, _features
 
 if TYPE_CHECKING:
     import torch
@@ -55,9 +56,8 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
         list[str] | None,
         typer.Option("--grid", metavar="NAME=X,X..", help="Other values of one argument; may be given again."),
     ] = None,
-    features: Annotated[
-        str, typer.Option("--features", metavar="WHICH", help="pixels or classifier:M: what distances are of.")
-    ] = "pixels",
+    features: _features.Features = "pixels",
+    weights: _features.InceptionWeights = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="How many, from --seed on.")] = 3,
     start: _diffusion.Start = "paper",
     noise_weight: _diffusion.NoiseWeight = 0.45,
@@ -95,10 +95,10 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
 def _search(options: dict[str, Any], place: torch.device) -> Search:
     """What the options ask for."""
     from datarobust import artifacts, clones, denoisers, selection
-    from datarobust.clones.measuring import measure_of
     from datarobust.clones.searching import Search
     from datarobust.diffusion import search
     from datarobust.diffusion.starts import DEFAULTS
+    from datarobust.fidelity.measuring import measure_of
 
     points = artifacts.open_store(_cli.argument_path(options["dataset"]), "dataset")
     chosen = selection.choose(options["select"] or f"first:{len(points)}", points)
@@ -116,7 +116,9 @@ def _search(options: dict[str, Any], place: torch.device) -> Search:
     seeds = tuple(range(options["seed"], options["seed"] + options["seeds"]))
     return Search(
         job,
-        measure_of(options["features"], points.column("images").read(0, min(8, len(points))), place),
+        measure_of(
+            options["features"], points.column("images").read(0, min(8, len(points))), place, options["weights"]
+        ),
         search.grid(_changes(options["grid"] or []), base),
         seeds,
         options["strategy"],

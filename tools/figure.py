@@ -8,13 +8,15 @@ The path of the finished picture is printed.
     figure labels c10-l2.zarr c10-linf.zarr c10.zarr -o figure4.pdf
     figure training most least -o figure1b.pdf
     figure schedules -o figure4cd.pdf
+    figure deciles baseline.zarr focus.zarr --ranking r.zarr -o deciles.pdf
+    figure table run best.zarr last.zarr -o table.md
     figure clones c10.zarr most.zarr least.zarr -o figure3.png
     sens-rank c10.zarr --norm linf -o r.zarr | figure pairs c10.zarr - -o least.png
 """
 
 from __future__ import annotations
 
-from . import _cli, _figure_clones, _figure_curves, _figure_labels, _figure_pairs, _figure_training
+from . import _cli, _figure_clones, _figure_curves, _figure_evaluation, _figure_labels, _figure_pairs, _figure_training
 
 app = _cli.tool(__doc__)
 
@@ -26,6 +28,8 @@ app.command()(_figure_clones.clones)
 app.command()(_figure_clones.search)
 app.command()(_figure_training.training)
 app.command()(_figure_training.schedules)
+app.command()(_figure_evaluation.deciles)
+app.command()(_figure_evaluation.table)
 
 
 def main() -> None:

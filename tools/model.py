@@ -2,6 +2,7 @@
 
     model import weights-best.pt -o wang2023.safetensors
     model import edm-cifar10-32x32-cond-vp.pkl -o edm.safetensors
+    model import pt_inception-2015-12-05-6726825d.pth -o inception.safetensors
     model info wang2023.safetensors
     model export run/last.safetensors --evaluation last.zarr -o submission
 
@@ -63,7 +64,8 @@ def import_(
     and shapes, every one of which must fit. Normalisation is no part of such files: wide residual networks for 10 and
     100 classes are taken to have that of CIFAR-10 and CIFAR-100.
 
-    Denoisers: pickles of Karras et al. 2022 (EDM), as Wang et al. 2023 use them.
+    Denoisers: pickles of Karras et al. 2022 (EDM), as Wang et al. 2023 use them. Inception: the weights by which the
+    FID is defined, as pytorch-fid and torch-fidelity publish them; known by its sha256.
 
     For example:
 
@@ -73,6 +75,11 @@ def import_(
 
     if _is_pickle(published):
         _import_denoiser(published, output, overwrite)
+        return
+    from datarobust.published.inception import is_inception
+
+    if is_inception(published):
+        _import_inception(published, output, overwrite)
         return
     from datarobust.published.classifiers import read_checkpoint
 
@@ -118,6 +125,25 @@ def _import_denoiser(published: Path, output: Path, overwrite: bool) -> None:
             found.arrays,
             attributes={**asked, "request": request},
             history=[_cli.step("model", None, None, {"source": found.sha256})],
+            overwrite=overwrite,
+        )
+    _cli.emit(str(output))
+
+
+def _import_inception(published: Path, output: Path, overwrite: bool) -> None:
+    from datarobust import artifacts
+    from datarobust.published.inception import ARCH, load_inception
+
+    network, sha256 = load_inception(published)
+    asked = {"arch": {"name": ARCH}, "weights": "last", "source": sha256}
+    request = artifacts.fingerprint({"tool": "model import", **asked})
+    if overwrite or not artifacts.finished(output, request):
+        artifacts.save_tensors(
+            output,
+            "classifier",
+            {name: tensor.numpy() for name, tensor in network.state_dict().items()},
+            attributes={**asked, "request": request},
+            history=[_cli.step("model", None, None, {"source": sha256})],
             overwrite=overwrite,
         )
     _cli.emit(str(output))

@@ -66,7 +66,7 @@ class Extractor:
         self._module = module.to(device, torch.float32).eval()
         if layer not in ("penultimate", "output"):
             self._demand_layer()
-        with _exact():
+        with exact():
             found = external.demand_steady(spec, self._tapped, as_inputs(some[:PROBED], device))
         self.shape = tuple(found.shape[1:])
         self.width = int(np.prod(self.shape))
@@ -75,7 +75,7 @@ class Extractor:
 
     def __call__(self, points: Points) -> npt.NDArray[np.float32]:
         """float32 (B, width) of points (B, ...), uint8 or float32."""
-        with _exact():
+        with exact():
             found = external.run(self._spec, self._tapped, as_inputs(points, self._device))
         values: npt.NDArray[np.float32] = found.reshape(len(points), -1).float().cpu().numpy()
         return values
@@ -140,7 +140,7 @@ def _copied(value: Any) -> Any:
 
 
 @contextmanager
-def _exact() -> Iterator[None]:
+def exact() -> Iterator[None]:
     """float32 as it is meant, whatever the network's own code has set."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

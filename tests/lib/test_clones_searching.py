@@ -15,7 +15,6 @@ import torch
 from datarobust import artifacts, selection
 from datarobust.clones import Job, Request
 from datarobust.clones.lines import header, read
-from datarobust.clones.measuring import measure_of
 from datarobust.clones.searching import Search
 from datarobust.denoisers import load_denoiser
 from datarobust.diffusion import search
@@ -24,7 +23,8 @@ from datarobust.diffusion.denoisers import prepare
 from datarobust.diffusion.sampler import Sampler
 from datarobust.distributed import Group
 from datarobust.errors import ArtifactError, DataError, DatarobustError, ExistsError, UsageError
-from datarobust.frechet import Reference
+from datarobust.fidelity.measuring import measure_of
+from datarobust.frechet import Moments
 
 from . import made
 from .diffusion.helpers import small
@@ -92,7 +92,7 @@ def test_lines_of_a_search(asked: Search, tmp_path: Path) -> None:
     images = asked.job.dataset.column("images").read()
     copies = np.concatenate([part for _, part in clones(job.model, job.task, 8)])
     flat = [part.reshape(20, -1) / 255 for part in (images, copies)]
-    assert line["score"] == pytest.approx(Reference(flat[0]).distance(flat[1]), rel=1e-4)
+    assert line["score"] == pytest.approx(Moments.of(flat[0]).distance(Moments.of(flat[1])), rel=1e-4)
     assert line["l2"] == pytest.approx(float(np.sqrt(np.square(flat[0] - flat[1]).sum(1)).mean()), rel=1e-3)
     assert line["linf"] == pytest.approx(float(np.abs(flat[0] - flat[1]).max(1).mean()), rel=5e-3)
     assert not list(tmp_path.glob(".s.jsonl.*"))
@@ -162,9 +162,11 @@ def test_features_of_a_classifier(asked: Search, tmp_path: Path) -> None:
     measure = measure_of(f"classifier:{module}:make", some, torch.device("cpu"))
     assert measure.name.startswith("classifier:")
     assert measure.of(some).shape == (4, 5)
-    for wrong in ("inception", "classifier:", "file:x"):
-        with pytest.raises(UsageError, match="pixels or classifier:M"):
+    for wrong in ("dino", "classifier:"):
+        with pytest.raises(UsageError, match="choose inception, classifier:M"):
             measure_of(wrong, some, torch.device("cpu"))
+    with pytest.raises(UsageError, match="for fid alone"):
+        replace(asked, measure=replace(measure, extract=None))
 
 
 def test_other_searches_and_other_files_are_left_alone(asked: Search, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_flags_make_it_unreliable(tmp_path: Path, model: Tensors) -> None:
         ({"model": "0" * 64}, "another model"),
         ({"protocol": {"version": "fast", "upper_bound": True}}, r"upper bound \(attacks: fast\)"),
         ({"index": np.arange(10) + 1}, "without --select"),
+        ({"dataset_points": 10_000}, "is of 10 of 10,000 points"),
     ],
 )
 def test_evaluations_that_do_not_fit(tmp_path: Path, model: Tensors, change: dict[str, Any], says: str) -> None:

@@ -11,24 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarobust import artifacts
-from datarobust.artifacts import Step
+from . import judged
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def evaluation(path: Path, seed: int, accuracy: float, dataset: str = "0" * 64) -> None:
-    robust = np.random.default_rng(seed).random(300) < accuracy
-    columns = {"index": np.arange(300), "label": np.zeros(300, np.int64), "clean": np.zeros(300, np.int64)}
-    columns |= {"attacked": np.where(robust, 0, 1), "broken": np.where(robust, -1, 0)}
-    protocol = {"version": "standard", "seed": 0, "batch": 250, "parameters": [], "left_out": {}, "upper_bound": False}
-    attributes: dict[str, Any] = {"attacks": ["apgd-ce"], "norm": "linf", "eps": 8 / 255, "protocol": protocol}
-    attributes |= {"flags": {}, "dataset": dataset, "model": "1" * 64}
-    kinds: dict[str, Any] = dict.fromkeys(columns, ("int64", ()))
-    history = [Step("made", (), "0.1.0", None, "cpu", {})]
-    with artifacts.create(path, "evaluation", kinds, attributes=attributes, history=history) as writer:
-        for name, array in columns.items():
-            writer.append(name, array)
+def evaluation(path: Path, seed: int, accuracy: float, **more: Any) -> None:
+    judged.evaluation(path, np.random.default_rng(seed).random(300) < accuracy, **more)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(3):
         evaluation(folder / f"a{seed}.zarr", seed, 0.6)
         evaluation(folder / f"b{seed}.zarr", 10 + seed, 0.75)
-    evaluation(folder / "other.zarr", 0, 0.6, "9" * 64)
+    evaluation(folder / "other.zarr", 0, 0.6, dataset="9" * 64)
     return folder
 
 

@@ -525,6 +525,7 @@ def flags_of(option: ParameterInfo) -> list[str]:
 OWN_VALUES = {
     "--arch",
     "--augment",
+    "--weights",
     "--batch",
     "--device",
     "--epochs",

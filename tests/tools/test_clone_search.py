@@ -86,6 +86,7 @@ def test_misuse_is_one_sentence(command: Run, place: Path, tmp_path: Path) -> No
     fails(run("--grid", "rho"), "rho=1.5,1.6,1.7", code=2)
     fails(run("--grid", "theta=1"), "does not have theta", code=2)
     fails(run("--shard", "2/2"), "2/2", code=2)
-    fails(run("--features", "inception"), "pixels or classifier:M", code=2)
+    fails(run("--features", "dino"), "choose inception, classifier:M", code=2)
+    fails(run("--features", "inception"), "--weights", "sha256", code=2)
     fails(run("--limit", 1), "two images")
     assert list(tmp_path.iterdir()) == []

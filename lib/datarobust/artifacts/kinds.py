@@ -187,7 +187,13 @@ KINDS: Mapping[str, Kind] = _kinds(
             "moments",
             required={"mean": Field(("float64",), ("D",)), "covariance": Field(("float64",), ("D", "D"))},
             attributes={"count": Attribute("integer"), "features": _TEXT},
-            optional_attributes={"dataset": _DIGEST, "weights": _TEXT},
+            optional_attributes={
+                "dataset": _DIGEST,
+                "weights": _TEXT,
+                "mode": _TEXT,
+                "rows": _DIGEST,
+                "calibration": Attribute("object", null=True),
+            },
         ),
         Kind(
             "embedding",

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from datarobust import artifacts
 from datarobust.clones.job import Job
 from datarobust.clones.lines import Lines
-from datarobust.clones.measuring import Measure
 from datarobust.diffusion import search
 from datarobust.diffusion.cloning import clones
 from datarobust.diffusion.search import Point, Result, Rung
 from datarobust.distributed import Group
-from datarobust.errors import DataError, DatarobustError
-from datarobust.frechet import Reference
+from datarobust.errors import DataError, DatarobustError, UsageError
+from datarobust.fidelity.measuring import Measure
+from datarobust.frechet import Moments
 from datarobust.norms import L2, LINF
 from datarobust.randomness import domain, permutation
 
@@ -58,6 +58,8 @@ class Search:
     def __post_init__(self) -> None:
         if len(self.job.chosen.rows) < 2:
             raise DataError("a Fréchet distance is of two images or more: choose more points")
+        if self.measure.extract is None:
+            raise UsageError("a search makes its clones itself: features in a file are for fid alone")
 
     @cached_property
     def rungs(self) -> list[Rung]:
@@ -142,7 +144,7 @@ class _Work:
 
     def __init__(self, asked: Search, lines: Lines, processes: Group) -> None:
         self._search, self._lines, self._processes = asked, lines, processes
-        self._references: dict[int, Reference] = {}
+        self._references: dict[int, Moments] = {}
 
     def rung(
         self, rung: Rung, todo: list[tuple[int, int]], results: Sequence[Result], after: int, progress: Progress[Any]
@@ -184,7 +186,7 @@ class _Work:
         whole, apart = np.concatenate(features)[: rung.images], np.concatenate(distances)[: rung.images]
         if keep:
             journal.save({"features": whole, "distances": apart})
-        score = self._reference(rung.images).distance(whole)
+        score = self._reference(rung.images).distance(Moments.of(whole))
         if not np.isfinite(score):
             raise DatarobustError(f"point {point} has no finite score: its clones have features that are not finite")
         return rung.images, score, float(apart[:, 0].mean()), float(apart[:, 1].mean())
@@ -200,10 +202,10 @@ class _Work:
         for number, made in clones(job.model, job.task, asked.batch):
             yield job.task.images.take(rows[number : number + len(made)]), made
 
-    def _reference(self, count: int) -> Reference:
+    def _reference(self, count: int) -> Moments:
         if count not in self._references:
             images = self._search.job.dataset.column("images").take(self._search.rows[:count])
-            self._references[count] = Reference(self._search.measure.of(images))
+            self._references[count] = Moments.of(self._search.measure.of(images))
         return self._references[count]
 
     def _journal(self, point: int, seed: int) -> artifacts.Journal:

@@ -173,17 +173,22 @@ class _Run:
         """Run a stage on a batch."""
         x = as_inputs(self.images[batch], self.options.device)
         y = torch.from_numpy(self.labels[batch]).to(self.options.device)
+        watching = False
 
         def work() -> Verdicts:
             self.notes.zero_gradients = 0
-            self.runner.failures.clear()
+            self.runner.begin(watching)
             if perturb is None:
                 return predictions(self.runner, x, y)
             found = judge(self.runner, x, y, perturb(x.clone(), y.clone()), self.plan.norm, self.plan.eps)
             found.tally["zero_gradients"] = self.notes.zero_gradients
             return found
 
-        return self._within_memory(len(batch), work)
+        found = self._within_memory(len(batch), work)
+        if self.runner.failed():  # asked once a batch; the same again, to see on which images
+            watching = True
+            found = self._within_memory(len(batch), work)
+        return found
 
     def _within_memory(self, size: int, work: Callable[[], T]) -> T:
         """What ``work`` on ``size`` images gives; where memory runs out, again with half as many at a time.

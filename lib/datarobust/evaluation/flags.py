@@ -6,7 +6,8 @@
 ``zero_gradients``    how many starts of apgd-dlr and apgd-t had images without a gradient
 ``square_found_more`` how much accuracy the attack without gradients took from what the gradient attacks had left
 ``outside``           found images that are not within the ball or not in [0, 1]; they do not count as found
-``not_finite``        images found for which logits are not finite; they count as found, though not for the library
+``not_finite``        images, given or found, for which logits are not finite; they count as wrong, though not for the
+                      library
 ====================  =========================================================================================
 """
 
@@ -31,7 +32,7 @@ REMARKS = {
     "zero_gradients": "gradients vanish, so gradient attacks may have failed",
     "square_found_more": "the attack without gradients found more than those with: gradients may mislead",
     "outside": "attacks left the ball, which did not count",
-    "not_finite": "the network fails on some images near the given ones",
+    "not_finite": "the network gives logits that are not finite for some of the images, or near them",
 }
 
 

@@ -14,8 +14,15 @@ ROUNDING = 2.0**-24
 
 
 def predictions(runner: Runner, x: Tensor, y: Tensor) -> Verdicts:
-    """What the network says of the images (B, C, H, W) themselves, whose labels are ``y`` (B)."""
-    return _verdicts(runner.exact(x).argmax(1), y, None)
+    """What the network says of the images (B, C, H, W) themselves, whose labels are ``y`` (B).
+
+    Logits that are not finite are wrong, as under attack.
+    """
+    logits = runner.exact(x)
+    failed = ~torch.isfinite(logits).all(1)
+    verdicts = _verdicts(logits.argmax(1).masked_fill(failed, NONE), y, None)
+    verdicts.tally = {"not_finite": int(failed.sum())}
+    return verdicts
 
 
 def judge(runner: Runner, x: Tensor, y: Tensor, found: Tensor, norm: str, eps: float) -> Verdicts:

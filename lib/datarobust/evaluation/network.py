@@ -32,15 +32,31 @@ class Runner:
     def __init__(self, module: nn.Module, fast: nn.Module | None = None, limit: int | None = None) -> None:
         self._module, self._fast = module, module if fast is None else fast
         self.limit = limit
+        self.watching = False
+        """Whether to keep the images for which logits are not finite; looking for them waits for the device."""
         self.failures: list[Tensor] = []
         """Images for which attacks got logits that are not finite; attacks take those for the class that is right."""
+        self._failed: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W), as attacks get them."""
         logits = self._run(self._fast, x)
-        if not bool(torch.isfinite(logits).all()) and len(self.failures) < _FAILURES:
-            self.failures.append(x.detach()[~torch.isfinite(logits).all(1)])
+        finite = torch.isfinite(logits.detach())
+        if not self.watching:
+            failed = ~finite.all()
+            self._failed = failed if self._failed is None else self._failed | failed
+        elif not bool(finite.all()) and len(self.failures) < _FAILURES:
+            self.failures.append(x.detach()[~finite.all(1)])
         return logits
+
+    def begin(self, watching: bool) -> None:
+        """Forget what failed before."""
+        self.watching, self._failed = watching, None
+        self.failures.clear()
+
+    def failed(self) -> bool:
+        """Whether logits were not finite since :meth:`begin`, without watching."""
+        return self._failed is not None and bool(self._failed)
 
     def exact(self, x: Tensor) -> Tensor:
         """Logits as verdicts take them: of the network itself, in single precision, without gradients."""

@@ -68,7 +68,7 @@ def compare(
     """
     every = [*a, *b]
     for other in every[1:]:
-        _demand_comparable(every[0], other)
+        demand_comparable(every[0], other)
     protocol = every[0].attributes["protocol"]
     key = accuracy_key({"upper_bound": any(each.attributes["protocol"]["upper_bound"] for each in every)})
     paths = [[str(each.path) for each in group] for group in (a, b)]
@@ -148,7 +148,8 @@ def _distances(ranking: Store, which: Evaluation) -> npt.NDArray[np.float64]:
     return np.asarray(ranking.column("distance").read()[which.index], np.float64)
 
 
-def _demand_comparable(one: Evaluation, other: Evaluation) -> None:
+def demand_comparable(one: Evaluation, other: Evaluation) -> None:
+    """Refuse two evaluations that differ in dataset, points, norm or radius. Raises DataError, which says in what."""
     pair = f"{shown(one.path)} and {shown(other.path)} cannot be compared"
     if one.attributes["dataset"] != other.attributes["dataset"]:
         raise DataError(f"{pair}: they are of different datasets.")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from datarobust import artifacts, evaluation, external
+from datarobust import __version__, artifacts, evaluation, external
 from datarobust.artifacts import Step, Store
 from datarobust.classifiers import Subject
 from datarobust.datasets.storing import join
@@ -157,7 +157,8 @@ class Job:
             "model": self.model.identity,
             "about": dict(self.model.about),
             "rechecked": outcome.rechecked,
-            "libraries": {name: number, "torch": torch.__version__},
+            "dataset_points": len(self.points.dataset),
+            "libraries": {"datarobust": __version__, name: number, "torch": torch.__version__},
             "device": str(self.device),
             "request": self.request,
         }

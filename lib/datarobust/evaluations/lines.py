@@ -37,6 +37,7 @@ def line(columns: Mapping[str, Array], attributes: Mapping[str, Any]) -> dict[st
         **({"arch": about["arch"]["name"]} if "arch" in about else {}),
         **{key: about[key] for key in ("weights", "epoch") if key in about},
         "points": points,
+        **({"dataset_points": attributes["dataset_points"]} if "dataset_points" in attributes else {}),
         "norm": attributes["norm"],
         "eps": evaluation.eps_text(attributes["eps"]),
         "eps_value": round(attributes["eps"], 6),

@@ -8,6 +8,8 @@ Figures 2 (b), 5 (b)                :mod:`datarobust.figures.difference`   ``fig
 Figures 4 (a), 4 (b)                :mod:`datarobust.figures.labels`       ``figure labels``
 Figures 4 (c), 4 (d)                :mod:`datarobust.figures.schedules`    ``figure schedules``
 Figure 1 (b)                        :mod:`datarobust.figures.training`     ``figure training``
+Figure 1 (b), for a whole set       :mod:`datarobust.figures.deciles`      ``figure deciles``
+Tables 2 to 4, as Markdown          :mod:`datarobust.figures.table`        ``figure table``
 Section 3, r(x) and its neighbour   :mod:`datarobust.figures.pairs`        ``figure pairs``
 ==================================  =====================================  ======================
 

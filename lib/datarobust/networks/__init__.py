@@ -5,6 +5,7 @@
 :mod:`.preact_resnet`      ``preact-resnet-18``
 :mod:`.classifier`         what they share: normalisation within, batch norms in groups
 :mod:`.song_unet`          the diffusion models' U-Nets (not in the registry of classifiers)
+:mod:`.inception`          the network of the FID (nor is this)
 =========================  ===================================================================================
 """
 

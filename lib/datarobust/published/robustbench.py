@@ -130,7 +130,13 @@ def _demand_fit(model: Tensors, evaluation: Store) -> dict[str, Any]:
         )
     if not np.array_equal(columns["index"], np.arange(len(columns["index"]))):
         raise DataError(f"{where} is not of the first points of its dataset in their order: evaluate without --select.")
-    return line(columns, evaluation.attributes)
+    found = line(columns, evaluation.attributes)
+    if found["points"] < (whole := found.get("dataset_points", found["points"])):
+        raise DataError(
+            f"{where} is of {found['points']:,} of {whole:,} points: RobustBench takes accuracies of all, so evaluate "
+            "without --select."
+        )
+    return found
 
 
 def _is_export(path: Path) -> bool:

@@ -21,12 +21,18 @@ from datarobust.networks import build
 from . import made
 
 KEEP = Options(made.CPU, keep=True)
-SHORT = Wishes(ATTACKS, restarts=2, iterations=10, targets=3, queries=50)
+SHORT = Wishes(ATTACKS, restarts=2, iterations=7, targets=2, queries=30)
 
 
 def reduced(norm: Norm, classes: int = 10, **more: Any) -> Protocol:
     """All attacks, shortened, with the library's one start of targeted ones."""
     return plan("custom", norm, made.RADII[norm], classes, wishes=Wishes(**{**vars(SHORT), "restarts": 1}), **more)
+
+
+def brief(**more: Any) -> Protocol:
+    """One attack of each kind, a few steps each, for what does not depend on the attacks."""
+    wishes = Wishes(("apgd-ce", "fab-t", "square"), iterations=3, targets=1, queries=10)
+    return plan("custom", "linf", made.RADII["linf"], 10, wishes=wishes, **more)
 
 
 def same(one: Outcome, other: Outcome) -> bool:
@@ -63,7 +69,7 @@ def test_a_shortened_run_equals_the_plain_library(norm: Norm) -> None:
 def test_numbers_of_classes(classes: int) -> None:
     """With three targets at most, the library itself does not fail on four classes."""
     model = made.network(classes)
-    images, labels = made.points(model, 20)
+    images, labels = made.points(model, 12)
     protocol = reduced("linf", classes)
     _, predicted = made.plain(model, images, labels, protocol)
     assert np.array_equal(evaluate(model, images, labels, protocol, KEEP).attacked, predicted)
@@ -72,7 +78,7 @@ def test_numbers_of_classes(classes: int) -> None:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_two_and_three_classes_run_what_can_be_run(classes: int) -> None:
     model = made.network(classes)
-    images, labels = made.points(model, 20)
+    images, labels = made.points(model, 12)
     protocol = reduced("linf", classes)
     assert [name for name, _ in protocol.left_out] == ["apgd-dlr", "apgd-t"][classes - 2 :]
     _, predicted = made.plain(model, images, labels, protocol)
@@ -82,9 +88,7 @@ def test_two_and_three_classes_run_what_can_be_run(classes: int) -> None:
 def test_another_seed_or_batch_is_other_noise() -> None:
     model = made.network()
     images, labels = made.points(model, 24)
-    runs = [
-        evaluate(model, images, labels, reduced("linf", batch=b, seed=s), KEEP) for b, s in ((24, 0), (24, 1), (7, 0))
-    ]
+    runs = [evaluate(model, images, labels, brief(batch=b, seed=s), KEEP) for b, s in ((24, 0), (24, 1), (7, 0))]
     assert not same(runs[0], runs[1])
     assert not same(runs[0], runs[2])
 
@@ -114,8 +118,8 @@ def test_the_network_and_the_random_numbers_are_left_as_they_were() -> None:
 def test_the_network_is_evaluated_in_evaluation_mode() -> None:
     model = nn.Sequential(made.network(), nn.Dropout(0.5))
     images, labels = made.points(model[0], 12)
-    with_dropout = evaluate(model, images, labels, reduced("linf"), KEEP)
-    assert same(with_dropout, evaluate(model[0], images, labels, reduced("linf"), KEEP))
+    with_dropout = evaluate(model, images, labels, brief(), KEEP)
+    assert same(with_dropout, evaluate(model[0], images, labels, brief(), KEEP))
     assert not with_dropout.flags
 
 
@@ -142,7 +146,7 @@ def test_where_memory_runs_out_parts_are_halved_until_they_fit(error: type[Excep
     model = made.network()
     images, labels = made.points(model, 20)
     narrow = Narrow(model, 3, error)
-    protocol = reduced("linf")
+    protocol = brief()
     whole = evaluate(model, images, labels, protocol, KEEP)
     parts = evaluate(narrow, images, labels, protocol, KEEP)
     assert narrow.largest == 20
@@ -159,9 +163,9 @@ def test_a_physical_batch_is_never_exceeded() -> None:
     model = made.network()
     images, labels = made.points(model, 20)
     narrow = Narrow(model, 6, RuntimeError)
-    found = evaluate(narrow, images, labels, reduced("linf"), Options(made.CPU, limit=6))
+    found = evaluate(narrow, images, labels, brief(), Options(made.CPU, limit=6))
     assert narrow.largest == 6
-    assert np.array_equal(found.broken, evaluate(model, images, labels, reduced("linf"), KEEP).broken)
+    assert np.array_equal(found.broken, evaluate(model, images, labels, brief(), KEEP).broken)
 
 
 # ------------------------------------------------------------------------------------------------------- resuming
@@ -203,15 +207,15 @@ class Mortal(nn.Module):
 def test_twenty_kills_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "SAVE_EVERY", 0.0)
     model = made.network()
-    images, labels = made.points(model, 30)
-    protocol = reduced("linf", batch=4)
+    images, labels = made.points(model, 12)
+    protocol = brief(batch=4)
     whole = evaluate(model, images, labels, protocol, KEEP)
     mortal, memory = Mortal(model), Memory()
     random = np.random.default_rng(0)
     kills = 0
     found = None
     while found is None:
-        mortal.left = int(random.integers(1, 100)) if kills < 20 else 0
+        mortal.left = int(random.integers(1, 20)) if kills < 20 else 0
         try:
             found = evaluate(mortal, images, labels, protocol, KEEP, checkpoint=memory)
         except Killed:
@@ -224,7 +228,7 @@ def test_what_is_done_is_not_done_again(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(driver, "SAVE_EVERY", 0.0)
     model, memory = made.network(), Memory()
     images, labels = made.points(model, 12)
-    protocol = reduced("linf", batch=4)
+    protocol = brief(batch=4)
     whole = evaluate(model, images, labels, protocol, KEEP, checkpoint=memory)
     calls = Mortal(model)
     assert same(evaluate(calls, images, labels, protocol, KEEP, checkpoint=memory), whole)
@@ -234,9 +238,9 @@ def test_what_is_done_is_not_done_again(monkeypatch: pytest.MonkeyPatch) -> None
 def test_states_of_other_points_are_passed_over() -> None:
     model, memory = made.network(), Memory()
     images, labels = made.points(model, 12)
-    evaluate(model, images, labels, reduced("linf"), KEEP, checkpoint=memory)
-    found = evaluate(model, images[:7], labels[:7], reduced("linf"), KEEP, checkpoint=memory)
-    assert same(found, evaluate(model, images[:7], labels[:7], reduced("linf"), KEEP))
+    evaluate(model, images, labels, brief(), KEEP, checkpoint=memory)
+    found = evaluate(model, images[:7], labels[:7], brief(), KEEP, checkpoint=memory)
+    assert same(found, evaluate(model, images[:7], labels[:7], brief(), KEEP))
 
 
 # ---------------------------------------------------------------------------------------------- judging, reporting
@@ -297,6 +301,28 @@ def test_logits_that_are_not_finite_do_not_save_a_point() -> None:
     assert (found.broken[right] == 0).all()
     assert (found.attacked[right] == -1).all()
     assert found.flags["not_finite"] == right.sum()
+
+
+def test_a_network_that_fails_on_an_image_is_wrong_on_it() -> None:
+    class Fails(nn.Module):
+        """Gives NaN for every class of one image: the first of them would be taken for its class."""
+
+        def __init__(self, x: Tensor, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner, self.x = inner, x
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.inner(x)
+            return logits.masked_fill((x - self.x).abs().flatten(1).amax(1)[:, None] < 0.5, torch.nan)
+
+    model = made.network()
+    images, labels = made.points(model, 8)
+    images[3], labels[3] = 0, 0
+    failing = Fails(made.as_tensor(images[3:4]), model)
+    protocol = plan("custom", "linf", 0.01, 10, wishes=Wishes(["square"], queries=2))
+    found = evaluate(failing, images, labels, protocol, KEEP)
+    assert (found.clean[3], found.broken[3]) == (-1, -1)
+    assert found.flags["not_finite"] == 1
 
 
 class Otherwise(nn.Module):

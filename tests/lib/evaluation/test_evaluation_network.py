@@ -49,10 +49,18 @@ def test_failures_are_kept() -> None:
     runner = Runner(Fails())
     x = torch.zeros(3, 1, 2, 2)
     runner(x)
-    assert not runner.failures
+    assert not runner.failed()
     x[1] = 0.7
     runner(x)
+    runner(torch.zeros(3, 1, 2, 2))
+    assert runner.failed()
+    assert not runner.failures
+    runner.begin(watching=True)
+    runner(x)
     assert torch.equal(torch.cat(runner.failures), x[1:2])
+    runner.begin(watching=False)
+    assert not runner.failed()
+    assert not runner.failures
 
 
 def test_exact_is_the_network_and_calling_is_what_is_fast() -> None:

@@ -1,4 +1,4 @@
-"""Real networks: verdicts equal those of the plain library."""
+"""Real networks: verdicts equal those of the plain library. tests/bench/evaluation.py compares whole evaluations."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import torch
 
 from datarobust.evaluation import ATTACKS, Wishes, plan
 from datarobust.evaluation.driver import Options, evaluate
+from datarobust.evaluation.protocol import STANDARD, Norm
 
 from . import made, real
 
 
-@pytest.mark.timeout(900)
-def test_a_robust_network_on_real_images(shared: Path) -> None:
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 2 / 255), ("l2", 0.25)])
+def test_a_robust_network_on_real_images(shared: Path, norm: Norm, eps: float) -> None:
+    """All of the attacks of AutoAttack, with fewer iterations and targets."""
     model = real.resnet2b(shared)
     images, labels = real.cifar10(shared, 30)
-    protocol = plan("standard", "linf", 2 / 255, 10)
+    wishes = Wishes(STANDARD, iterations=5, targets=4, queries=50)
+    protocol = plan("custom", norm, eps, 10, wishes=wishes, batch=20)
     found, predicted = made.plain(model, images, labels, protocol)
     ours = evaluate(model, images, labels, protocol, Options(made.CPU, keep=True))
     assert np.array_equal(ours.attacked, predicted)
@@ -29,12 +32,12 @@ def test_a_robust_network_on_real_images(shared: Path) -> None:
 def test_the_network_that_comes_with_the_library() -> None:
     """A trained ResNet-18; what it calls random images is taken for right."""
     model = real.resnet18()
-    images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32)).astype(np.uint8)
     images[1:] = images[1:] // 4 + 90
     with torch.no_grad():
         labels = model(made.as_tensor(images)).argmax(1).numpy()
-    wishes = Wishes(ATTACKS, restarts=1, iterations=3, targets=2, queries=8)
-    protocol = plan("custom", "linf", 3 / 255, 10, wishes=wishes, batch=3)
+    wishes = Wishes(ATTACKS, restarts=1, iterations=2, targets=1, queries=4)
+    protocol = plan("custom", "linf", 3 / 255, 10, wishes=wishes, batch=2)
     _, predicted = made.plain(model, images, labels, protocol)
     ours = evaluate(model, images, labels, protocol, Options(made.CPU, keep=True))
     assert np.array_equal(ours.attacked, predicted)

@@ -1,0 +1,82 @@
+# What a diffusion model perceives, on scikit-learn's 1,797 real digits: Section 4 from raw data to a table and pictures, with
+# a denoiser of one's own.  Two CPU cores, a few minutes; no GPU, no download.
+#
+# A classifier and a denoiser are trained on 1,497 digits.  The classifier, left as it is, judges 300 that neither has seen,
+# their clones, and samples.  Then Table 1 in small: distances between the 300 most or least robust digits and their clones,
+# by the classifier's features, and between ten clones of 32 each.  And Figures 3 and 7: ten clones of 16 digits.
+# The paper's numbers: none, another data set.  Ours: results/digits-clones.md and the pictures beside it.
+#
+#   make -C examples digits-clones
+
+BIN  ?=
+OUT  ?= work/digits
+# Commands of the installation in BIN, or those in the PATH.
+run  := $(if $(BIN),$(BIN)/)
+here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+
+EPOCHS   ?= 60
+# How many digits of each end for O:C, and for C:C and the pictures.
+MANY     ?= 300
+FEW      ?= 32
+norms    := l2 linf
+ends     := most least
+pictures := $(norms:%=$(OUT)/digits-clones-%.png)
+rows     := $(foreach norm,$(norms),$(foreach end,$(ends),$(norm)-$(end)))
+lines    := $(foreach row,$(rows),$(OUT)/digits-$(row).oc.json $(OUT)/digits-$(row).cc.json)
+
+.PHONY: digits-clones
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+digits-clones: $(OUT)/judgement.json $(OUT)/digits-clones.md $(pictures)
+	@printf '\nShares of images with the right label, as the classifier sees them:\n'; cat $<
+	@printf '\nTable 1, of digits:\n'; cat $(OUT)/digits-clones.md
+	@printf '\nPictures:\n'; printf '  %s\n' $(pictures)
+
+$(OUT)/digits.zarr:
+	@mkdir -p $(@D)
+	$(run)dataset import digits -o $@
+
+$(OUT)/held-out.zarr: $(OUT)/digits.zarr
+	$(run)dataset subset $< --select random:300:0 -o $@
+
+$(OUT)/train.zarr: $(OUT)/digits.zarr
+	$(run)dataset subset $< --exclude random:300:0 -o $@
+
+# One step of PGD and no weight on it: an ordinary training.
+$(OUT)/judge/last.safetensors: $(OUT)/train.zarr $(OUT)/held-out.zarr
+	$(run)advtrain $< --test $(OUT)/held-out.zarr --arch wrn-10-1 --epochs 6 --batch 64 --augment none --steps 1 --beta 0 \
+	  --bn-group 0 --ema 0.9 --hold-out none --track none -o $(@D)
+
+$(OUT)/denoiser/last.safetensors: $(OUT)/train.zarr
+	$(run)edmtrain $< --epochs $(EPOCHS) --lr 2e-3 -o $(@D)
+
+# The same command, with a judge: what is trained is not trained again.
+$(OUT)/judgement.json: $(OUT)/denoiser/last.safetensors $(OUT)/judge/last.safetensors
+	$(run)edmtrain $(OUT)/train.zarr --epochs $(EPOCHS) --lr 2e-3 -o $(<D) --test $(OUT)/held-out.zarr \
+	  --judge $(OUT)/judge/last.safetensors --judged 300 --json > $@
+
+$(OUT)/digits-l2.zarr $(OUT)/digits-linf.zarr: $(OUT)/digits-%.zarr: $(OUT)/digits.zarr
+	$(run)sens-rank $< --norm $* -o $@
+
+# $(call of_clones,NORM,END,COUNT,REPEATS)
+define of_clones
+$(OUT)/digits-$(1)-$(2)-$(3)x$(4).zarr: $(OUT)/digits.zarr $(OUT)/denoiser/last.safetensors $(OUT)/digits-$(1).zarr
+	$(run)clone $$< --model $(OUT)/denoiser/last.safetensors --select $(OUT)/digits-$(1).zarr:$(2):$(3) --repeats $(4) -o $$@
+endef
+define of_distances
+$(OUT)/digits-$(1)-$(2).oc.json: $(OUT)/digits.zarr $(OUT)/digits-$(1)-$(2)-$(MANY)x1.zarr $(OUT)/judge/last.safetensors
+	$(run)fid $(OUT)/digits.zarr $(OUT)/digits-$(1)-$(2)-$(MANY)x1.zarr --features classifier:$(OUT)/judge/last.safetensors > $$@
+
+$(OUT)/digits-$(1)-$(2).cc.json: $(OUT)/digits.zarr $(OUT)/digits-$(1)-$(2)-$(FEW)x10.zarr
+	$(run)fid $$^ --features pixels --kid 0 -q > $$@
+endef
+$(foreach norm,$(norms),$(foreach end,$(ends),$(eval $(call of_clones,$(norm),$(end),$(MANY),1))))
+$(foreach norm,$(norms),$(foreach end,$(ends),$(eval $(call of_clones,$(norm),$(end),$(FEW),10))))
+$(foreach norm,$(norms),$(foreach end,$(ends),$(eval $(call of_distances,$(norm),$(end)))))
+
+$(OUT)/digits-clones.md: $(lines)
+	awk -f $(here)/distances.awk $^ > $@
+
+$(OUT)/digits-clones-%.png: $(OUT)/digits.zarr $(OUT)/digits-%-most-$(FEW)x10.zarr $(OUT)/digits-%-least-$(FEW)x10.zarr
+	$(run)figure clones $^ --name 'most robust, $*' --name 'least robust, $*' -o $@ --tsv $(basename $@).tsv --overwrite

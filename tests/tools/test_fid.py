@@ -1,0 +1,154 @@
+"""The command ``fid``, as a user runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from datarobust import artifacts
+from datarobust.artifacts import Step
+from datarobust.networks.inception import Inception
+from datarobust.published import inception
+from datarobust.tools import model
+
+from . import made
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+QUICK = ("--features", "pixels", "--threads", 1)
+
+
+def fails(done: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:
+    """One sentence on stderr, nothing on stdout."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    last = done.stderr.rstrip("\n").splitlines()[-1]
+    for word in words:
+        assert word in last
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset of 12 images and two clones of each of 5 of them."""
+    folder = tmp_path_factory.mktemp("fid")
+    made.dataset(folder / "d.zarr")
+    dataset = artifacts.open_store(folder / "d.zarr")
+    rows = np.array([7, 2, 11, 0, 5])
+    images = dataset.column("images").take(rows)
+    columns: dict[str, Any] = {"images": ("uint8", (2, 1, 8, 8)), "labels": ("int64", ()), "index": ("int64", ())}
+    step = Step("clone", (), "0.1.0", 0, "cpu", {"dataset": dataset.digest})
+    attributes = {"dataset": dataset.digest, "model": "1" * 64, "sampler": {}}
+    with artifacts.create(
+        folder / "k.zarr", "clones", columns, attributes=attributes, history=[*dataset.history, step]
+    ) as writer:
+        writer.append("images", np.stack([images, images // 2], 1))
+        writer.append("labels", rows % 3)
+        writer.append("index", rows)
+    return folder
+
+
+def test_clones_and_moments(command: Run, place: Path) -> None:
+    done = command("fid", "d.zarr", "k.zarr", *QUICK, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    told = json.loads(done.stdout)
+    assert (told["a"], told["b"], told["n"], told["paired"]) == ("d.zarr", "k.zarr", {"a": 5, "b": 10}, True)
+    assert told["frechet"] > 0
+    assert "fid" not in told
+    assert told["oc"]["pairs"] == 10
+    assert told["oc"]["l2"] == pytest.approx(told["cc"]["l2"] / 2, rel=1e-12), "every second clone is its image"
+    assert "A is restricted to the 5 points" in done.stderr
+    assert "biased upwards" in done.stderr
+
+    saved = command("fid", "d.zarr", *QUICK, "--save-moments", "m.zarr", cwd=place)
+    assert (saved.returncode, saved.stdout) == (0, "m.zarr\n"), saved.stderr
+    before = (place / "m.zarr" / "zarr.json").stat().st_mtime_ns
+    assert command("fid", "d.zarr", *QUICK, "--save-moments", "m.zarr", cwd=place).stdout == "m.zarr\n"
+    assert (place / "m.zarr" / "zarr.json").stat().st_mtime_ns == before
+    piped = command("fid", "-", "k.zarr", *QUICK, cwd=place, input="m.zarr\n")
+    whole = command("fid", "d.zarr", "k.zarr", *QUICK, "--whole", "-q", cwd=place)
+    assert whole.stderr == ""
+    first, second = json.loads(piped.stdout), json.loads(whole.stdout)
+    assert first["frechet"] == pytest.approx(second["frechet"], rel=1e-9)
+    assert (first["kid"], second["oc"]) == (None, None)
+    assert second["kid"]["points"] == 10
+    none = command("fid", "m.zarr", "m.zarr", cwd=place)
+    assert json.loads(none.stdout)["frechet"] == 0.0
+    fails(command("fid", "m.zarr", "k.zarr", "--features", f"file:{place}/f.npz", cwd=place), "f.npz is no file")
+
+
+def test_a_line_in_a_file(command: Run, place: Path) -> None:
+    words = ("fid", "d.zarr", "k.zarr", *QUICK, "-o", "line.json")
+    done = command(*words, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert (place / "line.json").read_text() == done.stdout
+    assert not list(place.glob(".line*"))
+    again = command(*words, cwd=place)
+    assert again.stdout == done.stdout
+    assert "nothing to do" in again.stderr
+    fails(command(*words, "--seed", 1, cwd=place), "line.json", "--overwrite")
+    other = command(*words, "--seed", 1, "--overwrite", cwd=place)
+    assert json.loads(other.stdout)["seed"] == 1
+    assert (place / "line.json").read_text() == other.stdout
+
+
+def test_a_classifier_a_limit_and_what_it_would_take(command: Run, place: Path) -> None:
+    (place / "net.py").write_text(
+        "import torch\n"
+        "def make():\n"
+        "    torch.manual_seed(0)\n"
+        "    print('talk')\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4), torch.nn.Linear(4, 3))\n"
+    )
+    words = ["d.zarr", "k.zarr", "--features", "classifier:net.py:make", "--threads", 1, "--limit", 4]
+    told = json.loads(command("fid", *words, "--extrapolate", "--kid", 0, cwd=place).stdout)
+    assert (told["n"], told["dimensions"], told["kid"]) == ({"a": 4, "b": 8}, 4, None)
+    assert told["features"] == f"classifier:{told['weights']}"
+    assert told["extrapolated"] is not None
+    plan = json.loads(command("fid", *words, "--dry-run", cwd=place).stdout)
+    assert (plan["n"], plan["dimensions"], plan["bytes"]) == ({"a": 4, "b": 8}, 4, 768)
+    assert plan["operations"] == 12 * 2 * (64 * 4 + 4 * 3)
+    assert plan["expected_seconds"] >= 0
+
+
+def test_mistakes_are_one_sentence(command: Run, place: Path) -> None:
+    (place / "w.pth").write_bytes(b"<!DOCTYPE html>")
+    (place / "v.pth").write_bytes(b"x" * 5000)
+    for words, says, code in (
+        (("d.zarr", "k.zarr"), ("--weights", "pt_inception-2015-12-05-6726825d.pth", "sha256 6726825d"), 2),
+        (("d.zarr", "k.zarr", "--weights", "w.pth"), ("w.pth is a web page",), 1),
+        (("d.zarr", "k.zarr", "--weights", "v.pth"), ("v.pth is cut short or another file, with 5,000 bytes",), 1),
+        (("d.zarr",), ("--save-moments",), 2),
+        (("d.zarr", "--save-moments", "n.zarr", "-o", "l.json", *QUICK), ("-o",), 2),
+        (("d.zarr", "k.zarr", "--overwrite", *QUICK), ("--save-moments",), 2),
+        (("d.zarr", "none.zarr", *QUICK), ("none.zarr does not exist",), 1),
+        (("d.zarr", "k.zarr", "--features", "dino"), ("choose inception",), 2),
+    ):
+        fails(command("fid", *words, cwd=place), *says, code=code)
+
+
+def test_the_import_of_its_network(
+    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(Inception().state_dict(), tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    data = (tmp_path / "w.pth").read_bytes()
+    unknown = command("model", "import", tmp_path / "w.pth", "-o", tmp_path / "i.safetensors")
+    fails(unknown, "w.pth", "pt_inception-2015-12-05-6726825d.pth")
+    known = inception.Known("w.pth", len(data), hashlib.sha256(data).hexdigest(), "here")
+    monkeypatch.setattr(inception, "KNOWN", (known,))
+    model._import_inception(tmp_path / "w.pth", tmp_path / "i.safetensors", False)
+    assert capsys.readouterr().out == f"{tmp_path}/i.safetensors\n"
+    network, sha256 = inception.load_inception(tmp_path / "i.safetensors")
+    assert sha256 == known.sha256
+    assert torch.equal(network.state_dict()["fc.weight"], torch.load(tmp_path / "w.pth")["fc.weight"])
+    assert artifacts.peek(tmp_path / "i.safetensors").history[-1].inputs == {"source": sha256}
