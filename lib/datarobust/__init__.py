@@ -28,6 +28,9 @@ Figures 4 (c, d) (learning rates)              :mod:`datarobust.schedules`,    `
 Appendix B (networks)                          :mod:`datarobust.networks`      ``advtrain --arch``
 Section 4, Figures 3, 7-15 (cloning)           :mod:`datarobust.diffusion`     ``clone``, ``edmtrain``
 Appendix B (the grid of 729 points)            :mod:`datarobust.diffusion`     ``clone-search``
+Tables 1, 5 (FID, pixel distances)             :mod:`datarobust.fidelity`,     ``fid``
+                                               :mod:`datarobust.frechet`,
+                                               :mod:`datarobust.kid`
 Tables 2-4 (AutoAttack)                        :mod:`datarobust.evaluation`    ``aaeval``, ``aacompare``
 Published checkpoints                          :mod:`datarobust.published`     ``model``
 =============================================  ==============================  =====================
@@ -41,7 +44,6 @@ What is planned and not here yet:
 =============================================  ==============================  =====================
 In the paper                                   Module                          Command
 =============================================  ==============================  =====================
-Table 1 (Fréchet distance of Inception)        ``frechet``, ``features``       ``fid``
 Figures 2 (c, d), 6, 17 (maps)                 ``embedding``                   ``embed``
 =============================================  ==============================  =====================
 """
