@@ -85,8 +85,8 @@ def l2(shared: Path) -> None:
 
 def wrn(shared: Path) -> None:
     """A tenth of the iterations; batch norms know the images, labels are what the network says, and half fall."""
-    images, _ = real.cifar10(shared, 32)
-    model, x = build({"name": "wrn-16-4"}, seed=0), torch.from_numpy(images).float() / 255
+    images, _ = real.cifar10(shared, 24)
+    model, x = build({"name": "wrn-10-10"}, seed=0), torch.from_numpy(images).float() / 255
     for part in model.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.momentum = None  # running statistics are plain means

@@ -92,7 +92,7 @@ def test_a_table_has_the_papers_row_beside_ours(place: Path, root: Path, command
     at = next(place for place, line in enumerate(lines) if "C10∞,-v(s) | paper | 92.40 - 67.77" in line)
     assert lines[at + 1].startswith("|  |  | ours [1, 2] | ")
     assert lines[at + 1].endswith(" | 2 | 70.00 |")
-    assert "- [1] wrn-10-1, linf 8/255, 2 epochs of batches of 64, seed 3." in lines
+    assert "- [1] wrn-10-1, linf 8/255, 2 epochs in batches of 64, seed 3." in lines
     (row,) = [line.split("\t") for line in (tmp_path / "t.tsv").read_text().splitlines()[1:]]
     assert row[:2] == ["c10inf-v_s", "seed 3"]
     again = command("figure", *words, cwd=place)

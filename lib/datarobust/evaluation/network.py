@@ -154,15 +154,13 @@ def _single_precision() -> Iterator[None]:
 def accelerated(module: nn.Module, device: torch.device, faster: bool, compiled: bool) -> nn.Module | None:
     """What attacks run in the place of the network, or None for the network itself.
 
-    With ``faster`` a copy: on CUDA in channels-last order of memory, which tensor cores prefer; on the CPU, where the
-    network is one of ours, with quicker convolutions (:mod:`datarobust.networks.winograd`). With ``compiled`` what
-    torch.compile makes of it. All of these differ from the network by rounding alone.
+    With ``faster`` a copy with channels last in memory: on CUDA, where tensor cores prefer that; on the CPU, where the
+    network is one of ours, with quicker convolutions (:mod:`datarobust.networks.winograd`), which give that order. With
+    ``compiled`` what torch.compile makes of it. All of these differ from the network by rounding alone.
     """
     fast = module
-    if faster and device.type == "cuda":
+    if faster and (device.type == "cuda" or any(isinstance(part, Conv2d) for part in module.modules())):
         fast = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    elif faster and any(isinstance(part, Conv2d) for part in module.modules()):
-        fast = copy.deepcopy(module)
     if compiled:
         # Batches shrink as images are fooled: one program for all sizes.
         fast = torch.compile(fast, dynamic=True)  # type: ignore[assignment]

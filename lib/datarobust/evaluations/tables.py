@@ -42,9 +42,10 @@ class Trained:
         """What the training was, in a sentence."""
         recipe = self.recipe
         done = "" if self.last is None else _unfinished(self.last, recipe["epochs"])
+        epochs = f"{recipe['epochs']} epoch{'' if recipe['epochs'] == 1 else 's'}"
         return (
-            f"{self.arch}, {recipe['norm']} {eps_text(recipe['eps'])}, {recipe['epochs']} epochs of batches of "
-            f"{recipe['batch']}, seed {recipe['seed']}{done}."
+            f"{self.arch}, {recipe['norm']} {eps_text(recipe['eps'])}, {epochs} in batches of {recipe['batch']}, "
+            f"seed {recipe['seed']}{done}."
         )
 
 

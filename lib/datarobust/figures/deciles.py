@@ -108,7 +108,7 @@ def _label_parts(axes: Axes, rows: Sequence[Mapping[str, Any]], norm: str) -> No
     parts = len(rows)
     label = f"{'Decile' if parts == 10 else f'Part, of {parts}'}, the least robust points first"
     if parts <= _FEW:
-        ends = ["∞" if math.isinf(row["highest"]) else f"{row['highest']:.3g}" for row in rows]
+        ends = ["∞" if math.isinf(row["highest"]) else f"{row['highest']:#.3g}" for row in rows]
         numbers = [f"{row['quantile']}\n≤ {end}" for row, end in zip(rows, ends, strict=True)]
         axes.set_xticks([row["quantile"] for row in rows], numbers)
         label += f"\n(≤: largest {norm} distance to another label)"

@@ -48,7 +48,7 @@ def test_a_row_has_what_the_artifacts_have(tmp_path: Path) -> None:
     assert (row.best, row.last) == (Accuracy(0.8, 0.5), Accuracy(0.8, 0.8))
     assert (row.epoch, row.tracked) == (7, 0.7)
     assert row.remarks == (
-        "wrn-10-1, linf 8/255, 9 epochs of batches of 64, seed 3.",
+        "wrn-10-1, linf 8/255, 9 epochs in batches of 64, seed 3.",
         "Evaluated on 10 points, one of which is 10 percentage points: linf 8/255, standard (apgd-ce, apgd-t).",
     )
     (named,) = rows([one], [], ["c10inf-v_s"])
@@ -70,7 +70,7 @@ def test_what_should_be_known_is_told(tmp_path: Path) -> None:
     (row,) = rows([one], [judged(tmp_path / "l.zarr", one / "last.safetensors", protocol=protocol, **more)])
     assert row.last == Accuracy(0.8, 0.5, upper_bound=True)
     assert row.remarks == (
-        "wrn-10-1, linf 8/255, 9 epochs of batches of 64, seed 3, unfinished: after epoch 8.",
+        "wrn-10-1, linf 8/255, 9 epochs in batches of 64, seed 3, unfinished: after epoch 8.",
         "Evaluated on 10 of 10,000 points, one of which is 10 percentage points: linf 8/255, fast (apgd-ce, apgd-t).",
         "apgd-t was left out: few classes.",
         "There are signs of an unreliable evaluation: randomised.",

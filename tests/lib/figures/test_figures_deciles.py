@@ -38,7 +38,7 @@ def test_every_part_has_a_pentagon_a_dot_and_an_interval() -> None:
     clean = axes.get_lines()[-1]
     assert np.asarray(clean.get_ydata()).tolist() == pytest.approx([100 * row["clean"] for row in one.rows])
     labels = [text.get_text() for text in axes.get_xticklabels()]
-    assert (labels[0], labels[-1]) == ("1\n≤ 0.22", "10\n≤ ∞")
+    assert (labels[0], labels[-1]) == ("1\n≤ 0.220", "10\n≤ ∞")
     assert axes.get_xlabel().startswith("Decile, the least robust points first")
     assert "l∞" in axes.get_xlabel()
 
