@@ -32,6 +32,8 @@ Tables 1, 5 (FID, pixel distances)             :mod:`datarobust.fidelity`,     `
                                                :mod:`datarobust.frechet`,
                                                :mod:`datarobust.kid`
 Tables 2-4 (AutoAttack)                        :mod:`datarobust.evaluation`    ``aaeval``, ``aacompare``
+Tables 2-4; accuracy by robustness             :mod:`datarobust.evaluations`, ``figure table``,
+                                               :mod:`datarobust.figures`       ``figure deciles``
 Published checkpoints                          :mod:`datarobust.published`     ``model``
 =============================================  ==============================  =====================
 
