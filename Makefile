@@ -30,5 +30,6 @@ bench: install ## speed and memory of sens-rank, beside the usual ways to do its
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python tests/bench/run.py
 
-demo: install ## the main job on real handwritten digits: import, rank in both norms, pictures
+demo: install ## the main jobs on real handwritten digits: rank in both norms; clone with a denoiser of one's own
 	@$(MAKE) --no-print-directory --file examples/digits.mk BIN=$(abspath $(BIN)) OUT=$(DEMO)
+	@$(MAKE) --no-print-directory --file examples/digits-clones.mk BIN=$(abspath $(BIN)) OUT=$(DEMO) EPOCHS=30 MANY=100 FEW=8
