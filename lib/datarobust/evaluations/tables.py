@@ -78,7 +78,7 @@ class Judged:
         points, whole = found["points"], found.get("dataset_points", found["points"])
         some = f"{points:,} of {whole:,} points" if points < whole else f"{points:,} points"
         attacks = ", ".join(attack["attack"] for attack in found["attacks"])
-        share = f"{100 / points:.2g} percentage points"
+        share = f"{100 / points:.2g} percentage point{'' if points == 100 else 's'}"
         attack = f"{found['norm']} {found['eps']}, {found['version']} ({attacks})"
         yield f"Evaluated on {some}, one of which is {share}: {attack}."
         for attack, why in found["left_out"].items():
