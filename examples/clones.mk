@@ -9,7 +9,8 @@
 # start, nor the label that a clone is made for: these recipes take clone's defaults, the centre of the grid, the start that
 # changes the program of Karras et al. least, and each image's own label.  CLONE='--rho 1.5' takes others, in another OUT.
 #
-# Hardware.  A clone takes 1.65 TFLOP: PRECISION=bf16 makes one in 1.6 s on two CPU cores that know bfloat16, fp32 in 7 s.
+# Hardware.  A clone takes 1.65 TFLOP: PRECISION=bf16 makes one in 1.2 s on two CPU cores that know bfloat16, fp32 in
+# 5.5 s (tests/bench/RESULTS.md).
 # GPUS=4 has four processes, one a GPU; BATCH=512 images at a time.
 #
 # SMALL=yes takes 2,000 images of CIFAR-10 and a small denoiser, trained on them for EPOCHS=10 epochs: enough to see that

@@ -1,7 +1,7 @@
 # Figure 3, and Figures 7 to 15 of Appendix B: the 16 most and the 16 least robust images of CIFAR-10 and CIFAR-100 and ten
 # clones of each, in both norms.  Data and denoisers: sets.mk, clones.mk; what is not there is left out.
-# A set, norm and end of the ranking is 160 clones, 264 TFLOP: with PRECISION=bf16 on two CPU cores about 5 minutes, and all
-# eight of them 40; on a GPU seconds.  SMALL=yes: a small denoiser on 2,000 images, and pictures that show its limits.
+# A set, norm and end of the ranking is 160 clones, 264 TFLOP: with PRECISION=bf16 on two CPU cores 3 minutes, and all
+# eight of them 26; on a GPU seconds (computed).  SMALL=yes: a small denoiser on 2,000 images, and pictures that show its limits.
 # The paper's numbers: none; it sees that clones of the most robust images are like them, and those of the least are not.
 #
 #   make -C examples figure3 DATA=/folder/of/published/files OUT=/folder/of/results

@@ -8,7 +8,7 @@
 # so few images.  Clones are paired with their originals, which lowers their distance, so it may lie below that.
 #
 # Hardware.  A row is 20,240 clones, 33 PFLOP, and 20,000 times Inception, 0.2 PFLOP: on a GPU of today minutes (estimated), with
-# PRECISION=bf16 on two CPU cores 9 hours.  All eight rows take eight times that.  SMALL=yes takes 200 for 10,000 and 32 for
+# PRECISION=bf16 on two CPU cores 7 hours.  All eight rows take eight times that.  SMALL=yes takes 200 for 10,000 and 32 for
 # 1,024 images of the 2,000 that a small denoiser was trained on, and pixels: some twenty minutes of a processor core; its
 # table, small-table1.md, has none of the paper's numbers, since it does not compare with them.
 #

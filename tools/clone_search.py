@@ -61,7 +61,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="How many, from --seed on.")] = 3,
     start: _diffusion.Start = "paper",
     noise_weight: _diffusion.NoiseWeight = 0.45,
-    num_steps: _diffusion.NumSteps = None,
+    num_steps: Annotated[int, typer.Option("--num-steps", metavar="N", min=1, help="Steps of the sampler.")] = 20,
     precision: _cli.Precision = "fp32",
     compiled: _diffusion.Compiled = False,
     batch: _diffusion.Batch = None,
@@ -104,8 +104,7 @@ def _search(options: dict[str, Any], place: torch.device) -> Search:
     chosen = selection.choose(options["select"] or f"first:{len(points)}", points)
     if options["limit"] is not None:
         chosen = replace(chosen, rows=chosen.rows[: options["limit"]])
-    paper = DEFAULTS["paper"]
-    base = replace(paper, num_steps=options["num_steps"] or paper.num_steps)
+    base = replace(DEFAULTS["paper"], num_steps=options["num_steps"])
     asked = clones.Request(
         base, options["start"], options["noise_weight"], precision=options["precision"], seed=options["seed"]
     )

@@ -12,6 +12,7 @@ Nothing in a checkpoint of others is ever run.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -71,8 +72,6 @@ def import_(
 
         model import weights-best.pt -o wang2023.safetensors
     """
-    from datarobust import artifacts
-
     if _is_pickle(published):
         _import_denoiser(published, output, overwrite)
         return
@@ -87,17 +86,7 @@ def import_(
     which = weights or ("last" if "last" in published.stem else "best")
     _tell(found)
     asked = {"arch": found.arch, "weights": which, "averaged": found.averaged, "source": found.sha256}
-    request = artifacts.fingerprint({"tool": "model import", **asked})
-    if overwrite or not artifacts.finished(output, request):
-        artifacts.save_tensors(
-            output,
-            "classifier",
-            found.arrays,
-            attributes={**asked, "epoch": found.epoch, "request": request},
-            history=[_cli.step("model", None, None, {"source": found.sha256})],
-            overwrite=overwrite,
-        )
-    _cli.emit(str(output))
+    _keep("classifier", found.arrays, asked, output, overwrite, epoch=found.epoch)
 
 
 def _is_pickle(path: Path) -> bool:
@@ -110,40 +99,37 @@ def _is_pickle(path: Path) -> bool:
 
 
 def _import_denoiser(published: Path, output: Path, overwrite: bool) -> None:
-    from datarobust import artifacts
     from datarobust.published import read_edm_pickle
 
     found = read_edm_pickle(published)
     for name in found.ignored:
         _cli.say(f"{name} is passed over: the averaged network is what samples.")
     asked = {"arch": found.arch, "weights": "last", "source": found.sha256}
-    request = artifacts.fingerprint({"tool": "model import", **asked})
-    if overwrite or not artifacts.finished(output, request):
-        artifacts.save_tensors(
-            output,
-            "denoiser",
-            found.arrays,
-            attributes={**asked, "request": request},
-            history=[_cli.step("model", None, None, {"source": found.sha256})],
-            overwrite=overwrite,
-        )
-    _cli.emit(str(output))
+    _keep("denoiser", found.arrays, asked, output, overwrite)
 
 
 def _import_inception(published: Path, output: Path, overwrite: bool) -> None:
-    from datarobust import artifacts
     from datarobust.published.inception import ARCH, load_inception
 
     network, sha256 = load_inception(published)
-    asked = {"arch": {"name": ARCH}, "weights": "last", "source": sha256}
+    arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    _keep("classifier", arrays, {"arch": {"name": ARCH}, "weights": "last", "source": sha256}, output, overwrite)
+
+
+def _keep(
+    kind: str, arrays: Mapping[str, Any], asked: dict[str, Any], output: Path, overwrite: bool, **more: Any
+) -> None:
+    """Write the artifact, unless this very one is there. ``asked`` names it, with the sha256 of its source."""
+    from datarobust import artifacts
+
     request = artifacts.fingerprint({"tool": "model import", **asked})
     if overwrite or not artifacts.finished(output, request):
         artifacts.save_tensors(
             output,
-            "classifier",
-            {name: tensor.numpy() for name, tensor in network.state_dict().items()},
-            attributes={**asked, "request": request},
-            history=[_cli.step("model", None, None, {"source": sha256})],
+            kind,
+            arrays,
+            attributes={**asked, **more, "request": request},
+            history=[_cli.step("model", None, None, {"source": asked["source"]})],
             overwrite=overwrite,
         )
     _cli.emit(str(output))

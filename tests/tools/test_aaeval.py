@@ -17,6 +17,8 @@ import pytest
 
 from datarobust import artifacts
 
+from .failing import fails
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FACTORY = """
 import torch
@@ -79,16 +81,6 @@ def first(command: Run, place: Path) -> dict[str, Any]:
     assert [line["model"] for line in lines] == ["models.py:one", "models.py:two"]
     found: dict[str, Any] = lines[0]
     return found
-
-
-def fails(done: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:
-    """One sentence on stderr, nothing on stdout."""
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    last = done.stderr.rstrip("\n").splitlines()[-1]
-    for word in words:
-        assert word in last
 
 
 def test_a_line_says_what_was_found(place: Path, first: dict[str, Any]) -> None:

@@ -525,7 +525,6 @@ def flags_of(option: ParameterInfo) -> list[str]:
 OWN_VALUES = {
     "--arch",
     "--augment",
-    "--weights",
     "--batch",
     "--device",
     "--epochs",
@@ -534,7 +533,9 @@ OWN_VALUES = {
     "--model",
     "--n",
     "--norm",
+    "--num-steps",
     "--steps",
+    "--weights",
 }
 
 

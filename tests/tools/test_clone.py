@@ -19,6 +19,7 @@ import pytest
 from datarobust import artifacts
 
 from . import made
+from .failing import fails
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 QUICK = ("--num-steps", 3, "--threads", 1)
@@ -26,16 +27,6 @@ QUICK = ("--num-steps", 3, "--threads", 1)
 
 def tree(path: Path) -> dict[str, bytes]:
     return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
-
-
-def fails(done: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:
-    """One sentence on stderr, nothing on stdout."""
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    last = done.stderr.rstrip("\n").splitlines()[-1]
-    for word in words:
-        assert word in last
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ import pytest
 
 from datarobust import artifacts
 
+from .failing import fails
+
 RNG = np.random.default_rng(0)
 
 
@@ -27,17 +29,6 @@ def digits(command, tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{path}\n"
     return path
-
-
-def fails(done, *words, code=1):
-    """One sentence on stderr, nothing on stdout."""
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    last = done.stderr.rstrip("\n").splitlines()[-1]
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in last
-    return last
 
 
 def test_a_finished_import_prints_its_path_again(command, digits):

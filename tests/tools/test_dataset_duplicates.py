@@ -7,17 +7,9 @@ import pytest
 
 from datarobust import artifacts
 
+from .failing import fails
+
 RNG = np.random.default_rng(0)
-
-
-def fails(done, *words, code=1):
-    """One sentence on stderr, nothing on stdout."""
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    last = done.stderr.rstrip("\n").splitlines()[-1]
-    for word in words:
-        assert word in last
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ import pytest
 
 from datarobust import artifacts
 
+from .failing import fails
+
 NETS = """
 import torch
 from torch import nn
@@ -33,16 +35,6 @@ def broken():
 def twenty():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 20))
 """
-
-
-def fails(done, *words, code=1):
-    """One sentence on stderr, nothing on stdout."""
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    last = done.stderr.rstrip("\n").splitlines()[-1]
-    for word in words:
-        assert word in last
 
 
 @pytest.fixture(scope="module")

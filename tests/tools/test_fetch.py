@@ -5,15 +5,7 @@ import json
 
 from datarobust.datasets.registry import RELEASES
 
-
-def fails(done, *words, code=1):
-    """One sentence on stderr, nothing on stdout."""
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    last = done.stderr.rstrip("\n").splitlines()[-1]
-    for word in words:
-        assert word in last
+from .failing import fails
 
 
 def test_what_is_known(command):

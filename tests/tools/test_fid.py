@@ -20,19 +20,10 @@ from datarobust.published import inception
 from datarobust.tools import model
 
 from . import made
+from .failing import fails
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 QUICK = ("--features", "pixels", "--threads", 1)
-
-
-def fails(done: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:
-    """One sentence on stderr, nothing on stdout."""
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    last = done.stderr.rstrip("\n").splitlines()[-1]
-    for word in words:
-        assert word in last
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.clones.sink import Sink
 from datarobust.datasets.labelfile import read_labels
-from datarobust.datasets.storing import join
-from datarobust.datasets.text import shown
+from datarobust.datasets.storing import join, rows_digest
+from datarobust.datasets.text import shown, sized
 from datarobust.diffusion.cloning import Progress, Task, clones
 from datarobust.diffusion.denoisers import Denoiser
 from datarobust.diffusion.draws import random_labels
@@ -70,8 +69,8 @@ class Job:
         mine, theirs = self.dataset.column("images").shape[1:], self.model.shape
         if mine != theirs:
             raise DataError(
-                f"{shown(self.dataset.path)} has images of {_size(mine)}, but the denoiser {shown(self.weights.path)} "
-                f"makes images of {_size(theirs)}: choose a denoiser that was trained on such images"
+                f"{shown(self.dataset.path)} has images of {sized(mine)}, but the denoiser {shown(self.weights.path)} "
+                f"makes images of {sized(theirs)}: choose a denoiser that was trained on such images"
             )
         if self.request.repeats < 1:
             raise UsageError(f"--repeats {self.request.repeats}: at least one clone is made of each point")
@@ -145,8 +144,13 @@ class Job:
             if isinstance(asked.labels, str)
             else "file",
         }
-        rows = hashlib.sha256(self.chosen.rows.astype("<i8").tobytes()).hexdigest()
-        key = {"tool": "clone", "rows": rows, "repeats": asked.repeats, "labels": self.labels[1], **told}
+        key = {
+            "tool": "clone",
+            "rows": rows_digest(self.chosen.rows),
+            "repeats": asked.repeats,
+            "labels": self.labels[1],
+            **told,
+        }
         named = {name: self.dataset.attributes[name] for name in ("name", "classes")}
         return told | named | {"request": artifacts.fingerprint(key)}
 
@@ -253,7 +257,3 @@ def remarks(job: Job) -> Iterable[str]:
     if job.model.classes and job.request.labels == "random":
         yield "Clones are made for random labels; the store has those, not the points' own."
     yield from job.chosen.remarks()
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,18 @@ import numpy.typing as npt
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.datasets.sources import Counted, Progress, unobserved
-from datarobust.datasets.storing import Columns, MakeStep, Part, fill, join, remaining, request, row_bytes, spans
+from datarobust.datasets.storing import (
+    Columns,
+    MakeStep,
+    Part,
+    fill,
+    join,
+    remaining,
+    request,
+    row_bytes,
+    rows_digest,
+    spans,
+)
 from datarobust.datasets.text import shown
 from datarobust.errors import DataError, UsageError
 
@@ -44,7 +54,7 @@ def subset(
         ArtifactError: the dataset was altered.
     """
     name = str(dataset.attributes["name"]) if name is None else name
-    chosen = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+    chosen = rows_digest(rows)
     used = {"dataset": dataset.digest, **(inputs or {})}
     key = request("dataset subset", rows=chosen, name=name, inputs=used)
     if not overwrite and artifacts.finished(output, key):

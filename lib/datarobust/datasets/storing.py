@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Writer, durable, files
@@ -93,3 +95,8 @@ def spans(rows: int, step: int, start: int = 0) -> Iterator[tuple[int, int]]:
     """``(begin, end)`` of consecutive spans of ``step`` rows from ``start`` to ``rows``."""
     for begin in range(start, rows, step):
         yield begin, min(begin + step, rows)
+
+
+def rows_digest(rows: npt.NDArray[np.int64]) -> str:
+    """sha256 of row numbers (M), as little-endian int64: names a choice of points in their order."""
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()

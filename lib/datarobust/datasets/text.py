@@ -1,4 +1,4 @@
-"""Foreign text on its way to a terminal: file names, class names, labels."""
+"""Text for sentences: foreign names, such as those of files, classes and labels; sizes."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ def shown(text: str | Path) -> str:
     'cat\\x1b[31m'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+
+
+def sized(shape: tuple[int, ...]) -> str:
+    """A shape as sentences have it: 3 x 32 x 32."""
+    return " x ".join(str(length) for length in shape)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
+from datarobust.datasets.storing import rows_digest
 from datarobust.datasets.text import shown
 from datarobust.errors import DataError, DatarobustError, UsageError
 from datarobust.fidelity import moments as stored
@@ -153,7 +154,7 @@ class Comparison:
     @property
     def request(self) -> str:
         """Names the comparison: equal where all numbers are, to the last bit on one machine."""
-        sides = {role: [side.store.digest, stored.rows_digest(side)] for role, side in self._sides.items()}
+        sides = {role: [side.store.digest, rows_digest(side.rows)] for role, side in self._sides.items()}
         choices = [self.paired, self.batch, self.seed, self.kid_subsets, self.extrapolate]
         return artifacts.fingerprint({"tool": "fid", "sides": sides, "choices": choices, **self.told})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
+from datarobust.datasets.storing import rows_digest
 from datarobust.datasets.text import shown
 from datarobust.errors import ArtifactError, DataError
 from datarobust.fidelity.measuring import Measure
@@ -38,7 +38,7 @@ class Calibration:
 def request(side: Side, measure: Measure) -> str:
     """Names the moments of these points by these features."""
     return artifacts.fingerprint(
-        {"tool": "fid", "dataset": side.store.digest, "rows": rows_digest(side), **told(measure)}
+        {"tool": "fid", "dataset": side.store.digest, "rows": rows_digest(side.rows), **told(measure)}
     )
 
 
@@ -65,7 +65,7 @@ def save(
     attributes: dict[str, Any] = {
         "count": moments.count,
         "dataset": side.store.digest,
-        "rows": rows_digest(side),
+        "rows": rows_digest(side.rows),
         "calibration": None if calibration is None else calibration.as_json(),
         "request": request(side, measure),
         **{key: value for key, value in told(measure).items() if value is not None},
@@ -121,8 +121,3 @@ def demand_same(store: Store, asked: Mapping[str, Any], of: str) -> None:
 def attributes_of(store: Store) -> dict[str, Any]:
     """Of moments: features, mode and weights."""
     return {key: store.attributes.get(key) for key in _KEYS}
-
-
-def rows_digest(side: Side) -> str:
-    """sha256 of the rows of a side, as little-endian int64."""
-    return hashlib.sha256(side.rows.astype("<i8").tobytes()).hexdigest()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.artifacts import Step, Store
-from datarobust.datasets.text import shown
+from datarobust.datasets.text import shown, sized
 from datarobust.errors import DataError
 
 Images = npt.NDArray[np.uint8]
@@ -109,7 +109,7 @@ def _demand_alike(a: Side, b: Side) -> None:
     if mine[1:] == theirs[1:] and {mine[0], theirs[0]} == {1, 3}:
         return  # Inception takes grey images as coloured ones; other features refuse them
     raise DataError(
-        f"{shown(a.store.path)} has images of {_size(mine)} and {shown(b.store.path)} of {_size(theirs)}: bring them "
+        f"{shown(a.store.path)} has images of {sized(mine)} and {shown(b.store.path)} of {sized(theirs)}: bring them "
         "to one size first, since a distance would be that of the sizes too"
     )
 
@@ -182,7 +182,3 @@ def spans(count: int, size: int) -> Iterator[Rows]:
     """The items 0 to ``count`` - 1, ``size`` at a time."""
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in shape)
