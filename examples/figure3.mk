@@ -4,9 +4,11 @@
 # eight of them 26; on a GPU seconds (computed).  SMALL=yes: a small denoiser on 2,000 images, and pictures that show its limits.
 # The paper's numbers: none; it sees that clones of the most robust images are like them, and those of the least are not.
 #
-#   make -C examples figure3 DATA=/folder/of/published/files OUT=/folder/of/results
+#   make -C examples figure3 DATA=/folder/of/published/files OUT=/folder/of/results      all of them
+#   make -C examples figure8 DATA=/folder/of/published/files OUT=/folder/of/results      one of 3, 7, 8 ... 15
 
-.PHONY: figure3
+figure3_singly := figure7 figure8 figure9 figure10 figure11 figure12 figure13 figure14 figure15
+.PHONY: figure3 $(figure3_singly)
 figure3:
 include $(dir $(lastword $(MAKEFILE_LIST)))clones.mk
 
@@ -45,3 +47,12 @@ $(figure3_name)$(2).$(PICTURES): $(OUT)/$(1).zarr $(call sixteen,$(1),$(3),$(4))
 	$(run)figure clones $$^ --layout rows --name '$(name_$(1)), $(4) robust, $(3)' -o $$@ --tsv $$(basename $$@).tsv --overwrite
 endef
 $(foreach set,$(figure3_sets),$(foreach one,$(figures_$(set)),$(eval $(call of_rows,$(set),$(word 1,$(subst -, ,$(one))),$(word 2,$(subst -, ,$(one))),$(word 3,$(subst -, ,$(one)))))))
+
+# $(call of_one,TARGET): the target of one figure; nothing to make is a failure.
+figure3_picture = $(filter $(figure3_name)$(patsubst figure%,%,$(1)).$(PICTURES),$(figure3_all))
+define of_one
+$(1): $(call figure3_picture,$(1))
+	@$$(call unclonable,$(cloned_sets))
+	@$$(if $$^,printf '%s\n' $$^,$$(call absent,$(cloned_sets)) echo 'nothing to make: images and denoiser of $(1) are not in DATA=$(DATA)' >&2; exit 1)
+endef
+$(foreach one,$(figure3_singly),$(eval $(call of_one,$(one))))

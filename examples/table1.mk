@@ -12,10 +12,10 @@
 # 1,024 images of the 2,000 that a small denoiser was trained on, and pixels: some twenty minutes of a processor core; its
 # table, small-table1.md, has none of the paper's numbers, since it does not compare with them.
 #
-#   make -C examples table1 DATA=/folder/of/published/files OUT=/folder/of/results
+#   make -C examples table1 DATA=/folder/of/published/files OUT=/folder/of/results      both; table5 is CIFAR-100 alone
 #   make -C examples table1 DATA=/folder/of/published/files SMALL=yes
 
-.PHONY: table1
+.PHONY: table1 table5
 table1:
 include $(dir $(lastword $(MAKEFILE_LIST)))clones.mk
 
@@ -56,4 +56,8 @@ table1: $(foreach set,$(table1_sets),$(OUT)/$(table_$(set)).md)
 	@$(call absent,$(cloned_sets))
 	@$(call unclonable,$(cloned_sets))
 	@$(if $(SMALL)$(filter inception,$(FEATURES)),,echo 'no pt_inception-2015-12-05-6726825d.pth in DATA=$(DATA): distances are of $(FEATURES)' >&2)
+	@$(call made,$^)
+
+table5: $(if $(filter c100,$(table1_sets)),$(OUT)/table5.md)
+	@$(if $^,,$(call absent,c100) $(call unclonable,c100) echo 'nothing to make: table5 needs CIFAR-100 and its denoiser in DATA=$(DATA)' >&2; exit 1)
 	@$(call made,$^)

@@ -1,6 +1,6 @@
 # Table 2: CIFAR-10, l_inf, 2400 epochs in batches of 2,048 with 20 million generated images, seed SEED_2.
 # Data, notation, focus, hardware, SMALL=yes: rows.mk.  The paper: 4 x A100 40 GB, 60 hours (240 A100-hours) a row, and
-# one run a row.  Ours: not run at this size.  SMALL=yes: 6 minutes of a processor core a row.
+# one run a row.  Ours: not run at this size.  SMALL=yes: 3 minutes of a processor core a row.
 #
 # The paper's numbers are table2.tsv; the result is $(OUT)/table2.md, theirs beside ours.  The paper counts its gain of 0.2
 # percentage points of AutoAttack accuracy as "about 200 images" of the test set: of 10,000 images they are 20.  The standard

@@ -1,7 +1,7 @@
 # Table 3: the baseline and schedule c with a focus on s, with new random seeds, SEED_34: CIFAR-10 in l_inf (2400 epochs,
 # 20 million generated images) and l2, CIFAR-100 in l_inf (1600 epochs, 50 million each); batches of 2,048.
 # Data, notation, focus, hardware, SMALL=yes: rows.mk.  The paper: 4 x A100 40 GB, 60 hours (240 A100-hours) a row of 2400
-# epochs, 40 hours one of 1600.  Ours: not run at this size.  SMALL=yes: 6 minutes of a processor core a row.
+# epochs, 40 hours one of 1600.  Ours: not run at this size.  SMALL=yes: 3 minutes of a processor core a row.
 #
 # The paper's numbers are table3.tsv; the result is $(OUT)/table3.md, theirs beside ours.  0.2 percentage points of 10,000 test
 # images are 20 images.

@@ -2,7 +2,7 @@
 # nothing held out, the seeds of Table 3.  The rows with "*" have batches of 2,048 and 32 PGD-40 examples of the points in
 # focus in each, whatever FOCUS says.
 # Data, notation, focus, hardware, SMALL=yes: rows.mk.  The paper: 4 x A100 40 GB, 60 hours (240 A100-hours) for 2400
-# epochs, so 75 hours a row of 3000 and 50 a row of 2000.  Ours: not run at this size.  SMALL=yes: 6 minutes of a processor
+# epochs, so 75 hours a row of 3000 and 50 a row of 2000.  Ours: not run at this size.  SMALL=yes: 3 minutes of a processor
 # core a row.
 #
 # The paper's numbers are table4.tsv; the result is $(OUT)/table4.md, theirs beside ours.  0.2 percentage points of 10,000 test

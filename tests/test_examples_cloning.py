@@ -126,3 +126,17 @@ def test_the_table_has_the_papers_numbers_beneath_ours(tmp_path: Path) -> None:
     assert cells[2] == ["c10-l2-most", "0.632", "7.65", "FID 5.68", "5.25", "-1.5e-05", "0.725", "9"]
     assert cells[3] == ["*the paper*", "0.63", "7.73", "FID 5.54", "", "", "0.72", "8.99"]
     assert cells[4] == ["digits-l2-most", "2", "1", "classifier 5.68", "", "", "", ""]
+
+
+def test_a_figure_can_be_made_alone(plan: Plan, tmp_path: Path) -> None:
+    commands = plan("figure14", *SETS, *DENOISERS)
+    assert [Path(options(words)["-o"]).name for words in commands if words[0] == "figure"] == ["figure14.png"]
+    assert [options(words)["--select"] for words in commands if words[0] == "clone"] == ["out/c100-l2.zarr:least:16"]
+    tables = [words[-1] for words in plan("table5", *SETS, *DENOISERS) if words[0] == "awk"]
+    assert tables == ["out/table5.md"]
+    (tmp_path / DENOISERS[1]).unlink()
+    for one in ("figure14", "table5"):
+        done = make(one, DATA=tmp_path, OUT=tmp_path / "out")
+        assert done.returncode != 0
+        assert "left out: CIFAR-100, no edm-*-32x32-cond-vp.pkl of it" in done.stderr
+        assert "nothing to make" in done.stderr

@@ -1,0 +1,95 @@
+# Tables 1 to 4 and Figure 1 (b) at a size that two processor cores finish in an hour: does a focus on the least robust
+# points help, is the clone of a robust image another distance away, do the accuracies of Figure 1 (b) differ by two?
+#
+# Rows of Tables 2 to 4 (rows.mk, SMALL=yes): ten of them, each with three seeds, on 2,000 images of CIFAR-10, with 64 points
+# for the paper's 1,024, tested on 500 images with two attacks of AutoAttack.  FOCUS=oversample (rows.mk says what that is).
+# The row with v' held out and v in focus is the control: does a focus help, or one on the least robust?
+# Table 1 and Figures 3, 7 to 11 (clones.mk, SMALL=yes): a denoiser of its own, trained on the same 2,000 images.
+#
+# The results are $(OUT)/small.md, that is small-tables.md (rows, mean and deviation), small-differences.md (differences
+# with their 95 % interval, the paper's beside them), small-focus.md (Figure 1 b) and small-table1.md in one; small-figure1b.svg
+# and small-figure3.png.  Ours: results/small.md; what we make of it is in README.md.
+#
+# Hardware: two CPU cores that know bfloat16, an hour with make -j2; PRECISION=fp32 takes half as long again.  Data: CIFAR-10
+# (sets.mk).
+#
+#   make -j2 -C examples small DATA=/folder/of/published/files OUT=/folder/of/results
+
+SMALL     := yes
+PRECISION ?= bf16
+SEEDS     ?= 0 1 2
+EPOCHS    ?= 24
+.PHONY: small
+small:
+include $(dir $(lastword $(MAKEFILE_LIST)))rows.mk
+include $(here)/table1.mk
+include $(here)/figure3.mk
+
+# One thread a process: make -j2 has a process for each core.
+export OMP_NUM_THREADS := $(or $(OMP_NUM_THREADS),1)
+
+small_inf := c10inf-v_v c10inf-vp_v c10inf-v_s c10inf-v-c_s c10inf-v_m c10inf_2v c10inf-c_2s c10inf-c_2s-star
+small_l2  := c10l2-v_v c10l2-v-c_s
+small_all := $(foreach row,$(small_inf) $(small_l2),$(foreach seed,$(SEEDS),$(runs)/$(row).$(seed)))
+
+# $(call small_rows,SEED)
+define small_rows
+$(call row,c10inf-v_v,$(1),c10,linf,20m,2400,2048,v,v,$(FOCUS),original)
+$(call row,c10inf-vp_v,$(1),c10,linf,20m,2400,2048,vp,v,$(FOCUS),original)
+$(call row,c10inf-v_s,$(1),c10,linf,20m,2400,2048,v,s,$(FOCUS),original)
+$(call row,c10inf-v-c_s,$(1),c10,linf,20m,2400,2048,v,s,$(FOCUS),c)
+$(call row,c10inf-v_m,$(1),c10,linf,20m,2400,2048,v,m,$(FOCUS),original)
+$(call row,c10inf_2v,$(1),c10,linf,20m,3000,2080,none,2v,$(FOCUS),original)
+$(call row,c10inf-c_2s,$(1),c10,linf,20m,3000,2080,none,2s,$(FOCUS),c)
+$(call row,c10inf-c_2s-star,$(1),c10,linf,20m,3000,2048,none,2s,inject,c)
+$(call row,c10l2-v_v,$(1),c10,l2,50m,1600,2048,v,v,$(FOCUS),original)
+$(call row,c10l2-v-c_s,$(1),c10,l2,50m,1600,2048,v,s,$(FOCUS),c)
+endef
+$(foreach seed,$(SEEDS),$(eval $(call small_rows,$(seed))))
+
+small_made := $(OUT)/small.md $(OUT)/small-figure1b.$(FORM)
+small: $(if $(call row_there,c10),$(small_made)) figure3
+	@$(call rows_absent,c10)
+	@$(call made,$(if $(call row_there,c10),$(small_made)))
+
+$(OUT)/small-tables.md: $(small_all:%=%.jsonl)
+	$(run)figure table $(foreach one,$(small_all),$(one) $(one).best.zarr $(one).last.zarr --name $(basename $(notdir $(one)))) \
+	  -o $@ --tsv $(basename $@).tsv --overwrite
+
+# $(call group,ROW,WHICH): evaluations of a row, one for each seed.
+group      = $(foreach seed,$(SEEDS),$(runs)/$(1).$(seed).$(2).zarr)
+# The pairs of small.tsv, A:B.
+small_pairs := $(shell awk -F '\t' '!/^(\#|question)/ { print $$2 ":" $$3 }' $(here)/small.tsv)
+small_json  := $(foreach pair,$(small_pairs),$(foreach which,best last,$(runs)/$(subst :,.,$(pair)).$(which).json))
+
+# $(call of_difference,A,B,WHICH)
+define of_difference
+$(runs)/$(1).$(2).$(3).json: $(foreach seed,$(SEEDS),$(runs)/$(1).$(seed).jsonl $(runs)/$(2).$(seed).jsonl)
+	$(run)aacompare $(call group,$(1),$(3)) vs $(call group,$(2),$(3)) -q > $$@
+endef
+$(foreach pair,$(small_pairs),$(foreach which,best last,$(eval $(call of_difference,$(word 1,$(subst :, ,$(pair))),$(word 2,$(subst :, ,$(pair))),$(which)))))
+
+$(OUT)/small-differences.md: $(here)/small.tsv $(small_json) $(here)/differences.awk
+	awk -f $(here)/differences.awk $(here)/small.tsv $(small_json) > $@
+
+# PGD-40 accuracy of the points in focus after the last epoch, the most robust and the least robust ones.
+$(OUT)/small-focus.md: $(foreach seed,$(SEEDS),$(runs)/c10inf-v_m.$(seed).run $(runs)/c10inf-v_s.$(seed).run)
+	{ \
+	  printf '| Seed | 64 most robust in focus | 64 least robust in focus | ratio |\n|---|---|---|---|\n'; \
+	  for seed in $(SEEDS); do \
+	    for end in m s; do tail -n 1 $(runs)/c10inf-v_$$end.$$seed/log.jsonl; done | grep -o '"tracked_accuracy": [0-9.]*' \
+	      | awk -v seed=$$seed '{ value[NR] = 100 * $$2 } END { printf "| %s | %.2f | %.2f | %.2f |\n", seed, value[1], value[2], value[1] / value[2] }'; \
+	  done; \
+	} > $@
+
+$(OUT)/small-figure1b.$(FORM): $(runs)/c10inf-v_m.$(firstword $(SEEDS)).run $(runs)/c10inf-v_s.$(firstword $(SEEDS)).run
+	$(run)figure training $(basename $^) --name 'most robust in focus' --name 'least robust in focus' \
+	  -o $@ --tsv $(basename $@).tsv --overwrite
+
+$(OUT)/small.md: $(OUT)/small-table1.md $(OUT)/small-tables.md $(OUT)/small-differences.md $(OUT)/small-focus.md
+	{ \
+	  printf '## Table 1, of clones by a small denoiser\n\n'; cat $(OUT)/small-table1.md; \
+	  printf '\n## Tables 2 to 4: rows\n\n'; cat $(OUT)/small-tables.md; \
+	  printf '\n## Tables 2 to 4: differences\n\n'; cat $(OUT)/small-differences.md; \
+	  printf '\n## Figure 1 (b): PGD-40 accuracy of the points in focus, last epoch, in percent\n\n'; cat $(OUT)/small-focus.md; \
+	} > $@

@@ -1,0 +1,149 @@
+"""The small twins of the expensive rows: they ask for what they say, and their tables hold what was printed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+SEEDS = ("0", "1", "2")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    text = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return list(csv.DictReader(text, delimiter="\t"))
+
+
+def make(*arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+    command = ["make", *arguments, *(f"{name}={value}" for name, value in {"BIN": "", **variables}.items())]
+    return subprocess.run(
+        command, cwd=EXAMPLES, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    """The commands of ``make small``, as words."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("cifar10_train.npz", "cifar10_test.npz", "mnist_train.npz"):
+        (folder / name).touch()
+    done = make("-n", "small", DATA=folder, OUT="out")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.replace("\\\n", " ").splitlines()
+    found = [shlex.split(line) for line in lines if re.match(r"[a-z-]+ ", line)]
+    assert len({tuple(words) for words in found}) == len(found), "nothing is made twice"
+    return found
+
+
+def test_ten_rows_with_three_seeds_each(planned: list[list[str]]) -> None:
+    trained = [words for words in planned if words[0] == "advtrain"]
+    runs = {Path(words[words.index("-o") + 1]).name: words for words in trained}
+    names = {name.rpartition(".")[0] for name in runs}
+    assert runs.keys() == {f"{name}.{seed}" for name in names for seed in SEEDS}
+    assert len(names) == 10
+    for name, words in runs.items():
+        asked = dict(zip(words[2::2], words[3::2], strict=False))
+        assert asked["--seed"] == name.rpartition(".")[2]
+        assert asked["--norm"] == ("l2" if name.startswith("c10l2") else "linf")
+        held = "none" if "_2" in name else "out/small-runs/vp.txt" if "-vp_" in name else "first:64"
+        assert asked["--hold-out"] == held
+        assert asked["--schedule"] == ("c" if "-c_" in name else "original")
+    evaluated = {words[2] for words in planned if words[0] == "aaeval"}
+    assert evaluated == {f"out/small-runs/{name}/best.safetensors" for name in runs}
+
+
+def test_table_1_in_small_is_of_its_four_rows(planned: list[list[str]]) -> None:
+    compared = {words[2] for words in planned if words[0] == "fid"}
+    ends = [(norm, end) for norm in ("l2", "linf") for end in ("most", "least")]
+    kinds = ("200x1", "32x10")
+    assert compared == {f"out/small-c10-{norm}-{end}-{kind}.zarr" for norm, end in ends for kind in kinds}
+    assert [words[0] for words in planned].count("edmtrain") == 1
+
+
+def test_the_papers_differences_are_those_of_its_tables() -> None:
+    tables = {name: rows(EXAMPLES / f"{name}.tsv") for name in ("table2", "table3", "table4")}
+    for line in rows(EXAMPLES / "small.tsv"):
+        (number,) = re.findall(r"Table (\d)", line["question"])
+        found = {row["name"]: row for row in tables[f"table{number}"]}
+        for which in "bl":
+            theirs = float(found[line["b"]][f"aa_{which}"]) - float(found[line["a"]][f"aa_{which}"])
+            assert float(line[f"paper_{which}"]) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_every_difference_is_compared(planned: list[list[str]]) -> None:
+    compared = [words for words in planned if words[0] == "aacompare"]
+    pairs = {(line["a"], line["b"]) for line in rows(EXAMPLES / "small.tsv")}
+    wanted = {
+        tuple(
+            [f"out/small-runs/{a}.{seed}.{which}.zarr" for seed in SEEDS]
+            + ["vs"]
+            + [f"out/small-runs/{b}.{seed}.{which}.zarr" for seed in SEEDS]
+        )
+        for a, b in pairs
+        for which in ("best", "last")
+    }
+    assert {tuple(words[1 : words.index("-q")]) for words in compared} == wanted
+
+
+def line_of_aacompare(a: float, b: float, low: float, high: float, key: str) -> str:
+    """As ``aacompare`` prints it, with decoys: the same names in another object before it."""
+    group = {"values": [0.1, 0.2], "deviation": 0.01, "interval": [0.0, 1.0]}
+    decoy = {"a": {**group, "mean": 0.9}, "b": {**group, "mean": 0.8}, "difference": 0.7, "interval": [0.6, 0.7]}
+    real = {
+        "a": {"mean": a, **group},
+        "b": {"mean": b, **group},
+        "difference": b - a,
+        "interval": [low, high],
+        "p": 0.5,
+    }
+    return (
+        json.dumps({"a": ["x.zarr"], "b": ["y.zarr"], "points": 500, "clean": decoy, key: real, "remarks": []}) + "\n"
+    )
+
+
+@pytest.mark.parametrize("key", ["autoattack", "autoattack_upper_bound"])
+def test_the_table_of_differences(tmp_path: Path, key: str) -> None:
+    (tmp_path / "x.y.best.json").write_text(line_of_aacompare(0.2, 0.25, 0.01, 0.09, key))
+    (tmp_path / "x.y.last.json").write_text(line_of_aacompare(0.2, 1.5e-05, -0.3, 0.1, key))
+    (tmp_path / "pairs.tsv").write_text("# theirs\nquestion\ta\tb\tpaper_b\tpaper_l\nx or y?\tx\ty\t0.24\t-0.13\n")
+    files = [tmp_path / name for name in ("pairs.tsv", "x.y.best.json", "x.y.last.json")]
+    command = ["awk", "-f", str(EXAMPLES / "differences.awk"), *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[2:] == [
+        "| x or y? | best | 20.00 | 25.00 | +5.00 (+1.00 to +9.00) | yes | +0.24 |",
+        "| x or y? | last | 20.00 | 0.00 | -20.00 (-30.00 to +10.00) | no | -0.13 |",
+    ]
+
+
+def test_a_line_without_autoattack_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.y.best.json").write_text('{"clean": {}}\n')
+    command = ["awk", "-f", str(EXAMPLES / "differences.awk"), str(tmp_path / "x.y.best.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "holds no AutoAttack accuracy" in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_judge_has_not_seen_what_it_judges(tmp_path: Path) -> None:
+    (tmp_path / "mnist_train.npz").touch()
+    done = make("-n", "mnist-denoiser", DATA=tmp_path, OUT="out")
+    assert done.returncode == 0, done.stderr
+    lines = [shlex.split(line) for line in done.stdout.replace("\\\n", " ").splitlines()]
+    chosen = {
+        Path(w[w.index("-o") + 1]).stem: w[w.index("--select") + 1] for w in lines if w[:2] == ["dataset", "subset"]
+    }
+    assert chosen == {"train": "first:4000", "known": "first:6000", "held-out": "!first:59500"}
+    trained, judged = (words for words in lines if words[0] == "edmtrain")
+    assert [word for word in judged if word in trained] == trained, "the same training, and then a judge"
+    assert judged[judged.index("--judge") + 1] == "out/mnist/judge/last.safetensors"
+    missing = make("mnist-denoiser", DATA=tmp_path / "none", OUT=tmp_path / "out")
+    assert missing.returncode != 0
+    assert "left out: M, no emnist-mnist-train-images-idx3-ubyte.gz in DATA=" in missing.stderr
