@@ -5,7 +5,7 @@ VENV   ?= .venv
 DEMO   ?= demo
 BIN    := $(VENV)/bin
 
-.PHONY: help install check test bench demo
+.PHONY: help install check test bench demo man guides
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -30,6 +30,11 @@ bench: install ## speed and memory of sens-rank, beside the usual ways to do its
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python tests/bench/run.py
 
-demo: install ## the main jobs on real handwritten digits: rank in both norms; clone with a denoiser of one's own
-	@$(MAKE) --no-print-directory --file examples/digits.mk BIN=$(abspath $(BIN)) OUT=$(DEMO)
-	@$(MAKE) --no-print-directory --file examples/digits-clones.mk BIN=$(abspath $(BIN)) OUT=$(DEMO) EPOCHS=30 MANY=100 FEW=8
+demo: install ## everything on real handwritten digits, in a few minutes; ends with one page to open
+	@$(MAKE) --no-print-directory -j2 --file examples/demo.mk BIN=$(abspath $(BIN)) OUT=$(DEMO)
+
+man: install ## pages for man, which finds them where .venv/bin is in PATH
+	@$(BIN)/python -m datarobust.tools._manual man $(VENV)/share/man/man1
+
+guides: install ## the guides to the commands, made again of their help
+	@$(BIN)/python -m datarobust.tools._manual guides examples/guides/commands

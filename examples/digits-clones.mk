@@ -8,40 +8,22 @@
 #
 #   make -C examples digits-clones
 
-BIN  ?=
-OUT  ?= work/digits
-# Commands of the installation in BIN, or those in the PATH.
-run  := $(if $(BIN),$(BIN)/)
-here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+.PHONY: digits-clones
+digits-clones:
+include $(dir $(lastword $(MAKEFILE_LIST)))digits-sets.mk
 
 EPOCHS   ?= 60
 # How many digits of each end for O:C, and for C:C and the pictures.
 MANY     ?= 300
 FEW      ?= 32
-norms    := l2 linf
 ends     := most least
-pictures := $(norms:%=$(OUT)/digits-clones-%.png)
-rows     := $(foreach norm,$(norms),$(foreach end,$(ends),$(norm)-$(end)))
-lines    := $(foreach row,$(rows),$(OUT)/digits-$(row).oc.json $(OUT)/digits-$(row).cc.json)
+clones_pictures := $(norms:%=$(OUT)/digits-clones-%.png)
+clones_lines    := $(foreach norm,$(norms),$(foreach end,$(ends),$(OUT)/digits-$(norm)-$(end).oc.json $(OUT)/digits-$(norm)-$(end).cc.json))
 
-.PHONY: digits-clones
-.DELETE_ON_ERROR:
-.SECONDARY:
-
-digits-clones: $(OUT)/judgement.json $(OUT)/digits-clones.md $(pictures)
+digits-clones: $(OUT)/judgement.json $(OUT)/digits-clones.md $(clones_pictures)
 	@printf '\nShares of images with the right label, as the classifier sees them:\n'; cat $<
 	@printf '\nTable 1, of digits:\n'; cat $(OUT)/digits-clones.md
-	@printf '\nPictures:\n'; printf '  %s\n' $(pictures)
-
-$(OUT)/digits.zarr:
-	@mkdir -p $(@D)
-	$(run)dataset import digits -o $@
-
-$(OUT)/held-out.zarr: $(OUT)/digits.zarr
-	$(run)dataset subset $< --select random:300:0 -o $@
-
-$(OUT)/train.zarr: $(OUT)/digits.zarr
-	$(run)dataset subset $< --exclude random:300:0 -o $@
+	@printf '\nPictures:\n'; printf '  %s\n' $(clones_pictures)
 
 # One step of PGD and no weight on it: an ordinary training.
 $(OUT)/judge/last.safetensors: $(OUT)/train.zarr $(OUT)/held-out.zarr
@@ -55,9 +37,6 @@ $(OUT)/denoiser/last.safetensors: $(OUT)/train.zarr
 $(OUT)/judgement.json: $(OUT)/denoiser/last.safetensors $(OUT)/judge/last.safetensors
 	$(run)edmtrain $(OUT)/train.zarr --epochs $(EPOCHS) --lr 2e-3 -o $(<D) --test $(OUT)/held-out.zarr \
 	  --judge $(OUT)/judge/last.safetensors --judged 300 --json > $@
-
-$(OUT)/digits-l2.zarr $(OUT)/digits-linf.zarr: $(OUT)/digits-%.zarr: $(OUT)/digits.zarr
-	$(run)sens-rank $< --norm $* -o $@
 
 # $(call of_clones,NORM,END,COUNT,REPEATS)
 define of_clones
@@ -75,8 +54,8 @@ $(foreach norm,$(norms),$(foreach end,$(ends),$(eval $(call of_clones,$(norm),$(
 $(foreach norm,$(norms),$(foreach end,$(ends),$(eval $(call of_clones,$(norm),$(end),$(FEW),10))))
 $(foreach norm,$(norms),$(foreach end,$(ends),$(eval $(call of_distances,$(norm),$(end)))))
 
-$(OUT)/digits-clones.md: $(lines)
+$(OUT)/digits-clones.md: $(clones_lines)
 	awk -f $(here)/distances.awk $^ > $@
 
-$(OUT)/digits-clones-%.png: $(OUT)/digits.zarr $(OUT)/digits-%-most-$(FEW)x10.zarr $(OUT)/digits-%-least-$(FEW)x10.zarr
+$(clones_pictures): $(OUT)/digits-clones-%.png: $(OUT)/digits.zarr $(OUT)/digits-%-most-$(FEW)x10.zarr $(OUT)/digits-%-least-$(FEW)x10.zarr
 	$(run)figure clones $^ --name 'most robust, $*' --name 'least robust, $*' -o $@ --tsv $(basename $@).tsv --overwrite

@@ -7,17 +7,12 @@
 #
 #   make -C examples digits-focus
 
-BIN  ?=
-OUT  ?= work/digits
-# Commands of the installation in BIN, or those in the PATH.
-run  := $(if $(BIN),$(BIN)/)
+.PHONY: digits-focus
+digits-focus:
+include $(dir $(lastword $(MAKEFILE_LIST)))digits-sets.mk
+
 SEED ?= 0
 FOCUS_EPOCHS ?= 6
-
-.PHONY: digits-focus
-.DELETE_ON_ERROR:
-.SECONDARY:
-
 focus_pictures := $(OUT)/digits-training.svg $(OUT)/digits-deciles.svg
 focus_sets     := focus random
 chosen_focus   := $(OUT)/train-linf.zarr:least:128
@@ -27,16 +22,6 @@ verdicts       := $(focus_sets:%=$(OUT)/aa-%.zarr)
 digits-focus: $(OUT)/digits-compared.json $(OUT)/digits-table.md $(focus_pictures)
 	@printf '\nAutoAttack after training with the least robust points in focus, and with random ones:\n'; cat $(OUT)/digits-table.md
 	@printf '\nThe difference, least robust minus random:\n'; cat $<
-
-$(OUT)/digits.zarr:
-	@mkdir -p $(@D)
-	$(run)dataset import digits -o $@
-
-$(OUT)/held-out.zarr: $(OUT)/digits.zarr
-	$(run)dataset subset $< --select random:300:0 -o $@
-
-$(OUT)/train.zarr: $(OUT)/digits.zarr
-	$(run)dataset subset $< --exclude random:300:0 -o $@
 
 $(OUT)/train-linf.zarr: $(OUT)/train.zarr
 	$(run)sens-rank $< --norm linf -o $@

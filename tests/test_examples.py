@@ -15,10 +15,13 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = ("figure2", "figure4", "figure5", "figure16", "claims")
+MAPS = ("figure6", "figure17")  # test_examples_maps.py runs them
+RECIPES = ("figure2", "figure4", "figure5", "figure16", *MAPS, "claims")
+RUN = [recipe for recipe in RECIPES if recipe not in MAPS]
 TRAININGS = ("glitch", "figure1", "table2", "table3", "table4")  # their tests are in test_examples_training.py
-CLONINGS = ("figure3", "table1", "digits-clones")  # and in test_examples_cloning.py
-COMMAND = re.compile(r"(?:dataset|sens-rank|figure|awk|sort) ")
+CLONINGS = ("figure3", "table1", "small", "mnist-denoiser")  # in test_examples_cloning.py, test_examples_small.py
+DIGITS = ("digits-clones", "digits-focus", "digits-maps")
+COMMAND = re.compile(r"(?:dataset|sens-rank|embed|figure|awk|sort) ")
 Make = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -112,13 +115,14 @@ def test_make_says_what_it_would_do(make: Make, quick: Path, data: Path, tmp_pat
 
 def test_help_names_every_recipe(make: Make) -> None:
     shown = make().stdout
-    assert re.findall(r"^make (\S+)", shown, re.MULTILINE) == ["digits", *RECIPES, *TRAININGS, *CLONINGS]
+    assert re.findall(r"^make (\S+)", shown, re.MULTILINE) == ["digits", *RECIPES, *TRAININGS, *CLONINGS, *DIGITS]
     recipes = {path.stem for path in (ROOT / "examples").glob("*.mk")}
-    assert recipes == {"digits", "sets", "rows", "clones", *RECIPES, *TRAININGS, *CLONINGS}
+    shared = {"sets", "rows", "clones", "maps", "digits-sets"}
+    assert recipes == {"digits", "demo", *shared, *RECIPES, *TRAININGS, *CLONINGS, *DIGITS}
 
 
 def test_recipes_run_and_run_again_does_nothing(make: Make, quick: Path, data: Path, tmp_path: Path) -> None:
-    done = make("-j2", *RECIPES, DATA=data, OUT=tmp_path, **SMALL)
+    done = make("-j2", *RUN, DATA=data, OUT=tmp_path, **SMALL)
     assert done.returncode == 0, done.stderr
     for name in ("figure2a", "figure5a", "figure16", "claims", "claims-difference-l2", "claims-difference-linf"):
         assert (tmp_path / f"{name}.svg").read_bytes().startswith(b"<?xml")
@@ -135,7 +139,7 @@ def test_recipes_run_and_run_again_does_nothing(make: Make, quick: Path, data: P
     points = [row.split("\t")[2] for row in (tmp_path / "claims.tsv").read_text().splitlines()[1:6]]
     assert points == ["90", "90", "90", "80", "80"]
     before = state(tmp_path)
-    again = make("-j2", *RECIPES, DATA=data, OUT=tmp_path, **SMALL)
+    again = make("-j2", *RUN, DATA=data, OUT=tmp_path, **SMALL)
     assert again.returncode == 0, again.stderr
     assert commands(again, quick) == []
     assert state(tmp_path) == before

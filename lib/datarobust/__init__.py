@@ -1,6 +1,6 @@
 """Robustness of labelled data, and what it does to adversarial training: the map from the paper to the code.
 
-Every command is a thin file in ``tools/`` around one module of the same subject here.  What exists now:
+Every command is a thin file in ``tools/`` around one module of the same subject here:
 
 =============================================  ==============================  =====================
 In the paper                                   Module                          Command
@@ -34,20 +34,14 @@ Tables 1, 5 (FID, pixel distances)             :mod:`datarobust.fidelity`,     `
 Tables 2-4 (AutoAttack)                        :mod:`datarobust.evaluation`    ``aaeval``, ``aacompare``
 Tables 2-4; accuracy by robustness             :mod:`datarobust.evaluations`, ``figure table``,
                                                :mod:`datarobust.figures`       ``figure deciles``
+Figures 2 (c, d), 6, 17 (maps)                 :mod:`datarobust.embedding`,    ``embed``, ``figure map``
+                                               :mod:`datarobust.embeddings`
 Published checkpoints                          :mod:`datarobust.published`     ``model``
 =============================================  ==============================  =====================
 
 Beneath all of it: :mod:`datarobust.artifacts` (what commands hand to each other; see ``ARTIFACTS.md``),
 :mod:`datarobust.runs` and :mod:`datarobust.rankings` (from stores to what is computed, and back),
 :mod:`datarobust.randomness`, and :mod:`datarobust.errors` (what can go wrong, as a tree).
-
-What is planned and not here yet:
-
-=============================================  ==============================  =====================
-In the paper                                   Module                          Command
-=============================================  ==============================  =====================
-Figures 2 (c, d), 6, 17 (maps)                 ``embedding``                   ``embed``
-=============================================  ==============================  =====================
 """
 
 __version__ = "0.1.0"

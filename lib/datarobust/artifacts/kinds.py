@@ -197,9 +197,29 @@ KINDS: Mapping[str, Kind] = _kinds(
         ),
         Kind(
             "embedding",
-            required={"position": Field(("float64",), ("M", "2")), "index": Field(("int64",), ("M",))},
-            attributes={"method": _TEXT, "seed": Attribute("integer"), "dataset": _DIGEST, "ranking": _DIGEST},
-            optional_attributes={"stress": Attribute("number"), "leaves": Attribute("integer")},
+            required={
+                "position": Field(("float64",), ("M", "2")),
+                "index": Field(("int64",), ("M",)),
+                "distance": Field(("float64",), ("M",)),
+            },
+            attributes={
+                "method": Attribute("text", choices=("mds", "rte")),
+                "norm": _NORM,
+                "seed": Attribute("integer"),
+                "arguments": Attribute("object"),
+                "dataset": _DIGEST,
+                "ranking": _DIGEST,
+            },
+            optional_attributes={
+                "scaling": Attribute("text", choices=("metric", "nonmetric", "classical")),
+                "dissimilarity": _NORM,
+                "stress": Attribute("number"),
+                "raw_stress": Attribute("number"),
+                "iterations": Attribute("integer"),
+                "converged": Attribute("flag"),
+                "leaves": Attribute("integer"),
+                "coherence": Attribute("object"),
+            },
         ),
         Kind(
             "evaluation",

@@ -10,6 +10,7 @@ Figures 4 (c), 4 (d)                :mod:`datarobust.figures.schedules`    ``fig
 Figure 1 (b)                        :mod:`datarobust.figures.training`     ``figure training``
 Figure 1 (b), for a whole set       :mod:`datarobust.figures.deciles`      ``figure deciles``
 Tables 2 to 4, as Markdown          :mod:`datarobust.figures.table`        ``figure table``
+Figures 2 (c, d), 6, 17             :mod:`datarobust.figures.map`          ``figure map``
 Section 3, r(x) and its neighbour   :mod:`datarobust.figures.pairs`        ``figure pairs``
 ==================================  =====================================  ======================
 

@@ -39,7 +39,11 @@ def test_every_kind_is_consistent() -> None:
     ("kind", "arrays", "words"),
     [
         ("moments", {"mean": ("float64", (3,)), "covariance": ("float64", (3, 4))}, "with 4 for D, but mean with 3"),
-        ("embedding", {"position": ("float64", (3, 3)), "index": ("int64", (3,))}, "with 3 where (M, 2) is due"),
+        (
+            "embedding",
+            {"position": ("float64", (3, 3)), "index": ("int64", (3,)), "distance": ("float64", (3,))},
+            "with 3 where (M, 2) is due",
+        ),
         ("ranking", {"distance": ("float32", (3,)), "neighbour": ("int64", (3,))}, "as float32, not float64"),
         ("dataset", {"labels": ("int64", (3,)), "index": ("int64", (3,))}, "has none of images, features"),
     ],

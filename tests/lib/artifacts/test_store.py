@@ -35,7 +35,15 @@ ATTRIBUTES: dict[str, dict[str, object]] = {
     },
     "clones": {"dataset": "0" * 64, "model": "1" * 64, "sampler": {"S_churn": 40.0, "num_steps": 18}},
     "moments": {"count": 50_000, "features": "inception"},
-    "embedding": {"method": "mds", "seed": 0, "dataset": "0" * 64, "ranking": "1" * 64, "stress": 0.25},
+    "embedding": {
+        "method": "mds",
+        "norm": "l2",
+        "seed": 0,
+        "arguments": {},
+        "dataset": "0" * 64,
+        "ranking": "1" * 64,
+        "stress": 0.25,
+    },
     "evaluation": {
         "attacks": ["apgd-ce"],
         "norm": "linf",

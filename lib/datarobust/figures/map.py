@@ -1,0 +1,211 @@
+"""Maps of points, coloured and sized by robustness: Figures 2 (c, d), 6 and 17.
+
+As in the paper the least robust points are large and red and the most robust small and blue.  Large ones are drawn
+first and let what is beneath them shine through, so that small ones stay visible among them.  Directions and units of
+a map mean nothing, so there are no ticks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from datarobust.errors import DataError, UsageError
+from datarobust.figures import style
+from datarobust.norms import norm_of
+
+Scale = Literal["value", "rank"]
+
+MOST: Final = 24
+"""Maps on one picture."""
+LEVELS: Final = 24
+"""Steps of colour and size, more than the eye can tell apart."""
+
+# Inches.
+_PAGE: Final = 6.5
+_LARGEST: Final = 3.2  # width of a panel
+_KEY: Final = 0.55  # title above and key beneath a panel
+
+_ENDS: Final = (8.0, 2.0)  # diameters of the least and the most robust points in a panel of _LARGEST, points
+_SMALLEST: Final = 1.4
+_KEYS: Final = 4  # sizes that the key shows
+_SHADES: Final = ("#C8102E", "#E8743B", "#B9A4A8", "#5B8DB8", "#08519C")
+_OPAQUE: Final = 0.72
+_MARGIN: Final = 0.04
+
+_COLOURS: Final = LinearSegmentedColormap.from_list("robustness", _SHADES, N=LEVELS)
+
+
+@dataclass(frozen=True)
+class Map:
+    """Points in the plane.
+
+    Attributes:
+        name: of the set; any text.
+        method: how they were placed, in our own words; mathtext allowed.
+        norm: of ``distance``, l2 or linf.
+        position: (M, 2) float64.
+        distance: (M,) float64, r(x) in [0, 1] units.
+        index: (M,) int64, rows in the dataset.
+        method_key: the method without mathtext, for tables.
+        stress: Kruskal's stress-1, where there is one.
+        correlation: of robustness between nearest neighbours on the map (:mod:`datarobust.embedding.coherence`).
+        permuted: the largest of the permutations there.
+
+    Raises:
+        DataError: no points, or numbers that are not finite.
+    """
+
+    name: str
+    method: str
+    norm: str
+    position: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    index: NDArray[np.int64]
+    method_key: str
+    stress: float | None = None
+    correlation: float | None = None
+    permuted: float | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.position):
+            raise DataError(f"{self.name}: there are no points on the map")
+        if not (np.isfinite(self.position).all() and np.isfinite(self.distance).all()):
+            raise DataError(f"{self.name}: positions or distances on the map are not finite")
+
+
+def levels(distance: NDArray[np.float64], scale: Scale = "value") -> NDArray[np.int64]:
+    """Which of :data:`LEVELS` equal steps from the least (0) to the most robust point each point is in, int64 (M,).
+
+    Args:
+        distance: (M,) float64.
+        scale: steps of robustness, or of its rank, the mean one of equal points. All in the middle where all are equal.
+    """
+    values = rankdata(distance) if scale == "rank" else distance
+    low, high = float(values.min()), float(values.max())
+    share = (values - low) / (high - low) if high > low else np.full(len(values), 0.5)
+    return np.minimum((share * LEVELS).astype(np.int64), LEVELS - 1)
+
+
+def draw(maps: Sequence[Map], columns: int | None = None, scale: Scale = "value") -> Figure:
+    """A panel for each map, row by row in their order.
+
+    Colour and diameter go evenly from the least to the most robust point of each panel, by robustness or by its rank;
+    the key beneath it has the numbers.
+
+    Args:
+        maps: in order.
+        columns: panels in a row; 1 to 3 by their number where not given.
+        scale: of colour and diameter.
+
+    Raises:
+        UsageError: nothing to draw, more than :data:`MOST`, or more columns than maps.
+    """
+    if not maps:
+        raise UsageError("nothing to draw: give at least one embedding")
+    if len(maps) > MOST:
+        raise UsageError(f"{len(maps)} maps cannot be shown on one picture: it has room for {MOST}")
+    if columns is None:
+        columns = len(maps) if len(maps) < 4 else 2 if len(maps) == 4 else 3
+    if not 1 <= columns <= len(maps):
+        raise UsageError(f"--columns {columns}: a picture of {len(maps)} maps has 1 to {len(maps)} in a row")
+    rows = math.ceil(len(maps) / columns)
+    width = min(_LARGEST, _PAGE / columns)
+    with style.look():
+        figure = style.new_figure(columns * width, rows * (width + _KEY), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for number, axes in enumerate(grid.flat):
+            if number < len(maps):
+                _panel(axes, maps[number], width, scale)
+            else:
+                axes.set_visible(False)
+    return figure
+
+
+def table(maps: Sequence[Map]) -> Iterator[str]:
+    """Every point as a line of a TSV file, a header first.
+
+    Columns: set, method, norm, stress, correlation, permuted (these of the whole map; empty where there is none),
+    index, distance, x, y.
+    """
+    yield "set\tmethod\tnorm\tstress\tcorrelation\tpermuted\tindex\tdistance\tx\ty\n"
+    for one in maps:
+        told = ["" if value is None else repr(value) for value in (one.stress, one.correlation, one.permuted)]
+        fixed = "\t".join([" ".join(one.name.split()), one.method_key, one.norm, *told])
+        for index, r, (x, y) in zip(one.index.tolist(), one.distance.tolist(), one.position.tolist(), strict=True):
+            yield f"{fixed}\t{index}\t{r!r}\t{x!r}\t{y!r}\n"
+
+
+def _sizes(width: float) -> NDArray[np.float64]:
+    """The diameter of each level in points, (LEVELS,), falling evenly."""
+    large, small = (max(_SMALLEST, end * width / _LARGEST) for end in _ENDS)
+    return np.linspace(large, small, LEVELS)
+
+
+def _marker(level: int, sizes: NDArray[np.float64]) -> dict[str, Any]:
+    return {
+        "marker": "o",
+        "linestyle": "none",
+        "markersize": float(sizes[level]),
+        "color": (*_COLOURS(level)[:3], _OPAQUE),
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.25,
+    }
+
+
+def _panel(axes: Axes, one: Map, width: float, scale: Scale) -> None:
+    sizes, level = _sizes(width), levels(one.distance, scale)
+    for step in range(LEVELS):
+        inside = one.position[level == step]
+        if len(inside):
+            axes.plot(inside[:, 0], inside[:, 1], zorder=2 + step / LEVELS, **_marker(step, sizes))
+    axes.set(xticks=[], yticks=[])
+    axes.margins(_MARGIN)
+    axes.set_box_aspect(1)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.spines[["top", "right"]].set_visible(True)
+    axes.spines[:].set_color(style.QUIET)
+    room = (width - 0.2) * style.POINTS_PER_INCH
+    tail = f", {one.method}"
+    name = style.fitted(one.name, room - style.width_of(tail.replace("$", ""), style.NORMAL), style.NORMAL)
+    axes.set_title(_escaped(name) + tail, pad=3)
+    _key(axes, one, sizes, scale)
+
+
+def _escaped(name: str) -> str:
+    """A name in which a dollar is a dollar, within text that has mathtext too."""
+    return name.replace("\\", "\\\\").replace("$", r"\$")
+
+
+def _key(axes: Axes, one: Map, sizes: NDArray[np.float64], scale: Scale) -> None:
+    """What colour and size mean, beneath the panel: in even steps of robustness, or of its rank."""
+    ordered = np.sort(one.distance)
+    low, high = float(ordered[0]), float(ordered[-1])
+    steps = np.linspace(0, LEVELS - 1, _KEYS).round().astype(int).tolist() if high > low else [LEVELS // 2]
+    values = np.linspace(low, high, len(steps))
+    if scale == "rank":
+        values = np.unique(ordered[np.linspace(0, len(ordered) - 1, _KEYS).round().astype(int)])
+        steps = levels(ordered, scale)[np.searchsorted(ordered, values)].tolist()
+    axes.legend(
+        [Line2D([], [], **_marker(step, sizes)) for step in steps],
+        [f"{value:.3g}" for value in values.tolist()],
+        title=f"robustness in {norm_of(one.norm).symbol}{', by rank' if scale == 'rank' else ''}",
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=len(steps),
+        handlelength=1.0,
+        handletextpad=0.2,
+        columnspacing=0.7,
+        borderaxespad=0.2,
+        borderpad=0.1,
+    )

@@ -1,0 +1,133 @@
+"""Map points to the plane, to see whether patterns of robustness emerge: Figures 2 (c, d), 6 and 17.
+
+The map has a robustness-stratified sample of the points: those with a finite distance in the ranking are put in order
+of (robustness, index), cut into N parts of equal size, and one point is drawn at random from each. Labels have no say
+in where a point is put.
+
+    mds     multidimensional scaling (Kruskal 1964): distances on the map are to be those of the points. --scaling
+            metric makes the sum of their squared differences small (SMACOF, as scikit-learn's MDS does it), nonmetric
+            asks for their order only, classical is the closed form. --init classical begins there; random begins at
+            --n-init random maps and keeps the best, which is what scikit-learn's MDS does before version 1.10.
+    rte     random trees embedding: --n-estimators totally random trees, of which each point knows the leaves it falls
+            into, and the two largest singular vectors of points and leaves, as in scikit-learn's examples. No norm.
+
+Distances of mds are in the norm of the ranking, or in that of --norm: the paper has l2 and l-infinity maps and does not
+say whether both are maps of l2 distances. Stress is told and stored, Kruskal's (stress-1) and the raw sum; and so is
+whether patterns emerge: the rank correlation between the robustness of a point and that of its nearest neighbour on the
+map, beside what 999 random permutations of robustness give. The path of the embedding is printed; figure map draws it.
+
+For example:
+
+    embed digits.zarr --ranking r.zarr -o e.zarr
+    embed c10.zarr --ranking c10-linf.zarr --method rte --json -o c10-rte.zarr
+    sens-rank c10.zarr --norm linf -o r.zarr | embed c10.zarr --ranking - --norm l2 -o e.zarr
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from . import _cli
+
+if TYPE_CHECKING:
+    from datarobust.embeddings import Job
+
+app = _cli.tool(__doc__)
+
+
+@app.command()
+def embed(  # noqa: D103 - the help is the docstring of the module
+    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.")],
+    ranking: Annotated[
+        Path,
+        typer.Option("--ranking", metavar="R.zarr", help="Robustness of its points; - for stdin.", show_default=False),
+    ],
+    output: _cli.Output,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n", metavar="N", min=3, help="Points of the map: 1000 if not given, or all if there are fewer."
+        ),
+    ] = None,
+    method: Annotated[
+        Literal["mds", "rte"], typer.Option("--method", help="Multidimensional scaling or random trees.")
+    ] = "mds",
+    norm: _cli.OptionalNorm = None,
+    scaling: Annotated[
+        Literal["metric", "nonmetric", "classical"] | None,
+        typer.Option("--scaling", help="mds: what distances on the map are to keep; metric if not given."),
+    ] = None,
+    init: Annotated[
+        Literal["classical", "random"] | None,
+        typer.Option("--init", help="mds: where SMACOF begins; classical if not given."),
+    ] = None,
+    n_init: Annotated[
+        int | None, typer.Option("--n-init", metavar="N", min=1, help="mds: random starts; 4 if not given.")
+    ] = None,
+    max_iter: Annotated[
+        int | None,
+        typer.Option("--max-iter", metavar="N", min=1, help="mds: most iterations of a start; 300 if not given."),
+    ] = None,
+    n_estimators: Annotated[
+        int | None, typer.Option("--n-estimators", metavar="N", min=1, help="rte: trees; 100 if not given.")
+    ] = None,
+    max_depth: Annotated[
+        int | None, typer.Option("--max-depth", metavar="N", min=1, help="rte: depth of a tree; 5 if not given.")
+    ] = None,
+    seed: _cli.Seed = 0,
+    limit: _cli.Limit = None,
+    dry_run: _cli.DryRun = False,
+    as_json: _cli.Json = False,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    options = dict(locals())
+    from datarobust import artifacts
+
+    job = _job(options)
+    if dry_run:
+        _cli.emit(json.dumps(job.plan()))
+        return
+    new = overwrite or not artifacts.finished(output, job.attributes["request"])
+    if new:
+        for remark in job.remarks():
+            _cli.say(remark)
+        progress = _cli.progress(quiet, f"embedding {len(job.rows):,} points, starts")
+        job.run(output, _cli.step("embed", seed, "cpu", job.inputs), overwrite=overwrite, progress=progress)
+    _announce(output, new, as_json)
+
+
+def _job(options: dict[str, Any]) -> Job:
+    """What the options ask for."""
+    from datarobust import artifacts, embeddings
+
+    known = {name for each in embeddings.OPTIONS.values() for name in each}
+    found = embeddings.options_of(options["method"], {name: options[name] for name in sorted(known)})
+    points = artifacts.open_store(_cli.argument_path(options["dataset"]), "dataset")
+    ranked = artifacts.open_store(_cli.argument_path(options["ranking"]), "ranking")
+    return embeddings.Job(points, ranked, options["n"], options["method"], found, options["seed"], options["limit"])
+
+
+def _announce(output: Path, new: bool, as_json: bool) -> None:
+    """Print where the map is, and say how good it is."""
+    from datarobust import artifacts, embeddings
+
+    store = artifacts.open_store(output, "embedding")
+    if new:
+        for remark in embeddings.remarks(store):
+            _cli.say(remark)
+    told = {"embedding": str(output), "new": new} | embeddings.summary(store)
+    _cli.emit(json.dumps(told) if as_json else str(output))
+
+
+def main() -> None:
+    """Run the command."""
+    _cli.run(app, "embed")
+
+
+if __name__ == "__main__":
+    main()
