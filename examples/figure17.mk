@@ -1,7 +1,7 @@
 # Figure 17: maps of EMNIST's M, L and B (left to right) by MDS (rows 1, 2) and RTE (rows 3, 4), coloured and sized by l2
 # (rows 1, 3) and l_inf robustness (rows 2, 4).  Data: sets.mk; what is not there is left out, MNIST stands for M where
 # EMNIST's own is not there, and with one set the norms stand side by side.
-# Two CPU cores: half a minute with M alone. Memory: 0.5 GB.
+# Hardware: 39 s of processor time with M alone. Memory: 0.5 GB.
 # The paper's numbers: none; clusters of the least robust points dominate, specifically in l_inf. Ours: figure17.tsv, as
 # figure6.tsv.  In l_inf 80 % of the points of MNIST are between 0.988 and 0.996, so that few are red where colour is in
 # proportion to robustness, as the paper says; figure17-rank has colours by rank, and the clusters.

@@ -1,7 +1,7 @@
 # Figure 6: maps of CIFAR-10/100/100s (left to right) by MDS (rows 1, 2) and RTE (rows 3, 4), coloured and sized by l2 (rows
 # 1, 3) and l_inf robustness (rows 2, 4).  Data: sets.mk; what is not there is left out, and with one set the norms stand
 # side by side.  The paper does not say whether its second row is a map of l_inf distances: here it is (maps.mk).
-# Two CPU cores: half a minute with CIFAR-10 alone; each further set takes as long. Memory: 0.5 GB.
+# Hardware: 36 s of processor time with CIFAR-10 alone; each further set takes as long. Memory: 0.5 GB.
 # The paper's numbers: none; patterns emerge. Ours: figure6.tsv has the stress of each map, the rank correlation of
 # robustness between neighbours on it, and the largest of 999 permutations.
 #

@@ -24,7 +24,7 @@ LAYERS = (
     {"sensitivity", "pairs", "curvature", "lipschitz", "embedding", "figures"}
     | {"diffusion", "frechet", "kid", "features", "training", "evaluation"},
     {"artifacts", "selection", "datasets", "rankings", "runs", "clones", "denoisers", "published"}
-    | {"classifiers", "evaluations", "fidelity"},
+    | {"classifiers", "embeddings", "evaluations", "fidelity", "reports"},
 )
 #: Packages that only these parts may import: stores are opened in one place, and the library never talks.
 ONLY_IN = {"zarr": {"artifacts"}, "safetensors": {"artifacts"}, "typer": set(), "rich": set(), "click": set()}

@@ -11,18 +11,31 @@ The path of the finished picture is printed.
     figure deciles baseline.zarr focus.zarr --ranking r.zarr -o deciles.pdf
     figure table run best.zarr last.zarr -o table.md
     figure clones c10.zarr most.zarr least.zarr -o figure3.png
+    figure map c10-map-l2.zarr c10-map-linf.zarr -o figure6.png
     sens-rank c10.zarr --norm linf -o r.zarr | figure pairs c10.zarr - -o least.png
+    figure report c10.zarr r.zarr run best.zarr figure1b.svg table.md -o report.html
 """
 
 from __future__ import annotations
 
-from . import _cli, _figure_clones, _figure_curves, _figure_evaluation, _figure_labels, _figure_pairs, _figure_training
+from . import (
+    _cli,
+    _figure_clones,
+    _figure_curves,
+    _figure_evaluation,
+    _figure_labels,
+    _figure_map,
+    _figure_pairs,
+    _figure_report,
+    _figure_training,
+)
 
 app = _cli.tool(__doc__)
 
 app.command()(_figure_curves.sensitivity)
 app.command()(_figure_curves.difference)
 app.command()(_figure_labels.labels)
+app.command("map")(_figure_map.map_)
 app.command()(_figure_pairs.pairs)
 app.command()(_figure_clones.clones)
 app.command()(_figure_clones.search)
@@ -30,6 +43,7 @@ app.command()(_figure_training.training)
 app.command()(_figure_training.schedules)
 app.command()(_figure_evaluation.deciles)
 app.command()(_figure_evaluation.table)
+app.command()(_figure_report.report)
 
 
 def main() -> None:

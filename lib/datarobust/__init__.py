@@ -36,6 +36,8 @@ Tables 2-4; accuracy by robustness             :mod:`datarobust.evaluations`, ``
                                                :mod:`datarobust.figures`       ``figure deciles``
 Figures 2 (c, d), 6, 17 (maps)                 :mod:`datarobust.embedding`,    ``embed``, ``figure map``
                                                :mod:`datarobust.embeddings`
+Any artifacts, as one page                     :mod:`datarobust.reports`,      ``figure report``
+                                               :mod:`datarobust.figures`
 Published checkpoints                          :mod:`datarobust.published`     ``model``
 =============================================  ==============================  =====================
 

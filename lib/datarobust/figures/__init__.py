@@ -12,6 +12,9 @@ Figure 1 (b), for a whole set       :mod:`datarobust.figures.deciles`      ``fig
 Tables 2 to 4, as Markdown          :mod:`datarobust.figures.table`        ``figure table``
 Figures 2 (c, d), 6, 17             :mod:`datarobust.figures.map`          ``figure map``
 Section 3, r(x) and its neighbour   :mod:`datarobust.figures.pairs`        ``figure pairs``
+Figures 3, 7 to 15                  :mod:`datarobust.figures.clones`       ``figure clones``
+Appendix B, the grid                :mod:`datarobust.figures.search`       ``figure search``
+Any artifacts, as one page          :mod:`datarobust.figures.report`       ``figure report``
 ==================================  =====================================  ======================
 
 Beneath them: :mod:`datarobust.figures.curves` (values in the order of their curve),

@@ -1,0 +1,227 @@
+"""Pages: well-formed, closed in themselves, the same bytes every time, whatever the words in them are."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import re
+import shlex
+import subprocess
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datarobust.figures import report_charts as charts
+from datarobust.figures import report_history
+from datarobust.figures.report import KINDS, Card, page
+from datarobust.figures.report_history import MOST_DRAWN, MOST_LISTED, Command, Result, Source, graph, listed, quoted
+from datarobust.figures.report_html import Markup, clipped, element, spelled, table
+from datarobust.figures.report_style import _DARK, _LIGHT, CSS
+
+from . import pages
+
+HOSTILE = [
+    "</style><script>alert(1)</script>",
+    "\x1b[31mred\x1b[0m",
+    "a\nb\tc\r\n\0",
+    "ab" * 5000,
+    "\u202egnp.exe\u2066",
+    "שלום عربي",
+    '"onmouseover="x',
+    "'><img src=x onerror=alert(1)>",
+    "&amp;&#60;",
+    "\udc80\ud800",
+    "]]>--><!--",
+    "",
+]
+
+
+def command(place: int, words: str = "x", source: int | None = None) -> Command:
+    sources = [Source(words, "0" * 64)] if source is None else [Source(words, "1" * 64, source, place % 3 != 0)]
+    made = [Result("dataset", f"{place:064x}", words, "")]
+    return Command(words, [words, "-o", f"{place}"], words, words, place, words, sources, made)
+
+
+def card(words: str, anchor: str, kind: str = "dataset") -> Card:
+    return Card(
+        kind,
+        words,
+        anchor,
+        words,
+        "0" * 64,
+        1,
+        [(words, words)],
+        [(words, words)],
+        [charts.figure(charts.bars([words] * 3, [3, 0, 5], words), words)],
+        [table([words], [[words]], words)],
+        [(words, Markup("<p>x</p>"))],
+    )
+
+
+def page_of(words: str) -> str:
+    cards = [card(words, f"{kind}-1", kind) for kind in KINDS]
+    return page(words, cards, [command(0, words), command(1, words, 0), command(2, words, 1)], "0.1.0")
+
+
+@pytest.mark.parametrize("words", HOSTILE, ids=range(len(HOSTILE)))
+def test_any_words_are_words(words: str) -> None:
+    made = page_of(words)
+    assert len(made) < 400_000
+    if not words:
+        pages.read(made)
+        return
+    root = pages.check(made)
+    assert len(root.all("article")) == len(KINDS)
+    assert root.all("h1")[0].text == clipped(spelled(words))
+    assert tags(root) == tags(pages.check(page_of("plain")))
+
+
+def tags(root: pages.Node) -> Counter[str]:
+    """Elements, but those that depend on the length of words."""
+    return Counter(
+        node.tag for node in pages.everything(root) if node.tag not in {"span", "code", "details", "summary", "text"}
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(min_size=1, max_size=30))
+def test_elements_hold_any_text(words: str) -> None:
+    (node,) = pages.read(element("p", words, title=words)).children
+    assert isinstance(node, pages.Node)
+    assert node.text == spelled(words)
+    assert node.attributes == {"title": spelled(words)}
+    assert spelled(words).isprintable()
+
+
+def test_the_order_of_cards_does_not_matter() -> None:
+    cards = [card(f"n{number}", f"a{number}", KINDS[number % len(KINDS)]) for number in range(30)]
+    steps = [command(0), command(1, source=0)]
+    first = page("t", cards, steps, "1")
+    random.Random(0).shuffle(cards)
+    assert page("t", cards, steps, "1") == first
+    headings = [node.text for node in pages.check(first).all("h2")]
+    assert headings[0] == "Overview"
+    assert headings[-2:] == ["History", "Commands to reproduce"]
+
+
+def test_only_our_style_sheet_is_allowed() -> None:
+    made = page("t", [], [], "1")
+    (sheet,) = pages.check(made).all("style")
+    sha = base64.b64encode(hashlib.sha256(sheet.text.encode()).digest()).decode()
+    assert f"style-src &#x27;sha256-{sha}&#x27;" in made or f"style-src 'sha256-{sha}'" in made
+    assert sheet.text == CSS
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [_LIGHT, _DARK], ids=["light", "dark"])
+def test_contrast(scheme: str) -> None:
+    colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6});", scheme))
+    pairs = [(ink, back) for ink in ("ink", "quiet", "link") for back in ("page", "card", "well")]
+    pairs += [("on", back) for back in ("good", "bad", "fill")]
+    for ink, back in pairs:
+        light, dark = sorted((_luminance(colours[ink]), _luminance(colours[back])), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, back)
+
+
+# ------------------------------------------------------------------------------------------------------ commands
+
+
+@pytest.mark.parametrize(
+    "word", ["a", "a b", "it's", "$HOME", "", "new\nline", "\x1b[31m", "\u202e", "\udc80", "é", "\\"]
+)
+def test_quoted_words_are_what_bash_takes(word: str) -> None:
+    written = quoted(word)
+    assert written.isprintable()
+    done = subprocess.run(
+        ["bash", "-c", f"printf %s {written}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
+    )
+    assert done.stdout == word.encode("utf-8", "surrogateescape")
+    if word.isprintable():
+        assert shlex.split(written) == [word]
+
+
+def test_history_as_a_graph_and_as_text() -> None:
+    steps = [command(0), command(1, source=0), command(2, source=1), command(3, source=0)]
+    root = pages.read(graph(steps))
+    assert len(root.classes("box")) == 4
+    assert len(root.classes("edge")) == 3
+    assert len(root.classes("guess")) == 1
+    assert "Dashed" in root.text
+    text = pages.read(listed(steps))
+    assert [node.attributes["id"] for node in text.all("li")] == [f"step-{place}" for place in (1, 2, 3, 4)]
+    assert text.all("pre")[-1].text.splitlines() == [step.line() for step in steps]
+    assert pages.read(graph([])).all("p")
+
+
+def test_thousands_of_steps_are_listed_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MOST_LISTED == 2000
+    monkeypatch.setattr(report_history, "MOST_LISTED", 300)
+    steps = [command(0), *(command(place, source=place - 1) for place in range(1, 800))]
+    made = page("t", [], steps, "1")
+    assert len(made) < 600_000
+    root = pages.check(made)
+    assert not root.classes("graph")
+    assert "800 steps" in root.text
+    assert "500 more steps" in root.text
+    assert pages.read(graph(steps[:MOST_DRAWN])).classes("graph")
+
+
+def test_a_very_long_command_says_that_it_is_cut() -> None:
+    long = Command("t", ["t", "x" * 100_000], "o", "1", None, None, [], [])
+    made = listed([long])
+    assert len(made) < 60_000
+    assert "Not whole" in made
+
+
+# -------------------------------------------------------------------------------------------------------- charts
+
+
+def test_bars_have_all_their_names_or_all_their_numbers() -> None:
+    names = ["cat", "automobile", "x"] * 3
+    shown = pages.read(charts.bars(names, [1] * 9, "t", list("012345678")))
+    assert [node.text for node in shown.all("text")][-9:] == list("012345678")
+    assert [node.text for node in pages.read(charts.bars(list("abc"), [1] * 3, "t")).all("text")][-3:] == list("abc")
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0], [1.0, 1.0], [0.0, 1e-12], list(np.linspace(0, 1, 500)), [0.1, 0.2, 0.2, 5e8]], ids=range(5)
+)
+def test_histograms_stay_in_their_frame(values: list[float]) -> None:
+    root = pages.read(charts.histogram(np.array(values), "t", "x"))
+    svg = root.all("svg")[0]
+    height = float(svg.attributes["height"] or 0)
+    bars = [
+        {name: float(bar.attributes[name] or 0) for name in ("x", "y", "width", "height")} for bar in root.all("rect")
+    ]
+    assert sum(int(bar.text.rpartition(": ")[2].replace(",", "")) for bar in root.all("rect")) == len(values)
+    for bar in bars:
+        assert -1e-6 <= bar["x"] <= bar["x"] + bar["width"] <= charts.WIDTH + 1e-6
+        assert 0 <= bar["y"] <= bar["y"] + bar["height"] <= height
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(min_value=1e-300, max_value=1e300))
+def test_rules_are_round_and_few(top: float) -> None:
+    found = charts.nice(top)
+    assert found[0] == 0
+    assert 2 <= len(found) <= 6
+    assert found[-1] <= top * (1 + 1e-6)
+    assert found[-1] > top / 2
+
+
+@pytest.mark.parametrize("values", [[], [None], [1.0], [2.0, None, 1.0], [float("nan"), 3.0], [0.0, 0.0], [1.0] * 5000])
+def test_curves(values: list[Any]) -> None:
+    made = charts.curve(values, "t", "Epoch")
+    assert "nan" not in made
+    assert len(made) < 30_000
+    pages.read(made)
