@@ -147,3 +147,25 @@ def test_the_judge_has_not_seen_what_it_judges(tmp_path: Path) -> None:
     missing = make("mnist-denoiser", DATA=tmp_path / "none", OUT=tmp_path / "out")
     assert missing.returncode != 0
     assert "left out: M, no emnist-mnist-train-images-idx3-ubyte.gz in DATA=" in missing.stderr
+
+
+def test_the_demo_is_all_of_it_in_one_graph(tmp_path: Path) -> None:
+    done = make("-n", "-f", "demo.mk", OUT=tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr, "no rule is given twice"
+    lines = [shlex.split(line) for line in done.stdout.replace("\\\n", " ").splitlines() if re.match(r"[a-z-]+ ", line)]
+    used = {words[0] for words in lines}
+    assert {"dataset", "sens-rank", "clone", "fid", "edmtrain", "advtrain", "aaeval", "aacompare", "embed"} <= used
+    assert len({tuple(words) for words in lines}) == len(lines), "nothing is made twice"
+    (report,) = [words for words in lines if words[:2] == ["figure", "report"]]
+    made = {words[words.index("-o") + 1] for words in lines if "-o" in words} | {
+        words[-1] for words in lines if ">" in words
+    }
+    shown = set(report[2 : report.index("--title")])
+    assert shown <= made, "the page shows what the graph makes"
+    pictures = {name for name in made if name.endswith((".svg", ".png"))}
+    assert pictures <= shown, "and every picture is on it"
+    for part in ("digits", "digits-clones", "digits-focus", "digits-maps"):
+        alone = make("-n", "-f", f"{part}.mk", part, OUT=tmp_path / "out")
+        assert alone.returncode == 0, alone.stderr
+        assert alone.stdout
