@@ -25,6 +25,7 @@ from typing import NoReturn
 IMPORTED = (
     *("torch", "numba", "zarr", "scipy.linalg", "safetensors.torch", "sklearn.utils", "matplotlib.figure"),
     *("datarobust.runs", "datarobust.clones", "datarobust.evaluations", "datarobust.sensitivity"),
+    "datarobust.embeddings",
 )
 
 _CLIENT = """#!{python} -SE

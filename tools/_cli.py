@@ -40,7 +40,8 @@ from datarobust.errors import UsageError
 
 from . import _ending
 from ._ending import deferred, resumable
-from ._talk import Voice, be_quiet, emit, escape, leader, progress, say
+from ._progress import progress
+from ._talk import Voice, be_quiet, emit, escape, leader, say
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +123,9 @@ Eps = Annotated[
 _ATTACK_NORM = typer.Option("--norm", help="Of the attack.")
 AttackNorm = Annotated[Literal["linf", "l2"], _ATTACK_NORM]
 AnyAttackNorm = Annotated[Literal["linf", "l2", "l1"], _ATTACK_NORM]
-Norm = Annotated[Literal["l2", "linf"], typer.Option("--norm", help="The distance between two points.")]
+_NORM = typer.Option("--norm", help="The distance between two points.")
+Norm = Annotated[Literal["l2", "linf"], _NORM]
+OptionalNorm = Annotated[Literal["l2", "linf"] | None, _NORM]
 _SELECTION = "R.zarr:least:1024, R.zarr:most:1024, first:1024, random:1024:SEED, a file of indices, or - for stdin;"
 Select = Annotated[
     str | None,
@@ -228,7 +231,7 @@ def run(app: typer.Typer, name: str) -> NoReturn:
     Voice.name = name
     Voice.json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
     _ending.guard_streams()
-    command = _prepare(app)
+    command = command_of(app)
     if f"_{name.replace('-', '_').upper()}_COMPLETE" in os.environ:
         command.main(prog_name=name)
     _ending.catch_signals()
@@ -241,7 +244,7 @@ def run(app: typer.Typer, name: str) -> NoReturn:
     sys.exit(_ending.close_stdout(code))
 
 
-def _prepare(app: typer.Typer) -> Any:
+def command_of(app: typer.Typer) -> Any:
     """The command behind the app, with ``--version`` and with the examples in its help kept line by line."""
     command: Any = typer.main.get_command(app)
     command.params.append(_version_option())

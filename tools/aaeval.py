@@ -37,6 +37,7 @@ import typer
 from datarobust.errors import DataError, UsageError
 
 from . import _cli, _models
+from ._progress import Loop
 
 if TYPE_CHECKING:
     from datarobust.distributed import Group
@@ -224,7 +225,8 @@ def _evaluated(job: Job, output: Path | None, processes: Group, options: dict[st
     with artifacts.Lock(rankings.part_of(output, processes)) if output is not None else nullcontext():
         if output is not None and processes.leads:
             artifacts.demand_vacant(output, "evaluation", overwrite)
-        outcome = job.run(output, lambda stage: _cli.progress(options["quiet"], f"{job.model.name} {stage}"), processes)
+        watch = _Watch(job, options["quiet"])
+        outcome = job.run(output, watch.progress, processes, watch.standing)
         if output is not None and processes.leads:
             step = _cli.step("aaeval", job.plan.seed, job.device.type, job.inputs)
             job.save(output, outcome, step, overwrite)
@@ -233,6 +235,28 @@ def _evaluated(job: Job, output: Path | None, processes: Group, options: dict[st
     for sign in outcome.flags:
         _cli.say(f"{job.model.name}: {sign}: {REMARKS[sign]}.")
     return line(job.columns(outcome), job.attributes(outcome))
+
+
+class _Watch:
+    """Tells how far an attack is, and how many points withstand so far."""
+
+    def __init__(self, job: Job, quiet: bool) -> None:
+        self._name, self._quiet = job.model.name, quiet
+        self._right, self._seen = len(job.points.labels), 0
+
+    def progress(self, stage: str) -> Loop:
+        """For the batches of a stage."""
+        points = float(self._right)
+        unit = ("images", lambda batches: points / batches)
+        return _cli.progress(self._quiet, f"{self._name} {stage}", unit, lambda: self._note(stage))
+
+    def standing(self, right: int, seen: int) -> None:
+        """So many of so many are classified right."""
+        self._right, self._seen = right, seen
+
+    def _note(self, stage: str) -> str:
+        words = "right" if stage == "clean" else "robust so far"
+        return f"{words} {self._right / self._seen:.2%}" if self._seen else ""
 
 
 def main() -> None:

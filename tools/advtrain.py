@@ -19,9 +19,6 @@ For example:
 from __future__ import annotations
 
 import json
-import math
-import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -29,14 +26,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from . import _cli
+from . import _cli, _training
 
 if TYPE_CHECKING:
     from datarobust.runs import Inputs, Job
     from datarobust.training.recipe import Recipe
     from datarobust.training.state import Line
 
-_SAY_EVERY = 10.0
 _FIGURES = {
     "train_accuracy": "training",
     "train_robust_accuracy": "against PGD",
@@ -123,6 +119,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     threads: _cli.Threads = None,
     memory: _cli.Memory = 8.0,
     save_every: _cli.SaveEvery = 300.0,
+    tensorboard: _training.TensorBoard = False,
     dry_run: _cli.DryRun = False,
     as_json: _cli.Json = False,
     overwrite: _cli.Overwrite = False,
@@ -174,21 +171,26 @@ def _recipe(options: dict[str, Any], inputs: Inputs) -> Recipe:
 
 def _train(job: Job, output: Path, options: dict[str, Any]) -> None:
     """Train, unless this very run is done; a signal saves the state first."""
-    from datarobust import artifacts
+    from datarobust import artifacts, runs
 
+    if options["tensorboard"]:
+        runs.demand_tensorboard()
     processes, overwrite = job.processes, options["overwrite"]
     device = _cli.torch_device(options["device"], options["threads"], processes.here)
     run = job.run_at(output, _cli.step("advtrain", job.recipe.seed, device.type, job.inputs.digests))
     job.model  # noqa: B018 - refuses what cannot be built or does not fit, before the folder is made
+    run.tensorboard = options["tensorboard"] and processes.leads
     if not processes.agree(processes.leads and not overwrite and run.finished()):
         with artifacts.Lock(output) if processes.leads else nullcontext(), _cli.deferred() as stopped:
             if processes.leads:
                 run.begin(overwrite)
             _cli.resumable()
-            listener = _Listener(job.recipe.epochs, stopped, options["quiet"])
+            told = (job.recipe.epochs, job.counts.total, _figures, _brief)
+            listener = _training.Listener(*told, stopped, options["quiet"])
             if job.train(run, device, listener, options["save_every"]) and processes.leads:
                 run.finish()
     if processes.leads:
+        run.tell_tensorboard()
         _cli.emit(_result(output) if options["as_json"] else str(output))
 
 
@@ -201,28 +203,15 @@ def _result(output: Path) -> str:
     return json.dumps({"run": str(output), **weights, **runs.read_log(output)[-1]})
 
 
-class _Listener:
-    """Tells the user of an epoch now and then."""
+def _figures(line: Line) -> str:
+    """An epoch in words."""
+    shares = [f"{words} {line[name]:.2%}" for name, words in _FIGURES.items() if name in line]
+    return ", ".join([f"loss {line['loss']:.3f}", *shares])
 
-    def __init__(self, epochs: int, stopped: Callable[[], bool], quiet: bool) -> None:
-        self.stops = stopped
-        self.progress = _cli.progress(quiet, "training")
-        self._epochs = epochs
-        self._spoken = -math.inf
 
-    def remark(self, text: str) -> None:
-        _cli.say(text)
-
-    def epoch(self, line: Line) -> None:
-        now = time.monotonic()
-        if now - self._spoken < _SAY_EVERY and line["epoch"] < self._epochs:
-            return
-        self._spoken = now
-        parts = [f"epoch {line['epoch']}/{self._epochs}: loss {line['loss']:.3f}"]
-        for name, words in _FIGURES.items():
-            if name in line:
-                parts.append(f"{words} {line[name]:.2%}")
-        _cli.say(f"{', '.join(parts)}, {line['images_per_second']:,.0f} images/s")
+def _brief(line: Line) -> str:
+    """How an epoch stands: accuracy is that on adversaries."""
+    return f"loss {line['loss']:.3f}, PGD {line['train_robust_accuracy']:.1%}"
 
 
 def main() -> None:

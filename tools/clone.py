@@ -121,14 +121,16 @@ def _clone(job: Job, place: torch.device, processes: Group, options: dict[str, A
         if processes.leads:
             artifacts.demand_vacant(output, "clones", overwrite)
         _diffusion.prepared(job.model, job.request.precision, place, options["compiled"])
+        batch = options["batch"] or _diffusion.batch_of(place)
+        unit = ("images", lambda batches: float(batch * processes.size))
         job.run(
             output,
             _cli.step("clone", job.request.seed, _diffusion.place_of(place), job.inputs),
-            options["batch"] or _diffusion.batch_of(place),
+            batch,
             processes=processes,
             pad=options["compiled"],
             overwrite=overwrite,
-            progress=_cli.progress(options["quiet"], f"cloning {job.task.count:,} images, batches"),
+            progress=_cli.progress(options["quiet"], f"cloning {job.task.count:,} images, batches", unit),
         )
     if processes.leads:
         _announce(output, new, job, options["as_json"])

@@ -21,9 +21,6 @@ For example:
 from __future__ import annotations
 
 import json
-import math
-import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -33,7 +30,7 @@ import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli, _diffusion
+from . import _cli, _diffusion, _training
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +40,6 @@ if TYPE_CHECKING:
     from datarobust.training.state import Line
 
 app = _cli.tool(__doc__)
-_SAY_EVERY = 10.0
 _SUITS = "; what suits the images if not given."
 
 
@@ -114,6 +110,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     threads: _cli.Threads = None,
     memory: _cli.Memory = 8.0,
     save_every: _cli.SaveEvery = 60.0,
+    tensorboard: _training.TensorBoard = False,
     dry_run: _cli.DryRun = False,
     as_json: _cli.Json = False,
     overwrite: _cli.Overwrite = False,
@@ -141,20 +138,25 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
 
 def _train(job: DenoiserJob, output: Path, options: dict[str, Any]) -> None:
     """Train, unless this very run is done; a signal saves the state first."""
-    from datarobust import artifacts
+    from datarobust import artifacts, runs
 
+    if options["tensorboard"]:
+        runs.demand_tensorboard()
     processes, overwrite = job.processes, options["overwrite"]
     device = _cli.torch_device(options["device"], options["threads"], processes.here)
     run = job.run_at(output, _cli.step("edmtrain", job.recipe.seed, device.type, {"dataset": job.dataset.digest}))
+    run.tensorboard = options["tensorboard"] and processes.leads
     if not processes.agree(processes.leads and not overwrite and run.finished()):
         with artifacts.Lock(output) if processes.leads else nullcontext(), _cli.deferred() as stopped:
             if processes.leads:
                 run.begin(overwrite)
             _cli.resumable()
-            listener = _Listener(job.recipe.epochs, stopped, options["quiet"])
+            told = (job.recipe.epochs, job.recipe.batch, _figures, _figures)
+            listener = _training.Listener(*told, stopped, options["quiet"])
             if job.train(run, device, listener, options["save_every"]) and processes.leads:
                 run.finish()
     if processes.leads:
+        run.tell_tensorboard()
         judgement = _judge(output, options, device) if options["judge"] is not None else None
         _cli.emit(_result(output, judgement) if options["as_json"] else str(output))
 
@@ -189,26 +191,9 @@ def _result(output: Path, judgement: Judgement | None) -> str:
     return json.dumps({"run": str(output), "last": weights, **runs.read_log(output)[-1], **told})
 
 
-class _Listener:
-    """Tells the user of an epoch now and then."""
-
-    def __init__(self, epochs: int, stopped: Callable[[], bool], quiet: bool) -> None:
-        self.stops = stopped
-        self.progress = _cli.progress(quiet, "training")
-        self._epochs = epochs
-        self._spoken = -math.inf
-
-    def remark(self, text: str) -> None:
-        _cli.say(text)
-
-    def epoch(self, line: Line) -> None:
-        now = time.monotonic()
-        if now - self._spoken < _SAY_EVERY and line["epoch"] < self._epochs:
-            return
-        self._spoken = now
-        _cli.say(
-            f"epoch {line['epoch']}/{self._epochs}: loss {line['loss']:.4f}, {line['images_per_second']:,.0f} images/s"
-        )
+def _figures(line: Line) -> str:
+    """An epoch, or how one stands, in words."""
+    return f"loss {line['loss']:.4f}"
 
 
 def main() -> None:

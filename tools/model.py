@@ -192,6 +192,7 @@ def export(
 @app.command()
 def info(
     model: Annotated[Path, typer.Argument(metavar="M", help="An artifact, or a checkpoint as it was published.")],
+    normalise: Normalise = None,
     as_json: _cli.Json = False,
 ) -> None:
     """Show what a model is: architecture, parameters, which weights, where it came from.
@@ -201,7 +202,9 @@ def info(
         model info run/best.safetensors --json
     """
     path = _cli.argument_path(model)
-    summary = _artifact(path) if path.suffix == ".safetensors" else _checkpoint(path)
+    if normalise is not None and path.suffix == ".safetensors":
+        raise UsageError(f"{path} is an artifact, which says itself how its network normalises: leave --normalise out.")
+    summary = _artifact(path) if path.suffix == ".safetensors" else _checkpoint(path, normalise)
     if as_json:
         _cli.emit(json.dumps(summary))
         return
@@ -224,12 +227,12 @@ def _artifact(path: Path) -> dict[str, Any]:
     }
 
 
-def _checkpoint(path: Path) -> dict[str, Any]:
+def _checkpoint(path: Path, normalise: str | None) -> dict[str, Any]:
     if _is_pickle(path):
         raise UsageError(f"{path} is a bare pickle: make an artifact of it with model import first.")
     from datarobust.published.classifiers import read_checkpoint
 
-    found = read_checkpoint(path)
+    found = read_checkpoint(path, normalisation=normalise)
     return {
         "kind": "published classifier",
         "arch": found.arch,

@@ -113,7 +113,9 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
         with artifacts.Lock(rankings.part_of(output, processes)) if output is not None else nullcontext():
             if output is not None and processes.leads:
                 artifacts.demand_vacant(output, "ranking", overwrite)
-            ranking = job.run(_cli.progress(quiet, f"ranking {norm}"), output, processes)
+            count = float(len(job.points.labels))
+            unit = ("points", lambda rounds: count / rounds)
+            ranking = job.run(_cli.progress(quiet, f"ranking {norm}", unit), output, processes)
             for remark in rankings.remarks(ranking, perceived):
                 _cli.say(remark)
             if output is not None and processes.leads:

@@ -13,8 +13,10 @@ import torch
 from datarobust import artifacts
 from datarobust.artifacts import Store, Tensors
 from datarobust.errors import DataError, ExistsError
+from datarobust.networks import build
 from datarobust.published.classifiers import read_checkpoint
 from datarobust.published.robustbench import FILES, Entry, export
+from datarobust.runs.sets import PUBLISHED
 
 from .evaluations import helpers
 
@@ -25,7 +27,9 @@ ENTRY = Entry(paper="A paper", authors="A, B", venue="None", link="https://examp
 
 @pytest.fixture
 def model(tmp_path: Path) -> Tensors:
-    return artifacts.load_tensors(helpers.classifier(tmp_path / "m.safetensors"))
+    """One that normalises as the class that reads it does where it has as many classes: not at all."""
+    arch = {**helpers.ARCH, "arguments": {"classes": 4, "channels": 3}}
+    return artifacts.load_tensors(helpers.classifier(tmp_path / "m.safetensors", arch=arch))
 
 
 def evaluated(tmp_path: Path, of: Tensors, **more: Any) -> Store:
@@ -69,6 +73,31 @@ def test_a_folder_with_everything(tmp_path: Path, model: Tensors) -> None:
     ]
     assert "robust accuracy: 50.00%" in log
     assert "eps 8/255 = 0.031373, seed 0" in log[-1]
+
+
+def test_a_normalisation_that_the_file_loses_is_told(tmp_path: Path) -> None:
+    cifar = {"mean": list(PUBLISHED[0][0]), "std": list(PUBLISHED[0][1])}
+    for place, (name, given, words) in enumerate(
+        [
+            ("wrn-10-1", cifar, None),
+            ("wrn-10-1", {}, "not at all"),
+            ("wrn-10-1", {"mean": [0.5] * 3, "std": [0.25] * 3}, "by mean [0.5, 0.5, 0.5] and deviation [0.25"),
+            ("preact-resnet-18", cifar, "by mean [0.49"),
+        ]
+    ):
+        network = build({"name": name, "arguments": {"classes": 10, "channels": 3, **given}})
+        path = tmp_path / f"{place}.safetensors"
+        arrays = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
+        artifacts.save_tensors(
+            path, "classifier", arrays, attributes={"arch": network.arch, "weights": "last"}, history=[]
+        )
+        told = [
+            line
+            for line in export(tmp_path / f"{place}", artifacts.load_tensors(path), ENTRY, None)
+            if "normalised" in line
+        ]
+        assert len(told) == (words is not None)
+        assert words is None or words in told[0]
 
 
 def test_what_is_missing_is_told(tmp_path: Path, model: Tensors) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,18 @@ def test_a_run_prints_its_folder_and_again_does_nothing(whole: Path, digits: Pat
     history = artifacts.peek(whole / "last.safetensors").history
     assert [step.tool for step in history] == ["dataset", "dataset", "sens-rank", "advtrain"]
     assert set(history[-1].inputs) == {"dataset", "hold_out", "track", "focus"}
+
+
+def test_a_finished_run_is_told_to_tensorboard(whole: Path, digits: Path, command: Command) -> None:
+    pytest.importorskip("tensorboard")
+    shutil.copytree(whole, digits / "told")
+    before = contents(digits / "told")
+    words = ["d.zarr", *OPTIONS, "--focus", "r.zarr:least:30", "--focus-batch", 4, "-o", "told"]
+    done = command("advtrain", *words, "--tensorboard", cwd=digits)
+    assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr
+    assert contents(digits / "told") == before | {"files": [*before["files"], "tensorboard"]}
+    [events] = (digits / "told" / "tensorboard").iterdir()
+    assert b"tracked_accuracy" in events.read_bytes()
 
 
 def test_killed_anywhere_it_ends_with_the_same_bits(whole: Path, digits: Path, scripts: Path) -> None:

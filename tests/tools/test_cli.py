@@ -16,13 +16,14 @@ import typing
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
 from typer.models import ParameterInfo
 
 from datarobust import __version__
-from datarobust.tools import _cli, _talk
+from datarobust.tools import _cli, _progress, _talk
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
@@ -382,31 +383,75 @@ def test_a_signal_ignored_by_the_caller_stays_ignored(sample: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- progress
 
 
+def ticking(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float]) -> None:
+    """A clock for progress: what it shows at its n-th reading. Talk reads it without turning it."""
+    readings = [0]
+
+    def turned() -> float:
+        readings[0] += 1
+        return seconds(readings[0] - 1)
+
+    monkeypatch.setattr(_progress, "time", SimpleNamespace(monotonic=turned))
+    monkeypatch.setattr(_talk, "time", SimpleNamespace(monotonic=lambda: seconds(readings[0] - 1)))
+    monkeypatch.setattr(_talk.Voice, "name", "sample")
+    monkeypatch.setattr(_talk.Voice, "spoken", 0.0)
+
+
 def test_progress_without_a_terminal_is_a_plain_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now = iter(range(0, 1000, 4))
-    monkeypatch.setattr(_talk.time, "monotonic", lambda: float(next(now)))
-    monkeypatch.setattr(_talk.Voice, "name", "sample")
-    assert list(_cli.progress(False, "ranking")(range(10))) == list(range(10))
+    loop = _cli.progress(False, "ranking")
+    ticking(monkeypatch, lambda reading: 4.0 * reading)
+    assert list(loop(range(10))) == list(range(10))
     out, err = capsys.readouterr()
     assert out == ""
-    # Four seconds an item; a line where at least ten seconds have passed.
+    # Four seconds an item; a line after ten seconds of silence.
     assert err.splitlines() == [
         "sample: ranking 2/10 (20%), 0.167/s, 0:00:48 left",
         "sample: ranking 5/10 (50%), 0.208/s, 0:00:24 left",
         "sample: ranking 8/10 (80%), 0.222/s, 0:00:09 left",
+        "sample: ranking 10/10 in 0:00:44, 0.227/s",
     ]
 
 
+def test_progress_tells_the_rate_in_its_unit_and_the_figure_that_matters(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def note() -> str:
+        asked.append("loss 1.5")
+        return asked[-1]
+
+    loop = _cli.progress(False, "training", ("images", lambda steps: 6000.0 / steps), note)
+    ticking(monkeypatch, lambda reading: 6.0 * reading)
+    assert list(loop(range(3))) == [0, 1, 2]
+    assert capsys.readouterr().err.splitlines() == [
+        "sample: training 1/3 (33%), 167 images/s, 0:00:24 left, loss 1.5",
+        "sample: training 3/3 in 0:00:24, 250 images/s, loss 1.5",
+    ]
+    assert len(asked) == 2  # only where it was told
+
+
+def test_what_a_resumed_loop_passes_over_says_nothing_about_the_rate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop = _cli.progress(False, "attacking")
+    # Ninety batches were done before and take no time; each of the others takes eleven seconds.
+    ticking(monkeypatch, lambda reading: 11.0 * max(0, reading - 91))
+    assert list(loop(range(100))) == list(range(100))
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == "sample: attacking 91/100 (91%), 0.0909/s, 0:01:39 left"
+
+
 def test_progress_of_unknown_length(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(_talk, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(_progress, "LINE_EVERY", 0.0)
     assert list(_cli.progress(False, "reading")(iter(x for x in "ab"))) == ["a", "b"]
     assert "reading 1, " in capsys.readouterr().err
 
 
 def test_quiet_progress_is_silent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(_talk, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(_progress, "LINE_EVERY", 0.0)
     assert list(_cli.progress(True, "reading")(range(3))) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")
 
@@ -445,6 +490,7 @@ def read_all(terminal: int, seen: bytearray) -> None:
 def test_a_terminal_gets_a_bar_and_its_cursor_back(sample: Path) -> None:
     seen = on_terminal(sample, TERM="xterm")
     assert b"waiting" in seen
+    assert b"/600" in seen
     assert b"\x1b[3" in seen  # colour
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l")  # shown after it was hidden
     assert seen.endswith(b"sample: interrupted\r\n")
@@ -521,7 +567,8 @@ def flags_of(option: ParameterInfo) -> list[str]:
     return [flag for flag in (option.default, *(option.param_decls or ())) if str(flag).startswith("-")]
 
 
-#: Flags of one meaning whose values or units are each command's own: which labels, which network, the norm of what.
+#: Flags of one meaning whose values or units are each command's own: which labels, which network, the norm of what,
+#: what a ranking is for.
 OWN_VALUES = {
     "--arch",
     "--augment",
@@ -534,6 +581,7 @@ OWN_VALUES = {
     "--n",
     "--norm",
     "--num-steps",
+    "--ranking",
     "--steps",
     "--weights",
 }

@@ -77,6 +77,20 @@ def test_a_finished_run_does_nothing_and_another_is_not_replaced(command: Run, d
     fails(command("edmtrain", data, *TINY, "--seed", 1, "-o", trained), "another run", "--overwrite")
 
 
+def test_the_log_for_tensorboard_changes_nothing_else(command: Run, data: Path, trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    output = tmp_path / "run"
+    done = command("edmtrain", data, *TINY, "--tensorboard", "-o", output)
+    assert (done.returncode, done.stdout) == (0, f"{output}\n"), done.stderr
+    [events] = (output / "tensorboard").iterdir()
+    stamp, size = events.stat().st_mtime_ns, events.stat().st_size
+    digest, names, lines = outcome(trained)
+    assert outcome(output) == (digest, [*names, "tensorboard"], lines)
+    assert command("edmtrain", data, *TINY, "-o", output).returncode == 0  # finished, with or without
+    assert command("edmtrain", data, *TINY, "--tensorboard", "-o", output).returncode == 0
+    assert (events.stat().st_mtime_ns, events.stat().st_size) == (stamp, size)
+
+
 def test_networks_of_other_kinds(command: Run, data: Path, tmp_path: Path) -> None:
     more = ["--arch", "ncsnpp", "--no-labels", "--augment", 0.2, "--blocks", 2, "--attention", "8,4", "--dropout", 0.0]
     done = command("edmtrain", data, *TINY, *more, "--epochs", 1, "--precision", "bf16", "-o", tmp_path / "run", "-q")

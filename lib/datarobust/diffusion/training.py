@@ -142,7 +142,8 @@ class Training:
         """
         self._resume(checkpoint)
         saved = began = time.monotonic()
-        for number in listener.progress(range(self.epoch * self.steps + self.step, self.recipe.epochs * self.steps)):
+        total = self.recipe.epochs * self.steps
+        for number in listener.progress(range(self.epoch * self.steps + self.step, total), self._standing):
             if self.step == 0:
                 began = time.monotonic()
             self._train(number)
@@ -196,6 +197,11 @@ class Training:
         if self.recipe.augment:
             return augment(images, self.recipe.augment, keys, _AUGMENT)
         return images, torch.zeros((len(images), length), device=self.device) if length else None
+
+    def _standing(self) -> Line:
+        """The epoch so far, of this process's images."""
+        loss = {"loss": float(self.loss) / self.step} if self.step else {}
+        return {"epoch": self.epoch + 1} | loss
 
     def _close(self, checkpoint: Checkpoint, listener: Listener, seconds: float) -> None:
         """Log an epoch, and go to the next."""

@@ -88,6 +88,7 @@ def evaluate(
     options: Options,
     *,
     progress: Callable[[str], Progress[Rows]] = lambda _: iter,
+    standing: Callable[[int, int], None] = lambda right, seen: None,
     checkpoint: Checkpoint | None = None,
     processes: Group | None = None,
 ) -> Outcome:
@@ -101,10 +102,12 @@ def evaluate(
         plan: the attacks (:func:`.protocol.plan`).
         options: how.
         progress: from the name of a stage to what counts its batches.
+        standing: is told after every batch and stage how many points are classified right, as this process knows it,
+            and how many it has seen: all, once the stage without attack is over.
         checkpoint: lets a killed run go on; it ends with the bits of an uninterrupted one.
         processes: share the batches of each attack.
     """
-    run = _Run(module, images, labels, plan, options, processes or Group(0, 1))
+    run = _Run(module, images, labels, plan, options, processes or Group(0, 1), standing)
     with ExitStack() as stack:
         stack.enter_context(evaluated(module))
         if options.fast is not None:
@@ -123,8 +126,16 @@ class _Run:
     """One evaluation as it goes on."""
 
     def __init__(
-        self, module: nn.Module, images: Array, labels: Rows, plan: Plan, options: Options, processes: Group
+        self,
+        module: nn.Module,
+        images: Array,
+        labels: Rows,
+        plan: Plan,
+        options: Options,
+        processes: Group,
+        standing: Callable[[int, int], None],
     ) -> None:
+        self.standing = standing
         self.images, self.labels, self.plan, self.options, self.processes = images, labels, plan, options, processes
         self.runner = Runner(module, options.fast, options.limit)
         self.notes = Notes()
@@ -153,7 +164,9 @@ class _Run:
             if not self.state.done(batch, stage):
                 self.state.record(batch, stage, self._verdicts(batch, perturb), self.options.keep)
                 self._save(checkpoint, final=False)
+            self.standing(*self.state.standing(self.labels))
         self.exchange()
+        self.standing(*self.state.standing(self.labels))
         self._save(checkpoint, final=True)
 
     def _attacker(self, stage: int) -> Perturb:

@@ -56,6 +56,11 @@ class State:
         left = (self.broken == NONE) | (self.broken >= stage - 1)
         return np.asarray((self.clean == labels) & left, np.bool_)
 
+    def standing(self, labels: Rows) -> tuple[int, int]:
+        """How many points are still classified right, of how many that went through a stage."""
+        seen = self.settled > 0
+        return int((seen & (self.clean == labels) & (self.broken == NONE)).sum()), int(seen.sum())
+
     def batches(self, labels: Rows, stage: int, size: int) -> list[Rows]:
         """The logical batches of a stage, whether done or not: consecutive points that are still right."""
         rows = np.arange(len(labels)) if stage == 0 else np.flatnonzero(self.robust(labels, stage))

@@ -124,8 +124,17 @@ class Job:
         chosen = {} if self.points.chosen is None else dict(self.points.chosen.inputs)
         return {"dataset": self.points.dataset.digest, "model": self.model.identity} | chosen
 
-    def run(self, output: Path | None, progress: Callable[[str], Progress[Rows]], processes: Group) -> Outcome:
-        """Make the evaluation; with an output, a killed run goes on from its journals."""
+    def run(
+        self,
+        output: Path | None,
+        progress: Callable[[str], Progress[Rows]],
+        processes: Group,
+        standing: Callable[[int, int], None] = lambda right, seen: None,
+    ) -> Outcome:
+        """Make the evaluation; with an output, a killed run goes on from its journals.
+
+        ``progress`` and ``standing`` are as in :func:`datarobust.evaluation.evaluate`.
+        """
         options = Options(
             self.device,
             keep=self.keep,
@@ -140,6 +149,7 @@ class Job:
             self.plan,
             options,
             progress=progress,
+            standing=standing,
             checkpoint=None if output is None else _Journals(output, self.request, processes),
             processes=processes,
         )

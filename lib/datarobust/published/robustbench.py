@@ -20,6 +20,7 @@ from datarobust.datasets.text import shown
 from datarobust.errors import DataError
 from datarobust.evaluation import eps_text
 from datarobust.evaluations.lines import line, stored
+from datarobust.published.classifiers import NORMALISATIONS
 
 FILES = ("weights.pt", "model_info.json", "adversarial.pt", "log.txt")
 _CLASSES = {10: "cifar10", 100: "cifar100"}
@@ -47,7 +48,7 @@ def export(
     """Write the folder of :data:`FILES`, whole or not at all; those of an evaluation where there is one.
 
     Returns:
-        What is still missing for a submission, a sentence each.
+        What is still missing for a submission, and what the files cannot say, a sentence each.
 
     Raises:
         DataError: the evaluation is not of this classifier, not of all points in their order, or not AutoAttack.
@@ -69,10 +70,26 @@ def export(
             else:
                 missing.append("The evaluation kept no images: repeat it with aaeval --adversarial.")
             (folder / FILES[3]).write_text("\n".join(log_of(found)) + "\n", encoding="utf-8")
+    missing += _unsaid(model)
     missing += [
         f"model_info.json has no {name}." for name in ("name", "authors", "venue", "link") if not described[name]
     ]
     return missing
+
+
+def _unsaid(model: Tensors) -> list[str]:
+    """What a reader of the weights has to be told: they hold no normalisation, and their class has one of its own."""
+    arch = model.attributes["arch"]
+    given = arch.get("arguments", {})
+    taken = NORMALISATIONS[_CLASSES.get(given.get("classes"), "none")] if str(arch["name"]).startswith("wrn") else None
+    own = (tuple(given["mean"]), tuple(given["std"])) if "mean" in given else None
+    if own == (None if taken is None else (tuple(taken[0]), tuple(taken[1]))):
+        return []
+    how = "not at all" if own is None else f"by mean {list(own[0])} and deviation {list(own[1])}"
+    return [
+        f"{FILES[0]} cannot say how images are normalised, and this network does it {how}: "
+        "whoever reads it needs to know, model import by --normalise."
+    ]
 
 
 def describe(model: Tensors, entry: Entry, found: Mapping[str, Any] | None) -> dict[str, Any]:

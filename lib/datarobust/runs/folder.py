@@ -7,6 +7,7 @@
     ├── log.jsonl           one epoch a line
     ├── best.safetensors    averaged weights of the epoch with the best tracked accuracy
     ├── last.safetensors    averaged weights of the last epoch
+    ├── tensorboard/        the log once more, for TensorBoard, where that was asked for
     └── .state.journal      until the run is finished: the state that the same command goes on from
 """
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from datarobust import artifacts
 from datarobust.artifacts import Step, durable, files
 from datarobust.errors import ArtifactError, ExistsError
+from datarobust.runs.events import EVENTS, Events
 from datarobust.training.recipe import Recipe
 from datarobust.training.state import Arrays, Line, Weights
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from datarobust.diffusion.training import Recipe as DenoiserRecipe
 
 RECIPE, LOG, BEST, LAST, STATE = "recipe.json", "log.jsonl", "best.safetensors", "last.safetensors", "state"
-_OURS = {RECIPE, LOG, BEST, LAST}
+_OURS = {RECIPE, LOG, BEST, LAST, EVENTS}
 _LOG_BYTES = 1 << 30
 
 
@@ -50,6 +52,15 @@ class Run:
     """Of the artifacts that the weights become."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """More attributes of theirs."""
+    tensorboard: bool = False
+    """Whether the log is written for TensorBoard, too; names no run."""
+    _seconds: float = 0.0
+    """Of the epochs in the log."""
+
+    @property
+    def events(self) -> Events:
+        """The log for TensorBoard."""
+        return Events(self.path / EVENTS)
 
     @property
     def request(self) -> str:
@@ -117,12 +128,22 @@ class Run:
             file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        if self.tensorboard:
+            self._seconds += line["seconds"]
+            self.events.add(line, self._seconds)
 
     def rewind(self, epochs: int) -> None:
         """Keep the first lines of the log; a torn one at its end goes too."""
         lines = read_log(self.path, epochs) if (self.path / LOG).exists() else []
         with files.told(self.path):
             files.replace_file(self.path / LOG, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        if self.tensorboard:
+            self._seconds = self.events.rewrite(lines)
+
+    def tell_tensorboard(self) -> None:
+        """Write the log of a finished run for TensorBoard, where that was asked for; nothing where it is there."""
+        if self.tensorboard:
+            self.events.rewrite(read_log(self.path))
 
     def _recorded(self) -> str | None:
         try:
@@ -141,8 +162,8 @@ class Run:
             raise ExistsError(
                 f"{self.path} holds {what}: choose another folder{', or say --overwrite' if RECIPE in names else ''}"
             )
-        if RECIPE not in names or not names <= _OURS:
-            strange = sorted(names - _OURS)
+        strange = sorted(names - _OURS) + self.events.strange
+        if RECIPE not in names or strange:
             raise ExistsError(
                 f"{self.path} holds {strange[0] if strange else 'no recipe.json'}"
                 f"{', which --overwrite does not remove' if strange else ''}: choose another folder"

@@ -97,7 +97,7 @@ class Training:
         resume(self, checkpoint, listener)
         saved = began = time.monotonic()
         total = self.recipe.epochs * self.counts.steps
-        for _ in listener.progress(range(self.epoch * self.counts.steps + self.step, total)):
+        for _ in listener.progress(range(self.epoch * self.counts.steps + self.step, total), self._standing):
             if self.step == 0:
                 began = time.monotonic()
                 self.injection = self._craft()
@@ -192,19 +192,31 @@ class Training:
             checkpoint.log(line)
             listener.epoch(line)
 
+    def _standing(self) -> Line:
+        """The epoch so far, of this process's images."""
+        return self._means(dict(zip(_SUMS, self.sums.tolist(), strict=True)))
+
+    def _means(self, sums: dict[str, float]) -> Line:
+        """The number of the epoch, and where it has images the means over them."""
+        images = sums["images"]
+        if not images:
+            return {"epoch": self.epoch + 1}
+        return {
+            "epoch": self.epoch + 1,
+            "loss": sums["loss"] / images,
+            "clean_loss": sums["clean_loss"] / images,
+            "train_accuracy": sums["clean_hits"] / images,
+            "train_robust_accuracy": sums["robust_hits"] / images,
+        }
+
     def _line(self, sums: dict[str, float]) -> Line:
         """The figures of the epoch that ends."""
         number = (self.epoch + 1) * self.counts.steps - 1
         momentum, rate = momentum_and_rate(
             self.recipe.schedule, number, self.recipe.epochs, self.counts.steps, self.recipe.lr
         )
-        images = sums["images"]
         line: Line = {
-            "epoch": self.epoch + 1,
-            "loss": sums["loss"] / images,
-            "clean_loss": sums["clean_loss"] / images,
-            "train_accuracy": sums["clean_hits"] / images,
-            "train_robust_accuracy": sums["robust_hits"] / images,
+            **self._means(sums),
             "lr": rate,
             "momentum": momentum,
             "real": self.counts.real * self.counts.steps,

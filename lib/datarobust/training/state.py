@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
@@ -44,8 +44,12 @@ class Listener(Protocol):
     def stops(self) -> bool:
         """Whether the training is to save its state and stop after this step."""
 
-    def progress(self, steps: Iterable[T], /) -> Iterable[T]:
-        """Wrapped around the steps that are left."""
+    def progress(self, steps: Iterable[T], standing: Callable[[], Line], /) -> Iterable[T]:
+        """Wrapped around the steps that are left.
+
+        ``standing`` tells, between two steps, the epoch so far as a line of the log would, as far as this process
+        knows it; an epoch without a step has its number alone. On a GPU it waits for the step.
+        """
 
 
 class Weights:

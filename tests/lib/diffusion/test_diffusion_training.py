@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,6 +54,7 @@ class Listener:
     def __init__(self, after: int | None = None) -> None:
         self.left = after
         self.epochs: list[int] = []
+        self.seen: list[Line] | None = None
 
     def epoch(self, line: Line) -> None:
         self.epochs.append(line["epoch"])
@@ -66,8 +67,11 @@ class Listener:
             self.left -= 1
         return self.left == 0
 
-    def progress(self, items: Iterable[T]) -> Iterable[T]:
-        return items
+    def progress(self, items: Iterable[T], standing: Callable[[], Line]) -> Iterable[T]:
+        for item in items:
+            if self.seen is not None:
+                self.seen.append(standing())
+            yield item
 
 
 def points(count: int = 24) -> Points:
@@ -79,10 +83,18 @@ def points(count: int = 24) -> Points:
     return Points.of(images, labels.astype(np.int64))
 
 
-def train(recipe: Recipe, checkpoint: Memory, stop: int | None = None, every: float = 1e9, **more: Any) -> bool:
+def train(
+    recipe: Recipe,
+    checkpoint: Memory,
+    stop: int | None = None,
+    every: float = 1e9,
+    listener: Listener | None = None,
+    **more: Any,
+) -> bool:
     denoiser = small(dropout=0.2, **more)
     denoiser.model.initialise(torch.Generator().manual_seed(1))
-    return Training(recipe, points(), denoiser, CPU, Group(0, 1)).run(checkpoint, Listener(stop), every)
+    training = Training(recipe, points(), denoiser, CPU, Group(0, 1))
+    return training.run(checkpoint, listener or Listener(stop), every)
 
 
 SHORT = Recipe(3, 8, 5e-3)
@@ -112,6 +124,21 @@ def test_it_learns() -> None:
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:3])
     assert checkpoint.last is not None
     assert checkpoint.last.epoch == 60
+
+
+def test_who_looks_on_sees_the_epoch_so_far_and_changes_no_bit() -> None:
+    unseen, watched, listener = Memory(), Memory(), Listener()
+    listener.seen = []
+    assert train(SHORT, unseen)
+    assert train(SHORT, watched, listener=listener)
+    assert [line["epoch"] for line in listener.seen] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert [set(line) - {"epoch"} for line in listener.seen[:3]] == [set(), {"loss"}, {"loss"}]
+    first, second = (line["loss"] for line in listener.seen[1:3])
+    assert min(first, 3 * watched.lines[0]["loss"] - 2 * second) > 0  # sums of positive losses
+    assert unseen.last is not None
+    assert watched.last is not None
+    for name, array in unseen.last.arrays.items():
+        assert watched.last.arrays[name].tobytes() == array.tobytes()
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 8])

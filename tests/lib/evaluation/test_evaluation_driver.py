@@ -390,8 +390,12 @@ def test_progress_counts_the_batches_of_every_stage() -> None:
         return counted
 
     protocol = plan("custom", "linf", 1e-6, 10, wishes=Wishes(["square"], queries=2), batch=4)
-    evaluate(model, images, labels, protocol, KEEP, progress=progress)
+    stands: list[tuple[int, int]] = []
+    evaluate(model, images, labels, protocol, KEEP, progress=progress, standing=lambda *found: stands.append(found))
     assert seen == [("clean", 4), ("clean", 4), ("clean", 2), ("square", 4), ("square", 4)]
+    # After each batch and stage: 8 of the 10 points are right, and none is broken within so small a radius.
+    assert [points for _, points in stands] == [4, 8, 10, 10, 10, 10, 10]
+    assert [right for right, _ in stands][2:] == [8] * 5
 
 
 def test_distances_are_exact() -> None:

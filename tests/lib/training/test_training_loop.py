@@ -61,6 +61,7 @@ class Quiet:
     def __init__(self, stop_after: int | None = None) -> None:
         self.left = stop_after
         self.remarks: list[str] = []
+        self.seen: list[Line] | None = None
 
     def epoch(self, line: Line) -> None:
         pass
@@ -73,8 +74,11 @@ class Quiet:
             self.left -= 1
         return self.left is not None and self.left < 0
 
-    def progress(self, steps: Iterable[Any]) -> Iterable[Any]:
-        return steps
+    def progress(self, steps: Iterable[Any], standing: Callable[[], Line]) -> Iterable[Any]:
+        for step in steps:
+            if self.seen is not None:
+                self.seen.append(standing())
+            yield step
 
 
 def points(count: int, seed: int = 0) -> Points:
@@ -160,6 +164,23 @@ def test_it_goes_on_from_any_step_with_the_same_bits(way: dict[str, Any]) -> Non
             again = memory.weights[name]
             assert again.epoch == weights.epoch
             assert all(np.array_equal(again.arrays[k], weights.arrays[k]) for k in weights.arrays)
+
+
+def test_who_looks_on_sees_the_epoch_so_far_and_changes_no_bit() -> None:
+    whole, log = finished(training)
+    watched, listener = training(), Quiet()
+    listener.seen = []
+    assert watched.run(Memory(), listener, save_every=1e9)
+    assert bits(watched) == bits(whole)
+    steps = whole.counts.steps
+    assert steps > 1
+    assert [line["epoch"] for line in listener.seen] == [1 + place // steps for place in range(3 * steps)]
+    assert all((len(line) == 1) is (place % steps == 0) for place, line in enumerate(listener.seen))
+    images = len(watched.batches.at(0, 0, None).y)
+    for line in listener.seen[1:steps]:
+        assert set(line) < set(log.lines[0])
+        hits = line["train_accuracy"] * images * listener.seen.index(line)
+        assert hits == pytest.approx(round(hits))  # of so many images, none counted in part
 
 
 def test_lines_of_epochs_that_a_state_does_not_know_are_written_again() -> None:
