@@ -114,7 +114,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GUIDES = sorted((ROOT / "examples/guides").glob("*.md"))
 #: What people read and type from.
 DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "ARTIFACTS.md", "CHANGELOG.md", "examples/README.md")),
+    *(ROOT / name for name in ("README.md", "ARTIFACTS.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples/README.md")),
     *sorted((ROOT / "examples/guides").rglob("*.md")),
 ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -260,13 +259,8 @@ def test_one_file_cannot_be_both(command: Run, place: Path, tmp_path: Path) -> N
     refused(command("figure", "sensitivity", place / "d-l2.zarr", "-o", missing), 1, "none does not exist")
 
 
-def test_help_is_quick_and_complete(command: Run) -> None:
-    fastest = 9.0
-    for _ in range(5):
-        start = time.perf_counter()
-        shown = command("figure", "--help")
-        fastest = min(fastest, time.perf_counter() - start)
-    assert fastest < 0.3
+def test_help_is_complete(command: Run) -> None:
+    shown = command("figure", "--help")
     assert "sensitivity" in shown.stdout
     example = "figure sensitivity c10-l2.zarr c10-linf.zarr -o figure2a.pdf"
     assert example in [line.strip() for line in shown.stdout.splitlines()]
