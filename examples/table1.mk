@@ -9,8 +9,8 @@
 #
 # Hardware.  A row is 20,240 clones, 33 PFLOP, and 20,000 times Inception, 0.2 PFLOP: on a GPU of today minutes (estimated), with
 # PRECISION=bf16 on two CPU cores 7 hours.  All eight rows take eight times that.  SMALL=yes takes 200 for 10,000 and 32 for
-# 1,024 images of the 2,000 that a small denoiser was trained on, and pixels: some twenty minutes of a processor core; its
-# table, small-table1.md, has none of the paper's numbers, since it does not compare with them.
+# 1,024 images of the 2,000 that a small denoiser was trained on, and pixels: 25 minutes of a processor core with EPOCHS=24
+# PRECISION=bf16; its table, small-table1.md, has none of the paper's numbers, since the clones are others (README.md).
 #
 #   make -C examples table1 DATA=/folder/of/published/files OUT=/folder/of/results      both; table5 is CIFAR-100 alone
 #   make -C examples table1 DATA=/folder/of/published/files SMALL=yes
