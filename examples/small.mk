@@ -10,7 +10,7 @@
 # with their 95 % interval, the paper's beside them), small-focus.md (Figure 1 b) and small-table1.md in one; small-figure1b.svg
 # and small-figure3.png.  Ours: results/small.md; what we make of it is in README.md.
 #
-# Hardware: two CPU cores that know bfloat16, an hour or a little more with make -j2 (144 minutes of processor time, measured
+# Hardware: two CPU cores that know bfloat16, an hour or a little more with make -j2 (about 140 minutes of processor time, measured
 # where other work went on; 3 a row, 25 for Table 1 and the figures); PRECISION=fp32 takes a third longer.  Data: CIFAR-10
 # (sets.mk).
 #
