@@ -1,6 +1,6 @@
 # Everything at the size of scikit-learn's 1,797 real digits, in one graph that ends with one page: import, rank, clone, Fréchet
 # distance, training with the least robust and with random points in focus, AutoAttack, comparison, maps.  Two CPU cores,
-# less than five minutes (see README.md); no GPU, no download.
+# three minutes; no GPU, no download.
 #
 #   make demo          from the root of the repository
 
