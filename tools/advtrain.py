@@ -29,10 +29,13 @@ import typer
 from . import _cli, _training
 
 if TYPE_CHECKING:
+    from datarobust.artifacts import Store
     from datarobust.runs import Inputs, Job
+    from datarobust.selection import Chosen
     from datarobust.training.recipe import Recipe
     from datarobust.training.state import Line
 
+_FIRST = "first:1024"  # the reference's v
 _FIGURES = {
     "train_accuracy": "training",
     "train_robust_accuracy": "against PGD",
@@ -90,8 +93,8 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     output: _cli.Output,
     generated: Generated = None,
     test: _cli.Test = None,
-    hold_out: HoldOut = "first:1024",
-    track: Track = "first:1024",
+    hold_out: HoldOut = _FIRST,
+    track: Track = _FIRST,
     focus: Focus = None,
     focus_mode: Mode = "inject",
     focus_batch: FocusBatch = 32,
@@ -147,11 +150,23 @@ def _inputs(options: dict[str, Any]) -> Inputs:
         dataset,
         runs.named(options["generated"]),
         runs.named(options["test"]),
-        *(runs.select(options[name], dataset) for name in ("hold_out", "track", "focus")),
+        *(_points(name, options[name], dataset) for name in ("hold_out", "track", "focus")),
     )
     for remark in inputs.remarks():
         _cli.say(remark)
     return inputs
+
+
+def _points(name: str, text: str | None, dataset: Store) -> Chosen | None:
+    """The points of an option, which is named where they cannot be had: two have a default that nobody typed."""
+    from datarobust import runs
+    from datarobust.errors import SelectionError
+
+    try:
+        return runs.select(text, dataset)
+    except SelectionError as error:
+        default = " That is its default: choose fewer, or none." if text == _FIRST else ""
+        raise SelectionError(f"--{name.replace('_', '-')}: {error}{default}") from error
 
 
 def _recipe(options: dict[str, Any], inputs: Inputs) -> Recipe:

@@ -96,7 +96,17 @@ def import_(
         overwrite=overwrite,
         progress=_cli.progress(quiet, "importing"),
     )
+    if fresh:
+        _remark(output)
     _derive.done(output, fresh)
+
+
+def _remark(output: Path) -> None:
+    """Say what a user of the new dataset should know."""
+    from datarobust import artifacts, datasets
+
+    for remark in datasets.remarks(artifacts.open_store(output, "dataset")):
+        _cli.say(remark)
 
 
 @app.command()

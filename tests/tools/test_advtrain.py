@@ -155,6 +155,7 @@ def test_a_dry_run_states_the_cost(digits: Path, command: Command) -> None:
 
 REFUSED: list[tuple[list[object], int, str]] = [
     (["--hold-out", "random:500:0"], 1, "asks for 500 of 100 points"),
+    (["--hold-out", "first:1024"], 1, "--hold-out: 'first:1024' asks for 1,024 of 100 points. That is its default"),
     (["--hold-out", "first:100"], 2, "nothing is left to train on"),
     (["--hold-out", "first:50", "--focus", "first:20"], 2, "--focus names only points that --hold-out keeps"),
     (["--focus", "absent.zarr:least:5"], 1, "absent.zarr"),

@@ -119,3 +119,11 @@ def test_the_real_cifar10(command, shared, tmp_path, form, packed):
         stores.append(store_at(tmp_path / f"{place}.zarr"))
     assert stores[0].digest == stores[1].digest
     assert stores[0].attributes["classes"] == stores[1].attributes["classes"]
+
+
+def test_labels_that_begin_at_1_are_remarked(command, tmp_path):
+    for start in (0, 1):
+        np.savez(tmp_path / "d.npz", x=np.arange(48, dtype=np.uint8).reshape(3, 4, 4), y=np.arange(start, start + 3))
+        done = command("dataset", "import", "d.npz", "-o", f"{start}.zarr", cwd=tmp_path)
+        assert done.returncode == 0
+        assert ("No point has a label below 1" in done.stderr) == (start == 1)

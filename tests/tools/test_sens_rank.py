@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -387,13 +388,18 @@ def test_killed_at_any_moment_the_same_command_goes_on(command: Run, digits: Pat
     whole = time.monotonic() - started
     assert straight.returncode == 0, talk
     dice, kills, journals = random.Random(1), 0, 0
-    for _ in range(3):
+    for _ in range(9):
         process = slowly(*words, cwd=tmp_path / "killed")
         time.sleep(whole * dice.uniform(0.4, 0.98))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
         journals += (tmp_path / "killed" / ".r.zarr.journal").exists()
+        if process.returncode == 0:  # the machine was quicker than at first: kill earlier, and begin again
+            shutil.rmtree(tmp_path / "killed" / "r.zarr")
+            whole *= 0.7
+        if kills == 3:
+            break
     assert kills
     assert journals
     process = slowly(*words, cwd=tmp_path / "killed")

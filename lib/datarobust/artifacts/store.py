@@ -125,7 +125,7 @@ def open_store(path: Path, kind: str | Collection[str] | None = None) -> Store:
 def absent(path: Path) -> str:
     """Why there is no folder at ``path``, with the way out where a replacement was cut short."""
     if path.is_file():
-        return f"{path} is a file, where the folder of a zarr artifact is needed"
+        return f"{path} is a file, where the folder of a zarr artifact is needed: dataset import makes one of data"
     if path.name and os.path.lexists(old := files.hidden(path, "old")):
         return f"{path} is missing (its replacement was cut short): run that command again, or rename {old} to {path}"
     if path.name and os.path.lexists(files.hidden(path, "partial")):

@@ -14,7 +14,7 @@ from datarobust.datasets.importing import import_dataset, read_names
 from datarobust.datasets.recognise import open_source, recognise
 from datarobust.datasets.relabelling import NewLabels, at_random, from_coarse, from_file, predicted, relabel
 from datarobust.datasets.sources import Block, Source, Spec
-from datarobust.datasets.summary import describe, lines
+from datarobust.datasets.summary import describe, lines, remarks
 
 __all__ = [
     "Block",
@@ -36,6 +36,7 @@ __all__ = [
     "read_names",
     "recognise",
     "relabel",
+    "remarks",
     "represent",
     "subset",
 ]

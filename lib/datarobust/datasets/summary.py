@@ -63,3 +63,13 @@ def lines(summary: Mapping[str, Any]) -> Iterator[str]:
     for entry in summary["classes"]:
         name = "" if entry["name"] is None else f"  {shown(entry['name'])}"
         yield f"{entry['label']:>7}  {entry['count']:>{width},}{name}"
+
+
+def remarks(dataset: Store) -> Iterator[str]:
+    """What a user of a new dataset should know, a sentence each: labels that seem to begin at 1."""
+    lowest = min((int(rows.min()) for _, rows in dataset.column("labels").blocks() if len(rows)), default=0)
+    if lowest > 0:
+        yield (
+            f"No point has a label below {lowest}: labels are 0 to C - 1, and a class without points is one all the "
+            "same for training and random labels. If yours begin at 1, take 1 from each."
+        )
