@@ -13,6 +13,7 @@ Robustness (Section 3 of the paper) is a property of labelled points: every othe
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
