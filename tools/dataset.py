@@ -97,17 +97,16 @@ def import_(
         overwrite=overwrite,
         progress=_cli.progress(quiet, "importing"),
     )
-    if fresh:
-        _remark(output)
-    _derive.done(output, fresh)
+    _imported(output, fresh)
 
 
-def _remark(output: Path) -> None:
-    """Say what a user of the new dataset should know."""
+def _imported(output: Path, fresh: bool) -> None:
+    """Print the dataset; of a new one say what its user should know."""
     from datarobust import artifacts, datasets
 
-    for remark in datasets.remarks(artifacts.open_store(output, "dataset")):
+    for remark in datasets.remarks(artifacts.open_store(output, "dataset")) if fresh else ():
         _cli.say(remark)
+    _derive.done(output, fresh)
 
 
 @app.command()
