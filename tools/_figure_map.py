@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,10 +11,6 @@ from datarobust.errors import UsageError
 
 from . import _cli
 from ._figure_output import Table, write
-
-if TYPE_CHECKING:
-    from datarobust.artifacts import Store
-    from datarobust.figures.map import Map
 
 
 def map_(
@@ -49,6 +45,7 @@ def map_(
         figure map c10-mds-l2.zarr c10-rte-l2.zarr --name CIFAR-10 --name CIFAR-10 -o figure6.png
     """
     from datarobust import artifacts
+    from datarobust.embeddings import as_map
     from datarobust.figures.formats import format_of
 
     form = format_of(output.suffix)
@@ -59,33 +56,5 @@ def map_(
     from datarobust.figures import style
 
     names = name or [str(store.attributes.get("name", store.path.resolve().stem)) for store in stores]
-    maps = [_map(store, called) for store, called in zip(stores, names, strict=True)]
+    maps = [as_map(store, called) for store, called in zip(stores, names, strict=True)]
     write(output, style.picture(figure.draw(maps, columns, scale), form), tsv, lambda: figure.table(maps), overwrite)
-
-
-def _map(store: Store, called: str) -> Map:
-    """What is drawn of one embedding."""
-    from datarobust.figures.map import Map
-    from datarobust.norms import norm_of
-
-    told = store.attributes
-    norm, scaling, apart = told["norm"], told.get("scaling", "metric"), told.get("dissimilarity", told["norm"])
-    method, key = "RTE", "rte"
-    if told["method"] == "mds":
-        method = {"metric": "", "nonmetric": "non-metric ", "classical": "classical "}[scaling] + "MDS"
-        key = "mds" if scaling == "metric" else f"mds {scaling}"
-        if apart != norm:
-            method, key = f"{method} of {norm_of(apart).symbol}", f"{key} of {apart}"
-    seen = told.get("coherence", {})
-    return Map(
-        called,
-        f"{method}, {norm_of(norm).symbol}",
-        norm,
-        store.column("position").read(),
-        store.column("distance").read(),
-        store.column("index").read(),
-        key,
-        told.get("stress"),
-        seen.get("correlation"),
-        seen.get("permuted"),
-    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,10 @@ from datarobust.datasets.storing import join
 from datarobust.datasets.text import shown
 from datarobust.embedding.scaling import Progress
 from datarobust.errors import DataError, UsageError
+from datarobust.norms import norm_of
+
+if TYPE_CHECKING:
+    from datarobust.figures.map import Map
 
 Method = Literal["mds", "rte"]
 Norm = Literal["l2", "linf"]
@@ -236,3 +240,30 @@ def remarks(store: Store) -> Iterator[str]:
             f"Robustness of a point and of its nearest neighbour on the map correlate by {seen['correlation']:.3f}; "
             f"by chance, in {seen['permutations']:,} permutations, by {seen['permuted']:.3f} at most."
         )
+
+
+def as_map(store: Store, called: str) -> Map:
+    """What ``figure map`` and ``figure report`` draw of an embedding, under this name."""
+    from datarobust.figures.map import Map  # matplotlib takes its time: only when there is something to draw
+
+    told = store.attributes
+    norm, scaling, apart = told["norm"], told.get("scaling", "metric"), told.get("dissimilarity", told["norm"])
+    method, key = "RTE", "rte"
+    if told["method"] == "mds":
+        method = {"metric": "", "nonmetric": "non-metric ", "classical": "classical "}[scaling] + "MDS"
+        key = "mds" if scaling == "metric" else f"mds {scaling}"
+        if apart != norm:
+            method, key = f"{method} of {norm_of(apart).symbol}", f"{key} of {apart}"
+    seen = told.get("coherence", {})
+    return Map(
+        called,
+        f"{method}, {norm_of(norm).symbol}",
+        norm,
+        store.column("position").read(),
+        store.column("distance").read(),
+        store.column("index").read(),
+        key,
+        told.get("stress"),
+        seen.get("correlation"),
+        seen.get("permuted"),
+    )
