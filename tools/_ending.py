@@ -18,7 +18,7 @@ import typer
 
 from datarobust.errors import DatarobustError
 
-from ._talk import Voice, leader, stop_bars, tell
+from ._talk import Voice, as_options, leader, stop_bars, tell
 
 #: What the machine, not our code, is to blame for: told in a sentence instead of a traceback.
 ENVIRONMENT = frozenset(
@@ -138,7 +138,7 @@ def explain(error: BaseException) -> int:
         case typer.Abort() | KeyboardInterrupt():
             return _report("Interrupted", "interrupted", 130)
         case DatarobustError():
-            return _report(type(error).__name__, str(error), error.exit_code)
+            return _report(type(error).__name__, as_options(str(error)), error.exit_code)
         case typer.TyperException():
             return _report("UsageError", _usage_message(error), error.exit_code)
         case OSError() if _reader_left(error):

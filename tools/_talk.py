@@ -7,6 +7,7 @@ Under ``torchrun`` only the process of rank 0 speaks.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from contextlib import ExitStack
@@ -22,6 +23,8 @@ _UNSAFE = {
     **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)},  # bytes of a file name that are no text
     **{ord(char): name for char, name in {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.items()},
 }
+_RENAMED = {"lam": "lambda"}
+"""Options that have another name than their argument, because Python has a use for it."""
 
 
 class Voice:
@@ -43,6 +46,15 @@ def leader() -> bool:
 def escape(text: str) -> str:
     """Text from outside (names of files, of classes) as one harmless line for a terminal."""
     return text.translate(_UNSAFE)
+
+
+def as_options(text: str) -> str:
+    """A sentence of the library as the command line has it: an argument in backticks becomes its option.
+
+    >>> as_options("`hold_out` takes all points")
+    '--hold-out takes all points'
+    """
+    return re.sub(r"`([a-z]\w*)`", lambda found: "--" + _RENAMED.get(found[1], found[1]).replace("_", "-"), text)
 
 
 def be_quiet(quiet: bool) -> bool:
@@ -68,7 +80,7 @@ def emit(line: str) -> None:
 def say(text: str) -> None:
     """Tell the user one thing on stderr, unless ``-q`` was given."""
     if not Voice.quiet and leader():
-        tell(f"{Voice.name}: {text}")
+        tell(f"{Voice.name}: {as_options(text)}")
         Voice.spoken = time.monotonic()
 
 

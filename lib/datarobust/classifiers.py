@@ -13,10 +13,10 @@ from torch import nn
 
 from datarobust import artifacts, external
 from datarobust.artifacts import Step, Tensors
-from datarobust.datasets.text import shown
 from datarobust.errors import ArtifactError, DatarobustError
 from datarobust.networks import build
 from datarobust.networks.classifier import Classifier
+from datarobust.text import shown
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

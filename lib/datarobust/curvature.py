@@ -121,7 +121,7 @@ class Order:
         if self.imaginary:
             said.append(
                 f"{self.imaginary} of {self.points} points have a distance above lambda, although no distance along a "
-                f"manifold is shorter: kappa_perc is imaginary there (nan). From --lambda {self.largest} on it is real."
+                f"manifold is shorter: kappa_perc is imaginary there (nan). From `lam` {self.largest} on it is real."
             )
         if self.reversed:
             said.append(

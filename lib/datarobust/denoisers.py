@@ -11,9 +11,9 @@ import torch
 
 from datarobust import artifacts
 from datarobust.artifacts import Tensors
-from datarobust.datasets.text import shown
 from datarobust.diffusion.denoisers import Denoiser, build_denoiser
 from datarobust.errors import ArtifactError, DatarobustError
+from datarobust.text import shown
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from datarobust import artifacts, embedding
 from datarobust.artifacts import Step, Store
 from datarobust.datasets.storing import join
-from datarobust.datasets.text import shown
 from datarobust.embedding.scaling import Progress
 from datarobust.errors import DataError, UsageError
 from datarobust.norms import norm_of
+from datarobust.text import shown
 
 if TYPE_CHECKING:
     from datarobust.figures.map import Map
@@ -48,18 +48,14 @@ def options_of(method: Method, asked: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = {name for name, value in asked.items() if value is not None}
     for name in sorted(given - set(OPTIONS[method])):
-        raise UsageError(f"{_flag(name)} says nothing to --method {method}: leave it out")
+        raise UsageError(f"`{name}` says nothing to `method` {method}: leave it out")
     found = {name: default if asked.get(name) is None else asked[name] for name, default in OPTIONS[method].items()}
     if found.get("scaling") == "classical":
         for name in sorted(given & {"init", "n_init", "max_iter"}):
-            raise UsageError(f"{_flag(name)} is of SMACOF, and --scaling classical has no iterations: leave it out")
+            raise UsageError(f"`{name}` is of SMACOF, and `scaling` classical has no iterations: leave it out")
     if found.get("init") == "classical" and "n_init" in given:
-        raise UsageError("--n-init counts random starts: add --init random, or leave it out")
+        raise UsageError("`n_init` counts random starts: add `init` random, or leave it out")
     return found
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,7 @@ class Job:
                 "dataset of two classes or more"
             )
         if self.count is not None and asked > finite:
-            raise UsageError(f"{where}: {finite:,} points have a finite distance: choose --n from 3 to {finite:,}")
+            raise UsageError(f"{where}: {finite:,} points have a finite distance: choose `n` from 3 to {finite:,}")
         if min(asked, finite) < embedding.FEWEST:
             raise DataError(f"{where}: a map takes {embedding.FEWEST} points or more, not {min(asked, finite)}")
 
@@ -233,7 +229,7 @@ def remarks(store: Store) -> Iterator[str]:
     if "stress" in told:
         yield f"Kruskal's stress-1 is {told['stress']:.3f}."
     if told.get("converged") is False:
-        yield f"SMACOF was still at work after {told['iterations']:,} iterations: raise --max-iter."
+        yield f"SMACOF was still at work after {told['iterations']:,} iterations: raise `max_iter`."
     seen = told.get("coherence", {})
     if seen.get("correlation") is not None:
         yield (

@@ -10,11 +10,14 @@
     ├── SelectionError          a selection that cannot be read, or names absent points
     ├── DivergedError           a training whose loss is not finite
     └── ArtifactError           a store that is incomplete, altered, or of another kind
-        ├── ExistsError         refusal to replace something without --overwrite
+        ├── ExistsError         refusal to replace something without `overwrite`
         └── LockedError         another process is writing the same output
 
 The library raises these and nothing else on purpose; a tool prints the sentence and exits with ``exit_code``.
 Any other exception is a bug of ours and keeps its traceback.
+
+A sentence names arguments in backticks, as Python has them: "`batch` 0: at least one image is needed". The tools print
+them as options (`datarobust.tools._talk.as_options`), so the library need not know the command line.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ class DataError(DatarobustError):
 
 
 class DuplicateError(DataError):
-    """Equal points carry different labels although ``--duplicates error`` forbids it."""
+    """Equal points carry different labels although ``duplicates="error"`` forbids it."""
 
 
 class FetchError(DatarobustError):

@@ -77,7 +77,7 @@ def load(spec: str) -> Model:
 
 
 def device_of(name: str) -> torch.device:
-    """The device of ``--device``: auto takes CUDA where there is one.
+    """The device of that name: auto takes CUDA where there is one.
 
     Raises:
         UsageError: there is no such device.
@@ -87,7 +87,7 @@ def device_of(name: str) -> torch.device:
         return torch.device("cuda" if there else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= there:
-        raise UsageError(f"there is no device {name} here, but {there} of that kind: choose --device cpu or auto.")
+        raise UsageError(f"there is no device {name} here, but {there} of that kind: choose `device` cpu or auto.")
     return device
 
 

@@ -95,7 +95,7 @@ class Extractor:
             raise DataError(
                 f"{self._spec} has no layer {self._layer}; it has {', '.join(near)}, and {len(names)} layers in all."
                 if names
-                else f"{self._spec} has no layer {self._layer}; it has none that has a name: take --layer output."
+                else f"{self._spec} has no layer {self._layer}; it has none that has a name: take `layer` output."
             )
 
     def _tapped(self, batch: Tensor) -> Tensor:
@@ -105,14 +105,14 @@ class Extractor:
             output = self._module(batch)
             found = output if self._layer == "output" else tap()
         if found is None and self._layer == "penultimate":
-            raise DataError(f"{self._spec} runs no torch.nn.Linear: name a layer with --layer.")
+            raise DataError(f"{self._spec} runs no torch.nn.Linear: name a layer with `layer`.")
         if not isinstance(found, Tensor):
             what = "is not run" if found is None else f"gives a {type(found).__name__}, not a tensor"
-            raise DataError(f"{self._spec}: layer {self._layer} {what}: name another one with --layer.")
+            raise DataError(f"{self._spec}: layer {self._layer} {what}: name another one with `layer`.")
         if found.ndim < 1 or len(found) != len(batch):
             raise DataError(
                 f"{self._spec}: layer {self._layer} has the shape {tuple(found.shape)} for {len(batch)} points, not a "
-                "row a point: name another one with --layer."
+                "row a point: name another one with `layer`."
             )
         return found
 

@@ -7,25 +7,81 @@ Philox-4x64-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 20
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 import numpy.typing as npt
 
-IMPORT = 1
-"""Domain of the shuffle of an import."""
-SELECTION = 2
-"""Domain of ``random:K:SEED``."""
-RELABEL = 3
-"""Domain of random labels."""
-CORRUPTION = 4
-"""Domain of which points get a random label."""
 _SUBDOMAINS = 40
 
 
-def domain(purpose: int, number: int) -> int:
-    """A domain for each ``number`` (an epoch, a pass over a set) of a purpose; ``number`` from 0 to 2^40 - 1."""
-    if not 0 <= number < 1 << _SUBDOMAINS or not 0 < purpose < 1 << 24:
-        raise ValueError(f"no domain for purpose {purpose}, number {number}")
-    return purpose << _SUBDOMAINS | number
+class Domain(IntEnum):
+    """What random numbers are for. A number is never given to another use: it is part of every result drawn with it."""
+
+    IMPORT = 1
+    """The shuffle of an import."""
+    SELECTION = 2
+    """``random:K:SEED``."""
+    RELABEL = 3
+    """Random labels."""
+    CORRUPTION = 4
+    """Which points get a random label."""
+    EPOCH_REAL = 16
+    """The order of real images in an epoch."""
+    EPOCH_FOCUS = 17
+    """Which points in focus are injected."""
+    STREAM_BLOCKS = 18
+    """The order of blocks of generated images."""
+    STREAM_WITHIN = 19
+    """The order within a block of generated images."""
+    BATCH_MIX = 20
+    """The order within a batch of real and generated images."""
+    EPOCH_OVERSAMPLE = 21
+    """The order of an epoch with all points in focus."""
+    AUGMENT = 32
+    """Crops and flips."""
+    TRAIN = 40
+    """Random starts of training attacks."""
+    TRACK = 41
+    """Random starts of attacks on the tracked points."""
+    TEST = 42
+    """Random starts of attacks on the test set."""
+    FOCUS = 43
+    """Random starts of attacks on the points in focus."""
+    CLONE = 48
+    """Noise of a clone."""
+    CLONE_LABEL = 49
+    """Random classes of clones."""
+    DENOISER_ORDER = 50
+    """The order of images in an epoch of a denoiser."""
+    DENOISER_TRAINING = 51
+    """Noise levels, noise and augmentation of a denoiser's training."""
+    DENOISER_DROPOUT = 52
+    """Dropout of a denoiser."""
+    SEARCH_ORDER = 56
+    """The order in which the points of the grid are tried."""
+    FID_HALVES = 60
+    """Halves of a set that are held against each other."""
+    FID_POOL = 61
+    """Points whose kernel distances are taken."""
+    FID_ORDER = 62
+    """Points of the smaller sets that a distance is extrapolated from."""
+    FID_REPEAT = 63
+    """Which clone of a point is compared."""
+    MAP_SAMPLE = 72
+    """The stratified sample of a map."""
+    MAP_START = 73
+    """Random starts of multidimensional scaling."""
+    MAP_TREES = 74
+    """Random trees."""
+    MAP_SHUFFLE = 75
+    """Permutations that show what chance gives on a map."""
+
+    def of(self, number: int) -> int:
+        """The domain of one ``number`` (an epoch, a pass over a set) of this use; ``number`` from 0 to 2^40 - 1."""
+        if not 0 <= number < 1 << _SUBDOMAINS:
+            raise ValueError(f"no domain for number {number} of {self.name}")
+        return self.value << _SUBDOMAINS | number
 
 
 def row_keys(seed: int, domain: int, start: int, stop: int) -> npt.NDArray[np.uint64]:

@@ -16,7 +16,6 @@ from datarobust import artifacts, curvature, lipschitz
 from datarobust.artifacts import Column, Step, Store
 from datarobust.datasets.derive import other_classes
 from datarobust.datasets.storing import join
-from datarobust.datasets.text import shown
 from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
 from datarobust.sensitivity import (
@@ -32,6 +31,7 @@ from datarobust.sensitivity import (
     panel_rows,
     rank,
 )
+from datarobust.text import shown
 
 Array = npt.NDArray[Any]
 _POINT_BYTES = 420
@@ -88,12 +88,12 @@ class Job:
         for store in (self.dataset, self.others):
             if self.soft and store is not None and "soft" not in store:
                 raise UsageError(
-                    f"{store.path} has no label vectors: leave out --soft, or import labels that are distributions"
+                    f"{store.path} has no label vectors: leave out `soft`, or import labels that are distributions"
                 )
         if self.others is not None and self._names_clash(self.others):
             raise DataError(
                 f"labels of {self.dataset.path} and {self.others.path} do not mean the same: "
-                f"{other_classes(self.dataset, self.others)}. Import one of them again with the --classes of the other"
+                f"{other_classes(self.dataset, self.others)}. Import one of them again with the `classes` of the other"
             )
 
     def _names_clash(self, others: Store) -> bool:
@@ -199,15 +199,15 @@ class Job:
         """
         if self.soft:
             raise UsageError(
-                "--curvature is perceived at one and the same distance between any two labels, and label vectors have "
-                "many: leave out --soft"
+                "`curvature` is perceived at one and the same distance between any two labels, and label vectors have "
+                "many: leave out `soft`"
             )
         if lam is not None:
             return curvature.demand_positive(lam)
         if "images" not in self.dataset:
             raise UsageError(
                 f"{shown(self.dataset.path)} holds features, which are in no cube whose diameter could be lambda: "
-                "give --lambda, a distance that no two points of different labels exceed"
+                "give `lam`, a distance that no two points of different labels exceed"
             )
         return curvature.diameter(self.norm, self.points.rows.shape[1])
 

@@ -1,4 +1,4 @@
-"""Which points: the one spelling of ``--select``, ``--exclude``, ``--focus``, ``--hold-out`` and ``--track``.
+"""Which points: one spelling wherever points are chosen, such as the points in focus or those held out.
 
 ====================  =============================================================================================
 ``R.zarr:least:K``    the K least robust points of ranking R, least robust first (Section 3: the most sensitive ones)
@@ -31,9 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.datasets.indexfile import read_indices
-from datarobust.datasets.text import shown
 from datarobust.errors import SelectionError
-from datarobust.randomness import SELECTION, row_keys
+from datarobust.randomness import Domain, row_keys
+from datarobust.text import shown
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Step, Store
@@ -157,7 +157,7 @@ def first(count: int) -> Rows:
 
 def random(points: int, count: int, seed: int) -> Rows:
     """``count`` distinct of ``points`` rows, uniform, in random order; of equal seeds, fewer are the first of more."""
-    keys = row_keys(seed, SELECTION, 0, points)
+    keys = row_keys(seed, Domain.SELECTION, 0, points)
     return np.argsort(keys, kind="stable")[:count].astype(np.int64)
 
 

@@ -180,7 +180,7 @@ def test_what_does_not_fit_together(job: Job, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="without labels"):
         replace(job, model=plain[0], weights=plain[1], request=replace(SHORT, labels="random"))
     assert replace(job, model=plain[0], weights=plain[1], dataset=classes).attributes["conditioning"] == "none"
-    with pytest.raises(UsageError, match="--repeats 0"):
+    with pytest.raises(UsageError, match="`repeats` 0"):
         replace(job, request=replace(SHORT, repeats=0))
 
 
@@ -192,7 +192,7 @@ def test_another_request_is_not_gone_on_with_nor_replaced(job: Job, tmp_path: Pa
     changed.run(output, STEP, 4)
     changed.run(tmp_path / "straight.zarr", STEP, 4)
     assert tree(output) == tree(tmp_path / "straight.zarr")
-    with pytest.raises(ArtifactError, match="--overwrite"):
+    with pytest.raises(ArtifactError, match="`overwrite`"):
         job.run(output, STEP, 4)
     job.run(output, STEP, 4, overwrite=True)
     assert artifacts.finished(output, job.attributes["request"])

@@ -176,7 +176,7 @@ def test_other_searches_and_other_files_are_left_alone(asked: Search, tmp_path: 
         asked.run(output, ALONE, silent)
     assert output.read_text() == "mine\n"
     asked.run(output, ALONE, silent, overwrite=True)
-    with pytest.raises(ExistsError, match="--overwrite"):
+    with pytest.raises(ExistsError, match="`overwrite`"):
         replace(asked, seeds=(0, 5)).run(output, ALONE, silent)
     assert header(output)["request"] == artifacts.fingerprint(asked.asked)
 

@@ -159,7 +159,7 @@ def test_remarks_name_the_lambda_that_would_do() -> None:
     first, second = order(distance, 1.0).remarks()
     assert first.startswith("3 of 4 points")
     assert second.startswith("2 of 4 points")
-    enough = float(first.split("--lambda ")[1].split(" ")[0])
+    enough = float(first.split("`lam` ")[1].split(" ")[0])
     assert order(distance, enough).remarks() == []
     assert order(distance, math.nextafter(enough, 0)).imaginary == 1
 

@@ -122,7 +122,7 @@ def test_the_plan_counts_before_the_work(job: Job) -> None:
 
 
 def test_what_cannot_be_mapped_is_refused(job: Job, data: Store, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"r\.zarr: 28 points have a finite distance: choose --n from 3 to 28"):
+    with pytest.raises(UsageError, match=r"r\.zarr: 28 points have a finite distance: choose `n` from 3 to 28"):
         replace(job, count=29)
     with pytest.raises(DataError, match=r"r\.zarr, first 2 points: a map takes 3 points or more, not 2"):
         replace(job, count=None, limit=2)
@@ -159,11 +159,11 @@ def test_a_sample_of_equal_points_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "asked", "words"),
     [
-        ("rte", {"scaling": "metric"}, "--scaling says nothing to --method rte"),
-        ("rte", {"norm": "l2"}, "--norm says nothing to --method rte"),
-        ("mds", {"max_depth": 3}, "--max-depth says nothing to --method mds"),
-        ("mds", {"scaling": "classical", "max_iter": 3}, "--max-iter is of SMACOF"),
-        ("mds", {"n_init": 3}, "--n-init counts random starts: add --init random"),
+        ("rte", {"scaling": "metric"}, "`scaling` says nothing to `method` rte"),
+        ("rte", {"norm": "l2"}, "`norm` says nothing to `method` rte"),
+        ("mds", {"max_depth": 3}, "`max_depth` says nothing to `method` mds"),
+        ("mds", {"scaling": "classical", "max_iter": 3}, "`max_iter` is of SMACOF"),
+        ("mds", {"n_init": 3}, "`n_init` counts random starts: add `init` random"),
     ],
 )
 def test_options_that_say_nothing_are_refused(method: Any, asked: dict[str, Any], words: str) -> None:

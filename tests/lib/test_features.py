@@ -144,8 +144,8 @@ class Wrapped(nn.Module):
 @pytest.mark.parametrize(
     ("module", "layer", "words"),
     [
-        (nn.ReLU(), "penultimate", r"m:f runs no torch\.nn\.Linear: name a layer with --layer"),
-        (nn.ReLU(), "relu", "has no layer relu; it has none that has a name: take --layer output"),
+        (nn.ReLU(), "penultimate", r"m:f runs no torch\.nn\.Linear: name a layer with `layer`"),
+        (nn.ReLU(), "relu", "has no layer relu; it has none that has a name: take `layer` output"),
         (Net(), "con", "has no layer con; it has conv"),
         (Net(), "unused", "layer unused is not run"),
         (Wrapped(Pair()), "inner", "layer inner gives a tuple, not a tensor"),

@@ -108,7 +108,7 @@ def test_what_is_missing_is_told(tmp_path: Path, model: Tensors) -> None:
     assert "autoattack_acc" not in json.loads((tmp_path / "out" / "model_info.json").read_text())
     store = evaluated(tmp_path, model)
     missing = export(tmp_path / "out", model, ENTRY, store, overwrite=True)
-    assert missing == ["The evaluation kept no images: repeat it with aaeval --adversarial."]
+    assert missing == ["The evaluation kept no images: repeat it with aaeval `adversarial`."]
 
 
 def test_flags_make_it_unreliable(tmp_path: Path, model: Tensors) -> None:
@@ -124,7 +124,7 @@ def test_flags_make_it_unreliable(tmp_path: Path, model: Tensors) -> None:
     [
         ({"model": "0" * 64}, "another model"),
         ({"protocol": {"version": "fast", "upper_bound": True}}, r"upper bound \(attacks: fast\)"),
-        ({"index": np.arange(10) + 1}, "without --select"),
+        ({"index": np.arange(10) + 1}, "without `select`"),
         ({"dataset_points": 10_000}, "is of 10 of 10,000 points"),
     ],
 )
@@ -137,9 +137,9 @@ def test_evaluations_that_do_not_fit(tmp_path: Path, model: Tensors, change: dic
 def test_nothing_else_is_replaced(tmp_path: Path, model: Tensors) -> None:
     folder = tmp_path / "out"
     export(folder, model, ENTRY, None)
-    with pytest.raises(ExistsError, match="--overwrite"):
+    with pytest.raises(ExistsError, match="`overwrite`"):
         export(folder, model, ENTRY, None)
     (folder / "thesis.tex").write_text("years of work")
-    with pytest.raises(ExistsError, match="is not what --overwrite may replace"):
+    with pytest.raises(ExistsError, match="is not what `overwrite` may replace"):
         export(folder, model, ENTRY, None, overwrite=True)
     assert (folder / "thesis.tex").exists()

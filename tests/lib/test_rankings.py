@@ -94,7 +94,7 @@ def test_classes_with_other_names_are_not_held_against_each_other(tmp_path: Path
     images, labels = small_set(50, seed=2)
     names = ["class 0", "class 2", "class 1", "class 3"]
     clash = artifacts.open_store(make(tmp_path / "clash.zarr", images, labels, classes=names))
-    with pytest.raises(DataError, match=r"do not mean the same: class 1 is class 1 and class 2\. .*--classes") as told:
+    with pytest.raises(DataError, match=r"do not mean the same: class 1 is class 1 and class 2\. .*`classes`") as told:
         job(dataset, clash)
     assert "\n" not in str(told.value)
     more = artifacts.open_store(make(tmp_path / "more.zarr", images, labels, classes=[*names, "class 4"]))
@@ -131,7 +131,7 @@ def test_features_are_ranked(tmp_path: Path) -> None:
 
 def test_label_vectors_that_are_not_there(dataset: artifacts.Store, others: artifacts.Store) -> None:
     for pair in ((others, None), (dataset, others)):
-        with pytest.raises(UsageError, match=r"o\.zarr has no label vectors.*--soft"):
+        with pytest.raises(UsageError, match=r"o\.zarr has no label vectors.*`soft`"):
             job(*pair, soft=True)
 
 
@@ -327,12 +327,12 @@ def test_lambda_is_the_diameter_unless_given(dataset: artifacts.Store, tmp_path:
     for lam in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(UsageError, match="positive number"):
             job(dataset, norm=norm).perceived(lam)
-    with pytest.raises(UsageError, match="leave out --soft"):
+    with pytest.raises(UsageError, match="leave out `soft`"):
         job(dataset, norm=norm, soft=True).perceived(2.0)
     features = np.ones((4, 3), np.float32)
     store = artifacts.open_store(make(tmp_path / "f.zarr", features, np.arange(4)))
     assert job(store, norm=norm).perceived(2.5) == 2.5
-    with pytest.raises(UsageError, match=r"f\.zarr holds features.*--lambda"):
+    with pytest.raises(UsageError, match=r"f\.zarr holds features.*`lam`"):
         job(store, norm=norm).perceived(None)
 
 

@@ -138,12 +138,12 @@ def _refuse(path: Path, overwrite: bool, may_replace: Callable[[Path], bool]) ->
     if not os.path.lexists(path):
         return
     if not overwrite:
-        raise ExistsError(f"{path} exists already: choose another name, or replace it with --overwrite")
+        raise ExistsError(f"{path} exists already: choose another name, or replace it with `overwrite`")
     if path.is_symlink():
-        raise ExistsError(f"{path} is a symbolic link, which --overwrite does not replace: name what it points to")
+        raise ExistsError(f"{path} is a symbolic link, which `overwrite` does not replace: name what it points to")
     if not may_replace(path):
         raise ExistsError(
-            f"{path} is not what --overwrite may replace here: remove it yourself, or choose another name"
+            f"{path} is not what `overwrite` may replace here: remove it yourself, or choose another name"
         )
 
 

@@ -51,7 +51,7 @@ def as_dataset(store: Store) -> Store:
     if repeats != 1:
         raise ArtifactError(
             f"{store.path} has {repeats} clones of each point, where a dataset is needed: clones read as one where "
-            "there is one of each (clone --repeats 1)"
+            "there is one of each (clone `repeats` 1)"
         )
     found = copy.copy(store)
     found.kind = "dataset"

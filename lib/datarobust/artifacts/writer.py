@@ -271,7 +271,7 @@ def demand_vacant(path: Path, kind: str, overwrite: bool = False) -> None:
 
 
 def _ours(path: Path, kind: str) -> bool:
-    """Whether ``--overwrite`` may replace ``path`` by a store of this kind: one of the same kind, be it damaged."""
+    """Whether ``overwrite`` may replace ``path`` by a store of this kind: one of the same kind, be it damaged."""
     arrays = {name for each in KINDS.values() for name in (*each.required, *each.optional)}
     return (
         path.is_dir()

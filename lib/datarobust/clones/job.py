@@ -17,7 +17,6 @@ from datarobust.artifacts import Step, Store
 from datarobust.clones.sink import Sink
 from datarobust.datasets.labelfile import read_labels
 from datarobust.datasets.storing import join, rows_digest
-from datarobust.datasets.text import shown, sized
 from datarobust.diffusion.cloning import Progress, Task, clones
 from datarobust.diffusion.denoisers import Denoiser
 from datarobust.diffusion.draws import random_labels
@@ -27,6 +26,7 @@ from datarobust.distributed import Group
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.networks.precision import Precision
 from datarobust.selection import Chosen
+from datarobust.text import shown, sized
 
 Labels = Literal["own", "random"] | Path
 """The class that each point is cloned as: its own, a random one, or that of a label file."""
@@ -73,7 +73,7 @@ class Job:
                 f"makes images of {sized(theirs)}: choose a denoiser that was trained on such images"
             )
         if self.request.repeats < 1:
-            raise UsageError(f"--repeats {self.request.repeats}: at least one clone is made of each point")
+            raise UsageError(f"`repeats` {self.request.repeats}: at least one clone is made of each point")
         self._demand_classes()
 
     def _demand_classes(self) -> None:
@@ -81,7 +81,7 @@ class Job:
         if not self.model.classes:
             if self.request.labels != "own":
                 raise UsageError(
-                    f"{shown(self.weights.path)} was trained without labels, so none can be given: leave out --labels"
+                    f"{shown(self.weights.path)} was trained without labels, so none can be given: leave out `labels`"
                 )
             return
         mine, theirs = self.dataset.attributes["classes"], self.weights.attributes.get("classes")
@@ -92,7 +92,7 @@ class Job:
             raise DataError(
                 f"{shown(self.dataset.path)} and the denoiser {shown(self.weights.path)} have other classes "
                 f"({count} and {self.model.classes}{'' if count != self.model.classes else ', of other names'}): "
-                "give the denoiser's classes with --labels FILE"
+                "give the denoiser's classes with `labels` FILE"
             )
 
     @cached_property
@@ -239,7 +239,7 @@ class Job:
 
 
 def labels_of(text: str) -> Labels:
-    """What ``--labels`` means: ``own``, ``random``, or else a file."""
+    """What an option ``labels`` means: ``own``, ``random``, or else a file."""
     return "own" if text == "own" else "random" if text == "random" else Path(text)
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from datarobust import artifacts
 from datarobust.artifacts import durable, files
-from datarobust.datasets.text import shown
 from datarobust.diffusion.sampler import Sampler
 from datarobust.diffusion.search import Point, Result, grid
 from datarobust.errors import DataError, ExistsError
+from datarobust.text import shown
 
 _MOST_BYTES = 1 << 28
 _KEYS = {"point": int, "seed": int, "images": int, "score": float}
@@ -50,7 +50,7 @@ class Lines:
                 files.replace_file(path, _line({"request": self.request, **self.asked}))
                 return []
             if not there or self._recorded() != self.request:
-                raise ExistsError(f"{path} holds something else: choose another name, or replace it with --overwrite")
+                raise ExistsError(f"{path} holds something else: choose another name, or replace it with `overwrite`")
             results, whole = read(path)
             files.replace_file(path, whole)
         return results

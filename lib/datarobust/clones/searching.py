@@ -22,12 +22,11 @@ from datarobust.errors import DataError, DatarobustError, UsageError
 from datarobust.fidelity.measuring import Measure
 from datarobust.frechet import Moments
 from datarobust.norms import L2, LINF
-from datarobust.randomness import domain, permutation
+from datarobust.randomness import Domain, permutation
 
 T = TypeVar("T")
 Progress = Callable[[Iterable[T]], Iterable[T]]
 Images = npt.NDArray[np.uint8]
-_ORDER = 56
 """Domain of the order in which images are taken; prefixes of it are the rungs' sets."""
 
 
@@ -70,7 +69,7 @@ class Search:
     def rows(self) -> npt.NDArray[np.int64]:
         """The chosen rows in the order in which rungs take them; a function of their number alone."""
         rows = self.job.chosen.rows
-        return rows[permutation(0, domain(_ORDER, 0), len(rows))]
+        return rows[permutation(0, Domain.SEARCH_ORDER.of(0), len(rows))]
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -130,7 +129,7 @@ class Search:
                 missing = f"{len(wanted) - len(results)} of {len(wanted)} results"
                 raise DatarobustError(
                     f"rung {number + 1} lacks {missing}, which other shards have to bring: run them, and name their "
-                    "files with --also"
+                    "files with `also`"
                 )
             candidates = search.survivors(results, after)
             found.append(results)

@@ -28,8 +28,8 @@ from datarobust.datasets.cifarfiles import Batch, BinaryBatch, PythonBatch, name
 from datarobust.datasets.impostors import START_BYTES, refuse_impostor
 from datarobust.datasets.raw import Raw, raw_file, state_of
 from datarobust.datasets.sources import Array, Block, Spec, file_sha256, never
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError, UsageError
+from datarobust.text import shown
 
 Labels = Literal["fine", "coarse"]
 
@@ -110,7 +110,7 @@ class CifarSource:
         if self._split not in release.splits:
             raise UsageError(f"{release.title} is split into train and test, not {shown(self._split)}.")
         if labels is not None and len(release.columns) == 1:
-            raise UsageError(f"{release.title} has one kind of labels: --labels belongs to CIFAR-100.")
+            raise UsageError(f"{release.title} has one kind of labels: `labels` belongs to CIFAR-100.")
         self._label = f"{labels or 'fine'}_labels" if len(release.columns) > 1 else "labels"
         self._coarse = "coarse_labels" if self._label == "fine_labels" else None
         self._files = _needed(path, files, release, self._split, optional=classes is not None)
@@ -215,7 +215,7 @@ def _needed(path: Path, files: Mapping[str, Raw], release: Release, split: str, 
     needed = [*release.splits[split], *(n for n in dict.fromkeys(release.names) if n in files or not optional)]
     for name in needed:
         if name not in files:
-            way = "--classes gives the names without it" if name in release.names else "get the release again"
+            way = "`classes` gives the names without it" if name in release.names else "get the release again"
             raise DataError(f"{shown(path)} lacks {name} of {release.title}'s {split} set: {way}.")
     return needed
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,7 +62,7 @@ def other_mode(where: str, channels: int, first: int) -> str:
     kinds = {1: "grey", 3: "RGB"}
     return (
         f"{where} is {kinds[channels]}, but the first image is {kinds[first]}: "
-        "--channels 1 or --channels 3 makes them alike."
+        "`channels` 1 or `channels` 3 makes them alike."
     )
 
 

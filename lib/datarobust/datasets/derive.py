@@ -23,8 +23,8 @@ from datarobust.datasets.storing import (
     rows_digest,
     spans,
 )
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError, UsageError
+from datarobust.text import shown
 
 TAKEN_BYTES = 64 << 20
 """Bytes of rows that a subset gathers at a time."""

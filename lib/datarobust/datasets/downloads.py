@@ -20,9 +20,9 @@ from urllib.parse import urljoin
 
 from datarobust.artifacts.files import hidden, remove, replace_file, sync_folder, told
 from datarobust.datasets.sources import Counted, Progress, file_sha256
-from datarobust.datasets.text import shown
 from datarobust.datasets.transport import Response, Transport
 from datarobust.errors import ArtifactError, FetchError
+from datarobust.text import shown
 
 CHUNK = 1 << 20
 ATTEMPTS = 5
@@ -117,7 +117,7 @@ class Download:
         if needed > free:
             raise ArtifactError(
                 f"{shown(self._target)} needs {needed:,} bytes more, but the disk has {free:,}: free some space, or "
-                "choose another place with --cache."
+                "choose another place with `cache`."
             )
 
     def _chunks(self) -> Iterator[int]:

@@ -24,8 +24,8 @@ import numpy.typing as npt
 from datarobust.artifacts import Column, Store
 from datarobust.datasets.sources import Counted, Progress, unobserved
 from datarobust.datasets.storing import spans
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError, UsageError
+from datarobust.text import shown
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -122,7 +122,7 @@ def equal_points(
 
 
 def label_column(store: Store, labels: Labels) -> Column:
-    """The column of a dataset that ``--labels own`` or ``--labels coarse`` means.
+    """The column of a dataset that ``own`` or ``coarse`` means.
 
     Raises:
         UsageError: it has no coarse labels.

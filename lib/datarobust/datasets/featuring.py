@@ -16,8 +16,8 @@ from datarobust.artifacts import Store
 from datarobust.datasets.derive import TAKEN_BYTES
 from datarobust.datasets.sources import Counted, Progress, unobserved
 from datarobust.datasets.storing import Columns, MakeStep, Part, discarding, fill, remaining, request, row_bytes, spans
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from datarobust.artifacts import Lock, whole_or_absent
 from datarobust.artifacts.files import told
 from datarobust.datasets.downloads import Download, Remote
 from datarobust.datasets.sources import Progress, file_sha256, unobserved
-from datarobust.datasets.text import shown
 from datarobust.datasets.transport import Transport
 from datarobust.errors import DataError, FetchError
+from datarobust.text import shown
 
 MOST_UNPACKED = 1 << 30
 """Bytes of a member that is taken out of an archive."""
@@ -74,7 +74,7 @@ def _is_there(target: Path, remote: Remote) -> bool:
             return True
     raise FetchError(
         f"{shown(target)} is not the published file, which has {remote.size:,} bytes and the sha256 {remote.sha256}: "
-        "remove it, or choose another folder with --cache."
+        "remove it, or choose another folder with `cache`."
     )
 
 

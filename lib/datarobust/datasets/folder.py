@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from datarobust.datasets.decoding import MOST_BYTES, decode, other_mode
 from datarobust.datasets.sources import Block, Spec, file_sha256, never
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")

@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from datarobust.datasets.idxfile import IdxFile, is_idx
 from datarobust.datasets.sources import Block, Spec, file_sha256, never
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 _NAME = re.compile(r"(?P<stem>.*?)(?P<what>images|labels)(?P<dot>[-.])idx[13]-ubyte(?P<gz>\.gz)?", re.DOTALL)
 _EMNIST = re.compile(r"emnist-(?P<subset>balanced|byclass|bymerge|digits|letters|mnist)-(?P<split>train|test)-")
@@ -141,7 +141,7 @@ class IdxSource:
             place = int(np.argmax(bad))
             raise DataError(
                 f"{shown(self._files.labels)}: the label of row {row + place} is {raw[place]}, not among the {count} "
-                f"classes {self._first}..{self._first + count - 1}: if it is right, name all classes with --classes."
+                f"classes {self._first}..{self._first + count - 1}: if it is right, name all classes with `classes`."
             )
         return labels
 
@@ -171,7 +171,7 @@ def _beside(images: Path, split: str | None) -> _Files:
     own = known["split"] if known else _SPLITS.get(stem, stem.strip("-_. ") or "idx")
     if split not in (None, own):
         raise DataError(
-            f"{shown(images)} is the {shown(own)} set by its name, not {shown(str(split))}: leave out --split."
+            f"{shown(images)} is the {shown(own)} set by its name, not {shown(str(split))}: leave out `split`."
         )
     mapping = images.with_name(f"emnist-{known['subset']}-mapping.txt") if known else None
     if mapping is not None and not mapping.is_file():

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.datasets.impostors import START_BYTES, refuse_impostor
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 GZIP_START = b"\x1f\x8b"
 MOST_ROW_BYTES = 1 << 24

@@ -14,8 +14,8 @@ from datarobust.artifacts import Step
 from datarobust.datasets.shuffling import BUDGET, Shuffled
 from datarobust.datasets.sources import Block, Counted, Progress, Source, Spec, unobserved
 from datarobust.datasets.storing import Columns, MakeStep, Part, check_names, discarding, fill, remaining, request
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 MOST_NAMES_BYTES = 16 << 20
 """Of a file of class names."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 START_BYTES = 1024
 """How many first bytes of a file tell an impostor."""

@@ -9,8 +9,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.datasets.text import shown
 from datarobust.errors import SelectionError
+from datarobust.text import shown
 
 LINE_BYTES = 4096
 """Longest line that is read; an index takes a few bytes, a comment may take more."""

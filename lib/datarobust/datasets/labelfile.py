@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from datarobust.datasets.checks import MOST_CLASSES, as_labels
 from datarobust.datasets.sources import file_sha256
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 Ints = npt.NDArray[np.int64]
 
@@ -69,7 +69,7 @@ def _label(word: bytes, where: str, classes: int) -> int:
         raise DataError(f"{where} is '{text}', no label: labels are whole numbers from 0 on, one a line.")
     value = int(word[:20])
     if len(word) > 18 or value >= (classes or MOST_CLASSES):
-        most = f"the classes are 0..{classes - 1}: name others with --classes" if classes else "that is no class number"
+        most = f"the classes are 0..{classes - 1}: name others with `classes`" if classes else "that is no class number"
         raise DataError(f"{where} is {value}, but {most}.")
     return value
 

@@ -18,8 +18,8 @@ import numpy as np
 from datarobust.datasets import checks
 from datarobust.datasets.npzfile import Archive, text_values
 from datarobust.datasets.sources import Array, Block, Spec, file_sha256, never
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 Layout = Literal["nhwc", "nchw"]
 PAIRS = (("image", "label"), ("x", "y"), ("images", "labels"))
@@ -118,7 +118,7 @@ class NpzSource:
             raise DataError(f"{where} has shape {shape}; points are (N, H, W, C), (N, C, H, W), (N, H, W) or (N, D).")
         if len(shape) < 4:
             if wanted:
-                raise DataError(f"{where} has shape {shape}: --layout {wanted} needs four dimensions.")
+                raise DataError(f"{where} has shape {shape}: `layout` {wanted} needs four dimensions.")
             return "nd" if len(shape) == 2 else "nhw"
         last, first = shape[3] in CHANNELS, shape[1] in CHANNELS
         if wanted:
@@ -126,7 +126,7 @@ class NpzSource:
                 raise DataError(f"{where} has shape {shape}, in which {wanted} does not have 1 or 3 channels.")
             return wanted
         if last and first:
-            raise DataError(f"{where} has shape {shape}, NHWC or NCHW: say --layout nhwc or --layout nchw.")
+            raise DataError(f"{where} has shape {shape}, NHWC or NCHW: say `layout` nhwc or `layout` nchw.")
         if not last and not first:
             raise DataError(f"{where} has shape {shape}: images have 1 or 3 channels, first or last.")
         return "nhwc" if last else "nchw"
@@ -175,10 +175,10 @@ def _pair(archive: Archive, wanted: tuple[str, str] | None) -> tuple[str, str]:
         return found[0]
     listed = ", ".join(shown(key) for key in keys[:12]) or "none"
     if found:
-        raise DataError(f"{shown(archive.path)} holds several data sets ({listed}): choose with --keys POINTS,LABELS.")
+        raise DataError(f"{shown(archive.path)} holds several data sets ({listed}): choose with `keys` POINTS,LABELS.")
     expected = "; ".join(f"{a}, {b}" for a, b in PAIRS) if wanted is None else ", ".join(map(shown, wanted))
     raise DataError(
-        f"{shown(archive.path)} has the arrays {listed}; expected: {expected} (others with --keys POINTS,LABELS)."
+        f"{shown(archive.path)} has the arrays {listed}; expected: {expected} (others with `keys` POINTS,LABELS)."
     )
 
 

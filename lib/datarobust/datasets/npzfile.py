@@ -25,8 +25,8 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from datarobust.datasets.sources import Array
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 _DIRECTORY_BYTES = 4 << 20
 _TAIL_BYTES = (1 << 16) + 22 + 20 + 56

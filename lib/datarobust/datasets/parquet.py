@@ -23,8 +23,8 @@ from datarobust.datasets.parquetcolumns import Labels, class_names, find_columns
 from datarobust.datasets.parquetfile import START, ParquetFile
 from datarobust.datasets.parquetshards import SUFFIX, find_shards, has_parquet
 from datarobust.datasets.sources import Block, Spec, file_sha256, never
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 
 def looks_like(path: Path) -> bool:

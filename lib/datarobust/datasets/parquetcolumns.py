@@ -6,8 +6,8 @@ import json
 from typing import Literal, NamedTuple
 
 from datarobust.datasets.parquetfile import ParquetFile, pyarrow
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError, UsageError
+from datarobust.text import shown
 
 Labels = Literal["fine", "coarse"]
 IMAGES = ("img", "image", "images")
@@ -35,7 +35,7 @@ def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels
     """
     names = file.schema.names
     if keys is not None and labels is not None:
-        raise UsageError("--labels chooses between fine_label and coarse_label; with --keys name the labels there.")
+        raise UsageError("`labels` chooses between fine_label and coarse_label; with `keys` name the labels there.")
     images = _one(file, (keys[0],) if keys else IMAGES, "pictures")
     coarse = None
     if labels == "coarse":
@@ -70,11 +70,11 @@ def _one(file: ParquetFile, wanted: tuple[str, ...], what: str) -> str:
     if not found:
         raise DataError(
             f"{shown(file.path)} has the columns {listed}, none of them {what} ({' or '.join(map(shown, wanted))}): "
-            "name both with --keys PICTURES,LABELS."
+            "name both with `keys` PICTURES,LABELS."
         )
     if len(found) > 1 or names.count(found[0]) > 1:
         raise DataError(
-            f"{shown(file.path)} has several columns of {what} ({', '.join(map(shown, found))}): choose with --keys "
+            f"{shown(file.path)} has several columns of {what} ({', '.join(map(shown, found))}): choose with `keys` "
             "PICTURES,LABELS."
         )
     return found[0]

@@ -15,8 +15,8 @@ from typing import IO, Any
 from datarobust.datasets.impostors import START_BYTES, refuse_impostor
 from datarobust.datasets.parquetpages import ENCODINGS, Chunk, Group, groups, pages
 from datarobust.datasets.parquetthrift import BadThrift
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 START = b"PAR1"
 MOST_FOOTER_BYTES = 8 << 20

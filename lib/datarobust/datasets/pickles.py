@@ -25,8 +25,8 @@ from datarobust.datasets.extents import Form
 from datarobust.datasets.pickledarrays import KNOWN, build, call, text_of
 from datarobust.datasets.pickletape import Refusal, Tape
 from datarobust.datasets.raw import Raw
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 MOST_STEPS = 4_000_000
 """Instructions of one pickle; CIFAR-100 takes 400,000. At about 100 bytes each at worst, they fit in memory."""

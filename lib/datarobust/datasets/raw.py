@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 
 @dataclass(frozen=True)

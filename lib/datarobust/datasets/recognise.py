@@ -17,9 +17,9 @@ from datarobust.datasets.impostors import START_BYTES, refuse_impostor
 from datarobust.datasets.npz import NpzSource
 from datarobust.datasets.parquet import ParquetSource
 from datarobust.datasets.sources import Source
-from datarobust.datasets.text import shown
 from datarobust.datasets.ti500k import Ti500kSource
 from datarobust.errors import DataError, UsageError
+from datarobust.text import shown
 
 Format = Literal["digits", "npz", "folder", "cifar", "ti500k", "idx", "parquet"]
 Labels = Literal["fine", "coarse"]
@@ -133,19 +133,19 @@ def open_source(
     for option in given:
         if option not in reader.options:
             fitting = [other.title for other in _READERS.values() if option in other.options]
-            raise UsageError(f"--{option} belongs to {_joined(fitting)}, not to {reader.title}.")
+            raise UsageError(f"`{option}` belongs to {_joined(fitting)}, not to {reader.title}.")
     if channels not in (None, 1, 3):
-        raise UsageError(f"--channels is 1 or 3, not {channels}.")
+        raise UsageError(f"`channels` is 1 or 3, not {channels}.")
     if found == "digits":
         if source != "digits":
-            raise UsageError(f"--format digits goes with the word digits, not with {shown(source)}.")
+            raise UsageError(f"`format` digits goes with the word digits, not with {shown(source)}.")
         return reader.source(name)
     path = Path(source)
     if not path.exists():
         raise DataError(f"{shown(source)} does not exist.")
     if ("folder" if path.is_dir() else "file") not in reader.places:
         raise DataError(
-            f"{shown(source)} is {'a folder' if path.is_dir() else 'a file'}: --format {found} does not fit."
+            f"{shown(source)} is {'a folder' if path.is_dir() else 'a file'}: `format` {found} does not fit."
         )
     if format != "auto" and path.is_file():
         _start(path)

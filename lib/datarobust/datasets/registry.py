@@ -17,9 +17,9 @@ from datarobust.datasets.downloads import Remote
 from datarobust.datasets.fetching import fetch_file, unzip
 from datarobust.datasets.recognise import Format, Labels, open_source
 from datarobust.datasets.sources import Block, Progress, Source, Spec, never, unobserved
-from datarobust.datasets.text import shown
 from datarobust.datasets.transport import Transport
 from datarobust.errors import UsageError
+from datarobust.text import shown
 
 _TORONTO = "https://www.cs.toronto.edu/~kriz/"
 _MNIST = ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/")
@@ -54,7 +54,7 @@ class Release:
         """The files of a split, ``train`` if None is asked for. Raises UsageError where the release has none."""
         if None in self.files:
             if split is not None:
-                raise UsageError(f"{self.name} is not split: leave out --split.")
+                raise UsageError(f"{self.name} is not split: leave out `split`.")
             return self.files[None]
         if (split or "train") not in self.files:
             raise UsageError(
@@ -222,7 +222,7 @@ def find_release(name: str) -> Release:
     if name in RELEASES:
         return RELEASES[name]
     near = difflib.get_close_matches(name.lower(), RELEASES, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "dataset fetch --list has all."
+    hint = f"did you mean {' or '.join(near)}?" if near else "dataset fetch `list` has all."
     raise UsageError(f"{shown(name)} is no known release: {hint}")
 
 
@@ -245,7 +245,7 @@ def fetch_release(
     """
     remotes = release.remotes(split)
     if labels is not None and not release.coarse:
-        raise UsageError(f"{release.name} has one kind of labels: leave out --labels.")
+        raise UsageError(f"{release.name} has one kind of labels: leave out `labels`.")
     folder = cache / release.folder
     paths = [fetch_file(remote, folder, transport, progress=progress) for remote in remotes]
     split = None if None in release.files else split or "train"

@@ -26,9 +26,9 @@ from datarobust.datasets.featuring import Representation
 from datarobust.datasets.labelfile import read_labels
 from datarobust.datasets.sources import Counted, Progress, unobserved
 from datarobust.datasets.storing import Columns, MakeStep, Part, discarding, fill, remaining, request, row_bytes, spans
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError, UsageError
-from datarobust.randomness import CORRUPTION, RELABEL, row_keys
+from datarobust.randomness import Domain, row_keys
+from datarobust.text import shown
 
 Ints = npt.NDArray[np.int64]
 
@@ -155,8 +155,8 @@ def at_random(dataset: Store, seed: int, fraction: float = 1.0, classes: Sequenc
     def make(journal: Journal, progress: Progress) -> Ints:
         labels = own.copy()
         for begin, end in spans(len(labels), _ROWS):
-            drawn = (row_keys(seed, RELABEL, begin, end) % np.uint64(count)).astype(np.int64)
-            chosen = (row_keys(seed, CORRUPTION, begin, end) >> np.uint64(11)) * 2.0**-53 < fraction
+            drawn = (row_keys(seed, Domain.RELABEL, begin, end) % np.uint64(count)).astype(np.int64)
+            chosen = (row_keys(seed, Domain.CORRUPTION, begin, end) >> np.uint64(11)) * 2.0**-53 < fraction
             labels[begin:end] = np.where(chosen, drawn, labels[begin:end])
         return _below(labels, len(names), dataset)
 
@@ -172,7 +172,7 @@ def from_coarse(dataset: Store, classes: Sequence[str] | None = None) -> NewLabe
     if "coarse" not in dataset:
         raise UsageError(f"{shown(dataset.path)} has no coarse labels; it has {', '.join(dataset.names())}.")
     names = tuple(classes or ())
-    remark = "the names of the classes are left out: they belong to the other labels; --classes gives new ones"
+    remark = "the names of the classes are left out: they belong to the other labels; `classes` gives new ones"
     return NewLabels(
         names,
         {"coarse": True},
@@ -227,6 +227,6 @@ def _below(labels: Ints, names: int, dataset: Store) -> Ints:
         row = int(np.argmax(labels >= names))
         raise DataError(
             f"{shown(dataset.path)}: row {row} has label {labels[row]}, but the classes are 0..{names - 1}: name "
-            "others with --classes."
+            "others with `classes`."
         )
     return labels

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from datarobust.datasets.sources import Block, Counted, Progress, Source, Spec, never, unobserved
 from datarobust.errors import DataError
-from datarobust.randomness import IMPORT, permutation, row_keys
+from datarobust.randomness import Domain, permutation, row_keys
 
 BUDGET = 1 << 30
 """Bytes of rows that a shuffle holds in memory at a time."""
@@ -43,7 +43,7 @@ def _plan(seed: int, rows: int, bucket_rows: int) -> _Plan:
     """Contiguous ranges of key prefixes of about ``bucket_rows`` rows each, from the exact counts of the keys."""
     counts = np.zeros(1 << _PREFIX_BITS, dtype=np.int64)
     for start in range(0, rows, _KEYS_AT_ONCE):
-        keys = row_keys(seed, IMPORT, start, min(rows, start + _KEYS_AT_ONCE))
+        keys = row_keys(seed, Domain.IMPORT, start, min(rows, start + _KEYS_AT_ONCE))
         counts += np.bincount(_prefixes(keys), minlength=len(counts))
     before = np.cumsum(counts) - counts
     raw = before // max(1, bucket_rows)
@@ -121,7 +121,7 @@ class Shuffled:
     def _gather(self, start: int, stop: int) -> Block:
         """All rows ``start:stop`` of the shuffled order in memory, each scattered to its place."""
         spec = self.spec
-        order = permutation(self._seed, IMPORT, spec.rows)
+        order = permutation(self._seed, Domain.IMPORT, spec.rows)
         place = np.empty_like(order)
         place[order] = np.arange(spec.rows, dtype=np.int64)
         kept = stop - start
@@ -168,7 +168,7 @@ class Shuffled:
             files = {b: stack.enter_context((self._folder / str(b)).open("xb", buffering=0)) for b in wanted}
             for block in self._read():
                 begin = int(block.index[0])
-                keys = row_keys(self._seed, IMPORT, begin, begin + len(block))
+                keys = row_keys(self._seed, Domain.IMPORT, begin, begin + len(block))
                 buckets = plan.bucket_of[_prefixes(keys)]
                 order = np.argsort(buckets, kind="stable")
                 order = order[(buckets[order] >= wanted.start) & (buckets[order] < wanted.stop)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from datarobust.artifacts import Store
-from datarobust.datasets.text import shown
+from datarobust.text import shown
 
 
 def describe(dataset: Store) -> dict[str, Any]:

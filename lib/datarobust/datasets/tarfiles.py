@@ -14,8 +14,8 @@ from typing import cast
 
 from datarobust.datasets.raw import Raw
 from datarobust.datasets.streams import GZIP_START, MOST_BYTES, GzipStream, Stream, window
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
+from datarobust.text import shown
 
 MOST_FILES = 1000
 """In an archive; the largest release has nine."""

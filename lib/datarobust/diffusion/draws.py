@@ -9,20 +9,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.randomness import domain, row_keys
+from datarobust.randomness import Domain, row_keys
 
 Keys = npt.NDArray[np.uint64]
 Normals = npt.NDArray[np.float32]
-
-CLONE, LABEL, ORDER, TRAINING, DROPOUT = range(48, 53)
-"""Purposes: noise of a repeat's clones, random labels, order of training images, their noise, dropout."""
 
 
 def image_keys(seed: int, repeats: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> Keys:
     """The keys uint64 (B) of clones: number ``repeats`` (B) of the images ``rows`` (B) of a dataset."""
     found = np.empty(len(rows), np.uint64)
     for place, (repeat, row) in enumerate(zip(repeats.tolist(), rows.tolist(), strict=True)):
-        found[place] = row_keys(seed, domain(CLONE, repeat), row, row + 1)[0]
+        found[place] = row_keys(seed, Domain.CLONE.of(repeat), row, row + 1)[0]
     return found
 
 
@@ -46,5 +43,5 @@ def uniforms(keys: Keys, part: int, count: int) -> npt.NDArray[np.float64]:
 
 def random_labels(seed: int, rows: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.int64]:
     """A label int64 (B) from 0 to classes - 1 for each row of a dataset."""
-    keys = [int(row_keys(seed, domain(LABEL, 0), row, row + 1)[0]) % classes for row in rows.tolist()]
+    keys = [int(row_keys(seed, Domain.CLONE_LABEL.of(0), row, row + 1)[0]) % classes for row in rows.tolist()]
     return np.array(keys, np.int64)

@@ -19,11 +19,11 @@ from torch import Tensor
 from datarobust.diffusion.augmenting import augment
 from datarobust.diffusion.cloning import to_model
 from datarobust.diffusion.denoisers import Denoiser, one_hot
-from datarobust.diffusion.draws import DROPOUT, TRAINING, Keys, normals
+from datarobust.diffusion.draws import Keys, normals
 from datarobust.distributed import Group
 from datarobust.errors import DivergedError, UsageError
 from datarobust.networks.precision import Precision, casting, products
-from datarobust.randomness import domain, row_keys
+from datarobust.randomness import Domain, row_keys
 from datarobust.training.images import Points
 from datarobust.training.order import real_rows
 from datarobust.training.state import Arrays, Checkpoint, Line, Listener, Weights, pack, pack_json, unpack, unpack_json
@@ -60,14 +60,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        for name, count in (("--epochs", self.epochs), ("--batch", self.batch)):
+        for name, count in (("`epochs`", self.epochs), ("`batch`", self.batch)):
             if count < 1:
                 raise UsageError(f"{name} {count}: at least 1 is needed")
-        for name, value in (("--lr", self.lr), ("--p-std", self.P_std), ("--ema-images", self.ema_images)):
+        for name, value in (("`lr`", self.lr), ("`p_std`", self.P_std), ("`ema_images`", self.ema_images)):
             if not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} {value:g}: a positive number is needed")
         if not 0 <= self.augment <= 1:
-            raise UsageError(f"--augment {self.augment:g}: a probability is needed")
+            raise UsageError(f"`augment` {self.augment:g}: a probability is needed")
 
     def rate(self, seen: int, total: int) -> float:
         """Learning rate after so many of all images."""
@@ -117,7 +117,7 @@ class Training:
     ) -> None:
         if recipe.batch % processes.size:
             raise UsageError(
-                f"a batch of {recipe.batch} images cannot be shared by {processes.size} processes: change --batch"
+                f"a batch of {recipe.batch} images cannot be shared by {processes.size} processes: change `batch`"
             )
         self.recipe, self.points, self.device, self.processes = recipe, points, device, processes
         self.steps = -(-len(points) // recipe.batch)
@@ -166,7 +166,7 @@ class Training:
         rows = real_rows(recipe.seed, self.epoch, np.arange(len(self.points)), self.steps * recipe.batch)
         place = self.step * recipe.batch + first
         points = self.points.at(rows[place : place + share])
-        keys = row_keys(recipe.seed, domain(TRAINING, number), first, first + share)
+        keys = row_keys(recipe.seed, Domain.DENOISER_TRAINING.of(number), first, first + share)
         images, told = self._augmented(to_model(points.images), keys)
         level = torch.from_numpy(normals(keys, _LEVEL, (1,))[:, 0])
         sigma = (level * recipe.P_std + recipe.P_mean).exp().to(self.device)
@@ -177,7 +177,7 @@ class Training:
             group["lr"] = recipe.rate(seen, recipe.epochs * self.steps * recipe.batch)
         self.optimiser.zero_grad(set_to_none=True)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(int(row_keys(recipe.seed, domain(DROPOUT, number), first, first + 1)[0]) >> 1)
+            torch.manual_seed(int(row_keys(recipe.seed, Domain.DENOISER_DROPOUT.of(number), first, first + 1)[0]) >> 1)
             with products(recipe.precision):
                 with casting(recipe.precision, self.device.type):
                     loss = edm_loss(self.model, images, sigma, noise, labels, told)
@@ -228,7 +228,7 @@ class Training:
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss is not finite in epoch {self.epoch + 1}: the last saved state is kept; "
-                "a smaller --lr or another --precision may help, in a new run"
+                "a smaller `lr` or another `precision` may help, in a new run"
             )
 
     # ------------------------------------------------------------------------------------------------- the state

@@ -10,13 +10,11 @@ import numpy.typing as npt
 from scipy.spatial import KDTree
 from scipy.stats import rankdata
 
-from datarobust.randomness import domain, permutation
+from datarobust.randomness import Domain, permutation
 
 Numbers = npt.NDArray[np.float64]
 
 PERMUTATIONS: Final = 999
-
-_SHUFFLE: Final = 75  # purpose of random numbers
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def coherence(position: Numbers, robustness: Numbers, seed: int, permutations: i
     seen = _correlation(ranks, ranks[nearest])
     if seen is None:
         return Coherence(None, None, permutations, None)
-    shuffled = [ranks[permutation(seed, domain(_SHUFFLE, turn), len(ranks))] for turn in range(permutations)]
+    shuffled = [ranks[permutation(seed, Domain.MAP_SHUFFLE.of(turn), len(ranks))] for turn in range(permutations)]
     chance = [found for one in shuffled if (found := _correlation(one, one[nearest])) is not None]
     reached = 1 + sum(found >= seen for found in chance)
     return Coherence(seen, max(chance, default=None), permutations, reached / (permutations + 1))

@@ -8,14 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.errors import DataError, UsageError
-from datarobust.randomness import domain, row_keys
+from datarobust.randomness import Domain, row_keys
 
 Numbers = npt.NDArray[np.float64]
 
 FEWEST: Final = 3
 """Points of a map: two are a line."""
-
-_SAMPLE: Final = 72  # purpose of random numbers; scaling.py, trees.py and coherence.py have 73 to 75
 
 
 def stratified(robustness: Numbers, count: int, seed: int) -> npt.NDArray[np.int64]:
@@ -42,10 +40,10 @@ def stratified(robustness: Numbers, count: int, seed: int) -> npt.NDArray[np.int
     if not 1 <= count <= len(ordered):
         raise UsageError(
             f"a sample of {count:,} points cannot be drawn, as {len(ordered):,} have a finite distance: "
-            f"choose --n from 1 to {len(ordered):,}"
+            f"choose `n` from 1 to {len(ordered):,}"
         )
     bounds = [place * len(ordered) // count for place in range(count + 1)]
-    keys = row_keys(seed, domain(_SAMPLE, 0), 0, count).tolist()
+    keys = row_keys(seed, Domain.MAP_SAMPLE.of(0), 0, count).tolist()
     places = [low + (key * (high - low) >> 64) for key, low, high in zip(keys, bounds[:-1], bounds[1:], strict=True)]
     return ordered[places].astype(np.int64)
 
@@ -53,7 +51,7 @@ def stratified(robustness: Numbers, count: int, seed: int) -> npt.NDArray[np.int
 def demand_seed(seed: int) -> None:
     """Raise UsageError where random numbers cannot be a function of the seed."""
     if not 0 <= seed < 1 << 64:
-        raise UsageError(f"--seed {seed}: seeds are from 0 to 2**64 - 1")
+        raise UsageError(f"`seed` {seed}: seeds are from 0 to 2**64 - 1")
 
 
 def demand_points(count: int) -> None:

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from datarobust.embedding.sample import demand_different, demand_points
 from datarobust.errors import DataError
 from datarobust.norms import norm_of
-from datarobust.randomness import domain, row_keys
+from datarobust.randomness import Domain, row_keys
 
 Numbers = npt.NDArray[np.float64]
 Progress = Callable[[Iterable[Numbers]], Iterable[Numbers]]
@@ -26,8 +26,6 @@ Init = Literal["classical", "random"]
 
 EPS: Final = 1e-6
 """SMACOF ends where an iteration lowers the stress by less than this share of the sum of squared distances."""
-
-_START: Final = 73  # purpose of random numbers
 
 
 def dissimilarities(points: npt.NDArray[Any], norm: str) -> Numbers:
@@ -129,7 +127,7 @@ def scaled(
 
 def _random_start(count: int, seed: int, number: int) -> Numbers:
     """(count, 2) float64, uniform in [0, 1)."""
-    keys = row_keys(seed, domain(_START, number), 0, 2 * count)
+    keys = row_keys(seed, Domain.MAP_START.of(number), 0, 2 * count)
     return np.asarray((keys >> np.uint64(11)) * 2.0**-53, np.float64).reshape(count, 2)
 
 

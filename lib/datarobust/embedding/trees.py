@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from datarobust.embedding.sample import FEWEST, demand_different, demand_points
 from datarobust.errors import DataError, UsageError
-from datarobust.randomness import domain, row_keys
-
-_TREES: Final = 74  # purpose of random numbers
+from datarobust.randomness import Domain, row_keys
 
 
 def random_trees(
@@ -54,7 +52,7 @@ def random_trees(
         min_impurity_decrease=0.0,
         sparse_output=True,
         n_jobs=None,
-        random_state=int(row_keys(seed, domain(_TREES, 0), 0, 1)[0] >> np.uint64(32)),
+        random_state=int(row_keys(seed, Domain.MAP_TREES.of(0), 0, 1)[0] >> np.uint64(32)),
         verbose=0,
         warm_start=False,
     )
@@ -62,7 +60,7 @@ def random_trees(
         told = forest.fit_transform(flat)
         leaves = int(told.shape[1])
         if leaves < FEWEST:
-            raise UsageError(f"the trees have {leaves} leaves together: raise --n-estimators or --max-depth")
-        start = int(row_keys(seed, domain(_TREES, 1), 0, 1)[0] >> np.uint64(32))
+            raise UsageError(f"the trees have {leaves} leaves together: raise `n_estimators` or `max_depth`")
+        start = int(row_keys(seed, Domain.MAP_TREES.of(1), 0, 1)[0] >> np.uint64(32))
         reduced = TruncatedSVD(n_components=2, algorithm="arpack", random_state=start, tol=0.0)
         return np.asarray(reduced.fit_transform(told), np.float64), leaves

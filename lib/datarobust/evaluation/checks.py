@@ -60,13 +60,13 @@ def demand_radius(norm: str, eps: float, shape: tuple[int, ...], force: bool) ->
         UsageError: it is none, or a considerable part of the whole cube; the latter not with ``force``.
     """
     if not (np.isfinite(eps) and eps > 0):
-        raise UsageError(f"--eps {eps:g} is no radius: give a positive number, as 8/255.")
+        raise UsageError(f"`eps` {eps:g} is no radius: give a positive number, as 8/255.")
     numbers = float(np.prod(shape))
     limit = LARGEST[norm] * {"linf": 1.0, "l2": numbers**0.5, "l1": numbers}[norm]
     if eps >= limit and not force:
         raise UsageError(
-            f"--eps {eps:g} in {norm} is too large to be meant: pixels are in [0, 1], so 8 levels are 8/255; "
-            "--force-eps takes it all the same."
+            f"`eps` {eps:g} in {norm} is too large to be meant: pixels are in [0, 1], so 8 levels are 8/255; "
+            "`force_eps` takes it all the same."
         )
 
 

@@ -27,7 +27,7 @@ MORE = 0.002
 """Share of all points from which on Square is conspicuous."""
 
 REMARKS = {
-    "randomised": "the network depends on chance: --version rand is meant for that",
+    "randomised": "the network depends on chance: `attacks` rand is meant for that",
     "differentiates": "the network takes gradients as it runs, so the attacks may not fit it",
     "zero_gradients": "gradients vanish, so gradient attacks may have failed",
     "square_found_more": "the attack without gradients found more than those with: gradients may mislead",

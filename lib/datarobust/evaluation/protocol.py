@@ -127,7 +127,7 @@ def plan(
     if version != "custom" and wishes != Wishes():
         raise UsageError(
             "restarts, iterations, targets and queries are chosen for attacks that are named one by one, as in "
-            "--attacks apgd-ce,square"
+            "`attacks` apgd-ce,square"
         )
     if batch < 1 or not 0 <= seed < 1 << 63:
         raise UsageError("a logical batch has one image or more, and a seed is from 0 to 2**63 - 1")

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.artifacts import Store
-from datarobust.datasets.text import shown
 from datarobust.errors import ArtifactError, DataError
 from datarobust.evaluation import compare as statistics
 from datarobust.evaluation import eps_text
 from datarobust.evaluations.lines import COLUMNS, accuracy_key
+from datarobust.text import shown
 
 Array = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
@@ -143,7 +143,7 @@ def _distances(ranking: Store, which: Evaluation) -> npt.NDArray[np.float64]:
     if ranking.attributes["dataset"] != which.attributes["dataset"]:
         raise ArtifactError(
             f"{shown(ranking.path)} ranks another dataset than that of {shown(which.path)}: rank the points that were "
-            "evaluated, with --against the training set"
+            "evaluated, with `against` the training set"
         )
     return np.asarray(ranking.column("distance").read()[which.index], np.float64)
 

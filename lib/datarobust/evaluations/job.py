@@ -17,7 +17,6 @@ from datarobust import __version__, artifacts, evaluation, external
 from datarobust.artifacts import Step, Store
 from datarobust.classifiers import Subject
 from datarobust.datasets.storing import join
-from datarobust.datasets.text import shown
 from datarobust.distributed import Group
 from datarobust.errors import DataError
 from datarobust.evaluation import Protocol, checks
@@ -27,6 +26,7 @@ from datarobust.evaluation.network import accelerated, evaluated
 from datarobust.features import as_inputs
 from datarobust.rankings import part_of
 from datarobust.selection import Chosen
+from datarobust.text import shown
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]

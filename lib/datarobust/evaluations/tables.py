@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.artifacts import Store, Summary, files
-from datarobust.datasets.text import shown
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.evaluation import eps_text
 from datarobust.evaluations.lines import line, stored
 from datarobust.figures.table import Accuracy, Row
 from datarobust.runs.folder import BEST, LAST, RECIPE, read_log
+from datarobust.text import shown
 
 _RECIPE_BYTES = 1 << 24
 
@@ -141,7 +141,7 @@ def rows(runs: Sequence[Path], evaluations: Sequence[Path], names: Sequence[str]
         UsageError: there are not as many names as runs.
     """
     if names is not None and len(names) != len(runs):
-        raise UsageError(f"{len(runs)} runs, but {len(names)} names: give --name once for each run, in their order.")
+        raise UsageError(f"{len(runs)} runs, but {len(names)} names: give `name` once for each run, in their order.")
     judged: dict[str, Judged] = {}
     for path in evaluations:
         found, model = read_evaluation(path)

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.datasets.storing import rows_digest
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError, DatarobustError, UsageError
 from datarobust.fidelity import moments as stored
 from datarobust.fidelity.keeping import Keeper
@@ -26,6 +25,7 @@ from datarobust.fidelity.sides import Rows, Side
 from datarobust.fidelity.streams import Stream, growing, halves, pools
 from datarobust.frechet import Moments, extrapolated
 from datarobust.kid import SUBSETS, Kid, kid
+from datarobust.text import shown
 
 Features = npt.NDArray[Any]
 Progress = Callable[[str], Callable[[Iterable[Any]], Iterable[Any]]]
@@ -113,7 +113,7 @@ class Comparison:
                 stored.demand_same(side.store, self.told, asked)
         self._demand_channels(list(self.streams.values()))
         if self.extrapolate and ("b" not in self.streams or self.streams["b"].side.count < 4):
-            raise UsageError("--extrapolate takes a set B of four images or more, not moments")
+            raise UsageError("`extrapolate` takes a set B of four images or more, not moments")
 
     def _demand_channels(self, streams: list[Stream]) -> None:
         """Refuse grey images beside coloured ones, but for Inception, which takes grey ones as coloured."""
@@ -123,7 +123,7 @@ class Comparison:
         if one.shape != two.shape:
             raise DataError(
                 f"{shown(one.store.path)} has images of {one.shape[0]} channels and {shown(two.store.path)} of "
-                f"{two.shape[0]}: only --features inception takes grey images beside coloured ones"
+                f"{two.shape[0]}: only `features` inception takes grey images beside coloured ones"
             )
 
     @property

@@ -77,7 +77,7 @@ def demand_free(path: Path, overwrite: bool) -> None:
     """
     durable.checked_output(path)
     if os.path.lexists(path) and not (overwrite and path.is_file()):
-        raise ExistsError(f"{path} holds something else: choose another name, or replace a file with --overwrite")
+        raise ExistsError(f"{path} holds something else: choose another name, or replace a file with `overwrite`")
 
 
 def write_line(path: Path, line: str) -> None:

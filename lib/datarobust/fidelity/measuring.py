@@ -17,10 +17,10 @@ import torch
 from datarobust.classifiers import subject
 from datarobust.datasets.npzfile import Archive
 from datarobust.datasets.sources import file_sha256
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError, UsageError
 from datarobust.features import BATCH, Extractor, exact
 from datarobust.published.inception import load_inception, wanted
+from datarobust.text import shown
 
 Images = npt.NDArray[np.uint8]
 Features = npt.NDArray[Any]
@@ -63,7 +63,7 @@ class Measure:
 
 
 def measure_of(spec: str, some: Images, device: torch.device, weights: Path | None = None) -> Measure:
-    """The features that ``--features`` names.
+    """The features that ``features`` names.
 
     Args:
         spec: ``inception``; ``pixels``; ``classifier:M`` where M is a classifier or ``module:factory``; ``file:F``
@@ -78,9 +78,9 @@ def measure_of(spec: str, some: Images, device: torch.device, weights: Path | No
     """
     kind, _, name = spec.partition(":")
     if kind not in MODES or bool(name) != (kind in ("classifier", "file")):
-        raise UsageError(f"--features {shown(spec)}: choose inception, classifier:M, pixels or file:F")
+        raise UsageError(f"`features` {shown(spec)}: choose inception, classifier:M, pixels or file:F")
     if weights is not None and kind != "inception":
-        raise UsageError(f"--weights is of --features inception, not of {kind}: leave it out")
+        raise UsageError(f"`weights` is of `features` inception, not of {kind}: leave it out")
     if kind == "pixels":
         return Measure("pixels", _pixels)
     if kind == "file":
@@ -101,7 +101,7 @@ def _pixels(images: Images) -> Features:
 
 def _inception(weights: Path | None, some: Images, device: torch.device) -> Measure:
     if weights is None:
-        raise UsageError(f"--features inception needs --weights PATH: {wanted()}")
+        raise UsageError(f"`features` inception needs `weights` PATH: {wanted()}")
     if some.shape[1] not in (1, 3):
         raise DataError(f"Inception takes images with 1 or 3 channels, not with {some.shape[1]}")
     network, sha256 = load_inception(weights)

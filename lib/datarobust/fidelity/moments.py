@@ -12,11 +12,11 @@ import numpy as np
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.datasets.storing import rows_digest
-from datarobust.datasets.text import shown
 from datarobust.errors import ArtifactError, DataError
 from datarobust.fidelity.measuring import Measure
 from datarobust.fidelity.sides import Side
 from datarobust.frechet import Moments
+from datarobust.text import shown
 
 _KEYS = ("features", "mode", "weights")
 

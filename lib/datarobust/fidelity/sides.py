@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.artifacts import Step, Store
-from datarobust.datasets.text import shown, sized
 from datarobust.errors import DataError
+from datarobust.text import shown, sized
 
 Images = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
@@ -96,7 +96,7 @@ def _side(store: Store) -> Side:
         return Side(store, np.zeros(0, np.int64))
     if "images" not in store:
         raise DataError(
-            f"{shown(store.path)} holds features, not images: hold features against each other with --features file:F"
+            f"{shown(store.path)} holds features, not images: hold features against each other with `features` file:F"
         )
     column = store.column("images")
     return Side(store, np.arange(len(column)), column.shape[1] if len(column.shape) == 5 else 1)
@@ -131,7 +131,7 @@ def _made_of(a: Side, b: Store) -> tuple[Rows | None, str | None]:
         return None, _distant(b, store, b.history)
     if how == "clones":
         return _within(index, len(a.rows), b), None
-    remark = "B has images of A alone: they are held against themselves, unless --whole takes all of A"
+    remark = "B has images of A alone: they are held against themselves, unless `whole` takes all of A"
     return _places(np.asarray(store.column("index").read(), np.int64), index, b), remark
 
 

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
 from datarobust.fidelity.keeping import Keeper
 from datarobust.fidelity.measuring import Measure
 from datarobust.fidelity.sides import Rows, Side, spans
 from datarobust.frechet import Moments, Sums
-from datarobust.randomness import domain, permutation
+from datarobust.randomness import Domain, permutation
+from datarobust.text import shown
 
 Features = npt.NDArray[Any]
 Groups = npt.NDArray[np.int64]
@@ -24,7 +24,6 @@ POOL = 1 << 14
 SIZES = 15
 """From which distances are extrapolated; the smallest is 5,000, or half of the points."""
 _SMALLEST = 5000
-_HALVES, _POOL, _ORDER, _REPEAT = 60, 61, 62, 63
 """Domains of random choices."""
 
 
@@ -146,7 +145,7 @@ def _under(prefix: str, state: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.
 def halves(count: int, seed: int) -> Groups:
     """0 or 1 for each of so many items: random halves, of which the first may have one more."""
     groups = np.empty(count, np.int64)
-    groups[permutation(seed, domain(_HALVES, 0), count)] = np.arange(count) * 2 // count
+    groups[permutation(seed, Domain.FID_HALVES.of(0), count)] = np.arange(count) * 2 // count
     return groups
 
 
@@ -155,15 +154,15 @@ def growing(count: int, seed: int) -> Groups:
     least = _SMALLEST if count >= 2 * _SMALLEST else max(2, count // 2)
     sizes = np.unique(np.linspace(least, count, SIZES).astype(np.int64))
     rank = np.empty(count, np.int64)
-    rank[permutation(seed, domain(_ORDER, 0), count)] = np.arange(count)
+    rank[permutation(seed, Domain.FID_ORDER.of(0), count)] = np.arange(count)
     return np.searchsorted(sizes, rank, side="right").astype(np.int64)
 
 
 def pools(a: Side, b: Side, paired: bool, seed: int) -> tuple[Rows, Rows]:
     """Items of A and of B whose features are kept; where they are paired, one clone each of the same images."""
     if not paired:
-        first, second = (permutation(seed, domain(_POOL, n), side.count)[:POOL] for n, side in enumerate((a, b)))
+        first, second = (permutation(seed, Domain.FID_POOL.of(n), side.count)[:POOL] for n, side in enumerate((a, b)))
         return first, second
-    points = permutation(seed, domain(_POOL, 0), len(a.rows))[:POOL]
-    repeat = permutation(seed, domain(_REPEAT, 0), len(a.rows)) % b.repeats
+    points = permutation(seed, Domain.FID_POOL.of(0), len(a.rows))[:POOL]
+    repeat = permutation(seed, Domain.FID_REPEAT.of(0), len(a.rows)) % b.repeats
     return points, points * b.repeats + repeat[points]

@@ -118,7 +118,7 @@ def draw(maps: Sequence[Map], columns: int | None = None, scale: Scale = "value"
     if columns is None:
         columns = len(maps) if len(maps) < 4 else 2 if len(maps) == 4 else 3
     if not 1 <= columns <= len(maps):
-        raise UsageError(f"--columns {columns}: a picture of {len(maps)} maps has 1 to {len(maps)} in a row")
+        raise UsageError(f"`columns` {columns}: a picture of {len(maps)} maps has 1 to {len(maps)} in a row")
     rows = math.ceil(len(maps) / columns)
     width = min(_LARGEST, _PAGE / columns)
     with style.look():

@@ -61,11 +61,11 @@ def schedules(epochs: int, largest: float) -> list[Schedule]:
     """
     if not LEAST_EPOCHS <= epochs <= MOST:
         raise UsageError(
-            f"--epochs {epochs}: from {LEAST_EPOCHS} to {MOST:,} epochs can be drawn; in fewer the learning rate "
+            f"`epochs` {epochs}: from {LEAST_EPOCHS} to {MOST:,} epochs can be drawn; in fewer the learning rate "
             "changes from step to step"
         )
     if not (math.isfinite(largest) and largest > 0):
-        raise UsageError(f"--lr {largest:g}: a positive number is needed")
+        raise UsageError(f"`lr` {largest:g}: a positive number is needed")
     found = []
     for name in SCHEDULES:
         pairs = np.array([momentum_and_rate(name, epoch, epochs, 1, largest) for epoch in range(epochs)])

@@ -25,9 +25,9 @@ from datarobust.classifiers import assemble
 from datarobust.datasets.impostors import START_BYTES, refuse_impostor
 from datarobust.datasets.raw import raw_file
 from datarobust.datasets.sources import file_sha256
-from datarobust.datasets.text import shown
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.runs.sets import PUBLISHED
+from datarobust.text import shown
 
 Arrays = dict[str, npt.NDArray[Any]]
 MOST_BYTES: Final = 4 << 30
@@ -88,7 +88,7 @@ def read_checkpoint(
     try:
         assemble(found[0], arrays, where)
     except ArtifactError as error:
-        raise DataError(f"{error}: name another network with --arch, or get the file again.") from error
+        raise DataError(f"{error}: name another network with `arch`, or get the file again.") from error
     epoch = held.get("epoch")
     return Checkpoint(
         found[0], arrays, averaged, epoch if type(epoch) is int else None, file_sha256(path), ignored, found[1]
@@ -132,7 +132,7 @@ def _demand_small(path: Path, size: int) -> None:
 def _state(held: Mapping[str, Any], raw: bool, where: str) -> tuple[Mapping[str, Any], bool | None, tuple[str, ...]]:
     """The state dict, whether it is averaged, and the names of what is passed over."""
     if raw and RAW not in held:
-        raise UsageError(f"{where} has no weights before averaging ({RAW}): leave out --raw.")
+        raise UsageError(f"{where} has no weights before averaging ({RAW}): leave out `raw`.")
     key = RAW if raw else next((name for name in _HOLDERS if isinstance(held.get(name), Mapping)), None)
     if key is None:
         return held, None, ()
@@ -178,7 +178,7 @@ def _arch(arrays: Arrays, name: str | None, normalisation: str | None, where: st
     taken = normalisation or {10: "cifar10", 100: "cifar100"}.get(classes if wide and channels == 3 else 0)
     if taken is None:
         raise UsageError(
-            f"{where} does not tell how its network normalises images: give --normalise cifar10, cifar100 or none."
+            f"{where} does not tell how its network normalises images: give `normalise` cifar10, cifar100 or none."
         )
     numbers = NORMALISATIONS[taken]
     given = {} if numbers is None else {"mean": list(numbers[0]), "std": list(numbers[1])}

@@ -16,12 +16,12 @@ from datarobust.datasets.extents import Extent, Reader
 from datarobust.datasets.impostors import START_BYTES, refuse_impostor
 from datarobust.datasets.raw import Raw, raw_file
 from datarobust.datasets.sources import file_sha256
-from datarobust.datasets.text import shown
 from datarobust.denoisers import assemble
 from datarobust.diffusion.denoisers import NAME
 from datarobust.diffusion.precondition import Edm, Ve, Vp, as_json
 from datarobust.errors import ArtifactError, DataError
 from datarobust.published.persistence import Container, Persistent, load
+from datarobust.text import shown
 
 MOST_BYTES: Final = 2 << 30
 """Of a checkpoint; the published ones have 0.22 GB."""

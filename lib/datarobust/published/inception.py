@@ -21,9 +21,9 @@ from datarobust import artifacts
 from datarobust.datasets.impostors import START_BYTES, refuse_impostor
 from datarobust.datasets.raw import raw_file
 from datarobust.datasets.sources import file_sha256
-from datarobust.datasets.text import shown
 from datarobust.errors import ArtifactError, DataError
 from datarobust.networks.inception import Inception
+from datarobust.text import shown
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 ARCH = "inception-2015-12-05"

@@ -19,9 +19,9 @@ from datarobust.datasets.extents import Extent, Reader
 from datarobust.datasets.pickles import STEPS, Machine
 from datarobust.datasets.pickletape import Refusal
 from datarobust.datasets.raw import Raw
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
 from datarobust.published.storages import DTYPES, Storage, StorageClass, storage_of, stub_of, view
+from datarobust.text import shown
 
 MOST_STREAMS = 100_000
 """Tensors of one file."""

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from datarobust.artifacts import Store, Tensors, durable
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError
 from datarobust.evaluation import eps_text
 from datarobust.evaluations.lines import line, stored
 from datarobust.published.classifiers import NORMALISATIONS
+from datarobust.text import shown
 
 FILES = ("weights.pt", "model_info.json", "adversarial.pt", "log.txt")
 _CLASSES = {10: "cifar10", 100: "cifar100"}
@@ -68,7 +68,7 @@ def export(
             if "adversarial" in evaluation:
                 torch.save(torch.from_numpy(evaluation.column("adversarial").read()).float(), folder / FILES[2])
             else:
-                missing.append("The evaluation kept no images: repeat it with aaeval --adversarial.")
+                missing.append("The evaluation kept no images: repeat it with aaeval `adversarial`.")
             (folder / FILES[3]).write_text("\n".join(log_of(found)) + "\n", encoding="utf-8")
     missing += _unsaid(model)
     missing += [
@@ -88,7 +88,7 @@ def _unsaid(model: Tensors) -> list[str]:
     how = "not at all" if own is None else f"by mean {list(own[0])} and deviation {list(own[1])}"
     return [
         f"{FILES[0]} cannot say how images are normalised, and this network does it {how}: "
-        "whoever reads it needs to know, model import by --normalise."
+        "whoever reads it needs to know, model import by `normalise`."
     ]
 
 
@@ -143,15 +143,15 @@ def _demand_fit(model: Tensors, evaluation: Store) -> dict[str, Any]:
     if protocol["upper_bound"]:
         raise DataError(
             f"{where} is an upper bound (attacks: {protocol['version']}): RobustBench takes AutoAttack, that is aaeval "
-            "--attacks standard."
+            "`attacks` standard."
         )
     if not np.array_equal(columns["index"], np.arange(len(columns["index"]))):
-        raise DataError(f"{where} is not of the first points of its dataset in their order: evaluate without --select.")
+        raise DataError(f"{where} is not of the first points of its dataset in their order: evaluate without `select`.")
     found = line(columns, evaluation.attributes)
     if found["points"] < (whole := found.get("dataset_points", found["points"])):
         raise DataError(
             f"{where} is of {found['points']:,} of {whole:,} points: RobustBench takes accuracies of all, so evaluate "
-            "without --select."
+            "without `select`."
         )
     return found
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from datarobust.artifacts import Store
-from datarobust.datasets.text import sized
 from datarobust.embeddings import as_map
 from datarobust.figures.report import Card
 from datarobust.figures.report_html import (
@@ -26,6 +25,7 @@ from datarobust.figures.report_html import (
 )
 from datarobust.figures.report_pictures import opened, raster
 from datarobust.reports.points import SYMBOL, optional
+from datarobust.text import sized
 
 if TYPE_CHECKING:
     from datarobust.reports.cards import Shelf

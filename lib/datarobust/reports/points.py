@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from datarobust.artifacts import Store
 from datarobust.datasets.summary import describe
-from datarobust.datasets.text import sized
 from datarobust.figures import report_charts as charts
 from datarobust.figures.report import Card
 from datarobust.figures.report_html import (
@@ -27,6 +26,7 @@ from datarobust.figures.report_html import (
 )  # fmt: skip
 from datarobust.figures.report_pictures import raster, strip
 from datarobust.norms import LEVELS
+from datarobust.text import sized
 
 if TYPE_CHECKING:
     from datarobust.reports.cards import Shelf

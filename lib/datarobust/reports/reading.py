@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store, Summary, files
-from datarobust.datasets.text import shown
 from datarobust.errors import ArtifactError, DataError
 from datarobust.figures.report import KINDS
 from datarobust.figures.report_history import slug
 from datarobust.figures.report_pictures import MOST_BYTES, Picture, looks_like, opened
+from datarobust.text import shown
 
 MOST_TEXT: Final = 16 << 20
 MOST_PICTURES: Final = 64 << 20

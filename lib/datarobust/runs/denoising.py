@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from datarobust.artifacts import Step, Store
-from datarobust.datasets.text import shown
 from datarobust.diffusion.augmenting import LABELS
 from datarobust.diffusion.denoisers import Denoiser, build_denoiser, flops
 from datarobust.diffusion.precondition import Edm
@@ -19,6 +18,7 @@ from datarobust.distributed import Group
 from datarobust.errors import DataError
 from datarobust.networks.song_unet import CIFAR, DDPMPP, NCSNPP, SongUNet
 from datarobust.runs.folder import Run
+from datarobust.text import shown
 from datarobust.training.images import Points
 from datarobust.training.state import Listener
 
@@ -66,7 +66,7 @@ class DenoiserJob:
             )
         if len(self.dataset) * channels * height * width > self.memory:
             raise DataError(
-                f"{shown(self.dataset.path)} takes more memory than --memory: give more, or train on a part"
+                f"{shown(self.dataset.path)} takes more memory than `memory`: give more, or train on a part"
             )
 
     @cached_property

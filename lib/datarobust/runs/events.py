@@ -38,7 +38,7 @@ def _tensorboard(name: str) -> Any:
         return importlib.import_module(f"tensorboard.compat.{name}")
     except ImportError as error:
         raise UsageError(
-            f"--tensorboard needs the package tensorboard, which is not there ({error}): "
+            f"`tensorboard` needs the package tensorboard, which is not there ({error}): "
             "pip install 'datarobust[tensorboard]' brings it."
         ) from error
 

@@ -160,13 +160,13 @@ class Run:
         if not overwrite:
             what = "another run" if RECIPE in names else "something that is no run"
             raise ExistsError(
-                f"{self.path} holds {what}: choose another folder{', or say --overwrite' if RECIPE in names else ''}"
+                f"{self.path} holds {what}: choose another folder{', or say `overwrite`' if RECIPE in names else ''}"
             )
         strange = sorted(names - _OURS) + self.events.strange
         if RECIPE not in names or strange:
             raise ExistsError(
                 f"{self.path} holds {strange[0] if strange else 'no recipe.json'}"
-                f"{', which --overwrite does not remove' if strange else ''}: choose another folder"
+                f"{', which `overwrite` does not remove' if strange else ''}: choose another folder"
             )
         for name in names:
             files.remove(self.path / name)

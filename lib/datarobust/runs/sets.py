@@ -15,9 +15,9 @@ from datarobust import artifacts, selection
 from datarobust.artifacts import Step, Store
 from datarobust.datasets.derive import other_classes
 from datarobust.datasets.storing import join
-from datarobust.datasets.text import shown
 from datarobust.errors import DataError, UsageError
 from datarobust.selection import Chosen
+from datarobust.text import shown
 from datarobust.training.images import Points, Stream
 
 Rows = npt.NDArray[np.int64]
@@ -86,18 +86,18 @@ class Inputs:
             return np.empty(0, np.int64)
         rows = self.focus.rows[~np.isin(self.focus.rows, self.held_out)]
         if not len(rows):
-            raise UsageError("--focus names only points that --hold-out keeps from training: name others.")
+            raise UsageError("`focus` names only points that `hold_out` keeps from training: name others.")
         return rows
 
     def remarks(self) -> list[str]:
         """What the user should know about the selections."""
         said = []
-        for flag, points in (("--hold-out", self.hold_out), ("--track", self.track), ("--focus", self.focus)):
+        for flag, points in (("`hold_out`", self.hold_out), ("`track`", self.track), ("`focus`", self.focus)):
             if points is not None:
                 said += [f"{flag}: {remark}." for remark in points.remarks()]
         if self.focus is not None and len(self.focused) < len(self.focus.rows):
             held = len(self.focus.rows) - len(self.focused)
-            said.append(f"--focus: {held:,} of {len(self.focus.rows):,} points are held out and stay so.")
+            said.append(f"`focus`: {held:,} of {len(self.focus.rows):,} points are held out and stay so.")
         return said
 
     def read(self, memory: int) -> tuple[Points, Points | None]:
@@ -105,8 +105,8 @@ class Inputs:
         sets = [store for store in (self.dataset, self.test) if store is not None]
         if (size := sum(int(np.prod(store.column("images").shape)) for store in sets)) > memory:
             raise DataError(
-                f"{shown(self.dataset.path)} takes {size / 1e9:,.1f} GB of memory, more than --memory: give more, or "
-                "train on a part of it and name the rest as --generated, which is streamed."
+                f"{shown(self.dataset.path)} takes {size / 1e9:,.1f} GB of memory, more than `memory`: give more, or "
+                "train on a part of it and name the rest as `generated`, which is streamed."
             )
         return _points(self.dataset), None if self.test is None else _points(self.test)
 
@@ -124,8 +124,8 @@ class Inputs:
         if not fits and store.attributes.get("shuffled") is None:
             size = np.prod(images.shape) / 1e9
             raise DataError(
-                f"{shown(store.path)} has {size:,.1f} GB, more than --memory, and is not in random order, so it cannot "
-                "be read as it lies: import it again with --shuffle SEED."
+                f"{shown(store.path)} has {size:,.1f} GB, more than `memory`, and is not in random order, so it cannot "
+                "be read as it lies: import it again with `shuffle` SEED."
             )
         block = len(store) if fits else images.layout.block
         return stack.enter_context(Stream(images, store.column("labels"), seed, block))
@@ -170,7 +170,7 @@ def normalisation(points: Points) -> tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def augmentation(dataset: Store) -> str:
-    """What --augment auto means for a dataset.
+    """The augmentation ``auto`` stands for on a dataset.
 
     CIFAR-100's rotations where there are that many classes of small colour images; no flips where the classes are
     digits or letters, or the images are grey; nothing where an image is too small to be cut.

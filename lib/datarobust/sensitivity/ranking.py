@@ -140,8 +140,8 @@ def rank(
     if duplicates == "error":
         raise DuplicateError(
             f"{len(equal)} points equal a point of another label, the first is row {equal[0]}, equal to row "
-            f"{found.neighbour[equal[0], 0]}: choose --duplicates inf or drop, or leave them out with "
-            "dataset subset --exclude"
+            f"{found.neighbour[equal[0], 0]}: choose `duplicates` inf or drop, or leave them out with "
+            "dataset subset `exclude`"
         )
     return _without(found, equal, points, against, search)
 

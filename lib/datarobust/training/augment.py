@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from datarobust.randomness import domain, row_keys
+from datarobust.randomness import Domain, row_keys
 
 if TYPE_CHECKING:
     from datarobust.training.recipe import Augment
@@ -19,8 +19,6 @@ PAD = 4
 """Pixels of black around an image before it is cropped to its size again."""
 MOST_DEGREES = 15.0
 """Rotations of CIFAR-100 are uniform from -15 to 15 degrees."""
-
-_AUGMENT = 32
 
 
 def to_float(images: torch.Tensor) -> torch.Tensor:
@@ -43,7 +41,7 @@ def augment(images: torch.Tensor, kind: Augment, seed: int, step: int, first: in
     """
     if kind == "none":
         return to_float(images).contiguous(memory_format=torch.channels_last)
-    keys = row_keys(seed, domain(_AUGMENT, step), first, first + len(images))
+    keys = row_keys(seed, Domain.AUGMENT.of(step), first, first + len(images))
     shifts = 2 * PAD + 1
     dy, dx = _below(keys, 0, shifts), _below(keys, 16, shifts)
     flip = _below(keys, 32, 2) if kind != "crop" else np.zeros(len(keys), np.int64)

@@ -17,6 +17,7 @@ from torch import nn
 
 from datarobust.distributed import Group
 from datarobust.errors import DivergedError
+from datarobust.randomness import Domain
 from datarobust.schedules import momentum_and_rate
 from datarobust.trades import trades_step
 from datarobust.training import noise
@@ -156,7 +157,7 @@ class Training:
     def _start(self, batch: Batch, number: int) -> torch.Tensor:
         """Random start of the training attack: uniform in [-1, 1) in linf, standard normal in l2."""
         draw = noise.uniform if self.recipe.norm == "linf" else noise.normal
-        return draw(tuple(batch.x.shape), self.recipe.seed, noise.TRAIN, number, self.batches.first, self.device)
+        return draw(tuple(batch.x.shape), self.recipe.seed, Domain.TRAIN, number, self.batches.first, self.device)
 
     def _craft(self) -> Injection | None:
         """The examples that an epoch injects: PGD-40 on the averaged model (Appendix D)."""
@@ -168,7 +169,7 @@ class Training:
             for start in range(0, len(originals), SHARE):
                 images = to_float(originals.images[start : start + SHARE])
                 labels = originals.labels[start : start + SHARE]
-                found.append(attacked(model, images, labels, self.recipe, noise.FOCUS, self.epoch, start))
+                found.append(attacked(model, images, labels, self.recipe, Domain.FOCUS, self.epoch, start))
         return Injection(torch.cat(found), originals)
 
     # ---------------------------------------------------------------------------------------------- ends of epochs
@@ -228,12 +229,12 @@ class Training:
         if self.sets.test is not None:
             line["test_accuracy"] = self._share(clean_hits, self.sets.test)
             if last or (self.epoch + 1) % TEST_EVERY == 0:
-                line["test_robust_accuracy"] = self._robust(self.sets.test, noise.TEST)
+                line["test_robust_accuracy"] = self._robust(self.sets.test, Domain.TEST)
         if self.sets.track is not None:
-            line["tracked_accuracy"] = self._robust(self.sets.track, noise.TRACK)
+            line["tracked_accuracy"] = self._robust(self.sets.track, Domain.TRACK)
         return line
 
-    def _robust(self, points: Points, purpose: int) -> float:
+    def _robust(self, points: Points, purpose: Domain) -> float:
         return self._share(robust_hits, points, self.recipe, purpose, self.epoch)
 
     def _share(self, count: Callable[..., torch.Tensor], points: Points, *rest: Any) -> float:
@@ -247,7 +248,7 @@ class Training:
         if not np.isfinite(loss):
             raise DivergedError(
                 f"the loss is not finite in epoch {self.epoch + 1}: the last saved state is kept; "
-                "a smaller --lr or another --precision may help, in a new run"
+                "a smaller `lr` or another `precision` may help, in a new run"
             )
 
     def _memory(self) -> float | None:

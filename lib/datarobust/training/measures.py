@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from datarobust.attacks import margin_attack
+from datarobust.randomness import Domain
 from datarobust.training import noise
 from datarobust.training.augment import to_float
 from datarobust.training.images import Points
@@ -51,7 +52,7 @@ def clean_hits(model: nn.Module, points: Points, share: tuple[int, int] = (0, 1)
 
 
 def robust_hits(
-    model: nn.Module, points: Points, recipe: Recipe, purpose: int, epoch: int, share: tuple[int, int] = (0, 1)
+    model: nn.Module, points: Points, recipe: Recipe, purpose: Domain, epoch: int, share: tuple[int, int] = (0, 1)
 ) -> torch.Tensor:
     """How many images are still classified as labelled after PGD-40 on the margin; int64 () on the device."""
     hits = torch.zeros((), dtype=torch.int64, device=points.labels.device)
@@ -65,7 +66,7 @@ def robust_hits(
 
 
 def attacked(
-    model: nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Recipe, purpose: int, epoch: int, first: int
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Recipe, purpose: Domain, epoch: int, first: int
 ) -> torch.Tensor:
     """PGD-40 examples of images (B, C, H, W) float32; ``first`` is the place of the first one in its set."""
     start = noise.uniform(tuple(x.shape), recipe.seed, purpose, epoch, first, x.device)

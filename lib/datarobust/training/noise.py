@@ -13,14 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from datarobust.randomness import domain
-
-TRAIN, TRACK, TEST, FOCUS = range(40, 44)
-"""Purposes: the training attack, tracking, the attack on the test set, crafting of examples in focus."""
+from datarobust.randomness import Domain
 
 
 def uniform(
-    shape: tuple[int, ...], seed: int, purpose: int, number: int, first: int = 0, device: torch.device | None = None
+    shape: tuple[int, ...], seed: int, purpose: Domain, number: int, first: int = 0, device: torch.device | None = None
 ) -> torch.Tensor:
     """Numbers uniform in [-1, 1), multiples of 2^-23.
 
@@ -42,7 +39,7 @@ def uniform(
 
 
 def normal(
-    shape: tuple[int, ...], seed: int, purpose: int, number: int, first: int = 0, device: torch.device | None = None
+    shape: tuple[int, ...], seed: int, purpose: Domain, number: int, first: int = 0, device: torch.device | None = None
 ) -> torch.Tensor:
     """Numbers of the standard normal distribution (Box and Muller 1958); arguments as for :func:`uniform`."""
     drawn = _unit(shape, seed, purpose, number, first)
@@ -55,9 +52,9 @@ def normal(
     return torch.from_numpy(values.reshape(shape)).to(device)
 
 
-def _unit(shape: tuple[int, ...], seed: int, purpose: int, number: int, first: int) -> npt.NDArray[np.float32]:
+def _unit(shape: tuple[int, ...], seed: int, purpose: Domain, number: int, first: int) -> npt.NDArray[np.float32]:
     """Numbers uniform in [0, 1), multiples of 2^-24: (B, at least one for each number of an image)."""
     steps = -(-math.prod(shape[1:]) // 8)  # Philox makes eight of 32 bits a step of its counter
-    key = np.array([seed, domain(purpose, number)], np.uint64)
+    key = np.array([seed, purpose.of(number)], np.uint64)
     philox = np.random.Generator(np.random.Philox(key=key, counter=first * steps))
     return philox.random((shape[0], 8 * steps), np.float32)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.randomness import domain, permutation
+from datarobust.randomness import Domain, permutation
 
 Rows = npt.NDArray[np.int64]
-
-_REAL, _FOCUS, _BLOCKS, _WITHIN, _MIX, _OVERSAMPLE = range(16, 22)
 
 
 def real_rows(seed: int, epoch: int, available: Rows, count: int, focus: Rows | None = None) -> Rows:
@@ -27,11 +25,11 @@ def real_rows(seed: int, epoch: int, available: Rows, count: int, focus: Rows | 
         focus: rows to oversample.
     """
     if focus is None or not len(focus):
-        return _cycled(seed, _REAL, epoch, available, count)
+        return _cycled(seed, Domain.EPOCH_REAL, epoch, available, count)
     others = np.setdiff1d(available, focus)
-    rest = _cycled(seed, _REAL, epoch, others if len(others) else available, count - len(focus))
+    rest = _cycled(seed, Domain.EPOCH_REAL, epoch, others if len(others) else available, count - len(focus))
     mixed = np.concatenate([focus, rest])
-    return mixed[permutation(seed, domain(_OVERSAMPLE, epoch), count)]
+    return mixed[permutation(seed, Domain.EPOCH_OVERSAMPLE.of(epoch), count)]
 
 
 def focus_rows(seed: int, epoch: int, focus: int, count: int) -> Rows:
@@ -39,20 +37,20 @@ def focus_rows(seed: int, epoch: int, focus: int, count: int) -> Rows:
 
     With 1,024 points, 32 a batch and 25 steps, 800 of them are used in an epoch, others in the next.
     """
-    return _cycled(seed, _FOCUS, epoch, np.arange(focus, dtype=np.int64), count)
+    return _cycled(seed, Domain.EPOCH_FOCUS, epoch, np.arange(focus, dtype=np.int64), count)
 
 
 def mixed(seed: int, step: int, total: int) -> Rows:
     """The order of the images within a batch, so that every group of batch statistics has its share of all kinds."""
-    return permutation(seed, domain(_MIX, step), total)
+    return permutation(seed, Domain.BATCH_MIX.of(step), total)
 
 
-def _cycled(seed: int, purpose: int, epoch: int, rows: Rows, count: int) -> Rows:
+def _cycled(seed: int, purpose: Domain, epoch: int, rows: Rows, count: int) -> Rows:
     """``count`` rows of as many permutations as it takes."""
     rounds = max(1, -(-count // len(rows)))
     if rounds >= 1 << 16:
         raise ValueError(f"{count} draws from {len(rows)} rows")
-    drawn = [rows[permutation(seed, domain(purpose, epoch << 16 | turn), len(rows))] for turn in range(rounds)]
+    drawn = [rows[permutation(seed, purpose.of(epoch << 16 | turn), len(rows))] for turn in range(rounds)]
     return np.concatenate(drawn)[:count]
 
 
@@ -94,12 +92,12 @@ class StreamOrder:
     def within(self, turn: int, block: int) -> Rows:
         """The random order of a block's rows in a pass, counted from the block's first row."""
         blocks = -(-self.rows // self.block)
-        return permutation(self._seed, domain(_WITHIN, turn * blocks + block), self.size(block))
+        return permutation(self._seed, Domain.STREAM_WITHIN.of(turn * blocks + block), self.size(block))
 
     def _enter(self, turn: int) -> None:
         if turn == self._pass:
             return
         blocks = -(-self.rows // self.block)
-        self._blocks = permutation(self._seed, domain(_BLOCKS, turn), blocks)
+        self._blocks = permutation(self._seed, Domain.STREAM_BLOCKS.of(turn), blocks)
         self._ends = np.cumsum(np.array([self.size(int(block)) for block in self._blocks], np.int64))
         self._pass = turn

@@ -65,20 +65,20 @@ class Recipe:
         """Refuse what makes no sense whatever the data are. Raises UsageError."""
         norm_of(self.norm)
         if not 0 < self.eps <= 1 and self.norm == "linf":
-            raise UsageError(f"--eps {self.eps:g} is no radius for pixels in [0,1]: write 8/255, not 8")
-        for name, value in (("--eps", self.eps), ("--step", self.step), ("--lr", self.lr)):
+            raise UsageError(f"`eps` {self.eps:g} is no radius for pixels in [0,1]: write 8/255, not 8")
+        for name, value in (("`eps`", self.eps), ("`step`", self.step), ("`lr`", self.lr)):
             if not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} {value:g}: a positive number is needed")
-        for name, value in (("--beta", self.beta), ("--weight-decay", self.weight_decay)):
+        for name, value in (("`beta`", self.beta), ("`weight_decay`", self.weight_decay)):
             if not (math.isfinite(value) and value >= 0):
                 raise UsageError(f"{name} {value:g}: a number from 0 on is needed")
         if not 0 <= self.generated_fraction < 1:
-            raise UsageError(f"--generated-fraction {self.generated_fraction:g}: a share from 0 to below 1 is needed")
+            raise UsageError(f"`generated_fraction` {self.generated_fraction:g}: a share from 0 to below 1 is needed")
         if not 0 <= self.label_smoothing < 1:
-            raise UsageError(f"--label-smoothing {self.label_smoothing:g}: a share from 0 to below 1 is needed")
+            raise UsageError(f"`label_smoothing` {self.label_smoothing:g}: a share from 0 to below 1 is needed")
         if not 0 <= self.ema < 1:
-            raise UsageError(f"--ema {self.ema:g}: a decay from 0 to below 1 is needed")
-        for name, count in (("--epochs", self.epochs), ("--batch", self.batch), ("--steps", self.steps)):
+            raise UsageError(f"`ema` {self.ema:g}: a decay from 0 to below 1 is needed")
+        for name, count in (("`epochs`", self.epochs), ("`batch`", self.batch), ("`steps`", self.steps)):
             if count < 1:
                 raise UsageError(f"{name} {count}: at least 1 is needed")
 
@@ -123,24 +123,24 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
         UsageError: nothing is left to train on, or a batch cannot be made or shared out.
     """
     if held_out >= base:
-        raise UsageError(f"--hold-out takes all {base:,} points: nothing is left to train on")
+        raise UsageError(f"`hold_out` takes all {base:,} points: nothing is left to train on")
     drawn = int(recipe.batch * recipe.generated_fraction) if generated else 0
     real = recipe.batch - drawn
     if generated and drawn == 0:
         raise UsageError(
-            f"a batch of {recipe.batch} with --generated-fraction {recipe.generated_fraction:g} has no room for a "
-            "generated image: make --batch or the fraction larger, or leave out --generated"
+            f"a batch of {recipe.batch} with `generated_fraction` {recipe.generated_fraction:g} has no room for a "
+            "generated image: make `batch` or the fraction larger, or leave out `generated`"
         )
     injected = recipe.focus_batch if focus and recipe.focus_mode == "inject" else 0
     if focus and recipe.focus_mode == "inject" and not 1 <= injected <= focus:
         raise UsageError(
-            f"--focus-batch {injected}: from 1 to the {focus:,} points in focus can be injected in a batch"
+            f"`focus_batch` {injected}: from 1 to the {focus:,} points in focus can be injected in a batch"
         )
     steps = -(-base // recipe.batch)
     if focus and recipe.focus_mode == "oversample" and focus > real * steps:
         raise UsageError(
-            f"--focus names {focus:,} points, but an epoch has room for {real * steps:,} real images: "
-            "name fewer, or make --batch larger"
+            f"`focus` names {focus:,} points, but an epoch has room for {real * steps:,} real images: "
+            "name fewer, or make `batch` larger"
         )
     total = recipe.batch + injected
     return Counts(real, drawn, injected, _group(recipe, total, processes), steps)
@@ -149,12 +149,12 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
 def _group(recipe: Recipe, total: int, processes: int) -> int:
     """Images that share batch statistics."""
     if total % processes:
-        raise UsageError(f"a batch of {total} images cannot be shared by {processes} processes: change --batch")
+        raise UsageError(f"a batch of {total} images cannot be shared by {processes} processes: change `batch`")
     share = total // processes
     if recipe.bn_group is None:
         if total % 4:
             raise UsageError(
-                f"a batch of {total} images has no quarter for batch statistics: change --batch, or say --bn-group"
+                f"a batch of {total} images has no quarter for batch statistics: change `batch`, or say `bn_group`"
             )
         group = total // 4
     else:
@@ -162,6 +162,6 @@ def _group(recipe: Recipe, total: int, processes: int) -> int:
     if share % group:
         raise UsageError(
             f"batch statistics of {group} images do not divide the {share} images of "
-            f"{'a batch' if processes == 1 else 'each process'}: change --batch or --bn-group"
+            f"{'a batch' if processes == 1 else 'each process'}: change `batch` or `bn_group`"
         )
     return group

@@ -29,7 +29,7 @@ def put(path: Path, text: str, **options: bool) -> None:
 def test_a_file(tmp_path: Path) -> None:
     put(tmp_path / "a.png", "one")
     assert (tmp_path / "a.png").read_text() == "one"
-    with pytest.raises(ExistsError, match=r"a\.png exists already: .*--overwrite"):
+    with pytest.raises(ExistsError, match=r"a\.png exists already: .*`overwrite`"):
         put(tmp_path / "a.png", "two")
     put(tmp_path / "a.png", "two", overwrite=True)
     assert (tmp_path / "a.png").read_text() == "two"

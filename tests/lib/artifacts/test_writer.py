@@ -211,7 +211,7 @@ def test_a_torn_progress_file_costs_only_the_torn_lines(tmp_path: Path, store: P
 
 def test_nothing_is_replaced_without_being_asked(store: Path) -> None:
     before = tree(store)
-    with pytest.raises(ExistsError, match="--overwrite"):
+    with pytest.raises(ExistsError, match="`overwrite`"):
         write(store, seed=1)
     assert tree(store) == before
     write(store, seed=1, overwrite=True)
@@ -232,7 +232,7 @@ def test_overwrite_replaces_only_stores(tmp_path: Path, store: Path, what: str) 
         path.write_text("dear")
     else:
         path.symlink_to(store)
-    with pytest.raises(ExistsError, match="--overwrite"):
+    with pytest.raises(ExistsError, match="`overwrite`"):
         write(path, overwrite=True)
     assert path.exists()
     assert what == "link" or "dear" in [file.read_text() for file in [path, path / "thesis.tex"] if file.is_file()]

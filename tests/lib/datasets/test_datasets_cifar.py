@@ -10,8 +10,8 @@ from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.datasets import import_dataset, merge, open_source, recognise, sources, subset
 from datarobust.datasets.cifar import CifarSource
-from datarobust.datasets.shuffling import IMPORT, permutation
 from datarobust.errors import DataError, UsageError
+from datarobust.randomness import Domain, permutation
 
 from .releases import COARSE, FINE, TEN, Cifar, archive, folder, python2, python3
 
@@ -105,7 +105,7 @@ def test_every_span_of_rows(tmp_path, monkeypatch, form, place):
 def test_coarse_labels_stay_with_their_rows(tmp_path, options):
     source = open_source(str(folder(tmp_path / "set", SETS[100].binary())))
     import_dataset(source, tmp_path / "d.zarr", step, **options)
-    order = permutation(3, IMPORT, 40)[: options.get("limit", 40)] if "shuffle" in options else np.arange(40)
+    order = permutation(3, Domain.IMPORT, 40)[: options.get("limit", 40)] if "shuffle" in options else np.arange(40)
     found, expected = columns(tmp_path / "d.zarr"), SETS[100].rows()
     assert set(found) == {"images", "labels", "index", "coarse"}
     np.testing.assert_array_equal(found["index"], order)
@@ -282,7 +282,7 @@ def test_files_that_are_absent(tmp_path, place):
     assert CifarSource(path, split="test").spec.rows == 7
     kept = {name: data for name, data in files.items() if name.startswith("data")}
     path = PLACES[place](tmp_path / "two", kept)
-    with pytest.raises(DataError, match=r"lacks batches\.meta\.txt .*: --classes gives the names without it"):
+    with pytest.raises(DataError, match=r"lacks batches\.meta\.txt .*: `classes` gives the names without it"):
         CifarSource(path)
     assert CifarSource(path, classes=tuple("abcdefghij")).spec.classes == tuple("abcdefghij")
     other = {"data.bin": b"x", "readme.html": b"<html>"}
@@ -297,7 +297,7 @@ def test_options(tmp_path):
     assert open_source(str(ten), classes=tuple("abcdefghij"), name="x").spec.classes == tuple("abcdefghij")
     with pytest.raises(DataError, match="ten has 10 classes, but 2 names are given"):
         open_source(str(ten), classes=("a", "b"))
-    with pytest.raises(UsageError, match="CIFAR-10 has one kind of labels: --labels belongs to CIFAR-100"):
+    with pytest.raises(UsageError, match="CIFAR-10 has one kind of labels: `labels` belongs to CIFAR-100"):
         open_source(str(ten), labels="fine")
     with pytest.raises(UsageError, match="is split into train and test, not validation"):
         open_source(str(hundred), split="validation")

@@ -134,7 +134,7 @@ def test_a_cache_may_be_one_to_read_alone(tmp_path, monkeypatch):
 def test_what_is_there_and_another_file_is_refused_and_kept(tmp_path):
     for data in (b"", DATA[:-1] + b"x", DATA + b"x"):
         (tmp_path / "data.bin").write_bytes(data)
-        with pytest.raises(FetchError, match=r"data.bin is not the published file.*remove it, or choose .* --cache"):
+        with pytest.raises(FetchError, match=r"data.bin is not the published file.*remove it, or choose .* `cache`"):
             fetch_file(remote(), tmp_path, Web(serve()))
         assert (tmp_path / "data.bin").read_bytes() == data
 
@@ -355,7 +355,7 @@ def test_a_disk_without_room_is_told_before_the_work(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})()
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda path: usage)
     web = Web(serve())
-    fails(tmp_path, web, r"needs 3,158,073 bytes more, but the disk has 1,000: .*--cache", kind=ArtifactError)
+    fails(tmp_path, web, r"needs 3,158,073 bytes more, but the disk has 1,000: .*`cache`", kind=ArtifactError)
     assert web.requests == []
 
 

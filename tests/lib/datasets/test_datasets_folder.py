@@ -68,7 +68,7 @@ def test_modes(tmp_path):
 def test_mixed_modes_are_named_and_have_a_way_out(tmp_path):
     picture(tmp_path / "x" / "1.png", "RGB")
     grey = picture(tmp_path / "x" / "2.png", "L")
-    with pytest.raises(DataError, match=r"2.png is grey, but the first image is RGB: --channels"):
+    with pytest.raises(DataError, match=r"2.png is grey, but the first image is RGB: `channels`"):
         read(FolderSource(tmp_path))
     points, _ = read(FolderSource(tmp_path, channels=3))
     np.testing.assert_array_equal(points[1], np.repeat(np.asarray(Image.open(grey))[None], 3, axis=0))

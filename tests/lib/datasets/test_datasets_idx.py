@@ -139,7 +139,7 @@ def test_other_stems_and_more_classes(tmp_path):
     path = write(tmp_path, "k49-val-", pictures(60), np.arange(60, dtype=np.uint8) % 49)
     source = IdxSource(path)
     assert source.spec.name.endswith("-k49-val")
-    with pytest.raises(DataError, match=r"labels-idx1-ubyte: the label of row 10 is 10, not among the 10 .*--classes"):
+    with pytest.raises(DataError, match=r"labels-idx1-ubyte: the label of row 10 is 10, not among the 10 .*`classes`"):
         read(source)
     names = tuple(f"c{i}" for i in range(49))
     assert read(IdxSource(path, classes=names))[1].max() == 48

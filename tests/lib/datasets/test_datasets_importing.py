@@ -12,7 +12,7 @@ from datarobust.artifacts import Step
 from datarobust.datasets import import_dataset, open_source, read_names
 from datarobust.datasets.digits import DigitsSource
 from datarobust.errors import DataError, ExistsError
-from datarobust.randomness import IMPORT, permutation
+from datarobust.randomness import Domain, permutation
 
 RNG = np.random.default_rng(0)
 
@@ -64,7 +64,7 @@ def test_soft_labels_and_features_are_kept(tmp_path):
     rows, values = RNG.dirichlet(np.ones(3), 20).astype(np.float32), RNG.normal(size=(20, 4))
     np.savez(tmp_path / "a.npz", x=values, y=rows)
     import_dataset(open_source(str(tmp_path / "a.npz")), tmp_path / "d.zarr", step, shuffle=5)
-    found, order = columns(tmp_path / "d.zarr"), permutation(5, IMPORT, 20)
+    found, order = columns(tmp_path / "d.zarr"), permutation(5, Domain.IMPORT, 20)
     np.testing.assert_array_equal(found["features"], values[order].astype(np.float32))
     np.testing.assert_array_equal(found["soft"], rows[order])
     np.testing.assert_array_equal(found["labels"], rows[order].argmax(1))
@@ -76,7 +76,7 @@ def test_a_shuffle_is_the_same_in_memory_and_through_files_and_in_parts(tmp_path
     assert tree(tmp_path / "memory.zarr") == tree(tmp_path / "files.zarr")
     import_dataset(open_source(str(big)), tmp_path / "part.zarr", step, shuffle=3, limit=1000, budget=4 << 20)
     whole, part = columns(tmp_path / "memory.zarr"), columns(tmp_path / "part.zarr")
-    np.testing.assert_array_equal(whole["index"], permutation(3, IMPORT, 12_000))
+    np.testing.assert_array_equal(whole["index"], permutation(3, Domain.IMPORT, 12_000))
     for name in whole:
         np.testing.assert_array_equal(part[name], whole[name][:1000])
     with np.load(big) as arrays:

@@ -36,7 +36,7 @@ def test_arrays(tmp_path, dtype):
     [
         ("1\n2\n", 0, r"labels\.txt has 2 labels, but the dataset has 3 points"),
         ("1\n2\n\n3\n4\n", 0, r"labels\.txt, line 5 is one label too many: the dataset has 3 points"),
-        ("1\n\n12\n3\n", 10, r"line 3 is 12, but the classes are 0\.\.9: name others with --classes"),
+        ("1\n\n12\n3\n", 10, r"line 3 is 12, but the classes are 0\.\.9: name others with `classes`"),
         ("1\n2000000\n3\n", 0, r"line 2 is 2000000, but that is no class number"),
         (f"1\n{'9' * 400}\n3\n", 0, r"line 2 is 9{20}, but that is no class number"),
         ("1\n-2\n3\n", 10, r"line 2 is '-2', no label"),

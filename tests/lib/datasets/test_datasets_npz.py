@@ -89,7 +89,7 @@ def test_layouts(tmp_path, shape, layout, expected):
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((6, 3, 4, 3), "--layout nhwc or --layout nchw"),
+        ((6, 3, 4, 3), "`layout` nhwc or `layout` nchw"),
         ((6, 4, 5, 4), "1 or 3 channels"),
         ((6,), r"points are \(N, H, W, C\)"),
         ((6, 2, 2, 2, 3), r"points are \(N, H, W, C\)"),
@@ -191,7 +191,7 @@ def test_soft_labels(tmp_path):
         ({"x": np.zeros((10, 4, 5, 3), "S1"), "y": np.zeros(10, int)}, "holds text"),
         ({"x": np.zeros((10, 4), complex), "y": np.zeros(10, int)}, "neither numbers nor text"),
         ({"x": pictures(), "z": np.zeros(10, int)}, "expected: image, label; x, y; images, labels"),
-        ({"x": pictures(), "y": np.zeros(10), "image": pictures(), "label": np.zeros(10)}, "--keys POINTS,LABELS"),
+        ({"x": pictures(), "y": np.zeros(10), "image": pictures(), "label": np.zeros(10)}, "`keys` POINTS,LABELS"),
         ({}, "has the arrays none"),
     ],
 )

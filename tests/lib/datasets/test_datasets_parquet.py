@@ -135,7 +135,7 @@ def test_fine_and_coarse_labels(tmp_path):
     assert block.labels.tolist() == (fine // 2).tolist()
     source = ParquetSource(path, keys=("img", "coarse_label"))
     assert source.spec.classes == tuple(COARSE)
-    with pytest.raises(UsageError, match="--keys"):
+    with pytest.raises(UsageError, match="`keys`"):
         ParquetSource(path, keys=("img", "fine_label"), labels="fine")
     plain = write(tmp_path / "p.parquet", table(images, fine))
     with pytest.raises(DataError, match="none of them labels \\(coarse_label\\)"):
@@ -148,7 +148,7 @@ def test_fine_and_coarse_labels(tmp_path):
 def test_other_columns_by_keys(tmp_path):
     found = table(pictures(4), [3, 2, 1, 0], image="photo", kind=pa.array([0, 1, 2, 3], pa.uint8()))
     path = write(tmp_path / "a.parquet", found)
-    with pytest.raises(DataError, match=r"has the columns photo, label, kind, none of them pictures .*--keys"):
+    with pytest.raises(DataError, match=r"has the columns photo, label, kind, none of them pictures .*`keys`"):
         ParquetSource(path)
     assert read(ParquetSource(path, keys=("photo", "kind")))[1].tolist() == [0, 1, 2, 3]
     both = write(tmp_path / "b.parquet", table(pictures(4), [0] * 4).append_column("labels", pa.array([0] * 4)))
@@ -158,7 +158,7 @@ def test_other_columns_by_keys(tmp_path):
 
 def test_channels_make_pictures_alike(tmp_path):
     path = write(tmp_path / "a.parquet", table([*pictures(2), pictures(1, 4, 5)[0]], [0, 1, 2]))
-    with pytest.raises(DataError, match=r"a.parquet: img\[2\] is grey, but the first image is RGB: --channels"):
+    with pytest.raises(DataError, match=r"a.parquet: img\[2\] is grey, but the first image is RGB: `channels`"):
         read(ParquetSource(path))
     points = read(ParquetSource(path, channels=3))[0]
     assert points.shape == (3, 3, 4, 5)

@@ -88,15 +88,15 @@ def test_what_is_no_source(places, source, words):
 @pytest.mark.parametrize(
     ("source", "options", "words"),
     [
-        ("digits", {"layout": "nhwc"}, "--layout belongs to npz files, not to the digits"),
-        ("digits", {"classes": ("a",)}, "--classes belongs to npz files, .* and Parquet files, not to the digits"),
-        ("set.npz", {"channels": 3}, "--channels belongs to folders of images and Parquet files, not to npz files"),
-        ("set.npz", {"split": "test"}, "--split belongs to CIFAR, idx files and Parquet files, not to npz files"),
-        ("set.pickle", {"labels": "fine"}, "--labels belongs to CIFAR and Parquet files, not to the TI500K pickle"),
-        ("cifar", {"keys": ("a", "b")}, "--keys belongs to npz files and Parquet files, not to CIFAR"),
+        ("digits", {"layout": "nhwc"}, "`layout` belongs to npz files, not to the digits"),
+        ("digits", {"classes": ("a",)}, "`classes` belongs to npz files, .* and Parquet files, not to the digits"),
+        ("set.npz", {"channels": 3}, "`channels` belongs to folders of images and Parquet files, not to npz files"),
+        ("set.npz", {"split": "test"}, "`split` belongs to CIFAR, idx files and Parquet files, not to npz files"),
+        ("set.pickle", {"labels": "fine"}, "`labels` belongs to CIFAR and Parquet files, not to the TI500K pickle"),
+        ("cifar", {"keys": ("a", "b")}, "`keys` belongs to npz files and Parquet files, not to CIFAR"),
         ("idx", {"labels": "fine"}, "not to idx files"),
         ("table", {"layout": "nchw"}, "not to Parquet files"),
-        ("pictures", {"keys": ("a", "b")}, "--keys belongs to"),
+        ("pictures", {"keys": ("a", "b")}, "`keys` belongs to"),
         ("pictures", {"channels": 2}, "is 1 or 3"),
         ("set.npz", {"format": "digits"}, "goes with the word digits"),
     ],
@@ -108,11 +108,11 @@ def test_options_that_do_not_fit(places, source, options, words):
 
 def test_a_format_by_hand(places):
     assert open_source("pictures", format="folder").spec.shape == (1, 3, 3)
-    with pytest.raises(DataError, match="--format npz does not fit"):
+    with pytest.raises(DataError, match="`format` npz does not fit"):
         open_source("pictures", format="npz")
     with pytest.raises(DataError, match="does not exist"):
         open_source("nowhere", format="npz")
-    with pytest.raises(DataError, match="--format folder does not fit"):
+    with pytest.raises(DataError, match="`format` folder does not fit"):
         open_source("set.npz", format="folder")
     assert open_source("cifar", format="cifar").spec.name == "cifar100-train"
     with pytest.raises(DataError, match="is a pointer of Git LFS"):

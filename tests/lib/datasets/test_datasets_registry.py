@@ -57,7 +57,7 @@ def test_releases_are_found_by_name():
     assert find_release("mnist") is RELEASES["mnist"]
     with pytest.raises(UsageError, match=r"cifar-10 is no known release: did you mean cifar10"):
         find_release("cifar-10")
-    with pytest.raises(UsageError, match=r"\\x1bzzzz is no known release: dataset fetch --list has all"):
+    with pytest.raises(UsageError, match=r"\\x1bzzzz is no known release: dataset fetch `list` has all"):
         find_release("\x1bzzzz")
 
 
@@ -71,9 +71,9 @@ def test_options_that_a_release_does_not_have(tmp_path):
 
     with pytest.raises(UsageError, match="mnist is split into train and test, not validation"):
         fetch("mnist", split="validation")
-    with pytest.raises(UsageError, match="cifar10-1m is not split: leave out --split"):
+    with pytest.raises(UsageError, match="cifar10-1m is not split: leave out `split`"):
         fetch("cifar10-1m", split="train")
-    with pytest.raises(UsageError, match="cifar10 has one kind of labels: leave out --labels"):
+    with pytest.raises(UsageError, match="cifar10 has one kind of labels: leave out `labels`"):
         fetch("cifar10", labels="coarse")
     assert list(tmp_path.iterdir()) == []
 
@@ -233,7 +233,7 @@ def test_the_place_and_time_of_the_download_do_not_matter(site, tmp_path):
 
     assert run("one")
     assert not run("two")
-    with pytest.raises(ExistsError, match="--overwrite"):
+    with pytest.raises(ExistsError, match="`overwrite`"):
         run("two", split="test")
 
 

@@ -9,7 +9,7 @@ from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.datasets import Representation, at_random, from_coarse, from_file, predicted, relabel, relabelling
 from datarobust.errors import DataError, ExistsError, UsageError
-from datarobust.randomness import CORRUPTION, RELABEL, row_keys
+from datarobust.randomness import Domain, row_keys
 
 RNG = np.random.default_rng(0)
 NAMES = ("a", "b", "c")
@@ -87,7 +87,10 @@ def test_random_labels_are_those_of_seed_and_row(tmp_path_factory, seed, count, 
     expected = [
         int(key) % count if int(chosen) < int(fraction * 2**64) else label
         for key, chosen, label in zip(
-            row_keys(seed, RELABEL, 0, 20), row_keys(seed, CORRUPTION, 0, 20), arrays["labels"].tolist(), strict=True
+            row_keys(seed, Domain.RELABEL, 0, 20),
+            row_keys(seed, Domain.CORRUPTION, 0, 20),
+            arrays["labels"].tolist(),
+            strict=True,
         )
     ]
     assert labels_of(folder / "r.zarr").tolist() == expected
@@ -133,7 +136,7 @@ def test_coarse_labels(tmp_path):
     coarse = np.arange(20) % 2
     store, _ = make(tmp_path / "a.zarr", coarse=coarse)
     new = from_coarse(store)
-    assert "--classes" in new.remarks[0]
+    assert "`classes`" in new.remarks[0]
     relabel(store, new, tmp_path / "r.zarr", step)
     assert labels_of(tmp_path / "r.zarr").tolist() == coarse.tolist()
     assert artifacts.open_store(tmp_path / "r.zarr").attributes["classes"] == []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from datarobust.datasets.shuffling import Shuffled
 from datarobust.datasets.sources import Block, Spec
 from datarobust.errors import DataError
-from datarobust.randomness import IMPORT, permutation
+from datarobust.randomness import Domain, permutation
 
 
 class Rows:
@@ -65,7 +65,7 @@ def test_files_give_what_memory_gives(rows, seed, budget, soft, coarse, data):
     for one, two in zip(inside, outside, strict=True):
         np.testing.assert_array_equal(one, two)
     if start < stop:
-        index = permutation(seed, IMPORT, rows)[start:stop]
+        index = permutation(seed, Domain.IMPORT, rows)[start:stop]
         np.testing.assert_array_equal(inside[2], index)
         np.testing.assert_array_equal(inside[1], index * 3)
         np.testing.assert_array_equal(inside[0][:, 0, 0, 0], index.astype(np.uint8))
@@ -93,4 +93,4 @@ def test_a_killed_runs_files_are_replaced(tmp_path):
     spill.mkdir()
     (spill / "0").write_bytes(b"torn")
     found = joined(Shuffled(Rows(50), 0, spill, 100).blocks())
-    np.testing.assert_array_equal(found[2], permutation(0, IMPORT, 50))
+    np.testing.assert_array_equal(found[2], permutation(0, Domain.IMPORT, 50))

@@ -243,7 +243,7 @@ def test_a_loss_that_is_not_finite_is_told_and_not_saved() -> None:
     "changes", [{"epochs": 0}, {"batch": 0}, {"lr": 0.0}, {"P_std": math.nan}, {"augment": 2.0}, {"ema_images": -1.0}]
 )
 def test_recipes_that_make_no_sense(changes: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="--"):
+    with pytest.raises(UsageError, match="`"):
         Recipe(**{"epochs": 1, **changes})
 
 

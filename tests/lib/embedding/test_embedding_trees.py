@@ -56,5 +56,5 @@ def test_what_no_trees_can_be_made_of(groups: np.ndarray) -> None:
         random_trees(np.ones((5, 2), np.float32))
     with pytest.raises(DataError, match="not finite"):
         random_trees(np.array([[0], [np.inf], [1]], np.float32))
-    with pytest.raises(UsageError, match="2 leaves together: raise --n-estimators or --max-depth"):
+    with pytest.raises(UsageError, match="2 leaves together: raise `n_estimators` or `max_depth`"):
         random_trees(groups, n_estimators=1, max_depth=1)

@@ -59,7 +59,7 @@ def test_images_of_all_kinds() -> None:
 def test_radii(norm: str, meant: float, slip: float) -> None:
     shape = (3, 32, 32)
     demand_radius(norm, meant, shape, force=False)
-    with pytest.raises(UsageError, match="8 levels are 8/255; --force-eps"):
+    with pytest.raises(UsageError, match="8 levels are 8/255; `force_eps`"):
         demand_radius(norm, slip, shape, force=False)
     demand_radius(norm, slip, shape, force=True)
     for nothing in (0.0, -1.0, float("nan"), float("inf")):

@@ -260,9 +260,9 @@ def test_sets_that_are_too_small_or_too_different(whole: Store, tmp_path: Path) 
     result = found(two, whole)
     assert result.calibration is None, "halves of two points are no sets"
     coloured = dataset(tmp_path / "c.zarr", images(5, shape=(3, 4, 4)))
-    with pytest.raises(DataError, match=r"1 channels and .* of 3: only --features inception"):
+    with pytest.raises(DataError, match=r"1 channels and .* of 3: only `features` inception"):
         compared(whole, coloured)
-    with pytest.raises(UsageError, match="--extrapolate"):
+    with pytest.raises(UsageError, match="`extrapolate`"):
         compared(whole, two, extrapolate=True)
 
 
@@ -316,7 +316,7 @@ def test_spellings_of_features() -> None:
     for wrong in ("dino", "classifier:", "pixels:x", "file:", "inception:x"):
         with pytest.raises(UsageError, match="choose inception, classifier:M, pixels or file:F"):
             measure_of(wrong, images(1), CPU)
-    with pytest.raises(UsageError, match="--weights is of --features inception"):
+    with pytest.raises(UsageError, match="`weights` is of `features` inception"):
         measure_of("pixels", images(1), CPU, Path("w.pth"))
     with pytest.raises(UsageError) as raised:
         measure_of("inception", images(1), CPU)

@@ -135,7 +135,7 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         draw([])
     with pytest.raises(UsageError, match="25 maps cannot be shown"):
         draw([one()] * 25)
-    with pytest.raises(UsageError, match="--columns 3: a picture of 2 maps has 1 to 2 in a row"):
+    with pytest.raises(UsageError, match="`columns` 3: a picture of 2 maps has 1 to 2 in a row"):
         draw([one()] * 2, 3)
     with pytest.raises(DataError, match="e: positions or distances on the map are not finite"):
         Map("e", "MDS", "l2", np.full((1, 2), np.nan), np.ones(1), np.arange(1), "mds")

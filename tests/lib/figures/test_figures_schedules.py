@@ -86,12 +86,12 @@ def test_the_same_schedules_give_the_same_bytes(form: style.Format) -> None:
 @pytest.mark.parametrize(
     ("epochs", "largest", "words"),
     [
-        (39, 0.2, "--epochs 39: from 40 to 100,000"),
-        (-1, 0.2, "--epochs -1"),
-        (MOST + 1, 0.2, f"--epochs {MOST + 1}"),
-        (100, 0.0, "--lr 0: a positive"),
-        (100, float("nan"), "--lr nan"),
-        (100, float("inf"), "--lr inf"),
+        (39, 0.2, "`epochs` 39: from 40 to 100,000"),
+        (-1, 0.2, "`epochs` -1"),
+        (MOST + 1, 0.2, f"`epochs` {MOST + 1}"),
+        (100, 0.0, "`lr` 0: a positive"),
+        (100, float("nan"), "`lr` nan"),
+        (100, float("inf"), "`lr` inf"),
     ],
 )
 def test_what_no_training_has_is_refused(epochs: int, largest: float, words: str) -> None:

@@ -82,11 +82,11 @@ def test_the_architecture_is_told_by_names_and_shapes(tmp_path: Path, arch: str,
 
 def test_normalisation_is_asked_for_where_it_is_not_evident(tmp_path: Path) -> None:
     path = saved(tmp_path / "m.pt", state(classes=7))
-    with pytest.raises(UsageError, match="--normalise"):
+    with pytest.raises(UsageError, match="`normalise`"):
         read_checkpoint(path)
     assert "mean" not in read_checkpoint(path, normalisation="none").arch["arguments"]
     path = saved(tmp_path / "p.pt", state("preact-resnet-18"))
-    with pytest.raises(UsageError, match="--normalise"):
+    with pytest.raises(UsageError, match="`normalise`"):
         read_checkpoint(path)
     found = read_checkpoint(path, normalisation="cifar100")
     assert found.arch["name"] == "preact-resnet-18"
@@ -170,11 +170,11 @@ def test_names_and_shapes_are_strict(tmp_path: Path, change: str, says: str) -> 
 
 def test_another_architecture_is_refused_by_its_names(tmp_path: Path) -> None:
     path = saved(tmp_path / "m.pt", state())
-    with pytest.raises(DataError, match="--arch"):
+    with pytest.raises(DataError, match="`arch`"):
         read_checkpoint(path, arch="wrn-16-1")
     with pytest.raises(DataError, match="cannot be built"):
         read_checkpoint(path, arch="vgg-16")
-    with pytest.raises(UsageError, match="leave out --raw"):
+    with pytest.raises(UsageError, match="leave out `raw`"):
         read_checkpoint(path, raw=True)
 
 

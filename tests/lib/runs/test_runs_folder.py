@@ -67,7 +67,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
 def test_another_recipe_does_not_take_a_folder(tmp_path: Path) -> None:
     run(tmp_path / "run").begin(overwrite=False)
     other = run(tmp_path / "run", seed=1)
-    with pytest.raises(ExistsError, match=r"holds another run: .*--overwrite") as told:
+    with pytest.raises(ExistsError, match=r"holds another run: .*`overwrite`") as told:
         other.begin(overwrite=False)
     assert "\n" not in str(told.value)
     other.begin(overwrite=True)
@@ -83,7 +83,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path) -> None
             run(path).begin(overwrite)
     run(tmp_path / "other").begin(overwrite=False)
     (tmp_path / "other" / "thesis.tex").write_text("precious")
-    with pytest.raises(ExistsError, match=r"thesis\.tex, which --overwrite does not remove"):
+    with pytest.raises(ExistsError, match=r"thesis\.tex, which `overwrite` does not remove"):
         run(tmp_path / "other", seed=3).begin(overwrite=True)
     assert (tmp_path / "other" / "thesis.tex").read_text() == "precious"
     (tmp_path / "file").write_text("x")

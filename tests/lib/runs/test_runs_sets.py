@@ -48,12 +48,12 @@ def test_points_in_focus_are_those_not_held_out(tmp_path: Path) -> None:
     found = inputs(dataset, hold_out=select("first:10", dataset), focus=select("first:13", dataset))
     assert found.focused.tolist() == [10, 11, 12]
     assert found.available.tolist() == list(range(10, 30))
-    assert found.remarks() == ["--focus: 10 of 13 points are held out and stay so."]
+    assert found.remarks() == ["`focus`: 10 of 13 points are held out and stay so."]
     nothing = inputs(dataset, hold_out=select("none", dataset), track=select(None, dataset))
     assert nothing.held_out.tolist() == []
     assert nothing.focused.tolist() == []
     held = inputs(dataset, hold_out=select("first:10", dataset), focus=select("first:10", dataset))
-    with pytest.raises(UsageError, match="only points that --hold-out keeps"):
+    with pytest.raises(UsageError, match="only points that `hold_out` keeps"):
         _ = held.focused
 
 
@@ -101,10 +101,10 @@ def test_a_large_set_must_be_in_random_order(tmp_path: Path) -> None:
         stream = inputs(dataset, generated=shuffled).stream(0, size - 1, stack)
         assert stream is not None
         assert sorted(stream.draw(0, 60)[1].tolist()) == sorted((np.arange(60) % 3).tolist())
-        with pytest.raises(DataError, match=r"is not in random order.*import it again with --shuffle SEED"):
+        with pytest.raises(DataError, match=r"is not in random order.*import it again with `shuffle` SEED"):
             inputs(dataset, generated=sorted_set).stream(0, size - 1, stack)
         assert inputs(dataset).stream(0, 1, stack) is None
-    with pytest.raises(DataError, match="more than --memory"):
+    with pytest.raises(DataError, match="more than `memory`"):
         inputs(dataset).read(1000)
 
 

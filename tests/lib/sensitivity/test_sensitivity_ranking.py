@@ -232,7 +232,7 @@ def test_duplicates_as_an_error_name_the_first() -> None:
     expected = rank(Labelled.of(points, labels), "l2")
     assert_same(rank(Labelled.of(points, labels), "l2", duplicates="error"), expected)
     points[[6, 9]] = points[[3, 3]]  # 3 and 9 have one label
-    with pytest.raises(DuplicateError, match=r"^3 points .* row 3, equal to row 6: .*--duplicates inf or drop") as told:
+    with pytest.raises(DuplicateError, match=r"^3 points .* row 3, equal to row 6: .*`duplicates` inf or drop") as told:
         rank(Labelled.of(points, labels), "l2", duplicates="error")
     assert "\n" not in str(told.value)
     points[6] += 1

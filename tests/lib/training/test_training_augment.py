@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.randomness import domain, row_keys
+from datarobust.randomness import Domain, row_keys
 from datarobust.training.augment import PAD, augment
 
 
@@ -21,7 +21,7 @@ def one_by_one(batch: torch.Tensor, kind: str, seed: int, step: int) -> np.ndarr
     """The obvious way: pad, cut, mirror."""
     found = []
     for place, image in enumerate(batch.numpy()):
-        key = int(row_keys(seed, domain(32, step), place, place + 1)[0])
+        key = int(row_keys(seed, Domain.AUGMENT.of(step), place, place + 1)[0])
         dy, dx = ((key & 0xFFFF) * 9 >> 16, (key >> 16 & 0xFFFF) * 9 >> 16)
         flip = (key >> 32 & 0xFFFF) * 2 >> 16
         _, height, width = image.shape

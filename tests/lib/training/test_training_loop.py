@@ -13,6 +13,7 @@ import torch
 from datarobust.distributed import Group
 from datarobust.errors import DivergedError
 from datarobust.networks import build
+from datarobust.randomness import Domain
 from datarobust.training.batches import Batches
 from datarobust.training.images import Points, Stream
 from datarobust.training.loop import Sets, Training
@@ -316,7 +317,7 @@ def test_measuring_leaves_the_model_as_it_was() -> None:
     modes = [module.training for module in model.modules()]
     some = points(30)
     clean_hits(model, some)
-    robust_hits(model, some, Recipe(**SMALL), 41, 0)
+    robust_hits(model, some, Recipe(**SMALL), Domain.TRACK, 0)
     with pytest.raises(ZeroDivisionError), frozen(model):
         raise ZeroDivisionError
     assert [module.training for module in model.modules()] == modes
@@ -331,7 +332,7 @@ def test_parts_of_a_measurement_add_up(processes: int) -> None:
     from datarobust.training.measures import clean_hits, robust_hits
 
     model, some, recipe = build(ARCH, 0), points(30), Recipe(**SMALL)
-    for measure, rest in ((clean_hits, ()), (robust_hits, (recipe, 41, 3))):
+    for measure, rest in ((clean_hits, ()), (robust_hits, (recipe, Domain.TRACK, 3))):
         whole = int(measure(model, some, *rest))  # type: ignore[operator]
         parts = [int(measure(model, some, *rest, share=(i, processes))) for i in range(processes)]  # type: ignore[operator]
         assert sum(parts) == whole

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.training.noise import FOCUS, TEST, TRACK, TRAIN, normal, uniform
+from datarobust.randomness import Domain
+from datarobust.training.noise import normal, uniform
 
 DRAWS = pytest.mark.parametrize("draw", [uniform, normal])
 
@@ -23,22 +24,32 @@ DRAWS = pytest.mark.parametrize("draw", [uniform, normal])
     step=st.integers(0, 10**9),
 )
 def test_parts_are_parts_of_the_whole(draw, count: int, size: int, cut: int, seed: int, step: int) -> None:  # type: ignore[no-untyped-def]
-    whole = draw((count, size, 2), seed, TRAIN, step)
+    whole = draw((count, size, 2), seed, Domain.TRAIN, step)
     cut = min(cut, count)
-    parts = [draw((cut, size, 2), seed, TRAIN, step), draw((count - cut, size, 2), seed, TRAIN, step, first=cut)]
+    parts = [
+        draw((cut, size, 2), seed, Domain.TRAIN, step),
+        draw((count - cut, size, 2), seed, Domain.TRAIN, step, first=cut),
+    ]
     assert torch.equal(torch.cat(parts), whole)
     assert whole.dtype == torch.float32
 
 
 @DRAWS
 def test_seeds_purposes_and_steps_draw_differently(draw) -> None:  # type: ignore[no-untyped-def]
-    asked = [(0, TRAIN, 0), (1, TRAIN, 0), (0, TRACK, 0), (0, TEST, 0), (0, FOCUS, 0), (0, TRAIN, 1)]
+    asked = [
+        (0, Domain.TRAIN, 0),
+        (1, Domain.TRAIN, 0),
+        (0, Domain.TRACK, 0),
+        (0, Domain.TEST, 0),
+        (0, Domain.FOCUS, 0),
+        (0, Domain.TRAIN, 1),
+    ]
     drawn = [draw((2, 8), *each).numpy().tobytes() for each in asked]
     assert len(set(drawn)) == len(asked)
 
 
 def test_uniform_numbers_are_uniform() -> None:
-    values = uniform((50, 4001), 3, TRAIN, 5).numpy()
+    values = uniform((50, 4001), 3, Domain.TRAIN, 5).numpy()
     assert values.min() >= -1.0
     assert values.max() < 1.0
     counts, _ = np.histogram(values, 20, (-1.0, 1.0))
@@ -49,7 +60,7 @@ def test_uniform_numbers_are_uniform() -> None:
 def test_normal_numbers_are_normal() -> None:
     from scipy import stats
 
-    values = normal((50, 4001), 3, TRAIN, 5).numpy()
+    values = normal((50, 4001), 3, Domain.TRAIN, 5).numpy()
     assert np.isfinite(values).all()
     assert stats.kstest(values.ravel()[:50_000], "norm").pvalue > 1e-4
     assert abs(float(np.corrcoef(values[:, 0:4000:2].ravel(), values[:, 1:4000:2].ravel())[0, 1])) < 0.01
@@ -57,4 +68,4 @@ def test_normal_numbers_are_normal() -> None:
 
 def test_the_numbers_are_the_same_for_ever() -> None:
     """A change would break every resumed training."""
-    assert (uniform((1, 3), 0, TRAIN, 0).numpy() * 2**23).tolist() == [[-4977594.0, 3947495.0, -1310624.0]]
+    assert (uniform((1, 3), 0, Domain.TRAIN, 0).numpy() * 2**23).tolist() == [[-4977594.0, 3947495.0, -1310624.0]]
