@@ -1,0 +1,101 @@
+"""Artifacts that were written before the redesign are read; commands that were interrupted then are finished now.
+
+tests/data/before/make.py tells how they were made.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+
+from datarobust import artifacts
+
+Command = Callable[..., CompletedProcess[str]]
+
+DENOISER = ["--width", "8", "--mult", "1", "--blocks", "1", "--batch", "20", "--epochs", "3", "--save-every", "0"]
+CLONE = ["--model", "denoiser/last.safetensors", "--num-steps", "2", "--limit", "9", "--batch", "4", "--seed", "1"]
+INTERRUPTED = {
+    "half-r.zarr": ["sens-rank", "digits.zarr", "--norm", "linf"],
+    "half-clones.zarr": ["clone", "digits.zarr", *CLONE],
+    "half-run": ["edmtrain", "digits.zarr", *DENOISER],
+    "half-digits.zarr": ["dataset", "import", "digits", "--limit", "50"],
+}
+
+
+@pytest.fixture(scope="module")
+def unpacked(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with all of them."""
+    folder = tmp_path_factory.mktemp("before")
+    with tarfile.open(root / "tests/data/before/artifacts.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture
+def before(unpacked: Path, tmp_path: Path) -> Path:
+    """A copy to work in."""
+    return Path(shutil.copytree(unpacked, tmp_path / "before"))
+
+
+def test_every_kind_is_read_and_intact(unpacked: Path) -> None:
+    digests = json.loads((unpacked / "digests.json").read_text())
+    summaries = {path: artifacts.check(unpacked / path) for path in digests}
+    assert {path: summary.digest for path, summary in summaries.items()} == digests
+    assert {summary.kind for summary in summaries.values()} == set(artifacts.KINDS)
+    assert all(summary.history for summary in summaries.values())
+
+
+def test_equal_content_has_the_bytes_of_before(unpacked: Path, tmp_path: Path) -> None:
+    for path in ("digits.zarr", "r.zarr", "moments.zarr", "attacked.zarr"):
+        store = artifacts.open_store(unpacked / path)
+        columns = {name: (store.column(name).dtype, store.column(name).shape[1:]) for name in store.names()}
+        with artifacts.create(
+            tmp_path / path, store.kind, columns, attributes=store.attributes, history=store.history
+        ) as writer:
+            for name in store.names():
+                writer.append(name, store.column(name).read())
+        assert _tree(tmp_path / path) == _tree(unpacked / path), path
+    old = artifacts.load_tensors(unpacked / "run/last.safetensors")
+    new = tmp_path / "last.safetensors"
+    artifacts.save_tensors(new, old.kind, old, attributes=old.attributes, history=old.history)
+    assert new.read_bytes() == (unpacked / "run/last.safetensors").read_bytes()
+
+
+def test_a_finished_command_is_the_answer_of_the_same_command_again(before: Path, command: Command) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in before.rglob("*")}
+    for words in (
+        ["sens-rank", "digits.zarr", "--norm", "l2", "-k", "2", "-o", "r.zarr"],
+        ["dataset", "import", "digits", "--limit", "60", "-o", "digits.zarr"],
+    ):
+        done = command(*words, cwd=before)
+        assert (done.returncode, done.stdout) == (0, f"{words[-1]}\n"), done.stderr
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+@pytest.mark.parametrize("output", INTERRUPTED)
+def test_an_interrupted_command_is_finished_by_the_same_command(output: str, before: Path, command: Command) -> None:
+    words = INTERRUPTED[output]
+    done = command(*words, "-o", output, cwd=before)
+    assert done.returncode == 0, done.stderr
+    assert not list(before.glob(f".{output}.*"))
+    fresh = command(*words, "-o", f"fresh-{output}", cwd=before)
+    assert fresh.returncode == 0, fresh.stderr
+    if output == "half-run":
+        assert {path.name for path in (before / output).iterdir()} == {"last.safetensors", "log.jsonl", "recipe.json"}
+        output += "/last.safetensors"
+        one, other = (artifacts.load_tensors(before / path) for path in (output, f"fresh-{output}"))
+        assert one.digest == other.digest
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+    else:
+        assert artifacts.check(before / output).digest == artifacts.check(before / f"fresh-{output}").digest
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
