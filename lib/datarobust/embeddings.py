@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from datarobust import artifacts, embedding
 from datarobust.artifacts import Step, Store
-from datarobust.datasets.storing import join
+from datarobust.artifacts.history import join
 from datarobust.embedding.scaling import Progress
 from datarobust.errors import DataError, UsageError
 from datarobust.norms import norm_of

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from datarobust import artifacts, curvature, lipschitz
 from datarobust.artifacts import Column, Step, Store
+from datarobust.artifacts.history import join
 from datarobust.datasets.derive import other_classes
-from datarobust.datasets.storing import join
 from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
 from datarobust.sensitivity import (

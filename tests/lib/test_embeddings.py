@@ -68,7 +68,8 @@ def test_what_is_written(job: Job, tmp_path: Path) -> None:
     apart = embedding.dissimilarities(job.dataset.column("images").take(rows), "linf")
     assert (told["raw_stress"], told["stress"]) == embedding.stress_of(found.column("position").read(), apart)
     assert set(told["libraries"]) == {"numpy", "scipy", "scikit-learn"}
-    assert [step.tool for step in found.history] == ["made", "embed"]
+    assert found.history[:-1] == (*job.dataset.history, *job.ranking.history)
+    assert found.history[-1].tool == "embed"
     assert embeddings.summary(found)["points"] == 12
     assert next(text.split(" is ")[0] for text in embeddings.remarks(found)) == "Kruskal's stress-1"
     assert list(job.remarks()) == ["2 points have no finite distance to another label and are not on the map."]

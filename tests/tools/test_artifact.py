@@ -44,7 +44,7 @@ def test_show(command: Command, store: Path, model: Path) -> None:
     assert first == {
         "path": str(store),
         "kind": "dataset",
-        "version": 1,
+        "version": 2,
         "digest": artifacts.peek(store).digest,
         "arrays": {
             "features": {"dtype": "float32", "shape": [3, 2]},
@@ -60,6 +60,7 @@ def test_show(command: Command, store: Path, model: Path) -> None:
                 "seed": None,
                 "device": None,
                 "inputs": {"source": "0" * 64},
+                "output": first["digest"],
             }
         ],
     }

@@ -90,7 +90,7 @@ def build(
         "kind": kind.name,
         "version": kind.version,
         "digest": digest_of({name: (*arrays[name], blocks[name]) for name in arrays}),
-        "history": histories.to_json(history),
+        "history": histories.to_json(histories.unfinished(history)),
         "blocks": {name: list(blocks[name]) for name in arrays},
     }
     return {**whole, "seal": seal_of(whole)}
@@ -128,10 +128,10 @@ def read(attributes: object, file: Path, path: Path, kind: str | Collection[str]
     if found.name not in wanted:
         raise ArtifactError(f"{path} is {_named(found.name)}, where {' or '.join(map(_named, wanted))} is needed")
     try:
-        steps = histories.from_json(attributes.get("history"))
-        blocks = _blocks(attributes.get("blocks"))
         if not isinstance(attributes.get("digest"), str):
             raise ValueError("it has no digest")
+        steps = histories.from_json(attributes.get("history"), attributes["digest"])
+        blocks = _blocks(attributes.get("blocks"))
     except ValueError as error:
         raise ArtifactError(f"{file} was not written by datarobust: {error}") from error
     own = {name: value for name, value in attributes.items() if name not in RESERVED}

@@ -1,6 +1,7 @@
 """The kinds of artifacts: which arrays and attributes each must have and may have. ARTIFACTS.md draws them.
 
 To change a kind: raise its ``version``; keep the old number in ``reads`` only while old artifacts mean the same.
+Version 2 of every kind lets the steps of a history name their ``output``.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ class Kind:
 
     name: str
     format: Literal["zarr", "safetensors"] = "zarr"
-    version: int = 1
-    reads: tuple[int, ...] = (1,)
+    version: int = 2
+    reads: tuple[int, ...] = (1, 2)
     required: Mapping[str, Field] = field(default_factory=dict)
     optional: Mapping[str, Field] = field(default_factory=dict)
     one_of: tuple[str, ...] = ()

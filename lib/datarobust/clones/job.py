@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
+from datarobust.artifacts.history import join
 from datarobust.clones.sink import Sink
 from datarobust.datasets.labelfile import read_labels
-from datarobust.datasets.storing import join, rows_digest
+from datarobust.datasets.storing import rows_digest
 from datarobust.diffusion.cloning import Progress, Task, clones
 from datarobust.diffusion.denoisers import Denoiser
 from datarobust.diffusion.draws import random_labels

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
+from datarobust.artifacts.history import join
 from datarobust.datasets.sources import Counted, Progress, unobserved
 from datarobust.datasets.storing import (
     Columns,
     MakeStep,
     Part,
     fill,
-    join,
     remaining,
     request,
     row_bytes,

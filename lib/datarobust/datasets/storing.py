@@ -33,14 +33,6 @@ def request(tool: str, **asked: Any) -> str:
     return artifacts.fingerprint({"tool": tool, **asked})
 
 
-def join(histories: Iterable[Sequence[Step]]) -> list[Step]:
-    """All steps of several histories, each once, in the order in which they first come."""
-    joined: list[Step] = []
-    for history in histories:
-        joined += [step for step in history if step not in joined]
-    return joined
-
-
 def row_bytes(columns: Columns) -> int:
     """Bytes of one row of all columns."""
     return sum(dtype.itemsize * math.prod(shape) for dtype, shape in columns.values())

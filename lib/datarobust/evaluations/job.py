@@ -15,8 +15,8 @@ import torch
 
 from datarobust import __version__, artifacts, evaluation, external
 from datarobust.artifacts import Step, Store
+from datarobust.artifacts.history import join
 from datarobust.classifiers import Subject
-from datarobust.datasets.storing import join
 from datarobust.distributed import Group
 from datarobust.errors import DataError
 from datarobust.evaluation import Protocol, checks

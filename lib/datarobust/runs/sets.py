@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from datarobust import artifacts, selection
 from datarobust.artifacts import Step, Store
+from datarobust.artifacts.history import join
 from datarobust.datasets.derive import other_classes
-from datarobust.datasets.storing import join
 from datarobust.errors import DataError, UsageError
 from datarobust.selection import Chosen
 from datarobust.text import shown

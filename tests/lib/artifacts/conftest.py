@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from datarobust.artifacts import layout
 COLUMNS = {"images": ("uint8", (1, 4, 4)), "labels": ("int64", ()), "index": ("int64", ())}
 ROWS = 150
 HISTORY = [artifacts.Step("dataset import", ("digits", "-o", "d.zarr"), "0.1.0", None, None, {"source": "0" * 64})]
+
+
+def made(history: list[artifacts.Step], digest: str) -> tuple[artifacts.Step, ...]:
+    """A history as it is read from the artifact that has this digest."""
+    return (*history[:-1], replace(history[-1], output=digest))
 
 
 def rows_of(seed: int = 0, rows: int = ROWS) -> dict[str, np.ndarray[Any, Any]]:

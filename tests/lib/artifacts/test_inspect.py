@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("small")
 def test_peek_sees_what_check_sees(store: Path) -> None:
     summary = artifacts.peek(store)
     assert summary == artifacts.check(store)
-    assert (summary.kind, summary.version, summary.path) == ("dataset", 1, store)
+    assert (summary.kind, summary.version, summary.path) == ("dataset", 2, store)
     assert summary.arrays == {
         "images": ("uint8", (150, 1, 4, 4)),
         "index": ("int64", (150,)),

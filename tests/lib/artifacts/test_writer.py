@@ -17,7 +17,7 @@ from datarobust.artifacts import layout
 from datarobust.artifacts.journal import leftovers
 from datarobust.errors import ArtifactError, ExistsError
 
-from .conftest import COLUMNS, HISTORY, ROWS, Faults, failing, in_child, killing, rows_of, tree, write
+from .conftest import COLUMNS, HISTORY, ROWS, Faults, failing, in_child, killing, made, rows_of, tree, write
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -27,7 +27,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     store = artifacts.open_store(tmp_path / "d.zarr", "dataset")
     assert len(store) == ROWS
     assert store.names() == ("images", "index", "labels")
-    assert store.history == tuple(HISTORY)
+    assert store.history == made(HISTORY, store.digest)
     assert dict(store.attributes) == {"name": "small", "classes": ["a", "b", "c"], "request": "seed 0"}
     for name, array in rows_of().items():
         column = store.column(name)

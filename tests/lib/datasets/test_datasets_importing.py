@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_digits(tmp_path):
     np.testing.assert_array_equal(found["labels"], block.labels)
     np.testing.assert_array_equal(found["index"], np.arange(1797))
     assert (store.attributes["name"], store.attributes["classes"]) == ("digits", list("0123456789"))
-    assert store.history == (step({"source": DigitsSource().digest()}),)
+    assert store.history == (replace(step({"source": DigitsSource().digest()}), output=store.digest),)
     artifacts.check(store.path)
 
 
