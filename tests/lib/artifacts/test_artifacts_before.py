@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from datarobust import artifacts
+from datarobust.artifacts.digests import pretty, seal_of
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -52,7 +53,7 @@ def test_every_kind_is_read_and_intact(unpacked: Path) -> None:
     assert all(summary.history for summary in summaries.values())
 
 
-def test_equal_content_has_the_bytes_of_before(unpacked: Path, tmp_path: Path) -> None:
+def test_equal_content_has_the_bytes_of_before_but_for_the_version(unpacked: Path, tmp_path: Path) -> None:
     for path in ("digits.zarr", "r.zarr", "moments.zarr", "attacked.zarr"):
         store = artifacts.open_store(unpacked / path)
         columns = {name: (store.column(name).dtype, store.column(name).shape[1:]) for name in store.names()}
@@ -61,11 +62,19 @@ def test_equal_content_has_the_bytes_of_before(unpacked: Path, tmp_path: Path) -
         ) as writer:
             for name in store.names():
                 writer.append(name, store.column(name).read())
-        assert _tree(tmp_path / path) == _tree(unpacked / path), path
+        assert _as_version_1(tmp_path / path / "zarr.json") == (unpacked / path / "zarr.json").read_bytes(), path
+        new_files, old_files = _tree(tmp_path / path), _tree(unpacked / path)
+        assert new_files.pop("zarr.json") != old_files.pop("zarr.json")
+        assert new_files == old_files, path
     old = artifacts.load_tensors(unpacked / "run/last.safetensors")
     new = tmp_path / "last.safetensors"
     artifacts.save_tensors(new, old.kind, old, attributes=old.attributes, history=old.history)
-    assert new.read_bytes() == (unpacked / "run/last.safetensors").read_bytes()
+    new_tensors, old_tensors = new.read_bytes(), (unpacked / "run/last.safetensors").read_bytes()
+    head = json.loads(_metadata(new_tensors))
+    head["version"] = 1
+    head["seal"] = seal_of(head)
+    assert head == json.loads(_metadata(old_tensors))
+    assert new_tensors[_data_start(new_tensors) :] == old_tensors[_data_start(old_tensors) :]
 
 
 def test_a_finished_command_is_the_answer_of_the_same_command_again(before: Path, command: Command) -> None:
@@ -95,6 +104,24 @@ def test_an_interrupted_command_is_finished_by_the_same_command(output: str, bef
         assert all(np.array_equal(one[name], other[name]) for name in one)
     else:
         assert artifacts.check(before / output).digest == artifacts.check(before / f"fresh-{output}").digest
+
+
+def _as_version_1(head: Path) -> bytes:
+    """The head of a zarr artifact as version 1 wrote it, which had the same content."""
+    document = json.loads(head.read_bytes())
+    document["attributes"]["version"] = 1
+    document["attributes"]["seal"] = seal_of(document["attributes"])
+    return pretty(document)
+
+
+def _data_start(content: bytes) -> int:
+    return 8 + int.from_bytes(content[:8], "little")
+
+
+def _metadata(content: bytes) -> str:
+    """The text that a safetensors file holds under our key."""
+    text: str = json.loads(content[8 : _data_start(content)])["__metadata__"]["datarobust"]
+    return text
 
 
 def _tree(folder: Path) -> dict[str, bytes]:
