@@ -13,7 +13,7 @@ from datarobust.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from datarobust.diffusion.denoisers import Denoiser
+    from datarobust.diffusion.denoiser import Denoiser
     from datarobust.diffusion.sampler import Sampler
 
 Model = Annotated[
@@ -65,7 +65,7 @@ def sampler(start: str, options: Mapping[str, Any]) -> Sampler:
 
 def prepared(denoiser: Denoiser, precision: str, device: torch.device, compiled: bool) -> Denoiser:
     """The denoiser, ready on its device; changed in place."""
-    from datarobust.diffusion.denoisers import prepare
+    from datarobust.diffusion.denoiser import prepare
 
     if precision == "tf32" and device.type == "cpu":
         raise UsageError("--precision tf32 is of NVIDIA's processors: choose fp32 or bf16 on a CPU.")

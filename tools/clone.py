@@ -147,12 +147,11 @@ def _announce(output: Path, new: bool, job: Job, as_json: bool) -> None:
 
 def _plan(job: Job, place: torch.device) -> dict[str, Any]:
     """What the work takes; the time is that of one evaluation, measured, times their number."""
-    from datarobust.diffusion.denoisers import flops
-    from datarobust.diffusion.timing import seconds_an_image
+    from datarobust.diffusion.denoiser import flops, seconds_per_image
 
     plan = job.plan(flops(job.model))
     ready = _diffusion.prepared(job.model, job.request.precision, place, compiled=False)
-    one = seconds_an_image(ready, 2 if place.type == "cpu" else 256)
+    one = seconds_per_image(ready, 2 if place.type == "cpu" else 256)
     return plan | {
         "device": str(place),
         "expected_seconds": round(one * plan["clones"] * plan["evaluations_a_clone"], 1),

@@ -148,7 +148,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _plan(asked: Search) -> dict[str, Any]:
     """What the search takes."""
-    from datarobust.diffusion.denoisers import flops
+    from datarobust.diffusion.denoiser import flops
 
     sampler = asked.points[0].sampler
     return {
@@ -192,7 +192,8 @@ def _findings(asked: Search, found: list[list[Result]]) -> dict[str, Any]:
         "seed_spread": search.seed_spread(found[-1]),
         "images": asked.rungs[-1].images,
         "top": [
-            {**search.as_json(asked.points[number]), "score": means[number]} for number in search.top_set(found[-1])
+            {"point": number, **asked.points[number].values(), "score": means[number]}
+            for number in search.top_set(found[-1])
         ],
     }
 

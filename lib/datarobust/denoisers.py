@@ -11,7 +11,7 @@ import torch
 
 from datarobust import artifacts
 from datarobust.artifacts import Tensors
-from datarobust.diffusion.denoisers import Denoiser, build_denoiser
+from datarobust.diffusion.denoiser import Denoiser, build_denoiser
 from datarobust.errors import ArtifactError, DatarobustError
 from datarobust.text import shown
 

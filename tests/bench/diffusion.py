@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from datarobust.diffusion.denoisers import Denoiser, flops, one_hot, prepare
+from datarobust.diffusion.denoiser import Denoiser, flops, one_hot, prepare
 from datarobust.diffusion.precondition import Edm
 from datarobust.networks.precision import Precision, products
 from datarobust.networks.song_unet import CIFAR, DDPMPP, SongUNet

@@ -9,7 +9,7 @@ import numpy as np
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.diffusion.denoisers import Denoiser
+from datarobust.diffusion.denoiser import Denoiser
 
 STEP = Step("made", (), "0.1.0", None, "cpu", {})
 

@@ -15,7 +15,7 @@ from datarobust.artifacts import Step
 from datarobust.artifacts.journal import leftovers
 from datarobust.clones import Job, Request
 from datarobust.denoisers import load_denoiser
-from datarobust.diffusion.denoisers import prepare
+from datarobust.diffusion.denoiser import prepare
 from datarobust.diffusion.precondition import Ve
 from datarobust.diffusion.sampler import Sampler
 from datarobust.diffusion.starts import DEFAULTS

@@ -19,7 +19,7 @@ from datarobust.clones.searching import Search
 from datarobust.denoisers import load_denoiser
 from datarobust.diffusion import search
 from datarobust.diffusion.cloning import clones
-from datarobust.diffusion.denoisers import prepare
+from datarobust.diffusion.denoiser import prepare
 from datarobust.diffusion.sampler import Sampler
 from datarobust.distributed import Group
 from datarobust.errors import ArtifactError, DataError, DatarobustError, ExistsError, UsageError

@@ -10,7 +10,7 @@ import torch
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.diffusion.denoisers import Denoiser
+from datarobust.diffusion.denoiser import Denoiser
 from datarobust.diffusion.precondition import Edm
 from datarobust.networks.song_unet import DDPMPP, SongUNet
 

@@ -18,16 +18,16 @@ from datarobust.artifacts.history import join
 from datarobust.clones.sink import Sink
 from datarobust.datasets.labelfile import read_labels
 from datarobust.datasets.storing import rows_digest
-from datarobust.diffusion.cloning import Progress, Task, clones
-from datarobust.diffusion.denoisers import Denoiser
-from datarobust.diffusion.draws import random_labels
+from datarobust.diffusion.cloning import Task, clones
+from datarobust.diffusion.denoiser import Denoiser
 from datarobust.diffusion.sampler import Sampler
-from datarobust.diffusion.starts import DEFAULTS, Start, start
+from datarobust.diffusion.starts import DEFAULTS, Start, random_labels, start
 from datarobust.distributed import Group
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.networks.precision import Precision
 from datarobust.selection import Chosen
 from datarobust.text import shown, sized
+from datarobust.types import Progress
 
 Labels = Literal["own", "random"] | Path
 """The class that each point is cloned as: its own, a random one, or that of a label file."""
@@ -193,7 +193,7 @@ class Job:
         processes: Group | None = None,
         pad: bool = False,
         overwrite: bool = False,
-        progress: Progress[int] = iter,
+        progress: Progress = iter,
         save_every: float = SAVE_EVERY,
     ) -> None:
         """Make the clones and write them; a killed run is gone on with, from the clone where its state was saved.
@@ -206,7 +206,7 @@ class Job:
         with artifacts.Lock(output) if group.leads else nullcontext():
             with self._sink(output, step, overwrite, save_every) if group.leads else nullcontext() as sink:
                 first = int(group.all_gather(np.array([sink.done if sink else 0]))[0][0])
-                made = clones(self.model, self.task, batch, first=first, pad=pad, processes=group, progress=progress)
+                made = clones(self.model, self.task, batch, first=first, pad=pad, group=group, progress=progress)
                 for number, images in made:
                     if sink is not None:
                         sink.take(number, images)

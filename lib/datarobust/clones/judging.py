@@ -14,11 +14,12 @@ from torch import nn
 from datarobust import artifacts
 from datarobust.artifacts import Store
 from datarobust.clones.job import Job, Request
-from datarobust.diffusion.cloning import Progress, clones
-from datarobust.diffusion.denoisers import Denoiser
+from datarobust.diffusion.cloning import clones
+from datarobust.diffusion.denoiser import Denoiser
 from datarobust.diffusion.starts import DEFAULTS
 from datarobust.features import BATCH, as_inputs
 from datarobust.selection import Chosen, random
+from datarobust.types import Progress
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -69,7 +70,7 @@ def judge(
     count: int,
     batch: int,
     device: torch.device,
-    progress: Callable[[str], Progress[int]],
+    progress: Callable[[str], Progress],
 ) -> Judgement:
     """Have a classifier judge held-out images, their clones, and samples for their labels.
 

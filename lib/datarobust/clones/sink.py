@@ -10,7 +10,7 @@ import numpy as np
 from datarobust import artifacts
 from datarobust.artifacts import Writer
 from datarobust.artifacts.layout import Layout
-from datarobust.diffusion.cloning import Images
+from datarobust.types import Images
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 ::
 
-    precondition  a denoiser of a network            denoisers   built, prepared for speed, counted
-    sampler       Algorithm 2 of Karras et al.       starts      what a clone begins with
-    draws         random numbers of images           cloning     images -> clones
-    augmenting    for training                       training    EDM's loss, averaging, resuming
-    timing        what a dry run measures            search      the grid of Appendix B
+    precondition  c_skip, c_out, c_in, c_noise     denoiser   a network under them; its cost
+    sampler       Algorithm 2 of Karras et al.     starts     what a clone begins with
+    cloning       images -> clones                 search     the grid of Appendix B
+    augmenting    for training                     training   EDM's loss, averaging, resuming
 """

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datarobust.diffusion.draws import Keys, normals, uniforms
+from datarobust.diffusion.starts import Keys, normals, uniforms
 
 LABELS = 9
 """Numbers that tell what was done."""

@@ -4,48 +4,43 @@ label, seed, row and repeat; batches, processes and devices change it by no more
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from datarobust.diffusion.denoisers import Denoiser, one_hot
-from datarobust.diffusion.draws import image_keys, normals
+from datarobust.diffusion.denoiser import Denoiser, one_hot
 from datarobust.diffusion.sampler import Sampler, sample
-from datarobust.diffusion.starts import Start
+from datarobust.diffusion.starts import Start, image_keys, normals
 from datarobust.distributed import Group
 from datarobust.errors import DataError, DatarobustError
 from datarobust.networks.precision import products
-
-T = TypeVar("T")
-Progress = Callable[[Iterable[T]], Iterable[T]]
-Rows = npt.NDArray[np.int64]
-Images = npt.NDArray[np.uint8]
+from datarobust.types import Array, Images, Progress, Rows
 
 
 class Readable(Protocol):
     """A column of images uint8 (N, C, H, W)."""
 
-    def take(self, rows: Rows) -> npt.NDArray[Any]:
+    def take(self, rows: Rows) -> Array:
         """Chosen rows."""
+        ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be cloned, and how; it decides every image.
+    """Images to clone, and how; it decides every clone.
 
     Attributes:
-        images: where the images are.
-        rows: int64 (M), which of them.
+        images: a column of images.
+        rows: int64 (M), the rows to clone.
         labels: int64 (M), the classes to clone them as.
         repeats: R, clones of each.
         start: what a clone is started from.
-        sampler: what is done to it.
+        sampler: from there to the clone.
         seed: of the noise.
     """
 
@@ -70,21 +65,21 @@ def clones(
     *,
     first: int = 0,
     pad: bool = False,
-    processes: Group | None = None,
-    progress: Progress[int] = iter,
+    group: Group | None = None,
+    progress: Progress = iter,
 ) -> Iterator[tuple[int, Images]]:
     """All clones in order, a few batches at a time; several processes share the work, and all get all clones.
 
     Batches begin at multiples of ``batch``, so a run that goes on where another was stopped ends with its bits.
 
     Args:
-        denoiser: as :func:`datarobust.diffusion.denoisers.prepare` leaves it.
+        denoiser: as :func:`datarobust.diffusion.denoiser.prepare` leaves it.
         task: what to clone.
         batch: how many clones at a time, in each process.
-        first: number of the first clone that is wanted; some before it may come, too.
+        first: number of the first clone that is needed; some before it may come, too.
         pad: fill the last batch up, for programs that were compiled for one shape.
-        processes: of this command.
-        progress: is shown the numbers of the batches.
+        group: the processes that share the work.
+        progress: wraps the numbers of the batches.
 
     Yields:
         The number of the first clone, and clones uint8 (B, C, H, W).
@@ -94,18 +89,18 @@ def clones(
         DataError: labels that the denoiser does not know.
     """
     _demand_labels(task, denoiser.classes)
-    group = processes or Group(0, 1)
+    group = group or Group(0, 1)
     rounds = range(first // (batch * group.size), -(-task.count // (batch * group.size)))
-    mine = [_Batch.of(task, (number * group.size + group.rank) * batch, batch) for number in rounds]
+    batches = [_Batch.of(task, (number * group.size + group.rank) * batch, batch) for number in rounds]
     with ThreadPoolExecutor(1) as ahead:  # draws the next batch's noise while this one is computed
-        coming = [ahead.submit(part.noise, denoiser.shape) for part in mine[:1]]
+        pending = [ahead.submit(part.noise, denoiser.shape) for part in batches[:1]]
         for place, number in enumerate(progress(rounds)):
-            noise = coming.pop().result()
-            coming += [ahead.submit(part.noise, denoiser.shape) for part in mine[place + 1 : place + 2]]
-            found = mine[place].cloned(denoiser, noise, batch if pad else 0)
-            whole = np.zeros((batch, *denoiser.shape), np.uint8)
-            whole[: len(found)] = found
-            gathered = np.concatenate(group.all_gather(whole))
+            noise = pending.pop().result()
+            pending += [ahead.submit(part.noise, denoiser.shape) for part in batches[place + 1 : place + 2]]
+            images = batches[place].cloned(denoiser, noise, batch if pad else 0)
+            padded = np.zeros((batch, *denoiser.shape), np.uint8)
+            padded[: len(images)] = images
+            gathered = np.concatenate(group.all_gather(padded))
             start = number * group.size * batch
             yield start, gathered[: task.count - start]
 
@@ -131,7 +126,7 @@ class _Batch:
         return {part: torch.from_numpy(normals(keys, part + 1, shape)) for part in (-1, *steps)}
 
     def cloned(self, denoiser: Denoiser, noise: dict[int, Tensor], padded: int) -> Images:
-        """uint8 (B, C, H, W)."""
+        """The clones uint8 (B, C, H, W); ``padded`` is the size of the batch that is computed, where it is larger."""
         if not len(self.points):
             return np.zeros((0, *denoiser.shape), np.uint8)
         device = next(denoiser.parameters()).device
@@ -145,9 +140,9 @@ class _Batch:
             x = start.image * to_model(images).to(torch.float64) + start.noise * drawn[-1]
             x = sample(lambda x, sigma: denoiser(x, sigma, labels), x, self.task.sampler.steps(), drawn.__getitem__)
             x = x[: len(self.points)]
-            fine = x.isfinite().flatten(1).all(1).cpu().numpy()
-            if not fine.all():
-                row = self.task.rows[self.points[int(np.argmin(fine))]]
+            finite = x.isfinite().flatten(1).all(1).cpu().numpy()
+            if not finite.all():
+                row = self.task.rows[self.points[int(np.argmin(finite))]]
                 raise DatarobustError(
                     f"the clone of point {row} is not finite: the denoiser's weights are damaged, or the sampler's "
                     "arguments lead it astray"
@@ -168,9 +163,9 @@ def to_bytes(x: Tensor) -> Tensor:
 def _demand_labels(task: Task, classes: int) -> None:
     if classes == 0:
         return
-    strange = np.flatnonzero((task.labels < 0) | (task.labels >= classes))
-    if strange.size:
-        place = int(strange[0])
+    unknown = np.flatnonzero((task.labels < 0) | (task.labels >= classes))
+    if unknown.size:
+        place = int(unknown[0])
         raise DataError(
             f"point {task.rows[place]} has the label {task.labels[place]}, but the denoiser knows the classes "
             f"0 to {classes - 1} only: choose a denoiser of this dataset's classes, or give other labels"

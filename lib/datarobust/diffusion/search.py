@@ -48,7 +48,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Result:
-    """What one point scored."""
+    """The score of one point with one seed."""
 
     point: int
     seed: int
@@ -78,11 +78,11 @@ def grid(changes: Mapping[str, Sequence[float]], base: Sampler) -> list[Point]:
     axes = {name: tuple(changes.get(name, values)) for name, values in GRID.items()}
     if not all(axes.values()):
         raise UsageError(f"the grid has no value of {next(name for name in axes if not axes[name])}")
-    found = []
+    points = []
     for number, values in enumerate(itertools.product(*axes.values())):
         varied: dict[str, Any] = dict(zip(axes, values, strict=True))
-        found.append(Point(number, replace(base, **varied)))
-    return found
+        points.append(Point(number, replace(base, **varied)))
+    return points
 
 
 def ladder(strategy: Literal["full", "halving"], points: int, images: int, seeds: Sequence[int]) -> list[Rung]:
@@ -109,30 +109,24 @@ def survivors(results: Sequence[Result], count: int) -> list[int]:
 
 def mean_scores(results: Sequence[Result]) -> dict[int, float]:
     """Point -> mean score over its seeds."""
-    by_point: dict[int, list[float]] = {}
-    for result in results:
-        by_point.setdefault(result.point, []).append(result.score)
-    return {point: fmean(scores) for point, scores in by_point.items()}
+    return {point: fmean(scores) for point, scores in _by_point(results).items()}
 
 
 def main_effects(results: Sequence[Result], points: Sequence[Point]) -> dict[str, dict[float, float]]:
     """Argument -> value -> mean score of all points with that value."""
     means = mean_scores(results)
-    found: dict[str, dict[float, float]] = {}
+    effects: dict[str, dict[float, float]] = {}
     for name in GRID:
         by_value: dict[float, list[float]] = {}
         for number, score in means.items():
             by_value.setdefault(points[number].values()[name], []).append(score)
-        found[name] = {value: fmean(scores) for value, scores in sorted(by_value.items())}
-    return found
+        effects[name] = {value: fmean(scores) for value, scores in sorted(by_value.items())}
+    return effects
 
 
 def seed_spread(results: Sequence[Result]) -> float | None:
     """Deviation of a score from seed to seed, pooled over all points with several seeds; None where there is none."""
-    by_point: dict[int, list[float]] = {}
-    for result in results:
-        by_point.setdefault(result.point, []).append(result.score)
-    several = [scores for scores in by_point.values() if len(scores) > 1]
+    several = [scores for scores in _by_point(results).values() if len(scores) > 1]
     if not several:
         return None
     freedom = sum(len(scores) - 1 for scores in several)
@@ -146,11 +140,14 @@ def top_set(results: Sequence[Result]) -> list[int]:
     """
     means, spread = mean_scores(results), seed_spread(results)
     best = min(means.values())
-    seeds = min(sum(result.point == point for result in results) for point in means)
+    seeds = min(len(scores) for scores in _by_point(results).values())
     margin = 2 * spread * math.sqrt(2 / seeds) if spread is not None else 0.0
     return [point for point in survivors(results, len(means)) if means[point] <= best + margin]
 
 
-def as_json(point: Point) -> dict[str, Any]:
-    """A point, for a line."""
-    return {"point": point.number, **point.values()}
+def _by_point(results: Sequence[Result]) -> dict[int, list[float]]:
+    """Point -> its scores, one a seed."""
+    scores: dict[int, list[float]] = {}
+    for result in results:
+        scores.setdefault(result.point, []).append(result.score)
+    return scores

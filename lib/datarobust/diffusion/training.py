@@ -18,8 +18,8 @@ from torch import Tensor
 
 from datarobust.diffusion.augmenting import augment
 from datarobust.diffusion.cloning import to_model
-from datarobust.diffusion.denoisers import Denoiser, one_hot
-from datarobust.diffusion.draws import Keys, normals
+from datarobust.diffusion.denoiser import Denoiser, one_hot
+from datarobust.diffusion.starts import Keys, normals
 from datarobust.distributed import Group
 from datarobust.errors import DivergedError, UsageError
 from datarobust.networks.precision import Precision, casting, products

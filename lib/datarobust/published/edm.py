@@ -17,7 +17,7 @@ from datarobust.datasets.impostors import START_BYTES, refuse_impostor
 from datarobust.datasets.raw import Raw, raw_file
 from datarobust.datasets.sources import file_sha256
 from datarobust.denoisers import assemble
-from datarobust.diffusion.denoisers import NAME
+from datarobust.diffusion.denoiser import NAME
 from datarobust.diffusion.precondition import Edm, Ve, Vp, as_json
 from datarobust.errors import ArtifactError, DataError
 from datarobust.published.persistence import Container, Persistent, load

@@ -11,7 +11,7 @@ import torch
 
 from datarobust.artifacts import Step, Store
 from datarobust.diffusion.augmenting import LABELS
-from datarobust.diffusion.denoisers import Denoiser, build_denoiser, flops
+from datarobust.diffusion.denoiser import Denoiser, build_denoiser, flops
 from datarobust.diffusion.precondition import Edm
 from datarobust.diffusion.training import Recipe, Training
 from datarobust.distributed import Group

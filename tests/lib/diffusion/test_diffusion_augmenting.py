@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from datarobust.diffusion.augmenting import LABELS, augment, maps
-from datarobust.diffusion.draws import image_keys
+from datarobust.diffusion.starts import image_keys
 
 
 def keys(count: int, seed: int = 0) -> np.ndarray:

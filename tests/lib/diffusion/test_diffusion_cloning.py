@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datarobust.diffusion.cloning import Task, clones, to_bytes, to_model
-from datarobust.diffusion.denoisers import Denoiser, one_hot, prepare
-from datarobust.diffusion.draws import image_keys, normals
+from datarobust.diffusion.denoiser import Denoiser, one_hot, prepare
 from datarobust.diffusion.sampler import Sampler, sample
-from datarobust.diffusion.starts import Start, start
+from datarobust.diffusion.starts import Start, image_keys, normals, start
 from datarobust.distributed import Group
 from datarobust.errors import DataError, DatarobustError
 
@@ -119,7 +118,7 @@ def test_processes_share_the_work() -> None:
     found: dict[int, np.ndarray] = {}
 
     def work(rank: int) -> None:
-        found[rank] = whole(denoiser, wanted, 3, processes=Shared(rank, 2))
+        found[rank] = whole(denoiser, wanted, 3, group=Shared(rank, 2))
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
     for thread in threads:

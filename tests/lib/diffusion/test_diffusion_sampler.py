@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from datarobust.diffusion.sampler import Sampler, sample
 from datarobust.errors import UsageError
 
-from .test_diffusion_denoisers import reference
+from .test_diffusion_denoiser import reference
 
 
 def gaussian(deviation: float):  # type: ignore[no-untyped-def]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from datarobust.diffusion.cloning import to_model
-from datarobust.diffusion.denoisers import one_hot
+from datarobust.diffusion.denoiser import one_hot
 from datarobust.diffusion.training import Recipe, Training, edm_loss
 from datarobust.distributed import Group
 from datarobust.errors import DivergedError, UsageError

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from datarobust.diffusion.denoisers import Denoiser
+from datarobust.diffusion.denoiser import Denoiser
 from datarobust.diffusion.precondition import Edm
 from datarobust.networks.song_unet import DDPMPP, SongUNet
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from datarobust.denoisers import load_denoiser
-from datarobust.diffusion.denoisers import Denoiser, build_denoiser
+from datarobust.diffusion.denoiser import Denoiser, build_denoiser
 from datarobust.diffusion.precondition import Ve, Vp
 from datarobust.errors import DataError
 from datarobust.networks.song_unet import NCSNPP

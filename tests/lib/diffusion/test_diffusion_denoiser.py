@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from datarobust.diffusion.denoisers import Denoiser, build_denoiser, flops, one_hot, prepare
+from datarobust.diffusion.denoiser import Denoiser, build_denoiser, flops, one_hot, prepare, seconds_per_image
 from datarobust.diffusion.precondition import Edm, Ve, Vp
-from datarobust.diffusion.timing import seconds_an_image
 from datarobust.errors import UsageError
 from datarobust.networks.song_unet import CIFAR, DDPMPP, NCSNPP, SongUNet
 
@@ -117,4 +116,4 @@ def test_operations_are_counted() -> None:
 
 
 def test_time_of_an_image() -> None:
-    assert 0 < seconds_an_image(small(), 2) < 60
+    assert 0 < seconds_per_image(small(), 2) < 60

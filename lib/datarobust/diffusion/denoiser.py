@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,16 +21,16 @@ NAME = "song-unet"
 
 
 class Denoiser(nn.Module):
-    """D(x; σ): from noisy images to what they may have been. Its state dict is that of published checkpoints."""
+    """D(x; σ), from noisy images to denoised ones. Its state dict is that of published checkpoints."""
 
     def __init__(self, model: SongUNet, precondition: Precondition) -> None:
         super().__init__()
         self.model = model
         self.precondition = precondition
         self.dtype = torch.float32
-        """Of the convolutions; see :func:`prepare`."""
+        """In which convolutions compute; see :func:`prepare`."""
         self.precision: Precision = "fp32"
-        """Of products."""
+        """In which products are computed; see :func:`prepare`."""
 
     @property
     def arch(self) -> dict[str, Any]:
@@ -43,12 +44,12 @@ class Denoiser(nn.Module):
 
     @property
     def classes(self) -> int:
-        """How many classes it is told apart; 0 without labels."""
+        """Number of classes that it is conditioned on; 0 without labels."""
         return self.model.label_dim
 
     @property
     def range(self) -> tuple[float, float]:
-        """The smallest and the largest σ it is made for."""
+        """The smallest and the largest σ that it was made for."""
         return self.precondition.range
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
@@ -74,8 +75,8 @@ class Denoiser(nn.Module):
         sigma = sigma.to(torch.float32).reshape(-1)
         c = self.precondition.coefficients(sigma)
         inner = (_wide(c.into) * x).to(self.dtype, memory_format=torch.channels_last)
-        found = self.model(inner, c.noise.expand(len(x)), labels, augment)
-        return torch.addcmul(_wide(c.skip) * x, _wide(c.out), found.to(torch.float32))
+        outputs = self.model(inner, c.noise.expand(len(x)), labels, augment)
+        return torch.addcmul(_wide(c.skip) * x, _wide(c.out), outputs.to(torch.float32))
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor | None:
@@ -84,7 +85,7 @@ def one_hot(labels: Tensor, classes: int) -> Tensor | None:
 
 
 def build_denoiser(arch: Mapping[str, Any]) -> Denoiser:
-    """The denoiser of ``arch``, on the CPU; its values are still to be loaded or drawn.
+    """The denoiser that ``arch`` describes, on the CPU; its values are still to be loaded or drawn.
 
     Raises:
         UsageError: there is no such architecture here.
@@ -103,7 +104,7 @@ def build_denoiser(arch: Mapping[str, Any]) -> Denoiser:
 def prepare(
     denoiser: Denoiser, precision: Precision = "fp32", device: str = "cpu", *, compiled: bool = False
 ) -> Denoiser:
-    """Make a denoiser ready to denoise many images: on its device, in its precision, frozen. Changes it in place.
+    """The same denoiser, ready to denoise many images: on its device, in its precision, frozen; changed in place.
 
     Weights lie in the order in which kernels read them (channels last), and constant factors are multiplied into them:
     what was prepared is not to be saved. ``bf16`` computes convolutions and attention in bfloat16; embeddings,
@@ -127,25 +128,38 @@ def prepare(
 
 
 def flops(denoiser: Denoiser) -> int:
-    """Operations to denoise one image once, multiplications and additions, of convolutions and attention.
+    """Operations to denoise one image once: multiplications and additions of convolutions and attention.
 
     Linear layers of the embedding are a thousandth of it and are left out.
     """
-    model = denoiser.model
-    found = 0
-    for name, part in (*model.enc.items(), *model.dec.items()):
+    total = 0
+    for name, part in (*denoiser.model.enc.items(), *denoiser.model.dec.items()):
         side = int(name.split("x")[0])
-        for own, module in part.named_modules():
+        for key, module in part.named_modules():
             if isinstance(module, nn.Conv2d):
-                size = 2 * side if own == "" and name.endswith("aux_residual") else side
-                found += 2 * size**2 * module.weight.numel()
-                if own == "qkv":
-                    found += 4 * side**4 * module.in_channels
-    return found
+                size = 2 * side if key == "" and name.endswith("aux_residual") else side
+                total += 2 * size**2 * module.weight.numel()
+                if key == "qkv":
+                    total += 4 * side**4 * module.in_channels
+    return total
+
+
+def seconds_per_image(denoiser: Denoiser, batch: int) -> float:
+    """Seconds to denoise one image once on this machine: of the second of two batches, since the first warms up."""
+    device = next(denoiser.parameters()).device
+    x = torch.zeros((batch, *denoiser.shape), device=device)
+    labels = one_hot(torch.zeros(batch, dtype=torch.int64, device=device), denoiser.classes)
+    began = 0.0
+    with torch.no_grad():
+        for _ in range(2):
+            began = time.perf_counter()
+            denoised = denoiser(x, torch.ones((), device=device), labels)
+            float(denoised.flatten()[0])  # waits for the device
+    return (time.perf_counter() - began) / batch
 
 
 def _wide(numbers: Tensor) -> Tensor:
     return numbers[:, None, None, None]
 
 
-__all__ = ["NAME", "Denoiser", "Precision", "build_denoiser", "flops", "one_hot", "prepare"]
+__all__ = ["NAME", "Denoiser", "Precision", "build_denoiser", "flops", "one_hot", "prepare", "seconds_per_image"]
