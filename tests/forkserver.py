@@ -25,7 +25,7 @@ from typing import NoReturn
 IMPORTED = (
     *("torch", "numba", "zarr", "scipy.linalg", "safetensors.torch", "sklearn.utils", "matplotlib.figure"),
     *("datarobust.runs", "datarobust.clones", "datarobust.evaluations", "datarobust.sensitivity"),
-    "datarobust.embeddings",
+    "datarobust.jobs.embed",
 )
 
 _CLIENT = """#!{python} -SE

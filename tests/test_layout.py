@@ -15,12 +15,14 @@ TOOLS = ROOT / "tools"
 
 #: The layers, lowest first; a part may import from its own layer and from those beneath, never from above.
 LAYERS = (
-    {"errors", "norms", "randomness", "text", "types"},
-    {"attacks", "trades", "schedules", "networks", "external", "distributed"},
-    {"sensitivity", "pairs", "curvature", "lipschitz", "embedding", "figures"}
+    {"errors", "text", "types", "norms", "randomness", "distributed"},
+    {"attacks", "trades", "schedules", "networks", "external"},
+    {"sensitivity", "pairs", "curvature", "lipschitz", "embedding"}
     | {"diffusion", "frechet", "kid", "features", "training", "evaluation"},
-    {"artifacts", "selection", "datasets", "rankings", "runs", "clones", "denoisers", "published"}
-    | {"classifiers", "embeddings", "evaluations", "fidelity", "reports"},
+    {"artifacts"},
+    {"selection", "datasets", "figures", "rankings", "runs", "clones", "denoisers", "published"}
+    | {"classifiers", "evaluations", "fidelity", "reports"},
+    {"jobs"},
 )
 #: Packages that only these parts may import: stores are opened in one place, and the library never talks.
 ONLY_IN = {"zarr": {"artifacts"}, "safetensors": {"artifacts"}, "typer": set(), "rich": set(), "click": set()}

@@ -31,7 +31,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, overload
 
 import typer
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import torch
 
     from datarobust.artifacts import Step
+    from datarobust.jobs.make import MakeStep
 
 __all__ = [
     "argument_path",
@@ -162,18 +163,26 @@ def tool(doc: str | None) -> typer.Typer:
     )
 
 
-def step(tool: str, seed: int | None, device: str | None, inputs: Mapping[str, str]) -> Step:
-    """This run of a command as a step of an artifact's history.
+@overload
+def step(tool: str, seed: int | None, device: str | None) -> MakeStep: ...
+@overload
+def step(tool: str, seed: int | None, device: str | None, inputs: Mapping[str, str]) -> Step: ...
+def step(tool: str, seed: int | None, device: str | None, inputs: Mapping[str, str] | None = None) -> Step | MakeStep:
+    """This run of a command as a step of an artifact's history, once the inputs are known.
 
     Args:
         tool: name of the command.
         seed: its seed, where it draws random numbers.
         device: where it computed.
-        inputs: digest of every input by its role.
+        inputs: digest of every input by its role; a job of `datarobust.jobs` adds them itself.
     """
     from datarobust.artifacts import Step
 
-    return Step(tool=tool, argv=tuple(sys.argv[1:]), version=__version__, seed=seed, device=device, inputs=dict(inputs))
+    def made(inputs: Mapping[str, str]) -> Step:
+        argv = tuple(sys.argv[1:])
+        return Step(tool=tool, argv=argv, version=__version__, seed=seed, device=device, inputs=dict(inputs))
+
+    return made if inputs is None else made(inputs)
 
 
 def torch_device(name: str, threads: int | None, here: int = 1) -> torch.device:

@@ -45,8 +45,8 @@ def map_(
         figure map c10-mds-l2.zarr c10-rte-l2.zarr --name CIFAR-10 --name CIFAR-10 -o figure6.png
     """
     from datarobust import artifacts
-    from datarobust.embeddings import as_map
     from datarobust.figures.formats import format_of
+    from datarobust.figures.map import map_of
 
     form = format_of(output.suffix)
     stores = [artifacts.open_store(_cli.argument_path(path), "embedding") for path in embeddings]
@@ -56,5 +56,5 @@ def map_(
     from datarobust.figures import style
 
     names = name or [str(store.attributes.get("name", store.path.resolve().stem)) for store in stores]
-    maps = [as_map(store, called) for store, called in zip(stores, names, strict=True)]
+    maps = [map_of(store, called) for store, called in zip(stores, names, strict=True)]
     write(output, style.picture(figure.draw(maps, columns, scale), form), tsv, lambda: figure.table(maps), overwrite)

@@ -27,25 +27,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from . import _cli
 
-if TYPE_CHECKING:
-    from datarobust.embeddings import Job
-
 app = _cli.tool(__doc__)
+Ranking = Annotated[
+    Path, typer.Option("--ranking", metavar="R.zarr", help="Robustness of its points; - for stdin.", show_default=False)
+]
 
 
 @app.command()
 def embed(  # noqa: D103 - the help is the docstring of the module
     dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.")],
-    ranking: Annotated[
-        Path,
-        typer.Option("--ranking", metavar="R.zarr", help="Robustness of its points; - for stdin.", show_default=False),
-    ],
+    ranking: Ranking,
     output: _cli.Output,
     n: Annotated[
         int | None,
@@ -85,43 +82,35 @@ def embed(  # noqa: D103 - the help is the docstring of the module
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    options = dict(locals())
     from datarobust import artifacts
+    from datarobust.jobs.embed import Embedding, options_of, remarks, summary
+    from datarobust.jobs.make import make
 
-    job = _job(options)
+    options = options_of(
+        method,
+        {
+            "scaling": scaling,
+            "norm": norm,
+            "init": init,
+            "n_init": n_init,
+            "max_iter": max_iter,
+            "n_estimators": n_estimators,
+            "max_depth": max_depth,
+        },
+    )
+    points = artifacts.open_store(_cli.argument_path(dataset), "dataset")
+    ranked = artifacts.open_store(_cli.argument_path(ranking), "ranking")
+    job = Embedding(points, ranked, n, method, options, seed, limit)
     if dry_run:
         _cli.emit(json.dumps(job.plan()))
         return
-    new = overwrite or not artifacts.finished(output, job.attributes["request"])
-    if new:
-        for remark in job.remarks():
-            _cli.say(remark)
-        progress = _cli.progress(quiet, f"embedding {len(job.rows):,} points, starts")
-        job.run(output, _cli.step("embed", seed, "cpu", job.inputs), overwrite=overwrite, progress=progress)
-    _announce(output, new, as_json)
-
-
-def _job(options: dict[str, Any]) -> Job:
-    """What the options ask for."""
-    from datarobust import artifacts, embeddings
-
-    known = {name for each in embeddings.OPTIONS.values() for name in each}
-    found = embeddings.options_of(options["method"], {name: options[name] for name in sorted(known)})
-    points = artifacts.open_store(_cli.argument_path(options["dataset"]), "dataset")
-    ranked = artifacts.open_store(_cli.argument_path(options["ranking"]), "ranking")
-    return embeddings.Job(points, ranked, options["n"], options["method"], found, options["seed"], options["limit"])
-
-
-def _announce(output: Path, new: bool, as_json: bool) -> None:
-    """Print where the map is, and say how good it is."""
-    from datarobust import artifacts, embeddings
-
+    progress = _cli.progress(quiet, f"embedding {len(job.rows):,} points, starts")
+    new = make(job, output, _cli.step("embed", seed, "cpu"), overwrite=overwrite, progress=progress)
     store = artifacts.open_store(output, "embedding")
     if new:
-        for remark in embeddings.remarks(store):
+        for remark in (*job.remarks(), *remarks(store)):
             _cli.say(remark)
-    told = {"embedding": str(output), "new": new} | embeddings.summary(store)
-    _cli.emit(json.dumps(told) if as_json else str(output))
+    _cli.emit(json.dumps({"embedding": str(output), "new": new} | summary(store)) if as_json else str(output))
 
 
 def main() -> None:

@@ -34,15 +34,14 @@ Tables 1, 5 (FID, pixel distances)             :mod:`datarobust.fidelity`,     `
 Tables 2-4 (AutoAttack)                        :mod:`datarobust.evaluation`    ``aaeval``, ``aacompare``
 Tables 2-4; accuracy by robustness             :mod:`datarobust.evaluations`, ``figure table``,
                                                :mod:`datarobust.figures`       ``figure deciles``
-Figures 2 (c, d), 6, 17 (maps)                 :mod:`datarobust.embedding`,    ``embed``, ``figure map``
-                                               :mod:`datarobust.embeddings`
+Figures 2 (c, d), 6, 17 (maps)                 :mod:`datarobust.embedding`     ``embed``, ``figure map``
 Any artifacts, as one page                     :mod:`datarobust.reports`,      ``figure report``
                                                :mod:`datarobust.figures`
 Published checkpoints                          :mod:`datarobust.published`     ``model``
 =============================================  ==============================  =====================
 
 Beneath all of it: :mod:`datarobust.artifacts` (what commands hand to each other; see ``ARTIFACTS.md``),
-:mod:`datarobust.runs` and :mod:`datarobust.rankings` (from stores to what is computed, and back),
+:mod:`datarobust.jobs` (the work of each command, from stores to stores),
 :mod:`datarobust.randomness`, and :mod:`datarobust.errors` (what can go wrong, as a tree).
 """
 

@@ -36,6 +36,11 @@ class Group:
     """How many of them share this machine."""
 
     @property
+    def is_main(self) -> bool:
+        """Whether this process speaks and writes."""
+        return self.rank == 0
+
+    @property
     def leads(self) -> bool:
         """Whether this process writes the result."""
         return self.rank == 0

@@ -6,7 +6,8 @@
     digests    canonical JSON, digest, seal         headers    attributes, checked alike for all
     layout     rows in files (zarr v3)              shards     the zarr library reads and writes them
     files      whole files, on the disk             locks      one writer for each output
-    durable    whole or absent                      journal    resume of long computations
+    durable    whole or absent                      journal    resume of long computations (old)
+    resume     resume of long computations
     columns    reading rows, verified               store      opening zarr artifacts
     writer     creating them                        progress   resume of writing
     tensors    safetensors artifacts                inspect    peek, check, finished
@@ -25,6 +26,7 @@ from datarobust.artifacts.inspect import check, finished, peek
 from datarobust.artifacts.journal import Journal
 from datarobust.artifacts.kinds import KINDS, Attribute, Field, Kind
 from datarobust.artifacts.locks import Lock
+from datarobust.artifacts.resume import Resume
 from datarobust.artifacts.store import Store, open_store, same_digest
 from datarobust.artifacts.tensors import Tensors, load_tensors, save_tensors
 from datarobust.artifacts.writer import Writer, abandon, create, demand_vacant
@@ -55,4 +57,5 @@ __all__ = [
     "demand_vacant",
     "Lock",
     "Journal",
+    "Resume",
 ]

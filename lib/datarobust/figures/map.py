@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +23,9 @@ from scipy.stats import rankdata
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
 from datarobust.norms import norm_of
+
+if TYPE_CHECKING:
+    from datarobust.artifacts import Store
 
 Scale = Literal["value", "rank"]
 
@@ -59,7 +62,8 @@ class Map:
         index: (M,) int64, rows in the dataset.
         method_key: the method without mathtext, for tables.
         stress: Kruskal's stress-1, where there is one.
-        correlation: of robustness between nearest neighbours on the map (:mod:`datarobust.embedding.coherence`).
+        correlation: of robustness between nearest neighbours on the map; see
+            :func:`datarobust.embedding.neighbour_correlation`.
         permuted: the largest of the permutations there.
 
     Raises:
@@ -208,4 +212,30 @@ def _key(axes: Axes, one: Map, sizes: NDArray[np.float64], scale: Scale) -> None
         columnspacing=0.7,
         borderaxespad=0.2,
         borderpad=0.1,
+    )
+
+
+def map_of(store: Store, name: str) -> Map:
+    """An embedding as it is drawn, under this name."""
+    attributes = store.attributes
+    norm, scaling = attributes["norm"], attributes.get("scaling", "metric")
+    dissimilarity = attributes.get("dissimilarity", norm)
+    method, key = "RTE", "rte"
+    if attributes["method"] == "mds":
+        method = {"metric": "", "nonmetric": "non-metric ", "classical": "classical "}[scaling] + "MDS"
+        key = "mds" if scaling == "metric" else f"mds {scaling}"
+        if dissimilarity != norm:
+            method, key = f"{method} of {norm_of(dissimilarity).symbol}", f"{key} of {dissimilarity}"
+    neighbours = attributes.get("coherence", {})
+    return Map(
+        name,
+        f"{method}, {norm_of(norm).symbol}",
+        norm,
+        store.column("position").read(),
+        store.column("distance").read(),
+        store.column("index").read(),
+        key,
+        attributes.get("stress"),
+        neighbours.get("correlation"),
+        neighbours.get("permuted"),
     )

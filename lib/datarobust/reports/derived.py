@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from datarobust.artifacts import Store
-from datarobust.embeddings import as_map
+from datarobust.figures.map import map_of
 from datarobust.figures.report import Card
 from datarobust.figures.report_html import (
     Content,
@@ -117,7 +117,7 @@ def embedding(item: Item, store: Store, shelf: Shelf) -> Card:
     if isinstance(seen.get("correlation"), int | float) and isinstance(seen.get("permuted"), int | float):
         said = f"{amount(float(seen['correlation']), 3)} between nearest neighbours on the map"
         facts.append(("Robustness", f"{said}; by chance {amount(float(seen['permuted']), 3)} at most"))
-    drawn = opened(style.picture(maps.draw([as_map(store, item.name)]), "svg"), item.name)
+    drawn = opened(style.picture(maps.draw([map_of(store, item.name)]), "svg"), item.name)
     sheet = element("div", drawn.markup(f"Map of {len(store)} points"), class_="sheet drawn")
     words = element("figcaption", "The least robust points are large and red, as figure map draws them.")
     gist = f"{plural(len(store), 'point')} in the plane, {method}"

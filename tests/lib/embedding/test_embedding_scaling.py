@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 
-from datarobust.embedding import Scaling, classical, dissimilarities, scaled, stress_of
-from datarobust.embedding.scaling import principal_axes
+from datarobust.embedding import Scaling, classical, dissimilarities, principal_axes, scaled, stress_of
 from datarobust.errors import DataError, UsageError
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.lib import made
 
-from datarobust import artifacts, embedding, embeddings
+from datarobust import artifacts, embedding
 from datarobust.artifacts import Step, Store
-from datarobust.embeddings import Job, options_of
 from datarobust.errors import ArtifactError, DataError, ExistsError, UsageError
+from datarobust.jobs import embed
+from datarobust.jobs.embed import Embedding, options_of
+from datarobust.jobs.make import make
 
-from . import made
 
-STEP = Step("embed", ("d.zarr",), "0.1.0", 0, "cpu", {})
+def step(inputs: Mapping[str, str]) -> Step:
+    return Step("embed", ("d.zarr",), "0.1.0", 0, "cpu", inputs)
 
 
 def ranking(path: Path, dataset: Store, distance: np.ndarray, norm: str = "l2") -> Store:
@@ -42,19 +46,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture
-def job(data: Store, tmp_path: Path) -> Job:
+def job(data: Store, tmp_path: Path) -> Embedding:
     distance = np.random.default_rng(0).uniform(1, 2, 30)
     distance[[3, 4]] = [np.inf, np.nan]
     ranked = ranking(tmp_path / "r.zarr", data, distance, "linf")
-    return Job(data, ranked, 12, "mds", options_of("mds", {}), seed=7)
+    return Embedding(data, ranked, 12, "mds", options_of("mds", {}), seed=7)
 
 
 def tree(path: Path) -> dict[str, bytes]:
     return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
 
 
-def test_what_is_written(job: Job, tmp_path: Path) -> None:
-    job.run(tmp_path / "e.zarr", STEP)
+def test_what_is_written(job: Embedding, tmp_path: Path) -> None:
+    assert make(job, tmp_path / "e.zarr", step)
     found = artifacts.open_store(tmp_path / "e.zarr", "embedding")
     found.verify()
     rows = embedding.stratified(job.distance, 12, 7)
@@ -70,8 +74,8 @@ def test_what_is_written(job: Job, tmp_path: Path) -> None:
     assert set(told["libraries"]) == {"numpy", "scipy", "scikit-learn"}
     assert found.history[:-1] == (*job.dataset.history, *job.ranking.history)
     assert found.history[-1].tool == "embed"
-    assert embeddings.summary(found)["points"] == 12
-    assert next(text.split(" is ")[0] for text in embeddings.remarks(found)) == "Kruskal's stress-1"
+    assert embed.summary(found)["points"] == 12
+    assert next(text.split(" is ")[0] for text in embed.remarks(found)) == "Kruskal's stress-1"
     assert list(job.remarks()) == ["2 points have no finite distance to another label and are not on the map."]
 
 
@@ -84,14 +88,13 @@ def test_what_is_written(job: Job, tmp_path: Path) -> None:
     ],
 )
 def test_two_runs_have_the_same_bytes_and_another_seed_has_others(
-    job: Job, tmp_path: Path, method: Any, asked: dict[str, Any]
+    job: Embedding, tmp_path: Path, method: Any, asked: dict[str, Any]
 ) -> None:
     job = replace(job, method=method, options=options_of(method, asked))
     for name, one in (("a", job), ("b", job), ("c", replace(job, seed=8))):
-        one.run(tmp_path / f"{name}.zarr", STEP)
+        make(one, tmp_path / f"{name}.zarr", step)
     assert tree(tmp_path / "a.zarr") == tree(tmp_path / "b.zarr")
-    assert artifacts.finished(tmp_path / "a.zarr", job.attributes["request"])
-    assert not artifacts.finished(tmp_path / "c.zarr", job.attributes["request"])
+    assert not make(job, tmp_path / "a.zarr", step)
     a, c = (artifacts.open_store(tmp_path / f"{name}.zarr") for name in "ac")
     assert a.digest != c.digest
     assert ("leaves" in a.attributes) == (method == "rte")
@@ -99,21 +102,21 @@ def test_two_runs_have_the_same_bytes_and_another_seed_has_others(
     kept = {name: value for name, value in asked.items() if name not in ("scaling", "norm")}
     assert a.attributes["arguments"] == kept
     with pytest.raises(ExistsError):
-        job.run(tmp_path / "c.zarr", STEP)
-    job.run(tmp_path / "c.zarr", STEP, overwrite=True)
+        make(job, tmp_path / "c.zarr", step)
+    make(job, tmp_path / "c.zarr", step, overwrite=True)
     assert tree(tmp_path / "c.zarr") == tree(tmp_path / "a.zarr")
 
 
-def test_without_a_number_all_of_a_small_set_are_taken(job: Job) -> None:
+def test_without_a_number_all_of_a_small_set_are_taken(job: Embedding) -> None:
     whole = replace(job, count=None)
     assert sorted(whole.rows.tolist()) == [row for row in range(30) if row not in (3, 4)]
     assert list(whole.remarks())[1].startswith("All 28 points that have a distance are on the map")
     first = replace(job, count=None, limit=6)
     assert sorted(first.rows.tolist()) == [0, 1, 2, 5]
-    assert first.attributes["request"] != whole.attributes["request"]
+    assert first.request() != whole.request()
 
 
-def test_the_plan_counts_before_the_work(job: Job) -> None:
+def test_the_plan_counts_before_the_work(job: Embedding) -> None:
     plan = job.plan()
     assert (plan["points"], plan["numbers"], plan["left_out"]) == (12, 64, 2)
     less = replace(job, options=options_of("mds", {"scaling": "classical"})).plan()
@@ -122,7 +125,7 @@ def test_the_plan_counts_before_the_work(job: Job) -> None:
     assert replace(job, method="rte", options=options_of("rte", {})).plan()["arguments"]["n_estimators"] == 100
 
 
-def test_what_cannot_be_mapped_is_refused(job: Job, data: Store, tmp_path: Path) -> None:
+def test_what_cannot_be_mapped_is_refused(job: Embedding, data: Store, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"r\.zarr: 28 points have a finite distance: choose `n` from 3 to 28"):
         replace(job, count=29)
     with pytest.raises(DataError, match=r"r\.zarr, first 2 points: a map takes 3 points or more, not 2"):
@@ -151,9 +154,9 @@ def test_a_sample_of_equal_points_is_refused_by_name(tmp_path: Path) -> None:
     data = artifacts.open_store(tmp_path / "f.zarr")
     ranked = ranking(tmp_path / "r.zarr", data, np.zeros(5))
     for method in ("mds", "rte"):
-        job = Job(data, ranked, None, method, options_of(method, {}))  # type: ignore[arg-type]
+        job = Embedding(data, ranked, None, method, options_of(method, {}))  # type: ignore[arg-type]
         with pytest.raises(DataError, match=r"f\.zarr: all points of the sample are equal"):
-            job.run(tmp_path / "e.zarr", STEP)
+            make(job, tmp_path / "e.zarr", step)
     assert not (tmp_path / "e.zarr").exists()
 
 

@@ -1,0 +1,133 @@
+"""The state of a long computation, kept beside its output for the next run of the same request."""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from datarobust.artifacts import files
+from datarobust.artifacts.digests import canonical, parse, sha256
+from datarobust.types import Array
+
+_KEY = "datarobust"
+_KINDS = "biuf"
+
+
+class Resume:
+    """Named arrays in ``.NAME.resume`` beside the output ``NAME``: at every moment one whole state, or none.
+
+    The file is a safetensors file, replaced at once: after a crash the state before or the new one is there. A state of
+    another request, or a damaged one, is removed and never used. Hold the output's lock while using it.
+
+    Args:
+        output: the output that the computation works for.
+        request: names the request, as `digests.fingerprint` gives it.
+        rank: number of this process, from 0; every process keeps a state of its own.
+        size: how many processes there are.
+        every: seconds between two saved states, for `due`.
+    """
+
+    def __init__(self, output: Path, request: str, rank: int = 0, size: int = 1, every: float = 20.0) -> None:
+        self.output = files.checked_output(Path(output))
+        self.request = request
+        self.every = every
+        self.path = self._of("" if rank == 0 else f".{rank}of{size}")
+        self._saved = time.monotonic()
+
+    def _of(self, part: str) -> Path:
+        return self.output.with_name(f".{self.output.name}{part}.resume")
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() - self._saved >= self.every
+
+    @property
+    def left(self) -> bool:
+        """Whether some process has left a state, be it of another request."""
+        return bool(self._parts())
+
+    def load(self) -> dict[str, Array] | None:
+        """The arrays of the last `save` of this request, writable; None if there are none.
+
+        Raises:
+            ArtifactError: the file cannot be read.
+        """
+        return self._load(self.path)
+
+    def load_all(self) -> list[dict[str, Array]]:
+        """The states of this request that any process has left, this process's first."""
+        states = [self._load(path) for path in [self.path, *(other for other in self._parts() if other != self.path)]]
+        return [state for state in states if state is not None]
+
+    def save(self, arrays: Mapping[str, Array | int | float]) -> None:
+        """Replace the state at once.
+
+        Args:
+            arrays: name -> array of numbers or booleans, of any shape; plain numbers become arrays of no dimension.
+
+        Raises:
+            ArtifactError: the system refuses, for instance because the disk is full.
+            TypeError: an array that holds neither numbers nor booleans.
+        """
+        from safetensors.numpy import save
+
+        parts = {name: np.asarray(value) for name, value in arrays.items()}
+        for name, part in parts.items():
+            if part.dtype.kind not in _KINDS:
+                raise TypeError(f"a state cannot hold {name} of dtype {part.dtype}")
+        whole = {name: np.require(part, requirements="C") for name, part in parts.items()}
+        head = canonical({"request": self.request, "sha256": _hashes(whole)}).decode()
+        with files.told(self.output):
+            files.replace_file(self.path, save(whole, {_KEY: head}))
+        self._saved = time.monotonic()
+
+    def discard(self) -> None:
+        """Remove the states of all processes, because the work is done or is not wanted."""
+        with files.told(self.output):
+            for path in [self.path, *self._parts()]:
+                path.unlink(missing_ok=True)
+                path.with_name(f"{path.name}.new").unlink(missing_ok=True)
+
+    def _parts(self) -> list[Path]:
+        """Files of all processes that are there."""
+        name = glob.escape(self.output.name)
+        parts = self.output.parent.glob(f".{name}.*of*.resume")
+        return [path for path in [self._of(""), *sorted(parts)] if path.is_file()]
+
+    def _load(self, path: Path) -> dict[str, Array] | None:
+        with files.told(self.output, "resumed"):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return None
+        arrays = self._decoded(data)
+        if arrays is None:
+            with files.told(self.output):
+                path.unlink(missing_ok=True)
+        return arrays
+
+    def _decoded(self, data: bytes) -> dict[str, Array] | None:
+        """The arrays in the bytes of a state; None if they are damaged or belong to another request."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            length = int.from_bytes(data[:8], "little")
+            head = parse(parse(data[8 : 8 + length])["__metadata__"][_KEY].encode())
+            arrays = load(data)
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, SafetensorError):
+            return None
+        return arrays if head == {"request": self.request, "sha256": _hashes(arrays)} else None
+
+
+def _hashes(arrays: Mapping[str, Array]) -> dict[str, str]:
+    """sha256 of each array, its dtype and shape included."""
+    return {
+        name: sha256(b"%s %s " % (array.dtype.str.encode(), str(array.shape).encode()) + array.tobytes())
+        for name, array in arrays.items()
+    }

@@ -1,0 +1,353 @@
+"""Points in the plane: multidimensional scaling and random trees, for the maps of Figures 2 (c, d), 6 and 17.
+
+A map shows whether points that are alike are about equally robust, as Theorem 1 says, without a look at labels. It has
+a sample of the points (:func:`stratified`), placed by one of two methods:
+
+MDS (Kruskal 1964)
+    Distances on the map come as close to those of the points as two dimensions allow: :func:`scaled`, by the SMACOF
+    iteration of scikit-learn's ``MDS``, or by :func:`classical` scaling.
+RTE (Geurts et al. 2006; Moosmann et al. 2006)
+    A forest of totally random trees tells each point by the leaves that it falls into; two singular vectors of points
+    and leaves are the map (:func:`random_trees`).
+
+Whether patterns emerge is measured too: :func:`neighbour_correlation`. All of it computes in one thread, so that the
+same arguments give the same bits on one machine. Maps have no direction of their own; those of MDS are turned to their
+principal axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.spatial import KDTree
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import rankdata
+from sklearn.decomposition import TruncatedSVD
+from sklearn.ensemble import RandomTreesEmbedding
+from sklearn.isotonic import IsotonicRegression
+from sklearn.manifold import smacof
+from threadpoolctl import threadpool_limits
+
+from datarobust.errors import DataError, UsageError
+from datarobust.norms import norm_of
+from datarobust.randomness import Domain, permutation, row_keys
+from datarobust.types import Array, Floats, Progress, Rows
+
+FEWEST: Final = 3
+"""Points of a map: two are a line."""
+
+
+def stratified(robustness: Floats, count: int, seed: int) -> Rows:
+    """A robustness-stratified sample (Section 4, 'Experimental Setup'): one point of each of ``count`` equal strata.
+
+    The N points of finite robustness are put in order by (robustness, row). Stratum i, from 0, holds the ranks from
+    floor(i N / count) up to, not including, floor((i + 1) N / count), so sizes differ by at most one. Of each stratum
+    of s points that of place floor(k s / 2^64) is taken, k the i-th random key of the seed: uniform up to s / 2^64.
+
+    Args:
+        robustness: (N',) float64, r(x); points whose r is infinite or NaN are in no stratum.
+        count: strata, from 1 to N.
+        seed: 0 to 2**64 - 1.
+
+    Returns:
+        int64 (count,), distinct rows, least robust first.
+
+    Raises:
+        UsageError: fewer than ``count`` points have a finite robustness; no such seed.
+    """
+    demand_seed(seed)
+    ordered = np.argsort(robustness, kind="stable")
+    ordered = ordered[np.isfinite(robustness[ordered])]
+    if not 1 <= count <= len(ordered):
+        raise UsageError(
+            f"a sample of {count:,} points cannot be drawn, as {len(ordered):,} have a finite distance: "
+            f"choose `n` from 1 to {len(ordered):,}"
+        )
+    bounds = [stratum * len(ordered) // count for stratum in range(count + 1)]
+    keys = row_keys(seed, Domain.MAP_SAMPLE.of(0), 0, count).tolist()
+    places = [low + (key * (high - low) >> 64) for key, low, high in zip(keys, bounds[:-1], bounds[1:], strict=True)]
+    return ordered[places].astype(np.int64)
+
+
+def demand_seed(seed: int) -> None:
+    """Raise UsageError where random numbers cannot be a function of the seed."""
+    if not 0 <= seed < 1 << 64:
+        raise UsageError(f"`seed` {seed}: seeds are from 0 to 2**64 - 1")
+
+
+def demand_points(count: int) -> None:
+    """Raise DataError where there are too few points for a map."""
+    if count < FEWEST:
+        raise DataError(f"{count} point{'' if count == 1 else 's'} make no map: it takes {FEWEST} or more")
+
+
+def demand_different(largest: float) -> None:
+    """Raise DataError where the largest difference of two points is 0."""
+    if largest == 0.0:
+        raise DataError("all points of the sample are equal, so there is nothing to map")
+
+
+Scaling = Literal["metric", "nonmetric", "classical"]
+Init = Literal["classical", "random"]
+
+EPS: Final = 1e-6
+"""SMACOF ends where an iteration lowers the stress by less than this share of the sum of squared distances."""
+
+
+def dissimilarities(points: Array, norm: str) -> Floats:
+    """Distances of all pairs, float64 (M, M), symmetric: in [0, 1] units where the points are uint8, else in theirs.
+
+    On bytes the sums and maxima that are compared are whole numbers, so equal distances are equal.
+
+    Args:
+        points: (M, ...) uint8 or float32.
+        norm: l2 or linf.
+
+    Raises:
+        DataError: fewer than three points, numbers that are not finite, or points that are all equal.
+        UsageError: no such norm.
+    """
+    demand_points(len(points))
+    flat = points.reshape(len(points), -1).astype(np.float64)
+    keys = pdist(flat, "sqeuclidean" if norm_of(norm).name == "l2" else "chebyshev")
+    if not np.isfinite(keys).all():
+        raise DataError("the points have numbers that are not finite, so they have no distances")
+    demand_different(float(keys.max()))
+    return np.asarray(squareform(norm_of(norm).distances(keys, points.dtype)), np.float64)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A map by multidimensional scaling.
+
+    Attributes:
+        position: float64 (M, 2).
+        stress: of Kruskal 1964, "stress-1", see :func:`stress_of`.
+        raw_stress: what SMACOF makes small, the sum of squares alone.
+        iterations: of the start that was taken; 0 for classical scaling.
+        converged: whether it ended before the most iterations allowed.
+    """
+
+    position: Floats
+    stress: float
+    raw_stress: float
+    iterations: int
+    converged: bool
+
+
+def scaled(
+    dissimilarity: Floats,
+    scaling: Scaling = "metric",
+    *,
+    init: Init = "classical",
+    n_init: int = 4,
+    max_iter: int = 300,
+    seed: int = 0,
+    progress: Progress = iter,
+) -> Scaled:
+    """Multidimensional scaling to two dimensions.
+
+    ``metric`` lowers the raw stress by SMACOF; ``nonmetric`` asks of distances only the order of the dissimilarities
+    (those of 0 count as missing), and its map has a scale of its own; ``classical`` is :func:`classical` alone.
+    SMACOF is ``sklearn.manifold.smacof``, which ``sklearn.manifold.MDS`` calls; its arguments, unlike those of the
+    class, are the same in all versions from 1.7 on, and all are given.
+
+    Args:
+        dissimilarity: (M, M) float64, symmetric, 0 on the diagonal.
+        scaling: what is asked of distances.
+        init: start from the classical map, or from random ones, of which the best result is taken.
+        n_init: random starts.
+        max_iter: most iterations of a start.
+        seed: of random starts: uniform in the unit square, start k a function of (seed, k).
+        progress: of the starts.
+    """
+    with threadpool_limits(1):
+        if scaling == "classical":
+            position = principal_axes(classical(dissimilarity))
+            raw, normalised = stress_of(position, dissimilarity)
+            return Scaled(position, normalised, raw, 0, True)
+        results: list[Scaled] = []
+        starts = [classical(dissimilarity)] if init == "classical" else []
+        starts += [_random_start(len(dissimilarity), seed, number) for number in range(n_init if not starts else 0)]
+        for start in progress(starts):
+            position, _, iterations = smacof(
+                dissimilarity,
+                metric=scaling == "metric",
+                n_components=2,
+                init=start,
+                n_init=1,
+                n_jobs=None,
+                max_iter=max_iter,
+                verbose=0,
+                eps=EPS,
+                random_state=0,  # never asked: the start is given
+                return_n_iter=True,
+                normalized_stress=False,
+            )
+            position = principal_axes(position)
+            raw, normalised = stress_of(position, dissimilarity, monotone=scaling == "nonmetric")
+            results.append(Scaled(position, normalised, raw, int(iterations), iterations < max_iter))
+    # The unit of a non-metric map is its own, so raw stresses do not compare there.
+    return min(results, key=lambda result: result.stress if scaling == "nonmetric" else result.raw_stress)
+
+
+def _random_start(count: int, seed: int, number: int) -> Floats:
+    """(count, 2) float64, uniform in [0, 1)."""
+    keys = row_keys(seed, Domain.MAP_START.of(number), 0, 2 * count)
+    return np.asarray((keys >> np.uint64(11)) * 2.0**-53, np.float64).reshape(count, 2)
+
+
+def classical(dissimilarity: Floats) -> Floats:
+    """Classical scaling (Torgerson 1952): the two largest principal axes of the doubly centred squared distances.
+
+    Exact where the dissimilarities are Euclidean distances in the plane. scikit-learn has it from 1.8 on only.
+
+    Args:
+        dissimilarity: (M, M) float64, symmetric, 0 on the diagonal.
+
+    Returns:
+        float64 (M, 2); an axis whose eigenvalue is not positive is 0.
+    """
+    squares = np.square(dissimilarity)
+    means = squares.mean(axis=0)
+    inner = -0.5 * (squares - means[:, None] - means[None, :] + means.mean())
+    count = len(inner)
+    values, vectors = eigh(inner, subset_by_index=[count - 2, count - 1])
+    return np.asarray(vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0.0)), np.float64)
+
+
+def principal_axes(position: Floats) -> Floats:
+    """The same map (M, 2) about its mean, the longer axis across, and on each axis the farthest point positive."""
+    centred = position - position.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    turned = centred @ axes[:, ::-1]
+    farthest = turned[np.abs(turned).argmax(axis=0), [0, 1]]
+    return np.asarray(turned * np.where(farthest < 0.0, -1.0, 1.0), np.float64)
+
+
+def stress_of(position: Floats, dissimilarity: Floats, *, monotone: bool = False) -> tuple[float, float]:
+    """How badly distances d on a map show the dissimilarities δ.
+
+    Args:
+        position: (M, 2) float64.
+        dissimilarity: (M, M) float64.
+        monotone: hold d against the disparities of Kruskal 1964, the values nearest to d that rise with δ and are equal
+            where δ is, instead of δ itself.
+
+    Returns:
+        The raw stress, sum of (d - δ)² over pairs i < j, and Kruskal's stress-1, the root of it over the sum of d²;
+        0.05 is called good, 0.2 poor. NaN where all positions are equal.
+    """
+    distance, target = pdist(position), squareform(dissimilarity, checks=False)
+    if monotone:
+        target = IsotonicRegression(increasing=True).fit_transform(target, distance)
+    raw, size = float(np.square(distance - target).sum()), float(np.square(distance).sum())
+    return raw, float(np.sqrt(raw / size)) if size else float("nan")
+
+
+def random_trees(points: Array, *, n_estimators: int = 100, max_depth: int = 5, seed: int = 0) -> tuple[Floats, int]:
+    """A random trees embedding (``sklearn.ensemble.RandomTreesEmbedding``) in two dimensions.
+
+    Trees split at random, without labels or norm; a point is told by its leaf in each. Two dimensions are made as in
+    scikit-learn's examples, by ``TruncatedSVD``: the two largest singular vectors times their values, not centred;
+    here by ARPACK to full precision, so that how they are found leaves no trace.
+
+    Args:
+        points: (M, ...) uint8 or float32, M at least three.
+        n_estimators: trees.
+        max_depth: of each tree.
+        seed: of the trees.
+
+    Returns:
+        Positions float64 (M, 2), and how many leaves the trees have together.
+
+    Raises:
+        DataError: too few points, or points that are all equal.
+        UsageError: trees with fewer than three leaves.
+    """
+    demand_points(len(points))
+    flat = points.reshape(len(points), -1).astype(np.float32)
+    if not np.isfinite(flat).all():
+        raise DataError("the points have numbers that are not finite, so no tree can split them")
+    demand_different(float(np.abs(flat - flat[0]).max()))
+    forest = RandomTreesEmbedding(
+        n_estimators=n_estimators,
+        max_depth=max_depth,
+        min_samples_split=2,
+        min_samples_leaf=1,
+        min_weight_fraction_leaf=0.0,
+        max_leaf_nodes=None,
+        min_impurity_decrease=0.0,
+        sparse_output=True,
+        n_jobs=None,
+        random_state=int(row_keys(seed, Domain.MAP_TREES.of(0), 0, 1)[0] >> np.uint64(32)),
+        verbose=0,
+        warm_start=False,
+    )
+    with threadpool_limits(1):
+        membership = forest.fit_transform(flat)
+        leaves = int(membership.shape[1])
+        if leaves < FEWEST:
+            raise UsageError(f"the trees have {leaves} leaves together: raise `n_estimators` or `max_depth`")
+        start = int(row_keys(seed, Domain.MAP_TREES.of(1), 0, 1)[0] >> np.uint64(32))
+        reduced = TruncatedSVD(n_components=2, algorithm="arpack", random_state=start, tol=0.0)
+        return np.asarray(reduced.fit_transform(membership), np.float64), leaves
+
+
+PERMUTATIONS: Final = 999
+
+
+@dataclass(frozen=True)
+class NeighbourCorrelation:
+    """Whether neighbours on a map are alike in robustness.
+
+    Attributes:
+        correlation: Spearman's, of a point's robustness and that of its nearest neighbour; None where all are equal.
+        permuted: the largest correlation with the robustness of the points exchanged at random.
+        permutations: how many times.
+        p: the share of permutations that reach the correlation, it among them: at least 1/(permutations + 1).
+    """
+
+    correlation: float | None
+    permuted: float | None
+    permutations: int
+    p: float | None
+
+    def as_json(self) -> dict[str, float | int | None]:
+        """Names and values."""
+        return asdict(self)
+
+
+def neighbour_correlation(
+    position: Floats, robustness: Floats, seed: int, permutations: int = PERMUTATIONS
+) -> NeighbourCorrelation:
+    """Whether patterns emerge: is a point about as robust as its nearest neighbour on the map?
+
+    A relative of Moran's I with one neighbour a point. Robustness counts by its rank, so that no outlier rules.
+
+    Args:
+        position: (M, 2) float64, M at least 2.
+        robustness: (M,) float64, finite.
+        seed: of the permutations.
+        permutations: how often robustness is exchanged among the points.
+    """
+    _, pair = KDTree(position).query(position, k=2)
+    nearest = np.where(pair[:, 0] == np.arange(len(pair)), pair[:, 1], pair[:, 0])  # equal positions come in any order
+    ranks = rankdata(robustness)
+    correlation = _correlation(ranks, ranks[nearest])
+    if correlation is None:
+        return NeighbourCorrelation(None, None, permutations, None)
+    shuffled = [ranks[permutation(seed, Domain.MAP_SHUFFLE.of(turn), len(ranks))] for turn in range(permutations)]
+    chance = [value for order in shuffled if (value := _correlation(order, order[nearest])) is not None]
+    reached = 1 + sum(value >= correlation for value in chance)
+    return NeighbourCorrelation(correlation, max(chance, default=None), permutations, reached / (permutations + 1))
+
+
+def _correlation(x: Floats, y: Floats) -> float | None:
+    """Pearson's; None where either does not vary."""
+    x, y = x - x.mean(), y - y.mean()
+    size = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / size if size else None

@@ -1,0 +1,10 @@
+"""The work of each command, from stores to stores: one module a command, named as the command is.
+
+::
+
+    make        how every job becomes an output: done before? vacant? locked? resumed? run, whole, cleaned
+    embed       maps of points                sens_rank   rankings by robustness
+
+A job is a frozen dataclass of all that decides the result's bits. It calls the packages that compute, which know arrays
+and modules only; :func:`datarobust.jobs.make.make` does the rest, once for all.
+"""

@@ -1,0 +1,225 @@
+"""Maps as artifacts: from a dataset and its ranking to a map of a sample of its points (Figures 2 (c, d), 6, 17)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Final, Literal
+
+import numpy as np
+
+from datarobust import artifacts, embedding
+from datarobust.artifacts import Store
+from datarobust.artifacts.history import join
+from datarobust.errors import DataError, UsageError
+from datarobust.jobs.make import Artifact, Form, Output
+from datarobust.text import shown
+from datarobust.types import Array, Floats, Progress, Rows
+
+Method = Literal["mds", "rte"]
+
+POINTS: Final = 1000
+"""Of a map, as in Section 4, 'Experimental Setup'."""
+OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "mds": {"scaling": "metric", "norm": None, "init": "classical", "n_init": 4, "max_iter": 300},
+    "rte": {"n_estimators": 100, "max_depth": 5},
+}
+"""Method -> its options and their defaults; the norm is the ranking's then."""
+
+
+def options_of(method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of the method: those that are not None, else the defaults.
+
+    Raises:
+        UsageError: an option of the other method, or of another scaling or start.
+    """
+    chosen = {name for name, value in options.items() if value is not None}
+    for name in sorted(chosen - set(OPTIONS[method])):
+        raise UsageError(f"`{name}` says nothing to `method` {method}: leave it out")
+    complete = {name: options[name] if name in chosen else default for name, default in OPTIONS[method].items()}
+    if complete.get("scaling") == "classical":
+        for name in sorted(chosen & {"init", "n_init", "max_iter"}):
+            raise UsageError(f"`{name}` is of SMACOF, and `scaling` classical has no iterations: leave it out")
+    if complete.get("init") == "classical" and "n_init" in chosen:
+        raise UsageError("`n_init` counts random starts: add `init` random, or leave it out")
+    return complete
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A map to be made.
+
+    Attributes:
+        dataset: the points.
+        ranking: of that dataset.
+        count: points of the sample; None for :data:`POINTS`, or all that have a distance where there are fewer.
+        method: mds or rte.
+        options: as :func:`options_of` gives them.
+        seed: of sample, random starts, trees and permutations.
+        limit: sample only the first points of the dataset.
+
+    Raises:
+        ArtifactError: the ranking is of another dataset.
+        DataError: fewer than three points, or none, have a finite distance.
+        UsageError: more points are asked for than have a finite distance; no such seed.
+    """
+
+    form: ClassVar[Form] = Artifact("embedding")
+
+    dataset: Store
+    ranking: Store
+    count: int | None
+    method: Method
+    options: Mapping[str, Any]
+    seed: int = 0
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        artifacts.same_digest(self.ranking, self.dataset)
+        embedding.demand_seed(self.seed)
+        count = POINTS if self.count is None else self.count
+        where = f"{shown(self.ranking.path)}{'' if self.limit is None else f', first {self.limit:,} points'}"
+        if not self.finite:
+            raise DataError(
+                f"{where}: no point has a finite distance to another label, so there is no robustness to map: rank a "
+                "dataset of two classes or more"
+            )
+        if self.count is not None and count > self.finite:
+            raise UsageError(
+                f"{where}: {self.finite:,} points have a finite distance: choose `n` from 3 to {self.finite:,}"
+            )
+        if min(count, self.finite) < embedding.FEWEST:
+            raise DataError(f"{where}: a map takes {embedding.FEWEST} points or more, not {min(count, self.finite)}")
+
+    @cached_property
+    def distance(self) -> Floats:
+        """(N,) robustness of the points that may be sampled."""
+        distance = self.ranking.column("distance").read()
+        if len(distance) != len(self.dataset):
+            raise DataError(
+                f"{shown(self.ranking.path)} ranks {len(distance):,} points, but {shown(self.dataset.path)} has "
+                f"{len(self.dataset):,}: make it again"
+            )
+        return np.asarray(distance, np.float64)[: self.limit]
+
+    @property
+    def finite(self) -> int:
+        """Points that may be sampled."""
+        return int(np.isfinite(self.distance).sum())
+
+    @cached_property
+    def rows(self) -> Rows:
+        """(M,) the sample, least robust first."""
+        return embedding.stratified(self.distance, min(self.finite, self.count or POINTS), self.seed)
+
+    @cached_property
+    def points(self) -> Array:
+        """(M, ...) the sample's images (uint8) or features (float32), verified."""
+        return self.dataset.column("images" if "images" in self.dataset else "features").take(self.rows)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The attributes that decide the map (ARTIFACTS.md)."""
+        options = dict(self.options)
+        settings: dict[str, Any] = {"method": self.method, "norm": self.ranking.attributes["norm"], "seed": self.seed}
+        if self.method == "mds":
+            settings["scaling"] = options.pop("scaling")
+            settings["dissimilarity"] = options.pop("norm") or settings["norm"]
+            if settings["scaling"] == "classical":
+                options = {}
+            elif options["init"] == "classical":
+                del options["n_init"]
+        return settings | {"arguments": options, "dataset": self.dataset.digest, "ranking": self.ranking.digest}
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the bits."""
+        return {"tool": "embed", "points": len(self.rows), "limit": self.limit, **self.settings}
+
+    def remarks(self) -> Iterator[str]:
+        """What a user should know before the work."""
+        if left := len(self.distance) - self.finite:
+            yield f"{left:,} points have no finite distance to another label and are not on the map."
+        if self.count is None and self.finite < POINTS:
+            yield f"All {self.finite:,} points that have a distance are on the map, as there are fewer than {POINTS:,}."
+
+    def plan(self) -> dict[str, Any]:
+        """The cost of the job: the operations of all iterations at most, and bytes held."""
+        count, width = len(self.rows), int(np.prod(self.points.shape[1:]))
+        settings = {name: value for name, value in self.settings.items() if name not in ("dataset", "ranking")}
+        if self.method == "rte":
+            operations = count * self.options["n_estimators"] * self.options["max_depth"]
+            held = 4 * count * width + 12 * count * self.options["n_estimators"]
+        else:
+            starts = self.options["n_init"] if self.options["init"] == "random" else 1
+            rounds = 0 if self.options["scaling"] == "classical" else starts * self.options["max_iter"]
+            operations = 3 * count * count // 2 * width + 20 * rounds * count * count
+            held = 8 * count * width + 8 * 8 * count * count
+        # name and left_out stand in the artifact, too, but decide nothing
+        settings |= {"name": str(self.dataset.attributes["name"]), "left_out": len(self.distance) - self.finite}
+        return {"points": count, "numbers": width, **settings, "operations": operations, "bytes_to_hold": held}
+
+    def run(self, output: Output) -> None:
+        """Make the map and write it.
+
+        Raises:
+            DataError: points that are all equal or not finite.
+        """
+        position, quality = self._positions(output.progress)
+        robustness = self.distance[self.rows]
+        neighbours = embedding.neighbour_correlation(position, robustness, self.seed)
+        attributes = {
+            **self.settings,
+            "name": str(self.dataset.attributes["name"]),
+            "left_out": len(self.distance) - self.finite,
+            **quality,
+            "coherence": neighbours.as_json(),
+            "libraries": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")},
+        }
+        step = output.step({"dataset": self.dataset.digest, "ranking": self.ranking.digest})
+        output.save(
+            {"position": position, "index": self.rows, "distance": robustness},
+            attributes,
+            [*join([self.dataset.history, self.ranking.history]), step],
+        )
+
+    def _positions(self, progress: Progress) -> tuple[Floats, dict[str, Any]]:
+        """Positions (M, 2), and how good they are."""
+        try:
+            if self.method == "rte":
+                position, leaves = embedding.random_trees(self.points, **self.options, seed=self.seed)
+                return position, {"leaves": leaves}
+            dissimilarity = embedding.dissimilarities(self.points, self.settings["dissimilarity"])
+        except DataError as error:
+            raise DataError(f"{shown(self.dataset.path)}: {error}") from error
+        steps = {name: self.options[name] for name in ("init", "n_init", "max_iter")}
+        scaled = embedding.scaled(dissimilarity, self.options["scaling"], **steps, seed=self.seed, progress=progress)
+        quality: dict[str, Any] = {"stress": scaled.stress, "raw_stress": scaled.raw_stress}
+        if self.options["scaling"] != "classical":
+            quality |= {"iterations": scaled.iterations, "converged": scaled.converged}
+        return scaled.position, quality
+
+
+def summary(store: Store) -> dict[str, Any]:
+    """What an embedding is and how good it is, as one JSON object has it."""
+    settings = ("name", "method", "scaling", "dissimilarity", "norm", "seed", "arguments", "left_out")
+    quality = ("stress", "raw_stress", "iterations", "converged", "leaves", "coherence", "libraries")
+    attributes = {name: store.attributes[name] for name in (*settings, *quality) if name in store.attributes}
+    return {"points": len(store), **attributes}
+
+
+def remarks(store: Store) -> Iterator[str]:
+    """What a reader of the map should know, a sentence each."""
+    attributes = store.attributes
+    if "stress" in attributes:
+        yield f"Kruskal's stress-1 is {attributes['stress']:.3f}."
+    if attributes.get("converged") is False:
+        yield f"SMACOF was still at work after {attributes['iterations']:,} iterations: raise `max_iter`."
+    neighbours = attributes.get("coherence", {})
+    if neighbours.get("correlation") is not None:
+        yield (
+            "Robustness of a point and of its nearest neighbour on the map correlate by "
+            f"{neighbours['correlation']:.3f}; by chance, in {neighbours['permutations']:,} permutations, by "
+            f"{neighbours['permuted']:.3f} at most."
+        )

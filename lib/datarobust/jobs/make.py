@@ -1,0 +1,157 @@
+"""Making an output: the one place that knows what is done before, between and after the work of a job.
+
+1. Was this very request made before? Then there is nothing to do, and what a killed run left is cleared.
+2. Is the place vacant, or may what is there be replaced?
+3. Does another process write it? It is locked for one.
+4. Did an earlier run of this request leave a state? The job goes on from it.
+5. The job runs. What it saves appears under its name whole, or not at all.
+6. The state is discarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from datarobust import artifacts
+from datarobust.artifacts import Resume, Step, Writer
+from datarobust.distributed import Group
+from datarobust.types import Array, Progress
+
+ALONE = Group(0, 1)
+MakeStep = Callable[[Mapping[str, str]], Step]
+"""From the inputs' digests by role to this run of a command, as the history records it."""
+Columns = Mapping[str, tuple[Any, tuple[int, ...]]]
+"""Array -> (dtype, shape of one row)."""
+
+
+class Form(Protocol):
+    """What an output is on the disk: how one is recognised, and what may be replaced by one."""
+
+    def finished(self, path: Path, request: str) -> bool:
+        """Whether this very request has made the output that is there."""
+        ...
+
+    def demand_vacant(self, path: Path, overwrite: bool) -> None:
+        """Raise ExistsError where the output may not be written."""
+        ...
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An output that is an artifact of this kind."""
+
+    kind: str
+
+    def finished(self, path: Path, request: str) -> bool:
+        """Whether this very request has made the artifact that is there."""
+        return artifacts.finished(path, request)
+
+    def demand_vacant(self, path: Path, overwrite: bool) -> None:
+        """Raise ExistsError where there is something that may not be replaced."""
+        artifacts.demand_vacant(path, self.kind, overwrite)
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output that is being made, as a job sees it."""
+
+    path: Path
+    form: Form
+    request: str
+    """Names the request."""
+    step: MakeStep
+    overwrite: bool
+    group: Group
+    """The processes that share the work; the one of rank 0 writes."""
+    progress: Progress
+    resume: Resume
+    """What this process has left for the next run."""
+
+    def writer(
+        self, columns: Columns, attributes: Mapping[str, Any], history: Sequence[Step], *, resumable: bool = False
+    ) -> AbstractContextManager[Writer]:
+        """A writer of the artifact, which appears when the block ends; see `artifacts.create`."""
+        assert isinstance(self.form, Artifact)
+        return artifacts.create(
+            self.path,
+            self.form.kind,
+            columns,
+            attributes={**attributes, "request": self.request},
+            history=history,
+            overwrite=self.overwrite,
+            resume_key=self.request if resumable else None,
+        )
+
+    def save(self, arrays: Mapping[str, Array], attributes: Mapping[str, Any], history: Sequence[Step]) -> None:
+        """Write an artifact whose arrays are in memory."""
+        columns = {name: (array.dtype.name, array.shape[1:]) for name, array in arrays.items()}
+        with self.writer(columns, attributes, history) as writer:
+            for name, array in arrays.items():
+                writer.append(name, array)
+
+
+class Job(Protocol):
+    """Work that makes an output."""
+
+    form: ClassVar[Form]
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the bits of the result, as JSON has it; equal requests are one result."""
+        ...
+
+    def run(self, output: Output) -> None:
+        """Compute the result and write it. In several processes all call this; the one of rank 0 writes."""
+        ...
+
+
+def make(
+    job: Job,
+    path: Path,
+    step: MakeStep,
+    *,
+    overwrite: bool = False,
+    group: Group = ALONE,
+    progress: Progress = iter,
+    save_every: float = 20.0,
+) -> bool:
+    """Make the output of a job; False where this very request made it before, and nothing was done.
+
+    Args:
+        job: what to do.
+        path: of the output.
+        step: this run of a command, for the history.
+        overwrite: replace what is there, once the result is whole.
+        group: the processes that share the work.
+        progress: of the job's loop.
+        save_every: seconds between two saved states.
+
+    Raises:
+        ExistsError: the output exists, and may not be replaced.
+        LockedError: another process is writing it.
+        DatarobustError: what the job raises.
+    """
+    request, form = artifacts.fingerprint(job.request()), job.form
+    resume = Resume(path, request, group.rank, group.size, every=save_every)
+
+    def finished() -> bool:
+        return not overwrite and form.finished(path, request)
+
+    if group.agree(group.is_main and finished()):
+        if group.is_main and resume.left:  # by a run that was killed after its result was whole
+            with artifacts.Lock(path):
+                resume.discard()
+        return False
+    with artifacts.Lock(path) if group.is_main else nullcontext():
+        if group.agree(group.is_main and finished()):  # another process made it just now
+            return False
+        if group.is_main:
+            form.demand_vacant(path, overwrite)
+        job.run(Output(path, form, request, step, overwrite, group, progress, resume))
+        if group.is_main:
+            resume.discard()
+        group.agree(True)  # nobody leaves before the result is safe
+    return True
