@@ -19,13 +19,12 @@ imported when the first row is read or written.
 
 from datarobust.artifacts.columns import Column
 from datarobust.artifacts.digests import fingerprint
-from datarobust.artifacts.durable import whole_or_absent
+from datarobust.artifacts.durable import Lock, whole_or_absent
 from datarobust.artifacts.headers import Summary, as_json
 from datarobust.artifacts.history import Step
 from datarobust.artifacts.inspect import check, finished, peek
 from datarobust.artifacts.journal import Journal
 from datarobust.artifacts.kinds import KINDS, Attribute, Field, Kind
-from datarobust.artifacts.locks import Lock
 from datarobust.artifacts.resume import Resume
 from datarobust.artifacts.store import Store, open_store, same_digest
 from datarobust.artifacts.tensors import Tensors, load_tensors, save_tensors

@@ -1,17 +1,8 @@
-"""Writing that survives ``kill -9`` and full disks: one mechanism for each need.
+"""Outputs that survive ``kill -9`` and full disks: whole or absent, with one writer each.
 
-`files.write_file`
-    a new file, whole and on the disk when the call returns.
-`locks.Lock`
-    one writer for each output; never stale, because the kernel drops it with the process.
-`durable.whole_or_absent`
-    an output, file or folder, is born under a hidden name and renamed when it is complete.
-`journal.Journal`
-    the state of a long computation, for the next run of the same request.
-
-Hidden names stand beside the output ``NAME``: ``.NAME.lock``, ``.NAME.partial`` (being written), ``.NAME.old`` and
-``.NAME.trash`` (while an output is replaced), ``.NAME.progress`` and ``.NAME.journal`` (resume). Whoever holds the lock
-owns them all, so leftovers of killed runs are found and removed by the next run, never guessed by age.
+Hidden names stand beside the output ``NAME``: ``.NAME.lock`` (held while it is written), ``.NAME.partial`` (being
+written), ``.NAME.old`` and ``.NAME.trash`` (while an output is replaced), ``.NAME.resume`` (:mod:`.resume`). Whoever
+holds the lock owns them all, so leftovers of killed runs are found and removed by the next run, never guessed by age.
 """
 
 from __future__ import annotations
@@ -19,29 +10,73 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
-from datarobust.artifacts.files import checked_output, hidden, reason, remove, sync_folder, told
-from datarobust.artifacts.locks import Lock
-from datarobust.errors import ArtifactError, ExistsError
+from datarobust.errors import ArtifactError, ExistsError, LockedError
 
-__all__ = ["Lock", "checked_output", "hidden", "recover", "remove", "told", "whole_or_absent"]
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_VECTORS = 512  # buffers handed to one writev; POSIX systems take at least 1024 on Linux and macOS
 
 
-def recover(path: Path) -> None:
-    """Put the folder around ``path`` in order after a killed run: under the lock, before anything is written.
+# ------------------------------------------------------------------------------------------------------------ files
 
-    A run killed while it replaced ``NAME`` left either ``NAME`` or ``.NAME.old`` whole; the latter gets its name back.
+
+@contextlib.contextmanager
+def os_errors(path: Path, doing: str = "written") -> Iterator[None]:
+    """Turn an OSError inside into an ArtifactError: "``path`` cannot be written: the disk is full"."""
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be {doing}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    """An OSError in words, with the way out where the disk is full."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; free some space, or choose another place, and run the command again"
+    words = (error.strerror or str(error)).lower()
+    return f"{words} ({error.filename})" if error.filename else words
+
+
+def hidden(path: Path, role: str) -> Path:
+    """The hidden sibling of ``path`` that serves as its lock, partial, old, trash or resume."""
+    return path.with_name(f".{path.name}.{role}")
+
+
+def checked_output(path: Path) -> Path:
+    """``path``, if something can be written there.
+
+    Raises:
+        ArtifactError: it has no name of its own, or its folder does not exist.
     """
-    old, trash = hidden(path, "old"), hidden(path, "trash")
-    remove(trash)
-    if os.path.lexists(old):
-        old.rename(trash if os.path.lexists(path) else path)
-        sync_folder(path.parent)
-        remove(trash)
+    path = Path(path)
+    if path.name in ("", ".."):
+        raise ArtifactError(f"{path} cannot be written: it names no file")
+    with os_errors(path):
+        if not path.parent.is_dir():
+            raise ArtifactError(f"{path} cannot be written: the folder {path.parent} does not exist")
+    return path
+
+
+def sync_folder(path: Path) -> None:
+    """Bring a folder's entries to the disk."""
+    _sync(path, os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_tree(path: Path) -> None:
@@ -49,31 +84,123 @@ def _sync_tree(path: Path) -> None:
     if path.is_dir():
         for entry in path.iterdir():
             _sync_tree(entry)
-        sync_folder(path)
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    _sync(path)
+
+
+def write_all(descriptor: int, *parts: Any) -> None:
+    """Write buffers one after the other, all of every one."""
+    views: list[memoryview[Any]] = [memoryview(part).cast("B") for part in parts if memoryview(part).nbytes]
+    while views:
+        written = os.writev(descriptor, views[:_VECTORS])
+        while views and written >= views[0].nbytes:
+            written -= views.pop(0).nbytes
+        if written:
+            views[0] = views[0][written:]
+
+
+def write_file(path: Path, *parts: Any) -> None:
+    """Create ``path``, which must not exist, from buffers; on the disk when this returns. Obeys the umask.
+
+    Raises:
+        OSError: as the system gives it; the caller knows what the file is for.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
+        write_all(descriptor, *parts)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _publish(partial: Path, path: Path) -> None:
-    """Give the finished ``partial`` its name, in the place of what had it."""
-    if path.is_dir() and not path.is_symlink():
-        old, trash = hidden(path, "old"), hidden(path, "trash")
-        path.rename(old)
-        try:
-            partial.rename(path)
-        except OSError:
-            old.rename(path)
-            raise
-        sync_folder(path.parent)
-        old.rename(trash)  # from here on it is rubbish, never to be mistaken for the whole old output
-        remove(trash)
-    else:
-        partial.replace(path)
+def replace_file(path: Path, *parts: Any) -> None:
+    """Put buffers in the place of file ``path`` at once: readers see the old or the new bytes, also after a crash.
+
+    The caller holds the lock of the output that ``path`` belongs to.
+    """
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    write_file(new, *parts)
+    new.replace(path)
     sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder that this package made; nothing if it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------------------ locks
+
+
+class Lock:
+    """The right to write one output, for one process; a context manager, and re-entrant within its thread.
+
+    A ``flock`` of the filelock library on ``.NAME.lock`` beside the output, which holds the process id and the host for
+    the message. The kernel drops the lock with the process, so it is never stale; a lock file without a holder is
+    harmless. A forked process does not inherit it.
+
+    Raises:
+        LockedError: at once, if another process or thread holds it.
+        ArtifactError: the folder is missing or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._lock: FileLock | None = None
+
+    def __enter__(self) -> Self:
+        """Take the lock."""
+        from filelock import FileLock, Timeout
+
+        checked_output(self.path)
+        with os_errors(self.path):
+            file = hidden(self.path.parent.resolve(strict=True) / self.path.name, "lock")
+            # One object for each file makes it re-entrant: a second object would find the lock held.
+            lock = FileLock(file, blocking=False, is_singleton=True, fallback_to_soft=False, on_acquired=_sign)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise LockedError(
+                    f"{self.path} is being written by {_holder(file)}: wait for it to end, or stop it"
+                ) from None
+        self._lock = lock
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lock back."""
+        lock, self._lock = self._lock, None
+        if lock is None or not lock.is_locked:  # in a forked process it is the parent's
+            return
+        if lock.lock_counter == 1:
+            # filelock would leave the file. It goes while it is still locked, so that nobody locks a dead file.
+            with contextlib.suppress(OSError):  # a folder that became read-only keeps an empty lock file, no more
+                Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def _sign(descriptor: int) -> None:
+    """Write into a lock file who holds it."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+
+
+def _holder(file: Path) -> str:
+    """Who holds a lock, in words."""
+    try:
+        words = file.read_bytes()[:300].decode(errors="replace").split()
+    except FileNotFoundError:  # given back just now
+        words = []
+    if words == [str(os.getpid()), socket.gethostname()]:
+        return "another thread of this process"
+    return f"process {words[0]} on {words[1]}" if len(words) == 2 else "another process"
+
+
+# ---------------------------------------------------------------------------------------------------------- outputs
 
 
 @contextlib.contextmanager
@@ -103,15 +230,18 @@ def whole_or_absent(
     path = checked_output(path)
     partial = hidden(path, "partial")
     with Lock(path):
-        with told(path):
-            recover(path)
-            _refuse(path, overwrite, may_replace)
+        demand_vacant(path, overwrite, may_replace)
+        with os_errors(path):
             if not keep:
                 remove(partial)
         try:
-            with _full(path):
+            try:
                 yield partial
-            with told(path):
+            except OSError as error:  # a full or failing disk; other OSErrors are the caller's business
+                if error.errno not in _FULL:
+                    raise
+                raise ArtifactError(f"{path} cannot be written: {_reason(error)}") from error
+            with os_errors(path):
                 _sync_tree(partial)
                 _publish(partial, path)
         except BaseException:
@@ -126,33 +256,50 @@ def demand_vacant(path: Path, overwrite: bool, may_replace: Callable[[Path], boo
 
     Raises:
         ExistsError: ``path`` exists and ``overwrite`` is not given, or it is not ours to replace.
+        LockedError: another process is writing it.
         ArtifactError: its folder does not exist.
     """
     path = checked_output(path)
-    with Lock(path), told(path):
+    with Lock(path), os_errors(path):
         recover(path)
-        _refuse(path, overwrite, may_replace)
+        if not os.path.lexists(path):
+            return
+        if not overwrite:
+            raise ExistsError(f"{path} exists already: choose another name, or replace it with `overwrite`")
+        if path.is_symlink():
+            raise ExistsError(f"{path} is a symbolic link, which `overwrite` does not replace: name what it points to")
+        if not may_replace(path):
+            raise ExistsError(
+                f"{path} is not what `overwrite` may replace here: remove it yourself, or choose another name"
+            )
 
 
-def _refuse(path: Path, overwrite: bool, may_replace: Callable[[Path], bool]) -> None:
-    if not os.path.lexists(path):
-        return
-    if not overwrite:
-        raise ExistsError(f"{path} exists already: choose another name, or replace it with `overwrite`")
-    if path.is_symlink():
-        raise ExistsError(f"{path} is a symbolic link, which `overwrite` does not replace: name what it points to")
-    if not may_replace(path):
-        raise ExistsError(
-            f"{path} is not what `overwrite` may replace here: remove it yourself, or choose another name"
-        )
+def recover(path: Path) -> None:
+    """Put the folder around ``path`` in order after a killed run: under the lock, before anything is written.
+
+    A run killed while it replaced ``NAME`` left either ``NAME`` or ``.NAME.old`` whole; the latter gets its name back.
+    """
+    old, trash = hidden(path, "old"), hidden(path, "trash")
+    remove(trash)
+    if os.path.lexists(old):
+        old.rename(trash if os.path.lexists(path) else path)
+        sync_folder(path.parent)
+        remove(trash)
 
 
-@contextlib.contextmanager
-def _full(path: Path) -> Iterator[None]:
-    """A full or failing disk inside the caller's own writing; other OSErrors are the caller's business."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
+def _publish(partial: Path, path: Path) -> None:
+    """Give the finished ``partial`` its name, in the place of what had it."""
+    if path.is_dir() and not path.is_symlink():
+        old, trash = hidden(path, "old"), hidden(path, "trash")
+        path.rename(old)
+        try:
+            partial.rename(path)
+        except OSError:
+            old.rename(path)
             raise
-        raise ArtifactError(f"{path} cannot be written: {reason(error)}") from error
+        sync_folder(path.parent)
+        old.rename(trash)  # from here on it is rubbish, never to be mistaken for the whole old output
+        remove(trash)
+    else:
+        partial.replace(path)
+    sync_folder(path.parent)

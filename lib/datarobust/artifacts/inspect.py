@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from datarobust.artifacts import files
+from datarobust.artifacts import durable
+from datarobust.artifacts.durable import Lock
 from datarobust.artifacts.headers import Summary
 from datarobust.artifacts.journal import leftovers
-from datarobust.artifacts.locks import Lock
 from datarobust.artifacts.store import absent, open_store
 from datarobust.artifacts.tensors import load_tensors, peek_tensors
 from datarobust.artifacts.writer import sweep
@@ -41,7 +41,7 @@ def check(path: Path) -> Summary:
 
 def _is_folder(path: Path) -> bool:
     """Whether a zarr or a safetensors artifact is to be expected at ``path``; ArtifactError where there is neither."""
-    with files.told(path, "read"):
+    with durable.os_errors(path, "read"):
         if path.is_dir():
             return True
         if not path.is_file():
@@ -63,8 +63,8 @@ def finished(path: Path, request: str) -> bool:
         LockedError: killed runs left traces to be removed, but another process is writing ``path``.
     """
     path = Path(path)
-    if set(leftovers(path)) - {files.hidden(path, "journal")}:
-        with Lock(path), files.told(path):
+    if set(leftovers(path)) - {durable.hidden(path, "journal")}:
+        with Lock(path), durable.os_errors(path):
             sweep(path)
     if not os.path.lexists(path):
         return False

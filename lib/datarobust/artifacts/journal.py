@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datarobust.artifacts import files
+from datarobust.artifacts import durable
 from datarobust.artifacts.digests import canonical, parse, sha256
 
 _MAGIC = b"datarobust journal 1\n"
@@ -31,7 +31,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, key: str) -> None:
-        self.path = files.hidden(files.checked_output(Path(path)), "journal")
+        self.path = durable.hidden(durable.checked_output(Path(path)), "journal")
         self._output = Path(path)
         self.key = key
 
@@ -41,7 +41,7 @@ class Journal:
         Raises:
             ArtifactError: the file cannot be read.
         """
-        with files.told(self._output, "resumed"):
+        with durable.os_errors(self._output, "resumed"):
             try:
                 data = np.fromfile(self.path, np.uint8)
             except FileNotFoundError:
@@ -74,12 +74,12 @@ class Journal:
         total = hashlib.sha256()
         for piece in pieces:
             total.update(piece)
-        with files.told(self._output):
-            files.replace_file(self.path, _MAGIC, total.hexdigest().encode(), b"\n", *pieces)
+        with durable.os_errors(self._output):
+            durable.replace_file(self.path, _MAGIC, total.hexdigest().encode(), b"\n", *pieces)
 
     def discard(self) -> None:
         """Remove the state, because the work is done or is not wanted."""
-        with files.told(self._output):
+        with durable.os_errors(self._output):
             self.path.unlink(missing_ok=True)
             self.path.with_name(f"{self.path.name}.new").unlink(missing_ok=True)
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datarobust.artifacts import files
+from datarobust.artifacts import durable
 from datarobust.artifacts.digests import canonical, parse
 
 
@@ -41,13 +41,13 @@ class Progress:
     def start(self, hashes: Mapping[str, Sequence[str]]) -> None:
         """Begin the file anew with the blocks that are kept."""
         lines = [self._request.encode(), *(canonical([name, one]) for name, many in hashes.items() for one in many)]
-        files.replace_file(self._file, b"\n".join(lines) + b"\n")
+        durable.replace_file(self._file, b"\n".join(lines) + b"\n")
         self._descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
     def note(self, name: str, digest: str) -> None:
         """One more block of the array ``name`` is durable."""
         assert self._descriptor is not None
-        files.write_all(self._descriptor, canonical([name, digest]) + b"\n")
+        durable.write_all(self._descriptor, canonical([name, digest]) + b"\n")
         os.fsync(self._descriptor)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datarobust.artifacts import files
+from datarobust.artifacts import durable
 from datarobust.artifacts.digests import canonical, parse, sha256
 from datarobust.types import Array
 
@@ -32,7 +32,7 @@ class Resume:
     """
 
     def __init__(self, output: Path, request: str, rank: int = 0, size: int = 1, every: float = 20.0) -> None:
-        self.output = files.checked_output(Path(output))
+        self.output = durable.checked_output(Path(output))
         self.request = request
         self.every = every
         self.path = self._of("" if rank == 0 else f".{rank}of{size}")
@@ -82,13 +82,13 @@ class Resume:
                 raise TypeError(f"a state cannot hold {name} of dtype {part.dtype}")
         whole = {name: np.require(part, requirements="C") for name, part in parts.items()}
         head = canonical({"request": self.request, "sha256": _hashes(whole)}).decode()
-        with files.told(self.output):
-            files.replace_file(self.path, save(whole, {_KEY: head}))
+        with durable.os_errors(self.output):
+            durable.replace_file(self.path, save(whole, {_KEY: head}))
         self._saved = time.monotonic()
 
     def discard(self) -> None:
         """Remove the states of all processes, because the work is done or is not wanted."""
-        with files.told(self.output):
+        with durable.os_errors(self.output):
             for path in [self.path, *self._parts()]:
                 path.unlink(missing_ok=True)
                 path.with_name(f"{path.name}.new").unlink(missing_ok=True)
@@ -100,14 +100,14 @@ class Resume:
         return [path for path in [self._of(""), *sorted(parts)] if path.is_file()]
 
     def _load(self, path: Path) -> dict[str, Array] | None:
-        with files.told(self.output, "resumed"):
+        with durable.os_errors(self.output, "resumed"):
             try:
                 data = path.read_bytes()
             except FileNotFoundError:
                 return None
         arrays = self._decoded(data)
         if arrays is None:
-            with files.told(self.output):
+            with durable.os_errors(self.output):
                 path.unlink(missing_ok=True)
         return arrays
 

@@ -26,7 +26,7 @@ from zarr.buffer.cpu import NDBuffer
 from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
-from datarobust.artifacts import files
+from datarobust.artifacts import durable
 from datarobust.artifacts.digests import pretty
 from datarobust.artifacts.headers import RESTORE
 from datarobust.artifacts.layout import Layout, array_document
@@ -178,7 +178,7 @@ class _Folder(Store):
             return
         if data.size != self._size(key):
             raise _strange(self._folder / key)
-        files.write_file(self._folder / key, data)
+        durable.write_file(self._folder / key, data)
 
     async def delete(self, key: str) -> None:
         raise _strange(self._folder / key)

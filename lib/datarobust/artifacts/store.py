@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from datarobust.artifacts import files, headers, views
+from datarobust.artifacts import durable, headers, views
 from datarobust.artifacts.columns import Column
 from datarobust.artifacts.digests import parse, pretty
 from datarobust.artifacts.headers import RESTORE, Header, Summary
@@ -99,7 +99,7 @@ def open_store(path: Path, kind: str | Collection[str] | None = None) -> Store:
         ArtifactError: it is not there, incomplete, altered, or of another kind or version.
     """
     path = Path(path)
-    with files.told(path, "read"):
+    with durable.os_errors(path, "read"):
         if not path.is_dir():
             raise ArtifactError(absent(path))
         head = path / _META
@@ -126,9 +126,9 @@ def absent(path: Path) -> str:
     """Why there is no folder at ``path``, with the way out where a replacement was cut short."""
     if path.is_file():
         return f"{path} is a file, where the folder of a zarr artifact is needed: dataset import makes one of data"
-    if path.name and os.path.lexists(old := files.hidden(path, "old")):
+    if path.name and os.path.lexists(old := durable.hidden(path, "old")):
         return f"{path} is missing (its replacement was cut short): run that command again, or rename {old} to {path}"
-    if path.name and os.path.lexists(files.hidden(path, "partial")):
+    if path.name and os.path.lexists(durable.hidden(path, "partial")):
         return f"{path} is not finished: run the command that writes it again"
     return f"{path} does not exist"
 

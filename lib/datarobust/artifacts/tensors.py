@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from datarobust.artifacts import durable, files, headers
+from datarobust.artifacts import durable, headers
 from datarobust.artifacts.digests import canonical, parse, sha256
 from datarobust.artifacts.headers import RESTORE, Header, Summary
 from datarobust.artifacts.history import Step
@@ -101,8 +101,8 @@ def save_tensors(
     blocks = {name: [sha256(_bytes(tensor))] for name, tensor in plain.items()}
     head = headers.build(schema, attributes or {}, history, arrays, blocks, path)
     data = save(plain, {KEY: canonical(head).decode()})
-    with durable.whole_or_absent(path, overwrite=overwrite) as partial, files.told(path):
-        files.write_file(partial, data)
+    with durable.whole_or_absent(path, overwrite=overwrite) as partial, durable.os_errors(path):
+        durable.write_file(partial, data)
     digest: str = head["digest"]
     return digest
 
@@ -163,7 +163,7 @@ def _bytes(tensor: NDArray[Any]) -> NDArray[np.uint8]:
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """The file, whose bytes stay the same even if another takes its name meanwhile."""
-    with files.told(path, "read"):
+    with durable.os_errors(path, "read"):
         if not path.is_file():
             raise ArtifactError(f"{path} is no safetensors file" if path.exists() else f"{path} does not exist")
         with path.open("rb") as file:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datarobust.artifacts import durable, files, headers
+from datarobust.artifacts import durable, headers
 from datarobust.artifacts.columns import Column
 from datarobust.artifacts.digests import fingerprint, pretty, sha256
+from datarobust.artifacts.durable import Lock
 from datarobust.artifacts.history import Step
 from datarobust.artifacts.kinds import KINDS, Kind
 from datarobust.artifacts.layout import Layout, array_document, flat, group_document
-from datarobust.artifacts.locks import Lock
 from datarobust.artifacts.progress import Progress
 from datarobust.errors import ArtifactError
 
@@ -54,12 +54,12 @@ class Writer:
         Raises:
             ArtifactError: another shape or dtype, or the disk refuses.
         """
-        with files.told(self._path):
+        with durable.os_errors(self._path):
             self._columns[name].append(rows)
 
     def finish(self, kind: Kind, history: Sequence[Step]) -> None:
         """Write what is buffered, then the metadata, the head of the store last."""
-        with files.told(self._path):
+        with durable.os_errors(self._path):
             for column in self._columns.values():
                 column.flush()
             layouts = {name: column.layout() for name, column in self._columns.items()}
@@ -100,7 +100,7 @@ class _Column:
         keep = {column.layout.key(block) for block in range(len(self.hashes))}
         for entry in self.folder.iterdir():
             if entry.name not in keep:
-                files.remove(entry)
+                durable.remove(entry)
 
     def append(self, rows: NDArray[Any]) -> None:
         if rows.dtype != self.dtype or rows.shape[1:] != self.row or rows.ndim != len(self.row) + 1:
@@ -180,9 +180,9 @@ def create(
     path = durable.checked_output(Path(path))
     schema, described = _checked(path, kind, columns)
     own = headers.own_attributes(attributes or {}, path)
-    progress_file = files.hidden(path, "progress")
+    progress_file = durable.hidden(path, "progress")
     with Lock(path):
-        with files.told(path):
+        with durable.os_errors(path):
             sweep(path)
         with durable.whole_or_absent(
             path, overwrite=overwrite, keep=resume_key is not None, may_replace=lambda there: _ours(there, kind)
@@ -190,10 +190,10 @@ def create(
             request = fingerprint([resume_key, kind, {name: [dtype, row] for name, (dtype, row) in described.items()}])
             progress = Progress(progress_file, request) if resume_key is not None else None
             try:
-                with files.told(path):
+                with durable.os_errors(path):
                     found = progress.load() if progress else None
                     if found is None:
-                        files.remove(folder)
+                        durable.remove(folder)
                     folder.mkdir(exist_ok=True)
                     made = {name: _Column(path, folder / name, *one, progress) for name, one in described.items()}
                     _resume(folder, made, found or {}, progress)
@@ -203,18 +203,18 @@ def create(
             finally:
                 if progress:
                     progress.close()
-        with files.told(path):
+        with durable.os_errors(path):
             progress_file.unlink(missing_ok=True)
 
 
 def sweep(path: Path) -> None:
     """Put in order what killed runs left beside ``path``; work that can be continued stays. Under the lock."""
     durable.recover(path)
-    partial, progress = files.hidden(path, "partial"), files.hidden(path, "progress")
-    files.remove(progress.with_name(f"{progress.name}.new"))
+    partial, progress = durable.hidden(path, "partial"), durable.hidden(path, "progress")
+    durable.remove(progress.with_name(f"{progress.name}.new"))
     if not (partial.exists() and progress.exists()):
-        files.remove(partial)
-        files.remove(progress)
+        durable.remove(partial)
+        durable.remove(progress)
 
 
 def abandon(path: Path) -> None:
@@ -224,8 +224,8 @@ def abandon(path: Path) -> None:
         LockedError: another process is writing it.
         ArtifactError: the system refuses.
     """
-    with Lock(path), files.told(path):
-        files.remove(files.hidden(path, "progress"))
+    with Lock(path), durable.os_errors(path):
+        durable.remove(durable.hidden(path, "progress"))
         sweep(path)
 
 
@@ -235,7 +235,7 @@ def _resume(
     """Bring the partial folder and its progress file to a state that both agree on."""
     for entry in folder.iterdir():
         if entry.name not in made:
-            files.remove(entry)
+            durable.remove(entry)
     for name, column in made.items():
         column.resume(found.get(name, ()))
     if progress:
@@ -293,4 +293,4 @@ def _told_kind(meta: Path) -> str | None:
 def _fresh(file: Path, data: bytes) -> None:
     """Write a file anew, in the place of one that an interrupted run may have left."""
     file.unlink(missing_ok=True)
-    files.write_file(file, data)
+    durable.write_file(file, data)

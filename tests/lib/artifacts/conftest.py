@@ -85,6 +85,8 @@ class Faults:
 
     def _wrapped(self, call: Callable[..., Any], name: str, disturb: Callable[[int, str], None]) -> Callable[..., Any]:
         def wrapped(*arguments: Any, **options: Any) -> Any:
+            if name == "mkdir" and Path(arguments[0]).exists():  # takes nothing from a disk
+                return call(*arguments, **options)
             self.count += 1
             disturb(self.count, name)
             return call(*arguments, **options)

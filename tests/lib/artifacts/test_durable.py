@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from datarobust.artifacts import whole_or_absent
-from datarobust.artifacts.files import write_all
+from datarobust.artifacts.durable import write_all
 from datarobust.artifacts.journal import leftovers
 from datarobust.errors import ArtifactError, ExistsError
 
