@@ -12,7 +12,7 @@ import typer
 from . import _cli
 
 if TYPE_CHECKING:
-    from datarobust.training.state import Line
+    from datarobust.training.loop import Line
 
 T = TypeVar("T")
 _SAY_EVERY = 10.0

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from datarobust.artifacts import Store
     from datarobust.runs import Inputs, Job
     from datarobust.selection import Chosen
+    from datarobust.training.loop import Line
     from datarobust.training.recipe import Recipe
-    from datarobust.training.state import Line
 
 _FIRST = "first:1024"  # the reference's v
 _FIGURES = {
@@ -172,12 +172,14 @@ def _points(name: str, text: str | None, dataset: Store) -> Chosen | None:
 def _recipe(options: dict[str, Any], inputs: Inputs) -> Recipe:
     """The recipe that the options spell; what was left open follows from the norm and from the images."""
     from datarobust import runs
-    from datarobust.training.recipe import EPS, STEP, Recipe
+    from datarobust.norms import ball_of
+    from datarobust.training.recipe import Recipe
 
     chosen = {field.name: options[field.name] for field in fields(Recipe)}
-    for name, usual in (("eps", EPS), ("step", STEP)):
+    ball = ball_of(chosen["norm"])
+    for name, usual in (("eps", ball.eps), ("step", ball.step)):
         if chosen[name] is None:
-            chosen[name] = usual[chosen["norm"]]
+            chosen[name] = usual
     if chosen["augment"] == "auto":
         chosen["augment"] = runs.augmentation(inputs.dataset)
         _cli.say(f"--augment auto: {chosen['augment']}.")

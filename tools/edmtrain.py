@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from datarobust.clones.judging import Judgement
     from datarobust.runs.denoising import DenoiserJob
-    from datarobust.training.state import Line
+    from datarobust.training.loop import Line
 
 app = _cli.tool(__doc__)
 _SUITS = "; what suits the images if not given."

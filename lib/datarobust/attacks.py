@@ -1,7 +1,7 @@
-"""Projected gradient descent (Madry et al. 2018): one loop for training, tracking and focus, in l2 and l-infinity.
+"""Projected gradient descent (Madry et al. 2018): one loop for training, tracking and focus.
 
 Gradients are taken with respect to images alone, by ``torch.autograd.grad``, so an attack cannot leave a gradient
-behind in a parameter. Random starts are given by the caller: an attack draws nothing.
+behind in a parameter. The noise of random starts is given by the caller: an attack draws nothing.
 
 The training attack of TRADES and the tracking attack differ in what they climb and where they start:
 
@@ -10,54 +10,27 @@ training      KL(p(x) || p(x'))                   linf: uniform in the ball; l2:
 tracking      the margin of the wrong classes     linf: uniform in the ball; l2: a uniform image,
               over the right one, up to 0         brought into the ball
 ============  ==================================  =================================================
+
+What differs from norm to norm is the norm's :class:`datarobust.norms.Ball`. Each number of the noise follows from
+(seed, domain, step, place of the image): it is drawn on the processor by the counter-based Philox
+(:mod:`datarobust.randomness`), so it does not depend on the device, on how a batch is shared out, or on what was drawn
+before. Only the last bits of normal numbers depend on the machine's logarithm.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from datarobust.networks.convolution import weights_frozen
-from datarobust.norms import norm_of
-
-L2_START = 0.001
-"""Scale of the normal noise that the l2 training attack starts from."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What a norm means for an attack; all on batches (B, C, H, W) float32."""
-
-    climb: Callable[[Tensor], Tensor]
-    """Steepest direction of a gradient: of length 1 in the norm."""
-    into_ball: Callable[[Tensor, float], Tensor]
-    """Offsets brought into the ball of a radius."""
-
-
-def _unit(gradient: Tensor) -> Tensor:
-    """Each image's gradient over its l2 length; where it is zero there is no direction, and it stays zero."""
-    length = gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    return gradient / torch.where(length > 0, length, torch.ones_like(length))
-
-
-def _shorten(offset: Tensor, radius: float) -> Tensor:
-    return offset.renorm(p=2, dim=0, maxnorm=radius)
-
-
-def _clip(offset: Tensor, radius: float) -> Tensor:
-    return offset.clamp(-radius, radius)
-
-
-GEOMETRIES = {"linf": Geometry(torch.sign, _clip), "l2": Geometry(_unit, _shorten)}
-
-
-def geometry_of(norm: str) -> Geometry:
-    """The geometry of a norm. Raises UsageError where there is no such norm."""
-    return GEOMETRIES[norm_of(norm).name]
+from datarobust.norms import ball_of
+from datarobust.randomness import Domain
 
 
 def pgd(
@@ -69,23 +42,26 @@ def pgd(
         x: images, float32 (B, C, H, W) in [0,1].
         begin: where to start, of the same shape.
         loss: images to a scalar, the sum of the images' losses.
-        norm: "l2" or "linf".
+        norm: of the ball.
         eps: radius of the ball, in [0,1] units.
         step: length of a step.
         steps: how many.
 
     Returns:
         The last images, detached; each within eps of its original up to rounding, and within [0,1].
+
+    Raises:
+        UsageError: there is no such norm, or no attack in it.
     """
-    geometry = geometry_of(norm)
-    found = begin.detach()
+    ball = ball_of(norm)
+    x_adv = begin.detach()
     for _ in range(steps):
-        found = found.requires_grad_(True)
-        (gradient,) = torch.autograd.grad(loss(found), [found])
-        moved = found.detach() + step * geometry.climb(gradient)
+        x_adv = x_adv.requires_grad_(True)
+        (gradient,) = torch.autograd.grad(loss(x_adv), [x_adv])
+        moved = x_adv.detach() + step * ball.steepest(gradient)
         # First the box, then the ball: pulling an offset from an image towards it does not leave the box.
-        found = x + geometry.into_ball(moved.clamp(0.0, 1.0) - x, eps)
-    return found.detach().clamp(0.0, 1.0)
+        x_adv = x + ball.project(moved.clamp(0.0, 1.0) - x, eps)
+    return x_adv.detach().clamp(0.0, 1.0)
 
 
 def training_attack(
@@ -105,14 +81,14 @@ def training_attack(
         model: images to logits (B, classes) float32, in the mode in which it is to be attacked.
         x: images, float32 (B, C, H, W) in [0,1].
         p: probabilities of the clean images (B, classes), as softmax gives them; no gradient flows through them.
-        noise: of the shape of ``x``; uniform in [-1, 1) for linf, standard normal for l2.
-        norm: "l2" or "linf".
+        noise: of the shape of ``x``, from :func:`training_noise`.
+        norm: of the ball.
         eps: radius.
         step: length of a step; the reference takes 2 eps / steps in l2.
         steps: how many.
     """
     target = p.detach()
-    begin = (x + eps * noise).clamp(0.0, 1.0) if norm == "linf" else x + L2_START * noise
+    begin = ball_of(norm).training_start(x, noise, eps)
 
     def divergence(images: Tensor) -> Tensor:
         # Without the entropy of p, which is constant. Not from log-probabilities: near the image the gradient is the
@@ -134,14 +110,14 @@ def margin_attack(
         model: images to logits (B, classes) float32.
         x: images, float32 (B, C, H, W) in [0,1].
         y: int64 (B), their classes.
-        noise: uniform in [-1, 1), of the shape of ``x``.
-        norm: "l2" or "linf".
+        noise: of the shape of ``x``, from :func:`uniform_noise`.
+        norm: of the ball.
         eps: radius.
         step: length of a step.
         steps: how many.
     """
-    offset = eps * noise if norm == "linf" else (noise + 1.0) / 2.0 - x
-    begin = (x + geometry_of(norm).into_ball(offset, eps)).clamp(0.0, 1.0)
+    ball = ball_of(norm)
+    begin = (x + ball.project(ball.tracking_offset(x, noise, eps), eps)).clamp(0.0, 1.0)
 
     def margin(images: Tensor) -> Tensor:
         logits = model(images)
@@ -152,3 +128,58 @@ def margin_attack(
 
     with weights_frozen(model):
         return pgd(x, begin, margin, norm, eps, step, steps)
+
+
+# ------------------------------------------------------------------------------------------- noise of random starts
+
+
+def uniform_noise(
+    shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int = 0, device: torch.device | None = None
+) -> Tensor:
+    """Numbers uniform in [-1, 1), multiples of 2^-23.
+
+    Args:
+        shape: (B, ...) of the images.
+        seed: of the training.
+        domain: what they are for.
+        number: of the step or the epoch.
+        first: place of the first image among those of the step.
+        device: where they go.
+
+    Returns:
+        float32 of that shape.
+    """
+    values = _unit(shape, seed, domain, number, first)[:, : math.prod(shape[1:])]
+    values = np.multiply(values, np.float32(2.0), order="C")
+    values -= np.float32(1.0)
+    return torch.from_numpy(values.reshape(shape)).to(device)
+
+
+def normal_noise(
+    shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int = 0, device: torch.device | None = None
+) -> Tensor:
+    """Numbers of the standard normal distribution (Box and Muller 1958); arguments as for :func:`uniform_noise`."""
+    drawn = _unit(shape, seed, domain, number, first)
+    drawn = drawn.reshape(shape[0], drawn.shape[1] // 2, 2)
+    # In double precision, rounded at the end: what vector and scalar code make of one number then rounds alike.
+    length = np.sqrt(-2.0 * np.log(drawn[..., 0].astype(np.float64) + 2.0**-24))
+    turn = drawn[..., 1].astype(np.float64) * (2.0 * math.pi)
+    pairs = np.stack([length * np.cos(turn), length * np.sin(turn)], axis=2).astype(np.float32)
+    values = np.ascontiguousarray(pairs.reshape(shape[0], 2 * drawn.shape[1])[:, : math.prod(shape[1:])])
+    return torch.from_numpy(values.reshape(shape)).to(device)
+
+
+def _unit(shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int) -> npt.NDArray[np.float32]:
+    """Numbers uniform in [0, 1), multiples of 2^-24: (B, at least one for each number of an image)."""
+    steps = -(-math.prod(shape[1:]) // 8)  # Philox makes eight of 32 bits a step of its counter
+    key = np.array([seed, domain.of(number)], np.uint64)
+    philox = np.random.Generator(np.random.Philox(key=key, counter=first * steps))
+    return philox.random((shape[0], 8 * steps), np.float32)
+
+
+def training_noise(
+    norm: str, shape: tuple[int, ...], seed: int, number: int, first: int = 0, device: torch.device | None = None
+) -> Tensor:
+    """Noise of the training attack in step ``number``: uniform or normal, as the norm has it."""
+    draw = {"uniform": uniform_noise, "normal": normal_noise}[ball_of(norm).training_noise]
+    return draw(shape, seed, Domain.TRAIN, number, first, device)

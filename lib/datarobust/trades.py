@@ -10,7 +10,7 @@ pass serves the attack and the loss, and no parameter has a gradient before the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -27,8 +27,8 @@ from datarobust.networks.precision import Precision, casting, products
 
 
 @dataclass(frozen=True)
-class Step:
-    """What a step found; all detached."""
+class StepResult:
+    """Losses, logits and adversaries of a step; all detached."""
 
     loss: Tensor
     """(), the mean of the images' losses."""
@@ -82,7 +82,7 @@ def trades_step(
     fixed: Tensor | None = None,
     adversaries: Tensor | None = None,
     precision: Precision = "fp32",
-) -> Step:
+) -> StepResult:
     """Attack a batch and add the gradients of its loss to the parameters.
 
     The model is in training mode throughout: its batch norms normalise by the batch, and their running statistics take
@@ -95,7 +95,7 @@ def trades_step(
         x: images, float32 (B, C, H, W) in [0,1].
         y: int64 (B), their classes.
         noise: start of the attack, see :func:`datarobust.attacks.training_attack`.
-        norm: "l2" or "linf".
+        norm: of the attack.
         eps: radius of the attack.
         step: length of a step of it.
         steps: how many.
@@ -110,49 +110,33 @@ def trades_step(
     """
     climb = partial(training_attack, norm=norm, eps=eps, step=step, steps=steps)
     group = group_of(model, len(x))
-    found = []
+    results = []
     with products(precision), weights_kept(model):
         for start in range(0, len(x), group):
             part = slice(start, start + group)
-            given = None if fixed is None or adversaries is None else (fixed[part], adversaries[part])
             with statistics_kept(model) if start else nullcontext():
                 clean = _forward(model, precision, x[part])
-                attacked = _attacked(model, precision, climb, x[part], noise[part], clean, given)
-                adversarial = _forward(model, precision, attacked)
+                with statistics_kept(model), weights_frozen(model):
+                    p = functional.softmax(clean.detach(), 1)
+                    x_adv = climb(partial(_forward, model, precision), x[part], p, noise[part])
+                if fixed is not None and adversaries is not None:
+                    x_adv = torch.where(fixed[part].view(-1, 1, 1, 1), adversaries[part], x_adv)
+                adversarial = _forward(model, precision, x_adv)
             loss, clean_loss = trades_loss(clean, adversarial, y[part], beta, label_smoothing)
             (loss * (group / len(x))).backward()  # type: ignore[no-untyped-call]
-            found.append(Step(loss.detach(), clean_loss.detach(), clean.detach(), adversarial.detach(), attacked))
-    return found[0] if len(found) == 1 else _joined(found)
+            results.append(StepResult(loss.detach(), clean_loss.detach(), clean.detach(), adversarial.detach(), x_adv))
+    if len(results) == 1:
+        return results[0]
+    return StepResult(
+        torch.stack([result.loss for result in results]).mean(),
+        torch.stack([result.clean_loss for result in results]).mean(),
+        torch.cat([result.clean_logits for result in results]),
+        torch.cat([result.adversarial_logits for result in results]),
+        torch.cat([result.x_adv for result in results]),
+    )
 
 
 def _forward(model: nn.Module, precision: Precision, images: Tensor) -> Tensor:
     with casting(precision, images.device.type):
         logits: Tensor = model(images)
     return logits.float()
-
-
-def _attacked(
-    model: nn.Module,
-    precision: Precision,
-    climb: Callable[..., Tensor],
-    x: Tensor,
-    noise: Tensor,
-    clean: Tensor,
-    given: tuple[Tensor, Tensor] | None,
-) -> Tensor:
-    """Adversaries: what the attack ``climb`` finds, or what is given."""
-    with statistics_kept(model), weights_frozen(model):
-        p = functional.softmax(clean.detach(), 1)
-        found = climb(partial(_forward, model, precision), x, p, noise)
-    return found if given is None else torch.where(given[0].view(-1, 1, 1, 1), given[1], found)
-
-
-def _joined(steps: list[Step]) -> Step:
-    """What groups of equal size found, as one."""
-    return Step(
-        torch.stack([step.loss for step in steps]).mean(),
-        torch.stack([step.clean_loss for step in steps]).mean(),
-        torch.cat([step.clean_logits for step in steps]),
-        torch.cat([step.adversarial_logits for step in steps]),
-        torch.cat([step.x_adv for step in steps]),
-    )

@@ -23,8 +23,8 @@ from run import describe_machine, head, row
 from torch import Tensor, nn
 
 from datarobust.networks import build, forward_operations
+from datarobust.norms import NORMS, ball_of
 from datarobust.trades import trades_step
-from datarobust.training.recipe import EPS, STEP
 
 NORMALISATION = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2471, 0.2435, 0.2616]}
 STEPS, BETA, SMOOTHING = 10, 5.0, 0.1
@@ -39,7 +39,7 @@ def main() -> None:
         name, _, value = word.partition("=")
         if name in settings and value:
             settings[name] = value
-        elif word in EPS:
+        elif word in NORMS:
             norms.append(word)
         else:
             sys.exit(f"training.py: {word!r} is neither linf nor l2 nor one of {', '.join(settings)} with =VALUE")
@@ -47,13 +47,14 @@ def main() -> None:
     if settings["device"] != "cpu":
         print(torch.cuda.get_device_name(settings["device"]))
     print(f"{torch.get_num_threads()} threads, {settings['arch']}, batches of {settings['batch']}\n", flush=True)
-    for norm in norms or list(EPS):
+    for norm in norms or list(NORMS):
         compare(norm, settings["arch"], int(settings["batch"]), int(settings["rounds"]), settings["device"])
 
 
 def compare(norm: str, arch: str, batch: int, rounds: int, device: str) -> None:
     """One table: the twin, and ours in each precision."""
-    step = 2 * EPS[norm] / STEPS if norm == "l2" else STEP[norm]
+    eps = ball_of(norm).eps
+    step = ball_of(norm).reference_step(eps, ball_of(norm).step, STEPS)
     twin = Twin(*map(int, arch.split("-")[1:])).to(device).train()
     ours = build({"name": arch, "arguments": NORMALISATION}).to(device).train()
     ours.load_state_dict(twin.state_dict())
@@ -69,7 +70,7 @@ def compare(norm: str, arch: str, batch: int, rounds: int, device: str) -> None:
     def ours_in(precision: str) -> object:
         ours.zero_grad()
         return trades_step(
-            ours, x_last, y, noise, norm=norm, eps=EPS[norm], step=step, steps=STEPS,
+            ours, x_last, y, noise, norm=norm, eps=eps, step=step, steps=STEPS,
             beta=BETA, label_smoothing=SMOOTHING, precision=precision,  # type: ignore[arg-type]
         )  # fmt: skip
 
@@ -165,7 +166,7 @@ def untracked(model: nn.Module) -> Iterator[None]:
 
 def plain_step(model: nn.Module, x: Tensor, y: Tensor, noise: Tensor, norm: str) -> Tensor:
     """A step of the reference, as it does it."""
-    divergence, eps = nn.KLDivLoss(reduction="sum"), EPS[norm]
+    divergence, eps = nn.KLDivLoss(reduction="sum"), ball_of(norm).eps
     with untracked(model):
         p = F.softmax(model(x), 1).detach()
         if norm == "linf":
@@ -174,7 +175,7 @@ def plain_step(model: nn.Module, x: Tensor, y: Tensor, noise: Tensor, norm: str)
                 adversary.requires_grad_()
                 loss = divergence(F.log_softmax(model(adversary), 1), p)
                 (gradient,) = torch.autograd.grad(loss, [adversary])
-                adversary = adversary.detach() + STEP[norm] * gradient.sign()
+                adversary = adversary.detach() + ball_of(norm).step * gradient.sign()
                 adversary = torch.min(torch.max(adversary, x - eps), x + eps).clamp(0, 1)
         else:
             delta = (0.001 * noise).requires_grad_()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datarobust.attacks import L2_START, margin_attack, pgd, training_attack
+from datarobust import norms
+from datarobust.attacks import margin_attack, pgd, training_attack, training_noise
 from datarobust.errors import UsageError
+from datarobust.norms import L2_START, Norm
+from datarobust.training.recipe import Recipe
 
 NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
 
@@ -143,6 +148,20 @@ def test_batches_do_not_matter() -> None:
     torch.testing.assert_close(torch.cat(parts), whole, atol=1e-4, rtol=0)
 
 
-def test_a_norm_that_is_none() -> None:
+def test_no_norm_is_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown norm is refused, and so is one whose record says nothing of attacks."""
+    x, noise = torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
     with pytest.raises(UsageError, match="no norm 'l3'"):
-        pgd(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), torch.sum, "l3", 0.1, 0.1, 1)
+        pgd(x, x, torch.sum, "l3", 0.1, 0.1, 1)
+    monkeypatch.setitem(norms.NORMS, "l3", Norm("l3", "$l_3$", norms.L2.key, np.cbrt))
+    model, (images, y, start) = network(), batch()
+    asked: dict[str, Any] = {"norm": "l3", "eps": 0.1, "step": 0.1, "steps": 1}
+    for attack in (
+        lambda: pgd(x, noise, torch.sum, "l3", 0.1, 0.1, 1),
+        lambda: margin_attack(model, images, y, start, **asked),
+        lambda: training_attack(model, images, model(images).softmax(1), start, **asked),
+        lambda: training_noise("l3", (2, 3), 0, 0),
+        lambda: Recipe(norm="l3"),
+    ):
+        with pytest.raises(UsageError, match="norm l3: choose l2 or linf"):
+            attack()

@@ -113,7 +113,7 @@ HELD = """
 import sys, time
 from datarobust.diffusion import training
 from datarobust.tools import edmtrain
-left, step = int(sys.argv.pop(1)), training.Training._train
+left, step = int(sys.argv.pop(1)), training.Training.train_step
 def held(self, number):
     global left
     left -= 1
@@ -122,7 +122,7 @@ def held(self, number):
         if edmtrain.stopped():
             left = 1
     step(self, number)
-training.Training._train = held
+training.Training.train_step = held
 deferred = edmtrain._cli.deferred
 from contextlib import contextmanager
 @contextmanager

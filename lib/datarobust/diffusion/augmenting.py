@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from datarobust.diffusion.starts import Keys, normals, uniforms
+from datarobust.types import Floats
 
 LABELS = 9
 """Numbers that tell what was done."""
@@ -23,8 +23,6 @@ SCALE_STD = 0.2
 """Of log2 of scale and stretch."""
 SHIFT_STD = 0.125
 """Of the translation, in sides of the image."""
-
-Numbers = npt.NDArray[np.float64]
 
 
 def augment(images: Tensor, probability: float, keys: Keys, part: int) -> tuple[Tensor, Tensor]:
@@ -39,16 +37,16 @@ def augment(images: Tensor, probability: float, keys: Keys, part: int) -> tuple[
     Returns:
         float32 (B, C, H, W), and float32 (B, 9).
     """
-    matrices, told = maps(probability, keys, part)
+    matrices, numbers = maps(probability, keys, part)
     thetas = torch.from_numpy(matrices[:, :2].astype(np.float32)).to(images.device)
     grid = F.affine_grid(thetas, list(images.shape), align_corners=False)
-    found = F.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+    mapped = F.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
     same = torch.from_numpy((matrices == np.eye(3)).all((1, 2))).to(images.device)  # exact, where nothing was done
-    found = torch.where(same[:, None, None, None], images, found.clip(-1, 1))
-    return found, torch.from_numpy(told.astype(np.float32)).to(images.device)
+    augmented = torch.where(same[:, None, None, None], images, mapped.clip(-1, 1))
+    return augmented, torch.from_numpy(numbers.astype(np.float32)).to(images.device)
 
 
-def maps(probability: float, keys: Keys, part: int) -> tuple[Numbers, Numbers]:
+def maps(probability: float, keys: Keys, part: int) -> tuple[Floats, Floats]:
     """Where each pixel of an augmented image is from, (B, 3, 3) in coordinates from -1 to 1, and the nine numbers."""
     chance, angle = uniforms(keys, 2 * part, 6), uniforms(keys, 2 * part + 1, 2)
     drawn = normals(keys, (1 << 32) + part, (4,)).astype(np.float64)  # far from the parts that noise is made of
@@ -65,21 +63,23 @@ def maps(probability: float, keys: Keys, part: int) -> tuple[Numbers, Numbers]:
     moved = moved @ _affine(np.where(x_flip, -1.0, 1.0), np.where(y_flip, -1.0, 1.0), np.zeros_like(shift))
     numbers = [x_flip, y_flip, scale, np.cos(turn) - 1, np.sin(turn)]
     numbers += [stretch * np.cos(direction), stretch * np.sin(direction), shift[:, 0], shift[:, 1]]
-    inverse: Numbers = np.linalg.inv(moved).astype(np.float64)
+    inverse: Floats = np.linalg.inv(moved).astype(np.float64)
     return inverse, np.stack([number.astype(np.float64) for number in numbers], 1)
 
 
-def _affine(x: Numbers, y: Numbers, shift: Numbers) -> Numbers:
-    found = np.zeros((len(x), 3, 3))
-    found[:, 0, 0], found[:, 1, 1], found[:, 2, 2] = x, y, 1.0
-    found[:, :2, 2] = shift
-    return found
+def _affine(x: Floats, y: Floats, shift: Floats) -> Floats:
+    """Matrices (B, 3, 3) that scale x and y, then shift by (B, 2)."""
+    matrices = np.zeros((len(x), 3, 3))
+    matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 2, 2] = x, y, 1.0
+    matrices[:, :2, 2] = shift
+    return matrices
 
 
-def _rotation(angle: Numbers) -> Numbers:
-    found = np.zeros((len(angle), 3, 3))
-    found[:, 0, 0] = found[:, 1, 1] = np.cos(angle)
-    found[:, 1, 0] = np.sin(angle)
-    found[:, 0, 1] = -found[:, 1, 0]
-    found[:, 2, 2] = 1.0
-    return found
+def _rotation(angle: Floats) -> Floats:
+    """Matrices (B, 3, 3) that turn by angles (B)."""
+    matrices = np.zeros((len(angle), 3, 3))
+    matrices[:, 0, 0] = matrices[:, 1, 1] = np.cos(angle)
+    matrices[:, 1, 0] = np.sin(angle)
+    matrices[:, 0, 1] = -matrices[:, 1, 0]
+    matrices[:, 2, 2] = 1.0
+    return matrices

@@ -20,7 +20,7 @@ from datarobust.networks.song_unet import CIFAR, DDPMPP, NCSNPP, SongUNet
 from datarobust.runs.folder import Run
 from datarobust.text import shown
 from datarobust.training.images import Points
-from datarobust.training.state import Listener
+from datarobust.training.loop import Listener
 
 KINDS = {"ddpmpp": DDPMPP, "ncsnpp": NCSNPP}
 _PASSES = 3

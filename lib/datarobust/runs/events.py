@@ -19,7 +19,7 @@ from typing import Any
 
 from datarobust.artifacts import files
 from datarobust.errors import UsageError
-from datarobust.training.state import Line
+from datarobust.training.loop import Line
 
 EVENTS = "tensorboard"
 """The folder of a run that holds them."""

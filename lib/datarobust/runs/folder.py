@@ -24,8 +24,8 @@ from datarobust import artifacts
 from datarobust.artifacts import Step, durable, files
 from datarobust.errors import ArtifactError, ExistsError
 from datarobust.runs.events import EVENTS, Events
+from datarobust.training.loop import Arrays, Line, Weights
 from datarobust.training.recipe import Recipe
-from datarobust.training.state import Arrays, Line, Weights
 
 if TYPE_CHECKING:
     from datarobust.diffusion.training import Recipe as DenoiserRecipe

@@ -13,8 +13,8 @@ from datarobust.distributed import Group
 from datarobust.runs.folder import Run
 from datarobust.runs.sets import Inputs, arch_of
 from datarobust.training.images import Points
+from datarobust.training.loop import Listener
 from datarobust.training.recipe import Counts, Recipe, count
-from datarobust.training.state import Listener
 
 if TYPE_CHECKING:
     import torch
@@ -91,8 +91,8 @@ class Job:
 
     def train(self, run: Run, device: torch.device, listener: Listener, save_every: float) -> bool:
         """Train, from the state that the run has or from the start; False where the listener stopped it."""
+        from datarobust.training.adversarial import Sets, Training
         from datarobust.training.batches import Batches
-        from datarobust.training.loop import Sets, Training
 
         base, test = self.points
         track = None if self.inputs.track is None else base.at(self.inputs.track.rows).to(device)

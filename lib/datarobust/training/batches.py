@@ -1,19 +1,20 @@
-"""The batch of every step: real, generated and injected images, mixed, shared out and augmented."""
+"""The batch of every step: real, generated and injected images, mixed, shared out and augmented.
+
+Which images make which batch is a function of (seed, epoch, step), so that nothing depends on who resumed when.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from datarobust.training.augment import augment, to_float
-from datarobust.training.images import Points, Stream
-from datarobust.training.order import focus_rows, mixed, real_rows
+from datarobust.randomness import Domain, permutation
+from datarobust.training.focus import Injection, injected, oversampled, shuffled
+from datarobust.training.images import Points, Stream, augment, to_float
 from datarobust.training.recipe import Counts, Recipe
-
-Rows = npt.NDArray[np.int64]
+from datarobust.types import Rows
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,24 @@ class Batch:
     """float32 like ``x``: the given adversaries at the rows of ``fixed``, anything elsewhere."""
 
 
-@dataclass(frozen=True)
-class Injection:
-    """Examples of the focus set that were crafted at the start of an epoch (Appendix D)."""
+def real_rows(seed: int, epoch: int, available: Rows, count: int) -> Rows:
+    """The base set's rows that an epoch trains on, in order.
 
-    examples: torch.Tensor
-    """float32 (K, C, H, W) in [0,1]: in the order in which the epoch uses them."""
-    originals: Points
-    """(K) the images that they were crafted from, and their labels."""
+    A fresh permutation of ``available`` every epoch, drawn without replacement; where an epoch needs more than there
+    are, a second permutation follows the first.
+
+    Args:
+        seed: of the training.
+        epoch: from 0.
+        available: rows that are not held out.
+        count: images of an epoch.
+    """
+    return shuffled(seed, Domain.EPOCH_REAL, epoch, available, count)
+
+
+def mixed(seed: int, step: int, total: int) -> Rows:
+    """The order of the images within a batch, so that every group of batch statistics has its share of all kinds."""
+    return permutation(seed, Domain.BATCH_MIX.of(step), total)
 
 
 class Batches:
@@ -70,71 +81,62 @@ class Batches:
         self._generated = generated
         self._focus = focus
         size = counts.total // share[1]
-        self._first, self._last = share[0] * size, (share[0] + 1) * size
+        self.first = share[0] * size
+        """Place of this process's first image in the batch."""
+        self._last = self.first + size
         self._epoch = -1
         self._real: Rows = np.empty(0, np.int64)
 
-    @property
-    def first(self) -> int:
-        """Place of this process's first image in the batch."""
-        return self._first
-
-    def injected(self, epoch: int) -> Rows:
-        """Rows of the base set whose examples an epoch injects, in the order of use."""
+    def originals(self, epoch: int) -> Points:
+        """The points whose examples an epoch injects, in the order of use."""
         count = self._counts.focus * self._counts.steps
-        return self._focus[focus_rows(self._recipe.seed, epoch, len(self._focus), count)]
+        return self._base.at(injected(self._recipe.seed, epoch, self._focus, count))
 
     def focus_count(self, epoch: int) -> int:
         """How many images of an epoch are of the focus set: injected, or drawn because they are oversampled."""
         if self._recipe.focus_mode == "inject":
             return self._counts.focus * self._counts.steps
-        self._enter(epoch)
-        return int(np.isin(self._real, self._focus).sum())
+        return int(np.isin(self._rows(epoch), self._focus).sum())
 
     def at(self, epoch: int, step: int, injection: Injection | None) -> Batch:
         """This process's part of the batch of a step (0 .. steps - 1) of an epoch (from 0)."""
-        counts, number = self._counts, epoch * self._counts.steps + step
-        images, labels = self._plain(epoch, step, number)
+        counts, seed, number = self._counts, self._recipe.seed, epoch * self._counts.steps + step
+        real = self._base.at(self._rows(epoch)[step * counts.real : (step + 1) * counts.real])
+        images, labels = [real.images], [real.labels]
+        if self._generated is not None:
+            drawn = Points.of(*self._generated.draw(number * counts.generated, counts.generated))
+            images.append(drawn.images.to(real.images.device))
+            labels.append(drawn.labels.to(real.labels.device))
         if injection is not None:
             part = slice(step * counts.focus, (step + 1) * counts.focus)
-            images = torch.cat([images, injection.originals.images[part]])
-            labels = torch.cat([labels, injection.originals.labels[part]])
-        order = mixed(self._recipe.seed, number, counts.total)[self._first : self._last]
-        index = torch.from_numpy(order).to(images.device)
-        chosen, y = images.index_select(0, index), labels.index_select(0, index)
-        x = augment(chosen, self._recipe.augment, self._recipe.seed, number, self._first)
-        return Batch(x, y) if injection is None else self._inject(x, y, chosen, index, injection.examples[part])
-
-    def _plain(self, epoch: int, step: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Real and generated images of a step, uint8, and their labels."""
-        counts = self._counts
-        self._enter(epoch)
-        points = self._base.at(self._real[step * counts.real : (step + 1) * counts.real])
-        if self._generated is None:
-            return points.images, points.labels
-        images, labels = self._generated.draw(number * counts.generated, counts.generated)
-        more = Points.of(images, labels).to(points.labels.device)
-        return torch.cat([points.images, more.images]), torch.cat([points.labels, more.labels])
-
-    def _enter(self, epoch: int) -> None:
-        """Draw the real images of an epoch."""
-        if epoch != self._epoch:
-            focus = self._focus if self._recipe.focus_mode == "oversample" else None
-            total = self._counts.real * self._counts.steps
-            self._real, self._epoch = real_rows(self._recipe.seed, epoch, self._available, total, focus), epoch
-
-    def _inject(
-        self, x: torch.Tensor, y: torch.Tensor, plain: torch.Tensor, index: torch.Tensor, examples: torch.Tensor
-    ) -> Batch:
-        """Put crafted examples in the places of their originals: as inputs, or as the adversaries of those.
-
-        They were crafted from images as they are, so neither they nor their originals are cropped or flipped.
-        """
-        place = index - (self._counts.total - self._counts.focus)
+            images.append(injection.originals.images[part])
+            labels.append(injection.originals.labels[part])
+        order = mixed(seed, number, counts.total)[self.first : self._last]
+        index = torch.from_numpy(order).to(real.images.device)
+        plain, y = torch.cat(images).index_select(0, index), torch.cat(labels).index_select(0, index)
+        x = augment(plain, self._recipe.augment, seed, number, self.first)
+        if injection is None:
+            return Batch(x, y)
+        # Examples were crafted from images as they are: neither they nor their originals are cropped or flipped.
+        place = index - (counts.total - counts.focus)
         fixed = place >= 0
-        where = fixed.view(-1, 1, 1, 1)
-        crafted = examples.index_select(0, place.clamp(min=0))
+        examples = injection.examples[part].index_select(0, place.clamp(min=0))
         if self._recipe.inject_as == "input":
-            return Batch(torch.where(where, crafted, x).contiguous(memory_format=torch.channels_last), y)
-        originals = torch.where(where, to_float(plain), x).contiguous(memory_format=torch.channels_last)
-        return Batch(originals, y, fixed, crafted)
+            return Batch(_where(fixed, examples, x), y)
+        return Batch(_where(fixed, to_float(plain), x), y, fixed, examples)
+
+    def _rows(self, epoch: int) -> Rows:
+        """The real images of an epoch."""
+        if epoch != self._epoch:
+            seed, count = self._recipe.seed, self._counts.real * self._counts.steps
+            if self._recipe.focus_mode == "oversample" and len(self._focus):
+                self._real = oversampled(seed, epoch, self._available, self._focus, count)
+            else:
+                self._real = real_rows(seed, epoch, self._available, count)
+            self._epoch = epoch
+        return self._real
+
+
+def _where(rows: torch.Tensor, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """``images`` at these rows, bool (b), and ``others`` elsewhere."""
+    return torch.where(rows.view(-1, 1, 1, 1), images, others).contiguous(memory_format=torch.channels_last)

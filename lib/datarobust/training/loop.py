@@ -1,15 +1,19 @@
-"""The loop of adversarial training (Section 4, Appendix B), from any step to the last.
+"""The loop of a training, from any step to the last: steps, epochs, states.
 
 State is a function of the step: every random number follows from (seed, step, place), so a run that was killed and goes
-on has the bits of one that was not.
+on has the bits of one that was not. What a step does is said by the classes that derive from :class:`Loop`:
+:class:`datarobust.training.adversarial.Training` and :class:`datarobust.diffusion.training.Training`.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,68 +21,107 @@ from torch import nn
 
 from datarobust.distributed import Group
 from datarobust.errors import DivergedError
-from datarobust.randomness import Domain
-from datarobust.schedules import momentum_and_rate
-from datarobust.trades import trades_step
-from datarobust.training import noise
-from datarobust.training.augment import to_float
-from datarobust.training.batches import Batch, Batches, Injection
-from datarobust.training.images import Points
-from datarobust.training.measures import attacked, clean_hits, frozen, robust_hits
-from datarobust.training.optimiser import Averaged, first_momentum, numerics, sgd
-from datarobust.training.recipe import TEST_EVERY, Counts, Recipe
-from datarobust.training.resume import resume, save
-from datarobust.training.state import Checkpoint, Line, Listener, Weights
+from datarobust.types import Array
 
-_SUMS = ("loss", "clean_loss", "clean_hits", "robust_hits", "images")
-SHARE = 128
-"""Examples of the focus set that are crafted at a time."""
+T = TypeVar("T")
+Arrays = dict[str, Array]
+Line = dict[str, Any]
+"""One epoch of the log."""
 
 
 @dataclass(frozen=True)
-class Sets:
-    """What a training reads besides its batches, on the device."""
+class Weights:
+    """Averaged weights of one epoch, as they are published."""
 
-    base: Points
-    track: Points | None
-    test: Points | None
+    arrays: Arrays
+    epoch: int
 
 
-class Training:
-    """One training: its network, averaged weights, optimiser, and where it is.
+class Checkpoint(Protocol):
+    """Where states go; a state replaces the last one at once, or not at all."""
+
+    def load(self) -> Arrays | None:
+        """The last state that was saved, or None."""
+
+    def save(self, state: Arrays, best: Weights | None, last: Weights | None) -> None:
+        """Keep a state, and the averaged weights that go with it; None where they are as they were."""
+
+    def log(self, line: Line) -> None:
+        """Keep one epoch's figures."""
+
+    def rewind(self, epochs: int) -> None:
+        """Forget the figures of all but the first epochs: a state is resumed that did not know of them."""
+
+
+class Listener(Protocol):
+    """Who hears of a training while it goes on."""
+
+    def epoch(self, line: Line) -> None:
+        """An epoch is over."""
+
+    def remark(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def stops(self) -> bool:
+        """Whether the training is to save its state and stop after this step."""
+
+    def progress(self, steps: Iterable[T], standing: Callable[[], Line], /) -> Iterable[T]:
+        """Wrapped around the steps that are left.
+
+        ``standing`` tells, between two steps, the epoch so far as a line of the log would, as far as this process
+        knows it; an epoch without a step has its number alone. On a GPU it waits for the step.
+        """
+
+
+class Loop(ABC):
+    """A training: its averaged model, and where it is.
 
     Args:
-        recipe: every number that decides its bits.
-        counts: what the recipe means for these sets.
-        sets: on the device.
-        batches: of this process.
-        model: freshly initialised.
+        average: the averaged model, whose weights are published.
+        epochs: of the training.
+        steps: of an epoch.
+        images: of a step, those of all processes.
         device: where everything is.
-        processes: that share each batch.
+        group: the processes that share each batch.
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        counts: Counts,
-        sets: Sets,
-        batches: Batches,
-        model: nn.Module,
-        device: torch.device,
-        processes: Group,
+        self, average: nn.Module, epochs: int, steps: int, images: int, device: torch.device, group: Group
     ) -> None:
-        self.recipe, self.counts, self.sets, self.batches = recipe, counts, sets, batches
-        self.device, self.processes = device, processes
-        self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = Averaged(self.model, recipe.ema, recipe.epochs, counts.steps)
-        self.optimiser = sgd(self.model, recipe.weight_decay)
+        self.average = average
+        self.epochs, self.steps, self.images = epochs, steps, images
+        self.device, self.group = device, group
         self.epoch = self.step = 0
-        self.sums = torch.zeros(len(_SUMS), dtype=torch.float64, device=device)
-        self.injection: Injection | None = None
         self.best: tuple[float, Weights] | None = None
-        self.best_is_new = False
+        """The best tracked accuracy, the latest of equals, and the averaged weights that have it."""
+        self._best_is_new = False
 
-    # ------------------------------------------------------------------------------------------------- the loop
+    # ----------------------------------------------------------------------------------- what a training has to say
+
+    @abstractmethod
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything that a step changes, by name; read and written in place."""
+
+    @abstractmethod
+    def train_step(self, number: int) -> None:
+        """Step ``number`` of the training, which is ``self.step`` of ``self.epoch``."""
+
+    @abstractmethod
+    def standing(self) -> Line:
+        """The epoch so far, of this process's images."""
+
+    @abstractmethod
+    def end_epoch(self) -> Line:
+        """Measure the epoch that ends; its line of the log but for times. Calls `demand_finite` before it measures."""
+
+    @abstractmethod
+    def loss_sum(self) -> float:
+        """Sum of the epoch's losses so far, of this process."""
+
+    def begin_epoch(self) -> None:  # noqa: B027 - a training may have nothing to do
+        """What is to be done before the first step of an epoch."""
+
+    # -------------------------------------------------------------------------------------------------- the loop
 
     def run(self, checkpoint: Checkpoint, listener: Listener, save_every: float) -> bool:
         """Train to the end; False where the listener stopped it.
@@ -91,167 +134,129 @@ class Training:
         Raises:
             DivergedError: a loss is not finite; the last state that was saved stays.
         """
-        with numerics(self.recipe.precision):
-            return self._run(checkpoint, listener, save_every)
-
-    def _run(self, checkpoint: Checkpoint, listener: Listener, save_every: float) -> bool:
-        resume(self, checkpoint, listener)
+        self._resume(checkpoint, listener)
         saved = began = time.monotonic()
-        total = self.recipe.epochs * self.counts.steps
-        for _ in listener.progress(range(self.epoch * self.counts.steps + self.step, total), self._standing):
+        total = self.epochs * self.steps
+        for number in listener.progress(range(self.epoch * self.steps + self.step, total), self.standing):
             if self.step == 0:
                 began = time.monotonic()
-                self.injection = self._craft()
-            self._train()
-            if self.step == self.counts.steps:
+                self.begin_epoch()
+            self.train_step(number)
+            self.step += 1
+            if self.step == self.steps:
                 self._close(checkpoint, listener, time.monotonic() - began)
-            elif self.processes.any(listener.stops()):
-                save(self, checkpoint)
-                return False
-            if self.step == 0 and self.epoch < self.recipe.epochs:
-                stopped = self.processes.any(listener.stops())
-                if stopped or self.processes.agree(time.monotonic() - saved >= save_every):
-                    save(self, checkpoint)
+            if number + 1 < total:
+                stopped = self.group.any(listener.stops())
+                due = self.step == 0 and self.group.agree(time.monotonic() - saved >= save_every)
+                if stopped or due:
+                    self._save(checkpoint)
                     saved = time.monotonic()
                 if stopped:
                     return False
-        save(self, checkpoint)
+        self._save(checkpoint)
         return True
-
-    def _train(self) -> None:
-        """One step on one batch."""
-        number = self.epoch * self.counts.steps + self.step
-        momentum, rate = momentum_and_rate(
-            self.recipe.schedule, number, self.recipe.epochs, self.counts.steps, self.recipe.lr
-        )
-        for group in self.optimiser.param_groups:
-            group["lr"], group["momentum"] = rate, momentum
-        batch = self.batches.at(self.epoch, self.step, self.injection)
-        self.optimiser.zero_grad(set_to_none=True)
-        with first_momentum(self.model, number == 0):
-            found = trades_step(
-                self.model,
-                batch.x,
-                batch.y,
-                self._start(batch, number),
-                norm=self.recipe.norm,
-                eps=self.recipe.eps,
-                step=self.recipe.attack_step,
-                steps=self.recipe.steps,
-                beta=self.recipe.beta,
-                label_smoothing=self.recipe.label_smoothing,
-                fixed=batch.fixed,
-                adversaries=batch.adversaries,
-                precision=self.recipe.precision,
-            )
-        self.processes.average([p.grad for p in self.model.parameters() if p.grad is not None])
-        self.optimiser.step()
-        self.average.update(self.model, number)
-        with torch.no_grad():
-            count = torch.tensor(float(len(batch.y)), dtype=torch.float64, device=self.device)
-            hits = [(z.argmax(1) == batch.y).sum() for z in (found.clean_logits, found.adversarial_logits)]
-            parts = [found.loss.double() * count, found.clean_loss.double() * count, *(h.double() for h in hits), count]
-            self.sums += torch.stack(parts)
-        self.step += 1
-
-    def _start(self, batch: Batch, number: int) -> torch.Tensor:
-        """Random start of the training attack: uniform in [-1, 1) in linf, standard normal in l2."""
-        draw = noise.uniform if self.recipe.norm == "linf" else noise.normal
-        return draw(tuple(batch.x.shape), self.recipe.seed, Domain.TRAIN, number, self.batches.first, self.device)
-
-    def _craft(self) -> Injection | None:
-        """The examples that an epoch injects: PGD-40 on the averaged model (Appendix D)."""
-        if not self.counts.focus:
-            return None
-        originals = self.sets.base.at(self.batches.injected(self.epoch))
-        found = []
-        with frozen(self.average.model) as model:
-            for start in range(0, len(originals), SHARE):
-                images = to_float(originals.images[start : start + SHARE])
-                labels = originals.labels[start : start + SHARE]
-                found.append(attacked(model, images, labels, self.recipe, Domain.FOCUS, self.epoch, start))
-        return Injection(torch.cat(found), originals)
-
-    # ---------------------------------------------------------------------------------------------- ends of epochs
 
     def _close(self, checkpoint: Checkpoint, listener: Listener, seconds: float) -> None:
         """Measure, log, and go to the next epoch."""
-        self.processes.sum([self.sums])
-        sums = dict(zip(_SUMS, self.sums.tolist(), strict=True))
-        self.demand_finite(sums["loss"])
-        self.processes.broadcast([*self.model.buffers()])
-        self.average.copy_buffers(self.model)
-        line = self._line(sums)
+        line = self.end_epoch()
         tracked = line.get("tracked_accuracy")
         if tracked is not None and (self.best is None or tracked >= self.best[0]):
-            self.best = (tracked, Weights(self.average.model.state_dict(), self.epoch + 1))
-            self.best_is_new = True
+            self.best, self._best_is_new = (tracked, self._weights(self.epoch + 1)), True
         self.epoch, self.step = self.epoch + 1, 0
-        self.sums.zero_()
-        line |= {"images_per_second": sums["images"] / seconds, "seconds": seconds, "memory_gb": self._memory()}
-        if self.processes.leads:
+        line |= {"images_per_second": self.images * self.steps / seconds, "seconds": seconds, **self.memory()}
+        if self.group.leads:
             checkpoint.log(line)
             listener.epoch(line)
 
-    def _standing(self) -> Line:
-        """The epoch so far, of this process's images."""
-        return self._means(dict(zip(_SUMS, self.sums.tolist(), strict=True)))
-
-    def _means(self, sums: dict[str, float]) -> Line:
-        """The number of the epoch, and where it has images the means over them."""
-        images = sums["images"]
-        if not images:
-            return {"epoch": self.epoch + 1}
-        return {
-            "epoch": self.epoch + 1,
-            "loss": sums["loss"] / images,
-            "clean_loss": sums["clean_loss"] / images,
-            "train_accuracy": sums["clean_hits"] / images,
-            "train_robust_accuracy": sums["robust_hits"] / images,
-        }
-
-    def _line(self, sums: dict[str, float]) -> Line:
-        """The figures of the epoch that ends."""
-        number = (self.epoch + 1) * self.counts.steps - 1
-        momentum, rate = momentum_and_rate(
-            self.recipe.schedule, number, self.recipe.epochs, self.counts.steps, self.recipe.lr
-        )
-        line: Line = {
-            **self._means(sums),
-            "lr": rate,
-            "momentum": momentum,
-            "real": self.counts.real * self.counts.steps,
-            "generated": self.counts.generated * self.counts.steps,
-            "injected": self.counts.focus * self.counts.steps,
-            "focus": self.batches.focus_count(self.epoch),
-        }
-        last = self.epoch + 1 == self.recipe.epochs
-        if self.sets.test is not None:
-            line["test_accuracy"] = self._share(clean_hits, self.sets.test)
-            if last or (self.epoch + 1) % TEST_EVERY == 0:
-                line["test_robust_accuracy"] = self._robust(self.sets.test, Domain.TEST)
-        if self.sets.track is not None:
-            line["tracked_accuracy"] = self._robust(self.sets.track, Domain.TRACK)
-        return line
-
-    def _robust(self, points: Points, purpose: Domain) -> float:
-        return self._share(robust_hits, points, self.recipe, purpose, self.epoch)
-
-    def _share(self, count: Callable[..., torch.Tensor], points: Points, *rest: Any) -> float:
-        """An accuracy, counted by all processes together, each on its part."""
-        hits = count(self.average.model, points, *rest, share=(self.processes.rank, self.processes.size))
-        self.processes.sum([hits])
-        return float(hits) / len(points)
+    def memory(self) -> Line:
+        """Columns of the log about memory."""
+        return {}
 
     def demand_finite(self, loss: float) -> None:
         """Raise DivergedError where the sum of an epoch's losses is not finite."""
-        if not np.isfinite(loss):
+        if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss is not finite in epoch {self.epoch + 1}: the last saved state is kept; "
                 "a smaller `lr` or another `precision` may help, in a new run"
             )
 
-    def _memory(self) -> float | None:
-        if self.device.type != "cuda":
-            return None
-        return torch.cuda.max_memory_allocated(self.device) / 1e9
+    # -------------------------------------------------------------------------------------------------- the state
+
+    def _weights(self, epoch: int) -> Weights:
+        return Weights({name: to_array(tensor) for name, tensor in self.average.state_dict().items()}, epoch)
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        """Save the state between two steps: rank 0 does it, and nobody goes on before it is safe.
+
+        Raises:
+            DivergedError: a loss of this epoch is not finite; nothing is saved.
+        """
+        self.demand_finite(self.loss_sum())
+        if self.group.leads:
+            position: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "environment": self._environment()}
+            arrays = {name: to_array(tensor) for name, tensor in self.state().items()}
+            if self.best is not None:
+                position["best"] = {"accuracy": self.best[0], "epoch": self.best[1].epoch}
+                arrays |= {f"best/{name}": array for name, array in self.best[1].arrays.items()}
+            arrays["where"] = np.frombuffer(json.dumps(position, sort_keys=True).encode(), np.uint8).copy()
+            best = self.best[1] if self.best is not None and self._best_is_new else None
+            checkpoint.save(arrays, best, self._weights(self.epoch) if self.step == 0 else None)
+            self._best_is_new = False
+        self.group.agree(True)
+
+    def _resume(self, checkpoint: Checkpoint, listener: Listener) -> None:
+        """Take up the last state, if there is one: rank 0 reads it, the others have it from rank 0."""
+        arrays = checkpoint.load() if self.group.leads else None
+        if self.group.agree(arrays is not None):
+            place = torch.zeros(2, dtype=torch.int64)
+            if arrays is not None:
+                position = json.loads(arrays["where"].tobytes())
+                place = torch.tensor([position["epoch"], position["step"]])
+                if "best" in position:
+                    best = {name.removeprefix("best/"): arrays[name] for name in arrays if name.startswith("best/")}
+                    self.best = (position["best"]["accuracy"], Weights(best, position["best"]["epoch"]))
+                    self._best_is_new = True
+                self._compare(position["environment"], listener)
+            self.group.broadcast([place])
+            self.epoch, self.step = (int(number) for number in place)
+            tensors = self.state()
+            if arrays is not None:
+                with torch.no_grad():
+                    for name, tensor in tensors.items():
+                        tensor.copy_(torch.from_numpy(arrays[name]))
+            self.group.broadcast([*tensors.values()])
+        if self.group.leads:
+            checkpoint.rewind(self.epoch)
+
+    def _environment(self) -> dict[str, Any]:
+        """On what bits depend besides the recipe."""
+        return {
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
+            "threads": torch.get_num_threads(),
+            "processes": self.group.size,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        }
+
+    def _compare(self, before: Mapping[str, Any], listener: Listener) -> None:
+        """Say so where a run goes on elsewhere."""
+        now = self._environment()
+        changes = [
+            f"{name} {before.get(name)} before, {now[name]} now"
+            for name in sorted(now)
+            if before.get(name) != now[name]
+        ]
+        if changes:
+            listener.remark(
+                f"The run goes on, but no longer bit for bit as it would have without the stop: {'; '.join(changes)}."
+            )
+
+
+def to_array(tensor: torch.Tensor) -> Array:
+    """A copy in memory of its own, C-contiguous."""
+    return np.array(tensor.detach().cpu().contiguous().numpy(), order="C", copy=True)
+
+
+def prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors under names ``prefix/name``."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}

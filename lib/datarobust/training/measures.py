@@ -13,11 +13,9 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from datarobust.attacks import margin_attack
+from datarobust.attacks import margin_attack, uniform_noise
 from datarobust.randomness import Domain
-from datarobust.training import noise
-from datarobust.training.augment import to_float
-from datarobust.training.images import Points
+from datarobust.training.images import Points, to_float
 from datarobust.training.recipe import TRACK_STEPS, Recipe
 
 BATCH = 512
@@ -28,16 +26,16 @@ BATCH = 512
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
     """The model in evaluation mode, with parameters that ask for no gradient; afterwards exactly as it was."""
     modes = [(module, module.training) for module in model.modules()]
-    asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.eval()
-    for parameter, _ in asked:
+    for parameter, _ in gradients:
         parameter.requires_grad_(False)
     try:
         yield model
     finally:
         for module, mode in modes:
             module.training = mode
-        for parameter, flag in asked:
+        for parameter, flag in gradients:
             parameter.requires_grad_(flag)
 
 
@@ -45,41 +43,37 @@ def clean_hits(model: nn.Module, points: Points, share: tuple[int, int] = (0, 1)
     """How many images are classified as labelled: int64 () on the device; of ``share`` (i, n) the i-th part."""
     hits = torch.zeros((), dtype=torch.int64, device=points.labels.device)
     with frozen(model), torch.no_grad():
-        for start, stop in _spans(len(points), share):
-            images = _images(points, start, stop)
-            hits += (model(images).argmax(1) == points.labels[start:stop]).sum()
+        for _, x, y in _batches(points, share):
+            hits += (model(x).argmax(1) == y).sum()
     return hits
 
 
 def robust_hits(
-    model: nn.Module, points: Points, recipe: Recipe, purpose: Domain, epoch: int, share: tuple[int, int] = (0, 1)
+    model: nn.Module, points: Points, recipe: Recipe, domain: Domain, epoch: int, share: tuple[int, int] = (0, 1)
 ) -> torch.Tensor:
     """How many images are still classified as labelled after PGD-40 on the margin; int64 () on the device."""
     hits = torch.zeros((), dtype=torch.int64, device=points.labels.device)
     with frozen(model):
-        for start, stop in _spans(len(points), share):
-            labels = points.labels[start:stop]
-            adversaries = attacked(model, _images(points, start, stop), labels, recipe, purpose, epoch, start)
+        for first, x, y in _batches(points, share):
+            x_adv = attacked(model, x, y, recipe, domain, epoch, first)
             with torch.no_grad():
-                hits += (model(adversaries).argmax(1) == labels).sum()
+                hits += (model(x_adv).argmax(1) == y).sum()
     return hits
 
 
 def attacked(
-    model: nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Recipe, purpose: Domain, epoch: int, first: int
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Recipe, domain: Domain, epoch: int, first: int
 ) -> torch.Tensor:
     """PGD-40 examples of images (B, C, H, W) float32; ``first`` is the place of the first one in its set."""
-    start = noise.uniform(tuple(x.shape), recipe.seed, purpose, epoch, first, x.device)
-    return margin_attack(model, x, y, start, norm=recipe.norm, eps=recipe.eps, step=recipe.step, steps=TRACK_STEPS)
+    noise = uniform_noise(tuple(x.shape), recipe.seed, domain, epoch, first, x.device)
+    return margin_attack(model, x, y, noise, norm=recipe.norm, eps=recipe.eps, step=recipe.step, steps=TRACK_STEPS)
 
 
-def _images(points: Points, start: int, stop: int) -> torch.Tensor:
-    return to_float(points.images[start:stop]).contiguous(memory_format=torch.channels_last)
-
-
-def _spans(count: int, share: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Spans of one process's part of ``count`` places."""
-    place, processes = share
-    begin, end = count * place // processes, count * (place + 1) // processes
-    for start in range(begin, end, BATCH):
-        yield start, min(start + BATCH, end)
+def _batches(points: Points, share: tuple[int, int]) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+    """One process's part of the points: (place of the first, images float32, labels)."""
+    rank, processes = share
+    begin, end = len(points) * rank // processes, len(points) * (rank + 1) // processes
+    for first in range(begin, end, BATCH):
+        part = slice(first, min(first + BATCH, end))
+        x = to_float(points.images[part]).contiguous(memory_format=torch.channels_last)
+        yield first, x, points.labels[part]

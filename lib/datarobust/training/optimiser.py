@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from datarobust.networks.precision import Precision, products
+
 WARM_UP = 0.025
 """Share of the training before weights are averaged."""
 
@@ -29,7 +31,7 @@ def sgd(model: nn.Module, weight_decay: float) -> torch.optim.SGD:
     )
 
 
-class Averaged:
+class Ema:
     """Exponentially averaged parameters; the buffers (statistics of batch norms) are those of the model itself.
 
     After step g (from 1): a copy during the first 2.5 % of the training; then the decay rises as (1 + n) / (10 + n), n
@@ -56,32 +58,32 @@ class Averaged:
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Take the parameters of a step into the average."""
-        mine: list[Tensor] = list(self.model.parameters())
-        theirs: list[Tensor] = list(model.parameters())
+        averages: list[Tensor] = list(self.model.parameters())
+        parameters: list[Tensor] = list(model.parameters())
         decay = self.decay_at(step)
         if decay == 0.0:
-            torch._foreach_copy_(mine, theirs)
+            torch._foreach_copy_(averages, parameters)
         else:
-            torch._foreach_lerp_(mine, theirs, 1.0 - decay)
+            torch._foreach_lerp_(averages, parameters, 1.0 - decay)
 
     @torch.no_grad()
     def copy_buffers(self, model: nn.Module) -> None:
         """Take over the statistics of the batch norms, as at the end of an epoch."""
-        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            mine.copy_(theirs)
+        for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            average.copy_(buffer)
 
 
 @contextmanager
-def numerics(precision: str) -> Iterator[None]:
+def numerics(precision: Precision) -> Iterator[None]:
     """On accelerators: TF32 where it was asked for and nowhere else, and algorithms that always give the same bits."""
-    matrices, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = (matrices.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark)
-    matrices.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    cudnn = torch.backends.cudnn
+    before = (cudnn.deterministic, cudnn.benchmark)
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
-        yield
+        with products(precision):
+            yield
     finally:
-        matrices.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 @contextmanager

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from datarobust.errors import UsageError
-from datarobust.norms import norm_of
+from datarobust.networks.precision import Precision
+from datarobust.norms import ball_of
 
 Augment = Literal["crop-flip", "crop", "none", "cifar100"]
 FocusMode = Literal["inject", "oversample"]
 InjectAs = Literal["input", "adversary"]
-Precision = Literal["fp32", "tf32", "bf16"]
 
-EPS = {"linf": 8 / 255, "l2": 128 / 255}
-"""Radius of the attack by norm (Appendix B)."""
-STEP = {"linf": 2 / 255, "l2": 32 / 255}
-"""Step of the attack by norm (Appendix B)."""
 TRACK_STEPS = 40
 """Steps of the attack that tracks robustness: PGD-40 (Appendix B)."""
 TEST_EVERY = 25
@@ -30,9 +26,9 @@ class Recipe:
 
     arch: str = "wrn-28-10"
     norm: str = "linf"
-    eps: float = EPS["linf"]
+    eps: float = ball_of("linf").eps
     """Radius of the attack, pixels in [0,1]."""
-    step: float = STEP["linf"]
+    step: float = ball_of("linf").step
     """Step of the attack; in l2 it moves the tracking attack alone, see ``l2_step``."""
     steps: int = 10
     """Steps of the training attack."""
@@ -63,8 +59,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense whatever the data are. Raises UsageError."""
-        norm_of(self.norm)
-        if not 0 < self.eps <= 1 and self.norm == "linf":
+        largest_eps = ball_of(self.norm).largest_eps
+        if math.isfinite(largest_eps) and not 0 < self.eps <= largest_eps:
             raise UsageError(f"`eps` {self.eps:g} is no radius for pixels in [0,1]: write 8/255, not 8")
         for name, value in (("`eps`", self.eps), ("`step`", self.step), ("`lr`", self.lr)):
             if not (math.isfinite(value) and value > 0):
@@ -85,7 +81,9 @@ class Recipe:
     @property
     def attack_step(self) -> float:
         """Step of the training attack (:mod:`datarobust.attacks` has the l2 attack of the reference)."""
-        return 2 * self.eps / self.steps if self.norm == "l2" and self.l2_step == "reference" else self.step
+        if self.l2_step == "stated":
+            return self.step
+        return ball_of(self.norm).reference_step(self.eps, self.step, self.steps)
 
 
 @dataclass(frozen=True)
@@ -131,10 +129,10 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
             f"a batch of {recipe.batch} with `generated_fraction` {recipe.generated_fraction:g} has no room for a "
             "generated image: make `batch` or the fraction larger, or leave out `generated`"
         )
-    injected = recipe.focus_batch if focus and recipe.focus_mode == "inject" else 0
-    if focus and recipe.focus_mode == "inject" and not 1 <= injected <= focus:
+    injects = focus > 0 and recipe.focus_mode == "inject"
+    if injects and not 1 <= recipe.focus_batch <= focus:
         raise UsageError(
-            f"`focus_batch` {injected}: from 1 to the {focus:,} points in focus can be injected in a batch"
+            f"`focus_batch` {recipe.focus_batch}: from 1 to the {focus:,} points in focus can be injected in a batch"
         )
     steps = -(-base // recipe.batch)
     if focus and recipe.focus_mode == "oversample" and focus > real * steps:
@@ -142,12 +140,8 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
             f"`focus` names {focus:,} points, but an epoch has room for {real * steps:,} real images: "
             "name fewer, or make `batch` larger"
         )
+    injected = recipe.focus_batch if injects else 0
     total = recipe.batch + injected
-    return Counts(real, drawn, injected, _group(recipe, total, processes), steps)
-
-
-def _group(recipe: Recipe, total: int, processes: int) -> int:
-    """Images that share batch statistics."""
     if total % processes:
         raise UsageError(f"a batch of {total} images cannot be shared by {processes} processes: change `batch`")
     share = total // processes
@@ -164,4 +158,4 @@ def _group(recipe: Recipe, total: int, processes: int) -> int:
             f"batch statistics of {group} images do not divide the {share} images of "
             f"{'a batch' if processes == 1 else 'each process'}: change `batch` or `bn_group`"
         )
-    return group
+    return Counts(real, drawn, injected, group, steps)

@@ -17,7 +17,7 @@ from datarobust.diffusion.training import Recipe, Training, edm_loss
 from datarobust.distributed import Group
 from datarobust.errors import DivergedError, UsageError
 from datarobust.training.images import Points
-from datarobust.training.state import Arrays, Line, Weights
+from datarobust.training.loop import Arrays, Line, Weights
 
 from .helpers import small
 

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.errors import ArtifactError, ExistsError
 from datarobust.runs.folder import Run, read_log, request_of
+from datarobust.training.loop import Weights
 from datarobust.training.recipe import Recipe
-from datarobust.training.state import Weights
 
 ARCH = {"name": "wrn-10-1", "arguments": {"classes": 10}}
 STEP = Step("advtrain", ("d.zarr",), "0.1.0", 0, "cpu", {"dataset": "0" * 64})
@@ -27,7 +26,7 @@ def run(path: Path, **recipe: Any) -> Run:
 
 
 def weights(epoch: int) -> Weights:
-    return Weights({"w": torch.full((3,), float(epoch))}, epoch)
+    return Weights({"w": np.full(3, epoch, np.float32)}, epoch)
 
 
 def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datarobust.randomness import Domain, row_keys
-from datarobust.training.augment import PAD, augment
+from datarobust.training.images import PAD, augment
 
 
 def images(count: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -84,7 +84,7 @@ def test_rotations_stay_within_fifteen_degrees_and_keep_pixels() -> None:
 
 
 def test_a_quarter_turn_would_be_a_quarter_turn() -> None:
-    from datarobust.training.augment import _rotate
+    from datarobust.training.images import _rotate
 
     image = torch.arange(16, dtype=torch.float32).view(1, 1, 4, 4)
     for degrees, turned in (

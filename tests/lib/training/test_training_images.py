@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datarobust.errors import ArtifactError
-from datarobust.training.images import Points, Stream
-from datarobust.training.order import StreamOrder
+from datarobust.training.images import Points, Stream, StreamOrder
 
 
 class Array:

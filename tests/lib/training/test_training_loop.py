@@ -14,11 +14,11 @@ from datarobust.distributed import Group
 from datarobust.errors import DivergedError
 from datarobust.networks import build
 from datarobust.randomness import Domain
+from datarobust.training.adversarial import Sets, Training
 from datarobust.training.batches import Batches
 from datarobust.training.images import Points, Stream
-from datarobust.training.loop import Sets, Training
+from datarobust.training.loop import Arrays, Line, Weights
 from datarobust.training.recipe import Recipe, count
-from datarobust.training.state import Arrays, Line, Weights
 
 ARCH = {"name": "wrn-10-1", "arguments": {"classes": 3, "channels": 1}}
 SMALL: dict[str, Any] = {"epochs": 3, "batch": 16, "steps": 2, "augment": "crop", "arch": "wrn-10-1", "lr": 0.05}
@@ -127,7 +127,7 @@ def finished(make: Callable[[], Training], memory: Memory | None = None, **run: 
 def bits(found: Training) -> dict[str, bytes]:
     """Weights, average and momentum, as bytes."""
     named = {f"model/{name}": tensor for name, tensor in found.model.state_dict().items()}
-    named |= {f"average/{name}": tensor for name, tensor in found.average.model.state_dict().items()}
+    named |= {f"average/{name}": tensor for name, tensor in found.average.state_dict().items()}
     for name, parameter in found.model.named_parameters():
         named[f"momentum/{name}"] = found.optimiser.state[parameter]["momentum_buffer"]
     return {name: tensor.detach().contiguous().numpy().tobytes() for name, tensor in named.items()}
@@ -257,14 +257,14 @@ def test_the_log_states_what_was_trained_on() -> None:
 def test_best_is_the_last_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.2, 0.5, 0.5, 0.4])
     monkeypatch.setattr(
-        "datarobust.training.loop.robust_hits",
+        "datarobust.training.adversarial.robust_hits",
         lambda model, points, *rest, share: torch.tensor(next(accuracies) * len(points)),
     )
 
     def make() -> Training:
         found = training(track=points(10, 5), epochs=4)
         return Training(found.recipe, found.counts, Sets(found.sets.base, points(10, 5), None), found.batches,
-                        found.model, found.device, found.processes)  # fmt: skip
+                        found.model, found.device, found.group)  # fmt: skip
 
     _, memory = finished(make)
     assert memory.weights["best"].epoch == 3

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from datarobust.training.optimiser import Averaged, first_momentum, numerics, sgd
+from datarobust.training.optimiser import Ema, first_momentum, numerics, sgd
 
 
 def network() -> nn.Sequential:
@@ -35,7 +35,7 @@ def test_batch_norms_do_not_decay_and_the_classifiers_bias_does() -> None:
 @pytest.mark.parametrize(("epochs", "steps"), [(2400, 25), (4, 10), (1, 1), (10, 100)])
 def test_the_average_is_the_documented_one(epochs: int, steps: int) -> None:
     model, total = nn.Linear(1, 1, bias=False), epochs * steps
-    average = Averaged(model, 0.995, epochs, steps)
+    average = Ema(model, 0.995, epochs, steps)
     expected, warm_up = float(model.weight.detach()), 0.025 * epochs * steps
     for step in range(min(total, 4000)):
         with torch.no_grad():
@@ -52,7 +52,7 @@ def test_the_average_is_the_documented_one(epochs: int, steps: int) -> None:
 
 
 def test_the_decay_of_the_papers_training() -> None:
-    average = Averaged(nn.Linear(1, 1), 0.995, 2400, 25)
+    average = Ema(nn.Linear(1, 1), 0.995, 2400, 25)
     assert average.decay_at(1498) == 0.0
     assert average.decay_at(1499) == pytest.approx(0.1)
     assert average.decay_at(1499 + 1789) < 0.995
@@ -61,7 +61,7 @@ def test_the_decay_of_the_papers_training() -> None:
 
 def test_the_average_has_the_models_statistics_and_asks_for_no_gradient() -> None:
     model = network()
-    average = Averaged(model, 0.9, 1, 1)
+    average = Ema(model, 0.9, 1, 1)
     model.train()
     model(torch.randn(5, 2, 4, 4))
     average.copy_buffers(model)

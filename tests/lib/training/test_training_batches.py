@@ -8,7 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.training.order import StreamOrder, focus_rows, mixed, real_rows
+from datarobust.training.batches import mixed, real_rows
+from datarobust.training.focus import injected, oversampled
+from datarobust.training.images import StreamOrder
 
 seeds = st.integers(0, 2**64 - 1)
 
@@ -43,7 +45,7 @@ def test_every_image_is_drawn_as_often() -> None:
 def test_oversampling_puts_all_of_the_focus_into_every_epoch(seed, epoch, n, extra, data) -> None:  # type: ignore[no-untyped-def]
     available = np.arange(n)
     focus = np.array(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1, max_size=n))))
-    rows = real_rows(seed, epoch, available, len(focus) + extra, focus)
+    rows = oversampled(seed, epoch, available, focus, len(focus) + extra)
     counts = Counter(rows.tolist())
     others = n - len(focus)
     assert len(rows) == len(focus) + extra
@@ -54,10 +56,10 @@ def test_oversampling_puts_all_of_the_focus_into_every_epoch(seed, epoch, n, ext
 
 
 def test_injections_go_round_the_focus_set() -> None:
-    first, second = (focus_rows(0, epoch, 1024, 800) for epoch in (0, 1))
+    first, second = (injected(0, epoch, np.arange(1024), 800) for epoch in (0, 1))
     assert len(set(first.tolist())) == 800
     assert not np.array_equal(first, second)
-    assert set(focus_rows(0, 0, 5, 12).tolist()) == set(range(5))
+    assert set(injected(0, 0, np.arange(5), 12).tolist()) == set(range(5))
 
 
 def test_a_batch_is_mixed() -> None:

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datarobust.attacks import normal_noise, uniform_noise
 from datarobust.randomness import Domain
-from datarobust.training.noise import normal, uniform
 
-DRAWS = pytest.mark.parametrize("draw", [uniform, normal])
+DRAWS = pytest.mark.parametrize("draw", [uniform_noise, normal_noise])
 
 
 @DRAWS
@@ -49,7 +49,7 @@ def test_seeds_purposes_and_steps_draw_differently(draw) -> None:  # type: ignor
 
 
 def test_uniform_numbers_are_uniform() -> None:
-    values = uniform((50, 4001), 3, Domain.TRAIN, 5).numpy()
+    values = uniform_noise((50, 4001), 3, Domain.TRAIN, 5).numpy()
     assert values.min() >= -1.0
     assert values.max() < 1.0
     counts, _ = np.histogram(values, 20, (-1.0, 1.0))
@@ -60,7 +60,7 @@ def test_uniform_numbers_are_uniform() -> None:
 def test_normal_numbers_are_normal() -> None:
     from scipy import stats
 
-    values = normal((50, 4001), 3, Domain.TRAIN, 5).numpy()
+    values = normal_noise((50, 4001), 3, Domain.TRAIN, 5).numpy()
     assert np.isfinite(values).all()
     assert stats.kstest(values.ravel()[:50_000], "norm").pvalue > 1e-4
     assert abs(float(np.corrcoef(values[:, 0:4000:2].ravel(), values[:, 1:4000:2].ravel())[0, 1])) < 0.01
@@ -68,4 +68,4 @@ def test_normal_numbers_are_normal() -> None:
 
 def test_the_numbers_are_the_same_for_ever() -> None:
     """A change would break every resumed training."""
-    assert (uniform((1, 3), 0, Domain.TRAIN, 0).numpy() * 2**23).tolist() == [[-4977594.0, 3947495.0, -1310624.0]]
+    assert (uniform_noise((1, 3), 0, Domain.TRAIN, 0).numpy() * 2**23).tolist() == [[-4977594.0, 3947495.0, -1310624.0]]
