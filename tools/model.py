@@ -91,7 +91,7 @@ def import_(
 
 def _is_pickle(path: Path) -> bool:
     """Whether a file is a bare pickle, as EDM's are; those of torch.save are archives, or begin with its own number."""
-    from datarobust.datasets.raw import raw_file
+    from datarobust.datasets.sources import raw_file
 
     with raw_file(path).open() as file:
         start = file.read(16)

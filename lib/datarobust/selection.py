@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.datasets.indexfile import read_indices
+from datarobust.datasets.linefiles import read_indices
 from datarobust.errors import SelectionError
 from datarobust.randomness import Domain, row_keys
 from datarobust.text import shown

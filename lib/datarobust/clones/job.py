@@ -16,7 +16,7 @@ from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.artifacts.history import join
 from datarobust.clones.sink import Sink
-from datarobust.datasets.labelfile import read_labels
+from datarobust.datasets.linefiles import read_labels
 from datarobust.datasets.storing import rows_digest
 from datarobust.diffusion.cloning import Task, clones
 from datarobust.diffusion.denoiser import Denoiser

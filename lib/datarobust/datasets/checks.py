@@ -1,22 +1,29 @@
-"""Are these values what they claim to be?  Raw rows in, checked rows out; the first offender is named.
+"""Are these values what they claim to be?  Raw rows in, checked rows out; the first wrong value is named.
 
 Pixels are bytes. uint8 passes as it is; every other dtype is accepted only where nothing is lost: integers within
 0..255, and floats that are either whole numbers within 0..255 or multiples of 1/255 within 0..1. Which of the two
 scales a float array has is decided once, by the first value that tells them apart (:func:`tell_scale`), so that a
 mixture of both is found instead of guessed at.
+
+Files, too, may be other than their names promise: :func:`read_start` refuses what servers and git leave in the place of
+a download. No format that is read begins in one of these ways, so the first bytes decide.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from datarobust.datasets.sources import raw_file
 from datarobust.errors import DataError
+from datarobust.text import shown
+from datarobust.types import Array, Rows
 
-Raw = npt.NDArray[Any]
 Scale = Literal["unit", "bytes"]
 
 PIXEL_TOLERANCE = 1e-4
@@ -32,7 +39,27 @@ MOST_CLASSES = 1_000_000
 """Labels at or above it are no class numbers but identifiers: refused."""
 
 
-def tell_scale(raw: Raw) -> Scale | None:
+START_BYTES = 1024
+"""How many first bytes of a file tell what a file is."""
+
+_LFS = b"version https://git-lfs.github.com/spec/"
+_ANNEX = re.compile(rb"(?:/annex|(?:\.\./)*\.git/annex)/objects/")
+_PAGE = re.compile(rb"<(?:!doctype|html|head|body|title|meta|script|\?xml|!--|error\b|svg|rss)", re.IGNORECASE)
+_JSON = re.compile(rb'\{\s*(?:"[^"]*"\s*:|\})')
+_REFUSALS = (
+    b"404: not found",
+    b"404 not found",
+    b"access denied",
+    b"entry not found",
+    b"invalid username or password",
+    b"not found",
+    b"repository not found",
+    b"too many requests",
+    b"unauthorized",
+)
+
+
+def tell_scale(raw: Array) -> Scale | None:
     """``unit`` or ``bytes`` by the first value of ``raw`` that tells them apart, None where all are 0 or 1.
 
     NaN, negative and other wrong values are left to :func:`as_images`.
@@ -48,7 +75,7 @@ def tell_scale(raw: Raw) -> Scale | None:
     return "bytes" if telling[0] > 1 else "unit"
 
 
-def as_images(raw: Raw, scale: Scale, row: int, where: str) -> npt.NDArray[np.uint8]:
+def as_images(raw: Array, scale: Scale, row: int, where: str) -> npt.NDArray[np.uint8]:
     """``raw`` (B, ...) as uint8 of the same shape, nothing rounded away.
 
     ``row`` is the place of ``raw[0]`` in the array ``where``. Raises DataError naming the first value that is NaN,
@@ -86,7 +113,7 @@ def _pixel_fault(value: float, scale: Scale) -> str:
     return "lies outside 0..255"
 
 
-def as_features(raw: Raw, row: int, where: str) -> npt.NDArray[np.float32]:
+def as_features(raw: Array, row: int, where: str) -> npt.NDArray[np.float32]:
     """``raw`` (B, D) as float32; float64 is rounded to the nearest float32, integers must be exact.
 
     Raises DataError naming row and column of the first value that is NaN, infinite, or too large for float32.
@@ -108,14 +135,12 @@ def as_features(raw: Raw, row: int, where: str) -> npt.NDArray[np.float32]:
     return values
 
 
-def as_labels(
-    raw: Raw, row: int, where: str, classes: int = 0
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32] | None]:
+def as_labels(raw: Array, row: int, where: str, classes: int = 0) -> tuple[Rows, npt.NDArray[np.float32] | None]:
     """Labels int64 (B), and soft labels float32 (B, C) where ``raw`` holds distributions in floats.
 
     Accepted: whole numbers (B,) or (B, 1) from 0 to C-1; one-hot rows of integers or booleans (B, C); rows of
     probabilities (B, C), whose hard label is the lowest index among the largest entries. A class may have no points.
-    ``classes`` is the number of class names, 0 where there are none. Raises DataError naming the first offender.
+    ``classes`` is the number of class names, 0 where there are none. Raises DataError naming the first wrong one.
     """
     if raw.ndim == 2 and raw.shape[1] > 1:
         return _distributions(raw, row, where)
@@ -134,7 +159,7 @@ def as_labels(
     return flat.astype(np.int64), None
 
 
-def _distributions(raw: Raw, row: int, where: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32] | None]:
+def _distributions(raw: Array, row: int, where: str) -> tuple[Rows, npt.NDArray[np.float32] | None]:
     """Rows that sum to one -> labels and, for floats, the rows themselves."""
     exact = raw.astype(np.float64)
     _refuse(~np.isfinite(exact), raw, row, where, lambda v: "is no probability")
@@ -151,7 +176,7 @@ def _distributions(raw: Raw, row: int, where: str) -> tuple[npt.NDArray[np.int64
     return exact.argmax(axis=1).astype(np.int64), None if hard else raw.astype(np.float32)
 
 
-def _refuse(bad: npt.NDArray[np.bool_], raw: Raw, row: int, where: str, fault: Callable[[float], str]) -> None:
+def _refuse(bad: npt.NDArray[np.bool_], raw: Array, row: int, where: str, fault: Callable[[float], str]) -> None:
     """Raise DataError for the first True of ``bad`` in row order; nothing where there is none."""
     if not bad.any():
         return
@@ -159,3 +184,46 @@ def _refuse(bad: npt.NDArray[np.bool_], raw: Raw, row: int, where: str, fault: C
     value = raw[place]
     spelled = ", ".join(str(int(axis)) for axis in (place[0] + row, *place[1:]))
     raise DataError(f"{where}[{spelled}] = {value} {fault(float(value))}.")
+
+
+def read_start(path: Path) -> bytes:
+    """The first bytes of a file. Raises DataError where it cannot be read, or where they are surely not data."""
+    with raw_file(path).open() as file:
+        start = file.read(START_BYTES)
+    refuse_placeholder(path, start)
+    return start
+
+
+def refuse_placeholder(path: Path, start: bytes) -> None:
+    """Raise DataError where ``path``, whose first bytes are ``start``, is surely not the data it is taken for.
+
+    Args:
+        path: the file, for the message.
+        start: its first bytes, :data:`START_BYTES` of them or all if it has fewer.
+
+    Raises:
+        DataError: the file is empty, a pointer of Git LFS or git-annex, or what a server answered in place of the
+            file: a web page, an XML or JSON error, a line of refusal.
+    """
+    if not start:
+        raise DataError(f"{shown(path)} is empty: get the file again.")
+    if start.startswith(_LFS):
+        raise DataError(
+            f"{shown(path)} is a pointer of Git LFS, not the data: run `git lfs pull` in its repository, or get the "
+            "file from its download link."
+        )
+    if _ANNEX.match(start):
+        raise DataError(
+            f"{shown(path)} is a pointer of git-annex, not the data: run `git annex get` in its repository."
+        )
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if _PAGE.match(text):
+        raise DataError(
+            f"{shown(path)} is a web page or an XML message, not the data: a server sent it in place of the file, "
+            "often because of a quota or a login; open it in a browser to see why, and get the file again."
+        )
+    if _JSON.match(text) or text[:64].lower().startswith(_REFUSALS):
+        line = text[:80].decode("utf-8", "replace").split("\n")[0]
+        raise DataError(
+            f"{shown(path)} is a message of a server, not the data: it begins with {shown(line)}; get the file again."
+        )

@@ -24,12 +24,12 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.datasets import checks, tarfiles
+from datarobust.datasets.checks import START_BYTES, refuse_placeholder
 from datarobust.datasets.cifarfiles import Batch, BinaryBatch, PythonBatch, names_of
-from datarobust.datasets.impostors import START_BYTES, refuse_impostor
-from datarobust.datasets.raw import Raw, raw_file, state_of
-from datarobust.datasets.sources import Array, Block, Spec, file_sha256, never
+from datarobust.datasets.sources import Block, Raw, Spec, file_sha256, never, raw_file, state_of
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
+from datarobust.types import Array
 
 Labels = Literal["fine", "coarse"]
 
@@ -118,7 +118,7 @@ class CifarSource:
         if not self._archive:
             for each in self._files:
                 with closing(files[each].open()) as file:
-                    refuse_impostor(path / each, file.read(START_BYTES))
+                    refuse_placeholder(path / each, file.read(START_BYTES))
         batch = BinaryBatch if release.binary else PythonBatch
         self._batches = [batch(files[each], release.columns) for each in release.splits[self._split]]
         self._names = {

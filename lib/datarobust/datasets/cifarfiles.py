@@ -10,9 +10,9 @@ import numpy as np
 
 from datarobust.datasets import pickles
 from datarobust.datasets.pickledarrays import array_of, text_of
-from datarobust.datasets.raw import Raw
-from datarobust.datasets.sources import Array
+from datarobust.datasets.sources import Raw
 from datarobust.errors import DataError
+from datarobust.types import Array
 
 SHAPE = (3, 32, 32)
 ROW_BYTES = 3072

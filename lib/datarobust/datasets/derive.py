@@ -11,7 +11,7 @@ import numpy.typing as npt
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.artifacts.history import join
-from datarobust.datasets.sources import Counted, Progress, unobserved
+from datarobust.datasets.sources import Counted
 from datarobust.datasets.storing import (
     Columns,
     MakeStep,
@@ -25,6 +25,7 @@ from datarobust.datasets.storing import (
 )
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
+from datarobust.types import Progress
 
 TAKEN_BYTES = 64 << 20
 """Bytes of rows that a subset gathers at a time."""
@@ -40,7 +41,7 @@ def subset(
     histories: Sequence[Sequence[Step]] = (),
     name: str | None = None,
     overwrite: bool = False,
-    progress: Progress = unobserved,
+    progress: Progress = iter,
 ) -> bool:
     """Write the given rows of ``dataset``, in the given order; False where the same subset had been finished before.
 
@@ -84,7 +85,7 @@ def merge(
     *,
     name: str | None = None,
     overwrite: bool = False,
-    progress: Progress = unobserved,
+    progress: Progress = iter,
 ) -> bool:
     """Write the rows of all ``datasets`` one after the other; False where the same merge had been finished before.
 

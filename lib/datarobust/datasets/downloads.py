@@ -19,10 +19,11 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from datarobust.artifacts.files import hidden, remove, replace_file, sync_folder, told
-from datarobust.datasets.sources import Counted, Progress, file_sha256
+from datarobust.datasets.sources import Counted, file_sha256
 from datarobust.datasets.transport import Response, Transport
 from datarobust.errors import ArtifactError, FetchError
 from datarobust.text import shown
+from datarobust.types import Progress
 
 CHUNK = 1 << 20
 ATTEMPTS = 5

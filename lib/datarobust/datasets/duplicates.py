@@ -22,10 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.artifacts import Column, Store
-from datarobust.datasets.sources import Counted, Progress, unobserved
+from datarobust.datasets.sources import Counted
 from datarobust.datasets.storing import spans
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
+from datarobust.types import Progress
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -93,7 +94,7 @@ def equal_points(
     *,
     labels: Labels = "own",
     limit: int | None = None,
-    progress: Progress = unobserved,
+    progress: Progress = iter,
 ) -> Equal:
     """The groups of equal points of a dataset; with ``against`` those that have points in both.
 

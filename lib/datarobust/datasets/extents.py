@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
-from datarobust.datasets.raw import Raw
+from datarobust.datasets.sources import Raw
 from datarobust.errors import DataError
 
 Form = Literal["plain", "utf-8", "raw-unicode-escape", "escape"]

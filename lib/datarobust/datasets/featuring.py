@@ -14,10 +14,11 @@ import numpy.typing as npt
 from datarobust import artifacts
 from datarobust.artifacts import Store
 from datarobust.datasets.derive import TAKEN_BYTES
-from datarobust.datasets.sources import Counted, Progress, unobserved
+from datarobust.datasets.sources import Counted
 from datarobust.datasets.storing import Columns, MakeStep, Part, discarding, fill, remaining, request, row_bytes, spans
 from datarobust.errors import DataError
 from datarobust.text import shown
+from datarobust.types import Progress
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def represent(
     name: str | None = None,
     limit: int | None = None,
     overwrite: bool = False,
-    progress: Progress = unobserved,
+    progress: Progress = iter,
 ) -> bool:
     """Write the features of all points, or the first ``limit``; False where the same had been finished before.
 

@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 from datarobust.artifacts import Lock, whole_or_absent
 from datarobust.artifacts.files import told
 from datarobust.datasets.downloads import Download, Remote
-from datarobust.datasets.sources import Progress, file_sha256, unobserved
+from datarobust.datasets.sources import file_sha256
 from datarobust.datasets.transport import Transport
 from datarobust.errors import DataError, FetchError
 from datarobust.text import shown
+from datarobust.types import Progress
 
 MOST_UNPACKED = 1 << 30
 """Bytes of a member that is taken out of an archive."""
@@ -31,7 +32,7 @@ def fetch_file(
     folder: Path,
     transport: Transport,
     *,
-    progress: Progress = unobserved,
+    progress: Progress = iter,
     pause: Callable[[float], None] = time.sleep,
 ) -> Path:
     """The path of ``remote`` in ``folder``, fetched unless it is there.

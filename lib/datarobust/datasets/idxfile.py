@@ -19,7 +19,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.datasets.impostors import START_BYTES, refuse_impostor
+from datarobust.datasets.checks import START_BYTES, refuse_placeholder
 from datarobust.errors import DataError
 from datarobust.text import shown
 
@@ -50,7 +50,7 @@ class IdxFile:
         self.path = path
         self._identity = self._state()
         with self._sentences(), path.open("rb") as file:
-            refuse_impostor(path, file.read(START_BYTES))
+            refuse_placeholder(path, file.read(START_BYTES))
         with self._sentences(), _opened(path) as stream:
             start = stream.read(4 + 4 * rank)
         self.shape = self._shape(start, rank)

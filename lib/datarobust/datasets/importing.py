@@ -12,10 +12,11 @@ import numpy as np
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.datasets.shuffling import BUDGET, Shuffled
-from datarobust.datasets.sources import Block, Counted, Progress, Source, Spec, unobserved
+from datarobust.datasets.sources import Block, Counted, Source, Spec
 from datarobust.datasets.storing import Columns, MakeStep, Part, check_names, discarding, fill, remaining, request
 from datarobust.errors import DataError
 from datarobust.text import shown
+from datarobust.types import Progress
 
 MOST_NAMES_BYTES = 16 << 20
 """Of a file of class names."""
@@ -30,7 +31,7 @@ def import_dataset(
     limit: int | None = None,
     overwrite: bool = False,
     budget: int = BUDGET,
-    progress: Progress = unobserved,
+    progress: Progress = iter,
 ) -> bool:
     """Write ``source`` as a dataset store at ``output``; False where the same import had been finished before.
 

@@ -17,9 +17,10 @@ import numpy as np
 
 from datarobust.datasets import checks
 from datarobust.datasets.npzfile import Archive, text_values
-from datarobust.datasets.sources import Array, Block, Spec, file_sha256, never
+from datarobust.datasets.sources import Block, Spec, file_sha256, never
 from datarobust.errors import DataError
 from datarobust.text import shown
+from datarobust.types import Array
 
 Layout = Literal["nhwc", "nchw"]
 PAIRS = (("image", "label"), ("x", "y"), ("images", "labels"))

@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from datarobust.datasets.sources import Array
 from datarobust.errors import DataError
 from datarobust.text import shown
+from datarobust.types import Array
 
 _DIRECTORY_BYTES = 4 << 20
 _TAIL_BYTES = (1 << 16) + 22 + 20 + 56

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from datarobust.datasets.impostors import START_BYTES, refuse_impostor
+from datarobust.datasets.checks import START_BYTES, refuse_placeholder
 from datarobust.datasets.parquetpages import ENCODINGS, Chunk, Group, groups, pages
 from datarobust.datasets.parquetthrift import BadThrift
 from datarobust.errors import DataError
@@ -140,7 +140,7 @@ def _footer(path: Path) -> tuple[int, bytes]:
             footer = file.read(min(length, MOST_FOOTER_BYTES))
     except OSError as error:
         raise DataError(f"{where} cannot be read: {error.strerror}.") from error
-    refuse_impostor(path, start)
+    refuse_placeholder(path, start)
     if start.startswith(_ENCRYPTED) or end[4:] == _ENCRYPTED:
         raise DataError(f"{where} is encrypted.")
     if not start.startswith(START):

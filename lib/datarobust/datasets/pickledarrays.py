@@ -20,9 +20,9 @@ import numpy as np
 
 from datarobust.datasets.extents import Extent, Reader
 from datarobust.datasets.pickletape import Refusal
-from datarobust.datasets.sources import Array
 from datarobust.errors import DataError
 from datarobust.text import shown
+from datarobust.types import Array
 
 MOST_DIMENSIONS = 32
 _IN_MEMORY = 512 << 20

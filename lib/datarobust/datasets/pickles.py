@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, ClassVar
 from datarobust.datasets.extents import Form
 from datarobust.datasets.pickledarrays import KNOWN, build, call, text_of
 from datarobust.datasets.pickletape import Refusal, Tape
-from datarobust.datasets.raw import Raw
+from datarobust.datasets.sources import Raw
 from datarobust.errors import DataError
 from datarobust.text import shown
 

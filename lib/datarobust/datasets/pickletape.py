@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from datarobust.datasets.extents import Extent, Form, small
-from datarobust.datasets.raw import Raw
+from datarobust.datasets.sources import Raw
 
 MOST_TEXT = 32 << 20
 """Bytes of all short strings together."""

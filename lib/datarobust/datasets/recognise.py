@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datarobust.datasets import cifar, idx, parquet, pickles
+from datarobust.datasets.checks import START_BYTES, refuse_placeholder
 from datarobust.datasets.cifar import CifarSource
 from datarobust.datasets.digits import DigitsSource
 from datarobust.datasets.folder import FolderSource
 from datarobust.datasets.idx import IdxSource
-from datarobust.datasets.impostors import START_BYTES, refuse_impostor
 from datarobust.datasets.npz import NpzSource
 from datarobust.datasets.parquet import ParquetSource
 from datarobust.datasets.sources import Source
@@ -84,7 +84,7 @@ def _start(path: Path) -> bytes:
             start = file.read(START_BYTES)
     except OSError as error:
         raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
-    refuse_impostor(path, start)
+    refuse_placeholder(path, start)
     return start
 
 

@@ -16,10 +16,11 @@ from datarobust.datasets.classnames import CIFAR10, CIFAR100
 from datarobust.datasets.downloads import Remote
 from datarobust.datasets.fetching import fetch_file, unzip
 from datarobust.datasets.recognise import Format, Labels, open_source
-from datarobust.datasets.sources import Block, Progress, Source, Spec, never, unobserved
+from datarobust.datasets.sources import Block, Source, Spec, never
 from datarobust.datasets.transport import Transport
 from datarobust.errors import UsageError
 from datarobust.text import shown
+from datarobust.types import Progress
 
 _TORONTO = "https://www.cs.toronto.edu/~kriz/"
 _MNIST = ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/")
@@ -234,7 +235,7 @@ def fetch_release(
     split: str | None = None,
     labels: Labels | None = None,
     name: str | None = None,
-    progress: Progress = unobserved,
+    progress: Progress = iter,
 ) -> Source:
     """A release as a Source: its files are fetched into ``cache`` unless they are there, and verified.
 

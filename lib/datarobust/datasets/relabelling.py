@@ -23,12 +23,13 @@ from datarobust import artifacts
 from datarobust.artifacts import Journal, Store
 from datarobust.datasets.derive import TAKEN_BYTES
 from datarobust.datasets.featuring import Representation
-from datarobust.datasets.labelfile import read_labels
-from datarobust.datasets.sources import Counted, Progress, unobserved
+from datarobust.datasets.linefiles import read_labels
+from datarobust.datasets.sources import Counted
 from datarobust.datasets.storing import Columns, MakeStep, Part, discarding, fill, remaining, request, row_bytes, spans
 from datarobust.errors import DataError, UsageError
 from datarobust.randomness import Domain, row_keys
 from datarobust.text import shown
+from datarobust.types import Progress
 
 Ints = npt.NDArray[np.int64]
 
@@ -71,7 +72,7 @@ def relabel(
     *,
     name: str | None = None,
     overwrite: bool = False,
-    progress: Progress = unobserved,
+    progress: Progress = iter,
 ) -> int | None:
     """Write the points of ``dataset`` under new labels; how many changed, or None where it had been finished before.
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.datasets.sources import Block, Counted, Progress, Source, Spec, never, unobserved
+from datarobust.datasets.sources import Block, Counted, Source, Spec, never
 from datarobust.errors import DataError
 from datarobust.randomness import Domain, permutation, row_keys
+from datarobust.types import Progress
 
 BUDGET = 1 << 30
 """Bytes of rows that a shuffle holds in memory at a time."""
@@ -64,7 +65,7 @@ class Shuffled:
     """
 
     def __init__(
-        self, source: Source, seed: int, folder: Path, budget: int = BUDGET, progress: Progress = unobserved
+        self, source: Source, seed: int, folder: Path, budget: int = BUDGET, progress: Progress = iter
     ) -> None:
         self._source = source
         self._seed = seed

@@ -1,19 +1,29 @@
-"""What every reader offers to the importer: a :class:`Spec` known at once, and rows in blocks of bounded memory."""
+"""What a reader of a published format offers to the importer, and what readers share.
+
+A :class:`Source` has a :class:`Spec`, known at once, and gives its rows in blocks of bounded memory. What is the same
+for all readers of files, which files were read and whether they changed since, stands in :class:`FileSource`.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, BinaryIO, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from datarobust.errors import DataError
+from datarobust.text import shown
+from datarobust.types import Array, Rows
+
 T = TypeVar("T")
-Array = npt.NDArray[Any]
 Kind = Literal["images", "features"]
+Labels = Literal["fine", "coarse"]
+Layout = Literal["nhwc", "nchw"]
 
 BLOCK_BYTES = 4 << 20
 """A block holds about this many bytes of raw points: big enough for numpy, small beside any memory."""
@@ -68,10 +78,10 @@ class Block:
     """
 
     points: Array
-    labels: npt.NDArray[np.int64]
-    index: npt.NDArray[np.int64]
+    labels: Rows
+    index: Rows
     soft: npt.NDArray[np.float32] | None = None
-    coarse: npt.NDArray[np.int64] | None = None
+    coarse: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -94,14 +104,58 @@ def never() -> bool:
 
 def file_sha256(path: Path, stopped: Callable[[], bool] = never) -> str:
     """The sha256 of a file. Raises Cancelled where ``stopped`` turns true meanwhile."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     buffer = memoryview(bytearray(1 << 20))
     with path.open("rb", buffering=0) as file:
         while size := file.readinto(buffer):
             if stopped():
                 raise Cancelled
-            found.update(buffer[:size])
-    return found.hexdigest()
+            digest.update(buffer[:size])
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Raw:
+    """``size`` bytes, of a file or of a member of an archive that is never unpacked.
+
+    ``where`` names them in sentences, ``open()`` is a new seekable stream at their start. Reading it raises DataError
+    where the bytes are damaged.
+    """
+
+    where: str
+    size: int
+    open: Callable[[], BinaryIO]
+
+
+def raw_file(path: Path) -> Raw:
+    """A regular file. Raises DataError where it is none, or where it cannot be read."""
+    where = shown(path)
+
+    def opened() -> BinaryIO:
+        try:
+            return path.open("rb")
+        except OSError as error:
+            raise DataError(f"{where} cannot be read: {error.strerror}.") from error
+
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(f"{where} cannot be read: {error.strerror}.") from error
+    if not stat.S_ISREG(state.st_mode):
+        raise DataError(f"{where} is no regular file.")
+    return Raw(where, state.st_size, opened)
+
+
+def state_of(path: Path) -> str:
+    """Place, size and time of change of a file: another text when it changed.
+
+    Raises DataError where it cannot be read.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
+    return f"{str(path.resolve())!a}:{state.st_size}:{state.st_mtime_ns}"
 
 
 class Source(Protocol):
@@ -130,16 +184,48 @@ class Source(Protocol):
         """Raise DataError where the source is no longer what it was when it was opened."""
 
 
-class Progress(Protocol):
-    """What a long loop is wrapped in: yields the items it is given, and may show how many there were."""
+class FileSource:
+    """What the readers of files share: fingerprint and digest of the files, and whether they changed.
 
-    def __call__(self, items: Iterable[T], /) -> Iterable[T]:
-        """Yield the items unchanged."""
+    ``path`` is what the user gave; ``files`` are the files that are read, by the names that the digest lists, where
+    they are others than ``path``.
+    """
 
+    def __init__(self, path: Path, files: Mapping[str, Path] | None = None) -> None:
+        self._path = path
+        self._files = files
+        self._state = self._state_now()
 
-def unobserved(items: Iterable[T], /) -> Iterable[T]:
-    """The progress of a loop that nobody watches."""
-    return items
+    def _state_now(self) -> str:
+        """A text that is another when a file changed: place, size and time of change of one; of several, their hash."""
+        if self._files is None:
+            return state_of(self._path)
+        digest = hashlib.sha256()
+        for name, path in self._files.items():
+            try:
+                state = path.stat()
+            except OSError as error:
+                raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
+            digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        return f"{str(self._path.resolve())!a}:{digest.hexdigest()}"
+
+    def identity(self) -> str:
+        """A cheap fingerprint: places, sizes and times of change of the files when they were opened."""
+        return self._state
+
+    def digest(self, stopped: Callable[[], bool] = never) -> str:
+        """sha256 of the file; of several, of the lines ``sha256  name`` that ``sha256sum`` prints, in order."""
+        if self._files is None:
+            return file_sha256(self._path, stopped)
+        digest = hashlib.sha256()
+        for name, path in self._files.items():
+            digest.update(f"{file_sha256(path, stopped)}  {name}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def unchanged(self) -> None:
+        """Raise DataError where a file's size or time of change is another."""
+        if self._state_now() != self._state:
+            raise DataError(f"{shown(self._path)} changed while it was read.")
 
 
 class Counted(Generic[T]):

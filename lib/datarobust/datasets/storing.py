@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Writer, durable, files
-from datarobust.datasets.sources import Array
 from datarobust.errors import DataError
 from datarobust.text import shown
+from datarobust.types import Array
 
 MakeStep = Callable[[Mapping[str, str]], Step]
 """From the inputs' digests by role to the step that the history records."""

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from datarobust.datasets.raw import Raw
+from datarobust.datasets.sources import Raw
 from datarobust.datasets.streams import GZIP_START, MOST_BYTES, GzipStream, Stream, window
 from datarobust.errors import DataError
 from datarobust.text import shown

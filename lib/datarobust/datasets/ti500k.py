@@ -13,8 +13,7 @@ import numpy as np
 
 from datarobust.datasets import checks, pickles
 from datarobust.datasets.pickledarrays import array_of
-from datarobust.datasets.raw import raw_file, state_of
-from datarobust.datasets.sources import Block, Spec, file_sha256, never
+from datarobust.datasets.sources import Block, Spec, file_sha256, never, raw_file, state_of
 from datarobust.errors import DataError
 from datarobust.text import shown
 

@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 
 from datarobust.classifiers import assemble
-from datarobust.datasets.impostors import START_BYTES, refuse_impostor
-from datarobust.datasets.raw import raw_file
-from datarobust.datasets.sources import file_sha256
+from datarobust.datasets.checks import START_BYTES, refuse_placeholder
+from datarobust.datasets.sources import file_sha256, raw_file
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.runs.sets import PUBLISHED
 from datarobust.text import shown
@@ -99,7 +98,7 @@ def _loaded(path: Path) -> dict[str, Any]:
     """The dictionary in a file of torch.save."""
     raw = raw_file(path)
     with raw.open() as file:
-        refuse_impostor(path, file.read(START_BYTES))
+        refuse_placeholder(path, file.read(START_BYTES))
     _demand_small(path, raw.size)
     try:
         with warnings.catch_warnings():

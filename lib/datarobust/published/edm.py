@@ -12,10 +12,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from datarobust.datasets.checks import START_BYTES, refuse_placeholder
 from datarobust.datasets.extents import Extent, Reader
-from datarobust.datasets.impostors import START_BYTES, refuse_impostor
-from datarobust.datasets.raw import Raw, raw_file
-from datarobust.datasets.sources import file_sha256
+from datarobust.datasets.sources import Raw, file_sha256, raw_file
 from datarobust.denoisers import assemble
 from datarobust.diffusion.denoiser import NAME
 from datarobust.diffusion.precondition import Edm, Ve, Vp, as_json
@@ -93,7 +92,7 @@ def read_edm_pickle(path: Path) -> EdmCheckpoint:
 def _demand_pickle(path: Path, raw: Raw) -> None:
     with raw.open() as file:
         start = file.read(START_BYTES)
-    refuse_impostor(path, start)
+    refuse_placeholder(path, start)
     if start.startswith(b"PK\x03\x04"):
         raise DataError(
             f"{shown(path)} is an archive of torch.save, not a pickle of EDM: get the checkpoint as it was published"

@@ -18,9 +18,8 @@ import numpy.typing as npt
 import torch
 
 from datarobust import artifacts
-from datarobust.datasets.impostors import START_BYTES, refuse_impostor
-from datarobust.datasets.raw import raw_file
-from datarobust.datasets.sources import file_sha256
+from datarobust.datasets.checks import START_BYTES, refuse_placeholder
+from datarobust.datasets.sources import file_sha256, raw_file
 from datarobust.errors import ArtifactError, DataError
 from datarobust.networks.inception import Inception
 from datarobust.text import shown
@@ -98,7 +97,7 @@ def read_inception(path: Path) -> tuple[Arrays, str]:
     raw = raw_file(path)
     with raw.open() as file:
         start = file.read(START_BYTES)
-    refuse_impostor(path, start)
+    refuse_placeholder(path, start)
     sizes = {known.bytes for known in KNOWN}
     if raw.size not in sizes:
         how = "is cut short or another file" if raw.size < max(sizes) else "is another file"

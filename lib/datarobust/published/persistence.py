@@ -18,7 +18,7 @@ import numpy as np
 from datarobust.datasets.extents import Extent, Reader
 from datarobust.datasets.pickles import STEPS, Machine
 from datarobust.datasets.pickletape import Refusal
-from datarobust.datasets.raw import Raw
+from datarobust.datasets.sources import Raw
 from datarobust.errors import DataError
 from datarobust.published.storages import DTYPES, Storage, StorageClass, storage_of, stub_of, view
 from datarobust.text import shown

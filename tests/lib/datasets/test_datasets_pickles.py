@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from datarobust.datasets import extents, pickles, pickletape
 from datarobust.datasets.extents import Extent, Reader
 from datarobust.datasets.pickledarrays import Blank, PickledArray, array_of
-from datarobust.datasets.raw import Raw, raw_file
+from datarobust.datasets.sources import Raw, raw_file
 from datarobust.errors import DataError
 
 from .releases import python2, python3
@@ -443,7 +443,7 @@ def test_lies_about_sizes_take_no_memory(tmp_path):
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from datarobust.datasets import pickles\n"
-        "from datarobust.datasets.raw import raw_file\n"
+        "from datarobust.datasets.sources import raw_file\n"
         "from datarobust.errors import DataError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for name in sys.argv[1:]:\n"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.datasets.labelfile import read_labels
+from datarobust.datasets.linefiles import read_labels
 from datarobust.errors import DataError
 
 

@@ -1,0 +1,139 @@
+"""Files with a whole number a line: chosen points, as ``cut -f1`` makes them of a ranking; the labels of all points.
+
+Blank lines and lines that begin with ``#`` are passed over. Labels may be a .npy array as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tokenize
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from datarobust.datasets.checks import MOST_CLASSES, as_labels
+from datarobust.datasets.sources import file_sha256
+from datarobust.errors import DataError, SelectionError
+from datarobust.text import shown
+from datarobust.types import Rows
+
+LINE_BYTES = 4096
+"""Longest line that is read; a number takes a few bytes, a comment may take more."""
+
+_NPY = b"\x93NUMPY"
+_FAULTS = (ValueError, SyntaxError, TypeError, KeyError, EOFError, RecursionError, MemoryError, tokenize.TokenError)
+
+
+def read_indices(file: BinaryIO, name: str, points: int) -> tuple[Rows, str]:
+    """The indices in ``file``, one a line, and the sha256 of its bytes.
+
+    Raises SelectionError, naming file and line, where a line is no index of a set of ``points`` points, or repeats
+    one, and where there is none at all.
+    """
+    indices: list[int] = []
+    numbers: list[int] = []
+    digest = hashlib.sha256()
+    for number, word in _words(file, digest.update, lambda at: SelectionError(f"{name}, {at} for an index file.")):
+        where = f"{name}, line {number}"
+        text = shown(word[:40].decode("utf-8", "backslashreplace"))
+        if word.isdigit() and len(word) <= 18:
+            index = int(word)
+            if index >= points:
+                raise SelectionError(f"{where} is {index}, but the dataset has the points 0..{points - 1}.")
+        elif re.fullmatch(rb"-[0-9]+", word):
+            raise SelectionError(f"{where} is {text}: an index is never negative.")
+        elif b"\t" in word:
+            raise SelectionError(f"{where} has several columns ('{text}'): cut -f1 keeps the index alone.")
+        else:
+            raise SelectionError(f"{where} is no index: '{text}'.")
+        indices.append(index)
+        numbers.append(number)
+    if not indices:
+        raise SelectionError(f"{name} holds no index.")
+    rows = np.array(indices, dtype=np.int64)
+    order = np.argsort(rows, kind="stable")
+    twice = np.flatnonzero(rows[order][1:] == rows[order][:-1])
+    if len(twice):
+        repeated = min(int(order[i + 1]) for i in twice)
+        first = indices.index(indices[repeated])
+        raise SelectionError(
+            f"{name}, line {numbers[repeated]} repeats index {indices[repeated]} of line {numbers[first]}."
+        )
+    return rows, digest.hexdigest()
+
+
+def read_labels(path: Path, points: int, classes: int) -> tuple[Rows, str]:
+    """The labels int64 (points) in a file, and the sha256 of its bytes.
+
+    Text has one label a line. An array is (N) or (N, 1), of whole numbers. ``classes`` is how many classes are named,
+    0 where none is.
+
+    Raises:
+        DataError: the file cannot be read, holds fewer or more labels than there are points, or a label that is none;
+            the sentence names file and line.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.peek(len(_NPY))[: len(_NPY)] != _NPY:
+                return _labels_of_lines(file, shown(path), points, classes)
+        return _labels_of_array(path, points, classes)
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
+
+
+def _labels_of_lines(file: BinaryIO, name: str, points: int, classes: int) -> tuple[Rows, str]:
+    labels = np.empty(points, np.int64)
+    digest = hashlib.sha256()
+    count = 0
+    for number, word in _words(file, digest.update, lambda at: DataError(f"{name}, {at} for a file of labels.")):
+        where = f"{name}, line {number}"
+        if count == points:
+            raise DataError(f"{where} is one label too many: the dataset has {points:,} points.")
+        if not word.isdigit():
+            text = shown(word[:40].decode("utf-8", "backslashreplace"))
+            raise DataError(f"{where} is '{text}', no label: labels are whole numbers from 0 on, one a line.")
+        label = int(word[:20])
+        if len(word) > 18 or label >= (classes or MOST_CLASSES):
+            most = f"the classes are 0..{classes - 1}: name others with `classes`" if classes else ""
+            raise DataError(f"{where} is {label}, but {most or 'that is no class number'}.")
+        labels[count] = label
+        count += 1
+    if count < points:
+        raise DataError(f"{name} has {count:,} labels, but the dataset has {points:,} points: one a point is needed.")
+    return labels, digest.hexdigest()
+
+
+def _labels_of_array(path: Path, points: int, classes: int) -> tuple[Rows, str]:
+    where = shown(path)
+    try:
+        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _FAULTS as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:160]
+        raise DataError(f"{where} is no readable array ({shown(reason).rstrip('.')}).") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{where} has dtype {shown(str(array.dtype))}: labels are whole numbers.")
+    if array.ndim not in (1, 2) or array.shape[1:] not in ((), (1,)):
+        raise DataError(f"{where} has shape {array.shape}: one label a point is needed.")
+    if len(array) != points:
+        raise DataError(f"{where} has {len(array):,} labels, but the dataset has {points:,} points.")
+    labels, _ = as_labels(np.array(array), 0, where, classes)
+    return labels, file_sha256(path)
+
+
+def _words(
+    file: BinaryIO, read: Callable[[bytes], object], too_long: Callable[[str], Exception]
+) -> Iterator[tuple[int, bytes]]:
+    """Number and text of every line that is not blank; ``read`` is given all bytes.
+
+    Raises ``too_long("line 3 is too long")`` where a blank line or a comment has LINE_BYTES or more.
+    """
+    for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES), b""), start=1):
+        read(line)
+        word = line.strip()
+        if word and not word.startswith(b"#"):
+            yield number, word
+        elif len(line) == LINE_BYTES and not line.endswith(b"\n"):
+            raise too_long(f"line {number} is too long")
