@@ -20,7 +20,7 @@ LAYERS = (
     {"sensitivity", "pairs", "curvature", "lipschitz", "embedding"}
     | {"diffusion", "frechet", "kid", "features", "training", "evaluation"},
     {"artifacts"},
-    {"selection", "datasets", "figures", "rankings", "runs", "clones", "denoisers", "published"}
+    {"selection", "datasets", "figures", "runs", "clones", "denoisers", "published"}
     | {"classifiers", "evaluations", "fidelity", "reports"},
     {"jobs"},
 )

@@ -105,15 +105,11 @@ def _search(
     quiet: bool,
 ) -> Pairs:
     """The pairs asked for."""
-    from datarobust import pairs, rankings, sensitivity
+    from datarobust import pairs, sensitivity
+    from datarobust.jobs.sens_rank import points_of
 
     sensitivity.when_compiling(lambda: _cli.say("Compiling the kernels for this machine, once: about half a minute."))
-    counts = [len(store) for store in stores]
-    counts[0] = counts[0] if limit is None else min(limit, counts[0])
-    points, *others = [
-        rankings.ColumnRows(store.column("images" if "images" in store else "features"), count)
-        for store, count in zip(stores, counts, strict=True)
-    ]
+    points, *others = [points_of(store, limit if store is stores[0] else None) for store in stores]
     how: dict[str, Any] = {
         "against": others[0] if others else None,
         "memory": memory,

@@ -209,8 +209,9 @@ def _job(name: str, points: Points, options: dict[str, Any], device: Any) -> Job
 
 def _evaluated(job: Job, output: Path | None, processes: Group, options: dict[str, Any]) -> dict[str, Any]:
     """Evaluate, unless that was done before; what the line tells."""
-    from datarobust import artifacts, rankings
+    from datarobust import artifacts
     from datarobust.evaluation.flags import REMARKS
+    from datarobust.evaluations.job import part_of
     from datarobust.evaluations.lines import line, stored
 
     overwrite = options["overwrite"]
@@ -222,7 +223,7 @@ def _evaluated(job: Job, output: Path | None, processes: Group, options: dict[st
         return line(stored(store), store.attributes)
     if output is not None:
         _cli.resumable()
-    with artifacts.Lock(rankings.part_of(output, processes)) if output is not None else nullcontext():
+    with artifacts.Lock(part_of(output, processes)) if output is not None else nullcontext():
         if output is not None and processes.leads:
             artifacts.demand_vacant(output, "evaluation", overwrite)
         watch = _Watch(job, options["quiet"])

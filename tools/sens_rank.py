@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -40,8 +39,7 @@ from datarobust.errors import UsageError
 from . import _cli
 
 if TYPE_CHECKING:
-    from datarobust.distributed import Group
-    from datarobust.rankings import Job
+    from datarobust.jobs.sens_rank import Sensitivity
     from datarobust.sensitivity import Ranking
 
 app = _cli.tool(__doc__)
@@ -87,84 +85,59 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    from datarobust import artifacts, distributed, rankings, sensitivity
+    from datarobust import artifacts, distributed, sensitivity
+    from datarobust.jobs.make import make
+    from datarobust.jobs.sens_rank import Sensitivity, remarks
 
     if device.startswith("cuda"):
-        raise UsageError("sens-rank has no CUDA kernels: leave out --device, it runs on the CPU.")
-    _demand_output_makes_sense(output, limit, overwrite, curvature)
-    points = artifacts.open_store(_cli.argument_path(dataset), "dataset")
-    others = None if against is None else artifacts.open_store(_cli.argument_path(against), "dataset")
-    job = rankings.Job(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit)
-    perceived = _perceived(job, curvature, lam)
-    if dry_run:
-        _cli.emit(json.dumps(job.plan()))
-        return
-    with distributed.group() as processes:
-        if output is not None and processes.agree(
-            processes.leads and not overwrite and artifacts.finished(output, job.attributes["request"])
-        ):
-            _announce(output, None, as_json, processes)
-            return
-        sensitivity.when_compiling(
-            lambda: _cli.say("Compiling the kernels for this machine, once: about half a minute.")
-        )
-        if output is not None:
-            _cli.resumable()
-        with artifacts.Lock(rankings.part_of(output, processes)) if output is not None else nullcontext():
-            if output is not None and processes.leads:
-                artifacts.demand_vacant(output, "ranking", overwrite)
-            count = float(len(job.points.labels))
-            unit = ("points", lambda rounds: count / rounds)
-            ranking = job.run(_cli.progress(quiet, f"ranking {norm}", unit), output, processes)
-            for remark in rankings.remarks(ranking, perceived):
-                _cli.say(remark)
-            if output is not None and processes.leads:
-                step = _cli.step("sens-rank", None, "cpu", job.inputs)
-                job.save(output, ranking, step, overwrite)
-                job.clean(output)
-            processes.agree(True)  # nobody leaves before the result is safe
-        if output is not None:
-            _announce(output, ranking, as_json, processes)
-        elif processes.leads:
-            _print(job, ranking, as_json, perceived)
-
-
-def _demand_output_makes_sense(output: Path | None, limit: int | None, overwrite: bool, curvature: bool) -> None:
-    """Refuse options that do not go with -o, or not without."""
+        raise UsageError("sens-rank has no CUDA kernels: leave out `device`, it runs on the CPU.")
     if limit is not None and output is not None:
         raise UsageError(
-            "--limit is for a quick look: leave out -o, or take a part with dataset subset --select first:N."
+            "`limit` is for a quick look: leave out -o, or take a part with dataset subset --select first:N."
         )
     if curvature and output is not None:
         raise UsageError(
-            "--curvature is printed and never stored, as it follows from the distances: leave out -o, or write the "
+            "`curvature` is printed and never stored, as it follows from the distances: leave out -o, or write the "
             "lines to a file with > FILE."
         )
     if overwrite and output is None:
-        raise UsageError("--overwrite replaces an output: name it with -o.")
-
-
-def _perceived(job: Job, curvature: bool, lam: float | None) -> float | None:
-    """λ of --curvature; told where the user did not choose it."""
-    if not curvature:
-        if lam is not None:
-            raise UsageError("--lambda is of perceived curvature: add --curvature.")
-        return None
-    perceived = job.perceived(lam)
-    if lam is None:
+        raise UsageError("`overwrite` replaces an output: name it with -o.")
+    if lam is not None and not curvature:
+        raise UsageError("`lam` is of perceived curvature: add `curvature`.")
+    points = artifacts.open_store(_cli.argument_path(dataset), "dataset")
+    others = None if against is None else artifacts.open_store(_cli.argument_path(against), "dataset")
+    job = Sensitivity(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit)
+    perceived = job.perceived_distance(lam) if curvature else None
+    if curvature and lam is None:
         _cli.say(f"Curvature is perceived at lambda = {perceived:.6g}, the diameter of the cube.")
-    return perceived
+    if dry_run:
+        _cli.emit(json.dumps(job.plan()))
+        return
+    sensitivity.when_compiling(lambda: _cli.say("Compiling the kernels for this machine, once: about half a minute."))
+    count = float(len(job.points.labels))
+    progress = _cli.progress(quiet, f"ranking {norm}", ("points", lambda rounds: count / rounds))
+    with distributed.group() as group:
+        if output is None:
+            ranking = job.rank(progress, group)
+            for remark in remarks(ranking.robustness, perceived):
+                _cli.say(remark)
+            if group.is_main:
+                _print(job, ranking, as_json, perceived)
+            return
+        _cli.resumable()
+        new = make(
+            job, output, _cli.step("sens-rank", None, "cpu"), overwrite=overwrite, group=group, progress=progress
+        )
+        if group.is_main:
+            if new:
+                for remark in remarks(artifacts.open_store(output, "ranking").column("distance").read()):
+                    _cli.say(remark)
+            _cli.emit(json.dumps({"ranking": str(output), "new": new}) if as_json else str(output))
 
 
-def _announce(output: Path, ranking: Ranking | None, as_json: bool, processes: Group) -> None:
-    """Print where the ranking is."""
-    if processes.leads:
-        _cli.emit(json.dumps({"ranking": str(output), "new": ranking is not None}) if as_json else str(output))
-
-
-def _print(job: Job, ranking: Ranking, as_json: bool, lam: float | None) -> None:
+def _print(job: Sensitivity, ranking: Ranking, as_json: bool, lam: float | None) -> None:
     """Print the ranking, a row a point; with λ what --curvature adds is at the end of each."""
-    from datarobust.rankings import GEOMETRY
+    from datarobust.jobs.sens_rank import GEOMETRY
 
     count = 0 if lam is None else len(GEOMETRY)
     for row in job.rows(ranking, lam):

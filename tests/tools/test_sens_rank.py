@@ -387,21 +387,21 @@ def test_killed_at_any_moment_the_same_command_goes_on(command: Run, digits: Pat
     _, talk = straight.communicate(timeout=120)
     whole = time.monotonic() - started
     assert straight.returncode == 0, talk
-    dice, kills, journals = random.Random(1), 0, 0
+    dice, kills, states = random.Random(1), 0, 0
     for _ in range(9):
         process = slowly(*words, cwd=tmp_path / "killed")
         time.sleep(whole * dice.uniform(0.4, 0.98))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
-        journals += (tmp_path / "killed" / ".r.zarr.journal").exists()
+        states += (tmp_path / "killed" / ".r.zarr.resume").exists()
         if process.returncode == 0:  # the machine was quicker than at first: kill earlier, and begin again
             shutil.rmtree(tmp_path / "killed" / "r.zarr")
             whole *= 0.7
         if kills == 3:
             break
     assert kills
-    assert journals
+    assert states
     process = slowly(*words, cwd=tmp_path / "killed")
     assert process.communicate(timeout=120)[0] == "r.zarr\n"
     assert tree(tmp_path / "killed" / "r.zarr") == tree(tmp_path / "straight" / "r.zarr")
@@ -413,7 +413,7 @@ def test_terminated_the_state_is_kept_and_told(command: Run, digits: Path, tmp_p
     words = [digits, "--norm", "linf", "--threads", "1", "-o", output]
     process = slowly(*words)
     deadline = time.monotonic() + 60
-    while not (tmp_path / ".r.zarr.journal").exists():
+    while not (tmp_path / ".r.zarr.resume").exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -423,7 +423,7 @@ def test_terminated_the_state_is_kept_and_told(command: Run, digits: Path, tmp_p
     assert (process.returncode, out) == (143, "")
     assert talk.splitlines()[-1] == "sens-rank: terminated; the same command again goes on from here"
     fails(second, "r.zarr")  # one at a time
-    assert (tmp_path / ".r.zarr.journal").is_file()
+    assert (tmp_path / ".r.zarr.resume").is_file()
     assert not output.exists()
     done = command("sens-rank", *words, "-q")
     assert done.stdout == f"{output}\n", done.stderr

@@ -89,15 +89,18 @@ class Resume:
     def discard(self) -> None:
         """Remove the states of all processes, because the work is done or is not wanted."""
         with durable.os_errors(self.output):
-            for path in [self.path, *self._parts()]:
+            journals = [self._of("").with_suffix(".journal"), *self.output.parent.glob(self._pattern("journal"))]
+            for path in [self.path, *self._parts(), *journals]:  # journals: of versions before this one
                 path.unlink(missing_ok=True)
                 path.with_name(f"{path.name}.new").unlink(missing_ok=True)
 
     def _parts(self) -> list[Path]:
         """Files of all processes that are there."""
-        name = glob.escape(self.output.name)
-        parts = self.output.parent.glob(f".{name}.*of*.resume")
+        parts = self.output.parent.glob(self._pattern("resume"))
         return [path for path in [self._of(""), *sorted(parts)] if path.is_file()]
+
+    def _pattern(self, role: str) -> str:
+        return f".{glob.escape(self.output.name)}.*of*.{role}"
 
     def _load(self, path: Path) -> dict[str, Array] | None:
         with durable.os_errors(self.output, "resumed"):

@@ -24,7 +24,6 @@ from datarobust.evaluation.adapter import library
 from datarobust.evaluation.driver import Options, Outcome, Progress, evaluate
 from datarobust.evaluation.network import accelerated, evaluated
 from datarobust.features import as_inputs
-from datarobust.rankings import part_of
 from datarobust.selection import Chosen
 from datarobust.text import shown
 
@@ -234,6 +233,11 @@ class _Journals:
     def save(self, arrays: dict[str, Array]) -> None:
         """Save this process's state."""
         artifacts.Journal(part_of(self.output, self.processes), self.request).save(arrays)
+
+
+def part_of(output: Path, processes: Group) -> Path:
+    """The path that a process's journal is named after: the output, or one part of it for each further process."""
+    return output if processes.leads else output.with_name(f"{output.name}.{processes.rank}of{processes.size}")
 
 
 def _journals(output: Path, request: str) -> list[artifacts.Journal]:

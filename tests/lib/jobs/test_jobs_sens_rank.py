@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,18 @@ from hypothesis import strategies as st
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.curvature import diameter, kappa, kappa_tilde
-from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
+from datarobust.jobs.make import make
+from datarobust.jobs.sens_rank import GEOMETRY, ColumnRows, Sensitivity, geometry, remarks, table
 from datarobust.lipschitz import bound
-from datarobust.rankings import GEOMETRY, ColumnRows, Job, geometry, remarks, table
 from datarobust.sensitivity import Labelled, Ranking, rank, search
 
-ALONE = Group(0, 1)
-STEP = Step("sens-rank", ("d.zarr",), "0.1.0", None, "cpu", {})
+
+def step(inputs: Mapping[str, str]) -> Step:
+    return Step("sens-rank", ("d.zarr",), "0.1.0", None, "cpu", inputs)
 
 
-def make(path: Path, images: np.ndarray, labels: np.ndarray, soft: np.ndarray | None = None, **rest: Any) -> Path:
+def dataset_of(path: Path, images: np.ndarray, labels: np.ndarray, soft: np.ndarray | None = None, **rest: Any) -> Path:
     """A dataset of images (N, C, H, W) uint8, or of features (N, D) float32."""
     name = "images" if images.dtype == np.uint8 else "features"
     columns: dict[str, Any] = {
@@ -57,21 +57,25 @@ def small_set(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def dataset(tmp_path: Path) -> artifacts.Store:
     images, labels = small_set()
     soft = np.random.default_rng(1).dirichlet(np.ones(4), 400).astype(np.float32)
-    return artifacts.open_store(make(tmp_path / "d.zarr", images, labels, soft))
+    return artifacts.open_store(dataset_of(tmp_path / "d.zarr", images, labels, soft))
 
 
 @pytest.fixture
 def others(tmp_path: Path) -> artifacts.Store:
-    return artifacts.open_store(make(tmp_path / "o.zarr", *small_set(150, seed=5)))
+    return artifacts.open_store(dataset_of(tmp_path / "o.zarr", *small_set(150, seed=5)))
 
 
-def job(dataset: artifacts.Store, others: artifacts.Store | None = None, **asked: Any) -> Job:
-    options: dict[str, Any] = {"norm": "l2", "k": 1, "soft": False, "duplicates": "inf", "memory": 1 << 30} | asked
-    return Job(dataset, others, **options)
+def job(dataset: artifacts.Store, others: artifacts.Store | None = None, **options: Any) -> Sensitivity:
+    usual: dict[str, Any] = {"norm": "l2", "k": 1, "soft": False, "duplicates": "inf", "memory": 1 << 30}
+    return Sensitivity(dataset, others, **(usual | options))
 
 
-def quietly(rounds: Iterable[Any]) -> Iterable[Any]:
-    return rounds
+def saved(path: Path) -> Ranking:
+    """The ranking in an artifact."""
+    store = artifacts.open_store(path, "ranking")
+    if "distances" in store:
+        return Ranking(store.column("distances").read(), store.column("neighbours").read())
+    return Ranking(store.column("distance").read()[:, None], store.column("neighbour").read()[:, None])
 
 
 def same(found: Ranking, expected: Ranking) -> None:
@@ -94,15 +98,15 @@ def test_the_rows_of_a_column_are_flat(dataset: artifacts.Store) -> None:
 def test_classes_with_other_names_are_not_held_against_each_other(tmp_path: Path, dataset: artifacts.Store) -> None:
     images, labels = small_set(50, seed=2)
     names = ["class 0", "class 2", "class 1", "class 3"]
-    clash = artifacts.open_store(make(tmp_path / "clash.zarr", images, labels, classes=names))
+    clash = artifacts.open_store(dataset_of(tmp_path / "clash.zarr", images, labels, classes=names))
     with pytest.raises(DataError, match=r"do not mean the same: class 1 is class 1 and class 2\. .*`classes`") as told:
         job(dataset, clash)
     assert "\n" not in str(told.value)
-    more = artifacts.open_store(make(tmp_path / "more.zarr", images, labels, classes=[*names, "class 4"]))
+    more = artifacts.open_store(dataset_of(tmp_path / "more.zarr", images, labels, classes=[*names, "class 4"]))
     with pytest.raises(DataError, match="they have 4 and 5 class names"):
         job(dataset, more)
-    unnamed = artifacts.open_store(make(tmp_path / "unnamed.zarr", images, labels, classes=[]))
-    assert job(dataset, unnamed).run(quietly, None, ALONE).distance.shape == (400, 1)
+    unnamed = artifacts.open_store(dataset_of(tmp_path / "unnamed.zarr", images, labels, classes=[]))
+    assert job(dataset, unnamed).rank().distance.shape == (400, 1)
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
@@ -112,22 +116,22 @@ def test_a_store_is_ranked_like_its_arrays(
 ) -> None:
     whole = Labelled.of(*small_set())
     asked: dict[str, Any] = {"norm": norm, "k": 2, "memory": memory}
-    same(job(dataset, **asked).run(quietly, None, ALONE), rank(whole, norm, k=2))
+    same(job(dataset, **asked).rank(), rank(whole, norm, k=2))
     other = Labelled.of(*small_set(150, seed=5))
-    same(job(dataset, others, **asked).run(quietly, None, ALONE), rank(whole, norm, k=2, against=other))
+    same(job(dataset, others, **asked).rank(), rank(whole, norm, k=2, against=other))
     first = Labelled.of(*(part[:90] for part in small_set()))
-    same(job(dataset, **asked, limit=90).run(quietly, None, ALONE), rank(first, norm, k=2))
-    same(job(dataset, others, **asked, limit=90).run(quietly, None, ALONE), rank(first, norm, k=2, against=other))
-    same(job(dataset, **asked, limit=4000).run(quietly, None, ALONE), rank(whole, norm, k=2))
+    same(job(dataset, **asked, limit=90).rank(), rank(first, norm, k=2))
+    same(job(dataset, others, **asked, limit=90).rank(), rank(first, norm, k=2, against=other))
+    same(job(dataset, **asked, limit=4000).rank(), rank(whole, norm, k=2))
     vectors = np.random.default_rng(1).dirichlet(np.ones(4), 400).astype(np.float32)
     expected = rank(Labelled.of(*small_set(), vectors), norm, k=2, soft=True)
-    same(job(dataset, **asked, soft=True).run(quietly, None, ALONE), expected)
+    same(job(dataset, **asked, soft=True).rank(), expected)
 
 
 def test_features_are_ranked(tmp_path: Path) -> None:
     features = np.random.default_rng(2).standard_normal((120, 11)).astype(np.float32)
-    store = artifacts.open_store(make(tmp_path / "f.zarr", features, np.arange(120) % 3))
-    same(job(store).run(quietly, None, ALONE), rank(Labelled.of(features, np.arange(120) % 3), "l2"))
+    store = artifacts.open_store(dataset_of(tmp_path / "f.zarr", features, np.arange(120) % 3))
+    same(job(store).rank(), rank(Labelled.of(features, np.arange(120) % 3), "l2"))
 
 
 def test_label_vectors_that_are_not_there(dataset: artifacts.Store, others: artifacts.Store) -> None:
@@ -143,19 +147,14 @@ def test_label_vectors_that_are_not_there(dataset: artifacts.Store, others: arti
 def test_what_is_saved_is_the_ranking(
     dataset: artifacts.Store, others: artifacts.Store, tmp_path: Path, k: int
 ) -> None:
-    one = job(dataset, others, norm="linf", k=k)
-    ranking = one.run(quietly, tmp_path / "r.zarr", ALONE)
-    one.save(tmp_path / "r.zarr", ranking, STEP, overwrite=False)
-    one.clean(tmp_path / "r.zarr")
-    saved = artifacts.open_store(tmp_path / "r.zarr", "ranking")
-    np.testing.assert_array_equal(saved.column("distance").read(), ranking.distance[:, 0])
-    np.testing.assert_array_equal(saved.column("neighbour").read(), ranking.neighbour[:, 0])
-    assert ("distances" in saved) == ("neighbours" in saved) == (k > 1)
-    if k > 1:
-        np.testing.assert_array_equal(saved.column("distances").read(), ranking.distance)
-        np.testing.assert_array_equal(saved.column("neighbours").read(), ranking.neighbour)
+    ranked = job(dataset, others, norm="linf", k=k)
+    assert make(ranked, tmp_path / "r.zarr", step)
+    same(saved(tmp_path / "r.zarr"), ranked.rank())
+    store = artifacts.open_store(tmp_path / "r.zarr", "ranking")
+    assert ("distances" in store) == ("neighbours" in store) == (k > 1)
+    np.testing.assert_array_equal(store.column("distance").read(), ranked.rank().robustness)
     names = ("norm", "labels", "dataset", "against", "duplicates", "k")
-    assert {name: saved.attributes[name] for name in names} == {
+    assert {name: store.attributes[name] for name in names} == {
         "norm": "linf",
         "labels": "hard",
         "dataset": dataset.digest,
@@ -163,9 +162,10 @@ def test_what_is_saved_is_the_ranking(
         "duplicates": "inf",
         "k": k,
     }
-    assert saved.history == (*dataset.history, *others.history, replace(STEP, output=saved.digest))
-    artifacts.same_digest(saved, dataset)
-    assert artifacts.finished(tmp_path / "r.zarr", one.attributes["request"])
+    assert store.history[:-1] == (*dataset.history, *others.history)
+    assert store.history[-1].inputs == {"dataset": dataset.digest, "against": others.digest}
+    artifacts.same_digest(store, dataset)
+    assert not make(ranked, tmp_path / "r.zarr", step)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.zarr", "o.zarr", "r.zarr"]
 
 
@@ -174,14 +174,12 @@ def test_infinite_and_dropped_distances_are_saved(tmp_path: Path) -> None:
     images[9] = images[8]
     labels[:] = 1
     labels[9] = 0
-    store = artifacts.open_store(make(tmp_path / "d.zarr", images, labels))
-    one = job(store, duplicates="drop")
-    one.save(tmp_path / "r.zarr", one.run(quietly, None, ALONE), STEP, overwrite=False)
-    saved = artifacts.open_store(tmp_path / "r.zarr", "ranking")
-    distance = saved.column("distance").read()
+    store = artifacts.open_store(dataset_of(tmp_path / "d.zarr", images, labels))
+    make(job(store, duplicates="drop"), tmp_path / "r.zarr", step)
+    distance = saved(tmp_path / "r.zarr").robustness
     assert np.flatnonzero(np.isnan(distance)).tolist() == [8, 9]
     assert np.isinf(np.delete(distance, [8, 9])).all()
-    assert (saved.column("neighbour").read() == -1).all()
+    assert (saved(tmp_path / "r.zarr").neighbour == -1).all()
 
 
 def test_a_request_names_all_that_decides_the_bits_and_nothing_else(
@@ -197,9 +195,9 @@ def test_a_request_names_all_that_decides_the_bits_and_nothing_else(
         job(dataset, soft=True),
         job(dataset, duplicates="drop"),
     ]
-    keys = [one.attributes["request"] for one in asked]
+    keys = [artifacts.fingerprint(one.request()) for one in asked]
     assert len(set(keys)) == len(keys)
-    assert job(dataset, memory=5, threads=3).attributes["request"] == keys[0]
+    assert artifacts.fingerprint(job(dataset, memory=5, threads=3).request()) == keys[0]
 
 
 # ------------------------------------------------------------------------------------------------- going on
@@ -222,7 +220,7 @@ def killed_after(rounds: int) -> Callable[[Iterable[Any]], Iterator[Any]]:
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize("memory", [6_000, 1 << 30])
 @pytest.mark.parametrize("against", [False, True])
-def test_a_killed_run_goes_on_from_its_journal(
+def test_a_killed_run_is_gone_on_with(
     dataset: artifacts.Store,
     others: artifacts.Store,
     tmp_path: Path,
@@ -236,42 +234,41 @@ def test_a_killed_run_goes_on_from_its_journal(
     output = tmp_path / "r.zarr"
     asked: dict[str, Any] = {"norm": norm, "k": 2}
     sets = (dataset, others if against else None)
-    expected = job(*sets, **asked).run(quietly, None, ALONE)
+    expected = job(*sets, **asked).rank()
     for rounds, threads, later in ((1, 1, memory), (2, 2, memory), (3, 3, 1 << 30), (3, 3, 11_000)):
+        killed = job(*sets, **asked, memory=memory, threads=threads)
         with pytest.raises(Killed):
-            job(*sets, **asked, memory=memory, threads=threads).run(killed_after(rounds), output, ALONE)
-        assert (tmp_path / ".r.zarr.journal").is_file()
-        same(job(*sets, **asked, memory=later).run(quietly, output, ALONE), expected)
-        artifacts.Journal(output, "another request").load()  # removes it
-        assert not (tmp_path / ".r.zarr.journal").exists()
+            make(killed, output, step, overwrite=True, progress=killed_after(rounds))
+        assert (tmp_path / ".r.zarr.resume").is_file()
+        make(job(*sets, **asked, memory=later), output, step, overwrite=True)
+        same(saved(output), expected)
+        assert not (tmp_path / ".r.zarr.resume").exists()
 
 
-def test_a_journal_of_another_request_is_not_used(
+def test_a_state_of_another_request_is_not_used(
     dataset: artifacts.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "SAVE_EVERY", 0.0)
     output = tmp_path / "r.zarr"
     with pytest.raises(Killed):
-        job(dataset).run(killed_after(2), output, ALONE)
+        make(job(dataset), output, step, progress=killed_after(2))
     for asked in ({"norm": "linf"}, {"soft": True}, {"k": 2}):
-        same(job(dataset, **asked).run(quietly, output, ALONE), job(dataset, **asked).run(quietly, None, ALONE))
+        make(job(dataset, **asked), output, step, overwrite=True)
+        same(saved(output), job(dataset, **asked).rank())
 
 
-def test_a_damaged_journal_is_not_used(
-    dataset: artifacts.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_state_is_not_used(dataset: artifacts.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "SAVE_EVERY", 0.0)
-    output, journal = tmp_path / "r.zarr", tmp_path / ".r.zarr.journal"
-    expected = job(dataset).run(quietly, None, ALONE)
+    output, state = tmp_path / "r.zarr", tmp_path / ".r.zarr.resume"
+    expected = job(dataset).rank()
     for place in (0, 100, 1000, -1):
         with pytest.raises(Killed):
-            job(dataset).run(killed_after(2), output, ALONE)
-        data = bytearray(journal.read_bytes())
+            make(job(dataset), output, step, overwrite=True, progress=killed_after(2))
+        data = bytearray(state.read_bytes())
         data[place] ^= 1
-        journal.write_bytes(data)
-        same(job(dataset).run(quietly, output, ALONE), expected)
-    journal.write_bytes(journal.read_bytes()[:500])
-    same(job(dataset).run(quietly, output, ALONE), expected)
+        state.write_bytes(data)
+        make(job(dataset), output, step, overwrite=True)
+        same(saved(output), expected)
 
 
 # --------------------------------------------------------------------------------------------------------- text
@@ -311,8 +308,8 @@ def test_a_table_has_every_point_that_was_not_dropped_once(distance: list[float]
 
 
 def test_remarks() -> None:
-    assert remarks(ranking_of([[0.5], [0.1]], [[1], [0]])) == []
-    said = remarks(ranking_of([[0.0], [0.0], [math.inf], [math.nan], [0.5]], [[1], [0], [-1], [-1], [0]]))
+    assert list(remarks(np.array([0.5, 0.1]))) == []
+    said = list(remarks(np.array([0.0, 0.0, math.inf, math.nan, 0.5])))
     assert len(said) == 3
     for number, words in ((1, "dropped"), (2, "distance 0, infinite sensitivity"), (1, "distance inf, sensitivity 0")):
         assert any(line.startswith(f"{number} ") and words in line for line in said)
@@ -323,23 +320,23 @@ def test_remarks() -> None:
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_lambda_is_the_diameter_unless_given(dataset: artifacts.Store, tmp_path: Path, norm: str) -> None:
-    assert job(dataset, norm=norm).perceived(None) == diameter(norm, 40)
-    assert job(dataset, norm=norm).perceived(0.25) == 0.25
+    assert job(dataset, norm=norm).perceived_distance(None) == diameter(norm, 40)
+    assert job(dataset, norm=norm).perceived_distance(0.25) == 0.25
     for lam in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(UsageError, match="positive number"):
-            job(dataset, norm=norm).perceived(lam)
+            job(dataset, norm=norm).perceived_distance(lam)
     with pytest.raises(UsageError, match="leave out `soft`"):
-        job(dataset, norm=norm, soft=True).perceived(2.0)
+        job(dataset, norm=norm, soft=True).perceived_distance(2.0)
     features = np.ones((4, 3), np.float32)
-    store = artifacts.open_store(make(tmp_path / "f.zarr", features, np.arange(4)))
-    assert job(store, norm=norm).perceived(2.5) == 2.5
+    store = artifacts.open_store(dataset_of(tmp_path / "f.zarr", features, np.arange(4)))
+    assert job(store, norm=norm).perceived_distance(2.5) == 2.5
     with pytest.raises(UsageError, match=r"f\.zarr holds features.*`lam`"):
-        job(store, norm=norm).perceived(None)
+        job(store, norm=norm).perceived_distance(None)
 
 
 def test_curvature_at_the_end_of_rows(dataset: artifacts.Store, others: artifacts.Store) -> None:
     one = job(dataset, others, k=2)
-    ranking = one.run(quietly, None, ALONE)
+    ranking = one.rank()
     r = ranking.robustness[[row[0] for row in one.rows(ranking)]]
     rows, plain = list(one.rows(ranking, 3.0)), list(one.rows(ranking))
     assert [row[: -len(GEOMETRY)] for row in rows] == plain
@@ -362,9 +359,9 @@ def test_curvature_without_a_distance() -> None:
 
 
 def test_remarks_on_lambda() -> None:
-    ranking = ranking_of([[0.5], [1.0], [2.0], [math.inf]], [[1], [0], [0], [-1]])
-    assert remarks(ranking, 2.0) == remarks(ranking)
-    assert [line.split(" points")[0] for line in remarks(ranking, 1.0)] == ["1", "1 of 3", "1 of 3"]
+    robustness = np.array([0.5, 1.0, 2.0, math.inf])
+    assert list(remarks(robustness, 2.0)) == list(remarks(robustness))
+    assert [line.split(" points")[0] for line in remarks(robustness, 1.0)] == ["1", "1 of 3", "1 of 3"]
 
 
 def test_the_plan(dataset: artifacts.Store, others: artifacts.Store) -> None:

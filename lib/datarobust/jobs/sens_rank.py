@@ -1,0 +1,269 @@
+"""Rankings as artifacts: from a dataset to robustness and nearest neighbours (Equation 1, Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from datarobust import curvature, lipschitz
+from datarobust.artifacts import Column, Resume, Store
+from datarobust.artifacts.history import join
+from datarobust.datasets.derive import other_classes
+from datarobust.distributed import Group
+from datarobust.errors import DataError, UsageError
+from datarobust.jobs.make import ALONE, Artifact, Form, Output
+from datarobust.sensitivity import (
+    Duplicates,
+    Labelled,
+    Options,
+    Ranking,
+    available_threads,
+    least_robust_first,
+    padded_width,
+    panel_rows,
+    rank,
+)
+from datarobust.text import shown
+from datarobust.types import Array, Floats, Progress
+
+_POINT_BYTES = 420
+"""What the search keeps of a point besides its row: codes, sums, places."""
+
+GEOMETRY = ("kappa_tilde_perc", "kappa_perc", "lipschitz")
+"""The columns of :func:`geometry`."""
+
+
+@dataclass(frozen=True)
+class ColumnRows:
+    """The first ``count`` rows of a column, flattened, read from the store as they are needed."""
+
+    column: Column
+    count: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        return (self.count, int(np.prod(self.column.shape[1:])))
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """uint8 of images, float32 of features."""
+        return self.column.dtype
+
+    def read(self, start: int, stop: int) -> Array:
+        """Rows start..stop, verified."""
+        return self.column.read(start, stop).reshape(stop - start, -1)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Array:
+        """Chosen rows, verified."""
+        return self.column.take(rows).reshape(len(rows), -1)
+
+
+def points_of(dataset: Store, count: int | None = None) -> ColumnRows:
+    """The points of a dataset, images or features; the first ``count`` of them where that is given."""
+    column = dataset.column("images" if "images" in dataset else "features")
+    return ColumnRows(column, len(dataset) if count is None else min(count, len(dataset)))
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """A ranking to be made: everything that decides its bits, and how much it may use.
+
+    Attributes:
+        dataset: the points.
+        others: the set in which neighbours are looked for, where that is another one.
+        norm: name of the norm.
+        k: neighbours of each point.
+        soft: Equation (1) with label vectors.
+        duplicates: what points mean that equal a point of another label; see :func:`datarobust.sensitivity.rank`.
+        memory: bytes of rows to hold.
+        threads: all that are there if None.
+        limit: only the first points of the dataset.
+
+    Raises:
+        DataError: equal labels of the two sets are not equal classes.
+        UsageError: ``soft`` without label vectors.
+    """
+
+    form: ClassVar[Form] = Artifact("ranking")
+
+    dataset: Store
+    others: Store | None
+    norm: str
+    k: int
+    soft: bool
+    duplicates: Duplicates
+    memory: int
+    threads: int | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for store in (self.dataset, self.others):
+            if self.soft and store is not None and "soft" not in store:
+                raise UsageError(
+                    f"{store.path} has no label vectors: leave out `soft`, or import labels that are distributions"
+                )
+        if self.others is not None:
+            classes, other = self.dataset.attributes["classes"], self.others.attributes["classes"]
+            if classes and other and classes != other:
+                raise DataError(
+                    f"labels of {self.dataset.path} and {self.others.path} do not mean the same: "
+                    f"{other_classes(self.dataset, self.others)}. Import one of them again with the `classes` of the "
+                    "other"
+                )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The attributes that decide the ranking (ARTIFACTS.md)."""
+        return {
+            "norm": self.norm,
+            "labels": "soft" if self.soft else "hard",
+            "dataset": self.dataset.digest,
+            "against": None if self.others is None else self.others.digest,
+            "duplicates": self.duplicates,
+            "k": self.k,
+        }
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the bits."""
+        return {"tool": "sens-rank", **self.settings}
+
+    @cached_property
+    def points(self) -> Labelled:
+        """The points to be ranked."""
+        return self._labelled(self.dataset, self.limit)
+
+    @cached_property
+    def against(self) -> Labelled | None:
+        """The points in which neighbours are looked for, where that is another set."""
+        return None if self.others is None else self._labelled(self.others, None)
+
+    def _labelled(self, dataset: Store, limit: int | None) -> Labelled:
+        rows = points_of(dataset, limit)
+        soft = dataset.column("soft").read(0, rows.count) if self.soft else None
+        return Labelled(rows, dataset.column("labels").read(0, rows.count), soft)
+
+    def rank(self, progress: Progress = iter, group: Group = ALONE, resume: Resume | None = None) -> Ranking:
+        """The ranking; with ``resume`` a killed run is gone on with."""
+        return rank(
+            self.points,
+            self.norm,
+            against=self.against,
+            k=self.k,
+            soft=self.soft,
+            duplicates=self.duplicates,
+            memory=self.memory,
+            options=Options(
+                threads=self.threads or max(1, available_threads() // group.here), shard=(group.rank, group.size)
+            ),
+            progress=progress,
+            checkpoint=resume,
+            merge=group.merge_neighbours if group.size > 1 else None,
+        )
+
+    def run(self, output: Output) -> None:
+        """Make the ranking and write it."""
+        ranking = self.rank(output.progress, output.group, output.resume)
+        if not output.group.is_main:
+            return
+        arrays: dict[str, Array] = {"distance": ranking.robustness, "neighbour": ranking.neighbour[:, 0]}
+        if self.k > 1:
+            arrays |= {"distances": ranking.distance, "neighbours": ranking.neighbour}
+        stores = {"dataset": self.dataset} | ({} if self.others is None else {"against": self.others})
+        history = join(store.history for store in stores.values())
+        step = output.step({role: store.digest for role, store in stores.items()})
+        output.save(arrays, self.settings, [*history, step])
+
+    def perceived_distance(self, lam: float | None) -> float:
+        """λ of the perceived curvature (Section 3): ``lam``, or the diameter of the cube that images are in.
+
+        Raises:
+            UsageError: it is not a positive number; the points are features, whose diameter nobody knows; labels are
+                vectors, between which there is no one distance.
+        """
+        if self.soft:
+            raise UsageError(
+                "`curvature` is perceived at one and the same distance between any two labels, and label vectors have "
+                "many: leave out `soft`"
+            )
+        if lam is not None:
+            return curvature.demand_positive(lam)
+        if "images" not in self.dataset:
+            raise UsageError(
+                f"{shown(self.dataset.path)} holds features, which are in no cube whose diameter could be lambda: "
+                "give `lam`, a distance that no two points of different labels exceed"
+            )
+        return curvature.diameter(self.norm, self.points.rows.shape[1])
+
+    def rows(self, ranking: Ranking, lam: float | None = None) -> Iterator[list[int | float]]:
+        """Rows of the ranking as :func:`table` has them; with λ the numbers of :func:`geometry` at the end."""
+        more = () if lam is None else geometry(ranking.robustness, lam)
+        return table(ranking, self.points.labels, (self.against or self.points).labels, more)
+
+    def plan(self) -> dict[str, int | float | str]:
+        """The cost of the job: shapes, the operations of brute force, bytes read and held."""
+        counts = [part.rows.shape[0] for part in (self.points, self.against) if part is not None]
+        width, dtype = self.points.rows.shape[1], np.dtype(self.points.rows.dtype)
+        row_bytes = padded_width(width, dtype) * dtype.itemsize
+        size = panel_rows(sum(counts), row_bytes, self.memory)
+        pairs = counts[0] * counts[-1] if len(counts) == 2 else counts[0] * (counts[0] - 1) // 2
+        resident = min(sum(counts), 2 * size) * row_bytes
+        return {
+            "points": counts[0],
+            "numbers": width,
+            "norm": self.norm,
+            "pairs": pairs,
+            "brute_force_operations": 2 * pairs * width,
+            "bytes_to_read": sum(counts) * width * dtype.itemsize,
+            "bytes_to_hold": resident + sum(counts) * (_POINT_BYTES + 16 * self.k),
+            "parts": 1 if size == sum(counts) else sum(-(-count // size) for count in counts),
+            "threads": self.threads or available_threads(),
+        }
+
+
+def geometry(robustness: Floats, lam: float) -> list[Floats]:
+    """The curvatures and the constant that follow from r, (N,) each: κ~_perc and κ_perc at λ (Section 3), and L of
+    Theorem 1 for ρ = r/2.
+
+    NaN: κ~_perc and κ_perc without a point of another label; κ_perc where r > λ, as it is imaginary there.
+    """
+    tilde = curvature.kappa_tilde(robustness, lam)
+    return [tilde, curvature.kappa_of(tilde), lipschitz.bound(robustness)]
+
+
+def table(
+    ranking: Ranking, labels: Array, other_labels: Array, more: Sequence[Array] = ()
+) -> Iterator[list[int | float]]:
+    """Rows, least robust first: index, distance, neighbour, label, neighbour's label; three more for each further
+    neighbour; at the end ``more``, a number a point from each (N,).
+
+    ``labels`` (N) of the points, ``other_labels`` of the set the neighbours are from. Without a neighbour: inf, -1 and
+    -1. Dropped points have no row.
+    """
+    for row in least_robust_first(ranking.robustness).tolist():
+        fields: list[int | float] = [row]
+        neighbours = zip(ranking.distance[row].tolist(), ranking.neighbour[row].tolist(), strict=True)
+        for number, (distance, neighbour) in enumerate(neighbours):
+            label = int(other_labels[neighbour]) if neighbour >= 0 else -1
+            fields += [distance, neighbour, int(labels[row]), label] if number == 0 else [distance, neighbour, label]
+        yield fields + [float(column[row]) for column in more]
+
+
+def remarks(robustness: Floats, lam: float | None = None) -> Iterator[str]:
+    """What a reader of a ranking should know, a sentence each; with λ also of the curvature perceived at it.
+
+    ``robustness`` (N,): r(x), +inf without a point of another label, NaN of dropped points.
+    """
+    if dropped := int(np.isnan(robustness).sum()):
+        yield f"{dropped} points that equal a point of another label were dropped."
+    if equal := int((robustness == 0.0).sum()):
+        yield f"{equal} points equal a point of another label: distance 0, infinite sensitivity."
+    if alone := int(np.isinf(robustness).sum()):
+        yield f"{alone} points have no point of another label: distance inf, sensitivity 0."
+    if lam is not None:
+        yield from curvature.order(robustness, lam).remarks()
