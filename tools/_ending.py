@@ -16,7 +16,7 @@ from types import FrameType
 
 import typer
 
-from datarobust.errors import DatarobustError
+from datarobust.errors import DatarobustError, is_out_of_memory
 
 from ._talk import Voice, as_options, leader, stop_bars, tell
 
@@ -145,7 +145,7 @@ def explain(error: BaseException) -> int:
             return 0
         case OSError() if error.errno in ENVIRONMENT:
             return _report("OSError", _os_message(error), 1)
-        case MemoryError() | RuntimeError() if _is_out_of_memory(error):
+        case MemoryError() | RuntimeError() if is_out_of_memory(error):
             return _report("MemoryError", _memory_message(error), 1)
     traceback.print_exception(error)
     if Voice.json:
@@ -207,13 +207,6 @@ def _reader_left(error: OSError) -> bool:
     poll = select.poll()
     poll.register(1, 0)
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """MemoryError, or the RuntimeError of torch that means the same: CUDA has a class for it, the CPU has none."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return "can't allocate memory" in str(error)
 
 
 def _memory_message(error: BaseException) -> str:

@@ -64,11 +64,17 @@ Physical = Annotated[
 Adversarial = Annotated[bool, typer.Option("--adversarial", help="Keep the adversarial images, as float32.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail where there is a sign of unreliability.")]
 Faster = Annotated[
-    bool, typer.Option("--faster", help="Attack a faster copy that rounds otherwise; verdicts are the network's own.")
+    bool,
+    typer.Option(
+        "--faster", help="On a GPU, attack a faster copy that rounds otherwise; verdicts are the network's own."
+    ),
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Have torch.compile fuse the network; pays on a GPU.")]
 Official = Annotated[
-    bool, typer.Option("--official", help="Run the library's attacks unchanged: the same verdicts, more slowly.")
+    bool,
+    typer.Option(
+        "--official", help="Do not stop gradient attacks once a batch is fooled: the same verdicts, more slowly."
+    ),
 ]
 
 
@@ -170,25 +176,26 @@ def _job(name: str, points: Points, options: dict[str, Any], device: Any) -> Job
     from datarobust.classifiers import subject
     from datarobust.evaluation.checks import demand_radius
     from datarobust.evaluations.job import Job, classes_of
+    from datarobust.norms import ATTACK_NORMS
 
     norm = options["norm"]
-    eps = evaluation.EPS[norm] if options["eps"] is None else options["eps"]
+    eps = ATTACK_NORMS[norm].eps if options["eps"] is None else options["eps"]
     demand_radius(norm, eps, points.images.shape[1:], options["force_eps"])
     model = subject(name)
     classes = classes_of(model, points, device)
     which = "fast" if options["fast"] else options["attacks"]
     if options["fast"] and options["attacks"] not in ("standard", "fast"):
         raise UsageError(f"--fast and --attacks {options['attacks']} contradict each other.")
-    wishes = evaluation.Wishes(
-        None if which in _VERSIONS else [part.strip() for part in which.split(",")],
-        *(options[key] for key in ("restarts", "iterations", "targets", "queries")),
-    )
     plan = evaluation.plan(
         which if which in _VERSIONS else "custom",  # type: ignore[arg-type]
         norm,
         eps,
         classes,
-        wishes=wishes,
+        attacks=None if which in _VERSIONS else [part.strip() for part in which.split(",")],
+        restarts=options["restarts"],
+        iterations=options["iterations"],
+        targets=options["targets"],
+        queries=options["queries"],
         seed=options["seed"],
         batch=options["batch"],
     )
@@ -210,7 +217,7 @@ def _job(name: str, points: Points, options: dict[str, Any], device: Any) -> Job
 def _evaluated(job: Job, output: Path | None, processes: Group, options: dict[str, Any]) -> dict[str, Any]:
     """Evaluate, unless that was done before; what the line tells."""
     from datarobust import artifacts
-    from datarobust.evaluation.flags import REMARKS
+    from datarobust.evaluation.checks import REMARKS
     from datarobust.evaluations.job import part_of
     from datarobust.evaluations.lines import line, stored
 

@@ -65,3 +65,13 @@ class ExistsError(ArtifactError):
 
 class LockedError(ArtifactError):
     """Another process holds the output."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, so that less at a time might do.
+
+    MemoryError, or the RuntimeError of torch that means the same: CUDA has a class for it, the CPU has none.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return "can't allocate memory" in str(error)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from datarobust.errors import DataError, DatarobustError, UsageError
+from datarobust.errors import DataError, DatarobustError, UsageError, is_out_of_memory
 
 UNLIKE = 1e-3
 """Outputs for the same image may differ so much, as a share of the largest; rounding stays far below."""
@@ -246,7 +246,7 @@ def _wanted(factory: Callable[..., Any]) -> list[str]:
 
 def _tell(spec: str, what: str, error: BaseException) -> NoReturn:
     """Raise an error of somebody else's code as one sentence; out of memory stays what it is."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    if is_out_of_memory(error):
         raise error
     lines = str(error).strip().splitlines()
     detail = f" ({lines[0][:_MESSAGE].rstrip('.')})" if lines else ""

@@ -14,8 +14,8 @@ what is computed by rounding alone; a network whose outputs depend on the other 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from datarobust import external
 from datarobust.errors import DataError
+from datarobust.networks.precision import products
 
 BATCH = 256
 """Points of a batch, unless the caller says otherwise."""
@@ -66,7 +67,7 @@ class Extractor:
         self._module = module.to(device, torch.float32).eval()
         if layer not in ("penultimate", "output"):
             self._demand_layer()
-        with exact():
+        with products("fp32", deterministic=True):
             found = external.demand_steady(spec, self._tapped, as_inputs(some[:PROBED], device))
         self.shape = tuple(found.shape[1:])
         self.width = int(np.prod(self.shape))
@@ -75,7 +76,7 @@ class Extractor:
 
     def __call__(self, points: Points) -> npt.NDArray[np.float32]:
         """float32 (B, width) of points (B, ...), uint8 or float32."""
-        with exact():
+        with products("fp32", deterministic=True):
             found = external.run(self._spec, self._tapped, as_inputs(points, self._device))
         values: npt.NDArray[np.float32] = found.reshape(len(points), -1).float().cpu().numpy()
         return values
@@ -137,15 +138,3 @@ class Extractor:
 def _copied(value: Any) -> Any:
     """A copy of a tensor: what comes next may work in place."""
     return value.clone() if isinstance(value, Tensor) else value
-
-
-@contextmanager
-def exact() -> Iterator[None]:
-    """float32 as it is meant, whatever the network's own code has set."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)

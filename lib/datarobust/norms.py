@@ -149,3 +149,36 @@ def ball_of(name: str) -> Ball:
         able = " or ".join(norm.name for norm in NORMS.values() if norm.ball is not None)
         raise UsageError(f"there is no training against attacks in the norm {name}: choose {able}")
     return ball
+
+
+@dataclass(frozen=True)
+class AttackNorm:
+    """A norm in which AutoAttack evaluates networks."""
+
+    name: str
+    """As options and artifacts spell it."""
+    official: str
+    """As the official attacks spell it."""
+    order: float
+    """p of the l_p norm."""
+    eps: float
+    """The radius that is usual for CIFAR, pixels in [0, 1]."""
+    largest: float
+    """Radii from this share of the diameter of the cube of all images on are taken for a slip."""
+    large_radii: bool = False
+    """Whether gradient attacks come from three times the radius over twice to the radius itself, more often and for
+    fewer targets (Croce & Hein 2021)."""
+
+    def diameter(self, numbers: int) -> float:
+        """Of the cube of all images of so many numbers in [0, 1]."""
+        return float(numbers ** (1.0 / self.order))
+
+
+ATTACK_NORMS = {
+    norm.name: norm
+    for norm in (
+        AttackNorm("linf", "Linf", math.inf, 8 / 255, 1.0),
+        AttackNorm("l2", "L2", 2.0, 128 / 255, 0.1),
+        AttackNorm("l1", "L1", 1.0, 12.0, 0.1, large_radii=True),
+    )
+}

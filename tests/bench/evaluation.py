@@ -26,9 +26,8 @@ import numpy as np
 import pyautoattack
 import torch
 
-from datarobust.evaluation import Protocol, Wishes, plan
+from datarobust.evaluation import Protocol, plan
 from datarobust.evaluation.driver import Options, evaluate
-from datarobust.evaluation.network import accelerated
 from datarobust.networks import build
 
 PARTS = ("standard", "l2", "wrn", "resnet18", "attacks")
@@ -65,10 +64,10 @@ def main() -> None:
 
 
 def warm_up(shared: Path) -> None:
-    """Compile the kernels and wake the threads."""
+    """Wake the threads."""
     images, labels = real.cifar10(shared, 8)
     for norm in ("linf", "l2"):
-        protocol = plan("custom", norm, 0.01, 10, wishes=Wishes(["fab-t"], iterations=2, targets=1))  # type: ignore[arg-type]
+        protocol = plan("custom", norm, 0.01, 10, attacks=["fab-t"], iterations=2, targets=1)  # type: ignore[arg-type]
         evaluate(real.resnet2b(shared), images, labels, protocol, Options(torch.device("cpu")))
 
 
@@ -94,16 +93,21 @@ def wrn(shared: Path) -> None:
         model.train()(x)
         labels = model.eval()(x).argmax(1).numpy()
     names = ("apgd-ce", "apgd-t", "fab-t", "square")
-    wishes = Wishes(names, iterations=10, targets=3, queries=150)
-    beside(model, images, labels, plan("custom", "linf", WRN_EPS, 10, wishes=wishes))
+    beside(
+        model, images, labels, plan("custom", "linf", WRN_EPS, 10, attacks=names, iterations=10, targets=3, queries=150)
+    )
 
 
 def resnet18(shared: Path) -> None:
     """A tenth of the iterations; the network is not robust, so the radius is small."""
     images, labels = real.cifar10(shared, 32)
     names = ("apgd-ce", "apgd-t", "fab-t", "square")
-    wishes = Wishes(names, iterations=10, targets=3, queries=150)
-    beside(real.resnet18(), images, labels, plan("custom", "linf", 1 / 255, 10, wishes=wishes))
+    beside(
+        real.resnet18(),
+        images,
+        labels,
+        plan("custom", "linf", 1 / 255, 10, attacks=names, iterations=10, targets=3, queries=150),
+    )
 
 
 def attacks(shared: Path) -> None:
@@ -138,17 +142,14 @@ def beside(model: Any, images: Any, labels: Any, protocol: Protocol) -> None:
     head("program", "images", "robust", "seconds", "faster", "verdicts", "equal adversarial images")
     row("plain library", len(labels), int((predicted == labels).sum()), plain_seconds, "", "", "")
     device = torch.device("cpu")
-    for name, fast in (("aaeval", None), ("aaeval --faster", accelerated(model, device, faster=True, compiled=False))):
-        if name != "aaeval" and fast is None:
-            continue  # there is nothing faster for this network
-        start = time.perf_counter()
-        ours = evaluate(model, images, labels, protocol, Options(device, keep=True, fast=fast))
-        seconds = time.perf_counter() - start
-        robust = (ours.clean == labels) & (ours.broken < 0)
-        equal = np.array_equal(robust, predicted == labels) and np.array_equal(ours.attacked, predicted)
-        same = [np.array_equal(a, b) for a, b in zip(ours.adversarial, theirs, strict=True)]
-        row(name, len(labels), int(robust.sum()), seconds, f"{plain_seconds / seconds:.2f} x",
-            "equal" if equal else "DIFFERENT", f"{sum(same)} of {len(same)}")  # fmt: skip
+    start = time.perf_counter()
+    ours = evaluate(model, images, labels, protocol, Options(device, keep=True))
+    seconds = time.perf_counter() - start
+    robust = (ours.clean == labels) & (ours.broken < 0)
+    equal = np.array_equal(robust, predicted == labels) and np.array_equal(ours.attacked, predicted)
+    same = [np.array_equal(a, b) for a, b in zip(ours.adversarial, theirs, strict=True)]
+    row("aaeval", len(labels), int(robust.sum()), seconds, f"{plain_seconds / seconds:.2f} x",
+        "equal" if equal else "DIFFERENT", f"{sum(same)} of {len(same)}")  # fmt: skip
 
 
 def plain(model: Any, images: Any, labels: Any, protocol: Protocol) -> tuple[Any, Any]:

@@ -1,33 +1,64 @@
-"""What cannot be evaluated, refused before any work: a network, images or labels that an attack would mistake.
+"""What cannot be evaluated, refused before any work, and signs that an evaluation may not be reliable.
 
-Attacks move within [0, 1] and follow the gradient of logits. A network that wants other inputs, gives probabilities or
-passes no gradients would seem robust, or fail, without a word.
+Attacks move within [0, 1] and follow the gradient of logits. A network that expects other inputs, gives probabilities
+or passes no gradients would seem robust, or fail, without a word: it is refused.
+
+The signs ("flags") are those that AutoAttack's authors name, and some more:
+
+====================  =========================================================================================
+``randomised``        the network gives other logits for the same images: evaluate it with ``rand``
+``differentiates``    it takes gradients itself as it runs (an optimisation within the defence)
+``zero_gradients``    how many starts of apgd-dlr and apgd-t had images without a gradient
+``square_found_more`` how much accuracy the attack without gradients took from what the gradient attacks had left
+``outside``           adversarial images that are not within the ball or not in [0, 1]; they do not count
+``not_finite``        images, given or adversarial, for which logits are not finite; they count as wrong, though not
+                      for the library
+====================  =========================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from datarobust import external
 from datarobust.errors import DataError, UsageError
 from datarobust.features import as_inputs
+from datarobust.norms import ATTACK_NORMS
+from datarobust.types import Array, Rows
 
-Array = npt.NDArray[Any]
-LARGEST = {"linf": 1.0, "l2": 0.1, "l1": 0.1}
-"""Radii from here on are taken for a slip: as a share of the diameter of the cube of all images."""
-BETTER, WELL = 0.1, 0.4
-"""Other inputs are what the network wants if it has so many more of all images right on them, and so many at least."""
 PROBED = 64
-_MANY = 8
+"""Images that a network is tried with."""
+_GAIN, _ACCURACY, _IMAGES = 0.1, 0.4, 8
+"""The network expects other inputs if it is right on so many more of all images, on so many at least, and on so many
+images more."""
+RUNS = 5
+"""Forward passes that are compared to find chance."""
+UNLIKE = 1e-4
+"""Normalised logits of the same image differ by more only by chance."""
+MORE = 0.002
+"""Share of all points from which on Square is conspicuous."""
+
+REMARKS = {
+    "randomised": "the network depends on chance: `attacks` rand is meant for that",
+    "differentiates": "the network takes gradients as it runs, so the attacks may not fit it",
+    "zero_gradients": "gradients vanish, so gradient attacks may have failed",
+    "square_found_more": "the attack without gradients found more than those with: gradients may mislead",
+    "outside": "attacks left the ball, which did not count",
+    "not_finite": "the network gives logits that are not finite for some of the images, or near them",
+}
+
+# ------------------------------------------------------------------------------------------- what cannot be evaluated
 
 
-def demand_images(images: Array, labels: Array, where: str) -> None:
+def demand_images(images: Array, labels: Rows, where: str) -> None:
     """Refuse what are no labelled images in [0, 1].
 
     Args:
@@ -61,9 +92,8 @@ def demand_radius(norm: str, eps: float, shape: tuple[int, ...], force: bool) ->
     """
     if not (np.isfinite(eps) and eps > 0):
         raise UsageError(f"`eps` {eps:g} is no radius: give a positive number, as 8/255.")
-    numbers = float(np.prod(shape))
-    limit = LARGEST[norm] * {"linf": 1.0, "l2": numbers**0.5, "l1": numbers}[norm]
-    if eps >= limit and not force:
+    space = ATTACK_NORMS[norm]
+    if eps >= space.largest * space.diameter(math.prod(shape)) and not force:
         raise UsageError(
             f"`eps` {eps:g} in {norm} is too large to be meant: pixels are in [0, 1], so 8 levels are 8/255; "
             "`force_eps` takes it all the same."
@@ -87,9 +117,9 @@ def demand_classifier(name: str, module: nn.Module, images: Array, device: torch
             probabilities, or passes no gradients.
     """
     x = as_inputs(images[:PROBED], device)
-    given = x.clone()
-    logits = external.run(name, module, given)
-    if not torch.equal(given, x):
+    inputs = x.clone()
+    logits = external.run(name, module, inputs)
+    if not torch.equal(inputs, x):
         raise DataError(f"{name} changes its input in place: let it work on a copy.")
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or not logits.is_floating_point():
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -101,11 +131,22 @@ def demand_classifier(name: str, module: nn.Module, images: Array, device: torch
         row = int((~finite).nonzero()[0, 0])
         raise DataError(f"{name} gives logits that are not finite, first for image {row}: it is broken.")
     external.demand_logits(name, logits)
-    _demand_gradients(name, module, x[:2])
+
+    def gradient(images: Tensor) -> Tensor | None:
+        with torch.enable_grad():
+            images = images.clone().requires_grad_()
+            outputs = module(images)
+            return torch.autograd.grad(outputs.sum(), images, allow_unused=True)[0] if outputs.requires_grad else None
+
+    if not isinstance(external.run(name, gradient, x[:2]), Tensor):
+        raise DataError(
+            f"{name} passes no gradients to its input, which the attacks follow: leave out torch.no_grad, detach and "
+            "rounding."
+        )
     return int(logits.shape[1])
 
 
-def demand_width(name: str, width: int, labels: Array, names: int, where: str) -> None:
+def demand_width(name: str, width: int, labels: Rows, names: int, where: str) -> None:
     """Refuse a network that gives ``width`` logits for a dataset of other classes; ``names`` of them have names, or 0.
 
     Raises:
@@ -117,27 +158,8 @@ def demand_width(name: str, width: int, labels: Array, names: int, where: str) -
         raise DataError(f"{name} gives {width} logits an image, but {where} has the label {most}.")
 
 
-def _demand_gradients(name: str, module: nn.Module, x: Tensor) -> None:
-    """Refuse a network through which no gradient can be taken."""
-
-    def gradient(images: Tensor) -> Tensor | None:
-        with torch.enable_grad():
-            wanted = images.clone().requires_grad_()
-            logits = module(wanted)
-            if not logits.requires_grad:
-                return None
-            (found,) = torch.autograd.grad(logits.sum(), wanted, allow_unused=True)
-        return found if isinstance(found, Tensor) else None
-
-    if external.run(name, gradient, x) is None:
-        raise DataError(
-            f"{name} passes no gradients to its input, which the attacks follow: leave out torch.no_grad, detach and "
-            "rounding."
-        )
-
-
 def demand_unit_inputs(name: str, predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> None:
-    """Refuse a network that plainly wants other inputs than images in [0, 1].
+    """Refuse a network that plainly expects other inputs than images in [0, 1].
 
     Args:
         name: of the network, for messages.
@@ -155,11 +177,53 @@ def demand_unit_inputs(name: str, predict: Callable[[Tensor], Tensor], x: Tensor
         "in [-1, 1]": x * 2.0 - 1.0,
         "standardised": (x - mean) / deviation,
     }
-    right = float((predict(x).argmax(1) == y).float().mean())
+
+    def accuracy(inputs: Tensor) -> float:
+        return float((predict(inputs).argmax(1) == y).float().mean())
+
+    usual = accuracy(x)
     for what, inputs in others.items():
-        there = float((predict(inputs).argmax(1) == y).float().mean())
-        if there >= WELL and there - right >= BETTER and (there - right) * len(x) >= _MANY:
+        other = accuracy(inputs)
+        if other >= _ACCURACY and other - usual >= _GAIN and (other - usual) * len(x) >= _IMAGES:
             raise DataError(
-                f"{name} classifies {right:.0%} of the first {len(x)} images, but {there:.0%} of them as inputs "
+                f"{name} classifies {usual:.0%} of the first {len(x)} images, but {other:.0%} of them as inputs "
                 f"{what}: wrap it in a module that takes images in [0, 1] and makes such inputs of them."
             )
+
+
+# --------------------------------------------------------------------------------------------- signs of unreliability
+
+
+def is_randomised(predict: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    """Whether logits of the same images differ between runs."""
+    outputs = [predict(x) for _ in range(RUNS)]
+    outputs = [output / (output.norm(dim=1, keepdim=True) + 1e-10) for output in outputs]
+    return any(float((a - b).norm(dim=1).max()) > UNLIKE for a, b in itertools.combinations(outputs, 2))
+
+
+class _Watch(TorchFunctionMode):
+    """Notices when gradients are taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.differentiated = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Note the function, and run it."""
+        self.differentiated |= func in (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
+        return func(*args, **(kwargs or {}))
+
+
+def differentiates(predict: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    """Whether the network takes gradients within its forward pass; no trace hook is touched."""
+    with _Watch() as watch:
+        predict(x)
+    return bool(watch.differentiated)
+
+
+def square_found_more(points: int, robust_before: int, robust_after: int) -> float:
+    """The share of all points that Square took from what all other attacks had left; 0 where it does not matter."""
+    share = (robust_before - robust_after) / points
+    return share if share > MORE else 0.0

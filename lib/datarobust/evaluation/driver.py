@@ -2,48 +2,53 @@
 
 As in AutoAttack (Croce & Hein 2020), each attack gets the points that all attacks before it left, in their order, in
 batches of fixed size, and random numbers start anew with each batch. So the verdicts on a batch are a function of its
-points, the seed and the network: batches are journalled, shared out among processes, and run in parts, and the verdicts
-are those of the plain library.
+points, the seed and the network: batches are saved, shared out among processes, and run in parts, and the verdicts are
+those of the plain library.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from datarobust.distributed import Group
+from datarobust.errors import is_out_of_memory
 from datarobust.features import as_inputs
-from datarobust.networks.convolution import weights_frozen
+from datarobust.networks.classifier import frozen
+from datarobust.norms import ATTACK_NORMS
+from datarobust.types import Array, Progress, Rows
 
-from . import flags
-from .adapter import Notes, Perturb, attacker
-from .judging import judge, predictions
-from .network import Runner, evaluated, is_out_of_memory, own_randomness
-from .protocol import Protocol as Plan
-from .state import Array, Rows, State, Verdicts, gathered
+from . import checks
+from .attacks import AttackedModel, Log, Perturb, attacker, seeded
+from .protocol import Protocol as Attacks
 
 T = TypeVar("T")
-Progress = Callable[[Iterable[T]], Iterable[T]]
+Flags = npt.NDArray[np.bool_]
 
 SAVE_EVERY = 1.0
 """Seconds between two saves of the state, and at least ten times what one takes."""
+TALLIES = ("zero_gradients", "outside", "not_finite", "rechecked")
+"""What is counted over batches."""
+NONE = -1
+ROUNDING = 2.0**-24
+"""Of a pixel in single precision."""
 
 
 class Checkpoint(Protocol):
     """Where the state of an evaluation survives the process."""
 
-    def load(self) -> list[dict[str, Array]]:
+    def load_all(self) -> list[dict[str, Array]]:
         """All states last saved, of this process and of others that may be gone."""
 
-    def save(self, arrays: dict[str, Array]) -> None:
+    def save(self, arrays: Mapping[str, Array], /) -> None:
         """Save this process's state, atomically."""
 
 
@@ -55,11 +60,11 @@ class Options:
     keep: bool = False
     """Keep the adversarial images."""
     fast: nn.Module | None = None
-    """What attacks run in the place of the network (:func:`.network.accelerated`)."""
+    """What attacks run in the place of the network (:func:`.attacks.accelerated`)."""
     limit: int | None = None
     """Images in memory at a time; it is halved when memory runs out."""
     official: bool = False
-    """Run the library's attacks exactly as they are."""
+    """Do not stop gradient attacks once a whole batch is fooled."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,13 @@ class Outcome:
     clean: Rows
     """(M) predicted classes without attack."""
     attacked: Rows
-    """(M) predicted classes of the images that attacks found; where there is none, as ``clean``."""
+    """(M) predicted classes of the adversarial images; where there is none, as ``clean``."""
     broken: Rows
     """(M) number of the attack that succeeded, from 0; -1: none."""
     adversarial: npt.NDArray[np.float32] | None
-    """(M, C, H, W) the images that were found, the given ones where there is none."""
+    """(M, C, H, W) the adversarial images, the original ones where there is none."""
     flags: dict[str, Any]
-    """Signs of unreliability (:mod:`.flags`); empty where there are none."""
+    """Signs of unreliability (:mod:`.checks`); empty where there are none."""
     rechecked: int
     """Images that fooled what attacks run (:attr:`Options.fast`), but not the network itself: they do not count."""
 
@@ -84,13 +89,13 @@ def evaluate(
     module: nn.Module,
     images: Array,
     labels: Rows,
-    plan: Plan,
+    protocol: Attacks,
     options: Options,
     *,
-    progress: Callable[[str], Progress[Rows]] = lambda _: iter,
+    progress: Callable[[str], Progress] = lambda _: iter,
     standing: Callable[[int, int], None] = lambda right, seen: None,
     checkpoint: Checkpoint | None = None,
-    processes: Group | None = None,
+    group: Group | None = None,
 ) -> Outcome:
     """Attack a network.
 
@@ -99,27 +104,27 @@ def evaluate(
             mode and its parameters are frozen, and afterwards it is as it was.
         images: (M, C, H, W), uint8 (as v/255) or float32 in [0, 1].
         labels: int64 (M).
-        plan: the attacks (:func:`.protocol.plan`).
+        protocol: the attacks (:func:`.protocol.plan`).
         options: how.
         progress: from the name of a stage to what counts its batches.
-        standing: is told after every batch and stage how many points are classified right, as this process knows it,
-            and how many it has seen: all, once the stage without attack is over.
+        standing: is called after every batch and stage with how many points are classified right, as this process
+            knows it, and how many it has evaluated: all, once the stage without attack is over.
         checkpoint: lets a killed run go on; it ends with the bits of an uninterrupted one.
-        processes: share the batches of each attack.
+        group: processes that share the batches of each attack.
     """
-    run = _Run(module, images, labels, plan, options, processes or Group(0, 1), standing)
+    run = _Run(module, images, labels, protocol, options, group or Group(0, 1), checkpoint)
     with ExitStack() as stack:
-        stack.enter_context(evaluated(module))
+        stack.enter_context(frozen(module))
         if options.fast is not None:
-            stack.enter_context(evaluated(options.fast))
-            stack.enter_context(weights_frozen(options.fast))
+            stack.enter_context(frozen(options.fast))
         stack.enter_context(torch.no_grad())
-        run.restore(checkpoint)
-        signs = run.signs()
-        for stage in range(len(plan.attacks) + 1):
-            name = plan.attacks[stage - 1].name if stage else "clean"
-            run.stage(stage, progress(name), checkpoint)
-        return run.outcome(signs)
+        for arrays in checkpoint.load_all() if checkpoint is not None else []:
+            run.state.restore(arrays)
+        run.exchange()
+        flags = run.first_flags()
+        for stage, name in enumerate(["clean", *(attack.name for attack in protocol.attacks)]):
+            run.stage(stage, progress(name), standing)
+        return run.outcome(flags)
 
 
 class _Run:
@@ -130,57 +135,50 @@ class _Run:
         module: nn.Module,
         images: Array,
         labels: Rows,
-        plan: Plan,
+        protocol: Attacks,
         options: Options,
-        processes: Group,
-        standing: Callable[[int, int], None],
+        group: Group,
+        checkpoint: Checkpoint | None,
     ) -> None:
-        self.standing = standing
-        self.images, self.labels, self.plan, self.options, self.processes = images, labels, plan, options, processes
-        self.runner = Runner(module, options.fast, options.limit)
-        self.notes = Notes()
+        self.images, self.labels, self.protocol, self.options = images, labels, protocol, options
+        self.group, self.checkpoint = group, checkpoint
+        self.model = AttackedModel(module, options.fast, options.limit)
+        self.log = Log()
         self.state = State(len(images))
         self._saved, self._pause = time.monotonic(), SAVE_EVERY
 
-    def signs(self) -> dict[str, Any]:
-        """What the first batch tells about the network."""
-        x = as_inputs(self.images[: self.plan.batch], self.options.device)
-        run = self.runner.exact
-        found = {
-            "randomised": self.plan.version != "rand"
-            and self._within_memory(len(x), lambda: flags.is_randomised(run, x)),
-            "differentiates": self._within_memory(2, lambda: flags.differentiates(run, x[:2])),
-        }
-        return {name: True for name, there in found.items() if there}
+    def first_flags(self) -> dict[str, Any]:
+        """Signs of unreliability that the first batch shows."""
+        x = as_inputs(self.images[: self.protocol.batch], self.options.device)
+        logits = self.model.exact
+        flags = {}
+        if self.protocol.version != "rand" and self._within_memory(len(x), lambda: checks.is_randomised(logits, x)):
+            flags["randomised"] = True
+        if self._within_memory(2, lambda: checks.differentiates(logits, x[:2])):
+            flags["differentiates"] = True
+        return flags
 
-    # ---------------------------------------------------------------------------------------------------- stages
-
-    def stage(self, stage: int, progress: Progress[Rows], checkpoint: Checkpoint | None) -> None:
-        """Bring all points through a stage, this process its share of the batches, and exchange what was found."""
-        batches = self.state.batches(self.labels, stage, self.plan.batch)
-        mine = batches[self.processes.rank :: self.processes.size]
-        perturb = None if stage == 0 or not mine else self._attacker(stage)
+    def stage(self, stage: int, progress: Progress, standing: Callable[[int, int], None]) -> None:
+        """Bring all points through a stage, this process its share of the batches, and exchange the verdicts."""
+        protocol, options = self.protocol, self.options
+        batches = self.state.batches(self.labels, stage, protocol.batch)
+        mine = batches[self.group.rank :: self.group.size]
+        perturb = None
+        if stage > 0 and mine:
+            attack = protocol.attacks[stage - 1]
+            perturb = attacker(
+                attack, self.model, protocol.norm, protocol.eps, protocol.seed, options.device, self.log,
+                official=options.official,
+            )  # fmt: skip
         for batch in progress(mine):
             if not self.state.done(batch, stage):
-                self.state.record(batch, stage, self._verdicts(batch, perturb), self.options.keep)
-                self._save(checkpoint, final=False)
-            self.standing(*self.state.standing(self.labels))
+                self.state.record(batch, stage, self._verdicts(batch, perturb), options.keep)
+                if time.monotonic() - self._saved >= self._pause:
+                    self._save()
+            standing(*self.state.standing(self.labels))
         self.exchange()
-        self.standing(*self.state.standing(self.labels))
-        self._save(checkpoint, final=True)
-
-    def _attacker(self, stage: int) -> Perturb:
-        plan, options = self.plan, self.options
-        return attacker(
-            plan.attacks[stage - 1],
-            self.runner,
-            plan.norm,
-            plan.eps,
-            plan.seed,
-            options.device,
-            self.notes,
-            official=options.official,
-        )
+        standing(*self.state.standing(self.labels))
+        self._save()
 
     def _verdicts(self, batch: Rows, perturb: Perturb | None) -> Verdicts:
         """Run a stage on a batch."""
@@ -189,19 +187,20 @@ class _Run:
         watching = False
 
         def work() -> Verdicts:
-            self.notes.zero_gradients = 0
-            self.runner.begin(watching)
+            self.log.zero_gradients = 0
+            self.model.begin(watching)
             if perturb is None:
-                return predictions(self.runner, x, y)
-            found = judge(self.runner, x, y, perturb(x.clone(), y.clone()), self.plan.norm, self.plan.eps)
-            found.tally["zero_gradients"] = self.notes.zero_gradients
-            return found
+                return clean_verdicts(self.model, x, y)
+            x_adv = perturb(x.clone(), y.clone())
+            verdicts = attacked_verdicts(self.model, x, y, x_adv, self.protocol.norm, self.protocol.eps)
+            verdicts.tally["zero_gradients"] = self.log.zero_gradients
+            return verdicts
 
-        found = self._within_memory(len(batch), work)
-        if self.runner.failed():  # asked once a batch; the same again, to see on which images
+        verdicts = self._within_memory(len(batch), work)
+        if self.model.failed():  # asked once a batch; the same again, to see on which images
             watching = True
-            found = self._within_memory(len(batch), work)
-        return found
+            verdicts = self._within_memory(len(batch), work)
+        return verdicts
 
     def _within_memory(self, size: int, work: Callable[[], T]) -> T:
         """What ``work`` on ``size`` images gives; where memory runs out, again with half as many at a time.
@@ -210,65 +209,217 @@ class _Run:
         """
         while True:
             try:
-                with own_randomness(self.plan.seed):
+                with seeded(self.protocol.seed):
                     return work()
             except (RuntimeError, MemoryError) as error:
-                most = min(self.runner.limit or size, size)
+                most = min(self.model.limit or size, size)
                 if not is_out_of_memory(error) or most == 1:
                     raise
-                self.runner.limit = -(-most // 2)
+                self.model.limit = -(-most // 2)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    # ------------------------------------------------------------------------------------------- state, exchange
-
-    def restore(self, checkpoint: Checkpoint | None) -> None:
-        """Take up what earlier runs, of all processes, have found."""
-        for arrays in checkpoint.load() if checkpoint is not None else []:
-            self.state.take(arrays)
-        self.exchange()
-
-    def _save(self, checkpoint: Checkpoint | None, final: bool) -> None:
-        if checkpoint is None or (not final and time.monotonic() - self._saved < self._pause):
+    def _save(self) -> None:
+        if self.checkpoint is None:
             return
-        begun = time.monotonic()
-        checkpoint.save(self.state.arrays())
+        start = time.monotonic()
+        self.checkpoint.save(self.state.arrays())
         self._saved = time.monotonic()
-        self._pause = max(SAVE_EVERY, 10 * (self._saved - begun))
+        self._pause = max(SAVE_EVERY, 10 * (self._saved - start))
 
     def exchange(self) -> None:
-        """Let every process know what all have found."""
-        if self.processes.size == 1:
+        """Let every process know what all know."""
+        if self.group.size == 1:
             return
-        for table in self.processes.all_gather(self.state.table()):
+        for table in self.group.all_gather(self.state.table()):
             self.state.merge(table)
         rows, images = self.state.images()
-        most = max(int(count[0]) for count in self.processes.all_gather(np.array([len(rows)])))
-        if most:
-            filled = np.full(most, -1, np.int64), np.zeros((most, *self.images.shape[1:]), np.float32)
+        most = max(int(count[0]) for count in self.group.all_gather(np.array([len(rows)])))
+        if most:  # arrays of one shape are exchanged: rows of -1 fill them up
+            filled = np.full(most, NONE, np.int64), np.zeros((most, *self.images.shape[1:]), np.float32)
             filled[0][: len(rows)] = rows
             filled[1][: len(rows)] = images.reshape(len(rows), *self.images.shape[1:])
-            both = [self.processes.all_gather(part) for part in filled]
-            self.state.add(*gathered(list(zip(*both, strict=True))))
+            all_rows, all_images = (np.concatenate(self.group.all_gather(part)) for part in filled)
+            self.state.add(all_rows[all_rows != NONE], all_images[all_rows != NONE])
 
-    def outcome(self, signs: dict[str, Any]) -> Outcome:
+    def outcome(self, flags: dict[str, Any]) -> Outcome:
         """The result, once all stages are done."""
-        state, names = self.state, [attack.name for attack in self.plan.attacks]
+        state, names = self.state, [attack.name for attack in self.protocol.attacks]
         counts = state.counts()
-        raised = signs | {name: counts[name] for name in ("zero_gradients", "outside", "not_finite") if counts[name]}
+        flags |= {name: counts[name] for name in ("zero_gradients", "outside", "not_finite") if counts[name]}
         if "square" in names and len(names) > 1:
-            place = names.index("square")
-            after = int(state.robust(self.labels, place + 2).sum())
-            before = after + int((state.broken == place).sum())
-            if share := flags.square_found_more(len(self.labels), before, after):
-                raised["square_found_more"] = round(share, 6)
-        return Outcome(state.clean, state.attacked, state.broken, self._adversarial(), raised, counts["rechecked"])
+            square = names.index("square")
+            after = int(state.robust(self.labels, square + 2).sum())
+            before = after + int((state.broken == square).sum())
+            if share := checks.square_found_more(len(self.labels), before, after):
+                flags["square_found_more"] = round(share, 6)
+        adversarial = None
+        if self.options.keep:
+            adversarial = as_inputs(self.images, torch.device("cpu")).numpy().copy()
+            rows, images = state.images()
+            if len(rows):
+                adversarial[rows] = images
+        return Outcome(state.clean, state.attacked, state.broken, adversarial, flags, counts["rechecked"])
 
-    def _adversarial(self) -> npt.NDArray[np.float32] | None:
-        if not self.options.keep:
-            return None
-        whole = as_inputs(self.images, torch.device("cpu")).numpy().copy()
-        rows, images = self.state.images()
-        if len(rows):
-            whole[rows] = images
-        return whole
+
+# --------------------------------------------------------------------------------------------------------- verdicts
+
+
+@dataclass
+class Verdicts:
+    """The result of one stage on one batch of B points."""
+
+    predicted: Rows
+    """(B) class of the adversarial image, or of the image itself; -1 where the logits are not finite."""
+    fooled: Flags
+    """(B) whether the prediction is wrong."""
+    images: npt.NDArray[np.float32] | None
+    """(B, C, H, W) what the attack made; none for the stage without attack."""
+    tally: dict[str, int] = field(default_factory=dict)
+
+
+def clean_verdicts(model: AttackedModel, x: Tensor, y: Tensor) -> Verdicts:
+    """Verdicts on the images (B, C, H, W) themselves, whose labels are ``y`` (B).
+
+    Logits that are not finite are wrong, as under attack.
+    """
+    predicted, failed = _predicted(model, x)
+    fooled = (predicted != y).cpu().numpy()
+    return Verdicts(predicted.cpu().numpy(), fooled, None, {"not_finite": int(failed.sum())})
+
+
+def attacked_verdicts(model: AttackedModel, x: Tensor, y: Tensor, x_adv: Tensor, norm: str, eps: float) -> Verdicts:
+    """Verdicts on the images ``x_adv`` that an attack made of ``x`` (B, C, H, W), whose labels are ``y`` (B).
+
+    Logits that are not finite are wrong: where the network failed on an image around a point, that image is taken. An
+    image that is not in [0, 1] or not within the radius does not count.
+    """
+    x_adv = x_adv.detach()
+    if model.failures:
+        x_adv = x_adv.clone()
+        for image in torch.cat(model.failures):
+            row = int((x - image).flatten(1).abs().amax(1).argmin())
+            if bool(within(x[row : row + 1], image[None], norm, eps)):
+                x_adv[row] = image
+    predicted, failed = _predicted(model, x_adv)
+    wrong = predicted != y
+    outside = wrong & ~within(x, x_adv, norm, eps)
+    tally = {"outside": int(outside.sum()), "not_finite": int((failed & ~outside).sum())}
+    if model.rounds_otherwise(x_adv):
+        tally["rechecked"] = int(((model(x_adv).argmax(1) != y) & ~wrong).sum())
+    fooled = (wrong & ~outside).cpu().numpy()
+    return Verdicts(predicted.cpu().numpy(), fooled, x_adv.cpu().numpy(), tally)
+
+
+def _predicted(model: AttackedModel, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted classes, -1 where logits are not finite, and where that is."""
+    logits = model.exact(x)
+    failed = ~torch.isfinite(logits).all(1)
+    return logits.argmax(1).masked_fill(failed, NONE), failed
+
+
+def within(x: Tensor, x_adv: Tensor, norm: str, eps: float) -> Tensor:
+    """Which adversarial images (B) are in [0, 1] and within the radius of their originals, up to rounding.
+
+    Distances are in double precision. Every pixel may be off by its rounding in single precision, and the distance by a
+    millionth of the radius.
+    """
+    space, flat = ATTACK_NORMS[norm], x_adv.flatten(1)
+    distance = (flat.double() - x.flatten(1).double()).norm(p=space.order, dim=1)
+    inside = distance <= eps * (1 + 1e-6) + ROUNDING * space.diameter(flat.shape[1])
+    boxed: Tensor = inside & (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
+    return boxed
+
+
+# ------------------------------------------------------------------------------------------------------------ state
+
+
+class State:
+    """What is known of M points. Stage 0 predicts without attack; stage s runs the s-th attack.
+
+    A verdict depends on its logical batch alone, so states of several processes, or of runs that were killed, are
+    merged by taking for each point the one that has gone further.
+
+    Attributes:
+        clean: int64 (M), predicted class without attack.
+        attacked: int64 (M), predicted class of the adversarial image; where there is none, as ``clean``.
+        broken: int64 (M), number of the attack that succeeded, from 0; -1: none.
+        settled: int64 (M), how many stages each point has gone through.
+        tally: int64 (M, T), counts over batches, each in the row of its batch's first point.
+        adversarial: images float32 (C, H, W) by row, where they are kept.
+    """
+
+    def __init__(self, points: int) -> None:
+        self.clean, self.attacked, self.broken = (np.full(points, NONE, np.int64) for _ in range(3))
+        self.settled = np.zeros(points, np.int64)
+        self.tally = np.zeros((points, len(TALLIES)), np.int64)
+        self.adversarial: dict[int, npt.NDArray[np.float32]] = {}
+
+    def robust(self, labels: Rows, stage: int) -> Flags:
+        """Which points (M) are classified right after ``stage`` stages, all of which every point has gone through."""
+        left = (self.broken == NONE) | (self.broken >= stage - 1)
+        return np.asarray((self.clean == labels) & left, np.bool_)
+
+    def standing(self, labels: Rows) -> tuple[int, int]:
+        """How many points are still classified right, of how many that went through a stage."""
+        seen = self.settled > 0
+        return int((seen & (self.clean == labels) & (self.broken == NONE)).sum()), int(seen.sum())
+
+    def batches(self, labels: Rows, stage: int, size: int) -> list[Rows]:
+        """The logical batches of a stage, whether done or not: consecutive points that are still right."""
+        rows = np.arange(len(labels)) if stage == 0 else np.flatnonzero(self.robust(labels, stage))
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def done(self, batch: Rows, stage: int) -> bool:
+        """Whether a batch has been through a stage."""
+        return bool((self.settled[batch] > stage).all())
+
+    def record(self, batch: Rows, stage: int, verdicts: Verdicts, keep: bool) -> None:
+        """Take in the verdicts of a stage on a batch."""
+        fooled = batch[verdicts.fooled]
+        if stage == 0:
+            self.clean[batch] = self.attacked[batch] = verdicts.predicted
+        else:
+            self.broken[fooled] = stage - 1
+            self.attacked[fooled] = verdicts.predicted[verdicts.fooled]
+            if keep and verdicts.images is not None:
+                self.add(fooled, verdicts.images[verdicts.fooled])
+        self.settled[batch] = stage + 1
+        self.tally[batch[0]] += [verdicts.tally.get(name, 0) for name in TALLIES]
+
+    def counts(self) -> dict[str, int]:
+        """The tallies over all batches."""
+        return dict(zip(TALLIES, self.tally.sum(axis=0).tolist(), strict=True))
+
+    def table(self) -> Rows:
+        """Everything but the images: int64 (M, 4 + T)."""
+        columns = np.stack([self.settled, self.clean, self.attacked, self.broken], axis=1)
+        return np.concatenate([columns, self.tally], axis=1)
+
+    def images(self) -> tuple[Rows, npt.NDArray[np.float32]]:
+        """Rows (F), ascending, whose images are kept, and the images (F, C, H, W)."""
+        rows = np.array(sorted(self.adversarial), np.int64)
+        kept = [self.adversarial[row] for row in rows.tolist()]
+        return rows, np.stack(kept) if kept else np.empty(0, np.float32)
+
+    def arrays(self) -> dict[str, Array]:
+        """All of it, to be saved."""
+        rows, images = self.images()
+        return {"table": self.table(), "rows": rows, "images": images}
+
+    def merge(self, table: Rows) -> None:
+        """Take over the points that have gone further in another state's table."""
+        further = table[:, 0] > self.settled
+        self.settled[further], self.clean[further] = table[further, 0], table[further, 1]
+        self.attacked[further], self.broken[further] = table[further, 2], table[further, 3]
+        self.tally[further] = table[further, 4:]
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take up what was saved; a state of another number of points is passed over."""
+        if arrays["table"].shape == self.table().shape:
+            self.merge(arrays["table"])
+            self.add(arrays["rows"], arrays["images"])
+
+    def add(self, rows: Sequence[int] | Rows, images: Array) -> None:
+        """Keep images of these rows."""
+        self.adversarial |= {int(row): np.asarray(image) for row, image in zip(rows, images, strict=True)}

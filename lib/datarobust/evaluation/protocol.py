@@ -20,15 +20,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from datarobust.errors import UsageError
+from datarobust.norms import ATTACK_NORMS
 
 Norm = Literal["linf", "l2", "l1"]
 Version = Literal["standard", "plus", "rand", "fast", "custom"]
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 ATTACKS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 TARGETS, ITERATIONS, QUERIES, DRAWS, PLUS_RESTARTS = 9, 100, 5000, 20, 5
-L1_RESTARTS, L1_TARGETS = 5, 5
-EPS = {"linf": 8 / 255, "l2": 128 / 255, "l1": 12.0}
-"""The radii that are usual for CIFAR."""
+LARGE_RADII_RESTARTS, LARGE_RADII_TARGETS = 5, 5
+"""Of gradient attacks that come from larger radii (`norms.AttackNorm.large_radii`)."""
 BATCH = 250
 """Images of a logical batch, as in the library."""
 
@@ -50,7 +50,7 @@ class Attack:
     @property
     def passes(self) -> int:
         """Forward passes that an image costs which is never fooled; a backward pass counts as one."""
-        each = {
+        passes = {
             "apgd-ce": 2 * (self.iterations + 1) * self.draws,
             "apgd-dlr": 2 * (self.iterations + 1) * self.draws,
             "apgd-t": self.targets * (2 * (self.iterations + 1) + 1),
@@ -58,12 +58,12 @@ class Attack:
             "fab-t": self.targets * (3 * self.iterations + 3),
             "square": self.queries,
         }
-        return self.restarts * each[self.name] + 1
+        return self.restarts * passes[self.name] + 1
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What decides the verdicts on given points."""
+    """All that decides the verdicts on given points, but for the network."""
 
     norm: Norm
     eps: float
@@ -93,54 +93,56 @@ class Protocol:
         }
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What ``custom`` changes; None leaves it as it is in ``standard``."""
-
-    names: Sequence[str] | None = None
-    restarts: int | None = None
-    iterations: int | None = None
-    targets: int | None = None
-    queries: int | None = None
-
-
 def plan(
     version: Version,
     norm: Norm,
     eps: float,
     classes: int,
     *,
-    wishes: Wishes | None = None,
+    attacks: Sequence[str] | None = None,
+    restarts: int | None = None,
+    iterations: int | None = None,
+    targets: int | None = None,
+    queries: int | None = None,
     seed: int = 0,
     batch: int = BATCH,
 ) -> Protocol:
     """The attacks of a version on a network of so many classes.
 
+    ``attacks``, their names, and the four numbers are for ``custom``; None leaves them as they are in ``standard``.
+
     Raises:
-        UsageError: a norm, version, attack or number that is none; wishes without ``custom``; nothing is left to run.
+        UsageError: no such norm, version, attack or number; a number without ``custom``; nothing is left to run.
     """
-    wishes = wishes or Wishes()
-    if norm not in get_args(Norm) or version not in get_args(Version):
+    options = {"restarts": restarts, "iterations": iterations, "targets": targets, "queries": queries}
+    numbers: dict[str, Any] = {name: number for name, number in options.items() if number is not None}
+    if norm not in ATTACK_NORMS or version not in get_args(Version):
         raise UsageError(f"there is no evaluation {version!r} in the norm {norm!r}")
     if not (math.isfinite(eps) and eps > 0):
         raise UsageError(f"the radius of an attack is a positive number, not {eps!r}")
-    if version != "custom" and wishes != Wishes():
+    if version != "custom" and (attacks is not None or numbers):
         raise UsageError(
             "restarts, iterations, targets and queries are chosen for attacks that are named one by one, as in "
             "`attacks` apgd-ce,square"
         )
     if batch < 1 or not 0 <= seed < 1 << 63:
         raise UsageError("a logical batch has one image or more, and a seed is from 0 to 2**63 - 1")
-    wanted = [_wished(attack, wishes) for attack in _attacks(version, norm, wishes.names)]
-    left_out = tuple((attack.name, why) for attack in wanted if (why := _why_not(attack.name, classes)))
-    kept = tuple(
-        replace(attack, targets=min(attack.targets, classes - 1))
-        for attack in wanted
-        if attack.name not in dict(left_out)
-    )
+    kept, left_out = [], []
+    for attack in _attacks(version, norm, attacks):
+        for name, number in numbers.items():
+            if number < 1:
+                raise UsageError(f"an attack has one of its {name} or more, not {number}")
+            if getattr(attack, name) and (name, attack.name) != ("restarts", "square"):
+                attack = replace(attack, **{name: number})
+        needed = {"apgd-dlr": 3, "apgd-t": 4}.get(attack.name, 2)
+        if classes < needed:
+            why = f"the loss of {attack.name} compares {needed} logits, and there are {classes} classes"
+            left_out.append((attack.name, why))
+        else:
+            kept.append(replace(attack, targets=min(attack.targets, classes - 1)))
     if not kept:
         raise UsageError(f"none of these attacks can be run on {classes} classes: {'; '.join(dict(left_out).values())}")
-    return Protocol(norm, eps, version, kept, left_out, seed, batch)
+    return Protocol(norm, eps, version, tuple(kept), tuple(left_out), seed, batch)
 
 
 def _attacks(version: Version, norm: Norm, names: Sequence[str] | None) -> list[Attack]:
@@ -167,38 +169,16 @@ def _attacks(version: Version, norm: Norm, names: Sequence[str] | None) -> list[
 
 def _attack(name: str, norm: Norm, draws: int = 1) -> Attack:
     """An attack as ``standard`` has it in a norm."""
-    large = norm == "l1" and name.startswith("apgd") and draws == 1
+    large = ATTACK_NORMS[norm].large_radii and name.startswith("apgd") and draws == 1
     return Attack(
         name,
-        restarts=L1_RESTARTS if large and name != "apgd-t" else 1,
+        restarts=LARGE_RADII_RESTARTS if large and name != "apgd-t" else 1,
         iterations=0 if name == "square" else ITERATIONS,
-        targets=(L1_TARGETS if large else TARGETS) if name.endswith("-t") else 0,
+        targets=(LARGE_RADII_TARGETS if large else TARGETS) if name.endswith("-t") else 0,
         queries=QUERIES if name == "square" else 0,
         draws=draws,
         radii=3 if large else 1,
     )
-
-
-def _wished(attack: Attack, wishes: Wishes) -> Attack:
-    """An attack with the parameters that were asked for, as far as it has them."""
-    found = attack
-    for field in ("restarts", "iterations", "targets", "queries"):
-        number = getattr(wishes, field)
-        if number is None:
-            continue
-        if number < 1:
-            raise UsageError(f"an attack has one of its {field} or more, not {number}")
-        if getattr(attack, field) and (field, attack.name) != ("restarts", "square"):
-            found = replace(found, **{field: number})
-    return found
-
-
-def _why_not(name: str, classes: int) -> str | None:
-    """Why an attack cannot be run on so few classes."""
-    needed = {"apgd-dlr": 3, "apgd-t": 4}.get(name, 2)
-    if classes >= needed:
-        return None
-    return f"the loss of {name} compares {needed} logits, and there are {classes} classes"
 
 
 def eps_text(eps: float) -> str:

@@ -13,9 +13,8 @@ import numpy.typing as npt
 from datarobust import artifacts
 from datarobust.artifacts import Store
 from datarobust.errors import ArtifactError, DataError
-from datarobust.evaluation import compare as statistics
-from datarobust.evaluation import eps_text
-from datarobust.evaluations.lines import COLUMNS, accuracy_key
+from datarobust.evaluation import eps_text, statistics
+from datarobust.evaluation.statistics import VERDICTS, accuracy_key
 from datarobust.text import shown
 
 Array = npt.NDArray[Any]
@@ -45,7 +44,7 @@ class Evaluation:
 def opened(path: Path) -> Evaluation:
     """Read an evaluation artifact. Raises ArtifactError where it is none, or not intact."""
     store: Store = artifacts.open_store(path, "evaluation")
-    found = {name: store.column(name).read() for name in COLUMNS}
+    found = {name: store.column(name).read() for name in VERDICTS}
     right = found["clean"] == found["label"]
     return Evaluation(path, store.attributes, found["index"], right, right & (found["broken"] < 0))
 
@@ -80,8 +79,8 @@ def compare(
         "norm": every[0].attributes["norm"],
         "eps": eps_text(every[0].attributes["eps"]),
         "version": protocol["version"],
-        "clean": _side_by_side([each.clean for each in a], [each.clean for each in b], seed),
-        key: _side_by_side([each.robust for each in a], [each.robust for each in b], seed),
+        "clean": statistics.compared([each.clean for each in a], [each.clean for each in b], seed),
+        key: statistics.compared([each.robust for each in a], [each.robust for each in b], seed),
     }
     if ranking is not None:
         found["quantiles"] = _by_robustness(a, b, _distances(ranking, every[0]), parts, seed)
@@ -112,14 +111,6 @@ def deciles(which: Evaluation, ranking: Store, parts: int = 10) -> list[dict[str
     return rows
 
 
-def _side_by_side(a: Sequence[Flags], b: Sequence[Flags], seed: int) -> dict[str, Any]:
-    """Which points two networks, or two groups of them, have right."""
-    if len(a) == len(b) == 1:
-        return statistics.paired(a[0], b[0], seed).as_json()
-    means = [[float(flags.mean()) for flags in group] for group in (a, b)]
-    return {"a": statistics.spread(means[0]), "b": statistics.spread(means[1]), **statistics.unpaired(*means)}
-
-
 def _by_robustness(
     a: Sequence[Evaluation], b: Sequence[Evaluation], distance: npt.NDArray[np.float64], parts: int, seed: int
 ) -> list[dict[str, Any]]:
@@ -132,7 +123,7 @@ def _by_robustness(
                 "quantile": number,
                 "points": len(part),
                 "distance": [end if np.isfinite(end) else None for end in ends],
-                **_side_by_side(groups[0], groups[1], seed),
+                **statistics.compared(groups[0], groups[1], seed),
             }
         )
     return rows

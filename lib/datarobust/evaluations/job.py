@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,13 @@ from datarobust.classifiers import Subject
 from datarobust.distributed import Group
 from datarobust.errors import DataError
 from datarobust.evaluation import Protocol, checks
-from datarobust.evaluation.adapter import library
-from datarobust.evaluation.driver import Options, Outcome, Progress, evaluate
-from datarobust.evaluation.network import accelerated, evaluated
+from datarobust.evaluation.attacks import accelerated, library
+from datarobust.evaluation.driver import Options, Outcome, evaluate
 from datarobust.features import as_inputs
+from datarobust.networks.classifier import frozen
 from datarobust.selection import Chosen
 from datarobust.text import shown
+from datarobust.types import Progress
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -69,7 +70,7 @@ def classes_of(model: Subject, points: Points, device: torch.device) -> int:
     where = shown(points.dataset.path)
     checks.demand_images(points.images, points.labels, where)
     module, name = model.module.to(device), shown(model.name)
-    with evaluated(module):
+    with frozen(module):
         width = checks.demand_classifier(name, module, points.images, device)
         checks.demand_width(name, width, points.labels, len(points.dataset.attributes["classes"]), where)
         first = slice(0, evaluation.BATCH)
@@ -126,7 +127,7 @@ class Job:
     def run(
         self,
         output: Path | None,
-        progress: Callable[[str], Progress[Rows]],
+        progress: Callable[[str], Progress],
         processes: Group,
         standing: Callable[[int, int], None] = lambda right, seen: None,
     ) -> Outcome:
@@ -150,7 +151,7 @@ class Job:
             progress=progress,
             standing=standing,
             checkpoint=None if output is None else _Journals(output, self.request, processes),
-            processes=processes,
+            group=processes,
         )
 
     def attributes(self, outcome: Outcome) -> dict[str, Any]:
@@ -224,13 +225,13 @@ class _Journals:
     request: str
     processes: Group
 
-    def load(self) -> list[dict[str, Array]]:
+    def load_all(self) -> list[dict[str, Array]]:
         """What this process and, if it leads, others have left."""
         mine = artifacts.Journal(part_of(self.output, self.processes), self.request)
         every = _journals(self.output, self.request) if self.processes.leads else [mine]
         return [arrays for journal in every if (arrays := journal.load()) is not None]
 
-    def save(self, arrays: dict[str, Array]) -> None:
+    def save(self, arrays: Mapping[str, Array]) -> None:
         """Save this process's state."""
         artifacts.Journal(part_of(self.output, self.processes), self.request).save(arrays)
 

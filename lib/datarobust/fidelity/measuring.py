@@ -18,7 +18,8 @@ from datarobust.classifiers import subject
 from datarobust.datasets.npzfile import Archive
 from datarobust.datasets.sources import file_sha256
 from datarobust.errors import DataError, UsageError
-from datarobust.features import BATCH, Extractor, exact
+from datarobust.features import BATCH, Extractor
+from datarobust.networks.precision import products
 from datarobust.published.inception import load_inception, wanted
 from datarobust.text import shown
 
@@ -108,7 +109,7 @@ def _inception(weights: Path | None, some: Images, device: torch.device) -> Meas
     network.prepared(device)
 
     def extract(images: Images) -> Features:
-        with exact(), torch.no_grad():
+        with products("fp32", deterministic=True), torch.no_grad():
             found: Features = network(torch.from_numpy(images).to(device)).cpu().numpy()
         return found
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -103,6 +104,24 @@ def demand_division(batch: int, group: int) -> None:
     """Raise UsageError where groups do not divide a batch."""
     if batch % group:
         raise UsageError(f"batch statistics of {group} images do not divide a batch of {batch}")
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Within, the model is in evaluation mode and no parameter wants a gradient; afterwards it is as it was.
+
+    Without that the attacks that take gradients class by class would compute those of all parameters too.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, requires_grad in gradients:
+            parameter.requires_grad_(requires_grad)
 
 
 def pooled_logits(x: Tensor, linear: nn.Linear) -> Tensor:

@@ -13,18 +13,23 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 
 @contextmanager
-def products(precision: Precision) -> Iterator[None]:
+def products(precision: Precision, *, deterministic: bool = False) -> Iterator[None]:
     """Within, products of float32 on NVIDIA's accelerators are of 24 bits, or of 11 for "tf32"; elsewhere of 24.
 
     PyTorch by itself takes 11 in convolutions and 24 in matrix products. Backward passes belong within too.
+    ``deterministic``: take algorithms for convolutions that always give the same bits. Afterwards all is as it was.
     """
-    convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, matrices.allow_tf32
-    convolutions.allow_tf32 = matrices.allow_tf32 = precision == "tf32"
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    torch.set_float32_matmul_precision("highest")
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    if deterministic:
+        cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
-        convolutions.allow_tf32, matrices.allow_tf32 = before
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before[1:]
 
 
 def casting(precision: Precision, device: str) -> torch.autocast:

@@ -165,7 +165,7 @@ def _scaled(drawn: Picture, factor: float) -> Picture:
 
 def evaluation(item: Item, store: Store, shelf: Shelf) -> Card:
     """Clean and adversarial accuracy, what each attack took, and what a reader should know of both."""
-    from datarobust.evaluation.compare import share
+    from datarobust.evaluation.statistics import share
     from datarobust.evaluations.lines import line, stored
 
     columns = stored(store)

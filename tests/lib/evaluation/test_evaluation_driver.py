@@ -9,30 +9,38 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from datarobust.evaluation import ATTACKS, Protocol, Wishes, driver, plan
-from datarobust.evaluation.driver import Options, Outcome, evaluate
-from datarobust.evaluation.judging import within
-from datarobust.evaluation.network import accelerated
+from datarobust.evaluation import ATTACKS, Protocol, driver, plan
+from datarobust.evaluation.driver import Options, Outcome, State, Verdicts, evaluate, within
 from datarobust.evaluation.protocol import Norm
-from datarobust.networks import build
 
 from . import made
 
 KEEP = Options(made.CPU, keep=True)
-SHORT = Wishes(ATTACKS, restarts=2, iterations=7, targets=2, queries=30)
+SHORT = {"attacks": ATTACKS, "restarts": 1, "iterations": 7, "targets": 2, "queries": 30}
 
 
 def reduced(norm: Norm, classes: int = 10, **more: Any) -> Protocol:
     """All attacks, shortened, with the library's one start of targeted ones."""
-    return plan("custom", norm, made.RADII[norm], classes, wishes=Wishes(**{**vars(SHORT), "restarts": 1}), **more)
+    return plan("custom", norm, made.RADII[norm], classes, **SHORT, **more)
 
 
 def brief(**more: Any) -> Protocol:
     """One attack of each kind, a few steps each, for what does not depend on the attacks."""
-    wishes = Wishes(("apgd-ce", "fab-t", "square"), iterations=3, targets=1, queries=10)
-    return plan("custom", "linf", made.RADII["linf"], 10, wishes=wishes, **more)
+    return plan(
+        "custom",
+        "linf",
+        made.RADII["linf"],
+        10,
+        attacks=("apgd-ce", "fab-t", "square"),
+        iterations=3,
+        targets=1,
+        queries=10,
+        **more,
+    )
 
 
 def same(one: Outcome, other: Outcome) -> bool:
@@ -178,7 +186,7 @@ class Memory:
         self.arrays: dict[str, Any] | None = None
         self.saves = 0
 
-    def load(self) -> list[dict[str, Any]]:
+    def load_all(self) -> list[dict[str, Any]]:
         return [] if self.arrays is None else [self.arrays]
 
     def save(self, arrays: dict[str, Any]) -> None:
@@ -295,7 +303,7 @@ def test_logits_that_are_not_finite_do_not_save_a_point() -> None:
     model = made.network()
     images, labels = made.points(model, 8)
     broken = Breaks(made.as_tensor(images), model)
-    protocol = plan("custom", "linf", 0.01, 10, wishes=Wishes(["square"], queries=3))
+    protocol = plan("custom", "linf", 0.01, 10, attacks=["square"], queries=3)
     found = evaluate(broken, images, labels, protocol, KEEP)
     right = found.clean == labels
     assert (found.broken[right] == 0).all()
@@ -319,7 +327,7 @@ def test_a_network_that_fails_on_an_image_is_wrong_on_it() -> None:
     images, labels = made.points(model, 8)
     images[3], labels[3] = 0, 0
     failing = Fails(made.as_tensor(images[3:4]), model)
-    protocol = plan("custom", "linf", 0.01, 10, wishes=Wishes(["square"], queries=2))
+    protocol = plan("custom", "linf", 0.01, 10, attacks=["square"], queries=2)
     found = evaluate(failing, images, labels, protocol, KEEP)
     assert (found.clean[3], found.broken[3]) == (-1, -1)
     assert found.flags["not_finite"] == 1
@@ -354,28 +362,6 @@ def test_verdicts_are_the_networks_own() -> None:
     assert (predicted[far.broken >= 0] != labels[far.broken >= 0]).all()
 
 
-def test_a_faster_copy_of_one_of_our_networks() -> None:
-    """Its convolutions round otherwise; verdicts are the network's own, and here the same."""
-    model = build({"name": "wrn-10-8"}).eval()
-    with torch.no_grad():
-        model.logits.weight.mul_(30)
-    images, labels = made.points(model, 6)
-    fast = accelerated(model, made.CPU, faster=True, compiled=False)
-    assert fast is not None
-    wishes = Wishes(["apgd-ce", "fab-t"], iterations=4, targets=1)
-    protocol = plan("custom", "linf", 2 / 255, 10, wishes=wishes)
-    seen: list[bool] = []
-    fast.layer[0].block[0].conv_1.register_forward_hook(lambda module, *_: seen.append(module.kept.depth > 0))  # type: ignore[index, union-attr]
-    quick = evaluate(model, images, labels, protocol, Options(made.CPU, keep=True, fast=fast))
-    assert seen
-    assert all(seen)
-    exact = evaluate(model, images, labels, protocol, KEEP)
-    assert np.array_equal(quick.broken, exact.broken)
-    with torch.no_grad():
-        predicted = model.eval()(torch.from_numpy(quick.adversarial)).argmax(1).numpy()
-    assert (predicted[quick.broken >= 0] != labels[quick.broken >= 0]).all()
-
-
 def test_progress_counts_the_batches_of_every_stage() -> None:
     model = made.network()
     images, labels = made.points(model, 10)
@@ -389,7 +375,7 @@ def test_progress_counts_the_batches_of_every_stage() -> None:
 
         return counted
 
-    protocol = plan("custom", "linf", 1e-6, 10, wishes=Wishes(["square"], queries=2), batch=4)
+    protocol = plan("custom", "linf", 1e-6, 10, attacks=["square"], queries=2, batch=4)
     stands: list[tuple[int, int]] = []
     evaluate(model, images, labels, protocol, KEEP, progress=progress, standing=lambda *found: stands.append(found))
     assert seen == [("clean", 4), ("clean", 4), ("clean", 2), ("square", 4), ("square", 4)]
@@ -408,3 +394,76 @@ def test_distances_are_exact() -> None:
         inside = {"linf": [True, False, True], "l2": [True, False, False], "l1": [True, False, False]}[norm]
         assert within(x, found, norm, step).tolist() == inside
     assert within(x, x + 0.6, "linf", 1.0).tolist() == [False] * 3
+
+
+# ----------------------------------------------------------------------------------------------------------- state
+
+
+def record(state: State, batch: np.ndarray, stage: int, labels: np.ndarray, verdicts: np.ndarray) -> None:
+    """``verdicts`` (M): the stage at which each point falls."""
+    fooled = verdicts[batch] == stage
+    predicted = np.where(fooled, labels[batch] + 1, labels[batch])
+    images = None if stage == 0 else np.full((len(batch), 1, 1, 1), stage, np.float32)
+    state.record(batch, stage, Verdicts(predicted, fooled, images, {"outside": len(batch)}), keep=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    verdicts=st.lists(st.integers(0, 4), min_size=1, max_size=25),
+    size=st.integers(1, 6),
+    parts=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_shared_and_interrupted_is_as_alone(verdicts: list[int], size: int, parts: int, seed: int) -> None:
+    stages, falls = 4, np.array(verdicts)
+    labels = np.arange(len(falls)) % 3
+    alone = State(len(falls))
+    for stage in range(stages):
+        for batch in alone.batches(labels, stage, size):
+            record(alone, batch, stage, labels, falls)
+    random = np.random.default_rng(seed)
+    states = [State(len(falls)) for _ in range(parts)]
+    for stage in range(stages):
+        for number, state in enumerate(states):
+            for batch in state.batches(labels, stage, size)[number::parts]:
+                record(state, batch, stage, labels, falls)
+                if random.random() < 0.3:  # killed: a new state takes up what was saved
+                    saved = state.arrays()
+                    states[number] = state = State(len(falls))
+                    state.restore(saved)
+                assert state.done(batch, stage)
+        tables = [state.table() for state in states]
+        images = [state.images() for state in states]
+        for state in states:
+            for table in tables:
+                state.merge(table)
+            for rows, found in images:
+                if len(rows):
+                    state.add(rows, found)
+    for state in states:
+        assert np.array_equal(state.table(), alone.table())
+        assert state.adversarial.keys() == alone.adversarial.keys()
+        assert all(np.array_equal(state.adversarial[row], alone.adversarial[row]) for row in alone.adversarial)
+    assert np.array_equal(alone.broken, np.where((falls == 0) | (falls >= stages), -1, falls - 1))
+    assert alone.counts()["outside"] == sum(
+        len(batch) for s in range(stages) for batch in alone.batches(labels, s, size)
+    )
+
+
+def test_batches_are_those_of_points_that_are_still_right() -> None:
+    labels = np.zeros(6, np.int64)
+    state = State(6)
+    falls = np.array([9, 0, 1, 9, 2, 9])
+    record(state, np.arange(6), 0, labels, falls)
+    assert [batch.tolist() for batch in state.batches(labels, 1, 2)] == [[0, 2], [3, 4], [5]]
+    record(state, np.array([0, 2]), 1, labels, falls)
+    assert [batch.tolist() for batch in state.batches(labels, 1, 2)] == [[0, 2], [3, 4], [5]]  # as before it began
+    assert state.done(np.array([0, 2]), 1)
+    assert not state.done(np.array([3, 4]), 1)
+
+
+def test_a_state_of_another_number_of_points_is_passed_over() -> None:
+    state, other = State(4), State(5)
+    record(other, np.arange(5), 0, np.zeros(5, np.int64), np.full(5, 9))
+    state.restore(other.arrays())
+    assert (state.settled == 0).all()

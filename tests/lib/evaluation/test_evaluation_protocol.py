@@ -1,4 +1,4 @@
-"""Which attacks are run: the library's own settings, few classes, wishes."""
+"""Which attacks are run: the library's own settings, few classes, attacks that are named."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from datarobust.errors import UsageError
-from datarobust.evaluation import ATTACKS, Wishes, eps_text, plan
+from datarobust.evaluation import ATTACKS, eps_text, plan
 from datarobust.evaluation.protocol import Norm, Version
 
 from .made import NORMS
@@ -65,8 +65,8 @@ def test_fast_is_an_upper_bound() -> None:
     assert plan("custom", "linf", 0.1, 10).upper_bound
 
 
-def test_wishes() -> None:
-    found = plan("custom", "linf", 0.1, 10, wishes=Wishes(ATTACKS, restarts=2, iterations=7, targets=20, queries=50))
+def test_named_attacks_take_the_numbers_they_have() -> None:
+    found = plan("custom", "linf", 0.1, 10, attacks=ATTACKS, restarts=2, iterations=7, targets=20, queries=50)
     assert [attack.name for attack in found.attacks] == list(ATTACKS)
     by = {attack.name: attack for attack in found.attacks}
     assert (by["apgd-ce"].restarts, by["apgd-ce"].iterations, by["apgd-ce"].targets) == (2, 7, 0)
@@ -77,17 +77,17 @@ def test_wishes() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"version": "standard", "wishes": Wishes(queries=10)}, "named one by one"),
+        ({"version": "standard", "queries": 10}, "named one by one"),
         ({"version": "best"}, "no evaluation 'best'"),
         ({"norm": "l3"}, "norm 'l3'"),
         ({"eps": 0.0}, "not 0.0"),
         ({"eps": float("nan")}, "not nan"),
         ({"batch": 0}, "one image or more"),
         ({"seed": -1}, "a seed"),
-        ({"version": "custom", "wishes": Wishes(["apgd"])}, "no attack 'apgd'"),
-        ({"version": "custom", "wishes": Wishes(["square", "square"])}, "named twice"),
-        ({"version": "custom", "wishes": Wishes(["fab"], restarts=0)}, "not 0"),
-        ({"version": "custom", "wishes": Wishes(["apgd-t"]), "classes": 3}, "none of these attacks"),
+        ({"version": "custom", "attacks": ["apgd"]}, "no attack 'apgd'"),
+        ({"version": "custom", "attacks": ["square", "square"]}, "named twice"),
+        ({"version": "custom", "attacks": ["fab"], "restarts": 0}, "not 0"),
+        ({"version": "custom", "attacks": ["apgd-t"], "classes": 3}, "none of these attacks"),
     ],
 )
 def test_what_makes_no_sense(arguments: dict[str, object], says: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from datarobust.evaluation import ATTACKS, Wishes, plan
+from datarobust.evaluation import ATTACKS, plan
 from datarobust.evaluation.driver import Options, evaluate
 from datarobust.evaluation.protocol import STANDARD, Norm
 
@@ -20,8 +20,7 @@ def test_a_robust_network_on_real_images(shared: Path, norm: Norm, eps: float) -
     """All of the attacks of AutoAttack, with fewer iterations and targets."""
     model = real.resnet2b(shared)
     images, labels = real.cifar10(shared, 30)
-    wishes = Wishes(STANDARD, iterations=5, targets=4, queries=50)
-    protocol = plan("custom", norm, eps, 10, wishes=wishes, batch=20)
+    protocol = plan("custom", norm, eps, 10, attacks=STANDARD, iterations=5, targets=4, queries=50, batch=20)
     found, predicted = made.plain(model, images, labels, protocol)
     ours = evaluate(model, images, labels, protocol, Options(made.CPU, keep=True))
     assert np.array_equal(ours.attacked, predicted)
@@ -36,8 +35,9 @@ def test_the_network_that_comes_with_the_library() -> None:
     images[1:] = images[1:] // 4 + 90
     with torch.no_grad():
         labels = model(made.as_tensor(images)).argmax(1).numpy()
-    wishes = Wishes(ATTACKS, restarts=1, iterations=2, targets=1, queries=4)
-    protocol = plan("custom", "linf", 3 / 255, 10, wishes=wishes, batch=2)
+    protocol = plan(
+        "custom", "linf", 3 / 255, 10, attacks=ATTACKS, restarts=1, iterations=2, targets=1, queries=4, batch=2
+    )
     _, predicted = made.plain(model, images, labels, protocol)
     ours = evaluate(model, images, labels, protocol, Options(made.CPU, keep=True))
     assert np.array_equal(ours.attacked, predicted)

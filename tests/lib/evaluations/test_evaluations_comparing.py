@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from datarobust.errors import ArtifactError, DataError
-from datarobust.evaluation.compare import paired, spread, unpaired
+from datarobust.evaluation.statistics import paired, spread, unpaired
 from datarobust.evaluations.comparing import (
     FEW_SEEDS,
     ONE_PAIR,

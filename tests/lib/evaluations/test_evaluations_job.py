@@ -14,7 +14,7 @@ from datarobust import artifacts, selection
 from datarobust.classifiers import subject
 from datarobust.distributed import Group
 from datarobust.errors import ArtifactError, DataError, UsageError
-from datarobust.evaluation import Wishes, driver, plan
+from datarobust.evaluation import driver, plan
 from datarobust.evaluations.job import Job, Points, classes_of
 from datarobust.evaluations.lines import line, stored
 
@@ -41,8 +41,17 @@ def probable():
 def job(tmp_path: Path) -> Job:
     points = Points(helpers.dataset(tmp_path / "d.zarr"))
     model = subject(str(helpers.classifier(tmp_path / "m.safetensors")))
-    wishes = Wishes(["apgd-ce", "fab-t", "square"], iterations=5, targets=2, queries=20)
-    protocol = plan("custom", "linf", 6 / 255, 4, wishes=wishes, batch=5)
+    protocol = plan(
+        "custom",
+        "linf",
+        6 / 255,
+        4,
+        attacks=["apgd-ce", "fab-t", "square"],
+        iterations=5,
+        targets=2,
+        queries=20,
+        batch=5,
+    )
     return Job(points, model, protocol, CPU, keep=True)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from datarobust.errors import UsageError
-from datarobust.evaluation.compare import mcnemar, paired, parts_by, share, spread, unpaired
+from datarobust.evaluation.statistics import mcnemar, paired, parts_by, share, spread, unpaired
 
 RANDOM = np.random.default_rng(0)
 

@@ -1,0 +1,284 @@
+"""The official attacks, of the package ``pyautoattack`` or of an installed ``autoattack``, and the network they attack.
+
+The attacks are used as they are, but that a gradient attack stops once every image of its batch is fooled, which
+changes no verdict. The network runs in parts where memory is short, and it is noted where its logits are not finite.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datarobust.errors import DatarobustError
+from datarobust.networks.precision import products
+from datarobust.norms import ATTACK_NORMS
+
+from .protocol import Attack
+
+Forward = Callable[[Tensor], Tensor]
+"""Images (B, C, H, W) in [0, 1] to logits (B, classes)."""
+Perturb = Callable[[Tensor, Tensor], Tensor]
+"""Images and their labels (B) to images of the same shape, some of which are adversarial."""
+
+PACKAGES = ("pyautoattack", "autoattack")
+_MARGIN = 1e-3
+"""By how much of the largest logit a wrong class must lead before an attack stops early: not by rounding alone."""
+_FAILURES = 100
+"""Forward passes of which the images with logits that are not finite are kept."""
+
+# ------------------------------------------------------------------------------------------------------ the attacks
+
+
+class Log:
+    """What the attacks report as they run; it stands where they expect a logger."""
+
+    def __init__(self) -> None:
+        self.zero_gradients = 0
+        """Images whose gradient was zero at the start of an attack on the loss DLR, counted at every start."""
+
+    def warning(self, message: str) -> None:
+        """Take a message, as ``pyautoattack`` gives it."""
+        if "zero gradient" in message:
+            numbers = re.findall(r"\d+", message)
+            self.zero_gradients += int(numbers[0]) if numbers else 1
+
+    log = warning  # as ``autoattack`` gives it
+
+    def debug(self, message: str) -> None:
+        """Ignore progress, which is reported elsewhere."""
+
+    info = debug
+
+
+def library() -> tuple[str, str]:
+    """Name and version of the package whose attacks are run.
+
+    Raises:
+        DatarobustError: there is none.
+    """
+    for name in PACKAGES:
+        if importlib.util.find_spec(name) is not None:
+            try:
+                return name, version(name)
+            except PackageNotFoundError:  # a checkout that is not installed
+                return name, "unknown"
+    raise DatarobustError(f"the official attacks are not installed: install the package {PACKAGES[0]}.")
+
+
+def attacker(
+    attack: Attack,
+    forward: Forward,
+    norm: str,
+    eps: float,
+    seed: int,
+    device: torch.device,
+    log: Log,
+    *,
+    official: bool = False,
+) -> Perturb:
+    """An attack that is ready to run; it seeds torch's global random numbers at every call.
+
+    Args:
+        attack: which, and its parameters.
+        forward: the network; its parameters want no gradient.
+        norm: linf, l2 or l1.
+        eps: radius, pixels in [0, 1].
+        seed: of the random numbers.
+        device: where the network is.
+        log: collects what the attack reports.
+        official: do not stop gradient attacks early.
+    """
+    package = library()[0]
+    common: dict[str, Any] = {
+        "eps": eps,
+        "norm": ATTACK_NORMS[norm].official,
+        "n_restarts": attack.restarts,
+        "seed": seed,
+        "device": device,
+        "verbose": False,
+    }
+    if attack.name == "square":
+        square = _module(package, "square").SquareAttack
+        instance = square(forward, p_init=0.8, n_queries=attack.queries, resc_schedule=False, **common)
+    elif attack.name.startswith("fab"):
+        fab = _module(package, "fab_pt").FABAttack_PT
+        targeted = attack.name == "fab-t"
+        instance = fab(forward, n_iter=attack.iterations, targeted=targeted, n_target_classes=attack.targets, **common)
+    else:
+        targeted = attack.name == "apgd-t"
+        apgd = getattr(_module(package, "autopgd_base"), "APGDAttack_targeted" if targeted else "APGDAttack")
+        if not official and attack.radii == 1 and attack.draws == 1:
+            apgd = _stopping_early(apgd)
+        instance = apgd(
+            forward,
+            n_iter=attack.iterations,
+            eot_iter=attack.draws,
+            rho=0.75,
+            use_largereps=attack.radii > 1,
+            logger=log,
+            **({"n_target_classes": attack.targets} if targeted else {"loss": attack.name.removeprefix("apgd-")}),
+            **common,
+        )
+    perturb: Perturb = instance.perturb
+    return perturb
+
+
+def _module(package: str, name: str) -> ModuleType:
+    return importlib.import_module(f"{package}.{name}")
+
+
+class _AllFooled(Exception):
+    """Every image of the batch was misclassified at some step."""
+
+
+def _stopping_early(apgd: Any) -> Any:
+    """APGD that stops when there is nothing left to fool: the steps that it leaves out change no verdict."""
+
+    class Stopping(apgd):  # type: ignore[misc]
+        def attack_single_run(self: Any, x: Tensor, y: Tensor, x_init: Tensor | None = None) -> Any:
+            fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+            x_adv = x.clone()
+            forward: Forward = self.model
+
+            def watched(images: Tensor) -> Tensor:
+                logits = forward(images)
+                values = logits.detach()
+                right = values.gather(1, y[:, None])[:, 0]
+                wrong = values.scatter(1, y[:, None], -torch.inf).amax(1)
+                now = wrong - right > _MARGIN * values.abs().amax(1)
+                x_adv[now] = images.detach()[now]
+                fooled.logical_or_(now)
+                if bool(fooled.all()):
+                    raise _AllFooled
+                return logits
+
+            self.model = watched
+            try:
+                return super().attack_single_run(x, y, x_init)
+            except _AllFooled:
+                return x_adv, torch.zeros_like(fooled), torch.zeros(len(x), device=x.device), x_adv
+            finally:
+                self.model = forward
+
+    return Stopping
+
+
+# ------------------------------------------------------------------------------------------------------ the network
+
+
+class AttackedModel:
+    """From images to logits, for the attacks.
+
+    Args:
+        module: the network.
+        fast: what is run in its place by attacks, such as a compiled one; verdicts are the network's own.
+        limit: images that are in memory at a time, None for all.
+
+    A batch above the limit is run in parts. Its gradients are computed part by part too, each from a forward pass of
+    its own, so that only one part's intermediate results are held; that costs a forward pass more. The parts do not
+    change what is drawn at random, as the attacks do that for the whole batch; they change rounding.
+    """
+
+    def __init__(self, module: nn.Module, fast: nn.Module | None = None, limit: int | None = None) -> None:
+        self._module, self._fast = module, module if fast is None else fast
+        self.limit = limit
+        self.watching = False
+        """Whether to keep the images for which logits are not finite; looking for them waits for the device."""
+        self.failures: list[Tensor] = []
+        """Images for which attacks got logits that are not finite; attacks take those for the class that is right."""
+        self._failed: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, C, H, W), as attacks get them."""
+        logits = self._run(self._fast, x)
+        finite = torch.isfinite(logits.detach())
+        if not self.watching:
+            failed = ~finite.all()
+            self._failed = failed if self._failed is None else self._failed | failed
+        elif not bool(finite.all()) and len(self.failures) < _FAILURES:
+            self.failures.append(x.detach()[~finite.all(1)])
+        return logits
+
+    def begin(self, watching: bool) -> None:
+        """Forget what failed before."""
+        self.watching, self._failed = watching, None
+        self.failures.clear()
+
+    def failed(self) -> bool:
+        """Whether logits were not finite since :meth:`begin`, without watching."""
+        return self._failed is not None and bool(self._failed)
+
+    def exact(self, x: Tensor) -> Tensor:
+        """Logits as verdicts take them: of the network itself, in single precision, without gradients."""
+        if not self.rounds_otherwise(x):
+            return self._run(self._module, x)
+        with products("fp32"):
+            return self._run(self._module, x)
+
+    def rounds_otherwise(self, x: Tensor) -> bool:
+        """Whether attacks and verdicts may differ by rounding on such a batch."""
+        return self._fast is not self._module or x.device.type == "cuda"
+
+    def _run(self, module: nn.Module, x: Tensor) -> Tensor:
+        if self.limit is None or len(x) <= self.limit:
+            logits: Tensor = module(x)
+            return logits
+        if torch.is_grad_enabled() and x.requires_grad:
+            parts: Tensor = _InParts.apply(x, module, self.limit)  # type: ignore[no-untyped-call]
+            return parts
+        with torch.no_grad():
+            return torch.cat([module(part) for part in torch.split(x, self.limit)])
+
+
+class _InParts(torch.autograd.Function):
+    """Run a batch in parts, forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, module: nn.Module, limit: int) -> Tensor:
+        """Logits of all parts."""
+        ctx.save_for_backward(x)
+        ctx.module, ctx.limit = module, limit
+        return torch.cat([module(part) for part in torch.split(x, limit)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Gradients with respect to the images, each part from a forward pass of its own."""
+        (x,) = ctx.saved_tensors
+        parts = []
+        for part, gradient in zip(*(torch.split(each, ctx.limit) for each in (x, gradients[0])), strict=True):
+            with torch.enable_grad():
+                images = part.detach().requires_grad_()
+                parts.append(torch.autograd.grad(ctx.module(images), images, gradient)[0])
+        return torch.cat(parts), None, None
+
+
+def accelerated(module: nn.Module, device: torch.device, faster: bool, compiled: bool) -> nn.Module | None:
+    """What attacks run in the place of the network, or None for the network itself.
+
+    With ``faster`` a copy with channels last in memory, which tensor cores prefer: on CUDA alone. With ``compiled``
+    what torch.compile makes of it. Both differ from the network by rounding alone.
+    """
+    fast = module
+    if faster and device.type == "cuda":
+        fast = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if compiled:
+        # Batches shrink as images are fooled: one program for all sizes.
+        fast = torch.compile(fast, dynamic=True)  # type: ignore[assignment]
+    return None if fast is module else fast
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeded random numbers of torch; afterwards the caller's go on as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,195 @@
+"""An evaluation in numbers; statistics of evaluations on the same points, and of several seeds.
+
+Two networks that are evaluated on the same points are compared point by point: a bootstrap over points gives an
+interval of the difference of their accuracies, McNemar's exact test the chance of so uneven a split if both were
+equally good. That is about these two networks. It says nothing about two ways of training, because a second training
+with another seed gives another network: for that, evaluations of several seeds are compared by their means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from datarobust.errors import UsageError
+from datarobust.types import Array, Floats, Rows
+
+from .protocol import eps_text
+
+Flags = npt.NDArray[np.bool_]
+VERDICTS = ("index", "label", "clean", "attacked", "broken")
+"""The arrays (M) of an evaluation: place in the dataset, label, predicted class, that of the adversarial image, and the
+number of the attack that made it, from 0; -1: none."""
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+
+def summary(verdicts: Mapping[str, Array], attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation as one JSON object, from its :data:`VERDICTS` and the attributes of its artifact.
+
+    Accuracies are shares of the points. ``delta`` is the paper's, clean minus AutoAttack accuracy. Where AutoAttack
+    could lower the accuracy, no number is called by that name.
+    """
+    broken, right = verdicts["broken"], verdicts["clean"] == verdicts["label"]
+    points, left = len(broken), int(right.sum())
+    robust = int((right & (broken < 0)).sum())
+    protocol = attributes["protocol"]
+    attacks, remaining = [], left
+    for number, name in enumerate(attributes["attacks"]):
+        fooled = int((broken == number).sum())
+        accuracy = (remaining - fooled) / points
+        attacks.append({"attack": name, "attacked": remaining, "broken": fooled, "accuracy": accuracy})
+        remaining -= fooled
+    about = attributes.get("about", {})
+    return {
+        **({"arch": about["arch"]["name"]} if "arch" in about else {}),
+        **{key: about[key] for key in ("weights", "epoch") if key in about},
+        "points": points,
+        **({"dataset_points": attributes["dataset_points"]} if "dataset_points" in attributes else {}),
+        "norm": attributes["norm"],
+        "eps": eps_text(attributes["eps"]),
+        "eps_value": round(attributes["eps"], 6),
+        "version": protocol["version"],
+        "clean": left / points,
+        accuracy_key(protocol): robust / points,
+        "delta_lower_bound" if protocol["upper_bound"] else "delta": (left - robust) / points,
+        "clean_points": left,
+        "robust_points": robust,
+        "attacks": attacks,
+        "left_out": protocol["left_out"],
+        "flags": attributes["flags"],
+        "rechecked": attributes.get("rechecked", 0),
+        "seed": protocol["seed"],
+        "batch": protocol["batch"],
+        "device": attributes.get("device"),
+        "libraries": attributes.get("libraries", {}),
+        "dataset_digest": attributes["dataset"],
+        "model_digest": attributes["model"],
+    }
+
+
+def accuracy_key(protocol: Mapping[str, Any]) -> str:
+    """What the accuracy under attack is called: not AutoAttack's where that could be lower."""
+    return "autoattack_upper_bound" if protocol["upper_bound"] else "autoattack"
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two networks on the same M points."""
+
+    a: float
+    """Accuracy of the first."""
+    b: float
+    difference: float
+    """b minus a."""
+    interval: tuple[float, float]
+    """95 % of the difference, by a bootstrap over points."""
+    only_a: int
+    """Points that the first alone has right."""
+    only_b: int
+    p: float
+    """McNemar's exact test, two-sided."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Its fields; the interval as a list."""
+        return asdict(self) | {"interval": list(self.interval)}
+
+
+def paired(a: Flags, b: Flags, seed: int = 0, resamples: int = RESAMPLES) -> Paired:
+    """Compare which of the same M points two networks have right.
+
+    Drawing M points with replacement draws numbers of points on which only a, only b, or both or none are right: a
+    multinomial, which is what is drawn. The interval is that of percentiles.
+
+    Args:
+        a: bool (M), whether the first network has each point right.
+        b: the same of the second.
+        seed: of the bootstrap.
+        resamples: how many sets are drawn.
+
+    Raises:
+        UsageError: there are no points, or not as many for both.
+    """
+    if len(a) != len(b) or not len(a):
+        raise UsageError(f"{len(a)} and {len(b)} points cannot be compared one by one")
+    points, only_a, only_b = len(a), int((a & ~b).sum()), int((b & ~a).sum())
+    random = np.random.Generator(np.random.Philox(seed))
+    shares = np.array([only_a, only_b, points - only_a - only_b]) / points
+    drawn = random.multinomial(points, shares, size=resamples)
+    low, high = np.quantile((drawn[:, 1] - drawn[:, 0]) / points, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Paired(
+        float(a.mean()), float(b.mean()), (only_b - only_a) / points, (float(low), float(high)), only_a, only_b,
+        mcnemar(only_a, only_b),
+    )  # fmt: skip
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """The exact test of McNemar (1947), two-sided: how likely so uneven a split is if each point falls either way.
+
+    1 where there is nothing to split.
+    """
+    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, standard deviation (of the sample) and t-interval of the mean over seeds; null where there is one value."""
+    sample = np.asarray(values, np.float64)
+    mean, deviation, interval = float(sample.mean()), None, None
+    if len(sample) > 1:
+        deviation = float(sample.std(ddof=1))
+        half = float(stats.t.ppf((1 + LEVEL) / 2, len(sample) - 1)) * deviation / len(sample) ** 0.5
+        interval = [mean - half, mean + half]
+    return {"values": sample.tolist(), "mean": mean, "deviation": deviation, "interval": interval}
+
+
+def unpaired(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
+    """The difference of the means of two groups of seeds, with Welch's interval and test.
+
+    Null where a group has one seed, or where no value of either differs from the others.
+    """
+    groups = [np.asarray(values, np.float64) for values in (a, b)]
+    difference = float(groups[1].mean() - groups[0].mean())
+    result: dict[str, Any] = {"difference": difference, "interval": None, "p": None}
+    if min(len(group) for group in groups) < 2:
+        return result
+    variances = [group.var(ddof=1) / len(group) for group in groups]  # of the means
+    if (variance := float(sum(variances))) == 0.0:
+        return result
+    freedom = variance**2 / sum(part**2 / (len(group) - 1) for part, group in zip(variances, groups, strict=True))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * variance**0.5
+    p = 2 * float(stats.t.sf(abs(difference) / variance**0.5, freedom))
+    return result | {"interval": [difference - half, difference + half], "p": p}
+
+
+def compared(a: Sequence[Flags], b: Sequence[Flags], seed: int) -> dict[str, Any]:
+    """Which points two networks, or two groups of several seeds, have right, as JSON: paired, or by their means."""
+    if len(a) == len(b) == 1:
+        return paired(a[0], b[0], seed).as_json()
+    means = [[float(flags.mean()) for flags in group] for group in (a, b)]
+    return {"a": spread(means[0]), "b": spread(means[1]), **unpaired(*means)}
+
+
+def parts_by(distance: Floats, parts: int) -> list[Rows]:
+    """Rows in ``parts`` parts of almost equal size, the least robust points first; equal distances by row.
+
+    ``distance`` float64 (M): +inf is most robust; points without a distance (NaN) are in no part.
+
+    Raises:
+        UsageError: there are fewer points than parts.
+    """
+    order = np.argsort(distance, kind="stable")
+    order = order[: len(order) - int(np.isnan(distance).sum())]
+    if not 1 <= parts <= len(order):
+        raise UsageError(f"{len(order)} points do not make {parts} parts")
+    return [np.asarray(part, np.int64) for part in np.array_split(order, parts)]
+
+
+def share(flags: Flags) -> tuple[float, float, float]:
+    """A share of M points, and its 95 % interval (Wilson 1927)."""
+    interval = stats.binomtest(int(flags.sum()), len(flags)).proportion_ci(LEVEL, "wilson")
+    return float(flags.mean()), float(interval.low), float(interval.high)
