@@ -21,7 +21,7 @@ LAYERS = (
     | {"diffusion", "frechet", "kid", "features", "training", "evaluation"},
     {"artifacts"},
     {"selection", "datasets", "figures", "runs", "clones", "denoisers", "published"}
-    | {"classifiers", "evaluations", "fidelity", "reports"},
+    | {"classifiers", "evaluations", "fidelity"},
     {"jobs"},
 )
 #: Packages that only these parts may import: stores are opened in one place, and the library never talks.

@@ -35,8 +35,7 @@ Tables 2-4 (AutoAttack)                        :mod:`datarobust.evaluation`    `
 Tables 2-4; accuracy by robustness             :mod:`datarobust.evaluations`, ``figure table``,
                                                :mod:`datarobust.figures`       ``figure deciles``
 Figures 2 (c, d), 6, 17 (maps)                 :mod:`datarobust.embedding`     ``embed``, ``figure map``
-Any artifacts, as one page                     :mod:`datarobust.reports`,      ``figure report``
-                                               :mod:`datarobust.figures`
+Any artifacts, as one page                     :mod:`datarobust.figures`       ``figure report``
 Published checkpoints                          :mod:`datarobust.published`     ``model``
 =============================================  ==============================  =====================
 

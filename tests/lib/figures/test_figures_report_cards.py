@@ -12,10 +12,11 @@ import pytest
 
 from datarobust import artifacts
 from datarobust.errors import ArtifactError, DataError, DatarobustError
-from datarobust.figures.report import KINDS, Card, page
-from datarobust.reports import collect, reading
+from datarobust.figures import report
+from datarobust.figures.report import SECTIONS, Card, collect, page
+from datarobust.figures.report_parts import rendered
 
-from . import made
+from . import report_inputs as made
 
 SVG = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
 
@@ -52,26 +53,26 @@ def test_the_figures_of_every_kind(place: Path) -> None:
     assert told["Ties"] == "8 points share a distance; 4 distances in all"
     assert (told["No point of another label"], told["Dropped"], told["Equal to a point of another label"]) == ("1",) * 3
     assert dict(found["run"].big)["Tracked, PGD-40"] == "12.5 %"
-    assert "epoch 2" in (dict(found["run"].facts)["Best weights"] or "")
+    assert "epoch 2" in rendered(dict(found["run"].facts)["Best weights"])
     assert dict(found["edm"].big) == {"Network": "wrn-10-1", "Epochs": "1 of 3", "Last loss": "1"}
     assert "not finished" in found["edm"].gist
     assert dict(found["e.zarr"].big) == {"Clean accuracy": "80.0 %", "AutoAttack": "40.0 %", "Points": "5"}
-    assert "randomised" in (dict(found["e.zarr"].facts)["Signs of unreliability"] or "")
+    assert "randomised" in rendered(dict(found["e.zarr"].facts)["Signs of unreliability"])
     assert dict(found["w.safetensors"].big)["Numbers"] == "13"
     assert dict(found["c.zarr"].big)["Clones of each"] == "2"
-    assert sum(part.count("<img") for part in found["c.zarr"].wide) == 5 * 3
+    assert rendered(found["c.zarr"].wide).count("<img") == 5 * 3
     assert dict(found["m.zarr"].facts)["Trace of the covariance"] == "3"
     assert dict(found["map.zarr"].big)["Stress"] == "0.25"
 
 
 def test_every_kind_has_a_section() -> None:
-    assert set(artifacts.KINDS) <= set(KINDS)
+    assert set(artifacts.KINDS) <= set(SECTIONS)
 
 
 def test_samples_are_called_by_their_labels(tmp_path: Path) -> None:
     columns = {"images": np.zeros((4, 1, 2, 2), np.uint8), "labels": np.array([1, 2, 1, 2]), "index": np.arange(4)}
     made.store(tmp_path / "d.zarr", "dataset", columns, [], name="d", classes=[])
-    assert re.findall(r"first point of class (\d)", cards(tmp_path, "d.zarr")["d.zarr"].wide[0]) == ["1", "2"]
+    assert re.findall(r"first point of class (\d)", rendered(cards(tmp_path, "d.zarr")["d.zarr"].wide)) == ["1", "2"]
 
 
 def test_a_log_with_an_accuracy_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -90,13 +91,13 @@ def test_an_upper_bound_is_called_so(place: Path, tmp_path: Path) -> None:
 
 def test_cards_refer_to_one_another_by_digest(place: Path) -> None:
     alone, together = cards(place, "r.zarr")["r.zarr"], cards(place, "r.zarr", "d.zarr")["r.zarr"]
-    assert "<a href" not in (dict(alone.facts)["Dataset"] or "")
-    assert 'href="#dataset-' in (dict(together.facts)["Dataset"] or "")
-    assert not any("<img" in part for part in alone.wide)
-    assert any("<img" in part for part in together.wide)
+    assert "<a href" not in rendered(dict(alone.facts)["Dataset"])
+    assert 'href="#dataset-' in rendered(dict(together.facts)["Dataset"])
+    assert "<img" not in rendered(alone.wide)
+    assert "<img" in rendered(together.wide)
     without = cards(place, "c.zarr")["c.zarr"]
-    assert sum(part.count("<img") for part in without.wide) == 5 * 2
-    assert 'href="#run-' in (dict(cards(place, "e.zarr", "run")["e.zarr"].facts)["Classifier"] or "")
+    assert rendered(without.wide).count("<img") == 5 * 2
+    assert 'href="#run-' in rendered(dict(cards(place, "e.zarr", "run")["e.zarr"].facts)["Classifier"])
 
 
 def test_neither_order_nor_place_nor_repetition_matters(
@@ -123,7 +124,7 @@ def test_features_and_sets_without_classes_have_no_images(tmp_path: Path) -> Non
     made.clones(tmp_path / "c.zarr", tmp_path / "f.zarr")
     found = cards(tmp_path, "f.zarr", "four.zarr", "r.zarr", "c.zarr")
     assert dict(found["f.zarr"].big)["Classes"] == "2"
-    assert not any("<img" in part for part in [*found["f.zarr"].wide, *found["four.zarr"].wide, *found["r.zarr"].wide])
+    assert "<img" not in rendered([*found["f.zarr"].wide, *found["four.zarr"].wide, *found["r.zarr"].wide])
     made.store(tmp_path / "none.zarr", "ranking", {"distance": np.zeros(0), "neighbour": np.zeros(0, np.int64)}, [],
                norm="l2", labels="hard", dataset="0", against=None, duplicates="inf", k=1)  # fmt: skip
     assert cards(tmp_path, "none.zarr")["none.zarr"].gist == "0 points in l2"
@@ -169,10 +170,10 @@ def test_what_is_refused_in_one_sentence(tmp_path: Path, what: str) -> None:
 def test_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.svg").write_text(SVG)
     (tmp_path / "t.txt").write_text("x" * 50)
-    monkeypatch.setattr(reading, "MOST_PICTURES", len(SVG) - 1)
+    monkeypatch.setattr(report, "MOST_PICTURES", len(SVG) - 1)
     with pytest.raises(DataError, match=r"a\.svg is one picture too many"):
         collect([tmp_path / "t.txt", tmp_path / "a.svg"])
-    monkeypatch.setattr(reading, "MOST_TEXT", 49)
+    monkeypatch.setattr(report, "MOST_TEXT", 49)
     with pytest.raises(DataError, match=r"t\.txt has 50 bytes"):
         collect([tmp_path / "t.txt"])
 

@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.figures.report_graph import BOX, Drawing, draw, layered
+from datarobust.figures.lineage import BOX, Drawing, draw, layered
 
 Graph = tuple[int, list[tuple[int, int]]]
 
