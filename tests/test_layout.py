@@ -18,10 +18,10 @@ LAYERS = (
     {"errors", "text", "types", "norms", "randomness", "distributed"},
     {"attacks", "trades", "schedules", "networks", "external"},
     {"sensitivity", "pairs", "curvature", "lipschitz", "embedding"}
-    | {"diffusion", "frechet", "kid", "features", "training", "evaluation"},
+    | {"diffusion", "fid", "training", "evaluation"},
     {"artifacts"},
     {"selection", "datasets", "figures", "runs", "clones", "denoisers", "published"}
-    | {"classifiers", "evaluations", "fidelity"},
+    | {"classifiers", "evaluations"},
     {"jobs"},
 )
 #: Packages that only these parts may import: stores are opened in one place, and the library never talks.

@@ -239,7 +239,7 @@ def _network(
 ) -> datasets.Representation:
     """A layer of a network, tried on the first points; ``classifies``: its output must be a number a class."""
     from datarobust import datasets, external
-    from datarobust import features as networks
+    from datarobust.fid import features as networks
 
     model = _models.load_model(spec)
     there = external.device_of(device)

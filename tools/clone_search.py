@@ -98,7 +98,7 @@ def _search(options: dict[str, Any], place: torch.device) -> Search:
     from datarobust.clones.searching import Search
     from datarobust.diffusion import search
     from datarobust.diffusion.starts import DEFAULTS
-    from datarobust.fidelity.measuring import measure_of
+    from datarobust.jobs.fid import feature_space
 
     points = artifacts.open_store(_cli.argument_path(options["dataset"]), "dataset")
     chosen = selection.choose(options["select"] or f"first:{len(points)}", points)
@@ -115,7 +115,7 @@ def _search(options: dict[str, Any], place: torch.device) -> Search:
     seeds = tuple(range(options["seed"], options["seed"] + options["seeds"]))
     return Search(
         job,
-        measure_of(
+        feature_space(
             options["features"], points.column("images").read(0, min(8, len(points))), place, options["weights"]
         ),
         search.grid(_changes(options["grid"] or []), base),

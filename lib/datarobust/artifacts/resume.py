@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,12 @@ class Resume:
     def _of(self, part: str) -> Path:
         return self.output.with_name(f".{self.output.name}{part}.resume")
 
+    def part(self, name: str) -> Resume:
+        """A state of one part of the computation, whichever process works at it; discarded with the rest."""
+        part = Resume(self.output, self.request, every=self.every)
+        part.path = self._of(f".part-{name}")
+        return part
+
     @property
     def due(self) -> bool:
         """Whether it is time to save again."""
@@ -49,7 +55,7 @@ class Resume:
     @property
     def left(self) -> bool:
         """Whether some process has left a state, be it of another request."""
-        return bool(self._parts())
+        return bool(self._states())
 
     def load(self) -> dict[str, Array] | None:
         """The arrays of the last `save` of this request, writable; None if there are none.
@@ -87,20 +93,32 @@ class Resume:
         self._saved = time.monotonic()
 
     def discard(self) -> None:
-        """Remove the states of all processes, because the work is done or is not wanted."""
+        """Remove the states of all processes and parts, because the work is done or is not wanted."""
+        journals = [self._of("").with_suffix(".journal"), *self._siblings("journal", "*of*", "[ab]", "*-*")]
+        self._remove([self.path, *self._states(), *journals])  # journals: of versions before this one
+
+    def discard_part(self) -> None:
+        """Remove this state alone."""
+        self._remove([self.path])
+
+    def _remove(self, paths: Sequence[Path]) -> None:
         with durable.os_errors(self.output):
-            journals = [self._of("").with_suffix(".journal"), *self.output.parent.glob(self._pattern("journal"))]
-            for path in [self.path, *self._parts(), *journals]:  # journals: of versions before this one
+            for path in paths:
                 path.unlink(missing_ok=True)
                 path.with_name(f"{path.name}.new").unlink(missing_ok=True)
 
+    def _states(self) -> list[Path]:
+        """Files of all processes and parts that are there."""
+        return [*self._parts(), *self._siblings("resume", "part-*")]
+
     def _parts(self) -> list[Path]:
         """Files of all processes that are there."""
-        parts = self.output.parent.glob(self._pattern("resume"))
-        return [path for path in [self._of(""), *sorted(parts)] if path.is_file()]
+        return [path for path in [self._of(""), *self._siblings("resume", "*of*")] if path.is_file()]
 
-    def _pattern(self, role: str) -> str:
-        return f".{glob.escape(self.output.name)}.*of*.{role}"
+    def _siblings(self, role: str, *parts: str) -> list[Path]:
+        """Hidden files of the output, of this role and of parts with such names."""
+        name, folder = glob.escape(self.output.name), self.output.parent
+        return sorted(path for part in parts for path in folder.glob(f".{name}.{part}.{role}"))
 
     def _load(self, path: Path) -> dict[str, Array] | None:
         with durable.os_errors(self.output, "resumed"):

@@ -30,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 
 from datarobust import external
 from datarobust.errors import DataError, UsageError
-from datarobust.features import as_inputs
+from datarobust.fid.features import as_inputs
 from datarobust.norms import ATTACK_NORMS
 from datarobust.types import Array, Rows
 

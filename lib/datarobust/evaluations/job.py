@@ -22,7 +22,7 @@ from datarobust.errors import DataError
 from datarobust.evaluation import Protocol, checks
 from datarobust.evaluation.attacks import accelerated, library
 from datarobust.evaluation.driver import Options, Outcome, evaluate
-from datarobust.features import as_inputs
+from datarobust.fid.features import as_inputs
 from datarobust.networks.classifier import frozen
 from datarobust.selection import Chosen
 from datarobust.text import shown

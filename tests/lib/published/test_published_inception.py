@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.errors import ArtifactError, DataError
-from datarobust.fidelity.measuring import measure_of
+from datarobust.jobs.fid import feature_space
 from datarobust.networks.inception import Inception
 from datarobust.published import inception
 from datarobust.published.inception import ARCH, KNOWN, Known, assemble, is_inception, load_inception
@@ -61,7 +61,7 @@ def test_a_known_file_is_loaded_and_may_be_an_artifact(
     assert not network.training
     assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
     some = torch.randint(0, 256, (1, 3, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    measure = measure_of("inception", some.numpy(), torch.device("cpu"), published)
+    measure = feature_space("inception", some.numpy(), torch.device("cpu"), published)
     assert (measure.name, measure.weights) == ("inception", sha256)
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(measure.of(some.numpy())), network(some), rtol=1e-3, atol=1e-4)

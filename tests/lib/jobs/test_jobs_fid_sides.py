@@ -10,7 +10,7 @@ import pytest
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.errors import DataError
-from datarobust.fidelity.sides import open_sides
+from datarobust.jobs.fid import open_sides
 
 from .stores import clones, dataset, images, part
 
@@ -72,10 +72,9 @@ def test_what_was_not_made_of_a_is_not_paired(whole: Store, tmp_path: Path) -> N
 def test_items_are_repeats_of_rows(whole: Store, tmp_path: Path) -> None:
     made = clones(tmp_path / "k.zarr", whole, [7, 2, 11], 3)
     _, side, _, _ = open_sides(whole, made)
-    assert side is not None
     flat = made.column("images").read().reshape(9, 1, 4, 4)
     items = np.array([8, 0, 4, 3])
-    np.testing.assert_array_equal(side.images(items), flat[items])
+    np.testing.assert_array_equal(side.take(items), flat[items])
     assert (side.count, side.shape, side.first(2).count) == (9, (1, 4, 4), 6)
 
 

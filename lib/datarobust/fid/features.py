@@ -14,8 +14,9 @@ what is computed by rounding alone; a network whose outputs depend on the other 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,16 @@ from torch import Tensor, nn
 from datarobust import external
 from datarobust.errors import DataError
 from datarobust.networks.precision import products
+from datarobust.types import Array, Images
 
 BATCH = 256
-"""Points of a batch, unless the caller says otherwise."""
+"""Points of a batch, by default."""
 
 PROBED = 8
 """Points that a network is tried with."""
 
-Points = npt.NDArray[Any]
 
-
-def as_inputs(points: Points, device: torch.device) -> Tensor:
+def as_inputs(points: Array, device: torch.device) -> Tensor:
     """Points as a network takes them: float32 on the device, images (B, C, H, W) uint8 as v/255, features unchanged."""
     batch = torch.from_numpy(points).to(device)
     return batch.float() / 255.0 if batch.dtype == torch.uint8 else batch
@@ -50,7 +50,7 @@ class Extractor:
         shape: of the layer's output for one point, before it is flattened.
     """
 
-    def __init__(self, spec: str, module: nn.Module, layer: str, some: Points, device: torch.device) -> None:
+    def __init__(self, spec: str, module: nn.Module, layer: str, some: Array, device: torch.device) -> None:
         """Try the network with a few points.
 
         Args:
@@ -68,20 +68,20 @@ class Extractor:
         if layer not in ("penultimate", "output"):
             self._demand_layer()
         with products("fp32", deterministic=True):
-            found = external.demand_steady(spec, self._tapped, as_inputs(some[:PROBED], device))
-        self.shape = tuple(found.shape[1:])
+            outputs = external.demand_steady(spec, self._tapped, as_inputs(some[:PROBED], device))
+        self.shape = tuple(outputs.shape[1:])
         self.width = int(np.prod(self.shape))
         if not self.width:
             raise DataError(f"{spec}: layer {layer} gives no numbers.")
 
-    def __call__(self, points: Points) -> npt.NDArray[np.float32]:
+    def __call__(self, points: Array) -> npt.NDArray[np.float32]:
         """float32 (B, width) of points (B, ...), uint8 or float32."""
         with products("fp32", deterministic=True):
-            found = external.run(self._spec, self._tapped, as_inputs(points, self._device))
-        values: npt.NDArray[np.float32] = found.reshape(len(points), -1).float().cpu().numpy()
-        return values
+            outputs = external.run(self._spec, self._tapped, as_inputs(points, self._device))
+        features: npt.NDArray[np.float32] = outputs.reshape(len(points), -1).float().cpu().numpy()
+        return features
 
-    def operations(self, some: Points) -> int:
+    def operations(self, some: Array) -> int:
         """Multiplications and additions for one point, as far as PyTorch counts them."""
         from torch.utils.flop_counter import FlopCounterMode
 
@@ -104,27 +104,27 @@ class Extractor:
         with ExitStack() as hooks:
             tap = self._tap(hooks)
             output = self._module(batch)
-            found = output if self._layer == "output" else tap()
-        if found is None and self._layer == "penultimate":
+            features = output if self._layer == "output" else tap()
+        if features is None and self._layer == "penultimate":
             raise DataError(f"{self._spec} runs no torch.nn.Linear: name a layer with `layer`.")
-        if not isinstance(found, Tensor):
-            what = "is not run" if found is None else f"gives a {type(found).__name__}, not a tensor"
+        if not isinstance(features, Tensor):
+            what = "is not run" if features is None else f"gives a {type(features).__name__}, not a tensor"
             raise DataError(f"{self._spec}: layer {self._layer} {what}: name another one with `layer`.")
-        if found.ndim < 1 or len(found) != len(batch):
+        if features.ndim < 1 or len(features) != len(batch):
             raise DataError(
-                f"{self._spec}: layer {self._layer} has the shape {tuple(found.shape)} for {len(batch)} points, not a "
-                "row a point: name another one with `layer`."
+                f"{self._spec}: layer {self._layer} has the shape {tuple(features.shape)} for {len(batch)} points, "
+                "not a row a point: name another one with `layer`."
             )
-        return found
+        return features
 
     def _tap(self, hooks: ExitStack) -> Callable[[], Any]:
-        """Hooks that keep what is wanted while the network runs; the last time a layer runs counts."""
+        """Hooks that keep the layer's input or output while the network runs; the last time that it runs counts."""
         kept: list[Any] = []
 
-        def keep_input(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-            kept[:] = [_copied(given[0] if given else next(iter(named.values()), None))]
+        def keep_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            kept[:] = [_copied(args[0] if args else next(iter(kwargs.values()), None))]
 
-        def keep_output(_: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        def keep_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             kept[:] = [_copied(output)]
 
         for name, part in self._module.named_modules():
@@ -138,3 +138,41 @@ class Extractor:
 def _copied(value: Any) -> Any:
     """A copy of a tensor: what comes next may work in place."""
     return value.clone() if isinstance(value, Tensor) else value
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """Features by which sets of images are compared; only distances by Inception's are called FID."""
+
+    name: str
+    """``inception``, ``pixels``, ``classifier:DIGEST`` or ``file:SHA256``."""
+    mode: str
+    """How images become features; moments of one mode are never compared with those of another."""
+    extract: Callable[[Images], Array] | None
+    """From images uint8 (B, C, H, W) to features (B, D); None where they come from a file."""
+    weights: str | None = None
+    """Digest of the network's weights."""
+    batch: int = BATCH
+    """Images at a time, by default."""
+    operations: int = 0
+    """Multiplications and additions for one image."""
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    """``a`` and ``b``: the features of all images of A and of B, where they come from a file."""
+
+    def of(self, images: Images, batch: int | None = None) -> Array:
+        """The features (N, D) of any number of images."""
+        assert self.extract is not None
+        size = batch or self.batch
+        return np.concatenate([self.extract(images[start : start + size]) for start in range(0, len(images), size)])
+
+    def as_json(self) -> dict[str, Any]:
+        """Its name, mode and weights, as moments record them."""
+        return {"features": self.name, "mode": self.mode, "weights": self.weights}
+
+
+def _as_vectors(images: Images) -> Array:
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+PIXELS = FeatureSpace("pixels", "v/255", _as_vectors)
+"""The values of the pixels themselves."""

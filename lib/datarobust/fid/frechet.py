@@ -14,14 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datarobust.errors import DataError
+from datarobust.types import Array, Floats
 
-Array = npt.NDArray[np.float64]
 FOLD = 512
 """Rows that are gathered before they are added to a sum of products, at least."""
 _STEADY = 1e-10
@@ -40,12 +38,12 @@ class Moments:
     """
 
     count: int
-    mean: Array
-    spanning: Array | None
-    products: Array | None
+    mean: Floats
+    spanning: Floats | None
+    products: Floats | None
 
     @classmethod
-    def of(cls, features: npt.NDArray[Any]) -> Moments:
+    def of(cls, features: Array) -> Moments:
         """Of features (N, D) of any float dtype.
 
         Raises:
@@ -57,7 +55,7 @@ class Moments:
         return sums.moments()
 
     @classmethod
-    def known(cls, count: int, mean: Array, covariance: Array) -> Moments:
+    def known(cls, count: int, mean: Floats, covariance: Floats) -> Moments:
         """Of a mean (D) and a symmetric covariance (D, D) that were computed before.
 
         Raises:
@@ -80,7 +78,7 @@ class Moments:
         return self.count <= self.width
 
     @cached_property
-    def covariance(self) -> Array:
+    def covariance(self) -> Floats:
         """float64 (D, D), symmetric to the last bit."""
         if self.products is not None:
             return self.products
@@ -88,7 +86,7 @@ class Moments:
         return _symmetric(self.spanning.T @ self.spanning)
 
     @cached_property
-    def factor(self) -> Array:
+    def factor(self) -> Floats:
         """A (K, D) with covariance ``Aᵀ A``, K < D, of a set that is short."""
         if self.spanning is not None:
             return self.spanning
@@ -97,7 +95,7 @@ class Moments:
         return np.asarray((vectors[:, -rank:] * np.sqrt(values[-rank:].clip(0))).T)
 
     @cached_property
-    def half(self) -> Array:
+    def half(self) -> Floats:
         """H (D, K) with covariance ``H Hᵀ``."""
         try:
             triangle = np.linalg.cholesky(self.covariance)
@@ -160,13 +158,13 @@ class Sums:
 
     def __init__(self) -> None:
         self._count = 0
-        self._kept: list[npt.NDArray[Any]] = []  # rows that are in no sum yet
+        self._kept: list[Array] = []  # rows that are in no sum yet
         self._held = 0
-        self._shift: Array | None = None
-        self._sum: Array = np.zeros(0)
-        self._products: Array = np.zeros((0, 0))
+        self._shift: Floats | None = None
+        self._sum: Floats = np.zeros(0)
+        self._products: Floats = np.zeros((0, 0))
 
-    def add(self, features: npt.NDArray[Any]) -> None:
+    def add(self, features: Array) -> None:
         """Features (B, D) of more points; they are kept for a while and must not be changed.
 
         Raises:
@@ -195,7 +193,7 @@ class Sums:
         products = self._products - np.outer(centre, self._sum)
         return Moments(self._count, self._shift + centre, None, _symmetric(products / max(1, self._count - 1)))
 
-    def state(self) -> dict[str, npt.NDArray[Any]]:
+    def state(self) -> dict[str, Array]:
         """All that the sums are, as arrays, for :meth:`restored`."""
         kept = np.concatenate(self._kept) if self._kept else np.zeros((0, 0))
         state = {"count": np.array(self._count), "kept": kept}
@@ -204,7 +202,7 @@ class Sums:
         return state
 
     @classmethod
-    def restored(cls, state: Mapping[str, npt.NDArray[Any]]) -> Sums:
+    def restored(cls, state: Mapping[str, Array]) -> Sums:
         """Sums that go on, to the last bit, where those of this state were."""
         sums = cls()
         sums._count, sums._held = int(state["count"]), len(state["kept"])
@@ -224,14 +222,14 @@ class Sums:
         self._kept, self._held = [self._kept[0][:0]], 0
 
 
-def extrapolated(found: Sequence[tuple[int, float]]) -> float:
-    """The distance for N without end, linear in 1/N by least squares (Chong & Forsyth 2020).
+def extrapolated(distances: Sequence[tuple[int, float]]) -> float:
+    """The distance as N goes to infinity, linear in 1/N by least squares (Chong & Forsyth 2020).
 
     Args:
-        found: N and the distance there, for two different N or more.
+        distances: N and the distance of N points, for two different N or more.
     """
-    counts, distances = np.array(found, np.float64).T
-    line = np.polynomial.Polynomial.fit(1 / counts, distances, 1)
+    counts, values = np.array(distances, np.float64).T
+    line = np.polynomial.Polynomial.fit(1 / counts, values, 1)
     return float(line(0.0))
 
 
@@ -246,7 +244,7 @@ def _trace_of_root(a: Moments, b: Moments) -> float:
     return float(np.sqrt(np.linalg.eigvalsh(inner).clip(0)).sum())
 
 
-def _symmetric(matrix: Array) -> Array:
+def _symmetric(matrix: Floats) -> Floats:
     return np.asarray((matrix + matrix.T) / 2)
 
 

@@ -7,24 +7,22 @@ y_i was made of x_i, such a pair is no pair of independent points, and the terms
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datarobust.errors import DataError
+from datarobust.types import Array, Progress
 
-Features = npt.NDArray[Any]
 SUBSETS, SUBSET = 100, 1000
-"""How many subsets, and points in each, where nobody says so."""
+"""Default number of subsets, and of points in each."""
 _BLOCK = 256
 
 
 @dataclass(frozen=True)
 class Kid:
-    """An estimate."""
+    """An estimate of the squared maximum mean discrepancy."""
 
     value: float
     """Mean over the subsets."""
@@ -39,7 +37,7 @@ class Kid:
         return asdict(self)
 
 
-def mmd(x: Features, y: Features, paired: bool = False) -> float:
+def mmd(x: Array, y: Array, paired: bool = False) -> float:
     """The unbiased estimate from two sets (N, D) and (M, D), float64.
 
     Args:
@@ -57,14 +55,14 @@ def mmd(x: Features, y: Features, paired: bool = False) -> float:
 
 
 def kid(
-    x: Features,
-    y: Features,
+    x: Array,
+    y: Array,
     paired: bool = False,
     *,
     subsets: int = SUBSETS,
     points: int = SUBSET,
     seed: int = 0,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> Kid:
     """KID over random subsets; over all points, once, where a subset would have all of them.
 
@@ -83,25 +81,25 @@ def kid(
     size = min(points, len(x), len(y))
     if size == len(x) == len(y):
         return Kid(mmd(x, y, paired), None, 1, size)
-    found = []
+    estimates = []
     for number in progress(range(subsets)):
         random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, number])))
         rows = random.choice(len(x), size, replace=False)
         others = rows if paired else random.choice(len(y), size, replace=False)
-        found.append(mmd(x[rows], y[others], paired))
-    return Kid(float(np.mean(found)), float(np.std(found)), subsets, size)
+        estimates.append(mmd(x[rows], y[others], paired))
+    return Kid(float(np.mean(estimates)), float(np.std(estimates)), subsets, size)
 
 
-def _all(x: Features, y: Features) -> float:
+def _all(x: Array, y: Array) -> float:
     """Mean of k(x, y)."""
     return float(sum(_kernel(x[at : at + _BLOCK], y).sum() for at in range(0, len(x), _BLOCK)) / (len(x) * len(y)))
 
 
-def _others(x: Features, y: Features) -> float:
+def _others(x: Array, y: Array) -> float:
     """Mean of k(x_i, y_j), i and j different."""
     same = (np.einsum("id,id->i", x, y) / x.shape[1] + 1) ** 3
     return (_all(x, y) * len(x) ** 2 - float(same.sum())) / (len(x) * (len(x) - 1))
 
 
-def _kernel(x: Features, y: Features) -> Features:
+def _kernel(x: Array, y: Array) -> Array:
     return np.asarray((x @ y.T / x.shape[1] + 1) ** 3)
