@@ -238,16 +238,18 @@ def _network(
     store: artifacts.Store, spec: str, layer: str, batch: int, device: str, classifies: bool = False
 ) -> datasets.Representation:
     """A layer of a network, tried on the first points; ``classifies``: its output must be a number a class."""
-    from datarobust import datasets, external
+    from datarobust import datasets
+    from datarobust.checkpoints.models import load_model
     from datarobust.fid import features as networks
+    from datarobust.networks import foreign
 
-    model = _models.load_model(spec)
-    there = external.device_of(device)
+    model = load_model(spec)
+    there = _cli.torch_device(device, None)
     some = store.column("images" if "images" in store else "features").read(0, min(len(store), networks.PROBED))
     with _models.foreign_code():
         extractor = networks.Extractor(spec, model.module, layer, some, there)
         if classifies:
-            external.demand_classes(spec, model.module, networks.as_inputs(some, there))
+            foreign.demand_classes(spec, model.module, networks.as_inputs(some, there))
         operations = extractor.operations(some)
     place = _models.place_of(there)
     return datasets.Representation(extractor, extractor.width, model.identity, layer, batch, place, operations)

@@ -94,7 +94,8 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
 
 def _search(options: dict[str, Any], place: torch.device) -> Search:
     """What the options ask for."""
-    from datarobust import artifacts, clones, denoisers, selection
+    from datarobust import artifacts, clones, selection
+    from datarobust.checkpoints.models import load_denoiser
     from datarobust.clones.searching import Search
     from datarobust.diffusion import search
     from datarobust.diffusion.starts import DEFAULTS
@@ -108,7 +109,7 @@ def _search(options: dict[str, Any], place: torch.device) -> Search:
     asked = clones.Request(
         base, options["start"], options["noise_weight"], precision=options["precision"], seed=options["seed"]
     )
-    denoiser, weights = denoisers.load_denoiser(_cli.argument_path(options["model"]))
+    denoiser, weights = load_denoiser(_cli.argument_path(options["model"]))
     job = clones.Job(points, denoiser, weights, chosen, asked)
     for remark in chosen.remarks():
         _cli.say(f"{remark}.")

@@ -36,7 +36,7 @@ Tables 2-4; accuracy by robustness             :mod:`datarobust.evaluations`, ``
                                                :mod:`datarobust.figures`       ``figure deciles``
 Figures 2 (c, d), 6, 17 (maps)                 :mod:`datarobust.embedding`     ``embed``, ``figure map``
 Any artifacts, as one page                     :mod:`datarobust.figures`       ``figure report``
-Published checkpoints                          :mod:`datarobust.published`     ``model``
+Published checkpoints                          :mod:`datarobust.checkpoints`   ``model``
 =============================================  ==============================  =====================
 
 Beneath all of it: :mod:`datarobust.artifacts` (what commands hand to each other; see ``ARTIFACTS.md``),

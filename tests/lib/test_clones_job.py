@@ -13,8 +13,8 @@ import pytest
 from datarobust import artifacts, clones, selection
 from datarobust.artifacts import Step
 from datarobust.artifacts.journal import leftovers
+from datarobust.checkpoints.models import load_denoiser
 from datarobust.clones import Job, Request
-from datarobust.denoisers import load_denoiser
 from datarobust.diffusion.denoiser import prepare
 from datarobust.diffusion.precondition import Ve
 from datarobust.diffusion.sampler import Sampler

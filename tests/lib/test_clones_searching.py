@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from datarobust import artifacts, selection
+from datarobust.checkpoints.models import load_denoiser
 from datarobust.clones import Job, Request
 from datarobust.clones.lines import header, read
 from datarobust.clones.searching import Search
-from datarobust.denoisers import load_denoiser
 from datarobust.diffusion import search
 from datarobust.diffusion.cloning import clones
 from datarobust.diffusion.denoiser import prepare

@@ -24,8 +24,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from datarobust import external
 from datarobust.errors import DataError
+from datarobust.networks import foreign
 from datarobust.networks.precision import products
 from datarobust.types import Array, Images
 
@@ -61,14 +61,14 @@ class Extractor:
             device: where it runs.
 
         Raises:
-            DataError: there is no such layer, it is not run, or the network cannot be used (:mod:`.external`).
+            DataError: there is no such layer, it is not run, or the network cannot be used (:mod:`.networks.foreign`).
         """
         self._spec, self._layer, self._device = spec, layer, device
         self._module = module.to(device, torch.float32).eval()
         if layer not in ("penultimate", "output"):
             self._demand_layer()
         with products("fp32", deterministic=True):
-            outputs = external.demand_steady(spec, self._tapped, as_inputs(some[:PROBED], device))
+            outputs = foreign.demand_steady(spec, self._tapped, as_inputs(some[:PROBED], device))
         self.shape = tuple(outputs.shape[1:])
         self.width = int(np.prod(self.shape))
         if not self.width:
@@ -77,7 +77,7 @@ class Extractor:
     def __call__(self, points: Array) -> npt.NDArray[np.float32]:
         """float32 (B, width) of points (B, ...), uint8 or float32."""
         with products("fp32", deterministic=True):
-            outputs = external.run(self._spec, self._tapped, as_inputs(points, self._device))
+            outputs = foreign.run(self._spec, self._tapped, as_inputs(points, self._device))
         features: npt.NDArray[np.float32] = outputs.reshape(len(points), -1).float().cpu().numpy()
         return features
 

@@ -16,7 +16,8 @@ import torch
 
 from datarobust import artifacts
 from datarobust.artifacts import Resume, Step, Store
-from datarobust.classifiers import subject
+from datarobust.checkpoints.inception import load_inception, wanted
+from datarobust.checkpoints.models import load_model
 from datarobust.datasets.npzfile import Archive
 from datarobust.datasets.sources import file_sha256
 from datarobust.datasets.storing import rows_digest
@@ -27,7 +28,6 @@ from datarobust.fid.kid import SUBSETS, kid
 from datarobust.fid.sides import Side, SideFeatures, growing, halves, pair_distances, pools
 from datarobust.jobs.make import Artifact, Form, Labelled, Output, Text, silent
 from datarobust.networks.precision import products
-from datarobust.published.inception import load_inception, wanted
 from datarobust.text import shown, sized
 from datarobust.types import Array, Images, Rows
 
@@ -70,7 +70,7 @@ def feature_space(spec: str, some: Images, device: torch.device, weights: Path |
     if kind == "file":
         return _from_file(Path(name))
     if kind == "classifier":
-        model = subject(name)
+        model = load_model(name)
         extract = Extractor(name, model.module, "penultimate", some, device)
         return FeatureSpace(
             f"classifier:{model.identity}",

@@ -347,5 +347,8 @@ def test_a_file_that_shrinks_meanwhile_is_told(tmp_path):
         source = CifarSource(path)
         for file in path.glob("data_batch_4*"):
             file.write_bytes(file.read_bytes()[:9000])
-        with pytest.raises(DataError, match=r"data_batch_4.* cut short|data_batch_4.* fewer bytes"):
-            read(source)
+        with pytest.raises(DataError, match="changed while it was read"):
+            source.unchanged()
+        if form == "binary":  # pickles are in memory by now
+            with pytest.raises(DataError, match=r"data_batch_4.* cut short"):
+                read(source)

@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.lib.evaluations import helpers
 
 from datarobust import artifacts
 from datarobust.artifacts import Store, Tensors
+from datarobust.checkpoints.robustbench import FILES, Entry, export, read_checkpoint
 from datarobust.errors import DataError, ExistsError
 from datarobust.networks import build
-from datarobust.published.classifiers import read_checkpoint
-from datarobust.published.robustbench import FILES, Entry, export
 from datarobust.runs.sets import PUBLISHED
-
-from .evaluations import helpers
 
 RIGHT = np.array([True] * 8 + [False] * 2)
 BROKEN = np.array([0, 0, 1, -1, -1, -1, -1, -1, -1, -1])

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from datarobust.denoisers import load_denoiser
+from datarobust.checkpoints.edm import read_edm_pickle
+from datarobust.checkpoints.models import load_denoiser
 from datarobust.diffusion.denoiser import Denoiser, build_denoiser
 from datarobust.diffusion.precondition import Ve, Vp
 from datarobust.errors import DataError
 from datarobust.networks.song_unet import NCSNPP
-from datarobust.published import read_edm_pickle
 
 from . import pickling
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
+from datarobust.checkpoints import inception
+from datarobust.checkpoints.inception import ARCH, KNOWN, Known, assemble, is_inception, load_inception
 from datarobust.errors import ArtifactError, DataError
 from datarobust.jobs.fid import feature_space
 from datarobust.networks.inception import Inception
-from datarobust.published import inception
-from datarobust.published.inception import ARCH, KNOWN, Known, assemble, is_inception, load_inception
 
 from .pickling import Evil
 

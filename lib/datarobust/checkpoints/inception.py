@@ -11,20 +11,19 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from datarobust import artifacts
+from datarobust.checkpoints.models import demand_tensors
 from datarobust.datasets.checks import START_BYTES, refuse_placeholder
 from datarobust.datasets.sources import file_sha256, raw_file
 from datarobust.errors import ArtifactError, DataError
 from datarobust.networks.inception import Inception
 from datarobust.text import shown
+from datarobust.types import Array
 
-Arrays = Mapping[str, npt.NDArray[Any]]
 ARCH = "inception-2015-12-05"
 """Name of the architecture in artifacts."""
 
@@ -88,7 +87,7 @@ def load_inception(path: Path) -> tuple[Inception, str]:
     return assemble(arrays, shown(path)), sha256
 
 
-def read_inception(path: Path) -> tuple[Arrays, str]:
+def read_inception(path: Path) -> tuple[Mapping[str, Array], str]:
     """The state dict in a published file, and its sha256. Nothing in the file is run.
 
     Raises:
@@ -116,7 +115,7 @@ def read_inception(path: Path) -> tuple[Arrays, str]:
     return {str(name): tensor.detach().numpy() for name, tensor in held.items()}, sha256
 
 
-def assemble(arrays: Arrays, where: str) -> Inception:
+def assemble(arrays: Mapping[str, Array], where: str) -> Inception:
     """The network with these values, in evaluation mode.
 
     Raises:
@@ -124,16 +123,11 @@ def assemble(arrays: Arrays, where: str) -> Inception:
     """
     with torch.random.fork_rng(devices=[]):
         network = Inception()
-    due = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    for name, shape in due.items():
-        if name not in arrays:
-            raise ArtifactError(f"{where} has no tensor {name}, which Inception needs")
-        if arrays[name].shape != shape:
-            raise ArtifactError(f"{where} has {name} of shape {arrays[name].shape}, where Inception has {shape}")
-        if not np.isfinite(arrays[name]).all():
+    demand_tensors(
+        {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}, arrays, where, "Inception"
+    )
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
             raise ArtifactError(f"{where} has numbers in {name} that are not finite")
-    for name in arrays:
-        if name not in due:
-            raise ArtifactError(f"{where} has a tensor {shown(name)}, which Inception does not have")
     network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
     return network.eval()

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from datarobust.classifiers import assemble
+from datarobust.checkpoints import robustbench
+from datarobust.checkpoints.models import assemble_classifier
+from datarobust.checkpoints.robustbench import read_checkpoint
 from datarobust.errors import DataError, UsageError
 from datarobust.networks import build
-from datarobust.published import classifiers
-from datarobust.published.classifiers import read_checkpoint
 from datarobust.runs.sets import PUBLISHED
 
 
@@ -202,7 +202,7 @@ def test_a_file_that_would_swell_is_refused_before_it_is_read(tmp_path: Path, mo
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"\0" * 2_000_000)
     assert (tmp_path / "bomb.pt").stat().st_size < 10_000
-    monkeypatch.setattr(classifiers, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(robustbench, "MOST_BYTES", 1_000_000)
     with pytest.raises(DataError, match="holds 2,000,000 bytes"):
         read_checkpoint(tmp_path / "bomb.pt")
 
@@ -220,5 +220,5 @@ def test_a_real_checkpoint_gives_the_logits_it_gave(tmp_path: Path, shared: Path
     path = saved(tmp_path / "weights-best.pt", {"model_state_dict": prefixed(tensors, "module.0.")})
     found = read_checkpoint(path)
     with torch.no_grad():
-        ours = assemble(found.arch, found.arrays, "oracle")(x).numpy()
+        ours = assemble_classifier(found.arch, found.arrays, "oracle")(x).numpy()
     assert np.allclose(ours, logits, atol=1e-5)
