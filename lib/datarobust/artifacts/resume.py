@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from datarobust.artifacts import durable
-from datarobust.artifacts.digests import canonical, parse, sha256
+from datarobust.artifacts.digests import canonical, parse
 from datarobust.types import Array
 
 _KEY = "datarobust"
@@ -20,31 +21,32 @@ _KINDS = "biuf"
 class Resume:
     """Named arrays in ``.NAME.resume`` beside the output ``NAME``: at every moment one whole state, or none.
 
-    The file is a safetensors file, replaced at once: after a crash the state before or the new one is there. A state of
-    another request, or a damaged one, is removed and never used. Hold the output's lock while using it.
+    The file is a safetensors file, replaced at once: after a crash the state before or the new one is there. Its
+    metadata name the request and have the sha256 of each array. A state of another request, or a damaged one, is
+    removed and never used. Hold the output's lock while using it.
 
     Args:
         output: the output that the computation works for.
-        request: names the request, as `digests.fingerprint` gives it.
+        request: names the request, as `fingerprint` gives it.
         rank: number of this process, from 0; every process keeps a state of its own.
         size: how many processes there are.
         every: seconds between two saved states, for `due`.
+
+    Attributes:
+        path: of this process's state: ``.NAME.resume``, or ``.NAME.3of8.resume``.
     """
 
     def __init__(self, output: Path, request: str, rank: int = 0, size: int = 1, every: float = 20.0) -> None:
         self.output = durable.checked_output(Path(output))
         self.request = request
         self.every = every
-        self.path = self._of("" if rank == 0 else f".{rank}of{size}")
+        self.path = durable.hidden(self.output, "resume" if rank == 0 else f"{rank}of{size}.resume")
         self._saved = time.monotonic()
-
-    def _of(self, part: str) -> Path:
-        return self.output.with_name(f".{self.output.name}{part}.resume")
 
     def part(self, name: str) -> Resume:
         """A state of one part of the computation, whichever process works at it; discarded with the rest."""
         part = Resume(self.output, self.request, every=self.every)
-        part.path = self._of(f".part-{name}")
+        part.path = durable.hidden(self.output, f"part-{name}.resume")
         return part
 
     @property
@@ -71,13 +73,13 @@ class Resume:
         return [state for state in states if state is not None]
 
     def save(self, arrays: Mapping[str, Array | int | float]) -> None:
-        """Replace the state at once.
+        """Replace the state at once; it is on the disk when this returns.
 
         Args:
             arrays: name -> array of numbers or booleans, of any shape; plain numbers become arrays of no dimension.
 
         Raises:
-            ArtifactError: the system refuses, for instance because the disk is full.
+            ArtifactError: the system refuses, for instance because the disk is full; the state before is still there.
             TypeError: an array that holds neither numbers nor booleans.
         """
         from safetensors.numpy import save
@@ -86,16 +88,19 @@ class Resume:
         for name, part in parts.items():
             if part.dtype.kind not in _KINDS:
                 raise TypeError(f"a state cannot hold {name} of dtype {part.dtype}")
-        whole = {name: np.require(part, requirements="C") for name, part in parts.items()}
+        whole = {name: np.require(part, part.dtype.newbyteorder("="), "C") for name, part in parts.items()}
         head = canonical({"request": self.request, "sha256": _hashes(whole)}).decode()
         with durable.os_errors(self.output):
             durable.replace_file(self.path, save(whole, {_KEY: head}))
         self._saved = time.monotonic()
 
     def discard(self) -> None:
-        """Remove the states of all processes and parts, because the work is done or is not wanted."""
-        journals = [self._of("").with_suffix(".journal"), *self._siblings("journal", "*of*", "[ab]", "*-*")]
-        self._remove([self.path, *self._states(), *journals])  # journals: of versions before this one
+        """Remove the states of all processes and parts, because the work is done or is not wanted.
+
+        Journals, which version 0.1 kept in their place, go too.
+        """
+        journals = [durable.hidden(self.output, "journal"), *self._siblings("journal", "*of*", "[ab]", "*-*")]
+        self._remove([self.path, *self._states(), *journals])
 
     def discard_part(self) -> None:
         """Remove this state alone."""
@@ -113,7 +118,8 @@ class Resume:
 
     def _parts(self) -> list[Path]:
         """Files of all processes that are there."""
-        return [path for path in [self._of(""), *self._siblings("resume", "*of*")] if path.is_file()]
+        parts = [durable.hidden(self.output, "resume"), *self._siblings("resume", "*of*")]
+        return [path for path in parts if path.is_file()]
 
     def _siblings(self, role: str, *parts: str) -> list[Path]:
         """Hidden files of the output, of this role and of parts with such names."""
@@ -126,9 +132,8 @@ class Resume:
                 data = path.read_bytes()
             except FileNotFoundError:
                 return None
-        arrays = self._decoded(data)
-        if arrays is None:
-            with durable.os_errors(self.output):
+            arrays = self._decoded(data)
+            if arrays is None:
                 path.unlink(missing_ok=True)
         return arrays
 
@@ -140,15 +145,19 @@ class Resume:
         try:
             length = int.from_bytes(data[:8], "little")
             head = parse(parse(data[8 : 8 + length])["__metadata__"][_KEY].encode())
+            if head["request"] != self.request:
+                return None
             arrays = load(data)
+            return arrays if head == {"request": self.request, "sha256": _hashes(arrays)} else None
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError, SafetensorError):
-            return None
-        return arrays if head == {"request": self.request, "sha256": _hashes(arrays)} else None
+            return None  # bytes that `save` did not write
 
 
 def _hashes(arrays: Mapping[str, Array]) -> dict[str, str]:
     """sha256 of each array, its dtype and shape included."""
-    return {
-        name: sha256(b"%s %s " % (array.dtype.str.encode(), str(array.shape).encode()) + array.tobytes())
-        for name, array in arrays.items()
-    }
+    hashes = {}
+    for name, array in arrays.items():
+        hashed = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
+        hashed.update(array.reshape(-1).view(np.uint8).data)
+        hashes[name] = hashed.hexdigest()
+    return hashes

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust import artifacts
-from datarobust.artifacts import Step, Writer, durable, files
+from datarobust.artifacts import Step, Writer, durable
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Array
@@ -50,8 +50,7 @@ def discarding(output: Path) -> Iterator[None]:
         try:
             yield
         except DataError:
-            for role in ("partial", "progress"):
-                files.remove(files.hidden(output, role))
+            artifacts.abandon(output)
             raise
 
 
