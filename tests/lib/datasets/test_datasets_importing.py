@@ -123,7 +123,7 @@ def test_an_interrupted_import_goes_on_with_the_same_bits(tmp_path, big, options
     straight, output = tmp_path / "straight.zarr", tmp_path / "d.zarr"
     import_dataset(open_source(str(big)), straight, step, **options)
     running = threading.active_count()
-    for blocks in (0, 2, 4, 7, 8):
+    for blocks in (0, 2, 0, 1, 2):  # after those that an earlier run has left
         with pytest.raises(Interrupt):
             import_dataset(open_source(str(big)), output, step, progress=stop_after(blocks), **options)
         assert not output.exists()
