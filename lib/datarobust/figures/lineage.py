@@ -141,7 +141,7 @@ class _Node:
     step: Step
     inputs: set[tuple[str, str]] = field(default_factory=set)
     """(role, digest)."""
-    made: set[str] = field(default_factory=set)
+    outputs: set[str] = field(default_factory=set)
     """Digests."""
 
 
@@ -165,37 +165,43 @@ def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command
             keys.append(json.dumps([fields.pop("tool"), fields.pop("argv"), fields], sort_keys=True))
             node = nodes.setdefault(keys[-1], _Node(step))
             node.inputs |= set(step.inputs.items())
-            node.made |= {step.output} - {None}  # type: ignore[arg-type]  # the difference has no None
+            node.outputs |= set() if step.output is None else {step.output}
         if keys:
-            nodes[keys[-1]].made.add(result.digest)
+            nodes[keys[-1]].outputs.add(result.digest)
             histories.append(keys)
-    maker = {digest: key for key in sorted(nodes) for digest in sorted(nodes[key].made)}
     graph = nx.DiGraph()
     graph.add_nodes_from(sorted(nodes))
-    for key, node in nodes.items():
-        graph.add_edges_from((maker[digest], key) for _, digest in node.inputs if maker.get(digest, key) != key)
+    makers = {digest: key for key in sorted(nodes) for digest in sorted(nodes[key].outputs)}
+    readers: dict[str, set[str]] = {}
+    for keys in histories:
+        own = {digest: key for key in keys for digest in nodes[key].outputs}  # of equal artifacts the history's own
+        for key in keys:
+            for _, digest in nodes[key].inputs:
+                readers.setdefault(digest, set()).add(key)
+                if (maker := own.get(digest, makers.get(digest, key))) != key:
+                    graph.add_edge(maker, key)
     for keys in sorted(histories):
-        _deduce(keys, nodes, maker, graph)
+        _deduce(keys, nodes, makers, readers, graph)
     # Histories that contradict one another, which no command writes, lose the arrows that go in a circle.
     for circle in [part for part in nx.strongly_connected_components(graph) if len(part) > 1]:
         graph.remove_edges_from([(start, end) for start in circle for end in list(graph[start]) if end in circle])
     order = list(nx.lexicographical_topological_sort(graph))
-    place = {key: i for i, key in enumerate(order)}
-    made = []
+    number = {key: i for i, key in enumerate(order)}
+    listing = []
     for key in order:
         node, step = nodes[key], nodes[key].step
         sources = []
         for role, digest in sorted(node.inputs):
-            known_maker = digest in maker and graph.has_edge(maker[digest], key)
-            sources.append(Source(role, digest, place[maker[digest]] if known_maker else None))
+            steps = sorted(number[start] for start in graph.pred[key] if digest in nodes[start].outputs)
+            sources += [Source(role, digest, i) for i in steps] or [Source(role, digest)]
         named = {source.step for source in sources}
-        sources += [Source("", "", i) for i in sorted(place[start] for start in graph.pred[key]) if i not in named]
+        sources += [Source("", "", i) for i in sorted(number[start] for start in graph.pred[key]) if i not in named]
         several = step.tool in _SEVERAL and bool(step.argv) and step.argv[0].isalpha()
         results = sorted(
-            {result for digest in node.made for result in known.get(digest, [Result(digest)])},
+            {result for digest in node.outputs for result in known.get(digest, [Result(digest)])},
             key=lambda result: (not result.kind, result.kind, result.name, result.digest, result.anchor),
         )
-        made.append(
+        listing.append(
             Command(
                 f"{step.tool} {step.argv[0]}" if several else step.tool,
                 [*step.tool.split(), *step.argv],
@@ -207,23 +213,33 @@ def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command
                 results,
             )
         )
-    return made
+    return listing
 
 
-def _deduce(history: Sequence[str], nodes: dict[str, _Node], maker: dict[str, str], graph: nx.DiGraph[str]) -> None:
-    """From the end backwards, let a step that nothing reads be read by the one later step that has an unknown input."""
+def _deduce(
+    history: Sequence[str],
+    nodes: dict[str, _Node],
+    makers: dict[str, str],
+    readers: dict[str, set[str]],
+    graph: nx.DiGraph[str],
+) -> None:
+    """From the end backwards, let a step that nothing reads be read by the one later step that has an unknown input.
+
+    Where that step has no other unknown input, its digest is what the former has made, for all that read it.
+    """
     later: set[str] = set()
     unknown: dict[str, list[tuple[str, str]]] = {}
     for key in reversed(history):
         if later and later.isdisjoint(graph.succ[key]) and len(unknown) == 1:
             [(reader, [(role, digest), *others])] = unknown.items()
             graph.add_edge(key, reader)
-            if not others and role not in _CHOICES and not nodes[key].made:
-                maker[digest] = key
-                nodes[key].made.add(digest)
+            if not others and role not in _CHOICES and not nodes[key].outputs:
+                makers[digest] = key
+                nodes[key].outputs.add(digest)
+                graph.add_edges_from((key, other) for other in readers[digest] - {key})
                 del unknown[reader]
         later.add(key)
-        if inputs := sorted(pair for pair in nodes[key].inputs if pair[0] not in _OUTSIDE and pair[1] not in maker):
+        if inputs := sorted(pair for pair in nodes[key].inputs if pair[0] not in _OUTSIDE and pair[1] not in makers):
             unknown[key] = inputs
 
 

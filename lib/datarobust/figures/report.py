@@ -44,7 +44,7 @@ from datarobust.figures.report_parts import (
     slug,
     table,
 )
-from datarobust.norms import LEVELS
+from datarobust.norms import LEVELS, plain_symbol
 from datarobust.text import shown, sized
 from datarobust.types import Floats, Progress, Rows
 
@@ -70,7 +70,6 @@ MOST_EDGES: Final = 1200
 MOST_LISTED: Final = 2000
 MOST_WORDS: Final = 20_000
 """Characters of one command on the page."""
-SYMBOL: Final = {"l2": "l2", "linf": "l∞", "l1": "l1"}
 _SAMPLES: Final = 20
 _LEAST: Final = 12
 _NAMED: Final = 60
@@ -127,11 +126,11 @@ def read(paths: Iterable[Path]) -> list[Item]:
         DataError: a file that has no place in a report, or is too large for it.
     """
     unique: dict[tuple[Any, ...], Item] = {}
-    held = 0
+    total = 0
     for path in map(Path, paths):
         item = _item(path)
-        held += len(item.content.content) if isinstance(item.content, Picture) else 0
-        if held > MOST_PICTURES:
+        total += len(item.content.content) if isinstance(item.content, Picture) else 0
+        if total > MOST_PICTURES:
             raise DataError(f"{shown(path)} is one picture too many: a page holds {MOST_PICTURES:,} bytes of pictures")
         unique.setdefault((list(SECTIONS).index(item.kind), item.name, item.digest, repr(item.history)), item)
     anchored: list[Item] = []
@@ -313,9 +312,9 @@ def _value(value: object) -> str:
     return amount(value, 6) if isinstance(value, float) else str(value)
 
 
-def _settings(found: Mapping[str, Any]) -> Part:
+def _settings(values: Mapping[str, Any]) -> Part:
     """Names and values, sorted by name."""
-    return table(["Name", "Value"], [[clipped(key, 80), clipped(_value(found[key]), 300)] for key in sorted(found)])
+    return table(["Name", "Value"], [[clipped(key, 80), clipped(_value(values[key]), 300)] for key in sorted(values)])
 
 
 def _showable(store: Store) -> bool:
@@ -368,7 +367,7 @@ def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
 
 def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
     """Norm, least, median and largest distance, ties, and the least robust points, as images where they are known."""
-    attributes, norm = store.attributes, SYMBOL[store.attributes["norm"]]
+    attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
     distance = np.asarray(store.column("distance").read(), np.float64)
     neighbour = np.asarray(store.column("neighbour").read(), np.int64)
     finite = np.sort(distance[np.isfinite(distance)])
@@ -424,12 +423,12 @@ def _least_robust_part(store: Store, known: Artifacts, rows: Rows, distance: Flo
     other = own if against is None else known.images(against)
     if own is None or other is None:
 
-        def told(value: float) -> str:
+        def as_text(value: float) -> str:
             steps = value * LEVELS
             whole = store.attributes["norm"] == "linf" and abs(steps - round(steps)) < 1e-6
             return f"{amount(value)} ({round(steps)}/255)" if whole else amount(value)
 
-        lines = [[str(row), told(float(distance[row])), str(neighbour[row])] for row in rows.tolist()]
+        lines = [[str(row), as_text(float(distance[row])), str(neighbour[row])] for row in rows.tolist()]
         return table(["Index", "Distance", "Neighbour"], lines, "The least robust points.", [True] * 3)
 
     sides = []
@@ -459,9 +458,9 @@ def _clones_card(item: Item, store: Store, known: Artifacts) -> Card:
     wide: list[Part] = []
     if column.shape[2] in (1, 3) and points and repeats:
         data = known.images(store.attributes["dataset"])
-        some = min(_CLONES[0], points)
-        copies = column.read(0, some)[:, : _CLONES[1]]
-        rows = np.asarray(store.column("index").read(0, some), np.int64)
+        rows_shown = min(_CLONES[0], points)
+        copies = column.read(0, rows_shown)[:, : _CLONES[1]]
+        rows = np.asarray(store.column("index").read(0, rows_shown), np.int64)
         lines = [
             rasters(images, [f"clone {number} of point {row}" for number in range(1, len(images) + 1)])
             for images, row in zip(copies, rows.tolist(), strict=True)
@@ -487,7 +486,7 @@ def _embedding_card(item: Item, store: Store, known: Artifacts) -> Card:
     pattern = attributes.get("coherence", {})
     facts: list[tuple[str, Content]] = [
         ("Method", f"{attributes['scaling']} {method}" if "scaling" in attributes else method),
-        ("Robustness in", SYMBOL[attributes["norm"]]),
+        ("Robustness in", plain_symbol(attributes["norm"])),
         ("Dataset", known.reference(attributes["dataset"])),
         ("Ranking", known.reference(attributes["ranking"])),
         ("Seed", str(attributes["seed"])),
@@ -610,44 +609,44 @@ def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
     from datarobust.evaluation.statistics import share
     from datarobust.evaluations.lines import line, stored
 
-    columns, attributes, norm = stored(store), store.attributes, SYMBOL[store.attributes["norm"]]
+    columns, attributes, norm = stored(store), store.attributes, plain_symbol(store.attributes["norm"])
     points = len(columns["index"])
     if not points:
         return Card("evaluation", item.name, item.anchor, "no points", item.digest, store.version)
     bound = bool(attributes["protocol"].get("upper_bound"))
-    found = line(columns, attributes)
+    result = line(columns, attributes)
     robust, low, high = share((columns["clean"] == columns["label"]) & (columns["broken"] < 0))
     under_attack = f"{'≤ ' if bound else ''}{percent(robust)}"
     big = [
-        ("Clean accuracy", percent(found["clean"])),
+        ("Clean accuracy", percent(result["clean"])),
         ("Under attack" if bound else "AutoAttack", under_attack),
         ("Points", f"{points:,}"),
     ]
     facts: list[tuple[str, Content]] = [
-        ("Threat", f"{norm}, radius {found['eps']}"),
+        ("Threat", f"{norm}, radius {result['eps']}"),
         ("95 % interval", f"{percent(low)} to {percent(high)} under attack"),
-        ("Protocol", f"{clipped(str(found['version']), 40)}, seed {found['seed']}"),
+        ("Protocol", f"{clipped(str(result['version']), 40)}, seed {result['seed']}"),
     ]
-    whole = found.get("dataset_points", points)
+    whole = result.get("dataset_points", points)
     facts += [("Points", f"{points:,} of {whole:,}")] if whole != points else []
     facts += [
         ("Dataset", known.reference(attributes["dataset"])),
         ("Classifier", known.reference(attributes["model"])),
         ("Signs of unreliability", name(", ".join(sorted(attributes["flags"])) or "none")),
     ]
-    facts += [("Left out", name(f"{attack}: {_value(why)}")) for attack, why in sorted(found["left_out"].items())]
+    facts += [("Left out", name(f"{attack}: {_value(why)}")) for attack, why in sorted(result["left_out"].items())]
     cuts = [("robust", robust, "good")]
-    taken = [attack for attack in found["attacks"] if attack["broken"]]
+    taken = [attack for attack in result["attacks"] if attack["broken"]]
     cuts += [(attack["attack"], attack["broken"] / points, ("bad", "bad2")[i % 2]) for i, attack in enumerate(taken)]
-    cuts.append(("wrong without attack", 1.0 - found["clean"], "grey"))
+    cuts.append(("wrong without attack", 1.0 - result["clean"], "grey"))
     label = "Shares of the points: robust, taken by attacks, wrong"
     rows: list[list[Content]] = [
         [name(attack["attack"], 60), f"{attack['attacked']:,}", f"{attack['broken']:,}", percent(attack["accuracy"])]
-        for attack in found["attacks"]
+        for attack in result["attacks"]
     ]
     attacks = table(["Attack", "Attacked", "Broken", "Left"], rows, numeric=[False, True, True, True])
     parts = [part("stack", parts=[report_parts.shares([cut for cut in cuts if cut[1] > 0], label), attacks])]
-    gist = f"clean {percent(found['clean'])}, {norm} {found['eps']}: {under_attack}"
+    gist = f"clean {percent(result['clean'])}, {norm} {result['eps']}: {under_attack}"
     return Card("evaluation", item.name, item.anchor, gist, item.digest, store.version, big, facts, parts)
 
 
@@ -668,9 +667,12 @@ def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version
     cards = sorted(cards, key=lambda card: (list(SECTIONS).index(card.kind), card.name, card.digest, card.anchor))
     members = {kind: [card for card in cards if card.kind == kind] for kind in SECTIONS}
     sections = [(SECTIONS[kind], kind, members[kind]) for kind in SECTIONS if members[kind]]
-    entries = [("Overview", "overview", len(cards)), *((said, kind, len(some)) for said, kind, some in sections)]
+    entries = [
+        ("Overview", "overview", len(cards)),
+        *((heading, kind, len(section)) for heading, kind, section in sections),
+    ]
     if commands:
-        entries += [(said, anchor, len(commands)) for said, anchor in _HISTORY]
+        entries += [(heading, anchor, len(commands)) for heading, anchor in _HISTORY]
     counts = [(sum(bool(card.digest) for card in cards), "artifact")]
     counts += [(len(members[kind]), noun) for kind, noun in (("run", "run"), ("picture", "figure"), ("text", "text"))]
     counted = [plural(number, noun) for number, noun in counts if number or noun == "artifact"]
@@ -707,7 +709,7 @@ def graph(commands: Sequence[Command]) -> Markup:
     boxes = []
     for i, (step, (x, y)) in enumerate(zip(commands, drawing.boxes, strict=True)):
         known = [result for result in step.results if result.kind]
-        made = f"{known[0].kind} {known[0].digest[:10]}" if known else "not in this report"
+        result = f"{known[0].kind} {known[0].digest[:10]}" if known else "not in this report"
         box: dict[str, Any] = {
             "x": x,
             "y": y,
@@ -716,7 +718,7 @@ def graph(commands: Sequence[Command]) -> Markup:
             "link": i < MOST_LISTED,
         }
         box |= {"tool": step.tool, "output": step.output, "line": step.line(), "kind": known[0].kind if known else ""}
-        boxes.append(box | {"made": f"{len(known)} {known[0].kind}s" if len(known) > 1 else made})
+        boxes.append(box | {"result": f"{len(known)} {known[0].kind}s" if len(known) > 1 else result})
     module: Any = report_parts.environment().get_template("history.html.j2").module
     return Markup(module.graph(drawing, boxes, [_arrow(route) for route in drawing.routes]))
 

@@ -112,7 +112,7 @@ def environment() -> jinja2.Environment:
     """Jinja as all templates of the page need it."""
     import jinja2
 
-    made = jinja2.Environment(
+    jinja = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -120,8 +120,8 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"clip": lambda words, most: escape(clipped(words, most)), "plural": plural}
-    return made
+    jinja.filters |= {"clip": lambda words, most: escape(clipped(words, most)), "plural": plural}
+    return jinja
 
 
 def slug(words: str) -> str:
@@ -488,9 +488,9 @@ def _objects(words: str, lines: Sequence[str]) -> list[dict[str, Any]]:
     return []
 
 
-def _fields(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _fields(entries: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Fields and values as text; objects within an object are opened once."""
-    for key, value in found.items():
+    for key, value in entries.items():
         if isinstance(value, dict) and value and not any(isinstance(inner, dict | list) for inner in value.values()):
             yield from ((f"{key}.{inner}", _json_value(item)) for inner, item in value.items())
         else:
@@ -507,7 +507,7 @@ def _json_value(value: Any) -> str:
 
 def _json_table(objects: Sequence[Mapping[str, Any]]) -> Part:
     """Objects as a table, a row each; a single one as names and values."""
-    rows = [dict(_fields(found)) for found in objects[:MOST_ROWS]]
+    rows = [dict(_fields(entries)) for entries in objects[:MOST_ROWS]]
     if len(objects) == 1:
         return part("facts", pairs=list(rows[0].items())[:MOST_LINES], class_="facts many")
     fields = list(dict.fromkeys(field for row in rows for field in row))

@@ -123,6 +123,19 @@ def test_a_ranking_that_several_steps_may_have_read_has_no_arrow() -> None:
     assert arrows(found) == {("d.zarr", "r"), ("d.zarr", "w"), ("d.zarr", "e"), ("w", "e")}
 
 
+def test_of_equal_artifacts_a_history_leads_to_its_own() -> None:
+    other = step("dataset", "import", "digits", "-o", "copy.zarr", source="S")
+    rank = step("sens-rank", "copy.zarr", "-o", "r.zarr", dataset="D")
+    found = commands([known("D", IMPORT), known("D", other), known("R", made("D", other), rank)])
+    assert arrows(found) == {("copy.zarr", "r.zarr")}
+
+
+def test_what_an_old_history_tells_holds_for_the_others() -> None:
+    later = step("aaeval", "train.zarr", "-o", "e", dataset="TRAIN", model="unknown")
+    found = commands([known("R", IMPORT, TRAIN, RANK), known("E", IMPORT, TRAIN, later)])
+    assert arrows(found) == {("d.zarr", "train.zarr"), ("train.zarr", "r.zarr"), ("train.zarr", "e")}
+
+
 def test_sources_are_from_outside() -> None:
     merge = step("dataset", "merge", "-", "x", "-o", "m.zarr", first="A", second="B")
     found = commands([known("M", IMPORT, OTHER, merge)])
@@ -207,3 +220,33 @@ def test_of_old_histories_no_arrow_is_wrong(made: list[Known]) -> None:
     right = arrows(commands(made))
     assert arrows(commands(old)) == right, "all artifacts are in the report"
     assert arrows(commands(old[-1:])) <= right
+
+
+@st.composite
+def choosing(make: st.DrawFn) -> list[Known]:
+    """Artifacts some of which were read only to choose rows: of those a step has the digest of the rows."""
+    known_: list[Known] = []
+    for place in range(make(st.integers(1, 6))):
+        read = make(st.lists(st.sampled_from(known_), max_size=3, unique_by=lambda one: one[0])) if known_ else []
+        inputs = {}
+        for number, (one, _) in enumerate(read):
+            rows = make(st.booleans())
+            inputs["focus" if rows else f"r{number}"] = f"rows {place}" if rows else one.digest
+        own = step("t", *(one.name for one, _ in read), "-o", f"{place}", **inputs or {"source": "S"})
+        known_.append(known(f"{place}", *join(history for _, history in read), own))
+    return known_
+
+
+@settings(max_examples=150, deadline=None)
+@given(choosing(), st.booleans())
+def test_no_arrow_is_wrong_where_artifacts_only_chose_rows(made: list[Known], old: bool) -> None:
+    """The truth is what the commands name; every digest that is attributed is the right one."""
+    histories = [
+        (result, tuple(replace(one, output=None) for one in history[:-1]) + history[-1:]) if old else (result, history)
+        for result, history in made
+    ]
+    for some in (histories, histories[-1:]):
+        for to in (found := commands(some)):
+            named = set(to.words[1 : to.words.index("-o")])
+            assert {found[one.step].output for one in to.sources if one.step is not None} <= named
+            assert {one.digest for one in to.results} <= {to.output}
