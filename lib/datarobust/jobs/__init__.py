@@ -3,7 +3,9 @@
 ::
 
     make        how every job becomes an output: done before? vacant? locked? resumed? run, whole, cleaned
-    embed       maps of points                sens_rank   rankings by robustness
+    dataset     imports, subsets, merges, other labels, features
+    sens_rank   rankings by robustness
+    embed       maps of points
 
 A job is a frozen dataclass of all that decides the result's bits. It calls the packages that compute, which know arrays
 and modules only; :func:`datarobust.jobs.make.make` does the rest, once for all.
