@@ -16,12 +16,10 @@ TOOLS = ROOT / "tools"
 #: The layers, lowest first; a part may import from its own layer and from those beneath, never from above.
 LAYERS = (
     {"errors", "text", "types", "norms", "randomness", "distributed"},
-    {"attacks", "trades", "schedules", "networks", "external"},
-    {"sensitivity", "pairs", "curvature", "lipschitz", "embedding"}
-    | {"diffusion", "frechet", "kid", "features", "training", "evaluation"},
+    {"attacks", "trades", "schedules", "networks"},
+    {"sensitivity", "pairs", "curvature", "lipschitz", "embedding"} | {"diffusion", "fid", "training", "evaluation"},
     {"artifacts"},
-    {"selection", "datasets", "figures", "runs", "clones", "denoisers", "published"}
-    | {"classifiers", "evaluations", "fidelity", "reports"},
+    {"selection", "datasets", "figures", "runs", "clones", "checkpoints"} | {"evaluations"},
     {"jobs"},
 )
 #: Packages that only these parts may import: stores are opened in one place, and the library never talks.

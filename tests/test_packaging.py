@@ -87,7 +87,11 @@ def test_no_file_of_the_top_is_forgotten() -> None:
 
 def test_the_wheel_has_the_packages_and_nothing_else(wheel: dict[str, bytes]) -> None:
     about = f"{NAME}-{VERSION}.dist-info/"
-    library = {name.removeprefix("lib/") for name in files("lib/datarobust") if name.endswith((".py", "py.typed"))}
+    library = {
+        name.removeprefix("lib/")
+        for name in files("lib/datarobust")
+        if name.endswith((".py", "py.typed")) or "/templates/" in name
+    }
     tools = {f"{NAME}/{name}" for name in files("tools") if name.endswith(".py")}
     assert {name for name in wheel if not name.startswith(about)} == library | tools
     for name in library | tools:

@@ -13,10 +13,7 @@ from datarobust.errors import UsageError
 from . import _cli, _models
 
 if TYPE_CHECKING:
-    from datarobust import artifacts
-    from datarobust.jobs.dataset import Representation
-    from datarobust.jobs.make import Job
-    from datarobust.types import Progress
+    from datarobust import artifacts, datasets
 
 Store = Annotated[
     Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.", show_default=False)
@@ -45,22 +42,7 @@ Layer = Annotated[
 ]
 
 
-def make(
-    job: Job,
-    output: Path,
-    seed: int | None,
-    overwrite: bool,
-    progress: Progress,
-    device: str | None = None,
-) -> bool:
-    """Make a dataset; False where the very same command had made it before."""
-    from datarobust.jobs import make as jobs
-
-    _cli.resumable()
-    return jobs.make(job, output, _cli.step("dataset", seed, device), overwrite=overwrite, progress=progress)
-
-
-def announce(output: Path, fresh: bool) -> None:
+def done(output: Path, fresh: bool) -> None:
     """Print where the result is."""
     if not fresh:
         _cli.say(f"{output} was finished before; nothing to do")
@@ -86,8 +68,7 @@ def subset(
 
         dataset subset c100.zarr --exclude r.zarr:least:40 -o rest.zarr
     """
-    from datarobust import artifacts, selection
-    from datarobust.jobs.dataset import Subset
+    from datarobust import artifacts, datasets, selection
 
     if (select is None) == (exclude is None):
         raise UsageError("Give either --select or --exclude.")
@@ -96,9 +77,19 @@ def subset(
     chosen = selection.choose(wanted, store)
     for remark in chosen.remarks():
         _cli.say(remark)
-    seed = wanted.seed if wanted.how == "random" else None
-    fresh = make(Subset(store, chosen, name), output, seed, overwrite, _cli.progress(quiet, "writing"))
-    announce(output, fresh)
+    _cli.resumable()
+    fresh = datasets.subset(
+        store,
+        chosen.rows,
+        output,
+        lambda inputs: _cli.step("dataset", wanted.seed if wanted.how == "random" else None, None, inputs),
+        inputs=chosen.inputs,
+        histories=[chosen.history],
+        name=name,
+        overwrite=overwrite,
+        progress=_cli.progress(quiet, "writing"),
+    )
+    done(output, fresh)
 
 
 def merge(
@@ -116,12 +107,19 @@ def merge(
 
         dataset merge train.zarr generated.zarr -o both.zarr
     """
-    from datarobust import artifacts
-    from datarobust.jobs.dataset import Merge
+    from datarobust import artifacts, datasets
 
     stores = [artifacts.open_store(_cli.argument_path(path), "dataset") for path in sets]
-    fresh = make(Merge(stores, name), output, None, overwrite, _cli.progress(quiet, "merging"))
-    announce(output, fresh)
+    _cli.resumable()
+    fresh = datasets.merge(
+        stores,
+        output,
+        lambda inputs: _cli.step("dataset", None, None, inputs),
+        name=name,
+        overwrite=overwrite,
+        progress=_cli.progress(quiet, "merging"),
+    )
+    done(output, fresh)
 
 
 def relabel(
@@ -152,32 +150,37 @@ def relabel(
         dataset relabel digits.zarr --random 0 -o random.zarr
     """
     from datarobust import artifacts, datasets
-    from datarobust.jobs import dataset as jobs
 
     if sum(way is not None for way in (labels, random, model)) + coarse != 1:
-        raise UsageError("Give one of `labels`, `random`, `coarse` and `model`.")
+        raise UsageError("Give one of --labels, --random, --coarse and --model.")
     if fraction is not None and random is None:
-        raise UsageError("`fraction` goes with `random`.")
+        raise UsageError("--fraction goes with --random.")
     store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
     names = None if classes is None else datasets.read_names(classes)
     if labels is not None:
-        new = jobs.labels_from_file(store, labels, names)
+        new = datasets.from_file(store, labels, names)
     elif random is not None:
-        new = jobs.random_labels(store, random, 1.0 if fraction is None else fraction, names)
+        new = datasets.at_random(store, random, 1.0 if fraction is None else fraction, names)
     elif model is not None:
-        classifier = _representation(store, model, "output", batch, device, classifies=True)
-        new = jobs.predicted_labels(store, classifier, names)
+        new = datasets.predicted(store, _network(store, model, "output", batch, device, classifies=True), names)
     else:
-        new = jobs.coarse_labels(store, names)
-    job = jobs.Relabel(store, new, name)
-    for remark in job.remarks():
+        new = datasets.from_coarse(store, names)
+    for remark in new.told(store):
         _cli.say(remark)
+    _cli.resumable()
     with _models.foreign_code():
-        fresh = make(job, output, random, overwrite, _cli.progress(quiet, "relabelling"), new.device)
-    if fresh:
-        changed = job.changed(artifacts.open_store(output, "dataset"))
+        changed = datasets.relabel(
+            store,
+            new,
+            output,
+            lambda inputs: _cli.step("dataset", random, new.device, inputs),
+            name=name,
+            overwrite=overwrite,
+            progress=_cli.progress(quiet, "relabelling"),
+        )
+    if changed is not None:
         _cli.say(f"{changed:,} of {len(store):,} labels are others than before")
-    announce(output, fresh)
+    done(output, changed is not None)
 
 
 def features(
@@ -206,38 +209,47 @@ def features(
         dataset features c10.zarr --model nets.py:resnet18 -o f.zarr
         sens-rank f.zarr --norm l2 | head
     """
-    from datarobust import artifacts
-    from datarobust.jobs.dataset import Features
+    from datarobust import artifacts, datasets
 
     store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
-    representation = _representation(store, model, layer, batch, device)
-    job = Features(store, representation, name, limit)
+    network = _network(store, model, layer, batch, device)
     if dry_run:
         with _models.foreign_code():
-            plan = job.plan()
+            plan = network.plan(store, limit)
         _cli.emit(json.dumps(plan))
         return
-    _cli.say(f"{representation.width:,} features of a point")
+    _cli.say(f"{network.width:,} features of a point")
+    _cli.resumable()
     with _models.foreign_code():
-        fresh = make(job, output, None, overwrite, _cli.progress(quiet, "features"), representation.device)
-    announce(output, fresh)
+        fresh = datasets.represent(
+            store,
+            network,
+            output,
+            lambda inputs: _cli.step("dataset", None, network.begun_on, inputs),
+            name=name,
+            limit=limit,
+            overwrite=overwrite,
+            progress=_cli.progress(quiet, "features"),
+        )
+    done(output, fresh)
 
 
-def _representation(
+def _network(
     store: artifacts.Store, spec: str, layer: str, batch: int, device: str, classifies: bool = False
-) -> Representation:
+) -> datasets.Representation:
     """A layer of a network, tried on the first points; ``classifies``: its output must be a number a class."""
-    from datarobust import external
-    from datarobust import features as networks
-    from datarobust.jobs.dataset import Representation
+    from datarobust import datasets
+    from datarobust.checkpoints.models import load_model
+    from datarobust.fid import features as networks
+    from datarobust.networks import foreign
 
-    model = _models.load_model(spec)
-    there = external.device_of(device)
+    model = load_model(spec)
+    there = _cli.torch_device(device, None)
     some = store.column("images" if "images" in store else "features").read(0, min(len(store), networks.PROBED))
     with _models.foreign_code():
         extractor = networks.Extractor(spec, model.module, layer, some, there)
         if classifies:
-            external.demand_classes(spec, model.module, networks.as_inputs(some, there))
+            foreign.demand_classes(spec, model.module, networks.as_inputs(some, there))
         operations = extractor.operations(some)
     place = _models.place_of(there)
-    return Representation(extractor, extractor.width, model.identity, layer, batch, place, operations)
+    return datasets.Representation(extractor, extractor.width, model.identity, layer, batch, place, operations)

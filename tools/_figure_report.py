@@ -50,8 +50,7 @@ def report(
     paths = [_cli.argument_path(path) for path in sources]
     if output.resolve() in {path.resolve() for path in paths}:
         raise UsageError(f"{output} cannot be both the report and a part of it: name the output otherwise.")
-    from datarobust import reports
-    from datarobust.figures.report import page
+    from datarobust.figures.report import collect, page
 
-    cards, commands = reports.collect(paths, _cli.progress(quiet, "reading"))
+    cards, commands = collect(paths, _cli.progress(quiet, "reading"))
     write(output, page(title, cards, commands, __version__).encode(), None, lambda: (), overwrite)

@@ -1,19 +1,16 @@
-"""Networks that commands take from outside: the option, and the one place that loads them."""
+"""Networks that commands take from outside: the options, where they run, and what they print."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     import torch
-
-    from datarobust.external import Model
 
 SPELLING = (
     "a classifier's M.safetensors; or module:factory or path/to/file.py:factory, a function without arguments that "
@@ -29,24 +26,6 @@ OptionalNetwork = Annotated[
 Batch = Annotated[
     int, typer.Option("--batch", metavar="N", min=1, help="Points at a time; changes rounding, and memory.")
 ]
-
-
-def load_model(spec: str) -> Model:
-    """The network that ``--model`` names.
-
-    Raises:
-        UsageError: the spelling is none that is read.
-        ArtifactError: the artifact is no classifier, or is not intact.
-        DataError: there is no such network, or it cannot be made.
-    """
-    from datarobust import external
-
-    if not spec.endswith(".safetensors"):
-        return external.load(spec)
-    from datarobust.classifiers import load_classifier
-
-    network, found = load_classifier(Path(spec))
-    return external.Model(spec, network.requires_grad_(False), found.digest)
 
 
 def place_of(device: torch.device) -> str:

@@ -173,7 +173,7 @@ def _points(dataset: Path, select: str | None, limit: int | None) -> Points:
 def _job(name: str, points: Points, options: dict[str, Any], device: Any) -> Job:
     """The evaluation of one model; refuses what cannot be evaluated."""
     from datarobust import evaluation
-    from datarobust.classifiers import subject
+    from datarobust.checkpoints.models import load_model
     from datarobust.evaluation.checks import demand_radius
     from datarobust.evaluations.job import Job, classes_of
     from datarobust.norms import ATTACK_NORMS
@@ -181,7 +181,7 @@ def _job(name: str, points: Points, options: dict[str, Any], device: Any) -> Job
     norm = options["norm"]
     eps = ATTACK_NORMS[norm].eps if options["eps"] is None else options["eps"]
     demand_radius(norm, eps, points.images.shape[1:], options["force_eps"])
-    model = subject(name)
+    model = load_model(name)
     classes = classes_of(model, points, device)
     which = "fast" if options["fast"] else options["attacks"]
     if options["fast"] and options["attacks"] not in ("standard", "fast"):

@@ -85,7 +85,8 @@ def clone(  # noqa: D103 - the help is the docstring of the module
 
 def _job(options: dict[str, Any]) -> Job:
     """What the options ask for, and what the user should know of it."""
-    from datarobust import artifacts, clones, denoisers, selection
+    from datarobust import artifacts, clones, selection
+    from datarobust.checkpoints.models import load_denoiser
 
     points = artifacts.open_store(_cli.argument_path(options["dataset"]), "dataset")
     chosen = selection.choose(options["select"] or f"first:{len(points)}", points)
@@ -101,7 +102,7 @@ def _job(options: dict[str, Any]) -> Job:
         options["precision"],
         options["seed"],
     )
-    denoiser, weights = denoisers.load_denoiser(_cli.argument_path(options["model"]))
+    denoiser, weights = load_denoiser(_cli.argument_path(options["model"]))
     job = clones.Job(points, denoiser, weights, chosen, asked)
     for remark in clones.remarks(job):
         _cli.say(remark)

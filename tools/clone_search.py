@@ -94,11 +94,12 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
 
 def _search(options: dict[str, Any], place: torch.device) -> Search:
     """What the options ask for."""
-    from datarobust import artifacts, clones, denoisers, selection
+    from datarobust import artifacts, clones, selection
+    from datarobust.checkpoints.models import load_denoiser
     from datarobust.clones.searching import Search
     from datarobust.diffusion import search
     from datarobust.diffusion.starts import DEFAULTS
-    from datarobust.fidelity.measuring import measure_of
+    from datarobust.jobs.fid import feature_space
 
     points = artifacts.open_store(_cli.argument_path(options["dataset"]), "dataset")
     chosen = selection.choose(options["select"] or f"first:{len(points)}", points)
@@ -108,14 +109,14 @@ def _search(options: dict[str, Any], place: torch.device) -> Search:
     asked = clones.Request(
         base, options["start"], options["noise_weight"], precision=options["precision"], seed=options["seed"]
     )
-    denoiser, weights = denoisers.load_denoiser(_cli.argument_path(options["model"]))
+    denoiser, weights = load_denoiser(_cli.argument_path(options["model"]))
     job = clones.Job(points, denoiser, weights, chosen, asked)
     for remark in chosen.remarks():
         _cli.say(f"{remark}.")
     seeds = tuple(range(options["seed"], options["seed"] + options["seeds"]))
     return Search(
         job,
-        measure_of(
+        feature_space(
             options["features"], points.column("images").read(0, min(8, len(points))), place, options["weights"]
         ),
         search.grid(_changes(options["grid"] or []), base),

@@ -163,11 +163,12 @@ def _train(job: DenoiserJob, output: Path, options: dict[str, Any]) -> None:
 
 def _judge(output: Path, options: dict[str, Any], device: torch.device) -> Judgement:
     """What the classifier says of the finished denoiser."""
-    from datarobust import artifacts, classifiers, denoisers
+    from datarobust import artifacts
+    from datarobust.checkpoints.models import load_denoiser, load_model
     from datarobust.clones.judging import judge
 
-    judged = classifiers.subject(options["judge"])
-    denoiser, weights = denoisers.load_denoiser(output / "last.safetensors")
+    judged = load_model(options["judge"])
+    denoiser, weights = load_denoiser(output / "last.safetensors")
     found = judge(
         artifacts.open_store(options["test"], "dataset"),
         _diffusion.prepared(denoiser, "fp32", device, compiled=False),

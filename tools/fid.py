@@ -28,23 +28,14 @@ For example:
 from __future__ import annotations
 
 import json
-import time
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from datarobust.errors import UsageError
 
 from . import _cli, _features, _models
-
-if TYPE_CHECKING:
-    import torch
-
-    from datarobust.artifacts import Step, Store
-    from datarobust.fidelity import Comparison, Result, Side
-    from datarobust.fidelity.measuring import Measure
 
 app = _cli.tool(__doc__)
 
@@ -79,122 +70,53 @@ def fid(  # noqa: D103 - the help is the docstring of the module
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    options = dict(locals())
-    from datarobust import artifacts
-
-    stores = [
-        artifacts.open_store(_cli.argument_path(path), ("dataset", "clones", "moments"))
-        for path in (a, b)
-        if path is not None
-    ]
-    _demand_sense(stores, options)
-    place = _cli.torch_device(device, threads)
-    with _models.foreign_code():
-        asked = _comparison(stores, options, place)
-        plan = _plan(asked) if dry_run else None
-    if plan is not None:
-        _cli.emit(json.dumps(plan | {"device": str(place)}))
-        return
-    for remark in asked.remarks():
-        _cli.say(remark)
-    step = _cli.step("fid", seed, _models.place_of(place), {"dataset": stores[0].digest})
-    line = _compared(asked, stores, step, options)
-    _cli.emit(line)
-
-
-def _compared(asked: Comparison, stores: list[Store], step: Step, options: dict[str, Any]) -> str:
-    """What is printed: a line of numbers, or where the moments are; what was done before is not done again."""
-    from datarobust import artifacts
-    from datarobust.fidelity import keeping
-
-    output, saved, overwrite = options["output"], options["save_moments"], options["overwrite"]
-    known = None if output is None or overwrite else keeping.recorded(output, asked.request)
-    if known is not None and (saved is None or saved.exists()):
-        _cli.say(f"{output} was finished before; nothing to do.")
-        return known
-    beside = output or saved
-    with artifacts.Lock(beside) if beside is not None else nullcontext():
-        if output is not None and known is None:
-            keeping.demand_free(output, overwrite)
-        if beside is not None:
-            _cli.resumable()
-        keeper = keeping.Keeper(beside, asked.request)
-        with _models.foreign_code():
-            found = asked.run(
-                saved,
-                step,
-                keeper=keeper,
-                overwrite=overwrite,
-                progress=lambda label: _cli.progress(options["quiet"], label),
-            )
-        line = str(saved) if found is None else _line(found, asked, stores, options)
-        if output is not None:
-            keeping.write_line(output, line)
-        keeper.discard()
-    return line
-
-
-def _line(found: Result, asked: Comparison, stores: list[Store], options: dict[str, Any]) -> str:
-    """All numbers as JSON; what they do not say is said."""
-    for remark in found.remarks():
-        _cli.say(remark)
-    saved = options["save_moments"]
-    sets = {"a": str(stores[0].path), "b": str(stores[1].path)}
-    more = {"seed": options["seed"], "moments": saved and str(saved), "request": asked.request}
-    return json.dumps(sets | found.as_json() | more)
-
-
-def _demand_sense(stores: list[Store], options: dict[str, Any]) -> None:
-    """Refuse options that contradict each other."""
-    if len(stores) == 1 and options["save_moments"] is None:
+    if b is None and save_moments is None:
         raise UsageError("One set has no distance: name a second one, or keep moments of it with --save-moments.")
-    if options["save_moments"] is not None and stores[0].kind == "moments":
-        raise UsageError(f"{stores[0].path} is moments already: leave out --save-moments.")
-    if len(stores) == 1 and options["output"] is not None:
+    if b is None and output is not None:
         raise UsageError("-o is for the line that two sets have: leave it out, or name a second set.")
-    if options["overwrite"] and options["save_moments"] is None and options["output"] is None:
+    if overwrite and save_moments is None and output is None:
         raise UsageError("--overwrite replaces an output: name it with -o or --save-moments.")
+    from datarobust import artifacts
+    from datarobust.jobs import fid as jobs
+    from datarobust.jobs.make import Text, make
 
-
-def _comparison(stores: list[Store], options: dict[str, Any], place: torch.device) -> Comparison:
-    """What the options ask for."""
-    from datarobust.fidelity import Comparison, open_sides
-
-    a, b, paired, remark = open_sides(stores[0], stores[1] if len(stores) > 1 else None, options["whole"])
-    if options["limit"] is not None:
-        a, b = a.first(options["limit"]), None if b is None else b.first(options["limit"])
-    if remark is not None:
-        _cli.say(f"{remark}.")
-    measure = _measure([side for side in (a, b) if side is not None and not side.moments], options, place)
-    size = options["batch"] or (measure.batch if measure is not None else 1)
-    return Comparison(a, b, paired, measure, size, options["seed"], options["kid"], options["extrapolate"])
-
-
-def _measure(sides: list[Side], options: dict[str, Any], place: torch.device) -> Measure | None:
-    """The features; none where both sets are moments."""
-    import numpy as np
-
-    from datarobust.fidelity.measuring import measure_of
-
-    if not sides:
-        if options["features"] is not None or options["weights"] is not None:
-            raise UsageError("moments have their features already: leave out --features and --weights.")
-        return None
-    some = sides[0].images(np.arange(min(8, sides[0].count)))
-    return measure_of(options["features"] or "inception", some, place, options["weights"])
-
-
-def _plan(asked: Comparison) -> dict[str, Any]:
-    """What the work takes; the time is that of a batch, measured."""
-    import numpy as np
-
-    stream = next(iter(asked.streams.values()), None)
-    if stream is None:
-        return asked.plan(0, 0.0)
-    items = np.arange(min(asked.batch, stream.side.count))
-    began = time.perf_counter()
-    width = stream.features(items).shape[1]
-    return asked.plan(width, (time.perf_counter() - began) / len(items))
+    kinds = ("dataset", "clones", "moments")
+    stores = [artifacts.open_store(_cli.argument_path(path), kinds) for path in (a, b) if path is not None]
+    sets = [store for store in stores if store.kind != "moments"]
+    if save_moments is not None and stores[0].kind == "moments":
+        raise UsageError(f"{stores[0].path} is moments already: leave out --save-moments.")
+    if not sets and (features is not None or weights is not None):
+        raise UsageError("moments have their features already: leave out --features and --weights.")
+    place, path = _cli.torch_device(device, threads), output or save_moments
+    progress = lambda label: _cli.progress(quiet, label)  # noqa: E731
+    with _models.foreign_code():
+        some = [jobs.some_images(store) for store in sets[:1]]
+        space = jobs.feature_space(features or "inception", some[0], place, weights) if some else None
+        size = batch or (space.batch if space else 1)
+        job: jobs.KeptMoments | jobs.Comparison
+        if b is None and space is not None:
+            job = jobs.KeptMoments.of(stores[0], space, size, seed, limit)
+        else:
+            form = jobs.Printed() if output is None else Text(lambda _: save_moments is None or save_moments.exists())
+            choices = (seed, whole, limit, kid, extrapolate, save_moments, form)
+            job = jobs.Comparison(stores[0], stores[1], space, size, *choices)
+        if dry_run:
+            product = json.dumps(job.plan() | {"device": str(place)})
+        else:
+            for remark in job.remarks():
+                _cli.say(remark)
+            new = True
+            if path is not None:
+                _cli.resumable()
+                step = _cli.step("fid", seed, _models.place_of(place))
+                new = make(job, path, step, overwrite=overwrite, labelled=progress, save_every=30.0)
+            product = job.product(path, progress)
+            if not new:
+                _cli.say(f"{path} was finished before; nothing to do.")
+            elif b is not None:
+                for remark in jobs.findings(json.loads(product)):
+                    _cli.say(remark)
+    _cli.emit(product)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from datarobust.errors import UsageError
 from . import _cli
 
 if TYPE_CHECKING:
-    from datarobust.published.classifiers import Checkpoint
+    from datarobust.checkpoints.robustbench import Checkpoint
 
 app = _cli.tool(__doc__)
 
@@ -75,12 +75,12 @@ def import_(
     if _is_pickle(published):
         _import_denoiser(published, output, overwrite)
         return
-    from datarobust.published.inception import is_inception
+    from datarobust.checkpoints.inception import is_inception
 
     if is_inception(published):
         _import_inception(published, output, overwrite)
         return
-    from datarobust.published.classifiers import read_checkpoint
+    from datarobust.checkpoints.robustbench import read_checkpoint
 
     found = read_checkpoint(published, arch=arch, raw=raw, normalisation=normalise)
     which = weights or ("last" if "last" in published.stem else "best")
@@ -99,7 +99,7 @@ def _is_pickle(path: Path) -> bool:
 
 
 def _import_denoiser(published: Path, output: Path, overwrite: bool) -> None:
-    from datarobust.published import read_edm_pickle
+    from datarobust.checkpoints.edm import read_edm_pickle
 
     found = read_edm_pickle(published)
     for name in found.ignored:
@@ -109,7 +109,7 @@ def _import_denoiser(published: Path, output: Path, overwrite: bool) -> None:
 
 
 def _import_inception(published: Path, output: Path, overwrite: bool) -> None:
-    from datarobust.published.inception import ARCH, load_inception
+    from datarobust.checkpoints.inception import ARCH, load_inception
 
     network, sha256 = load_inception(published)
     arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
@@ -178,8 +178,8 @@ def export(
     """
     options = dict(locals())
     from datarobust import artifacts
-    from datarobust.published.robustbench import Entry
-    from datarobust.published.robustbench import export as write
+    from datarobust.checkpoints.robustbench import Entry
+    from datarobust.checkpoints.robustbench import export as write
 
     entry = Entry(**{field.name: options[field.name] for field in fields(Entry)})
     weights = artifacts.load_tensors(_cli.argument_path(model), "classifier")
@@ -230,7 +230,7 @@ def _artifact(path: Path) -> dict[str, Any]:
 def _checkpoint(path: Path, normalise: str | None) -> dict[str, Any]:
     if _is_pickle(path):
         raise UsageError(f"{path} is a bare pickle: make an artifact of it with model import first.")
-    from datarobust.published.classifiers import read_checkpoint
+    from datarobust.checkpoints.robustbench import read_checkpoint
 
     found = read_checkpoint(path, normalisation=normalise)
     return {

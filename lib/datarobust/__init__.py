@@ -13,7 +13,7 @@ Theorem 1, Appendix A                          :mod:`datarobust.lipschitz`     `
 Section 4, Appendix C (data sets)              :mod:`datarobust.datasets`      ``dataset import``, ``fetch``
 Section 4 (duplicates, near-duplicates)        :mod:`datarobust.pairs`         ``dataset duplicates``
 Section 3 (random labels)                      :mod:`datarobust.datasets`      ``dataset relabel``
-Equation 1 in other metrics                    :mod:`datarobust.features`      ``dataset features``
+Equation 1 in other metrics                    :mod:`datarobust.fid.features`      ``dataset features``
 Figures 2 (a), 5 (a), 16 (sensitivity curves)  :mod:`datarobust.figures`       ``figure sensitivity``
 Figures 2 (b), 5 (b) (differences)             :mod:`datarobust.figures`       ``figure difference``
 Figures 4 (a, b) (label distributions)         :mod:`datarobust.figures`       ``figure labels``
@@ -28,16 +28,15 @@ Figures 4 (c, d) (learning rates)              :mod:`datarobust.schedules`,    `
 Appendix B (networks)                          :mod:`datarobust.networks`      ``advtrain --arch``
 Section 4, Figures 3, 7-15 (cloning)           :mod:`datarobust.diffusion`     ``clone``, ``edmtrain``
 Appendix B (the grid of 729 points)            :mod:`datarobust.diffusion`     ``clone-search``
-Tables 1, 5 (FID, pixel distances)             :mod:`datarobust.fidelity`,     ``fid``
-                                               :mod:`datarobust.frechet`,
-                                               :mod:`datarobust.kid`
+Tables 1, 5 (FID, pixel distances)             :mod:`datarobust.fid`,          ``fid``
+                                               :mod:`datarobust.fid.frechet`,
+                                               :mod:`datarobust.fid.kid`
 Tables 2-4 (AutoAttack)                        :mod:`datarobust.evaluation`    ``aaeval``, ``aacompare``
 Tables 2-4; accuracy by robustness             :mod:`datarobust.evaluations`, ``figure table``,
                                                :mod:`datarobust.figures`       ``figure deciles``
 Figures 2 (c, d), 6, 17 (maps)                 :mod:`datarobust.embedding`     ``embed``, ``figure map``
-Any artifacts, as one page                     :mod:`datarobust.reports`,      ``figure report``
-                                               :mod:`datarobust.figures`
-Published checkpoints                          :mod:`datarobust.published`     ``model``
+Any artifacts, as one page                     :mod:`datarobust.figures`       ``figure report``
+Published checkpoints                          :mod:`datarobust.checkpoints`   ``model``
 =============================================  ==============================  =====================
 
 Beneath all of it: :mod:`datarobust.artifacts` (what commands hand to each other; see ``ARTIFACTS.md``),

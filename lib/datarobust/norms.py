@@ -127,6 +127,11 @@ LINF = Norm(
 NORMS = {norm.name: norm for norm in (L2, LINF)}
 
 
+def plain_symbol(name: str) -> str:
+    """A norm as text without TeX writes it: l2, l∞."""
+    return name.replace("inf", "∞")
+
+
 def norm_of(name: str) -> Norm:
     """The norm of that name.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,8 @@ import pytest
 from datarobust import artifacts, clones, selection
 from datarobust.artifacts import Step
 from datarobust.artifacts.journal import leftovers
+from datarobust.checkpoints.models import load_denoiser
 from datarobust.clones import Job, Request
-from datarobust.denoisers import load_denoiser
 from datarobust.diffusion.denoiser import prepare
 from datarobust.diffusion.precondition import Ve
 from datarobust.diffusion.sampler import Sampler
@@ -40,6 +42,18 @@ def stopping(after: int) -> Any:
         for number, item in enumerate(items):
             if number == after:
                 raise Killed
+            yield item
+
+    return progress
+
+
+def killing(after: int) -> Any:
+    """Progress that kills the process before batch number ``after``."""
+
+    def progress(items: Iterable[T]) -> Iterator[T]:
+        for number, item in enumerate(items):
+            if number == after:
+                os.kill(os.getpid(), signal.SIGKILL)
             yield item
 
     return progress
@@ -95,17 +109,20 @@ def test_a_stopped_run_goes_on_to_the_bit(job: Job, tmp_path: Path, stop: int, s
     assert not leftovers(tmp_path / "k.zarr")
 
 
-def test_a_killed_run_without_a_last_state_goes_on_from_the_one_before(job: Job, tmp_path: Path) -> None:
-    """``kill -9`` leaves no time to save: what the journal had before is what there is."""
+def test_a_killed_run_goes_on_from_its_last_state(job: Job, tmp_path: Path) -> None:
+    """``kill -9`` leaves no time to save: what was saved before is what there is."""
     job.run(tmp_path / "straight.zarr", STEP, 4)
     output = tmp_path / "k.zarr"
-    with pytest.raises(Killed):
-        job.run(output, STEP, 4, progress=stopping(2))
-    journal = artifacts.Journal(output, job.attributes["request"])
-    state = journal.load()
-    assert state is not None
-    journal.save({"first": state["first"], "images": state["images"][:5]})
-    job.run(output, STEP, 4)
+    process = os.fork()
+    if process == 0:
+        try:
+            job.run(output, STEP, 4, progress=killing(3), save_every=0.0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    seen: list[int] = []
+    job.run(output, STEP, 4, progress=lambda items: [seen.append(item) or item for item in items])
+    assert seen == [3, 4]
     assert tree(output) == tree(tmp_path / "straight.zarr")
 
 

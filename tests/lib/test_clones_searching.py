@@ -13,18 +13,18 @@ import pytest
 import torch
 
 from datarobust import artifacts, selection
+from datarobust.checkpoints.models import load_denoiser
 from datarobust.clones import Job, Request
 from datarobust.clones.lines import header, read
 from datarobust.clones.searching import Search
-from datarobust.denoisers import load_denoiser
 from datarobust.diffusion import search
 from datarobust.diffusion.cloning import clones
 from datarobust.diffusion.denoiser import prepare
 from datarobust.diffusion.sampler import Sampler
 from datarobust.distributed import Group
 from datarobust.errors import ArtifactError, DataError, DatarobustError, ExistsError, UsageError
-from datarobust.fidelity.measuring import measure_of
-from datarobust.frechet import Moments
+from datarobust.fid.frechet import Moments
+from datarobust.jobs.fid import feature_space
 
 from . import made
 from .diffusion.helpers import small
@@ -64,7 +64,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
     data = made.dataset(tmp_path / "d.zarr", rows=20)
     denoiser, weights = load_denoiser(made.model(tmp_path / "m.safetensors", small()))
     job = Job(data, prepare(denoiser), weights, selection.choose("first:20", data), Request(BASE))
-    pixels = measure_of("pixels", data.column("images").read(0, 2), torch.device("cpu"))
+    pixels = feature_space("pixels", data.column("images").read(0, 2), torch.device("cpu"))
     return Search(job, pixels, search.grid(GRID, BASE), (0, 1), "halving", 8)
 
 
@@ -159,12 +159,12 @@ def test_features_of_a_classifier(asked: Search, tmp_path: Path) -> None:
         "    return torch.nn.Sequential(*parts)\n"
     )
     some = asked.job.dataset.column("images").read(0, 4)
-    measure = measure_of(f"classifier:{module}:make", some, torch.device("cpu"))
+    measure = feature_space(f"classifier:{module}:make", some, torch.device("cpu"))
     assert measure.name.startswith("classifier:")
     assert measure.of(some).shape == (4, 5)
     for wrong in ("dino", "classifier:"):
         with pytest.raises(UsageError, match="choose inception, classifier:M"):
-            measure_of(wrong, some, torch.device("cpu"))
+            feature_space(wrong, some, torch.device("cpu"))
     with pytest.raises(UsageError, match="for fid alone"):
         replace(asked, measure=replace(measure, extract=None))
 

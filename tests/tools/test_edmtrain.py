@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from datarobust import artifacts, selection
-from datarobust.denoisers import load_denoiser
+from datarobust.checkpoints.models import load_denoiser
 
 from . import made
 from .test_clone import fails, wait_for

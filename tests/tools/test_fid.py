@@ -15,8 +15,8 @@ import torch
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
+from datarobust.checkpoints import inception
 from datarobust.networks.inception import Inception
-from datarobust.published import inception
 from datarobust.tools import model
 
 from . import made

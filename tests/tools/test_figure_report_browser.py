@@ -79,8 +79,7 @@ def browse(folder: Path) -> Iterator[Browse]:
 @pytest.fixture(scope="module")
 def report(folder: Path) -> Path:
     """A page with foreign names, wide tables, wide pictures, a ranking and a history."""
-    from datarobust import reports
-    from datarobust.figures.report import page
+    from datarobust.figures.report import collect, page
 
     def store(file: str, kind: str, columns: dict[str, np.ndarray], history: list[Step], **told: object) -> str:
         kinds = {each: (array.dtype.name, array.shape[1:]) for each, array in columns.items()}
@@ -112,7 +111,7 @@ def report(folder: Path) -> Path:
     (folder / "long.txt").write_text("y" * 5000 + "\n")
     (folder / "t.md").write_text("| a | b |\n|---|---|\n| " + "z" * 3000 + " | x |\n")
     names = ["d.zarr", *(f"{place}.zarr" for place in range(9)), "p.svg", "wide.tsv", "long.txt", "t.md"]
-    cards, commands = reports.collect([folder / name for name in names])
+    cards, commands = collect([folder / name for name in names])
     path = folder / "report.html"
     path.write_text(page(NAMES[2], cards, commands, "0.1.0"), encoding="utf-8")
     return path

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from datarobust import artifacts
-from datarobust.classifiers import load_classifier
+from datarobust.checkpoints.models import load_classifier
 from datarobust.networks import build
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

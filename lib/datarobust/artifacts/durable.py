@@ -119,8 +119,13 @@ def replace_file(path: Path, *parts: Any) -> None:
     """
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
-    write_file(new, *parts)
-    new.replace(path)
+    try:
+        write_file(new, *parts)
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):  # the first error matters; the next call cleans up
+            new.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

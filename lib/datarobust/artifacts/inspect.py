@@ -9,6 +9,7 @@ from datarobust.artifacts import durable
 from datarobust.artifacts.durable import Lock
 from datarobust.artifacts.headers import Summary
 from datarobust.artifacts.journal import leftovers
+from datarobust.artifacts.resume import Resume
 from datarobust.artifacts.store import absent, open_store
 from datarobust.artifacts.tensors import load_tensors, peek_tensors
 from datarobust.artifacts.writer import sweep
@@ -63,12 +64,17 @@ def finished(path: Path, request: str) -> bool:
         LockedError: killed runs left traces to be removed, but another process is writing ``path``.
     """
     path = Path(path)
-    if set(leftovers(path)) - {durable.hidden(path, "journal")}:
+    states = {durable.hidden(path, role) for role in ("journal", "resume")}
+    if set(leftovers(path)) - states:
         with Lock(path), durable.os_errors(path):
             sweep(path)
     if not os.path.lexists(path):
         return False
     try:
-        return peek(path).attributes.get("request") == request
+        same = peek(path).attributes.get("request") == request
     except ArtifactError:
         return False
+    if same and (resume := Resume(path, request)).left:  # of a run that was killed when its result was whole
+        with Lock(path):
+            resume.discard()
+    return same

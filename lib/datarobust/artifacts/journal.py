@@ -105,5 +105,5 @@ class Journal:
 
 def leftovers(path: Path) -> list[Path]:
     """Hidden files and folders of the output ``path`` that are there now; for messages and tests."""
-    names = (".lock", ".partial", ".old", ".trash", ".progress", ".progress.new", ".journal", ".journal.new")
-    return [found for name in names if os.path.lexists(found := path.with_name(f".{path.name}{name}"))]
+    roles = ("lock", "partial", "old", "trash", "resume", "resume.new", "journal", "journal.new", "progress")
+    return [hidden for role in roles if os.path.lexists(hidden := durable.hidden(path, role))]

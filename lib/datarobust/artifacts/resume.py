@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from datarobust.artifacts import durable
-from datarobust.artifacts.digests import canonical, parse, sha256
+from datarobust.artifacts.digests import canonical, parse
 from datarobust.types import Array
 
 _KEY = "datarobust"
@@ -20,26 +21,33 @@ _KINDS = "biuf"
 class Resume:
     """Named arrays in ``.NAME.resume`` beside the output ``NAME``: at every moment one whole state, or none.
 
-    The file is a safetensors file, replaced at once: after a crash the state before or the new one is there. A state of
-    another request, or a damaged one, is removed and never used. Hold the output's lock while using it.
+    The file is a safetensors file, replaced at once: after a crash the state before or the new one is there. Its
+    metadata name the request and have the sha256 of each array. A state of another request, or a damaged one, is
+    removed and never used. Hold the output's lock while using it.
 
     Args:
         output: the output that the computation works for.
-        request: names the request, as `digests.fingerprint` gives it.
+        request: names the request, as `fingerprint` gives it.
         rank: number of this process, from 0; every process keeps a state of its own.
         size: how many processes there are.
         every: seconds between two saved states, for `due`.
+
+    Attributes:
+        path: of this process's state: ``.NAME.resume``, or ``.NAME.3of8.resume``.
     """
 
     def __init__(self, output: Path, request: str, rank: int = 0, size: int = 1, every: float = 20.0) -> None:
         self.output = durable.checked_output(Path(output))
         self.request = request
         self.every = every
-        self.path = self._of("" if rank == 0 else f".{rank}of{size}")
+        self.path = durable.hidden(self.output, "resume" if rank == 0 else f"{rank}of{size}.resume")
         self._saved = time.monotonic()
 
-    def _of(self, part: str) -> Path:
-        return self.output.with_name(f".{self.output.name}{part}.resume")
+    def part(self, name: str) -> Resume:
+        """A state of one part of the computation, whichever process works at it; discarded with the rest."""
+        part = Resume(self.output, self.request, every=self.every)
+        part.path = durable.hidden(self.output, f"part-{name}.resume")
+        return part
 
     @property
     def due(self) -> bool:
@@ -49,7 +57,7 @@ class Resume:
     @property
     def left(self) -> bool:
         """Whether some process has left a state, be it of another request."""
-        return bool(self._parts())
+        return bool(self._states())
 
     def load(self) -> dict[str, Array] | None:
         """The arrays of the last `save` of this request, writable; None if there are none.
@@ -65,13 +73,13 @@ class Resume:
         return [state for state in states if state is not None]
 
     def save(self, arrays: Mapping[str, Array | int | float]) -> None:
-        """Replace the state at once.
+        """Replace the state at once; it is on the disk when this returns.
 
         Args:
             arrays: name -> array of numbers or booleans, of any shape; plain numbers become arrays of no dimension.
 
         Raises:
-            ArtifactError: the system refuses, for instance because the disk is full.
+            ArtifactError: the system refuses, for instance because the disk is full; the state before is still there.
             TypeError: an array that holds neither numbers nor booleans.
         """
         from safetensors.numpy import save
@@ -80,27 +88,43 @@ class Resume:
         for name, part in parts.items():
             if part.dtype.kind not in _KINDS:
                 raise TypeError(f"a state cannot hold {name} of dtype {part.dtype}")
-        whole = {name: np.require(part, requirements="C") for name, part in parts.items()}
+        whole = {name: np.require(part, part.dtype.newbyteorder("="), "C") for name, part in parts.items()}
         head = canonical({"request": self.request, "sha256": _hashes(whole)}).decode()
         with durable.os_errors(self.output):
             durable.replace_file(self.path, save(whole, {_KEY: head}))
         self._saved = time.monotonic()
 
     def discard(self) -> None:
-        """Remove the states of all processes, because the work is done or is not wanted."""
+        """Remove the states of all processes and parts, because the work is done or is not wanted.
+
+        Journals, which version 0.1 kept in their place, go too.
+        """
+        journals = [durable.hidden(self.output, "journal"), *self._siblings("journal", "*of*", "[ab]", "*-*")]
+        self._remove([self.path, *self._states(), *journals])
+
+    def discard_part(self) -> None:
+        """Remove this state alone."""
+        self._remove([self.path])
+
+    def _remove(self, paths: Sequence[Path]) -> None:
         with durable.os_errors(self.output):
-            journals = [self._of("").with_suffix(".journal"), *self.output.parent.glob(self._pattern("journal"))]
-            for path in [self.path, *self._parts(), *journals]:  # journals: of versions before this one
+            for path in paths:
                 path.unlink(missing_ok=True)
                 path.with_name(f"{path.name}.new").unlink(missing_ok=True)
 
+    def _states(self) -> list[Path]:
+        """Files of all processes and parts that are there."""
+        return [*self._parts(), *self._siblings("resume", "part-*")]
+
     def _parts(self) -> list[Path]:
         """Files of all processes that are there."""
-        parts = self.output.parent.glob(self._pattern("resume"))
-        return [path for path in [self._of(""), *sorted(parts)] if path.is_file()]
+        parts = [durable.hidden(self.output, "resume"), *self._siblings("resume", "*of*")]
+        return [path for path in parts if path.is_file()]
 
-    def _pattern(self, role: str) -> str:
-        return f".{glob.escape(self.output.name)}.*of*.{role}"
+    def _siblings(self, role: str, *parts: str) -> list[Path]:
+        """Hidden files of the output, of this role and of parts with such names."""
+        name, folder = glob.escape(self.output.name), self.output.parent
+        return sorted(path for part in parts for path in folder.glob(f".{name}.{part}.{role}"))
 
     def _load(self, path: Path) -> dict[str, Array] | None:
         with durable.os_errors(self.output, "resumed"):
@@ -108,9 +132,8 @@ class Resume:
                 data = path.read_bytes()
             except FileNotFoundError:
                 return None
-        arrays = self._decoded(data)
-        if arrays is None:
-            with durable.os_errors(self.output):
+            arrays = self._decoded(data)
+            if arrays is None:
                 path.unlink(missing_ok=True)
         return arrays
 
@@ -122,15 +145,19 @@ class Resume:
         try:
             length = int.from_bytes(data[:8], "little")
             head = parse(parse(data[8 : 8 + length])["__metadata__"][_KEY].encode())
+            if head["request"] != self.request:
+                return None
             arrays = load(data)
+            return arrays if head == {"request": self.request, "sha256": _hashes(arrays)} else None
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError, SafetensorError):
-            return None
-        return arrays if head == {"request": self.request, "sha256": _hashes(arrays)} else None
+            return None  # bytes that `save` did not write
 
 
 def _hashes(arrays: Mapping[str, Array]) -> dict[str, str]:
     """sha256 of each array, its dtype and shape included."""
-    return {
-        name: sha256(b"%s %s " % (array.dtype.str.encode(), str(array.shape).encode()) + array.tobytes())
-        for name, array in arrays.items()
-    }
+    hashes = {}
+    for name, array in arrays.items():
+        hashed = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
+        hashed.update(array.reshape(-1).view(np.uint8).data)
+        hashes[name] = hashed.hexdigest()
+    return hashes

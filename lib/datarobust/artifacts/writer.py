@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datarobust.artifacts import durable, headers
 from datarobust.artifacts.columns import Column
@@ -18,8 +17,9 @@ from datarobust.artifacts.durable import Lock
 from datarobust.artifacts.history import Step
 from datarobust.artifacts.kinds import KINDS, Kind
 from datarobust.artifacts.layout import Layout, array_document, flat, group_document
-from datarobust.artifacts.progress import Progress
+from datarobust.artifacts.resume import Resume
 from datarobust.errors import ArtifactError
+from datarobust.types import Array
 
 Columns = Mapping[str, tuple[np.dtype[Any] | type | str, tuple[int, ...]]]
 _META = "zarr.json"
@@ -28,23 +28,37 @@ _META = "zarr.json"
 class Writer:
     """Takes rows in order; see `create`.
 
+    With a ``resume_key`` all that was appended before the last `save` survives ``kill -9``: the next run goes on with
+    row `done` of each array. The writer saves by itself, every ``save_every`` seconds and where the block ends with an
+    exception, so a caller needs no state of its own::
+
+        with artifacts.create(path, "dataset", columns, ..., resume_key=request) as writer:
+            for row in range(writer.done("images"), count):
+                writer.append("images", make(row)[None])
+
     Attributes:
         attributes: of the artifact; may be added to before the end.
-        rows_done: array -> rows that an earlier, killed run with the same ``resume_key`` has left durable.
     """
 
-    def __init__(self, path: Path, folder: Path, columns: Mapping[str, _Column], attributes: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        folder: Path,
+        columns: Mapping[str, _Column],
+        attributes: dict[str, Any],
+        resume: Resume | None,
+    ) -> None:
         self.attributes = attributes
         self._path = path
         self._folder = folder
         self._columns = columns
-        self.rows_done = {name: column.rows for name, column in columns.items()}
+        self._resume = resume
 
     def done(self, name: str) -> int:
-        """Rows of the array ``name`` that need not be appended again: go on with the row of that number."""
-        return self.rows_done[name]
+        """Rows that the array ``name`` has, with those of earlier, killed runs: go on with the row of that number."""
+        return self._columns[name].rows
 
-    def append(self, name: str, rows: NDArray[Any]) -> None:
+    def append(self, name: str, rows: Array) -> None:
         """Add rows to the array ``name``, any number at a time; the arrays may take turns as they like.
 
         Args:
@@ -56,6 +70,24 @@ class Writer:
         """
         with durable.os_errors(self._path):
             self._columns[name].append(rows)
+        if self._resume is not None and self._resume.due:
+            self.save()
+
+    def save(self) -> None:
+        """Bring all rows that were appended to the disk, for the next run; nothing without a ``resume_key``.
+
+        Whole blocks are there already. Their hashes and the rows after the last one, at most 16 MiB of each array, are
+        written into ``.NAME.resume``.
+
+        Raises:
+            ArtifactError: the disk refuses; what was saved before is still there.
+        """
+        if self._resume is not None:
+            state: dict[str, Array] = {}
+            for name, column in self._columns.items():
+                state[f"{name}/blocks"] = np.frombuffer(bytes.fromhex("".join(column.hashes)), np.uint8)
+                state[f"{name}/rows"] = column.tail()
+            self._resume.save(state)
 
     def finish(self, kind: Kind, history: Sequence[Step]) -> None:
         """Write what is buffered, then the metadata, the head of the store last."""
@@ -67,27 +99,31 @@ class Writer:
             blocks = {name: column.hashes for name, column in self._columns.items()}
             head = headers.build(kind, self.attributes, history, arrays, blocks, self._path)
             for name, layout in layouts.items():
-                _fresh(self._folder / name / _META, pretty(array_document(layout)))
-            _fresh(self._folder / _META, pretty(group_document(head)))
+                durable.write_file(self._folder / name / _META, pretty(array_document(layout)))
+            durable.write_file(self._folder / _META, pretty(group_document(head)))
 
 
 class _Column:
-    """One array being written: at most one block is buffered."""
+    """One array being written: at most one block is in memory.
 
-    def __init__(self, path: Path, folder: Path, dtype: str, row: tuple[int, ...], progress: Progress | None) -> None:
+    Attributes:
+        hashes: sha256 of each block that is on the disk.
+        rows: how many there are, on the disk and in memory.
+    """
+
+    def __init__(self, path: Path, folder: Path, dtype: str, row: tuple[int, ...]) -> None:
         self.path = path
         self.folder = folder
         self.row = row
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.hashes: list[str] = []
         self.rows = 0
-        self._progress = progress
         self._size = Layout(dtype, (0, *row)).block
-        self._buffer: NDArray[Any] | None = None
+        self._buffer: Array | None = None
         self._filled = 0
 
-    def resume(self, hashes: Sequence[str]) -> None:
-        """Keep the leading blocks whose files still have the hashes that the progress file noted; drop the rest."""
+    def resume(self, hashes: Sequence[str], tail: Array | None) -> None:
+        """Keep the leading blocks whose files still have these hashes, and the rows after them; drop the rest."""
         self.folder.mkdir(exist_ok=True)
         column = Column(self.folder, Layout(self.dtype.name, (len(hashes) * self._size, *self.row)), hashes)
         for block in range(len(hashes)):
@@ -101,8 +137,10 @@ class _Column:
         for entry in self.folder.iterdir():
             if entry.name not in keep:
                 durable.remove(entry)
+        if tail is not None and len(self.hashes) == len(hashes):
+            self.append(tail)
 
-    def append(self, rows: NDArray[Any]) -> None:
+    def append(self, rows: Array) -> None:
         if rows.dtype != self.dtype or rows.shape[1:] != self.row or rows.ndim != len(self.row) + 1:
             raise ArtifactError(
                 f"{self.path}: {self.folder.name} takes {self.dtype} rows of shape {self.row},"
@@ -111,37 +149,40 @@ class _Column:
         start = 0
         while start < len(rows):
             if self._filled == 0 and len(rows) - start >= self._size:  # a whole block at once: no copy
-                self._write(np.ascontiguousarray(rows[start : start + self._size]))
-                start += self._size
-                continue
-            if self._buffer is None:
-                self._buffer = np.empty((self._size, *self.row), self.dtype)
-            part = rows[start : start + self._size - self._filled]
-            self._buffer[self._filled : self._filled + len(part)] = part
-            self._filled += len(part)
+                part = rows[start : start + self._size]
+                self._write(np.ascontiguousarray(part))
+            else:
+                if self._buffer is None:
+                    self._buffer = np.empty((self._size, *self.row), self.dtype)
+                part = rows[start : start + self._size - self._filled]
+                self._buffer[self._filled : self._filled + len(part)] = part
+                self._filled += len(part)
+                if self._filled == self._size:
+                    self.flush()
             start += len(part)
-            if self._filled == self._size:
-                self.flush()
+            self.rows += len(part)
+
+    def tail(self) -> Array:
+        """The rows that fill no block yet; a view."""
+        return np.empty((0, *self.row), self.dtype) if self._buffer is None else self._buffer[: self._filled]
 
     def flush(self) -> None:
-        """Write the buffered rows as a block."""
-        if self._filled and self._buffer is not None:
-            rows, self._filled = self._buffer[: self._filled], 0
-            self._write(rows)
+        """Write the rows in memory as a block."""
+        if self._filled:
+            self._write(self.tail())
+            self._filled = 0
 
     def layout(self) -> Layout:
         """Of all rows so far."""
         return Layout(self.dtype.name, (self.rows, *self.row))
 
-    def _write(self, rows: NDArray[Any]) -> None:
-        self.rows += len(rows)
+    def _write(self, rows: Array) -> None:
         from datarobust.artifacts import shards
 
+        before = len(self.hashes) * self._size
         digest = sha256(flat(rows))
-        shards.write(self.folder, self.layout(), len(self.hashes), rows)
+        shards.write(self.folder, Layout(self.dtype.name, (before + len(rows), *self.row)), len(self.hashes), rows)
         self.hashes.append(digest)
-        if self._progress and len(rows) == self._size:
-            self._progress.note(self.folder.name, digest)
 
 
 @contextmanager
@@ -154,6 +195,7 @@ def create(
     history: Sequence[Step],
     overwrite: bool = False,
     resume_key: str | None = None,
+    save_every: float = 20.0,
 ) -> Iterator[Writer]:
     """Write a zarr artifact; it appears under its name, whole, when the block ends without an exception.
 
@@ -166,8 +208,10 @@ def create(
         attributes: what the kind requires and more; may be completed through the writer.
         history: the steps that led here, oldest first, this one last.
         overwrite: replace an artifact that is there, once this one is whole.
-        resume_key: names the request (`digests.fingerprint`). With it, work that was interrupted, by an exception or
-            by ``kill -9``, stays hidden beside the output, and the next call with the same key goes on with it.
+        resume_key: names the request (`fingerprint`). With it, work that was interrupted, by an exception or by
+            ``kill -9``, stays hidden beside the output, and the next call with the same key goes on with it. The
+            output's `Resume` is then the writer's: the caller may not keep another state there.
+        save_every: seconds between two saved states, with a ``resume_key``; see `Writer.save`.
 
     Yields:
         The writer.
@@ -180,41 +224,47 @@ def create(
     path = durable.checked_output(Path(path))
     schema, described = _checked(path, kind, columns)
     own = headers.own_attributes(attributes or {}, path)
-    progress_file = durable.hidden(path, "progress")
+    request = fingerprint([resume_key, kind, {name: [dtype, row] for name, (dtype, row) in described.items()}])
+    resume = Resume(path, request, every=save_every) if resume_key is not None else None
     with Lock(path):
         with durable.os_errors(path):
             sweep(path)
         with durable.whole_or_absent(
-            path, overwrite=overwrite, keep=resume_key is not None, may_replace=lambda there: _ours(there, kind)
+            path, overwrite=overwrite, keep=resume is not None, may_replace=lambda output: _ours(output, kind)
         ) as folder:
-            request = fingerprint([resume_key, kind, {name: [dtype, row] for name, (dtype, row) in described.items()}])
-            progress = Progress(progress_file, request) if resume_key is not None else None
+            state = resume.load() if resume else None
+            with durable.os_errors(path):
+                if state is None:
+                    durable.remove(folder)
+                folder.mkdir(exist_ok=True)
+                for entry in folder.iterdir():
+                    if entry.name not in described:
+                        durable.remove(entry)
+                arrays = {name: _Column(path, folder / name, *one) for name, one in described.items()}
+                for name, column in arrays.items():
+                    blocks = bytes(state[f"{name}/blocks"]) if state else b""
+                    hashes = [blocks[start : start + 32].hex() for start in range(0, len(blocks), 32)]
+                    column.resume(hashes, state[f"{name}/rows"] if state else None)
+            writer = Writer(path, folder, arrays, own, resume)
             try:
-                with durable.os_errors(path):
-                    found = progress.load() if progress else None
-                    if found is None:
-                        durable.remove(folder)
-                    folder.mkdir(exist_ok=True)
-                    made = {name: _Column(path, folder / name, *one, progress) for name, one in described.items()}
-                    _resume(folder, made, found or {}, progress)
-                writer = Writer(path, folder, made, own)
                 yield writer
-                writer.finish(schema, history)
-            finally:
-                if progress:
-                    progress.close()
-        with durable.os_errors(path):
-            progress_file.unlink(missing_ok=True)
+            except BaseException:
+                with suppress(ArtifactError):  # the first error matters; what was saved before is still there
+                    writer.save()
+                raise
+            writer.finish(schema, history)
+        if resume:
+            resume.discard()
 
 
 def sweep(path: Path) -> None:
     """Put in order what killed runs left beside ``path``; work that can be continued stays. Under the lock."""
     durable.recover(path)
-    partial, progress = durable.hidden(path, "partial"), durable.hidden(path, "progress")
-    durable.remove(progress.with_name(f"{progress.name}.new"))
-    if not (partial.exists() and progress.exists()):
-        durable.remove(partial)
-        durable.remove(progress)
+    resume = durable.hidden(path, "resume")
+    for role in ("resume.new", "progress", "progress.new"):  # progress: of version 0.1, which is not continued
+        durable.remove(durable.hidden(path, role))
+    if not resume.exists():
+        durable.remove(durable.hidden(path, "partial"))
 
 
 def abandon(path: Path) -> None:
@@ -225,21 +275,8 @@ def abandon(path: Path) -> None:
         ArtifactError: the system refuses.
     """
     with Lock(path), durable.os_errors(path):
-        durable.remove(durable.hidden(path, "progress"))
+        durable.remove(durable.hidden(path, "resume"))
         sweep(path)
-
-
-def _resume(
-    folder: Path, made: Mapping[str, _Column], found: Mapping[str, Sequence[str]], progress: Progress | None
-) -> None:
-    """Bring the partial folder and its progress file to a state that both agree on."""
-    for entry in folder.iterdir():
-        if entry.name not in made:
-            durable.remove(entry)
-    for name, column in made.items():
-        column.resume(found.get(name, ()))
-    if progress:
-        progress.start({name: column.hashes for name, column in made.items()})
 
 
 def _checked(path: Path, kind: str, columns: Columns) -> tuple[Kind, dict[str, tuple[str, tuple[int, ...]]]]:
@@ -267,7 +304,7 @@ def demand_vacant(path: Path, kind: str, overwrite: bool = False) -> None:
         ExistsError: the output exists, and may not be replaced.
         ArtifactError: its folder does not exist, or is an artifact.
     """
-    durable.demand_vacant(path, overwrite, lambda there: _ours(there, kind))
+    durable.demand_vacant(path, overwrite, lambda output: _ours(output, kind))
 
 
 def _ours(path: Path, kind: str) -> bool:
@@ -288,9 +325,3 @@ def _told_kind(meta: Path) -> str | None:
     except (ValueError, TypeError, KeyError):
         return None
     return kind if isinstance(kind, str) else None
-
-
-def _fresh(file: Path, data: bytes) -> None:
-    """Write a file anew, in the place of one that an interrupted run may have left."""
-    file.unlink(missing_ok=True)
-    durable.write_file(file, data)

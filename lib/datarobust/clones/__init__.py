@@ -3,7 +3,6 @@
 ::
 
     job       points of a dataset to be cloned by a denoiser
-    sink      finished clones on their way to the disk
 """
 
 from datarobust.clones.job import Job, Request, labels_of, remarks

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,16 +15,16 @@ import numpy.typing as npt
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.artifacts.history import join
-from datarobust.clones.sink import Sink
 from datarobust.datasets.linefiles import read_labels
+from datarobust.datasets.storing import rows_digest
 from datarobust.diffusion.cloning import Task, clones
 from datarobust.diffusion.denoiser import Denoiser
 from datarobust.diffusion.sampler import Sampler
 from datarobust.diffusion.starts import DEFAULTS, Start, random_labels, start
 from datarobust.distributed import Group
-from datarobust.errors import ArtifactError, DataError, UsageError
+from datarobust.errors import DataError, UsageError
 from datarobust.networks.precision import Precision
-from datarobust.selection import Chosen, rows_digest
+from datarobust.selection import Chosen
 from datarobust.text import shown, sized
 from datarobust.types import Progress
 
@@ -202,40 +202,32 @@ class Job:
             DatarobustError: the denoiser gives numbers that are not finite.
         """
         group = processes or Group(0, 1)
-        with artifacts.Lock(output) if group.leads else nullcontext():
-            with self._sink(output, step, overwrite, save_every) if group.leads else nullcontext() as sink:
-                first = int(group.all_gather(np.array([sink.done if sink else 0]))[0][0])
-                made = clones(self.model, self.task, batch, first=first, pad=pad, group=group, progress=progress)
-                for number, images in made:
-                    if sink is not None:
-                        sink.take(number, images)
-            if sink is not None:
-                sink.journal.discard()
-            group.agree(True)  # nobody leaves before the result is safe
-
-    @contextmanager
-    def _sink(self, output: Path, step: Step, overwrite: bool, save_every: float) -> Iterator[Sink]:
-        """Where clones go; the store is whole after the block."""
         attributes, row = self.attributes, (self.request.repeats, *self.model.shape)
-        columns = {"images": ("uint8", row), "labels": ("int64", ()), "index": ("int64", ())}
-        with artifacts.create(
+        created = artifacts.create(
             output,
             "clones",
-            columns,
+            {"images": ("uint8", row), "labels": ("int64", ()), "index": ("int64", ())},
             attributes=attributes,
             history=self.history(step),
             overwrite=overwrite,
             resume_key=attributes["request"],
-        ) as writer:
-            for name, rows in (("labels", self.task.labels), ("index", self.chosen.rows)):
-                writer.append(name, rows[writer.done(name) :])
-            sink = Sink(writer, artifacts.Journal(output, attributes["request"]), row, save_every)
-            try:
-                yield sink
-            except BaseException:
-                with suppress(ArtifactError):  # the first error matters; the state saved before it is still there
-                    sink.save()
-                raise
+            save_every=save_every,
+        )
+        with created if group.leads else nullcontext() as writer:
+            done = writer.done("images") * self.request.repeats if writer else 0
+            if writer:
+                for name, rows in (("labels", self.task.labels), ("index", self.chosen.rows)):
+                    writer.append(name, rows[writer.done(name) :])
+            first = int(group.all_gather(np.array([done]))[0][0])
+            made = clones(self.model, self.task, batch, first=first, pad=pad, group=group, progress=progress)
+            rest = np.zeros((0, *self.model.shape), np.uint8)  # of a point that has not all of its clones yet
+            for number, images in made:
+                if writer:
+                    rest = np.concatenate([rest, images[max(0, done + len(rest) - number) :]])
+                    complete = len(rest) // self.request.repeats * self.request.repeats
+                    writer.append("images", rest[:complete].reshape(-1, *row))
+                    done, rest = done + complete, rest[complete:]
+        group.agree(True)  # nobody leaves before the result is safe
 
 
 def labels_of(text: str) -> Labels:

@@ -17,7 +17,7 @@ from datarobust.clones.job import Job, Request
 from datarobust.diffusion.cloning import clones
 from datarobust.diffusion.denoiser import Denoiser
 from datarobust.diffusion.starts import DEFAULTS
-from datarobust.features import BATCH, as_inputs
+from datarobust.fid.features import BATCH, as_inputs
 from datarobust.selection import Chosen, random
 from datarobust.types import Progress
 

@@ -19,8 +19,8 @@ from datarobust.diffusion.cloning import clones
 from datarobust.diffusion.search import Point, Result, Rung
 from datarobust.distributed import Group
 from datarobust.errors import DataError, DatarobustError, UsageError
-from datarobust.fidelity.measuring import Measure
-from datarobust.frechet import Moments
+from datarobust.fid.features import FeatureSpace
+from datarobust.fid.frechet import Moments
 from datarobust.norms import L2, LINF
 from datarobust.randomness import Domain, permutation
 
@@ -46,7 +46,7 @@ class Search:
     """
 
     job: Job
-    measure: Measure
+    measure: FeatureSpace
     points: Sequence[Point]
     seeds: tuple[int, ...]
     strategy: Literal["full", "halving"]

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from datarobust.datasets import pickles
-from datarobust.datasets.pickledarrays import array_of, text_of
+from datarobust.datasets import unpickle
 from datarobust.datasets.sources import Raw
+from datarobust.datasets.unpickle import array_of, text_of
 from datarobust.errors import DataError
 from datarobust.types import Array
 
@@ -44,7 +44,7 @@ class PythonBatch:
 
     def __init__(self, raw: Raw, columns: tuple[str, ...]) -> None:
         self.where = raw.where
-        held = pickles.mapping(raw)
+        held = unpickle.mapping(raw)
         for key in ("data", *columns):
             if key not in held:
                 raise DataError(f"{raw.where} has no {key}: it is no file of this release.")
@@ -63,9 +63,10 @@ class PythonBatch:
 
     def blocks(self, step: int, start: int, stop: int) -> Rows:
         """The rows ``start:stop``, at most ``step`` at a time."""
-        labels = zip(*(column.blocks(step, start, stop) for column in self._columns.values()), strict=True)
-        for images, raw in zip(self._data.blocks(step, start, stop), labels, strict=True):
-            yield np.ascontiguousarray(images).reshape(-1, *SHAPE), dict(zip(self._columns, raw, strict=True))
+        for row in range(start, stop, step):
+            rows = slice(row, min(row + step, stop))
+            images = np.ascontiguousarray(self._data[rows]).reshape(-1, *SHAPE)
+            yield images, {name: column[rows] for name, column in self._columns.items()}
 
 
 class BinaryBatch:
@@ -123,7 +124,7 @@ def _lines(raw: Raw) -> tuple[str, ...]:
 
 
 def _pickled(raw: Raw, key: str) -> tuple[str, ...]:
-    names = pickles.mapping(raw).get(key)
+    names = unpickle.mapping(raw).get(key)
     if not isinstance(names, list | tuple):
         raise DataError(f"{raw.where} has no list {key}: it is no file of this release.")
     texts = tuple(text_of(name) for name in names)

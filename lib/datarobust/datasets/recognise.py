@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from datarobust.datasets import cifar, idx, parquet, pickles
+from datarobust.datasets import cifar, idx, parquet, unpickle
 from datarobust.datasets.checks import START_BYTES, refuse_placeholder
 from datarobust.datasets.cifar import CifarSource
 from datarobust.datasets.digits import DigitsSource
@@ -101,7 +101,7 @@ def _of_folder(path: Path) -> Format:
 def _of_file(path: Path, start: bytes) -> Format | None:
     if start.startswith(_ZIP_STARTS) or path.suffix == ".npz":
         return "npz"
-    if pickles.looks_like(start):
+    if unpickle.looks_like(start):
         return "ti500k"
     if cifar.looks_like(path):
         return "cifar"

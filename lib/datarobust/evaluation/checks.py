@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from datarobust import external
 from datarobust.errors import DataError, UsageError
-from datarobust.features import as_inputs
+from datarobust.fid.features import as_inputs
+from datarobust.networks import foreign
 from datarobust.norms import ATTACK_NORMS
 from datarobust.types import Array, Rows
 
@@ -118,7 +118,7 @@ def demand_classifier(name: str, module: nn.Module, images: Array, device: torch
     """
     x = as_inputs(images[:PROBED], device)
     inputs = x.clone()
-    logits = external.run(name, module, inputs)
+    logits = foreign.run(name, module, inputs)
     if not torch.equal(inputs, x):
         raise DataError(f"{name} changes its input in place: let it work on a copy.")
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or not logits.is_floating_point():
@@ -130,7 +130,7 @@ def demand_classifier(name: str, module: nn.Module, images: Array, device: torch
     if not bool(finite.all()):
         row = int((~finite).nonzero()[0, 0])
         raise DataError(f"{name} gives logits that are not finite, first for image {row}: it is broken.")
-    external.demand_logits(name, logits)
+    foreign.demand_logits(name, logits)
 
     def gradient(images: Tensor) -> Tensor | None:
         with torch.enable_grad():
@@ -138,7 +138,7 @@ def demand_classifier(name: str, module: nn.Module, images: Array, device: torch
             outputs = module(images)
             return torch.autograd.grad(outputs.sum(), images, allow_unused=True)[0] if outputs.requires_grad else None
 
-    if not isinstance(external.run(name, gradient, x[:2]), Tensor):
+    if not isinstance(foreign.run(name, gradient, x[:2]), Tensor):
         raise DataError(
             f"{name} passes no gradients to its input, which the attacks follow: leave out torch.no_grad, detach and "
             "rounding."

@@ -13,16 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from datarobust import __version__, artifacts, evaluation, external
+from datarobust import __version__, artifacts, evaluation
 from datarobust.artifacts import Step, Store
 from datarobust.artifacts.history import join
-from datarobust.classifiers import Subject
+from datarobust.checkpoints.models import Model
 from datarobust.distributed import Group
 from datarobust.errors import DataError
 from datarobust.evaluation import Protocol, checks
 from datarobust.evaluation.attacks import accelerated, library
 from datarobust.evaluation.driver import Options, Outcome, evaluate
-from datarobust.features import as_inputs
+from datarobust.fid.features import as_inputs
+from datarobust.networks import foreign
 from datarobust.networks.classifier import frozen
 from datarobust.selection import Chosen
 from datarobust.text import shown
@@ -61,7 +62,7 @@ class Points:
         return np.asarray(self.dataset.column("labels").read()[self.rows], np.int64)
 
 
-def classes_of(model: Subject, points: Points, device: torch.device) -> int:
+def classes_of(model: Model, points: Points, device: torch.device) -> int:
     """Move the model to the device, see that it can be evaluated on these points, and tell how many classes it has.
 
     Raises:
@@ -76,7 +77,7 @@ def classes_of(model: Subject, points: Points, device: torch.device) -> int:
         first = slice(0, evaluation.BATCH)
         checks.demand_unit_inputs(
             name,
-            lambda x: external.run(name, module, x),
+            lambda x: foreign.run(name, module, x),
             as_inputs(points.images[first], device),
             torch.from_numpy(points.labels[first]).to(device),
         )
@@ -88,7 +89,7 @@ class Job:
     """One evaluation to be made: all that decides its verdicts, and how."""
 
     points: Points
-    model: Subject
+    model: Model
     plan: Protocol
     device: torch.device
     keep: bool = False

@@ -1,43 +1,54 @@
 """A report: one page of HTML about any set of artifacts, which loads nothing and runs nothing.
 
-::
-
-    report_html      elements from parts; foreign text is always escaped
-    report_style     the style sheet
-    report_charts    small charts in the page's own colours
-    report_pictures  files of pictures, checked; images as rasters
-    report_tables    text of commands as tables
-    report_graph     where boxes and arrows of a history stand
-    report_history   the history as a graph, and as commands to be copied
-
 What stands in a page depends on what it is made of and on nothing else: no time, no place, no order of arguments.
+:func:`read` makes items of paths, :func:`collect` cards and commands of items, :func:`page` the page of those.
+``templates/`` has its HTML and its style sheet.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
+import json
+import math
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
 
-from datarobust.figures.report_history import Command, graph, listed, slug
-from datarobust.figures.report_html import (
+import numpy as np
+from markupsafe import Markup
+
+from datarobust import artifacts
+from datarobust.artifacts import Step, Store, Summary, files
+from datarobust.errors import ArtifactError, DataError
+from datarobust.figures import lineage, report_parts
+from datarobust.figures.lineage import Command, Result
+from datarobust.figures.report_parts import (
+    MOST_BYTES,
     Content,
-    Markup,
-    count,
-    cut,
+    Part,
+    Picture,
+    amount,
+    clipped,
     digest,
-    element,
-    facts,
-    more,
     name,
+    opened,
+    part,
+    percent,
     plural,
+    preformatted,
+    raster,
+    rasters,
+    slug,
     table,
 )
-from datarobust.figures.report_style import CSS
+from datarobust.norms import LEVELS, plain_symbol
+from datarobust.text import shown, sized
+from datarobust.types import Floats, Progress, Rows
 
-_SECTIONS: Final = {
+SECTIONS: Final = {
     "dataset": "Datasets",
     "ranking": "Rankings",
     "embedding": "Maps",
@@ -50,10 +61,151 @@ _SECTIONS: Final = {
     "picture": "Figures",
     "text": "Tables and text",
 }
-_BIG: Final = 60
-"""Characters of a main figure."""
-KINDS: Final = tuple(_SECTIONS)
-"""Kinds of cards, in the order of their sections."""
+"""Kinds of cards and the headings of their sections, in the order of the page."""
+MOST_TEXT: Final = 16 << 20
+MOST_PICTURES: Final = 64 << 20
+MOST_DRAWN: Final = 200
+"""Steps of a history that is drawn."""
+MOST_EDGES: Final = 1200
+MOST_LISTED: Final = 2000
+MOST_WORDS: Final = 20_000
+"""Characters of one command on the page."""
+_SAMPLES: Final = 20
+_LEAST: Final = 12
+_NAMED: Final = 60
+"""Classes that are listed."""
+_SCAN: Final = 1 << 16
+_CLONES: Final = (8, 8)
+"""Points, and clones of each, that are shown."""
+
+
+# --------------------------------------------------------------------------------------------------------- items
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a run of ``advtrain`` or ``edmtrain``, as far as it is.
+
+    Attributes:
+        recipe: the content of ``recipe.json``.
+        log: one mapping an epoch.
+        weights: ``best`` and ``last``, those that are there.
+    """
+
+    recipe: Mapping[str, Any]
+    log: Sequence[Mapping[str, Any]]
+    weights: Mapping[str, Summary]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One of the things a report is about.
+
+    Attributes:
+        kind: of the card.
+        name: of the file or folder.
+        digest: of an artifact; of other files the sha256.
+        content: what was read.
+        history: of an artifact, oldest first.
+        anchor: identifier in the page.
+    """
+
+    kind: str
+    name: str
+    digest: str
+    content: Store | Summary | Run | Picture | str
+    history: tuple[Step, ...] = ()
+    anchor: str = ""
+
+
+def read(paths: Iterable[Path]) -> list[Item]:
+    """All of them, in an order and with identifiers that do not depend on the order of the paths; equal ones once.
+
+    Raises:
+        ArtifactError: an artifact or a run that is not intact.
+        DataError: a file that has no place in a report, or is too large for it.
+    """
+    unique: dict[tuple[Any, ...], Item] = {}
+    total = 0
+    for path in map(Path, paths):
+        item = _item(path)
+        total += len(item.content.content) if isinstance(item.content, Picture) else 0
+        if total > MOST_PICTURES:
+            raise DataError(f"{shown(path)} is one picture too many: a page holds {MOST_PICTURES:,} bytes of pictures")
+        unique.setdefault((list(SECTIONS).index(item.kind), item.name, item.digest, repr(item.history)), item)
+    anchored: list[Item] = []
+    numbers: dict[str, int] = {}
+    for _, item in sorted(unique.items(), key=lambda entry: entry[0]):
+        base = f"{item.kind}-{slug(item.digest[:12] or item.name)}"
+        numbers[base] = numbers.get(base, 0) + 1
+        anchored.append(replace(item, anchor=base if numbers[base] == 1 else f"{base}-{numbers[base]}"))
+    return anchored
+
+
+def _item(path: Path) -> Item:
+    called = path.resolve().name
+    with files.told(path, "read"):
+        state = path.stat()
+        if stat.S_ISDIR(state.st_mode):
+            if (path / "recipe.json").is_file():
+                return _run(path, called)
+            store = artifacts.open_store(path)
+            return Item(store.kind, called, store.digest, store, store.history)
+        if not stat.S_ISREG(state.st_mode):
+            raise DataError(
+                f"{shown(path)} is no file and no folder: a report is about artifacts, runs, pictures and text"
+            )
+        if path.suffix == ".safetensors":
+            summary = artifacts.peek(path)
+            return Item(summary.kind, called, summary.digest, summary, summary.history)
+        with path.open("rb") as file:
+            kind = report_parts.looks_like(file.read(1 << 12))
+        limit, what = (MOST_TEXT, "text") if kind is None else (MOST_BYTES, "a picture")
+        if state.st_size > limit:
+            raise DataError(f"{shown(path)} has {state.st_size:,} bytes, more than the {limit:,} of {what} in a report")
+        content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    if kind is not None:
+        return Item("picture", called, sha256, opened(content, shown(path)))
+    if not content.strip():
+        raise DataError(f"{shown(path)} is empty: the command that writes it has failed or has not run")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise DataError(
+            f"{shown(path)} is no artifact, no run, no png or svg picture and no text: a report has no place for it"
+        )
+    return Item("text", called, sha256, text)
+
+
+def _run(path: Path, called: str) -> Item:
+    from datarobust.runs.folder import read_log  # brings torch along, which other reports do without
+
+    recipe = path / "recipe.json"
+    if recipe.stat().st_size > MOST_TEXT:
+        raise ArtifactError(f"{shown(recipe)} is too large for a recipe")
+    content = recipe.read_bytes()
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{shown(recipe)} is no recipe of a training ({error})") from error
+    if not isinstance(document, dict) or not all(
+        isinstance(document.get(key), dict) for key in ("recipe", "arch", "inputs")
+    ):
+        raise ArtifactError(f"{shown(recipe)} is no recipe of a training: it lacks recipe, arch or inputs")
+    log = read_log(path) if (path / "log.jsonl").is_file() else []
+    weights = {
+        which: artifacts.peek(file) for which in ("best", "last") if (file := path / f"{which}.safetensors").is_file()
+    }
+    last = weights.get("last") or weights.get("best")
+    sha256 = hashlib.sha256(content).hexdigest()
+    run = Run(document, log, weights)
+    return Item("run", called, last.digest if last else sha256, run, last.history if last else ())
+
+
+# --------------------------------------------------------------------------------------------------------- cards
 
 
 @dataclass(frozen=True)
@@ -61,11 +213,11 @@ class Card:
     """One thing that the report is about.
 
     Attributes:
-        kind: one of :data:`KINDS`.
+        kind: a key of :data:`SECTIONS`.
         name: of its file.
         anchor: the identifier of the card in the page.
         gist: what it is, in a few words.
-        digest: of an artifact; empty for pictures and text.
+        digest: of an artifact; empty for runs, pictures and text.
         version: of the kind's schema, for artifacts.
         big: the main figures, name and value.
         facts: more of them.
@@ -82,46 +234,423 @@ class Card:
     version: int | None = None
     big: Sequence[tuple[str, str]] = ()
     facts: Sequence[tuple[str, Content]] = ()
-    parts: Sequence[Markup] = ()
-    wide: Sequence[Markup] = ()
-    folded: Sequence[tuple[str, Markup]] = field(default=())
-
-    def markup(self) -> Markup:
-        """The card as an article."""
-        kind = self.kind if self.version is None else f"{self.kind}, version {self.version}"
-        head = element(
-            "header",
-            element("h3", name(self.name)),
-            element("span", kind, class_=f"badge b-{slug(self.kind)}")
-            if self.kind not in ("picture", "text")
-            else None,
-            digest(self.digest) if self.digest else None,
-        )
-        big = element(
-            "dl",
-            *(
-                element("div", element("dt", cut(key, _BIG)), element("dd", cut(value, _BIG)))
-                for key, value in self.big
-            ),
-            class_="big",
-        )
-        told = [*([big] if self.big else []), *([facts(self.facts)] if self.facts else [])]
-        columns = [*([element("div", *told)] if told else []), *self.parts]
-        return element(
-            "article",
-            head,
-            element("p", cut(self.gist), class_="gist") if not self.big else None,
-            element("div", *columns, class_="cols") if columns else None,
-            *self.wide,
-            *(more(summary, content) for summary, content in self.folded),
-            class_="card",
-            id=self.anchor,
-        )
+    parts: Sequence[Part] = ()
+    wide: Sequence[Part] = ()
+    folded: Sequence[tuple[str, Content]] = ()
 
 
-def order(card: Card) -> tuple[int, str, str, str]:
-    """Where a card stands, whatever the order in which its file was named."""
-    return KINDS.index(card.kind), card.name, card.digest, card.anchor
+@dataclass(frozen=True)
+class Artifacts:
+    """The artifacts of a report, weights of its runs included, by digest: cards refer to one another."""
+
+    items: Mapping[str, Item]
+
+    def reference(self, value: object) -> Part:
+        """A digest, with a link to its card where it is in the report."""
+        item = self.items.get(str(value))
+        return part("reference", value=str(value), called=item.name if item else "", anchor=item.anchor if item else "")
+
+    def images(self, value: object) -> Store | None:
+        """The dataset of a digest, if it is in the report and its images can be shown: grey or RGB."""
+        item = self.items.get(str(value))
+        store = item.content if item is not None and item.kind == "dataset" else None
+        return store if isinstance(store, Store) and _showable(store) else None
+
+
+def collect(paths: Iterable[Path], progress: Progress = iter) -> tuple[list[Card], list[Command]]:
+    """What a page shows of these files: a card for each, and the commands that led to them.
+
+    Args:
+        paths: artifacts of any kind, folders of runs, pictures (png, svg) and text, in any order.
+        progress: counts the cards.
+
+    Raises:
+        ArtifactError: one is not intact.
+        DataError: one has no place in a report, or is too large.
+    """
+    items = read(paths)
+    stored = [item for item in items if isinstance(item.content, Store | Summary)]
+    for item in items:
+        if isinstance(item.content, Run):
+            for which, weights in sorted(item.content.weights.items()):
+                file = f"{item.name}/{which}.safetensors"
+                stored.append(Item(weights.kind, file, weights.digest, weights, weights.history, item.anchor))
+    known = Artifacts({item.digest: item for item in reversed(stored)})
+    cards = [_card(item, known) for item in progress(items)]
+    results = [(Result(item.digest, item.kind, item.name, item.anchor), item.history) for item in stored]
+    return cards, lineage.commands(results)
+
+
+def _card(item: Item, known: Artifacts) -> Card:
+    content = item.content
+    if isinstance(content, Picture):
+        gist = f"{'svg' if 'svg' in content.media else 'png'}, {len(content.content):,} bytes"
+        plot = part("plot", picture=content.part(f"Picture {item.name}"))
+        return Card("picture", item.name, item.anchor, gist, wide=[plot])
+    if isinstance(content, str):
+        parts, gist = report_parts.read_text(item.name, content)
+        return Card("text", item.name, item.anchor, gist, wide=parts)
+    if isinstance(content, Run):
+        return _run_card(item, content, known)
+    if isinstance(content, Summary):
+        return _weights_card(item, content)
+    makers = {
+        "dataset": _dataset_card,
+        "ranking": _ranking_card,
+        "clones": _clones_card,
+        "embedding": _embedding_card,
+        "moments": _moments_card,
+        "evaluation": _evaluation_card,
+    }
+    return makers[content.kind](item, content, known)
+
+
+def _value(value: object) -> str:
+    """A value of an attribute as text."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return amount(value, 6) if isinstance(value, float) else str(value)
+
+
+def _settings(values: Mapping[str, Any]) -> Part:
+    """Names and values, sorted by name."""
+    return table(["Name", "Value"], [[clipped(key, 80), clipped(_value(values[key]), 300)] for key in sorted(values)])
+
+
+def _showable(store: Store) -> bool:
+    """Whether the images can be shown: grey or RGB."""
+    shape = store.column("images").shape if "images" in store else ()
+    return len(shape) == 4 and shape[1] in (1, 3) and len(store) > 0
+
+
+def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
+    """Size, shape, classes, and the first points of each class."""
+    from datarobust.datasets.summary import describe
+
+    summary = describe(store)
+    classes, shape = summary["classes"], sized(tuple(summary["shape"]))
+    names = [str(entry["label"]) if entry["name"] is None else entry["name"] for entry in classes]
+    counts = [entry["count"] for entry in classes]
+    others = [column for column in summary["columns"] if column not in ("images", "features", "labels", "index")]
+    facts: list[tuple[str, Content]] = [
+        ("Name of the set", name(summary["name"])),
+        ("Numbers", f"{summary['dtype']}, {shape}"),
+    ]
+    facts += [("Also has", ", ".join(others))] if others else []
+    facts += [("Shuffled by seed", str(store.attributes["shuffled"]))] if "shuffled" in store.attributes else []
+    parts, wide, folded = [], [], []
+    if classes:
+        labels = [str(entry["label"]) for entry in classes]
+        parts = [report_parts.bars(names[:1000], counts[:1000], "Points of each class", labels[:1000])]
+        rows: list[list[Content]] = [
+            [label, name(called, 80), f"{n:,}"] for label, called, n in zip(labels, names, counts, strict=True)
+        ]
+        left = len(classes) - _NAMED
+        caption = f"Not shown: {left:,} more." if left > 0 else ""
+        folded = [("Classes", table(["Label", "Class", "Points"], rows[:_NAMED], caption, [True, False, True]))]
+    if _showable(store):  # the first image of every class among the first points
+        values, first = np.unique(store.column("labels").read(0, min(len(store), _SCAN)), return_index=True)
+        called = {entry["label"]: clipped(word, 80) for entry, word in zip(classes, names, strict=True)}
+        captions = [called[label] for label in values[:_SAMPLES].tolist()]
+        images = store.column("images").take(first[:_SAMPLES].astype(np.int64))
+        alts = [f"the first point of class {caption}" for caption in captions]
+        wide = [part("strip", images=rasters(images, alts), captions=captions)]
+    points, several = plural(len(store), "point"), plural(len(classes), "class", "classes")
+    big = [
+        ("Points", f"{len(store):,}"),
+        ("Pixels" if "images" in store else "Numbers", shape),
+        ("Classes", f"{len(classes):,}"),
+    ]
+    gist = f"{points} of {several}, {shape}"
+    return Card("dataset", item.name, item.anchor, gist, item.digest, store.version, big, facts, parts, wide, folded)
+
+
+def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
+    """Norm, least, median and largest distance, ties, and the least robust points, as images where they are known."""
+    attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
+    distance = np.asarray(store.column("distance").read(), np.float64)
+    neighbour = np.asarray(store.column("neighbour").read(), np.int64)
+    finite = np.sort(distance[np.isfinite(distance)])
+    distinct, times = np.unique(finite, return_counts=True)
+    against = attributes["against"]
+    tied = f"{int(times[times > 1].sum()):,} points share a distance"
+    facts: list[tuple[str, Content]] = [
+        ("Norm", norm),
+        ("Dataset", known.reference(attributes["dataset"])),
+        ("Neighbours from", known.reference(against) if against else "the same set"),
+        ("Labels", attributes["labels"]),
+        ("Ties", f"{tied}; {plural(len(distinct), 'distance')} in all"),
+    ]
+    special = [
+        ("Equal to a point of another label", int((distance == 0.0).sum())),
+        ("No point of another label", int(np.isinf(distance).sum())),
+        ("Dropped", int(np.isnan(distance).sum())),
+    ]
+    facts += [(title, f"{number:,}") for title, number in special if number]
+    big, parts = [("Points", f"{len(store):,}")], []
+    gist = f"{plural(len(store), 'point')} in {norm}"
+    if len(finite):
+        ends = [float(finite[0]), float(np.median(finite)), float(finite[-1])]
+        titles = ("Least robust", "Median", "Most robust")
+        big += [(title, amount(value)) for title, value in zip(titles, ends, strict=True)]
+        gist += f", distances {amount(ends[0])} to {amount(ends[2])}"
+        axis = f"{norm} distance to the nearest point of another label"
+        words = "Points by their distance; the line is the median."
+        parts = [report_parts.histogram(finite, f"Histogram of {norm} distances", axis, words)]
+    rows = _least_robust(distance, neighbour, against is None)
+    wide = [_least_robust_part(store, known, rows, distance, neighbour)] if len(rows) else []
+    return Card("ranking", item.name, item.anchor, gist, item.digest, store.version, big, facts, parts, wide)
+
+
+def _least_robust(distance: Floats, neighbour: Rows, same: bool) -> Rows:
+    """Rows of the least robust points; of two that are each other's neighbour the first."""
+    order = np.argsort(distance, kind="stable")
+    order = order[np.isfinite(distance[order])][: 4 * _LEAST]
+    pairs: set[tuple[int, int]] = set()
+    rows = []
+    for row in order.tolist():
+        other = int(neighbour[row])
+        if not same or (other, row) not in pairs:
+            rows.append(row)
+        pairs.add((row, other))
+    return np.array(rows[:_LEAST], np.int64)
+
+
+def _least_robust_part(store: Store, known: Artifacts, rows: Rows, distance: Floats, neighbour: Rows) -> Part:
+    """Pairs of images where both sets are in the report, else a table."""
+    against = store.attributes["against"]
+    own = known.images(store.attributes["dataset"])
+    other = own if against is None else known.images(against)
+    if own is None or other is None:
+
+        def as_text(value: float) -> str:
+            steps = value * LEVELS
+            whole = store.attributes["norm"] == "linf" and abs(steps - round(steps)) < 1e-6
+            return f"{amount(value)} ({round(steps)}/255)" if whole else amount(value)
+
+        lines = [[str(row), as_text(float(distance[row])), str(neighbour[row])] for row in rows.tolist()]
+        return table(["Index", "Distance", "Neighbour"], lines, "The least robust points.", [True] * 3)
+
+    sides = []
+    for data, at in ((own, rows), (other, neighbour[rows])):
+        names = data.attributes["classes"]
+        labels = [int(label) for label in data.column("labels").take(at).tolist()]
+        called = [clipped(names[label], 16) if 0 <= label < len(names) else str(label) for label in labels]
+        alts = [f"point {row} of class {word}" for row, word in zip(at.tolist(), called, strict=True)]
+        sides.append(list(zip(rasters(data.column("images").take(at), alts), called, strict=True)))
+    pairs = [
+        ([left, right], f"{left_class} | {right_class}", amount(float(distance[row]), 3))
+        for row, (left, left_class), (right, right_class) in zip(rows.tolist(), *sides, strict=True)
+    ]
+    words = "The least robust points, each beside its nearest point of another class, with the distance."
+    return part("pairs", note=words, pairs=pairs)
+
+
+def _clones_card(item: Item, store: Store, known: Artifacts) -> Card:
+    """How many of which points, by which model, and some of them, beside the originals where they are known."""
+    column = store.column("images")
+    (points, repeats), shape = column.shape[:2], sized(tuple(column.shape[2:]))
+    big = [("Points", f"{points:,}"), ("Clones of each", f"{repeats:,}"), ("Pixels", shape)]
+    facts: list[tuple[str, Content]] = [
+        ("Dataset", known.reference(store.attributes["dataset"])),
+        ("Denoiser", known.reference(store.attributes["model"])),
+    ]
+    wide: list[Part] = []
+    if column.shape[2] in (1, 3) and points and repeats:
+        data = known.images(store.attributes["dataset"])
+        rows_shown = min(_CLONES[0], points)
+        copies = column.read(0, rows_shown)[:, : _CLONES[1]]
+        rows = np.asarray(store.column("index").read(0, rows_shown), np.int64)
+        lines = [
+            rasters(images, [f"clone {number} of point {row}" for number in range(1, len(images) + 1)])
+            for images, row in zip(copies, rows.tolist(), strict=True)
+        ]
+        words = "Clones, a row for each point; name the dataset for the originals."
+        if data is not None:
+            words = "Points, framed, and their clones."
+            for line, image, row in zip(lines, data.column("images").take(rows), rows.tolist(), strict=True):
+                line.insert(0, raster(image).part(f"point {row}", "pixels"))
+        wide = [part("copies", note=words, rows=lines, bare=data is None)]
+    gist = f"{plural(repeats, 'clone')} of {plural(points, 'point')}, {shape}"
+    folded = [("Arguments of the sampler", _settings(store.attributes["sampler"]))]
+    return Card("clones", item.name, item.anchor, gist, item.digest, store.version, big, facts, [], wide, folded)
+
+
+def _embedding_card(item: Item, store: Store, known: Artifacts) -> Card:
+    """Method, stress, whether patterns emerge, and the map as ``figure map`` draws it."""
+    from datarobust.figures import map as maps
+    from datarobust.figures import style
+
+    attributes = store.attributes
+    method = {"mds": "multidimensional scaling", "rte": "random trees"}[attributes["method"]]
+    pattern = attributes.get("coherence", {})
+    facts: list[tuple[str, Content]] = [
+        ("Method", f"{attributes['scaling']} {method}" if "scaling" in attributes else method),
+        ("Robustness in", plain_symbol(attributes["norm"])),
+        ("Dataset", known.reference(attributes["dataset"])),
+        ("Ranking", known.reference(attributes["ranking"])),
+        ("Seed", str(attributes["seed"])),
+    ]
+    facts += [("Leaves", f"{attributes['leaves']:,}")] if "leaves" in attributes else []
+    big = [("Points", f"{len(store):,}")]
+    big += [("Stress", amount(attributes["stress"], 3))] if "stress" in attributes else []
+    correlation, permuted = pattern.get("correlation"), pattern.get("permuted")
+    if isinstance(correlation, int | float) and isinstance(permuted, int | float):
+        words = f"{amount(float(correlation), 3)} between nearest neighbours on the map"
+        facts.append(("Robustness", f"{words}; by chance {amount(float(permuted), 3)} at most"))
+    drawn = opened(style.picture(maps.draw([maps.map_of(store, item.name)]), "svg"), item.name)
+    words = "The least robust points are large and red, as figure map draws them."
+    plot = part("plot", picture=drawn.part(f"Map of {len(store)} points"), caption=words, class_="sheet drawn")
+    gist = f"{plural(len(store), 'point')} in the plane, {method}"
+    return Card("embedding", item.name, item.anchor, gist, item.digest, store.version, big, facts, [plot])
+
+
+def _moments_card(item: Item, store: Store, known: Artifacts) -> Card:
+    """Of how many points, in which features, and how far two halves of them are apart."""
+    attributes = store.attributes
+    kind, _, source = str(attributes["features"]).partition(":")
+    facts: list[tuple[str, Content]] = [("Features", [name(kind), " ", digest(source)] if source else name(kind))]
+    facts += [("Dataset", known.reference(attributes["dataset"]))] if "dataset" in attributes else []
+    facts += [("Mode", name(attributes["mode"]))] if "mode" in attributes else []
+    facts += [("Weights", digest(attributes["weights"]))] if "weights" in attributes else []
+    facts.append(("Trace of the covariance", amount(float(np.trace(store.column("covariance").read())))))
+    calibration = attributes.get("calibration")
+    if isinstance(calibration, dict) and isinstance(calibration.get("frechet"), int | float):
+        facts.append(("Fréchet distance of two halves", amount(float(calibration["frechet"]))))
+    big = [("Points", f"{attributes['count']:,}"), ("Dimensions", f"{len(store):,}")]
+    gist = f"mean and covariance of {plural(attributes['count'], 'point')} in {clipped(kind, 40)}"
+    return Card("moments", item.name, item.anchor, gist, item.digest, store.version, big, facts)
+
+
+def _network(arch: object) -> tuple[str, Mapping[str, Any]]:
+    """Name and arguments of a network."""
+    if not isinstance(arch, dict):
+        return "unknown", {}
+    arguments = arch.get("arguments")
+    return clipped(str(arch.get("name", "unknown")), 80), arguments if isinstance(arguments, dict) else {}
+
+
+def _weights_card(item: Item, weights: Summary) -> Card:
+    """A classifier or a denoiser: network, epoch, number of parameters."""
+    network, arguments = _network(weights.attributes["arch"])
+    sizes = [(np.dtype(dtype).itemsize, math.prod(shape)) for dtype, shape in weights.arrays.values()]
+    which, epoch = weights.attributes["weights"], weights.attributes.get("epoch")
+    big = [("Network", network), ("Numbers", f"{sum(size for _, size in sizes):,}")]
+    big += [("Epoch", str(epoch))] if epoch is not None else []
+    facts = [
+        ("Weights", which),
+        ("Tensors", f"{len(sizes):,}"),
+        ("Size", f"{sum(wide * size for wide, size in sizes) / 1e6:.1f} MB"),
+    ]
+    gist = f"{network}, {which} weights{'' if epoch is None else f' after epoch {epoch}'}"
+    folded = [("Arguments of the network", _settings(arguments))] if arguments else []
+    return Card(weights.kind, item.name, item.anchor, gist, item.digest, weights.version, big, facts, folded=folded)
+
+
+def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
+    """A training: how far it is, its best and last epoch, its curves, its recipe."""
+    recipe, log, inputs = run.recipe["recipe"], run.log, run.recipe["inputs"]
+    network, _ = _network(run.recipe["arch"])
+    epochs, done = recipe.get("epochs"), len(log)
+    big = [("Network", network), ("Epochs", f"{done} of {epochs}" if epochs != done else str(done))]
+    facts: list[tuple[str, Content]] = [
+        (role.capitalize(), known.reference(inputs[role]))
+        for role in ("dataset", "generated", "test")
+        if role in inputs
+    ]
+    for which, weights in sorted(run.weights.items()):
+        epoch = f", epoch {weights.attributes.get('epoch', 'unknown')}"
+        facts.append((f"{which.capitalize()} weights", [known.reference(weights.digest), epoch]))
+    big += _epoch_figures(log[-1]) if log else []
+    best = run.weights["best"].attributes.get("epoch") if "best" in run.weights else None
+    for title, number in (("Best epoch", best), ("Last epoch", done)):
+        if isinstance(number, int) and 0 < number <= done:
+            figures = "; ".join(f"{key} {value}" for key, value in _epoch_figures(log[number - 1]))
+            facts.append((title, f"{number}: {figures}" if figures else str(number)))
+    parts, wide = ([_curves(item, log)], []) if log else ([], [part("note", words="No epoch is over yet.")])
+    what = "a denoiser" if "P_mean" in recipe else "adversarial training"
+    gist = f"{network}, {what}, {plural(done, 'epoch')}{'' if epochs == done else ', not finished'}"
+    folded = [("Recipe", _settings(recipe))]
+    return Card("run", item.name, item.anchor, gist, "", None, big, facts, parts, wide, folded)
+
+
+def _epoch_figures(line: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The accuracies of an epoch that were measured, else its loss."""
+    titles = {
+        "test_accuracy": "Test",
+        "test_robust_accuracy": "Test, PGD-40",
+        "tracked_accuracy": "Tracked, PGD-40",
+    }
+    shares = [(title, line.get(key)) for key, title in titles.items()]
+    figures = [
+        (title, percent(float(share))) for title, share in shares if type(share) in (int, float) and share is not None
+    ]
+    if not figures and isinstance(line.get("loss"), int | float):
+        figures.append(("Last loss", amount(float(line["loss"]))))
+    return figures
+
+
+def _curves(item: Item, log: Sequence[Mapping[str, Any]]) -> Part:
+    """The picture of ``figure training``; of a log without accuracies, such as a denoiser's, the losses."""
+    from datarobust.figures import style, training
+
+    if not any(line.get(field) is not None for line in log for field in training.SERIES):
+        losses = [line["loss"] if isinstance(line.get("loss"), int | float) else None for line in log]
+        return report_parts.curve(losses, "Loss by epoch", "Epoch", "Loss of each epoch.")
+    course = training.course(item.name, log, item.name)
+    drawn = opened(style.picture(training.draw([course]), "svg"), item.name)
+    picture = drawn.part(f"Accuracies of {item.name} by epoch", scale=1.1)
+    words = "Accuracies by epoch, as figure training draws them."
+    return part("plot", picture=picture, caption=words, class_="sheet drawn")
+
+
+def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
+    """Clean and adversarial accuracy, what each attack took, and what a reader should know of both."""
+    from datarobust.evaluation.statistics import share
+    from datarobust.evaluations.lines import line, stored
+
+    columns, attributes, norm = stored(store), store.attributes, plain_symbol(store.attributes["norm"])
+    points = len(columns["index"])
+    if not points:
+        return Card("evaluation", item.name, item.anchor, "no points", item.digest, store.version)
+    bound = bool(attributes["protocol"].get("upper_bound"))
+    result = line(columns, attributes)
+    robust, low, high = share((columns["clean"] == columns["label"]) & (columns["broken"] < 0))
+    under_attack = f"{'≤ ' if bound else ''}{percent(robust)}"
+    big = [
+        ("Clean accuracy", percent(result["clean"])),
+        ("Under attack" if bound else "AutoAttack", under_attack),
+        ("Points", f"{points:,}"),
+    ]
+    facts: list[tuple[str, Content]] = [
+        ("Threat", f"{norm}, radius {result['eps']}"),
+        ("95 % interval", f"{percent(low)} to {percent(high)} under attack"),
+        ("Protocol", f"{clipped(str(result['version']), 40)}, seed {result['seed']}"),
+    ]
+    whole = result.get("dataset_points", points)
+    facts += [("Points", f"{points:,} of {whole:,}")] if whole != points else []
+    facts += [
+        ("Dataset", known.reference(attributes["dataset"])),
+        ("Classifier", known.reference(attributes["model"])),
+        ("Signs of unreliability", name(", ".join(sorted(attributes["flags"])) or "none")),
+    ]
+    facts += [("Left out", name(f"{attack}: {_value(why)}")) for attack, why in sorted(result["left_out"].items())]
+    cuts = [("robust", robust, "good")]
+    taken = [attack for attack in result["attacks"] if attack["broken"]]
+    cuts += [(attack["attack"], attack["broken"] / points, ("bad", "bad2")[i % 2]) for i, attack in enumerate(taken)]
+    cuts.append(("wrong without attack", 1.0 - result["clean"], "grey"))
+    label = "Shares of the points: robust, taken by attacks, wrong"
+    rows: list[list[Content]] = [
+        [name(attack["attack"], 60), f"{attack['attacked']:,}", f"{attack['broken']:,}", percent(attack["accuracy"])]
+        for attack in result["attacks"]
+    ]
+    attacks = table(["Attack", "Attacked", "Broken", "Left"], rows, numeric=[False, True, True, True])
+    parts = [part("stack", parts=[report_parts.shares([cut for cut in cuts if cut[1] > 0], label), attacks])]
+    gist = f"clean {percent(result['clean'])}, {norm} {result['eps']}: {under_attack}"
+    return Card("evaluation", item.name, item.anchor, gist, item.digest, store.version, big, facts, parts)
+
+
+# ---------------------------------------------------------------------------------------------------------- page
 
 
 def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version: str) -> str:
@@ -133,85 +662,90 @@ def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version
         commands: steps of the history, each after what it reads.
         version: of datarobust.
     """
-    cards = sorted(cards, key=order)
-    sections = [
-        (_SECTIONS[kind], kind, found) for kind in KINDS if (found := [one for one in cards if one.kind == kind])
-    ]
-    ends = [("History", "history"), ("Commands to reproduce", "commands")] if commands else []
-    entries = [("Overview", "overview", len(cards)), *((said, kind, len(found)) for said, kind, found in sections)]
-    entries += [(said, anchor, len(commands)) for said, anchor in ends]
-    links = element(
-        "ul",
-        *(
-            element("li", element("a", said, href=f"#{anchor}"), Markup(" "), element("span", count(number)))
-            for said, anchor, number in entries
-        ),
-    )
-    body = [_section("Overview", "overview", _overview(cards))]
-    body += [
-        _section(said, kind, element("div", *(one.markup() for one in found), class_=f"cards {kind}s"))
-        for said, kind, found in sections
+    templates = report_parts.environment()
+    style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
+    cards = sorted(cards, key=lambda card: (list(SECTIONS).index(card.kind), card.name, card.digest, card.anchor))
+    members = {kind: [card for card in cards if card.kind == kind] for kind in SECTIONS}
+    sections = [(SECTIONS[kind], kind, members[kind]) for kind in SECTIONS if members[kind]]
+    entries = [
+        ("Overview", "overview", len(cards)),
+        *((heading, kind, len(section)) for heading, kind, section in sections),
     ]
     if commands:
-        body.append(_section("History", "history", graph(commands)))
-        body.append(_section("Commands to reproduce", "commands", _remark(), listed(commands)))
-    told = [plural(sum(bool(one.digest) for one in cards), "artifact")]
-    told += [plural(number, said) for kind, said in (("run", "run"), ("picture", "figure"), ("text", "text"))
-             if (number := sum(one.kind == kind for one in cards))]  # fmt: skip
-    told.append(plural(len(commands), "command"))
-    shell = element(
-        "body",
-        element("a", "To the content", href="#content", class_="skip"),
-        element("header", element("h1", name(title)), element("p", " · ".join(told)), class_="top"),
-        element(
-            "div", element("nav", links, aria_label="Sections"), element("main", *body, id="content"), class_="frame"
-        ),
-        element(
-            "footer",
-            element("p", f"Written by datarobust {version}. The same artifacts give the same page."),
-            class_="foot",
-        ),
+        entries += [(heading, anchor, len(commands)) for heading, anchor in _HISTORY]
+    counts = [(sum(bool(card.digest) for card in cards), "artifact")]
+    counts += [(len(members[kind]), noun) for kind, noun in (("run", "run"), ("picture", "figure"), ("text", "text"))]
+    counted = [plural(number, noun) for number, noun in counts if number or noun == "artifact"]
+    whole = templates.get_template("page.html.j2").render(
+        title=title,
+        style=Markup(style),
+        style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii"),
+        counts=[*counted, plural(len(commands), "command")],
+        entries=entries,
+        cards=cards,
+        sections=sections,
+        graph=graph(commands),
+        steps=listed(commands),
+        version=version,
     )
-    return f"<!DOCTYPE html>\n{element('html', _head(title), shell, lang='en')}\n"
+    return f"{whole.strip()}\n"
 
 
-def _head(title: str) -> Markup:
-    """Nothing may be loaded or run; of styles only this very sheet counts."""
-    sheet = Markup(CSS)
-    sha = base64.b64encode(hashlib.sha256(CSS.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{sha}'; base-uri 'none'; form-action 'none'"
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=Markup(policy)),
-        element("meta", name="referrer", content="no-referrer"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", cut(title)),
-        element("link", rel="icon", href="data:,"),
-        element("style", sheet),
+_HISTORY: Final = (("History", "history"), ("Commands to reproduce", "commands"))
+
+
+def graph(commands: Sequence[Command]) -> Markup:
+    """The steps as boxes, and arrows from what was made to what read it; a sentence where they are too many."""
+    edges = sorted(
+        {(source.step, i) for i, step in enumerate(commands) for source in step.sources if source.step is not None}
     )
+    if not commands:
+        return report_parts.rendered(part("note", words="Nothing here tells where it comes from."))
+    if len(commands) > MOST_DRAWN or len(edges) > MOST_EDGES:
+        many = f"{len(commands):,} steps and {len(edges):,} arrows"
+        words = f"{many} are too many to be drawn; the steps are listed below."
+        return report_parts.rendered(part("note", words=words))
+    drawing = lineage.draw(len(commands), edges)
+    boxes = []
+    for i, (step, (x, y)) in enumerate(zip(commands, drawing.boxes, strict=True)):
+        known = [result for result in step.results if result.kind]
+        result = f"{known[0].kind} {known[0].digest[:10]}" if known else "not in this report"
+        box: dict[str, Any] = {
+            "x": x,
+            "y": y,
+            "width": lineage.BOX[0],
+            "height": lineage.BOX[1],
+            "link": i < MOST_LISTED,
+        }
+        box |= {"tool": step.tool, "output": step.output, "line": step.line(), "kind": known[0].kind if known else ""}
+        boxes.append(box | {"result": f"{len(known)} {known[0].kind}s" if len(known) > 1 else result})
+    module: Any = report_parts.environment().get_template("history.html.j2").module
+    return Markup(module.graph(drawing, boxes, [_arrow(route) for route in drawing.routes]))
 
 
-def _section(said: str, anchor: str, *content: Content) -> Markup:
-    return element("section", element("h2", said, id=f"h-{anchor}"), *content, id=anchor, aria_labelledby=f"h-{anchor}")
+def _arrow(route: Sequence[lineage.Point]) -> Markup:
+    """A curve between layers, straight past the boxes of a layer, as SVG spells a path."""
+    (x, y), *rest = route
+    path = [f"M{x:.1f} {y:.1f}"]
+    for i, (to_x, to_y) in enumerate(rest):
+        middle = (y + to_y) / 2
+        curved = f"C{x:.1f} {middle:.1f} {to_x:.1f} {middle:.1f} {to_x:.1f} {to_y:.1f}"
+        path.append(f"V{to_y:.1f}" if i % 2 else curved)
+        x, y = to_x, to_y
+    return Markup("".join(path))
 
 
-def _overview(cards: Sequence[Card]) -> Markup:
-    rows = [
-        [
-            element("a", name(one.name, 60), href=f"#{one.anchor}"),
-            element("span", one.kind, class_=f"badge b-{slug(one.kind)}"),
-            cut(one.gist),
-            digest(one.digest) if one.digest else "",
-        ]
-        for one in cards
-    ]
-    return table(["Name", "Kind", "What it is", "Digest"], rows, class_="scroll full")
-
-
-def _remark() -> Markup:
-    words = (
-        "In an order in which they can be run, with names of files as they were typed. A click selects a whole command."
-    )
-    return element("p", words, class_="note")
+def listed(commands: Sequence[Command]) -> Markup:
+    """The commands in an order in which they can be run, each with what it read; and all of them as one script."""
+    if not commands:
+        return Markup("")
+    steps, script = [], []
+    for step in commands[:MOST_LISTED]:
+        line = step.line()
+        short = len(line) <= MOST_WORDS
+        words = list(map(lineage.quoted, step.words)) if short else []
+        steps.append({"step": step, "line": line, "words": words})
+        script.append(line if short else f"# {shown(step.tool)}: {len(line):,} characters are too many for this page")
+    left = len(commands) - len(steps)
+    module: Any = report_parts.environment().get_template("history.html.j2").module
+    return Markup(module.steps(steps, left, preformatted("\n".join(script)), MOST_WORDS))

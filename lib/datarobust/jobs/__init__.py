@@ -3,9 +3,7 @@
 ::
 
     make        how every job becomes an output: done before? vacant? locked? resumed? run, whole, cleaned
-    dataset     imports, subsets, merges, other labels, features
-    sens_rank   rankings by robustness
-    embed       maps of points
+    embed       maps of points                sens_rank   rankings by robustness
 
 A job is a frozen dataclass of all that decides the result's bits. It calls the packages that compute, which know arrays
 and modules only; :func:`datarobust.jobs.make.make` does the rest, once for all.

@@ -10,16 +10,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from datarobust import artifacts
-from datarobust.artifacts import Resume, Step, Writer
+from datarobust.artifacts import Resume, Step, Writer, durable
 from datarobust.distributed import Group
-from datarobust.errors import DataError
 from datarobust.types import Array, Progress
 
 ALONE = Group(0, 1)
@@ -27,6 +28,13 @@ MakeStep = Callable[[Mapping[str, str]], Step]
 """From the inputs' digests by role to this run of a command, as the history records it."""
 Columns = Mapping[str, tuple[Any, tuple[int, ...]]]
 """Array -> (dtype, shape of one row)."""
+Labelled = Callable[[str], Progress]
+"""From what a loop does, in words, to its progress."""
+
+
+def silent(label: str) -> Progress:
+    """No progress, whatever the loop does."""
+    return iter
 
 
 class Form(Protocol):
@@ -36,7 +44,7 @@ class Form(Protocol):
         """Whether this very request has made the output that is there."""
         ...
 
-    def demand_vacant(self, path: Path, overwrite: bool) -> None:
+    def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Raise ExistsError where the output may not be written."""
         ...
 
@@ -51,9 +59,47 @@ class Artifact:
         """Whether this very request has made the artifact that is there."""
         return artifacts.finished(path, request)
 
-    def demand_vacant(self, path: Path, overwrite: bool) -> None:
+    def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Raise ExistsError where there is something that may not be replaced."""
         artifacts.demand_vacant(path, self.kind, overwrite)
+
+
+def _anything(path: Path) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Text:
+    """An output that is a text file, whose first line is a JSON object with the ``request`` that made it."""
+
+    complete: Callable[[Path], bool] = _anything
+    """Whether nothing is missing, of a file that was made by the same request."""
+
+    def finished(self, path: Path, request: str) -> bool:
+        """Whether this very request has made the file that is there, and nothing is missing."""
+        if any(os.path.lexists(durable.hidden(path, role)) for role in ("lock", "partial", "old", "trash")):
+            with artifacts.Lock(path), durable.os_errors(path):
+                durable.recover(path)
+                durable.remove(durable.hidden(path, "partial"))
+        return requested_by(path) == request and self.complete(path)
+
+    def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
+        """Raise ExistsError where there is something else than an unfinished file of this very request."""
+        durable.demand_vacant(path, overwrite or requested_by(path) == request, Path.is_file)
+
+
+def requested_by(path: Path) -> str | None:
+    """The request in the first line of a text file; None where there is no such file."""
+    if not path.is_file():
+        return None
+    with durable.os_errors(path, "read"), path.open("rb") as file:
+        first = file.readline(1 << 20)
+    try:
+        line = json.loads(first)
+    except ValueError:
+        return None
+    request = line.get("request") if isinstance(line, dict) else None
+    return request if isinstance(request, str) else None
 
 
 @dataclass(frozen=True)
@@ -69,22 +115,14 @@ class Output:
     group: Group
     """The processes that share the work; the one of rank 0 writes."""
     progress: Progress
+    labelled: Labelled
     resume: Resume
     """What this process has left for the next run."""
 
     def writer(
-        self,
-        columns: Columns,
-        attributes: Mapping[str, Any],
-        history: Sequence[Step],
-        *,
-        resume: Sequence[object] | None = None,
+        self, columns: Columns, attributes: Mapping[str, Any], history: Sequence[Step], *, resumable: bool = False
     ) -> AbstractContextManager[Writer]:
-        """A writer of the artifact, which appears when the block ends; see `artifacts.create`.
-
-        With ``resume`` rows that a killed run has written stay, for the next run of the same request that has equal
-        values there: whatever may change bits beside the request.
-        """
+        """A writer of the artifact, which appears when the block ends; see `artifacts.create`."""
         assert isinstance(self.form, Artifact)
         return artifacts.create(
             self.path,
@@ -93,11 +131,7 @@ class Output:
             attributes={**attributes, "request": self.request},
             history=history,
             overwrite=self.overwrite,
-            resume_key=None
-            if resume is None
-            else artifacts.fingerprint([self.request, *resume])
-            if resume
-            else self.request,
+            resume_key=self.request if resumable else None,
         )
 
     def save(self, arrays: Mapping[str, Array], attributes: Mapping[str, Any], history: Sequence[Step]) -> None:
@@ -107,11 +141,20 @@ class Output:
             for name, array in arrays.items():
                 writer.append(name, array)
 
+    def write_text(self, text: str) -> None:
+        """Write a text file whose first line names the request."""
+        assert isinstance(self.form, Text)
+        with artifacts.whole_or_absent(self.path, overwrite=True) as partial:  # make has seen that it is vacant
+            partial.write_text(text, encoding="utf-8")
+
 
 class Job(Protocol):
     """Work that makes an output."""
 
-    form: ClassVar[Form]
+    @property
+    def form(self) -> Form:
+        """What the output is on the disk."""
+        ...
 
     def request(self) -> dict[str, Any]:
         """All that decides the bits of the result, as JSON has it; equal requests are one result."""
@@ -130,6 +173,7 @@ def make(
     overwrite: bool = False,
     group: Group = ALONE,
     progress: Progress = iter,
+    labelled: Labelled = silent,
     save_every: float = 20.0,
 ) -> bool:
     """Make the output of a job; False where this very request made it before, and nothing was done.
@@ -141,6 +185,7 @@ def make(
         overwrite: replace what is there, once the result is whole.
         group: the processes that share the work.
         progress: of the job's loop.
+        labelled: of the loops of a job that has several.
         save_every: seconds between two saved states.
 
     Raises:
@@ -163,14 +208,8 @@ def make(
         if group.agree(group.is_main and finished()):  # another process made it just now
             return False
         if group.is_main:
-            form.demand_vacant(path, overwrite)
-        try:
-            job.run(Output(path, form, request, step, overwrite, group, progress, resume))
-        except DataError:  # the input is wrong, so nobody goes on with this
-            if group.is_main:
-                artifacts.abandon(path)
-                resume.discard()
-            raise
+            form.demand_vacant(path, request, overwrite)
+        job.run(Output(path, form, request, step, overwrite, group, progress, labelled, resume))
         if group.is_main:
             resume.discard()
         group.agree(True)  # nobody leaves before the result is safe

@@ -6,9 +6,10 @@
 :mod:`.classifier`         what they share: normalisation within, batch norms in groups
 :mod:`.song_unet`          the diffusion models' U-Nets (not in the registry of classifiers)
 :mod:`.inception`          the network of the FID (nor is this)
+:mod:`.foreign`            networks of others, run and tried
 =========================  ===================================================================================
 """
 
-from .registry import build, describe, forward_operations
+from .registry import build, describe, forward_operations, shapes
 
-__all__ = ["build", "describe", "forward_operations"]
+__all__ = ["build", "describe", "forward_operations", "shapes"]

@@ -37,19 +37,34 @@ def build(arch: Mapping[str, Any], seed: int = 0, bn_group: int = 0) -> Classifi
     Raises:
         UsageError: there is no such network, or its arguments make no sense.
     """
+    with torch.random.fork_rng(devices=[]):  # modules draw default weights from the global state
+        model = _made(arch, "cpu")
+    model.initialise(torch.Generator().manual_seed(seed))
+    for module in model.modules():
+        if isinstance(module, BatchNorm2d):
+            module.group = bn_group
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def shapes(arch: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the state dict of the network of ``arch``, found without the memory that it takes.
+
+    Raises:
+        UsageError: there is no such network, or its arguments make no sense.
+    """
+    return {name: tuple(tensor.shape) for name, tensor in _made(arch, "meta").state_dict().items()}
+
+
+def _made(arch: Mapping[str, Any], device: str) -> Classifier:
+    """The network of ``arch`` with the weights that PyTorch's modules draw."""
     name, given = arch.get("name"), arch.get("arguments", {})
     if not isinstance(name, str) or not isinstance(given, Mapping):
         raise UsageError(f"an architecture has a name and arguments: {_NAMES}")
     make = _maker(name)
     if strange := sorted(set(given) - {*inspect.signature(make).parameters}):
         raise UsageError(f"the network {name} has no argument {strange[0]!r}")
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # modules draw default weights from the global state
-        model = make(**given)
-    model.initialise(torch.Generator().manual_seed(seed))
-    for module in model.modules():
-        if isinstance(module, BatchNorm2d):
-            module.group = bn_group
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    with torch.device(device):
+        return make(**given)
 
 
 def _maker(name: str) -> Callable[..., Classifier]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from datarobust import artifacts, selection
 from datarobust.artifacts import Step, Store
 from datarobust.artifacts.history import join
-from datarobust.datasets.summary import other_classes
+from datarobust.datasets.derive import other_classes
 from datarobust.errors import DataError, UsageError
 from datarobust.selection import Chosen
 from datarobust.text import shown

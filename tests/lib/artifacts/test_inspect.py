@@ -49,7 +49,7 @@ def test_finished_knows_its_own_request(store: Path) -> None:
 
 
 def test_finished_removes_what_killed_runs_left(store: Path) -> None:
-    for role in ("lock", "progress", "partial", "trash"):
+    for role in ("lock", "progress", "resume", "partial", "trash"):
         store.with_name(f".{store.name}.{role}").write_text("")
     store.with_name(f".{store.name}.partial").unlink()
     assert artifacts.finished(store, "seed 0")

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -141,24 +142,28 @@ def test_an_exception_leaves_work_only_where_it_can_be_resumed(tmp_path: Path, k
     path = tmp_path / "d.zarr"
     interrupted(path, ROWS, key)
     assert not path.exists()
-    assert [entry.name for entry in leftovers(path)] == ([".d.zarr.partial", ".d.zarr.progress"] if key else [])
+    assert [entry.name for entry in leftovers(path)] == ([".d.zarr.partial", ".d.zarr.resume"] if key else [])
     artifacts.abandon(path)
     assert not list(tmp_path.iterdir())
 
 
 def resumed(path: Path, key: str | None = "k") -> dict[str, int]:
     """What the next run need not append."""
-    try:
-        with artifacts.create(path, "dataset", COLUMNS, history=HISTORY, resume_key=key) as writer:
-            raise InterruptedError
-    except InterruptedError:
-        return writer.rows_done
+    done: dict[str, int] = {}
+    with (
+        suppress(InterruptedError),
+        artifacts.create(path, "dataset", COLUMNS, history=HISTORY, resume_key=key) as writer,
+    ):
+        done = {name: writer.done(name) for name in COLUMNS}
+        raise InterruptedError
+    return done
 
 
 def test_resume_knows_what_is_done(tmp_path: Path, store: Path) -> None:
     path = tmp_path / "again.zarr"
     interrupted(path, 140)  # 64 images or 128 labels fill a block
-    assert resumed(path) == {"images": 128, "index": 0, "labels": 128}
+    assert resumed(path) == {"images": 140, "index": 0, "labels": 140}
+    assert resumed(path) == {"images": 140, "index": 0, "labels": 140}
     write(path, resume_key="k")
     assert tree(path) == tree(store)
     assert not leftovers(path)
@@ -174,6 +179,7 @@ def test_hidden_files_that_make_no_sense_are_removed(tmp_path: Path, store: Path
     path = tmp_path / "again.zarr"
     (tmp_path / ".again.zarr.partial").write_text("no folder")
     (tmp_path / ".again.zarr.progress").write_bytes(b"\xff\n\n[")
+    (tmp_path / ".again.zarr.resume").write_bytes(b"\xff\n\n[")
     write(path, resume_key="k")
     assert tree(path) == tree(store)
     assert not leftovers(path)
@@ -195,18 +201,58 @@ def test_resume_believes_no_block_without_its_hash(tmp_path: Path, store: Path, 
     assert tree(path) == tree(store)
 
 
-@pytest.mark.parametrize("cut", [1, 10, 70, 75, 150])
-def test_a_torn_progress_file_costs_only_the_torn_lines(tmp_path: Path, store: Path, cut: int) -> None:
+@pytest.mark.parametrize("harm", ["flip", "cut", "empty"])
+def test_a_damaged_state_is_not_believed(tmp_path: Path, store: Path, harm: str) -> None:
     path = tmp_path / "again.zarr"
     interrupted(path, 140)
-    file = tmp_path / ".again.zarr.progress"
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-cut])
-    expected = max(0, whole[:-cut].count(b"\n") - 1)
-    done = resumed(path)
-    assert done["images"] // 64 + done["labels"] // 128 == expected
+    file = tmp_path / ".again.zarr.resume"
+    data = file.read_bytes()
+    file.write_bytes({"flip": data[:-1] + bytes([data[-1] ^ 1]), "cut": data[:-1], "empty": b""}[harm])
+    assert resumed(path) == {"images": 0, "index": 0, "labels": 0}
     write(path, resume_key="k")
     assert tree(path) == tree(store)
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_what_was_saved_survives_a_kill(tmp_path: Path, store: Path, saved: bool) -> None:
+    """Every row before the save, be its block full or not; of what came after it, nothing is mistaken for saved."""
+    path, data = tmp_path / "again.zarr", rows_of()
+
+    def work() -> None:
+        with artifacts.create(path, "dataset", COLUMNS, history=HISTORY, resume_key="k") as writer:
+            for name in ("images", "labels"):
+                writer.append(name, data[name][:100])
+            if saved:
+                writer.save()
+            writer.append("images", data["images"][100:140])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(work) == -signal.SIGKILL
+    assert resumed(path) == {"images": 100 * saved, "index": 0, "labels": 100 * saved}
+    write(path, resume_key="k")
+    assert tree(path) == tree(store)
+    assert not leftovers(path)
+
+
+def test_it_saves_by_itself(tmp_path: Path) -> None:
+    path, data = tmp_path / "d.zarr", rows_of()
+
+    def work() -> None:
+        with artifacts.create(path, "dataset", COLUMNS, history=HISTORY, resume_key="k", save_every=0) as writer:
+            writer.append("images", data["images"][:70])
+            writer.append("labels", data["labels"][:3])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(work) == -signal.SIGKILL
+    assert resumed(path) == {"images": 70, "index": 0, "labels": 3}
+
+
+def test_the_state_of_a_computation_is_not_the_writers(tmp_path: Path) -> None:
+    """A writer without a key leaves it alone; who made the output discards it."""
+    resume = artifacts.Resume(tmp_path / "d.zarr", "computation")
+    resume.save({"done": 3})
+    write(tmp_path / "d.zarr")
+    assert resume.load() == {"done": 3}
 
 
 def test_nothing_is_replaced_without_being_asked(store: Path) -> None:

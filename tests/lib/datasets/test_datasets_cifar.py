@@ -5,11 +5,10 @@ import os
 
 import numpy as np
 import pytest
-from tests.lib.stored import import_dataset, merge, subset
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets import open_source, recognise, sources
+from datarobust.datasets import import_dataset, merge, open_source, recognise, sources, subset
 from datarobust.datasets.cifar import CifarSource
 from datarobust.errors import DataError, UsageError
 from datarobust.randomness import Domain, permutation
@@ -348,5 +347,8 @@ def test_a_file_that_shrinks_meanwhile_is_told(tmp_path):
         source = CifarSource(path)
         for file in path.glob("data_batch_4*"):
             file.write_bytes(file.read_bytes()[:9000])
-        with pytest.raises(DataError, match=r"data_batch_4.* cut short|data_batch_4.* fewer bytes"):
-            read(source)
+        with pytest.raises(DataError, match="changed while it was read"):
+            source.unchanged()
+        if form == "binary":  # pickles are in memory by now
+            with pytest.raises(DataError, match=r"data_batch_4.* cut short"):
+                read(source)

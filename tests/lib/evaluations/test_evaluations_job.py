@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from datarobust import artifacts, selection
-from datarobust.classifiers import subject
+from datarobust.checkpoints.models import load_model
 from datarobust.distributed import Group
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.evaluation import driver, plan
@@ -40,7 +40,7 @@ def probable():
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     points = Points(helpers.dataset(tmp_path / "d.zarr"))
-    model = subject(str(helpers.classifier(tmp_path / "m.safetensors")))
+    model = load_model(str(helpers.classifier(tmp_path / "m.safetensors")))
     protocol = plan(
         "custom",
         "linf",
@@ -123,7 +123,7 @@ def test_requests_differ_where_verdicts_could(job: Job, tmp_path: Path) -> None:
         replace(job, plan=replace(job.plan, batch=6)),
         replace(job, plan=replace(job.plan, eps=0.01)),
         replace(job, plan=replace(job.plan, attacks=job.plan.attacks[:1])),
-        replace(job, model=subject(str(helpers.classifier(tmp_path / "o.safetensors", seed=1)))),
+        replace(job, model=load_model(str(helpers.classifier(tmp_path / "o.safetensors", seed=1)))),
     ]
     assert len({job.request, *(other.request for other in others)}) == 8
     assert replace(job, limit=3).request == job.request
@@ -138,29 +138,29 @@ def test_chosen_points(job: Job) -> None:
 
 def test_models_of_others(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models.py").write_text(FACTORY)
-    found = subject(f"{tmp_path}/models.py:small")
+    found = load_model(f"{tmp_path}/models.py:small")
     assert classes_of(found, job.points, CPU) == 4
     assert found.about == {}
     assert len(found.identity) == 64
     with pytest.raises(DataError, match=r"100 logits an image, but .* has 4 classes"):
-        classes_of(subject(f"{tmp_path}/models.py:wide"), job.points, CPU)
+        classes_of(load_model(f"{tmp_path}/models.py:wide"), job.points, CPU)
     with pytest.raises(DataError, match="probabilities"):
-        classes_of(subject(f"{tmp_path}/models.py:probable"), job.points, CPU)
+        classes_of(load_model(f"{tmp_path}/models.py:probable"), job.points, CPU)
     with pytest.raises(UsageError, match="module:factory"):
-        subject("nothing")
+        load_model("nothing")
 
 
 def test_artifacts_that_are_no_classifier(job: Job, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="model import"):
-        subject("published.pt")
+        load_model("published.pt")
     with pytest.raises(ArtifactError, match="does not exist"):
-        subject(str(tmp_path / "none.safetensors"))
+        load_model(str(tmp_path / "none.safetensors"))
     path = helpers.classifier(tmp_path / "cut.safetensors")
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(ArtifactError, match=r"cut\.safetensors"):
-        subject(str(path))
+        load_model(str(path))
     with pytest.raises(ArtifactError, match="no safetensors file"):
-        subject(str(job.points.dataset.path))
+        load_model(str(job.points.dataset.path))
 
 
 def test_features_are_no_images(tmp_path: Path) -> None:

@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.figures.report_tables import MOST_ROWS, read
+from datarobust.figures.report_parts import MOST_ROWS, read_text, rendered
 
 from . import pages
+
+
+def read(name: str, words: str) -> tuple[str, str]:
+    made, gist = read_text(name, words)
+    return rendered(made), gist
 
 
 def rows(words: str, name: str) -> list[list[str]]:

@@ -1,0 +1,345 @@
+"""Checkpoints of Karras et al. 2022 and Wang et al. 2023, ``edm-*.pkl``: which network, and its weights.
+
+They are pickles whose objects carry the source of their classes along (NVIDIA's ``torch_utils.persistence``), and their
+own loader runs it. Here it is text: :class:`datarobust.datasets.unpickle.Unpickler` reads the file, such an object
+becomes a record of its state (:class:`Persistent`), and the stream of bytes that holds a tensor's numbers goes to
+``torch.load`` with ``weights_only``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import torch
+from torch import Tensor
+
+from datarobust.checkpoints.models import assemble_denoiser
+from datarobust.datasets import unpickle
+from datarobust.datasets.checks import START_BYTES, refuse_placeholder
+from datarobust.datasets.sources import file_sha256, raw_file
+from datarobust.datasets.unpickle import Name, Refusal, Unpickler
+from datarobust.diffusion.denoiser import NAME
+from datarobust.diffusion.precondition import Edm, Ve, Vp, as_json
+from datarobust.errors import ArtifactError, DataError
+from datarobust.text import shown
+from datarobust.types import Array
+
+MOST_BYTES: Final = 2 << 30
+"""Of a checkpoint; the published ones have 0.22 GB."""
+VERSION: Final = 6
+"""Of the way of pickling, in all checkpoints of EDM."""
+_MOST_PARTS: Final = 100_000
+"""Modules and tensors of one network; the published ones have 1,100."""
+_MOST: Final = 1 << 16
+"""Of any size in the arguments of a network."""
+_LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 "
+"""How a stream of torch.save begins that is no archive; archives could swell."""
+_WRAPPERS: Final[dict[str, type[Edm] | type[Vp] | type[Ve]]] = {"EDMPrecond": Edm, "VPPrecond": Vp, "VEPrecond": Ve}
+_KEPT: Final = (
+    "augment_dim",
+    "model_channels",
+    "channel_mult",
+    "channel_mult_emb",
+    "num_blocks",
+    "attn_resolutions",
+    "dropout",
+    "embedding_type",
+    "channel_mult_noise",
+    "encoder_type",
+    "resample_filter",
+)
+
+
+@dataclass(frozen=True)
+class EdmCheckpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        arch: name and arguments, as artifacts have them.
+        arrays: the state dict.
+        sha256: of the file.
+        source_sha256: of the program text that it carries and that was not run; None without one.
+        ignored: names of what else the file holds.
+    """
+
+    arch: dict[str, Any]
+    arrays: dict[str, Array]
+    sha256: str
+    source_sha256: str | None
+    ignored: tuple[str, ...]
+
+
+def read_edm_pickle(path: Path) -> EdmCheckpoint:
+    """Read a checkpoint without running anything in it.
+
+    The averaged network ``ema`` is taken. Its architecture comes from the arguments that it was made with, and names
+    and shapes of its tensors are checked against that architecture in both directions.
+
+    Raises:
+        DataError: the file is no such checkpoint, is damaged, or wants something that no such checkpoint needs.
+    """
+    where, raw = shown(path), raw_file(path)
+    with raw.open() as file:
+        start = file.read(START_BYTES)
+    refuse_placeholder(path, start)
+    if start.startswith(b"PK\x03\x04"):
+        raise DataError(
+            f"{where} is an archive of torch.save, not a pickle of EDM: get the checkpoint as it was published"
+        )
+    content = unpickle.load(raw, EdmUnpickler, most_bytes=MOST_BYTES)
+    network = content.get("ema") if isinstance(content, dict) else content
+    if not isinstance(network, Persistent):
+        raise DataError(f"{where} is a pickle, but holds no averaged network 'ema': it is no checkpoint of EDM")
+    arch = _arch(network, where)
+    tensors = _tensors(network, where)
+    arguments = arch["arguments"]
+    if arguments.get("num_blocks", 1) * len(arguments.get("channel_mult", ())) > len(tensors):
+        raise DataError(f"{where} holds a network of more blocks than tensors: get the file again")
+    try:
+        assemble_denoiser(arch, tensors, where)
+    except ArtifactError as error:
+        raise DataError(str(error)) from error
+    arrays = {
+        name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy()
+        for name, tensor in tensors.items()
+    }
+    ignored = tuple(name for name in content if name != "ema") if isinstance(content, dict) else ()
+    source_sha256 = None if network.source is None else hashlib.sha256(network.source.encode()).hexdigest()
+    return EdmCheckpoint(arch, arrays, file_sha256(path), source_sha256, ignored)
+
+
+def _arch(network: Persistent, where: str) -> dict[str, Any]:
+    """Name and arguments of a wrapper and the network in it."""
+    inner = _dict(network.state, "_modules", where).get("model")
+    title = f"{network.class_name} of version {network.version}"
+    if isinstance(inner, Persistent):
+        title += f" around {inner.class_name}"
+    if (
+        network.class_name not in _WRAPPERS
+        or network.version != VERSION
+        or not isinstance(inner, Persistent)
+        or inner.class_name != "SongUNet"
+    ):
+        raise DataError(
+            f"{where} holds {shown(title[:200])}; read are {', '.join(_WRAPPERS)} of version {VERSION} around SongUNet"
+        )
+    if "_init_kwargs" not in inner.state or inner.state.get("_init_args") not in ((), []):
+        raise DataError(f"{where} does not tell the arguments of its network")
+    known = ("img_resolution", "in_channels", "out_channels", "label_dim", "decoder_type", *_KEPT)
+    kwargs = _dict(inner.state, "_init_kwargs", where)
+    given = {name: _argument(kwargs[name], name, where) for name in known if name in kwargs}
+    if given.get("decoder_type", "standard") != "standard":
+        raise DataError(f"{where} holds a network with decoder_type {given['decoder_type']!r}; read is 'standard'")
+    if given.get("out_channels") != given.get("in_channels"):
+        raise DataError(f"{where} holds a network that makes other channels than it takes")
+    arguments: dict[str, Any] = {
+        "img_resolution": given.get("img_resolution"),
+        "img_channels": given.get("in_channels"),
+        "label_dim": given.get("label_dim", 0),
+        **{name: given[name] for name in _KEPT if name in given},
+    }
+    form = _WRAPPERS[network.class_name]
+    numbers: dict[str, Any] = {
+        each.name: network.state[each.name] for each in fields(form) if each.name in network.state
+    }
+    for name, value in numbers.items():
+        if type(value) not in (int, float) or not abs(value) < 1e9:
+            raise DataError(f"{where} holds a network whose {name} is no number")
+    return {"name": NAME, "arguments": {"precondition": as_json(form(**numbers)), **arguments}}
+
+
+def _argument(value: object, name: str, where: str) -> object:
+    """An argument of a network as JSON has it: None, a short text, a number of moderate size, or a short list."""
+    match value:
+        case None | bool():
+            return value
+        case int() | float() if abs(value) <= _MOST:
+            return value
+        case str() if len(value) < 100:
+            return value
+        case [*items] if len(items) < 100 and not any(isinstance(item, list | tuple) for item in items):
+            return [_argument(item, name, where) for item in items]
+    raise DataError(f"{where} holds a network whose argument {shown(name)} makes no sense")
+
+
+def _dict(state: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    """A dict in the state of a module. Raises DataError where it is none."""
+    value = state.get(key, {})
+    if not isinstance(value, dict):
+        raise DataError(
+            f"{where} holds a network whose {key} have no names: the arguments of its network, parts, tensors"
+        )
+    return value
+
+
+def _tensors(network: Persistent, where: str) -> dict[str, Tensor]:
+    """Names and tensors, as PyTorch's ``state_dict`` has them: parameters, then buffers that persist, then parts."""
+    tensors: dict[str, Tensor] = {}
+    parts: list[tuple[str, object]] = [("", network)]
+    for _ in range(_MOST_PARTS):
+        if not parts:
+            return tensors
+        prefix, part = parts.pop()
+        if not isinstance(part, Persistent | Container):
+            raise DataError(f"{where} holds {shown(prefix[:99])}, which is no part of a network")
+        passing = part.state.get("_non_persistent_buffers_set")
+        for kind in ("_parameters", "_buffers"):
+            for name, tensor in _dict(part.state, kind, where).items():
+                if tensor is None or (kind == "_buffers" and isinstance(passing, set) and name in passing):
+                    continue
+                if not isinstance(tensor, Tensor):
+                    raise DataError(f"{where} holds {shown((prefix + name)[:99])}, which is no tensor")
+                tensors[prefix + name] = tensor
+        inner = [(f"{prefix}{name}.", each) for name, each in _dict(part.state, "_modules", where).items()]
+        parts += [each for each in reversed(inner) if each[1] is not None]
+    raise DataError(f"{where} holds a network whose parts are nested without end")
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+@dataclass
+class Persistent:
+    """An object of a class with its own source: what it is called, and its state.
+
+    Attributes:
+        class_name: as the file has it; nobody looks for that class.
+        version: of the way of pickling.
+        source: the class's module, text that is never run; None where there is none.
+        state: the object's attributes.
+    """
+
+    class_name: str
+    version: int
+    source: str | None
+    state: dict[str, Any]
+
+
+@dataclass
+class Container:
+    """A module of PyTorch that only holds others; its state comes after it."""
+
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+class EdmUnpickler(Unpickler):
+    """What reads the pickle; every object in it becomes a dict, a set, a tensor, Persistent or Container."""
+
+    names: ClassVar[frozenset[str]] = (Unpickler.names - {"numpy.ndarray", "numpy.core.multiarray._reconstruct"}) | {
+        "torch_utils.persistence._reconstruct_persistent_obj",
+        "torch._utils._rebuild_tensor_v2",
+        "torch._utils._rebuild_parameter",
+        "torch.storage._load_from_bytes",
+        "collections.OrderedDict",
+        "dnnlib.util.EasyDict",
+        "torch.nn.modules.container.ModuleDict",
+        "torch.nn.modules.container.ModuleList",
+        "torch.nn.modules.container.Sequential",
+        "builtins.set",
+    }
+    instructions: ClassVar[Mapping[int, Callable[[Any], object]]] = {
+        **Unpickler.instructions,
+        0x81: lambda self: self._new_object(),
+        0x8F: lambda self: self.append(set()),
+        0x90: lambda self: self._add_items(),
+    }
+    unknown: ClassVar[str] = (
+        "which no checkpoint of EDM is known to need; it is refused, and nothing of it was run: if the file is from "
+        "its authors, report the name"
+    )
+
+    def called(self, name: str, arguments: tuple[object, ...]) -> object:
+        """What a pickle gets for a call. Raises Refusal for arguments that no checkpoint has."""
+        match name.rpartition(".")[2], arguments:
+            case "_reconstruct_persistent_obj", (dict(meta),):
+                match meta:
+                    case {
+                        "type": "class",
+                        "version": int(version),
+                        "class_name": str(class_name),
+                        "state": dict(state),
+                    }:
+                        source = meta.get("module_src")
+                        return Persistent(class_name, version, source if isinstance(source, str) else None, state)
+                raise Refusal("has an object of torch_utils.persistence without a class, a version or a state")
+            case "_load_from_bytes", (bytes(data),):
+                self.spend(len(data))
+                return _storage(data)
+            case "_rebuild_tensor_v2", (torch.TypedStorage() as storage, offset, tuple(size), tuple(stride), _, _):
+                return _view(storage, offset, size, stride)
+            case "_rebuild_parameter", (Tensor() as tensor, _, _):
+                return tensor
+            case "OrderedDict" | "EasyDict", ():
+                return {}
+            case "OrderedDict" | "EasyDict", ([*pairs],):
+                if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+                    raise Refusal("has a dict of what are no pairs")
+                self.append({})
+                self._update([item for pair in pairs for item in pair])  # type: ignore[attr-defined]
+                return self.stack.pop()
+            case "set", ([*items],):
+                return _names(items)
+        return super().called(name, arguments)
+
+    def built(self, target: object, state: object) -> None:
+        """Set the state of a container. Raises Refusal for other states."""
+        if isinstance(target, Container) and isinstance(state, dict):
+            target.state = state
+        else:
+            super().built(target, state)
+
+    def _new_object(self) -> None:
+        arguments, cls = self.stack.pop(), self.stack.pop()
+        name = cls.name.rpartition(".")[2] if isinstance(cls, Name) and arguments == () else ""
+        if name in ("ModuleDict", "ModuleList", "Sequential"):
+            self.append(Container())
+        elif name in ("OrderedDict", "EasyDict"):
+            self.append({})
+        else:
+            raise Refusal("makes an object of what is no class, or with arguments")
+
+    def _add_items(self) -> None:
+        items = self.pop_mark()
+        if type(self.stack[-1]) is not set:
+            raise Refusal("adds to what is no set")
+        self.stack[-1].update(_names(items))
+
+
+def _names(items: list[object]) -> set[object]:
+    if not all(isinstance(item, str | int) for item in items):
+        raise Refusal("has a set of what are no names")
+    return set(items)
+
+
+def _storage(data: bytes) -> torch.TypedStorage:
+    """The numbers of a tensor that was pickled without ``torch.save``. Raises Refusal where they are none."""
+    try:
+        if not data.startswith(_LEGACY):
+            raise Refusal("has a tensor whose bytes are no stream of PyTorch")
+        storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Refusal:
+        raise
+    except Exception as error:  # of a stream by somebody else PyTorch raises anything
+        raise Refusal("has a tensor whose bytes PyTorch does not read, or that wants more than numbers") from error
+    if not isinstance(storage, torch.TypedStorage):
+        raise Refusal("has a tensor whose bytes are something else")
+    return storage
+
+
+def _view(storage: torch.TypedStorage, offset: Any, size: tuple[Any, ...], stride: tuple[Any, ...]) -> Tensor:
+    """The tensor that lies in a storage, without a copy. Raises Refusal where it reaches out of it."""
+    numbers = (offset, *size, *stride)
+    if len(size) != len(stride) or len(size) > 16 or any(type(n) is not int or not 0 <= n < 1 << 63 for n in numbers):
+        raise Refusal("has a tensor of no shape")
+    elements = torch.empty(0, dtype=storage.dtype).set_(storage)
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    count = math.prod(size)
+    if count > len(elements) or (count and last >= len(elements)):
+        raise Refusal("has a tensor that reaches out of its storage")
+    return elements.as_strided(size, stride, offset) if count else elements.new_empty(size)

@@ -1,0 +1,293 @@
+"""Networks by name: artifacts, held against their architecture tensor by tensor, and any module a user's code makes.
+
+A user names his own network as ``package.module:factory``, of an installed package or of the current folder, or as
+``path/to/file.py:factory``. The code that is named is run: name only what you trust. A factory may be a function
+without arguments, a subclass of torch.nn.Module, or a module that is there already; a name with dots in it,
+``Zoo.small``, is followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from datarobust import artifacts, networks
+from datarobust.artifacts import Step, Tensors
+from datarobust.diffusion.denoiser import Denoiser, build_denoiser
+from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageError
+from datarobust.networks.classifier import Classifier
+from datarobust.networks.foreign import refuse
+from datarobust.text import shown
+
+PUBLISHED_SUFFIXES = (".pt", ".pth", ".pkl")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network that a user named.
+
+    Attributes:
+        name: as the user named it.
+        module: on the CPU, in evaluation mode; no parameter wants a gradient.
+        identity: the artifact's digest; of a factory's network the sha256 over its parameters and buffers, and over the
+            file that the factory is written in.
+        about: what an artifact says of itself: arch, weights, epoch.
+        history: of an artifact.
+    """
+
+    name: str
+    module: nn.Module
+    identity: str
+    about: Mapping[str, Any]
+    history: tuple[Step, ...] = ()
+
+
+def load_model(name: str) -> Model:
+    """The model of that name: a classifier artifact, ``module:factory`` or ``path/to/file.py:factory``.
+
+    Raises:
+        ArtifactError: the artifact is no classifier or is not intact.
+        UsageError, DataError: the factory cannot be used (:func:`load_factory`).
+    """
+    path = Path(name)
+    if path.suffix not in (".safetensors", *PUBLISHED_SUFFIXES) and (":" in name or not path.exists()):
+        return load_factory(name)
+    network, artifact = load_classifier(path)
+    about = {key: artifact.attributes[key] for key in ("arch", "weights", "epoch") if key in artifact.attributes}
+    return Model(name, network.requires_grad_(False), artifact.digest, about, tuple(artifact.history))
+
+
+# -------------------------------------------------------------------------------------------------- artifacts
+
+
+def load_classifier(path: Path) -> tuple[Classifier, Tensors]:
+    """The network in a file, on the CPU and in evaluation mode, and the verified artifact it came from.
+
+    Raises:
+        ArtifactError: the file is no classifier, was altered, or its tensors are not those of its architecture.
+    """
+    artifact = _artifact(path, "classifier")
+    return assemble_classifier(artifact.attributes["arch"], artifact, shown(path)), artifact
+
+
+def load_denoiser(path: Path) -> tuple[Denoiser, Tensors]:
+    """The denoiser in a file, on the CPU, and the verified artifact it came from.
+
+    Raises:
+        ArtifactError: the file is no denoiser, was altered, or its tensors are not those of its architecture.
+    """
+    artifact = _artifact(path, "denoiser")
+    return assemble_denoiser(artifact.attributes["arch"], artifact, shown(path)), artifact
+
+
+def assemble_classifier(arch: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> Classifier:
+    """A network of an architecture with these values, in evaluation mode.
+
+    Raises:
+        ArtifactError: there is no such architecture, or names or shapes are not its; the sentence names ``where`` and
+            the first of them.
+    """
+    arguments = arch.get("arguments", {})
+    title = (
+        f"{arch.get('name')} for {arguments['classes']} classes" if "classes" in arguments else str(arch.get("name"))
+    )
+    try:
+        demand_tensors(networks.shapes(arch), tensors, where, title)
+        network = networks.build(arch)
+    except ArtifactError:
+        raise
+    except DatarobustError as error:
+        raise ArtifactError(f"{where} describes a network that cannot be built: {error}") from error
+    network.load_state_dict(_as_tensors(tensors))
+    return network.eval()
+
+
+def assemble_denoiser(arch: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> Denoiser:
+    """A denoiser of an architecture with these values. Raises ArtifactError as :func:`assemble_classifier`."""
+    try:
+        with torch.device("meta"):
+            expected = build_denoiser(arch).state_dict()
+        demand_tensors({name: tuple(tensor.shape) for name, tensor in expected.items()}, tensors, where, "its network")
+        denoiser = build_denoiser(arch)
+    except ArtifactError:
+        raise
+    except DatarobustError as error:
+        raise ArtifactError(f"{where} describes a denoiser that cannot be built: {error}") from error
+    denoiser.load_state_dict(_as_tensors(tensors))
+    return denoiser
+
+
+def demand_tensors(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Any], where: str, title: str) -> None:
+    """Compare names and shapes of a state dict, both ways, with those that the network ``title`` has.
+
+    Raises:
+        ArtifactError: the first that differs.
+    """
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise ArtifactError(f"{where} has no tensor {name}, which {title} needs: get the file again")
+        if (actual := tuple(tensors[name].shape)) != shape:
+            raise ArtifactError(f"{where} has {name} of shape {actual}, where {title} has {shape}: get the file again")
+    for name in tensors:
+        if name not in shapes:
+            raise ArtifactError(f"{where} has a tensor {shown(name)}, which {title} does not have: get the file again")
+
+
+def _artifact(path: Path, kind: str) -> Tensors:
+    if path.suffix in PUBLISHED_SUFFIXES:
+        raise ArtifactError(
+            f"{shown(path)} is no artifact: convert it with model import {shown(path)} -o M.safetensors"
+        )
+    return artifacts.load_tensors(path, kind)
+
+
+def _as_tensors(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    return {name: torch.as_tensor(array) for name, array in arrays.items()}
+
+
+# ---------------------------------------------------------------------------------------- a user's own network
+
+
+def load_factory(spec: str) -> Model:
+    """The network that ``module:factory`` or ``path/to/file.py:factory`` makes.
+
+    What the code that is run prints goes to stderr: stdout is for results.
+
+    Raises:
+        UsageError: the spelling is none.
+        DataError: there is no such module or factory, it raises, wants arguments or makes no torch.nn.Module.
+    """
+    source_name, _, name = spec.rpartition(":")
+    if not source_name or not all(part.isidentifier() for part in name.split(".")):
+        raise UsageError(
+            f"{spec} names no model: write module:factory, as in mymodels:resnet18, or path/to/file.py:factory."
+        )
+    is_file = source_name.endswith(".py") or "/" in source_name
+    folder = Path(source_name).resolve().parent if is_file else Path.cwd()
+    with redirect_stdout(sys.stderr), _importing_from(folder):
+        source = _file(spec, Path(source_name)) if is_file else _package(spec, source_name)
+        factory = _attribute(spec, source, name)
+        module = _call(spec, factory)
+    module.eval()
+    for key, parameter in module.named_parameters():
+        if is_lazy(parameter):
+            raise DataError(f"{spec}: parameter {key} has no shape yet: let the factory run the network once.")
+    module.requires_grad_(False)
+    return Model(spec, module, _identity(module, factory), {})
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Let imports find what lies in ``folder``: first of all now, and last of all later, when networks run."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the code may have changed the list itself
+            sys.path.remove(str(folder))
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
+def _package(spec: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise DataError(
+                f"{spec}: there is no module {error.name} among the installed packages or in the current folder."
+            ) from error
+        refuse(spec, f"cannot be loaded: {name}", error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code may raise anything: it is told
+        refuse(spec, f"cannot be loaded: {name}", error)
+
+
+def _file(spec: str, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise DataError(f"{spec}: there is no file {path}.")
+    if path.suffix != ".py":
+        raise DataError(f"{spec}: {path} is no Python file; its name would end in .py.")
+    name = f"external_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    loader_spec = importlib.util.spec_from_file_location(name, path)
+    assert loader_spec is not None
+    assert loader_spec.loader is not None  # the ending .py sees to both
+    module = importlib.util.module_from_spec(loader_spec)
+    sys.modules[name] = module  # classes look up the module they were written in
+    try:
+        loader_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+        del sys.modules[name]
+        refuse(spec, f"cannot be loaded: {path}", error)
+    return module
+
+
+def _attribute(spec: str, source: ModuleType, name: str) -> Any:
+    try:
+        return reduce(getattr, name.split("."), source)
+    except AttributeError as error:
+        raise DataError(f"{spec}: there is no {name} in {getattr(source, '__file__', None) or source.__name__}.") from (
+            error
+        )
+
+
+def _call(spec: str, factory: Any) -> nn.Module:
+    """Call the factory."""
+    if isinstance(factory, nn.Module):
+        return factory
+    if not callable(factory):
+        raise DataError(f"{spec} is a {type(factory).__name__}, not a function that makes a torch.nn.Module.")
+    missing = _required_arguments(factory)
+    if missing:
+        raise DataError(
+            f"{spec} wants arguments ({', '.join(missing)}): write a function without any that calls it, and name that."
+        )
+    try:
+        module = factory()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+        refuse(spec, "makes no network: it", error)
+    if not isinstance(module, nn.Module):
+        raise DataError(f"{spec} returns a {type(module).__name__}, not a torch.nn.Module.")
+    return module
+
+
+def _required_arguments(factory: Callable[..., Any]) -> list[str]:
+    """Names of the arguments without which the factory cannot be called; none where it does not say."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except ValueError:  # compiled code has no signature: calling it tells
+        return []
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in optional]
+
+
+def _identity(module: nn.Module, factory: Any) -> str:
+    """What the network computes with, and the code that says how, as far as one file tells."""
+    whole = hashlib.sha256()
+    for key, value in sorted([*module.named_parameters(), *module.named_buffers()], key=lambda item: item[0]):
+        whole.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        whole.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    whole.update(_source(type(factory) if isinstance(factory, nn.Module) else factory))
+    return whole.hexdigest()
+
+
+def _source(factory: Any) -> bytes:
+    """The sha256 of the file that the factory is written in; nothing for compiled code."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(factory))
+    except TypeError:  # it is compiled
+        file = None
+    return b"" if file is None or not Path(file).is_file() else hashlib.sha256(Path(file).read_bytes()).digest()

@@ -1,0 +1,178 @@
+"""What a network makes of points: the input of its last linear layer, the output of any layer, or its own output.
+
+The robustness of a point depends on the space its distances are measured in (Equation 1 takes any metric). Features of
+a network are another such space.
+
+A layer is named as :meth:`torch.nn.Module.named_modules` names it; its output is taken. Two names are special:
+``penultimate``, the input of the torch.nn.Linear that is run last, and ``output``, what the whole network gives. What
+is more than a vector is flattened. A layer that runs several times counts by its last time.
+
+Networks run in float32, in evaluation mode, without gradients and without TF32, in batches. The size of a batch changes
+what is computed by rounding alone; a network whose outputs depend on the other points of a batch is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from datarobust.errors import DataError
+from datarobust.networks import foreign
+from datarobust.networks.precision import products
+from datarobust.types import Array, Images
+
+BATCH = 256
+"""Points of a batch, by default."""
+
+PROBED = 8
+"""Points that a network is tried with."""
+
+
+def as_inputs(points: Array, device: torch.device) -> Tensor:
+    """Points as a network takes them: float32 on the device, images (B, C, H, W) uint8 as v/255, features unchanged."""
+    batch = torch.from_numpy(points).to(device)
+    return batch.float() / 255.0 if batch.dtype == torch.uint8 else batch
+
+
+class Extractor:
+    """A network, up to one of its layers.
+
+    Attributes:
+        width: numbers that a point becomes.
+        shape: of the layer's output for one point, before it is flattened.
+    """
+
+    def __init__(self, spec: str, module: nn.Module, layer: str, some: Array, device: torch.device) -> None:
+        """Try the network with a few points.
+
+        Args:
+            spec: name of the network, for messages.
+            module: the network; it is moved to the device, made float32 and put into evaluation mode.
+            layer: name of a submodule, ``penultimate`` or ``output``.
+            some: a few of the points.
+            device: where it runs.
+
+        Raises:
+            DataError: there is no such layer, it is not run, or the network cannot be used (:mod:`.networks.foreign`).
+        """
+        self._spec, self._layer, self._device = spec, layer, device
+        self._module = module.to(device, torch.float32).eval()
+        if layer not in ("penultimate", "output"):
+            self._demand_layer()
+        with products("fp32", deterministic=True):
+            outputs = foreign.demand_steady(spec, self._tapped, as_inputs(some[:PROBED], device))
+        self.shape = tuple(outputs.shape[1:])
+        self.width = int(np.prod(self.shape))
+        if not self.width:
+            raise DataError(f"{spec}: layer {layer} gives no numbers.")
+
+    def __call__(self, points: Array) -> npt.NDArray[np.float32]:
+        """float32 (B, width) of points (B, ...), uint8 or float32."""
+        with products("fp32", deterministic=True):
+            outputs = foreign.run(self._spec, self._tapped, as_inputs(points, self._device))
+        features: npt.NDArray[np.float32] = outputs.reshape(len(points), -1).float().cpu().numpy()
+        return features
+
+    def operations(self, some: Array) -> int:
+        """Multiplications and additions for one point, as far as PyTorch counts them."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            self(some[:1])
+        return int(counter.get_total_flops())
+
+    def _demand_layer(self) -> None:
+        names = [name for name, _ in self._module.named_modules() if name]
+        if self._layer not in names:
+            near = difflib.get_close_matches(self._layer, names, 3, 0.3) or names[-3:]
+            raise DataError(
+                f"{self._spec} has no layer {self._layer}; it has {', '.join(near)}, and {len(names)} layers in all."
+                if names
+                else f"{self._spec} has no layer {self._layer}; it has none that has a name: take `layer` output."
+            )
+
+    def _tapped(self, batch: Tensor) -> Tensor:
+        """What the layer gives, with a row a point."""
+        with ExitStack() as hooks:
+            tap = self._tap(hooks)
+            output = self._module(batch)
+            features = output if self._layer == "output" else tap()
+        if features is None and self._layer == "penultimate":
+            raise DataError(f"{self._spec} runs no torch.nn.Linear: name a layer with `layer`.")
+        if not isinstance(features, Tensor):
+            what = "is not run" if features is None else f"gives a {type(features).__name__}, not a tensor"
+            raise DataError(f"{self._spec}: layer {self._layer} {what}: name another one with `layer`.")
+        if features.ndim < 1 or len(features) != len(batch):
+            raise DataError(
+                f"{self._spec}: layer {self._layer} has the shape {tuple(features.shape)} for {len(batch)} points, "
+                "not a row a point: name another one with `layer`."
+            )
+        return features
+
+    def _tap(self, hooks: ExitStack) -> Callable[[], Any]:
+        """Hooks that keep the layer's input or output while the network runs; the last time that it runs counts."""
+        kept: list[Any] = []
+
+        def keep_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            kept[:] = [_copied(args[0] if args else next(iter(kwargs.values()), None))]
+
+        def keep_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            kept[:] = [_copied(output)]
+
+        for name, part in self._module.named_modules():
+            if self._layer == "penultimate" and isinstance(part, nn.Linear):
+                hooks.callback(part.register_forward_pre_hook(keep_input, with_kwargs=True).remove)
+            elif name == self._layer:
+                hooks.callback(part.register_forward_hook(keep_output).remove)
+        return lambda: kept[0] if kept else None
+
+
+def _copied(value: Any) -> Any:
+    """A copy of a tensor: what comes next may work in place."""
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """Features by which sets of images are compared; only distances by Inception's are called FID."""
+
+    name: str
+    """``inception``, ``pixels``, ``classifier:DIGEST`` or ``file:SHA256``."""
+    mode: str
+    """How images become features; moments of one mode are never compared with those of another."""
+    extract: Callable[[Images], Array] | None
+    """From images uint8 (B, C, H, W) to features (B, D); None where they come from a file."""
+    weights: str | None = None
+    """Digest of the network's weights."""
+    batch: int = BATCH
+    """Images at a time, by default."""
+    operations: int = 0
+    """Multiplications and additions for one image."""
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    """``a`` and ``b``: the features of all images of A and of B, where they come from a file."""
+
+    def of(self, images: Images, batch: int | None = None) -> Array:
+        """The features (N, D) of any number of images."""
+        assert self.extract is not None
+        size = batch or self.batch
+        return np.concatenate([self.extract(images[start : start + size]) for start in range(0, len(images), size)])
+
+    def as_json(self) -> dict[str, Any]:
+        """Its name, mode and weights, as moments record them."""
+        return {"features": self.name, "mode": self.mode, "weights": self.weights}
+
+
+def _as_vectors(images: Images) -> Array:
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+PIXELS = FeatureSpace("pixels", "v/255", _as_vectors)
+"""The values of the pixels themselves."""

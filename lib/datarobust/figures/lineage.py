@@ -1,0 +1,366 @@
+"""The union of all histories of a report as one graph of commands, and where its boxes and arrows are drawn.
+
+An arrow means that a digest which one step made is one that another has read. Histories of version 2 name what each
+step made; of older ones only the last step's digest is known, that of the artifact. One thing more follows without any
+name of a file: a history has only steps that led to its end, so a step whose output nobody reads by its digest was read
+by the one later step that has an input of unknown origin, if there is exactly one. What then is still unknown is not
+drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+import networkx as nx
+import numpy as np
+
+from datarobust.artifacts import Step
+from datarobust.artifacts.history import to_json
+
+_SEVERAL: Final = frozenset({"artifact", "dataset", "figure", "model"})
+"""Commands whose first word says what they do."""
+_OUTSIDE: Final = frozenset({"source", "weights", "labels"})
+"""Roles of files that no command of ours has written, or that are no artifacts."""
+_CHOICES: Final = frozenset({"focus", "hold_out", "track", "selection", "rows"})
+"""Roles whose digest may be that of row numbers, which were chosen with an artifact."""
+
+BOX: Final = (196.0, 62.0)
+"""Width and height of a box."""
+_SLOT: Final = 10.0
+_GAP: Final = (22.0, 46.0)
+_MARGIN: Final = 10.0
+_SWEEPS: Final = 8
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step has made, as far as it is known.
+
+    Attributes:
+        digest: of the artifact.
+        kind: of the artifact; empty where it is not in the report.
+        name: of its file; empty where it is not in the report.
+        anchor: of its card; empty where it is not in the report.
+    """
+
+    digest: str
+    kind: str = ""
+    name: str = ""
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a step has read.
+
+    Attributes:
+        role: as the history calls it; empty where only the step is known.
+        digest: likewise.
+        step: place of the step that made it, from 0; None where no step of the report has.
+    """
+
+    role: str
+    digest: str
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A step of the histories.
+
+    Attributes:
+        tool: the name of the command, with its first word where it has several uses.
+        words: all words of the command, its name first.
+        output: what it wrote, by name; empty where it does not say.
+        version: of datarobust.
+        seed: of its random numbers.
+        device: where it was computed.
+        sources: what it read.
+        results: what it made.
+    """
+
+    tool: str
+    words: Sequence[str]
+    output: str
+    version: str
+    seed: int | None
+    device: str | None
+    sources: Sequence[Source]
+    results: Sequence[Result]
+
+    def line(self) -> str:
+        """The command as a shell takes it."""
+        return " ".join(quoted(word) for word in self.words)
+
+
+def quoted(word: str) -> str:
+    r"""A word as a shell takes it; what cannot be printed is spelled in bash's ``$'...'``.
+
+    >>> quoted("a b")
+    "'a b'"
+    """
+    if word.isprintable():
+        return shlex.quote(word)
+    parts = []
+    for character in word:
+        code = ord(character)
+        if character in "\\'":
+            parts.append(f"\\{character}")
+        elif character.isprintable():
+            parts.append(character)
+        elif 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name that is no text
+            parts.append(f"\\x{code - 0xDC00:02x}")
+        else:
+            parts.append(f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+    return f"$'{''.join(parts)}'"
+
+
+def outputs(step: Step) -> Iterator[str]:
+    """What ``-o`` names among a command's words."""
+    words = iter(step.argv)
+    for word in words:
+        if word in ("-o", "--output"):
+            yield next(words, "").rstrip("/")
+        elif word.startswith("--output="):
+            yield word.partition("=")[2].rstrip("/")
+        elif word.startswith("-o") and len(word) > 2:
+            yield word[2:].rstrip("/")
+
+
+@dataclass
+class _Node:
+    """A step: of a command that wrote several artifacts all steps together."""
+
+    step: Step
+    inputs: set[tuple[str, str]] = field(default_factory=set)
+    """(role, digest)."""
+    outputs: set[str] = field(default_factory=set)
+    """Digests."""
+
+
+def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command]:
+    """The steps of all histories, each once and after what it reads; the order depends on the steps alone.
+
+    Args:
+        artifacts: what the report is about, and the history of each.
+    """
+    nodes: dict[str, _Node] = {}
+    known: dict[str, list[Result]] = {}
+    histories: list[list[str]] = []
+    for result, history in artifacts:
+        known.setdefault(result.digest, []).append(result)
+        keys = []
+        for step in history:
+            fields = to_json([step])[0]
+            fields.pop("output", None)
+            if len(list(outputs(step))) > 1:  # it wrote several artifacts, each with the inputs that it has
+                del fields["inputs"]
+            keys.append(json.dumps([fields.pop("tool"), fields.pop("argv"), fields], sort_keys=True))
+            node = nodes.setdefault(keys[-1], _Node(step))
+            node.inputs |= set(step.inputs.items())
+            node.outputs |= set() if step.output is None else {step.output}
+        if keys:
+            nodes[keys[-1]].outputs.add(result.digest)
+            histories.append(keys)
+    graph = nx.DiGraph()
+    graph.add_nodes_from(sorted(nodes))
+    makers = {digest: key for key in sorted(nodes) for digest in sorted(nodes[key].outputs)}
+    readers: dict[str, set[str]] = {}
+    for keys in histories:
+        own = {digest: key for key in keys for digest in nodes[key].outputs}  # of equal artifacts the history's own
+        for key in keys:
+            for _, digest in nodes[key].inputs:
+                readers.setdefault(digest, set()).add(key)
+                if (maker := own.get(digest, makers.get(digest, key))) != key:
+                    graph.add_edge(maker, key)
+    for keys in sorted(histories):
+        _deduce(keys, nodes, makers, readers, graph)
+    # Histories that contradict one another, which no command writes, lose the arrows that go in a circle.
+    for circle in [part for part in nx.strongly_connected_components(graph) if len(part) > 1]:
+        graph.remove_edges_from([(start, end) for start in circle for end in list(graph[start]) if end in circle])
+    order = list(nx.lexicographical_topological_sort(graph))
+    number = {key: i for i, key in enumerate(order)}
+    listing = []
+    for key in order:
+        node, step = nodes[key], nodes[key].step
+        sources = []
+        for role, digest in sorted(node.inputs):
+            steps = sorted(number[start] for start in graph.pred[key] if digest in nodes[start].outputs)
+            sources += [Source(role, digest, i) for i in steps] or [Source(role, digest)]
+        named = {source.step for source in sources}
+        sources += [Source("", "", i) for i in sorted(number[start] for start in graph.pred[key]) if i not in named]
+        several = step.tool in _SEVERAL and bool(step.argv) and step.argv[0].isalpha()
+        results = sorted(
+            {result for digest in node.outputs for result in known.get(digest, [Result(digest)])},
+            key=lambda result: (not result.kind, result.kind, result.name, result.digest, result.anchor),
+        )
+        listing.append(
+            Command(
+                f"{step.tool} {step.argv[0]}" if several else step.tool,
+                [*step.tool.split(), *step.argv],
+                ", ".join(name.rpartition("/")[2] for name in outputs(step) if name),
+                step.version,
+                step.seed,
+                step.device,
+                sources,
+                results,
+            )
+        )
+    return listing
+
+
+def _deduce(
+    history: Sequence[str],
+    nodes: dict[str, _Node],
+    makers: dict[str, str],
+    readers: dict[str, set[str]],
+    graph: nx.DiGraph[str],
+) -> None:
+    """From the end backwards, let a step that nothing reads be read by the one later step that has an unknown input.
+
+    Where that step has no other unknown input, its digest is what the former has made, for all that read it.
+    """
+    later: set[str] = set()
+    unknown: dict[str, list[tuple[str, str]]] = {}
+    for key in reversed(history):
+        if later and later.isdisjoint(graph.succ[key]) and len(unknown) == 1:
+            [(reader, [(role, digest), *others])] = unknown.items()
+            graph.add_edge(key, reader)
+            if not others and role not in _CHOICES and not nodes[key].outputs:
+                makers[digest] = key
+                nodes[key].outputs.add(digest)
+                graph.add_edges_from((key, other) for other in readers[digest] - {key})
+                del unknown[reader]
+        later.add(key)
+        if inputs := sorted(pair for pair in nodes[key].inputs if pair[0] not in _OUTSIDE and pair[1] not in makers):
+            unknown[key] = inputs
+
+
+# ------------------------------------------------------------------------------------------------------- drawing
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawing of n nodes and m edges.
+
+    Attributes:
+        boxes: upper left corner of each node's box.
+        routes: of each edge, from the lower edge of a box to the upper edge of another: points, each beneath the one
+            before. Between the ends they come in pairs, upper and lower end of the way through a layer.
+        width: of all.
+        height: of all.
+    """
+
+    boxes: tuple[Point, ...]
+    routes: tuple[tuple[Point, ...], ...]
+    width: float
+    height: float
+
+
+def draw(nodes: int, edges: Sequence[tuple[int, int]], widest: int = 4) -> Drawing:
+    """Lay out a graph without cycles in layers, as Sugiyama, Tagawa and Toda (1981) do.
+
+    An edge over several layers has a narrow slot in each layer that it passes, so no edge crosses a box. The order
+    within layers follows the means of neighbours; places follow from the order by isotonic regression, which moves
+    nodes least from where their neighbours are.
+
+    Args:
+        nodes: how many, n; at least one.
+        edges: (m) pairs (from, to) with from < to.
+        widest: most boxes in a layer.
+    """
+    layers = layered(nodes, edges, widest)
+    rows: list[list[int]] = [[node for node in range(nodes) if layers[node] == i] for i in range(max(layers) + 1)]
+    chains: list[list[int]] = []
+    total = nodes
+    for start, end in edges:
+        slots = range(total, total + layers[end] - layers[start] - 1)
+        for slot, layer in zip(slots, range(layers[start] + 1, layers[end]), strict=True):
+            rows[layer].append(slot)
+        chains.append([start, *slots, end])
+        total += len(slots)
+    pieces: nx.Graph[int] = nx.Graph([piece for chain in chains for piece in pairwise(chain)])
+    pieces.add_nodes_from(range(nodes))
+    centres = _centres(rows, pieces, nodes)
+    down = BOX[1] + _GAP[1]
+    boxes = tuple((centres[node] - BOX[0] / 2, _MARGIN + layers[node] * down) for node in range(nodes))
+    arrivals: dict[int, list[int]] = {}  # edges side by side at the upper edge of a box, in the order they come from
+    for i in sorted(range(len(chains)), key=lambda i: (centres[chains[i][-2]], i)):
+        arrivals.setdefault(chains[i][-1], []).append(i)
+    routes = []
+    for i, chain in enumerate(chains):
+        side_by_side = arrivals[chain[-1]]
+        step = min(18.0, BOX[0] * 0.8 / len(side_by_side))
+        arrival = centres[chain[-1]] + (side_by_side.index(i) - (len(side_by_side) - 1) / 2) * step
+        points = [(centres[chain[0]], boxes[chain[0]][1] + BOX[1])]
+        for slot, layer in zip(chain[1:-1], range(layers[chain[0]] + 1, layers[chain[-1]]), strict=True):
+            top = _MARGIN + layer * down
+            points += [(centres[slot], top), (centres[slot], top + BOX[1])]
+        routes.append((*points, (arrival, boxes[chain[-1]][1])))
+    right = [x + BOX[0] for x, _ in boxes] + [x for route in routes for x, _ in route]
+    return Drawing(boxes, tuple(routes), max(right) + _MARGIN, len(rows) * down - _GAP[1] + 2 * _MARGIN)
+
+
+def layered(nodes: int, edges: Sequence[tuple[int, int]], widest: int) -> list[int]:
+    """The layer of each node, from 0: beneath all that lead to it, and at most ``widest`` in one layer.
+
+    What nothing leads to stands as near above what it leads to as there is room.
+    """
+    graph = nx.DiGraph(edges)
+    graph.add_nodes_from(range(nodes))
+    layers: dict[int, int] = {}
+    sizes: list[int] = []
+    for node in (node for generation in nx.topological_generations(graph) for node in sorted(generation)):
+        layer = max((layers[start] + 1 for start in graph.pred[node]), default=0)
+        while layer < len(sizes) and sizes[layer] >= widest:
+            layer += 1
+        sizes += [0] * (layer + 1 - len(sizes))
+        sizes[layer] += 1
+        layers[node] = layer
+    for node in range(nodes):
+        if not graph.pred[node] and graph.succ[node]:
+            for layer in range(min(layers[end] for end in graph.succ[node]) - 1, layers[node], -1):
+                if sizes[layer] < widest and sizes[layers[node]] > 1:
+                    sizes[layers[node]] -= 1
+                    sizes[layer] += 1
+                    layers[node] = layer
+                    break
+    return [layers[node] for node in range(nodes)]
+
+
+def _centres(rows: list[list[int]], graph: nx.Graph[int], boxes: int) -> dict[int, float]:
+    """The middle of every box and slot; ``rows`` are brought into order. Nodes from ``boxes`` on are slots."""
+    from scipy.optimize import isotonic_regression
+
+    above = {node: i for i, row in enumerate(rows) for node in row}
+    order = {node: float(i) for row in rows for i, node in enumerate(row)}
+
+    def wanted(node: int, where: dict[int, float], up: bool | None) -> float:
+        """The mean place of the neighbours above, or below, or (None) of all."""
+        near = [other for other in graph[node] if up in (None, above[other] < above[node])]
+        return sum(where[other] for other in near) / len(near) if near else where[node]
+
+    for sweep in range(_SWEEPS):
+        up = sweep % 2 == 0
+        for row in rows if up else rows[::-1]:
+            row.sort(key=lambda node: wanted(node, order, up))
+            order |= {node: i - (len(row) - 1) / 2 for i, node in enumerate(row)}
+    half = {node: (BOX[0] if node < boxes else _SLOT) / 2 for node in above}
+    centres = dict.fromkeys(above, 0.0)
+    for sweep in range(-1, _SWEEPS):
+        up = sweep % 2 == 0
+        for row in rows if up else rows[::-1]:
+            places = [wanted(node, centres, None if sweep == _SWEEPS - 1 else up) for node in row]
+            apart = [half[node] + _GAP[0] + half[other] for node, other in pairwise(row)]
+            offsets = np.concatenate([[0.0], np.cumsum(apart)])
+            fitted = isotonic_regression(np.array(places) - offsets).x + offsets
+            centres |= dict(zip(row, fitted.tolist(), strict=True))
+    left = min(centres[node] - half[node] for node in above)
+    return {node: centre - left + _MARGIN for node, centre in centres.items()}

@@ -1,0 +1,147 @@
+"""The weights of Inception: the known file and no other, with nothing in it run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from datarobust import artifacts
+from datarobust.artifacts import Step
+from datarobust.checkpoints import inception
+from datarobust.checkpoints.inception import ARCH, KNOWN, Known, assemble, is_inception, load_inception
+from datarobust.errors import ArtifactError, DataError
+from datarobust.jobs.fid import feature_space
+from datarobust.networks.inception import Inception
+
+from .pickling import Evil
+
+STEP = Step("model", (), "0.1.0", None, None, {})
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Inception().state_dict()
+
+
+@pytest.fixture(scope="module")
+def published(state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As the published file is: a state dict in the form of torch.save before archives."""
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def known(path: Path) -> Known:
+    return Known(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), "here")
+
+
+def test_the_published_file_is_known_as_it_was_published() -> None:
+    file = KNOWN[0]
+    assert (file.bytes, file.sha256[:8]) == (95_628_359, "6726825d")
+    assert file.sha256[:8] in file.name
+    assert len(file.sha256) == 64
+
+
+def test_a_known_file_is_loaded_and_may_be_an_artifact(
+    published: Path, state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = known(published)
+    monkeypatch.setattr(inception, "KNOWN", (file,))
+    assert is_inception(published)
+    network, sha256 = load_inception(published)
+    assert sha256 == file.sha256
+    assert not network.training
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+    some = torch.randint(0, 256, (1, 3, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    measure = feature_space("inception", some.numpy(), torch.device("cpu"), published)
+    assert (measure.name, measure.weights) == ("inception", sha256)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(measure.of(some.numpy())), network(some), rtol=1e-3, atol=1e-4)
+    imported = tmp_path / "i.safetensors"
+    arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    attributes = {"arch": {"name": ARCH}, "weights": "last", "source": sha256}
+    artifacts.save_tensors(imported, "classifier", arrays, attributes=attributes, history=[STEP])
+    again, same = load_inception(imported)
+    assert same == sha256
+    assert torch.equal(again.state_dict()["fc.weight"], state["fc.weight"])
+    artifacts.save_tensors(
+        imported, "classifier", arrays, attributes=attributes | {"source": "0" * 64}, history=[STEP], overwrite=True
+    )
+    with pytest.raises(ArtifactError, match="made of another file"):
+        load_inception(imported)
+    attributes["arch"] = {"name": "wrn-10-1"}
+    artifacts.save_tensors(imported, "classifier", arrays, attributes=attributes, history=[STEP], overwrite=True)
+    with pytest.raises(ArtifactError, match="another network than Inception"):
+        load_inception(imported)
+
+
+def test_other_files_are_refused_in_a_sentence(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inception, "KNOWN", (known(published),))
+    data = published.read_bytes()
+    path = tmp_path / "w.pth"
+    cases = (
+        (b"<!DOCTYPE html><html>quota", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 95628359\n", "Git LFS"),
+        (b"", "is empty"),
+        (data[:-1], "cut short or another file, with 95"),
+        (data[:1000], "cut short or another file, with 1,000 bytes"),
+        (data + b"x", "is another file"),
+        (data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], "damaged or another file, with the sha256"),
+    )
+    for content, says in cases:
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=says) as raised:
+            load_inception(path)
+        assert "w.pth" in str(raised.value)
+        assert "\n" not in str(raised.value)
+    with pytest.raises(DataError, match="cannot be read"):
+        load_inception(tmp_path / "none.pth")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(DataError, match="no regular file"):
+        load_inception(fifo)
+
+
+def test_a_known_file_that_runs_code_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can make one of that sha256; but nothing depends on it."""
+    path, mark = tmp_path / "w.pth", tmp_path / "ran"
+    for what, says in (
+        ({"fc.bias": Evil(os.mkdir, str(mark))}, "no file of torch.save"),
+        ([1, 2], "more than tensors"),
+    ):
+        torch.save(what, path)
+        monkeypatch.setattr(inception, "KNOWN", (known(path),))
+        with pytest.raises(DataError, match=says):
+            load_inception(path)
+    assert not mark.exists()
+
+
+def test_every_name_and_shape_is_compared(state: dict[str, Tensor]) -> None:
+    arrays = {name: tensor.numpy() for name, tensor in state.items()}
+    lacking = {name: array for name, array in arrays.items() if name != "Mixed_7c.branch_pool.bn.bias"}
+    for wrong, says in (
+        (lacking, "no tensor Mixed_7c.branch_pool.bn.bias"),
+        (arrays | {"fc.bias": np.zeros(1000, np.float32)}, r"fc.bias of shape \(1000,\)"),
+        (arrays | {"fc.bias": np.full(1008, np.nan, np.float32)}, "not finite"),
+        (arrays | {"AuxLogits.fc.bias": np.zeros(3)}, "AuxLogits.fc.bias, which Inception does not have"),
+    ):
+        with pytest.raises(ArtifactError, match=says):
+            assemble(wrong, "w.pth")
+
+
+def test_what_is_inception(tmp_path: Path, published: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.save(nn.Linear(2, 2).state_dict(), path)
+    assert not is_inception(path)
+    torch.save({"Conv2d_1a_3x3.conv.weight": torch.zeros(1)}, path)
+    assert is_inception(path), "also in an archive"

@@ -1,0 +1,188 @@
+"""From files to cards: what is shown of each kind, what is refused, and that order and place do not matter."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datarobust import artifacts
+from datarobust.errors import ArtifactError, DataError, DatarobustError
+from datarobust.figures import report
+from datarobust.figures.report import SECTIONS, Card, collect, page
+from datarobust.figures.report_parts import rendered
+
+from . import report_inputs as made
+
+SVG = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one of everything."""
+    folder = tmp_path_factory.mktemp("report")
+    data = folder / "d.zarr"
+    made.dataset(data, ["cat</style>", "\x1b[31mdog", "c" * 5000])
+    made.ranking(folder / "r.zarr", data, [0.25, 0.25, 0.5, 0.0, np.inf, np.nan, *[0.75] * 6])
+    made.run(folder / "run", data)
+    made.run(folder / "edm", data, denoiser=True, lines=1)
+    model = made.weights(folder / "w.safetensors", "classifier", data)
+    made.evaluation(folder / "e.zarr", data, model, [-1, -1, 0, 1, -2], flags={"randomised": True})
+    made.clones(folder / "c.zarr", data)
+    made.moments(folder / "m.zarr", data)
+    made.embedding(folder / "map.zarr", data, folder / "r.zarr")
+    (folder / "p.svg").write_text(SVG)
+    (folder / "t.tsv").write_text("name\tvalue\na\t1\n")
+    return folder
+
+
+def cards(folder: Path, *names: str) -> dict[str, Card]:
+    return {card.name: card for card in collect([folder / name for name in names])[0]}
+
+
+def test_the_figures_of_every_kind(place: Path) -> None:
+    found = cards(place, *sorted(path.name for path in place.iterdir()))
+    assert dict(found["d.zarr"].big) == {"Points": "12", "Pixels": "1 x 4 x 4", "Classes": "3"}
+    big = dict(found["r.zarr"].big)
+    assert (big["Least robust"], big["Median"], big["Most robust"]) == ("0", "0.75", "0.75")
+    told = dict(found["r.zarr"].facts)
+    assert told["Ties"] == "8 points share a distance; 4 distances in all"
+    assert (told["No point of another label"], told["Dropped"], told["Equal to a point of another label"]) == ("1",) * 3
+    assert dict(found["run"].big)["Tracked, PGD-40"] == "12.5 %"
+    assert "epoch 2" in rendered(dict(found["run"].facts)["Best weights"])
+    assert dict(found["edm"].big) == {"Network": "wrn-10-1", "Epochs": "1 of 3", "Last loss": "1"}
+    assert "not finished" in found["edm"].gist
+    assert dict(found["e.zarr"].big) == {"Clean accuracy": "80.0 %", "AutoAttack": "40.0 %", "Points": "5"}
+    assert "randomised" in rendered(dict(found["e.zarr"].facts)["Signs of unreliability"])
+    assert dict(found["w.safetensors"].big)["Numbers"] == "13"
+    assert dict(found["c.zarr"].big)["Clones of each"] == "2"
+    assert rendered(found["c.zarr"].wide).count("<img") == 5 * 3
+    assert dict(found["m.zarr"].facts)["Trace of the covariance"] == "3"
+    assert dict(found["map.zarr"].big)["Stress"] == "0.25"
+
+
+def test_every_kind_has_a_section() -> None:
+    assert set(artifacts.KINDS) <= set(SECTIONS)
+
+
+def test_samples_are_called_by_their_labels(tmp_path: Path) -> None:
+    columns = {"images": np.zeros((4, 1, 2, 2), np.uint8), "labels": np.array([1, 2, 1, 2]), "index": np.arange(4)}
+    made.store(tmp_path / "d.zarr", "dataset", columns, [], name="d", classes=[])
+    assert re.findall(r"first point of class (\d)", rendered(cards(tmp_path, "d.zarr")["d.zarr"].wide)) == ["1", "2"]
+
+
+def test_a_log_with_an_accuracy_that_is_none_is_refused(tmp_path: Path) -> None:
+    made.dataset(tmp_path / "d.zarr")
+    made.run(tmp_path / "run", tmp_path / "d.zarr")
+    (tmp_path / "run" / "log.jsonl").write_text('{"epoch": 1, "loss": 1, "train_accuracy": "high"}\n')
+    with pytest.raises(DataError, match="run, line 1: train_accuracy"):
+        cards(tmp_path, "run")
+
+
+def test_an_upper_bound_is_called_so(place: Path, tmp_path: Path) -> None:
+    made.evaluation(tmp_path / "e.zarr", place / "d.zarr", "1" * 64, [-1, 0], protocol={"upper_bound": True})
+    big = dict(cards(tmp_path, "e.zarr")["e.zarr"].big)
+    assert big["Under attack"] == "≤ 50.0 %"
+
+
+def test_cards_refer_to_one_another_by_digest(place: Path) -> None:
+    alone, together = cards(place, "r.zarr")["r.zarr"], cards(place, "r.zarr", "d.zarr")["r.zarr"]
+    assert "<a href" not in rendered(dict(alone.facts)["Dataset"])
+    assert 'href="#dataset-' in rendered(dict(together.facts)["Dataset"])
+    assert "<img" not in rendered(alone.wide)
+    assert "<img" in rendered(together.wide)
+    without = cards(place, "c.zarr")["c.zarr"]
+    assert rendered(without.wide).count("<img") == 5 * 2
+    assert 'href="#run-' in rendered(dict(cards(place, "e.zarr", "run")["e.zarr"].facts)["Classifier"])
+
+
+def test_neither_order_nor_place_nor_repetition_matters(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = sorted(path.name for path in place.iterdir())
+    first = page("t", *collect([place / name for name in names]), "1")
+    shutil.copytree(place, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    second = page("t", *collect([Path(name) for name in [*names[::-1], names[0]]]), "1")
+    assert second == first
+    assert str(place) not in first
+    shutil.copytree("d.zarr", "same.zarr")
+    both = collect([Path("d.zarr"), Path("same.zarr")])[0]
+    assert len({card.anchor for card in both}) == 2
+
+
+def test_features_and_sets_without_classes_have_no_images(tmp_path: Path) -> None:
+    columns = {"features": np.ones((3, 2), np.float32), "labels": np.array([0, 7, 7]), "index": np.arange(3)}
+    made.store(tmp_path / "f.zarr", "dataset", columns, [], name="f", classes=[])
+    columns = {"images": np.zeros((2, 4, 3, 3), np.uint8), "labels": np.zeros(2, np.int64), "index": np.arange(2)}
+    made.store(tmp_path / "four.zarr", "dataset", columns, [], name="f", classes=["x"])
+    made.ranking(tmp_path / "r.zarr", tmp_path / "four.zarr", [0.1, 0.2])
+    made.clones(tmp_path / "c.zarr", tmp_path / "f.zarr")
+    found = cards(tmp_path, "f.zarr", "four.zarr", "r.zarr", "c.zarr")
+    assert dict(found["f.zarr"].big)["Classes"] == "2"
+    assert "<img" not in rendered([*found["f.zarr"].wide, *found["four.zarr"].wide, *found["r.zarr"].wide])
+    made.store(tmp_path / "none.zarr", "ranking", {"distance": np.zeros(0), "neighbour": np.zeros(0, np.int64)}, [],
+               norm="l2", labels="hard", dataset="0", against=None, duplicates="inf", k=1)  # fmt: skip
+    assert cards(tmp_path, "none.zarr")["none.zarr"].gist == "0 points in l2"
+
+
+def spoil(folder: Path, what: str) -> Path:
+    """A file or folder that has no place in a report."""
+    path = folder / what
+    if what == "absent.zarr":
+        return path
+    if what == "folder":
+        path.mkdir()
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "recipe":
+        path.mkdir()
+        (path / "recipe.json").write_text("{}")
+    elif what == "torn":
+        path.mkdir()
+        (path / "recipe.json").write_text('{"recipe": {}, "arch"')
+    elif what == "log":
+        made.run(path, folder / "d.zarr")
+        (path / "log.jsonl").write_text("[]\n")
+    else:
+        path.write_bytes({"empty.txt": b" \n", "binary": b"\0\1", "latin": b"\xe9", "x.pdf": b"%PDF\xff",
+                          "x.safetensors": b"no", "cut.png": b"\x89PNG\r\n\x1a\n"}[what])  # fmt: skip
+    return path
+
+
+REFUSED = ["absent.zarr", "folder", "pipe", "recipe", "torn", "log", "empty.txt", "binary", "latin", "x.pdf"]
+
+
+@pytest.mark.parametrize("what", [*REFUSED, "x.safetensors", "cut.png"])
+def test_what_is_refused_in_one_sentence(tmp_path: Path, what: str) -> None:
+    made.dataset(tmp_path / "d.zarr")
+    path = spoil(tmp_path, what)
+    with pytest.raises(DatarobustError) as caught:
+        collect([tmp_path / "d.zarr", path])
+    assert what in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.svg").write_text(SVG)
+    (tmp_path / "t.txt").write_text("x" * 50)
+    monkeypatch.setattr(report, "MOST_PICTURES", len(SVG) - 1)
+    with pytest.raises(DataError, match=r"a\.svg is one picture too many"):
+        collect([tmp_path / "t.txt", tmp_path / "a.svg"])
+    monkeypatch.setattr(report, "MOST_TEXT", 49)
+    with pytest.raises(DataError, match=r"t\.txt has 50 bytes"):
+        collect([tmp_path / "t.txt"])
+
+
+def test_an_altered_artifact_is_refused(tmp_path: Path) -> None:
+    made.dataset(tmp_path / "d.zarr")
+    file = tmp_path / "d.zarr" / "labels" / "c.0"
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"c\.0 was altered"):
+        collect([tmp_path / "d.zarr"])
