@@ -24,7 +24,13 @@ from typing import NoReturn
 #: What takes long to import, and starts no thread.
 IMPORTED = (
     *("torch", "numba", "zarr", "scipy.linalg", "safetensors.torch", "sklearn.utils", "matplotlib.figure"),
-    *("datarobust.runs", "datarobust.clones", "datarobust.evaluations", "datarobust.sensitivity"),
+    *(
+        "datarobust.jobs.advtrain",
+        "datarobust.jobs.edmtrain",
+        "datarobust.clones",
+        "datarobust.evaluations",
+        "datarobust.sensitivity",
+    ),
     "datarobust.jobs.embed",
 )
 

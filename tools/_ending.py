@@ -111,6 +111,9 @@ def deferred() -> Iterator[Callable[[], bool]]:
     before = {number: signal.signal(number, note) for number in SIGNALS if signal.getsignal(number) is _stop}
     try:
         yield lambda: bool(noted)
+    except KeyboardInterrupt:  # how the work says that it was told to stop
+        if not noted:
+            raise
     finally:
         if not noted:
             for number, handler in before.items():

@@ -41,14 +41,13 @@ def training(
     folders = [_cli.argument_path(path) for path in runs]
     if name and len(name) != len(folders):
         raise UsageError(f"{len(folders)} runs, but {len(name)} names: give --name once for each, in their order.")
-    from datarobust import runs as library
+    from datarobust.artifacts.runs import read_log
     from datarobust.figures import style
     from datarobust.figures import training as figure
 
     names = name or [folder.resolve().name for folder in folders]
     courses = [
-        figure.course(called, library.read_log(folder), str(folder))
-        for called, folder in zip(names, folders, strict=True)
+        figure.course(called, read_log(folder), str(folder)) for called, folder in zip(names, folders, strict=True)
     ]
     write(output, style.picture(figure.draw(courses), form), tsv, lambda: figure.table(courses), overwrite)
 

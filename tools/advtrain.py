@@ -19,10 +19,9 @@ For example:
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,10 +29,8 @@ from . import _cli, _training
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Store
-    from datarobust.runs import Inputs, Job
     from datarobust.selection import Chosen
     from datarobust.training.loop import Line
-    from datarobust.training.recipe import Recipe
 
 _FIRST = "first:1024"  # the reference's v
 _FIGURES = {
@@ -128,96 +125,93 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    options = dict(locals())
-    from datarobust import distributed, runs
+    from datarobust import artifacts, distributed
+    from datarobust.jobs.advtrain import AdversarialTraining, Inputs, augmentation
+    from datarobust.jobs.make import make
+    from datarobust.jobs.run_folder import demand_tensorboard, rewrite_events
+    from datarobust.norms import ball_of
+    from datarobust.training.recipe import Recipe
 
-    inputs = _inputs(options)
-    recipe = _recipe(options, inputs)
-    with distributed.group() as processes:
-        job = runs.Job(inputs, recipe, int(memory * 1e9), processes)
-        if dry_run:
-            _cli.emit(json.dumps(job.plan()))
-            return
-        _train(job, output, options)
-
-
-def _inputs(options: dict[str, Any]) -> Inputs:
-    """The stores and points that the options name."""
-    from datarobust import artifacts, runs
-
-    dataset = artifacts.open_store(_cli.argument_path(options["dataset"]), "dataset")
-    inputs = runs.Inputs(
-        dataset,
-        runs.named(options["generated"]),
-        runs.named(options["test"]),
-        *(_points(name, options[name], dataset) for name in ("hold_out", "track", "focus")),
+    base = artifacts.open_store(_cli.argument_path(dataset), "dataset")
+    inputs = Inputs(
+        base,
+        None if generated is None else artifacts.open_store(generated, "dataset"),
+        None if test is None else artifacts.open_store(test, "dataset"),
+        _points("hold_out", hold_out, base),
+        _points("track", track, base),
+        _points("focus", focus, base),
     )
     for remark in inputs.remarks():
         _cli.say(remark)
-    return inputs
+    ball = ball_of(norm)
+    eps, step = ball.eps if eps is None else eps, ball.step if step is None else step
+    if augment == "auto":
+        augment = augmentation(base)
+        _cli.say(f"--augment auto: {augment}.")
+    recipe = Recipe(
+        arch=arch,
+        norm=norm,
+        eps=eps,
+        step=step,
+        steps=steps,
+        l2_step=l2_step,
+        beta=beta,
+        label_smoothing=label_smoothing,
+        epochs=epochs,
+        batch=batch,
+        generated_fraction=generated_fraction,
+        schedule=schedule,
+        lr=lr,
+        ema=ema,
+        weight_decay=weight_decay,
+        augment=augment,
+        precision=precision,
+        bn_group=bn_group,
+        focus_mode=focus_mode,
+        focus_batch=focus_batch,
+        inject_as=inject_as,
+        seed=seed,
+    )
+    with distributed.group() as group:
+        plan = AdversarialTraining(inputs, recipe, int(memory * 1e9), group=group)
+        if dry_run:
+            _cli.emit(json.dumps(plan.plan()))
+            return
+        if tensorboard:
+            demand_tensorboard()
+        place = _cli.torch_device(device, threads, group.here)
+        run_step = _cli.step("advtrain", seed, place.type)
+        with _cli.deferred() as stopped:
+            listener = _training.Listener(epochs, plan.counts.total, _figures, _brief, stopped, quiet)
+            job = replace(plan, device=place, listener=listener, tensorboard=tensorboard)
+            job.model  # noqa: B018 - refuses what cannot be built or does not fit, before the folder is made
+            _cli.resumable()
+            new = make(job, output, run_step, overwrite=overwrite, group=group, save_every=save_every)
+        if group.is_main:
+            if tensorboard and not new:
+                rewrite_events(output)
+            _cli.emit(_result(output) if as_json else str(output))
 
 
 def _points(name: str, text: str | None, dataset: Store) -> Chosen | None:
     """The points of an option, which is named where they cannot be had: two have a default that nobody typed."""
-    from datarobust import runs
     from datarobust.errors import SelectionError
+    from datarobust.jobs.advtrain import select
 
     try:
-        return runs.select(text, dataset)
+        return select(text, dataset)
     except SelectionError as error:
         default = " That is its default: choose fewer, or none." if text == _FIRST else ""
-        raise SelectionError(f"--{name.replace('_', '-')}: {error}{default}") from error
-
-
-def _recipe(options: dict[str, Any], inputs: Inputs) -> Recipe:
-    """The recipe that the options spell; what was left open follows from the norm and from the images."""
-    from datarobust import runs
-    from datarobust.norms import ball_of
-    from datarobust.training.recipe import Recipe
-
-    chosen = {field.name: options[field.name] for field in fields(Recipe)}
-    ball = ball_of(chosen["norm"])
-    for name, usual in (("eps", ball.eps), ("step", ball.step)):
-        if chosen[name] is None:
-            chosen[name] = usual
-    if chosen["augment"] == "auto":
-        chosen["augment"] = runs.augmentation(inputs.dataset)
-        _cli.say(f"--augment auto: {chosen['augment']}.")
-    return Recipe(**chosen)
-
-
-def _train(job: Job, output: Path, options: dict[str, Any]) -> None:
-    """Train, unless this very run is done; a signal saves the state first."""
-    from datarobust import artifacts, runs
-
-    if options["tensorboard"]:
-        runs.demand_tensorboard()
-    processes, overwrite = job.processes, options["overwrite"]
-    device = _cli.torch_device(options["device"], options["threads"], processes.here)
-    run = job.run_at(output, _cli.step("advtrain", job.recipe.seed, device.type, job.inputs.digests))
-    job.model  # noqa: B018 - refuses what cannot be built or does not fit, before the folder is made
-    run.tensorboard = options["tensorboard"] and processes.leads
-    if not processes.agree(processes.leads and not overwrite and run.finished()):
-        with artifacts.Lock(output) if processes.leads else nullcontext(), _cli.deferred() as stopped:
-            if processes.leads:
-                run.begin(overwrite)
-            _cli.resumable()
-            told = (job.recipe.epochs, job.counts.total, _figures, _brief)
-            listener = _training.Listener(*told, stopped, options["quiet"])
-            if job.train(run, device, listener, options["save_every"]) and processes.leads:
-                run.finish()
-    if processes.leads:
-        run.tell_tensorboard()
-        _cli.emit(_result(output) if options["as_json"] else str(output))
+        raise SelectionError(f"`{name}`: {error}{default}") from error
 
 
 def _result(output: Path) -> str:
     """The last line of the log, and where the weights are, as one JSON object."""
-    from datarobust import runs
+    from datarobust.artifacts.runs import BEST, LAST, read_log
 
-    best = output / "best.safetensors"
-    weights = {"best": str(best) if best.exists() else None, "last": str(output / "last.safetensors")}
-    return json.dumps({"run": str(output), **weights, **runs.read_log(output)[-1]})
+    best = output / BEST
+    weights = {"best": str(best) if best.exists() else None, "last": str(output / LAST)}
+    return json.dumps({"run": str(output), **weights, **read_log(output)[-1]})
 
 
 def _figures(line: Line) -> str:

@@ -21,10 +21,9 @@ For example:
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     import torch
 
     from datarobust.clones.judging import Judgement
-    from datarobust.runs.denoising import DenoiserJob
     from datarobust.training.loop import Line
 
 app = _cli.tool(__doc__)
@@ -116,80 +114,71 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    options = dict(locals())
     if (judge is None) != (test is None):
         raise UsageError("--judge and --test go together: a classifier, and real images that were not trained on.")
     from datarobust import artifacts, distributed
+    from datarobust.artifacts.runs import LAST, read_log
     from datarobust.diffusion.training import Recipe
-    from datarobust.runs.denoising import DenoiserJob, Size
+    from datarobust.jobs.edmtrain import DenoiserTraining, Size
+    from datarobust.jobs.make import make
+    from datarobust.jobs.run_folder import demand_tensorboard, rewrite_events
 
-    points = artifacts.open_store(_cli.argument_path(dataset), "dataset")
-    options |= {"P_mean": p_mean, "P_std": p_std}
-    recipe = Recipe(**{field.name: options[field.name] for field in fields(Recipe) if field.name in options})
-    levels, resolutions = _numbers("--mult", mult), _numbers("--attention", attention)
-    size = Size(kind, width, levels, blocks, resolutions, dropout)
-    with distributed.group() as processes:
-        job = DenoiserJob(points, recipe, size, labelled, int(memory * 1e9), processes)
+    images = artifacts.open_store(_cli.argument_path(dataset), "dataset")
+    recipe = Recipe(
+        epochs=epochs,
+        batch=batch,
+        lr=lr,
+        ema_images=ema_images,
+        P_mean=p_mean,
+        P_std=p_std,
+        augment=augment,
+        precision=precision,
+        seed=seed,
+    )
+    size = Size(kind, width, _numbers("--mult", mult), blocks, _numbers("--attention", attention), dropout)
+    with distributed.group() as group:
+        plan = DenoiserTraining(images, recipe, size, labelled, int(memory * 1e9), group=group)
         if dry_run:
-            _cli.emit(json.dumps(job.plan()))
+            _cli.emit(json.dumps(plan.plan()))
             return
-        _train(job, output, options)
-
-
-def _train(job: DenoiserJob, output: Path, options: dict[str, Any]) -> None:
-    """Train, unless this very run is done; a signal saves the state first."""
-    from datarobust import artifacts, runs
-
-    if options["tensorboard"]:
-        runs.demand_tensorboard()
-    processes, overwrite = job.processes, options["overwrite"]
-    device = _cli.torch_device(options["device"], options["threads"], processes.here)
-    run = job.run_at(output, _cli.step("edmtrain", job.recipe.seed, device.type, {"dataset": job.dataset.digest}))
-    run.tensorboard = options["tensorboard"] and processes.leads
-    if not processes.agree(processes.leads and not overwrite and run.finished()):
-        with artifacts.Lock(output) if processes.leads else nullcontext(), _cli.deferred() as stopped:
-            if processes.leads:
-                run.begin(overwrite)
+        if tensorboard:
+            demand_tensorboard()
+        place = _cli.torch_device(device, threads, group.here)
+        run_step = _cli.step("edmtrain", seed, place.type)
+        with _cli.deferred() as stopped:
+            listener = _training.Listener(epochs, batch, _figures, _figures, stopped, quiet)
+            job = replace(plan, device=place, listener=listener, tensorboard=tensorboard)
             _cli.resumable()
-            told = (job.recipe.epochs, job.recipe.batch, _figures, _figures)
-            listener = _training.Listener(*told, stopped, options["quiet"])
-            if job.train(run, device, listener, options["save_every"]) and processes.leads:
-                run.finish()
-    if processes.leads:
-        run.tell_tensorboard()
-        judgement = _judge(output, options, device) if options["judge"] is not None else None
-        _cli.emit(_result(output, judgement) if options["as_json"] else str(output))
+            new = make(job, output, run_step, overwrite=overwrite, group=group, save_every=save_every)
+        if group.is_main:
+            if tensorboard and not new:
+                rewrite_events(output)
+            verdict = {}
+            if judge is not None and test is not None:
+                judgement = _judge(output / LAST, judge, test, judged, place, quiet)
+                _cli.say(judgement.sentence())
+                verdict = {"judgement": judgement.as_json()}
+            result = {"run": str(output), "last": str(output / LAST)}
+            _cli.emit(json.dumps({**result, **read_log(output)[-1], **verdict}) if as_json else str(output))
 
 
-def _judge(output: Path, options: dict[str, Any], device: torch.device) -> Judgement:
+def _judge(weights: Path, judge: str, test: Path, count: int, device: torch.device, quiet: bool) -> Judgement:
     """What the classifier says of the finished denoiser."""
     from datarobust import artifacts
     from datarobust.checkpoints.models import load_denoiser, load_model
-    from datarobust.clones.judging import judge
+    from datarobust.clones.judging import judge as judge_denoiser
 
-    judged = load_model(options["judge"])
-    denoiser, weights = load_denoiser(output / "last.safetensors")
-    found = judge(
-        artifacts.open_store(options["test"], "dataset"),
+    denoiser, tensors = load_denoiser(weights)
+    return judge_denoiser(
+        artifacts.open_store(test, "dataset"),
         _diffusion.prepared(denoiser, "fp32", device, compiled=False),
-        weights,
-        judged.module,
-        options["judged"],
+        tensors,
+        load_model(judge).module,
+        count,
         _diffusion.batch_of(device),
         device,
-        lambda label: _cli.progress(options["quiet"], label),
+        lambda label: _cli.progress(quiet, label),
     )
-    _cli.say(found.sentence())
-    return found
-
-
-def _result(output: Path, judgement: Judgement | None) -> str:
-    """The last line of the log, where the weights are, and the judgement, as one JSON object."""
-    from datarobust import runs
-
-    told = {} if judgement is None else {"judgement": judgement.as_json()}
-    weights = str(output / "last.safetensors")
-    return json.dumps({"run": str(output), "last": weights, **runs.read_log(output)[-1], **told})
 
 
 def _figures(line: Line) -> str:

@@ -24,7 +24,7 @@ from run import describe_machine
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.runs.sets import Inputs
+from datarobust.jobs.advtrain import Inputs
 from datarobust.training.batches import Batches
 from datarobust.training.images import Points
 from datarobust.training.recipe import Recipe, count

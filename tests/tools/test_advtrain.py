@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import os
 import re
@@ -12,11 +14,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from datarobust import artifacts
+from datarobust.norms import NORMS
+from datarobust.schedules import SCHEDULES
+from datarobust.tools import advtrain
+from datarobust.training.recipe import Recipe
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 OPTIONS = [
@@ -151,6 +157,24 @@ def test_a_dry_run_states_the_cost(digits: Path, command: Command) -> None:
     assert plan["steps"] == 2 * 2400
     assert plan["operations"] == plan["images"] * 26 * plan["forward_operations_an_image"]
     assert not (digits / "x").exists()
+
+
+def test_options_are_the_fields_of_a_recipe() -> None:
+    """Same names, same defaults; what an option leaves open is what the recipe's own default stands for."""
+    fields = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    signature = inspect.signature(advtrain.advtrain).parameters
+    assert fields.keys() <= signature.keys()
+    defaults = {name: signature[name].default for name in fields}
+    left_open = {"eps": None, "step": None, "augment": "auto"}
+    assert defaults == fields | left_open
+    hints, options = get_type_hints(Recipe), get_type_hints(advtrain.advtrain)
+    for name in fields:
+        allowed, taken = set(get_args(hints[name])), set(get_args(options[name]))
+        if allowed and type(None) not in allowed and name != "augment":
+            assert taken == allowed, name
+    assert set(get_args(options["augment"])) == {*get_args(hints["augment"]), "auto"}
+    assert set(get_args(options["norm"])) == set(NORMS)
+    assert set(get_args(options["schedule"])) == set(SCHEDULES)
 
 
 REFUSED: list[tuple[list[object], int, str]] = [

@@ -32,8 +32,8 @@ from datarobust.datasets.checks import START_BYTES, refuse_placeholder
 from datarobust.datasets.sources import file_sha256, raw_file
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.evaluations.lines import line, stored
-from datarobust.runs.sets import PUBLISHED
 from datarobust.text import shown
+from datarobust.training.images import PUBLISHED
 from datarobust.types import Array
 
 MOST_BYTES: Final = 4 << 30

@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.artifacts import Store, Summary, files
+from datarobust.artifacts.runs import BEST, LAST, RECIPE, read_log
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.evaluation import eps_text
 from datarobust.evaluations.lines import line, stored
 from datarobust.figures.table import Accuracy, Row
-from datarobust.runs.folder import BEST, LAST, RECIPE, read_log
 from datarobust.text import shown
 
 _RECIPE_BYTES = 1 << 24

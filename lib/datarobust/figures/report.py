@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store, Summary, files
+from datarobust.artifacts.runs import read_log
 from datarobust.errors import ArtifactError, DataError
 from datarobust.figures import lineage, report_parts
 from datarobust.figures.lineage import Command, Result
@@ -181,7 +182,6 @@ def _item(path: Path) -> Item:
 
 
 def _run(path: Path, called: str) -> Item:
-    from datarobust.runs.folder import read_log  # brings torch along, which other reports do without
 
     recipe = path / "recipe.json"
     if recipe.stat().st_size > MOST_TEXT:

@@ -331,6 +331,10 @@ class Printed:
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Nothing to say here: the job knows whether the moments are those that are there already."""
 
+    def state(self, path: Path) -> Path:
+        """Beside the moments."""
+        return path
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -45,7 +45,11 @@ class Form(Protocol):
         ...
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
-        """Raise ExistsError where the output may not be written."""
+        """Raise ExistsError where the output may not be written; make its place ready where it grows there."""
+        ...
+
+    def state(self, path: Path) -> Path:
+        """The output beside which unfinished work leaves its state; see `artifacts.Resume`."""
         ...
 
 
@@ -62,6 +66,10 @@ class Artifact:
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Raise ExistsError where there is something that may not be replaced."""
         artifacts.demand_vacant(path, self.kind, overwrite)
+
+    def state(self, path: Path) -> Path:
+        """The artifact itself."""
+        return path
 
 
 def _anything(path: Path) -> bool:
@@ -86,6 +94,10 @@ class Text:
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Raise ExistsError where there is something else than an unfinished file of this very request."""
         durable.demand_vacant(path, overwrite or requested_by(path) == request, Path.is_file)
+
+    def state(self, path: Path) -> Path:
+        """The file itself."""
+        return path
 
 
 def requested_by(path: Path) -> str | None:
@@ -194,21 +206,25 @@ def make(
         DatarobustError: what the job raises.
     """
     request, form = artifacts.fingerprint(job.request()), job.form
-    resume = Resume(path, request, group.rank, group.size, every=save_every)
 
     def finished() -> bool:
         return not overwrite and form.finished(path, request)
 
+    def state() -> Resume:
+        return Resume(form.state(path), request, group.rank, group.size, every=save_every)
+
     if group.agree(group.is_main and finished()):
-        if group.is_main and resume.left:  # by a run that was killed after its result was whole
+        if group.is_main and state().left:  # by a run that was killed after its result was whole
             with artifacts.Lock(path):
-                resume.discard()
+                state().discard()
         return False
     with artifacts.Lock(path) if group.is_main else nullcontext():
         if group.agree(group.is_main and finished()):  # another process made it just now
             return False
         if group.is_main:
             form.demand_vacant(path, request, overwrite)
+        group.agree(True)  # the place is ready
+        resume = state()
         job.run(Output(path, form, request, step, overwrite, group, progress, labelled, resume))
         if group.is_main:
             resume.discard()

@@ -73,6 +73,27 @@ class Listener(Protocol):
         """
 
 
+class Silent:
+    """A listener that tells nobody and lets a training go on to its end."""
+
+    def epoch(self, line: Line) -> None:
+        """Nothing."""
+
+    def remark(self, text: str) -> None:
+        """Nothing."""
+
+    def stops(self) -> bool:
+        """Never."""
+        return False
+
+    def progress(self, steps: Iterable[T], standing: Callable[[], Line], /) -> Iterable[T]:
+        """The steps."""
+        return steps
+
+
+SILENT = Silent()
+
+
 class Loop(ABC):
     """A training: its averaged model, and where it is.
 
@@ -216,7 +237,7 @@ class Loop(ABC):
                     best = {name.removeprefix("best/"): arrays[name] for name in arrays if name.startswith("best/")}
                     self.best = (position["best"]["accuracy"], Weights(best, position["best"]["epoch"]))
                     self._best_is_new = True
-                self._compare(position["environment"], listener)
+                self._compare(position.get("environment"), listener)
             self.group.broadcast([place])
             self.epoch, self.step = (int(number) for number in place)
             tensors = self.state()
@@ -238,9 +259,10 @@ class Loop(ABC):
             "numpy": np.__version__,
         }
 
-    def _compare(self, before: Mapping[str, Any], listener: Listener) -> None:
-        """Say so where a run goes on elsewhere."""
+    def _compare(self, before: Mapping[str, Any] | None, listener: Listener) -> None:
+        """Say so where a run goes on elsewhere; None: it is not known (denoisers of version 0.1.0)."""
         now = self._environment()
+        before = now if before is None else before
         changes = [
             f"{name} {before.get(name)} before, {now[name]} now"
             for name in sorted(now)

@@ -16,7 +16,7 @@ from datarobust.artifacts import Store, Tensors
 from datarobust.checkpoints.robustbench import FILES, Entry, export, read_checkpoint
 from datarobust.errors import DataError, ExistsError
 from datarobust.networks import build
-from datarobust.runs.sets import PUBLISHED
+from datarobust.training.images import PUBLISHED
 
 RIGHT = np.array([True] * 8 + [False] * 2)
 BROKEN = np.array([0, 0, 1, -1, -1, -1, -1, -1, -1, -1])

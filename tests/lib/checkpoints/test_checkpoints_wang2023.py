@@ -18,7 +18,7 @@ from datarobust.checkpoints.models import assemble_classifier
 from datarobust.checkpoints.robustbench import read_checkpoint
 from datarobust.errors import DataError, UsageError
 from datarobust.networks import build
-from datarobust.runs.sets import PUBLISHED
+from datarobust.training.images import PUBLISHED
 
 
 def state(arch: str = "wrn-10-1", classes: int = 10, seed: int = 0, **more: Any) -> dict[str, Tensor]:

@@ -1,26 +1,28 @@
-"""Runs of ``edmtrain``: from a dataset to a denoiser of its images."""
+"""Trainings of denoisers as runs: from a dataset to a denoiser of its images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
-from datarobust.artifacts import Step, Store
+from datarobust.artifacts import Store
 from datarobust.diffusion.augmenting import LABELS
-from datarobust.diffusion.denoiser import Denoiser, build_denoiser, flops
+from datarobust.diffusion.denoiser import Denoiser, flops
 from datarobust.diffusion.precondition import Edm
 from datarobust.diffusion.training import Recipe, Training
 from datarobust.distributed import Group
 from datarobust.errors import DataError
+from datarobust.jobs.advtrain import points_of
+from datarobust.jobs.make import ALONE, Form, Output
+from datarobust.jobs.run_folder import Run, RunFolder
 from datarobust.networks.song_unet import CIFAR, DDPMPP, NCSNPP, SongUNet
-from datarobust.runs.folder import Run
 from datarobust.text import shown
 from datarobust.training.images import Points
-from datarobust.training.loop import Listener
+from datarobust.training.loop import SILENT, Listener
 
 KINDS = {"ddpmpp": DDPMPP, "ncsnpp": NCSNPP}
 _PASSES = 3
@@ -40,21 +42,35 @@ class Size:
 
 
 @dataclass(frozen=True)
-class DenoiserJob:
+class DenoiserTraining:
     """A denoiser to be trained.
+
+    Attributes:
+        dataset: the images.
+        recipe: every number that decides the bits.
+        size: of the network.
+        labelled: whether the denoiser is told labels.
+        memory: bytes of images to hold.
+        device: where to train; with the group it decides the last bits.
+        listener: who hears of the epochs and may stop the training.
+        tensorboard: write the log for TensorBoard, too.
+        group: the processes that share each batch.
 
     Raises:
         DataError: the dataset holds no square images.
     """
 
+    form: ClassVar[Form] = RunFolder()
+
     dataset: Store
     recipe: Recipe
     size: Size
     labelled: bool
-    """Whether the denoiser is told labels."""
     memory: int
-    """Bytes of images to hold."""
-    processes: Group
+    device: torch.device | None = None
+    listener: Listener = SILENT
+    tensorboard: bool = False
+    group: Group = ALONE
 
     def __post_init__(self) -> None:
         if "images" not in self.dataset:
@@ -72,7 +88,7 @@ class DenoiserJob:
     @cached_property
     def points(self) -> Points:
         """The images in memory."""
-        return Points.of(self.dataset.column("images").read(), self.dataset.column("labels").read())
+        return points_of(self.dataset)
 
     @property
     def classes(self) -> int:
@@ -111,31 +127,36 @@ class DenoiserJob:
 
     def plan(self) -> dict[str, Any]:
         """What the training takes."""
-        one = flops(self.denoiser)
+        operations = flops(self.denoiser)
         images = self.steps * self.recipe.batch
         return {
             "arch": self.denoiser.arch,
             "parameters": sum(parameter.numel() for parameter in self.denoiser.parameters()),
             "steps": self.steps,
             "images": images,
-            "forward_operations_an_image": one,
-            "operations": images * one * _PASSES,
+            "forward_operations_an_image": operations,
+            "operations": images * operations * _PASSES,
         }
 
-    def run_at(self, path: Path, step: Step) -> Run:
-        """The folder of this run; ``step`` is this command, for the history of the weights."""
-        inputs = {"dataset": self.dataset.digest}
-        history = [*self.dataset.history, step]
-        classes = list(self.dataset.attributes["classes"]) if self.labelled else []
-        attributes = {"name": self.dataset.attributes["name"], "classes": classes, "dataset": self.dataset.digest}
-        return Run(path, self.recipe, self.denoiser.arch, inputs, history, "edmtrain", "denoiser", attributes)
+    def request(self) -> dict[str, Any]:
+        """All that decides the bits on one machine."""
+        return {
+            "tool": "edmtrain",
+            "recipe": asdict(self.recipe),
+            "arch": self.denoiser.arch,
+            "inputs": {"dataset": self.dataset.digest},
+        }
 
-    def train(self, run: Run, device: torch.device, listener: Listener, save_every: float) -> bool:
-        """Train, from the state that the run has or from the start; False where the listener stopped it."""
-        denoiser = build_denoiser(self.denoiser.arch)
-        denoiser.load_state_dict(self.denoiser.state_dict())
-        training = Training(self.recipe, self.points.to(device), denoiser, device, self.processes)
-        return training.run(run, listener, save_every)
+    def run(self, output: Output) -> None:
+        """Train, from the state that the run has or from the start."""
+        denoiser = copy.deepcopy(self.denoiser)  # the job stays as it is
+        device = self.device or torch.device("cpu")
+        dataset = self.dataset
+        history = [*dataset.history, output.step({"dataset": dataset.digest})]
+        classes = list(dataset.attributes["classes"]) if self.labelled else []
+        attributes = {"name": dataset.attributes["name"], "classes": classes, "dataset": dataset.digest}
+        run = Run(output, self.request(), "denoiser", history, attributes, self.tensorboard)
+        run.train(Training(self.recipe, self.points.to(device), denoiser, device, self.group), self.listener)
 
 
 def usual_size(side: int) -> dict[str, Any]:

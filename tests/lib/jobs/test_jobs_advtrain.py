@@ -12,9 +12,9 @@ import pytest
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.errors import DataError, UsageError
-from datarobust.runs import Inputs, augmentation, select
-from datarobust.runs.sets import PUBLISHED, arch_of, classes_of, normalisation
-from datarobust.training.images import Points
+from datarobust.jobs.advtrain import AdversarialTraining, Inputs, augmentation, classes_of, select
+from datarobust.training.images import PUBLISHED, Points, normalisation
+from datarobust.training.recipe import Recipe
 
 STEP = Step("dataset", ("import",), "0.1.0", None, None, {"source": "0" * 64})
 
@@ -39,8 +39,7 @@ def store(
 
 
 def inputs(dataset: Store, **more: Any) -> Inputs:
-    asked = {"generated": None, "test": None, "hold_out": None, "track": None, "focus": None} | more
-    return Inputs(dataset, **asked)
+    return Inputs(dataset, **more)
 
 
 def test_points_in_focus_are_those_not_held_out(tmp_path: Path) -> None:
@@ -141,9 +140,23 @@ def test_augmentation_by_data_set(tmp_path: Path, shape: tuple[int, ...], classe
 
 def test_the_network_fits_the_images(tmp_path: Path) -> None:
     dataset = store(tmp_path / "d.zarr", shape=(1, 8, 8))
-    found = inputs(dataset)
-    arch = arch_of("wrn-10-1", found, found.read(1 << 20)[0])
+    arch = AdversarialTraining(inputs(dataset), Recipe(arch="wrn-10-1"), memory=1 << 20).arch
     assert arch["name"] == "wrn-10-1"
     assert arch["arguments"]["classes"] == 3
     assert arch["arguments"]["channels"] == 1
     assert len(arch["arguments"]["mean"]) == 1
+
+
+def test_a_request_names_all_that_decides_the_bits(tmp_path: Path) -> None:
+    dataset = store(tmp_path / "d.zarr", shape=(1, 8, 8))
+
+    def request(focus: str | None = None, **recipe: Any) -> str:
+        chosen = inputs(dataset, focus=select(focus, dataset))
+        return artifacts.fingerprint(AdversarialTraining(chosen, Recipe(**recipe), memory=1 << 20).request())
+
+    changes: list[dict[str, Any]] = [
+        {"seed": 1}, {"eps": 4 / 255}, {"focus_batch": 16}, {"precision": "bf16"}, {"bn_group": 128},
+        {"arch": "wrn-16-1"}, {"focus": "first:3"}, {},
+    ]  # fmt: skip
+    assert len({request(**change) for change in changes}) == len(changes)
+    assert request(focus="none") == request()

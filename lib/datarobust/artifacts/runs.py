@@ -1,0 +1,58 @@
+"""Folders of trainings: what is in them, and how their logs are read.
+
+::
+
+    RUN/
+    ├── recipe.json         the recipe, the digests of its inputs, and the request that names it
+    ├── log.jsonl           one epoch a line
+    ├── best.safetensors    averaged weights of the epoch with the best tracked accuracy
+    ├── last.safetensors    averaged weights of the last epoch
+    ├── tensorboard/        the log once more, for TensorBoard, where that was asked for
+    └── .state.resume       until the run is finished: the state that the same command goes on from
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from datarobust.artifacts import durable
+from datarobust.errors import ArtifactError
+
+RECIPE, LOG, BEST, LAST = "recipe.json", "log.jsonl", "best.safetensors", "last.safetensors"
+STATE, EVENTS = "state", "tensorboard"
+_LOG_BYTES = 1 << 30
+
+
+def read_log(run: Path, epochs: int | None = None) -> list[dict[str, Any]]:
+    """The lines of a run's log, at most ``epochs`` of them; a last line that was torn by a kill is left out.
+
+    Raises:
+        ArtifactError: there is no log, or it is none.
+    """
+    path = run / LOG
+    with durable.os_errors(path, "read"):
+        if path.stat().st_size > _LOG_BYTES:
+            raise ArtifactError(f"{path} is too large for a log of training")
+        content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1].splitlines()
+    lines = []
+    for number, text in enumerate(whole[:epochs], 1):
+        try:
+            line = json.loads(text)
+        except ValueError as error:
+            raise ArtifactError(f"{path}, line {number}: no line of a log of training ({error})") from error
+        if not isinstance(line, dict) or line.get("epoch") != number:
+            raise ArtifactError(f"{path}, line {number}: no line of a log of training (epoch {number} is expected)")
+        lines.append(line)
+    return lines
+
+
+def recorded(run: Path) -> dict[str, Any]:
+    """What recipe.json says of a run; nothing where it is absent or damaged."""
+    try:
+        document = json.loads((run / RECIPE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}

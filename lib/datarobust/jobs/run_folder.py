@@ -1,0 +1,243 @@
+"""The folder that a training makes (`datarobust.artifacts.runs`): how it is claimed, kept and told to TensorBoard.
+
+It grows while the training goes on, so it is not whole or absent as artifacts are: the same request takes it up at any
+time, and every file in it is replaced at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datarobust import artifacts
+from datarobust.artifacts import Journal, Step, durable
+from datarobust.artifacts.runs import BEST, EVENTS, LAST, LOG, RECIPE, STATE, read_log, recorded
+from datarobust.errors import ExistsError, UsageError
+from datarobust.jobs.make import Output
+from datarobust.training.loop import Arrays, Line, Loop, Weights
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from datarobust.training.loop import Listener
+
+_OURS = (LOG, BEST, LAST, EVENTS, RECIPE)
+_EVENTS = "events.out.tfevents.*.datarobust*"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An output that is the folder of a training."""
+
+    def finished(self, path: Path, request: str) -> bool:
+        """Whether this very training is done."""
+        document = recorded(path)
+        recipe = document.get("recipe")
+        if document.get("request") != request or not isinstance(recipe, dict):
+            return False
+        if not artifacts.finished(path / LAST, request):
+            return False
+        return artifacts.peek(path / LAST).attributes.get("epoch") == recipe.get("epochs")
+
+    def state(self, path: Path) -> Path:
+        """What the state of an unfinished training belongs to: it moves with the folder."""
+        return path / STATE
+
+    def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
+        """Make the folder, or take up that of the same training; where asked for, clear that of another.
+
+        Raises:
+            ExistsError: it holds another run, or anything else.
+        """
+        with durable.os_errors(path):
+            if path.exists() and not path.is_dir():
+                raise ExistsError(f"{path} is no folder: choose another name for the run")
+            path.mkdir(exist_ok=True)
+            for name in _OURS:  # of a run that was killed while it replaced one
+                durable.remove(path / f"{name}.new")
+            if recorded(path).get("request") == request:
+                return
+            names = {entry.name for entry in path.iterdir() if not entry.name.startswith(_hidden())}
+            if not names:
+                return
+            if not overwrite:
+                what = "another run" if RECIPE in names else "something that is no run"
+                advice = ", or say `overwrite`" if RECIPE in names else ""
+                raise ExistsError(f"{path} holds {what}: choose another folder{advice}")
+            strange = sorted(names - set(_OURS)) + _foreign_events(path)
+            if strange:
+                raise ExistsError(
+                    f"{path} holds {strange[0]}, which `overwrite` does not remove: choose another folder"
+                )
+            if RECIPE not in names:
+                raise ExistsError(f"{path} holds no recipe.json: choose another folder")
+            for name in _OURS:  # the recipe last: until then the folder is known as a run's
+                durable.remove(path / name)
+
+
+def _hidden() -> tuple[str, ...]:
+    """How names of hidden files begin that a run makes."""
+    return tuple(f".{name}." for name in (STATE, BEST, LAST))
+
+
+def _foreign_events(path: Path) -> list[str]:
+    """What is in the folder for TensorBoard and was not written by a run, as ``tensorboard/NAME``."""
+    folder = path / EVENTS
+    foreign = set(folder.iterdir()) - set(folder.glob(_EVENTS)) if folder.is_dir() else set()
+    return sorted(f"{EVENTS}/{entry.name}" for entry in foreign)
+
+
+@dataclass
+class Run:
+    """A training at work in its folder: the :class:`~datarobust.training.loop.Checkpoint` of its loop.
+
+    Attributes:
+        output: the folder.
+        record: what recipe.json says: recipe, arch and inputs.
+        kind: of the artifacts that the weights become.
+        history: of these, this step at the end.
+        attributes: more of theirs.
+        tensorboard: write the log for TensorBoard, too.
+    """
+
+    output: Output
+    record: Mapping[str, Any]
+    kind: str
+    history: Sequence[Step]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    tensorboard: bool = False
+    _events: SummaryWriter | None = None
+    _seconds: float = 0.0
+    """Of the epochs in the log."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.output.path
+
+    def train(self, loop: Loop, listener: Listener) -> None:
+        """Train from the state that is there, or from the start.
+
+        Raises:
+            KeyboardInterrupt: the listener stopped the training; its state is saved.
+        """
+        if self.output.group.is_main:
+            document = {name: self.record[name] for name in ("recipe", "arch", "inputs")}
+            text = json.dumps({"request": self.output.request, **document}, indent=2, sort_keys=True) + "\n"
+            with durable.os_errors(self.path):
+                durable.replace_file(self.path / RECIPE, text.encode())
+        try:
+            done = loop.run(self, listener, self.output.resume.every)
+        finally:
+            if self._events is not None:
+                self._events.close()
+        if not done:
+            raise KeyboardInterrupt
+
+    def load(self) -> Arrays | None:
+        """The state of this training, or None; also one that was left by version 0.1.0, as a journal."""
+        state = self.output.resume.load()
+        return self._journal.load() if state is None else state
+
+    def save(self, state: Arrays, best: Weights | None, last: Weights | None) -> None:
+        """Replace the state, then the weights that belong to it."""
+        self.output.resume.save(state)
+        self._journal.discard()
+        for name, weights in (("best", best), ("last", last)):
+            if weights is not None:
+                attributes = {
+                    **self.attributes,
+                    "arch": self.record["arch"],
+                    "weights": name,
+                    "epoch": weights.epoch,
+                    "request": self.output.request,
+                }
+                artifacts.save_tensors(
+                    self.path / f"{name}.safetensors",
+                    self.kind,
+                    weights.arrays,
+                    attributes=attributes,
+                    history=self.history,
+                    overwrite=True,
+                )
+
+    @property
+    def _journal(self) -> Journal:
+        return Journal(self.path / STATE, self.output.request)
+
+    def log(self, line: Line) -> None:
+        """Append a line, on the disk when this returns."""
+        with durable.os_errors(self.path), (self.path / LOG).open("ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if self._events is not None:
+            self._seconds = write_events(self._events, [line], self._seconds)
+
+    def rewind(self, epochs: int) -> None:
+        """Keep the first lines of the log; a torn one at its end goes too."""
+        lines = read_log(self.path, epochs) if (self.path / LOG).exists() else []
+        with durable.os_errors(self.path):
+            durable.replace_file(self.path / LOG, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        if self.tensorboard:
+            self._events = new_events(self.path)
+            self._seconds = write_events(self._events, lines)
+
+
+# ------------------------------------------------------------------------------------------------------ TensorBoard
+
+
+def demand_tensorboard() -> None:
+    """Raise UsageError, with the way to install it, where the package is absent."""
+    try:
+        importlib.import_module("tensorboard")
+    except ImportError as error:
+        raise UsageError(
+            f"`tensorboard` needs the package tensorboard, which is not there ({error}): "
+            "pip install 'datarobust[tensorboard]' brings it."
+        ) from error
+
+
+def new_events(run: Path) -> SummaryWriter:
+    """A new file of events, in the place of those that the run has: no step stands there twice.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder = run / EVENTS
+    with durable.os_errors(folder):
+        for path in folder.glob(_EVENTS):
+            path.unlink()
+        return SummaryWriter(str(folder), filename_suffix=".datarobust")
+
+
+def write_events(events: SummaryWriter, lines: Iterable[Line], seconds: float = 0.0) -> float:
+    """Append epochs: every number of a line of the log is a scalar, the epoch its step.
+
+    The time of an epoch is what the training has taken, for TensorBoard's relative axis; ``seconds`` before the first.
+    Scalars are of single precision: who wants all digits reads the log.
+
+    Returns:
+        The seconds after the last.
+    """
+    for line in lines:
+        seconds += line["seconds"]
+        for name, number in line.items():
+            if name != "epoch" and isinstance(number, int | float):
+                events.add_scalar(name, number, line["epoch"], seconds)
+    events.flush()
+    return seconds
+
+
+def rewrite_events(run: Path) -> None:
+    """Write the log of a finished run for TensorBoard."""
+    events = new_events(run)
+    write_events(events, read_log(run))
+    events.close()
