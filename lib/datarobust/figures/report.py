@@ -118,6 +118,11 @@ class Item:
     history: tuple[Step, ...] = ()
     anchor: str = ""
 
+    @property
+    def artifact(self) -> Store | Summary | None:
+        """The content, where it is an artifact."""
+        return self.content if isinstance(self.content, Store | Summary) else None
+
 
 def read(paths: Iterable[Path]) -> list[Item]:
     """All of them, in an order and with identifiers that do not depend on the order of the paths; equal ones once.
@@ -126,14 +131,14 @@ def read(paths: Iterable[Path]) -> list[Item]:
         ArtifactError: an artifact or a run that is not intact.
         DataError: a file that has no place in a report, or is too large for it.
     """
-    unique: dict[tuple[Any, ...], Item] = {}
+    unique: dict[tuple[int, str, str, str, str], Item] = {}
     total = 0
     for path in map(Path, paths):
         item = _item(path)
         total += len(item.content.content) if isinstance(item.content, Picture) else 0
         if total > MOST_PICTURES:
             raise DataError(f"{shown(path)} is one picture too many: a page holds {MOST_PICTURES:,} bytes of pictures")
-        unique.setdefault((list(SECTIONS).index(item.kind), item.name, item.digest, repr(item.history)), item)
+        unique.setdefault(_order(item), item)
     anchored: list[Item] = []
     numbers: dict[str, int] = {}
     for _, item in sorted(unique.items(), key=lambda entry: entry[0]):
@@ -141,6 +146,11 @@ def read(paths: Iterable[Path]) -> list[Item]:
         numbers[base] = numbers.get(base, 0) + 1
         anchored.append(replace(item, anchor=base if numbers[base] == 1 else f"{base}-{numbers[base]}"))
     return anchored
+
+
+def _order(item: Item) -> tuple[int, str, str, str, str]:
+    """Where an item stands, whatever the order in which it was named."""
+    return list(SECTIONS).index(item.kind), item.name, item.digest, repr(item.history), item.anchor
 
 
 def _item(path: Path) -> Item:
@@ -210,15 +220,11 @@ def _run(path: Path, called: str) -> Item:
 
 @dataclass(frozen=True)
 class Card:
-    """One thing that the report is about.
+    """What the page shows of an item.
 
     Attributes:
-        kind: a key of :data:`SECTIONS`.
-        name: of its file.
-        anchor: the identifier of the card in the page.
+        item: what it is about.
         gist: what it is, in a few words.
-        digest: of an artifact; empty for runs, pictures and text.
-        version: of the kind's schema, for artifacts.
         big: the main figures, name and value.
         facts: more of them.
         parts: charts, beside the facts.
@@ -226,12 +232,8 @@ class Card:
         folded: what is folded away, under its heading.
     """
 
-    kind: str
-    name: str
-    anchor: str
+    item: Item
     gist: str
-    digest: str = ""
-    version: int | None = None
     big: Sequence[tuple[str, str]] = ()
     facts: Sequence[tuple[str, Content]] = ()
     parts: Sequence[Part] = ()
@@ -269,7 +271,7 @@ def collect(paths: Iterable[Path], progress: Progress = iter) -> tuple[list[Card
         DataError: one has no place in a report, or is too large.
     """
     items = read(paths)
-    stored = [item for item in items if isinstance(item.content, Store | Summary)]
+    stored = [item for item in items if item.artifact is not None]
     for item in items:
         if isinstance(item.content, Run):
             for which, weights in sorted(item.content.weights.items()):
@@ -286,10 +288,10 @@ def _card(item: Item, known: Artifacts) -> Card:
     if isinstance(content, Picture):
         gist = f"{'svg' if 'svg' in content.media else 'png'}, {len(content.content):,} bytes"
         plot = part("plot", picture=content.part(f"Picture {item.name}"))
-        return Card("picture", item.name, item.anchor, gist, wide=[plot])
+        return Card(item, gist, wide=[plot])
     if isinstance(content, str):
         parts, gist = report_parts.read_text(item.name, content)
-        return Card("text", item.name, item.anchor, gist, wide=parts)
+        return Card(item, gist, wide=parts)
     if isinstance(content, Run):
         return _run_card(item, content, known)
     if isinstance(content, Summary):
@@ -362,7 +364,7 @@ def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
         ("Classes", f"{len(classes):,}"),
     ]
     gist = f"{points} of {several}, {shape}"
-    return Card("dataset", item.name, item.anchor, gist, item.digest, store.version, big, facts, parts, wide, folded)
+    return Card(item, gist, big, facts, parts, wide, folded)
 
 
 def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
@@ -399,7 +401,7 @@ def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
         parts = [report_parts.histogram(finite, f"Histogram of {norm} distances", axis, words)]
     rows = _least_robust(distance, neighbour, against is None)
     wide = [_least_robust_part(store, known, rows, distance, neighbour)] if len(rows) else []
-    return Card("ranking", item.name, item.anchor, gist, item.digest, store.version, big, facts, parts, wide)
+    return Card(item, gist, big, facts, parts, wide)
 
 
 def _least_robust(distance: Floats, neighbour: Rows, same: bool) -> Rows:
@@ -473,7 +475,7 @@ def _clones_card(item: Item, store: Store, known: Artifacts) -> Card:
         wide = [part("copies", note=words, rows=lines, bare=data is None)]
     gist = f"{plural(repeats, 'clone')} of {plural(points, 'point')}, {shape}"
     folded = [("Arguments of the sampler", _settings(store.attributes["sampler"]))]
-    return Card("clones", item.name, item.anchor, gist, item.digest, store.version, big, facts, [], wide, folded)
+    return Card(item, gist, big, facts, [], wide, folded)
 
 
 def _embedding_card(item: Item, store: Store, known: Artifacts) -> Card:
@@ -502,7 +504,7 @@ def _embedding_card(item: Item, store: Store, known: Artifacts) -> Card:
     words = "The least robust points are large and red, as figure map draws them."
     plot = part("plot", picture=drawn.part(f"Map of {len(store)} points"), caption=words, class_="sheet drawn")
     gist = f"{plural(len(store), 'point')} in the plane, {method}"
-    return Card("embedding", item.name, item.anchor, gist, item.digest, store.version, big, facts, [plot])
+    return Card(item, gist, big, facts, [plot])
 
 
 def _moments_card(item: Item, store: Store, known: Artifacts) -> Card:
@@ -519,7 +521,7 @@ def _moments_card(item: Item, store: Store, known: Artifacts) -> Card:
         facts.append(("Fréchet distance of two halves", amount(float(calibration["frechet"]))))
     big = [("Points", f"{attributes['count']:,}"), ("Dimensions", f"{len(store):,}")]
     gist = f"mean and covariance of {plural(attributes['count'], 'point')} in {clipped(kind, 40)}"
-    return Card("moments", item.name, item.anchor, gist, item.digest, store.version, big, facts)
+    return Card(item, gist, big, facts)
 
 
 def _network(arch: object) -> tuple[str, Mapping[str, Any]]:
@@ -544,7 +546,7 @@ def _weights_card(item: Item, weights: Summary) -> Card:
     ]
     gist = f"{network}, {which} weights{'' if epoch is None else f' after epoch {epoch}'}"
     folded = [("Arguments of the network", _settings(arguments))] if arguments else []
-    return Card(weights.kind, item.name, item.anchor, gist, item.digest, weights.version, big, facts, folded=folded)
+    return Card(item, gist, big, facts, folded=folded)
 
 
 def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
@@ -571,7 +573,7 @@ def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
     what = "a denoiser" if "P_mean" in recipe else "adversarial training"
     gist = f"{network}, {what}, {plural(done, 'epoch')}{'' if epochs == done else ', not finished'}"
     folded = [("Recipe", _settings(recipe))]
-    return Card("run", item.name, item.anchor, gist, "", None, big, facts, parts, wide, folded)
+    return Card(item, gist, big, facts, parts, wide, folded)
 
 
 def _epoch_figures(line: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -612,7 +614,7 @@ def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
     columns, attributes, norm = stored(store), store.attributes, plain_symbol(store.attributes["norm"])
     points = len(columns["index"])
     if not points:
-        return Card("evaluation", item.name, item.anchor, "no points", item.digest, store.version)
+        return Card(item, "no points")
     bound = bool(attributes["protocol"].get("upper_bound"))
     result = line(columns, attributes)
     robust, low, high = share((columns["clean"] == columns["label"]) & (columns["broken"] < 0))
@@ -647,7 +649,7 @@ def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
     attacks = table(["Attack", "Attacked", "Broken", "Left"], rows, numeric=[False, True, True, True])
     parts = [part("stack", parts=[report_parts.shares([cut for cut in cuts if cut[1] > 0], label), attacks])]
     gist = f"clean {percent(result['clean'])}, {norm} {result['eps']}: {under_attack}"
-    return Card("evaluation", item.name, item.anchor, gist, item.digest, store.version, big, facts, parts)
+    return Card(item, gist, big, facts, parts)
 
 
 # ---------------------------------------------------------------------------------------------------------- page
@@ -664,8 +666,8 @@ def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version
     """
     templates = report_parts.environment()
     style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
-    cards = sorted(cards, key=lambda card: (list(SECTIONS).index(card.kind), card.name, card.digest, card.anchor))
-    members = {kind: [card for card in cards if card.kind == kind] for kind in SECTIONS}
+    cards = sorted(cards, key=lambda card: _order(card.item))
+    members = {kind: [card for card in cards if card.item.kind == kind] for kind in SECTIONS}
     sections = [(SECTIONS[kind], kind, members[kind]) for kind in SECTIONS if members[kind]]
     entries = [
         ("Overview", "overview", len(cards)),
@@ -673,7 +675,7 @@ def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version
     ]
     if commands:
         entries += [(heading, anchor, len(commands)) for heading, anchor in _HISTORY]
-    counts = [(sum(bool(card.digest) for card in cards), "artifact")]
+    counts = [(sum(card.item.artifact is not None for card in cards), "artifact")]
     counts += [(len(members[kind]), noun) for kind, noun in (("run", "run"), ("picture", "figure"), ("text", "text"))]
     counted = [plural(number, noun) for number, noun in counts if number or noun == "artifact"]
     whole = templates.get_template("page.html.j2").render(

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datarobust.artifacts import Summary
 from datarobust.figures import report
 from datarobust.figures import report_parts as parts
 from datarobust.figures.lineage import Command, Result, Source, quoted
-from datarobust.figures.report import MOST_DRAWN, MOST_LISTED, SECTIONS, Card, graph, listed, page
+from datarobust.figures.report import MOST_DRAWN, MOST_LISTED, SECTIONS, Card, Item, graph, listed, page
 from datarobust.figures.report_parts import clipped, part, rendered, table
 from datarobust.text import shown as spelled
 
@@ -54,12 +55,8 @@ def command(place: int, words: str = "x", source: int | None = None) -> Command:
 
 def card(words: str, anchor: str, kind: str = "dataset") -> Card:
     return Card(
-        kind,
+        Item(kind, words, "0" * 64, Summary(Path(words), kind, 1, "0" * 64, (), {}, {}), (), anchor),
         words,
-        anchor,
-        words,
-        "0" * 64,
-        1,
         [(words, words)],
         [(words, words)],
         [parts.bars([words] * 3, [3, 0, 5], words)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from datarobust.figures import report
 from datarobust.figures.report import SECTIONS, Card, collect, page
 from datarobust.figures.report_parts import rendered
 
+from . import pages
 from . import report_inputs as made
 
 SVG = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
@@ -41,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cards(folder: Path, *names: str) -> dict[str, Card]:
-    return {card.name: card for card in collect([folder / name for name in names])[0]}
+    return {card.item.name: card for card in collect([folder / name for name in names])[0]}
 
 
 def test_the_figures_of_every_kind(place: Path) -> None:
@@ -112,7 +114,7 @@ def test_neither_order_nor_place_nor_repetition_matters(
     assert str(place) not in first
     shutil.copytree("d.zarr", "same.zarr")
     both = collect([Path("d.zarr"), Path("same.zarr")])[0]
-    assert len({card.anchor for card in both}) == 2
+    assert len({card.item.anchor for card in both}) == 2
 
 
 def test_features_and_sets_without_classes_have_no_images(tmp_path: Path) -> None:
@@ -127,7 +129,9 @@ def test_features_and_sets_without_classes_have_no_images(tmp_path: Path) -> Non
     assert "<img" not in rendered([*found["f.zarr"].wide, *found["four.zarr"].wide, *found["r.zarr"].wide])
     made.store(tmp_path / "none.zarr", "ranking", {"distance": np.zeros(0), "neighbour": np.zeros(0, np.int64)}, [],
                norm="l2", labels="hard", dataset="0", against=None, duplicates="inf", k=1)  # fmt: skip
-    assert cards(tmp_path, "none.zarr")["none.zarr"].gist == "0 points in l2"
+    (empty,), commands = collect([tmp_path / "none.zarr"])
+    assert empty.gist == "0 points in l2"
+    assert "ranking, version 2" in page("t", [empty], commands, "1"), "an artifact without rows is one"
 
 
 def spoil(folder: Path, what: str) -> Path:
@@ -176,6 +180,19 @@ def test_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "MOST_TEXT", 49)
     with pytest.raises(DataError, match=r"t\.txt has 50 bytes"):
         collect([tmp_path / "t.txt"])
+
+
+def test_artifacts_of_version_1_have_their_lineage_too(root: Path, tmp_path: Path) -> None:
+    with tarfile.open(root / "tests/data/before/artifacts.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    names = ["digits.zarr", "r.zarr", "map.zarr", "clones.zarr", "denoiser", "run", "attacked.zarr", "moments.zarr"]
+    found, commands = collect([tmp_path / name for name in names])
+    assert {card.item.artifact.version for card in found if card.item.artifact} == {1}
+    arrows = {(commands[one.step].tool, to.tool) for to in commands for one in to.sources if one.step is not None}
+    readers = ("sens-rank", "embed", "clone", "edmtrain", "advtrain", "aaeval", "fid")
+    links = {("sens-rank", "embed"), ("edmtrain", "clone"), ("advtrain", "aaeval")}
+    assert arrows == links | {("dataset import", reader) for reader in readers}
+    assert pages.check(page("t", found, commands, "1")).classes("edge")
 
 
 def test_an_altered_artifact_is_refused(tmp_path: Path) -> None:
