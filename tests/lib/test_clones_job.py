@@ -14,7 +14,7 @@ import pytest
 
 from datarobust import artifacts, clones, selection
 from datarobust.artifacts import Step
-from datarobust.artifacts.journal import leftovers
+from datarobust.artifacts.durable import leftovers
 from datarobust.checkpoints.models import load_denoiser
 from datarobust.clones import Job, Request
 from datarobust.diffusion.denoiser import prepare

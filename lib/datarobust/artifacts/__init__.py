@@ -3,32 +3,25 @@
 ::
 
     kinds      the schemas                          history    the steps behind an artifact
-    digests    canonical JSON, digest, seal         headers    attributes, checked alike for all
-    layout     rows in files (zarr v3)              shards     the zarr library reads and writes them
-    files      whole files, on the disk             locks      one writer for each output
-    durable    whole or absent                      journal    resume of long computations (old)
-    resume     resume of long computations
-    columns    reading rows, verified               store      opening zarr artifacts
-    writer     creating them                        progress   resume of writing
-    tensors    safetensors artifacts                inspect    peek, check, finished
-    views      clones as a dataset
+    format     JSON, hashes, rows in files          headers    attributes, checked alike for all
+    store      reading zarr artifacts, verified     writer     creating them
+    tensors    safetensors artifacts                durable    whole or absent, one writer each
+    resume     the state of a long computation
 
 The only package that knows zarr and safetensors. Importing it is cheap: NumPy and the standard library; zarr is
-imported when the first row is read or written.
+imported when the first row is written.
 """
 
-from datarobust.artifacts.columns import Column
-from datarobust.artifacts.digests import fingerprint
 from datarobust.artifacts.durable import Lock, whole_or_absent
+from datarobust.artifacts.format import fingerprint
 from datarobust.artifacts.headers import Summary, as_json
 from datarobust.artifacts.history import Step
-from datarobust.artifacts.inspect import check, finished, peek
 from datarobust.artifacts.journal import Journal
 from datarobust.artifacts.kinds import KINDS, Attribute, Field, Kind
 from datarobust.artifacts.resume import Resume
-from datarobust.artifacts.store import Store, open_store, same_digest
+from datarobust.artifacts.store import Column, Store, check, open_store, peek, same_digest
 from datarobust.artifacts.tensors import Tensors, load_tensors, save_tensors
-from datarobust.artifacts.writer import Writer, abandon, create, demand_vacant
+from datarobust.artifacts.writer import Writer, abandon, create, demand_vacant, finished
 
 __all__ = [
     "KINDS",

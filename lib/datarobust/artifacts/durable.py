@@ -308,3 +308,9 @@ def _publish(partial: Path, path: Path) -> None:
     else:
         partial.replace(path)
     sync_folder(path.parent)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Hidden files and folders of the output ``path`` that are there now; for messages and tests."""
+    roles = ("lock", "partial", "old", "trash", "resume", "resume.new", "journal", "journal.new", "progress")
+    return [there for role in roles if os.path.lexists(there := hidden(path, role))]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datarobust.artifacts import history as histories
-from datarobust.artifacts.digests import digest_of, plain, seal_of
+from datarobust.artifacts.format import digest_of, plain, seal_of
 from datarobust.artifacts.history import Step
 from datarobust.artifacts.kinds import KINDS, RESERVED, Kind, chosen
 from datarobust.errors import ArtifactError

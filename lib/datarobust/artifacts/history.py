@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from datarobust.artifacts.digests import plain
+from datarobust.artifacts.format import plain
 
 
 @dataclass(frozen=True)

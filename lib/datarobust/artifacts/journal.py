@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarobust.artifacts import durable
-from datarobust.artifacts.digests import canonical, parse, sha256
+from datarobust.artifacts.format import canonical, parse, sha256
 
 _MAGIC = b"datarobust journal 1\n"
 _HEAD = len(_MAGIC) + 64 + 1
@@ -26,7 +25,7 @@ class Journal:
 
     Args:
         path: the output that the computation works for.
-        key: names the request, for instance `digests.fingerprint` of the inputs' digests and the options. A journal
+        key: names the request, for instance `format.fingerprint` of the inputs' digests and the options. A journal
             of another request is removed, and so is one that is not whole.
     """
 
@@ -101,9 +100,3 @@ class Journal:
             arrays[name] = body[start : start + size].copy().view(dtype).reshape(shape)
             start += size
         return arrays
-
-
-def leftovers(path: Path) -> list[Path]:
-    """Hidden files and folders of the output ``path`` that are there now; for messages and tests."""
-    roles = ("lock", "partial", "old", "trash", "resume", "resume.new", "journal", "journal.new", "progress")
-    return [hidden for role in roles if os.path.lexists(hidden := durable.hidden(path, role))]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datarobust.artifacts import durable, headers
-from datarobust.artifacts.digests import canonical, parse, sha256
+from datarobust.artifacts.format import canonical, parse, sha256
 from datarobust.artifacts.headers import RESTORE, Header, Summary
 from datarobust.artifacts.history import Step
 from datarobust.artifacts.kinds import KINDS

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,15 +15,24 @@ from typing import Any
 import numpy as np
 
 from datarobust.artifacts import durable, headers
-from datarobust.artifacts.columns import Column
-from datarobust.artifacts.digests import fingerprint, pretty, sha256
 from datarobust.artifacts.durable import Lock
+from datarobust.artifacts.format import (
+    CRC_BYTES,
+    Layout,
+    array_document,
+    crc32c,
+    fingerprint,
+    flat,
+    group_document,
+    pretty,
+    sha256,
+)
 from datarobust.artifacts.history import Step
 from datarobust.artifacts.kinds import KINDS, Kind
-from datarobust.artifacts.layout import Layout, array_document, flat, group_document
 from datarobust.artifacts.resume import Resume
+from datarobust.artifacts.store import Column, peek
 from datarobust.errors import ArtifactError
-from datarobust.types import Array
+from datarobust.types import Array, Images
 
 Columns = Mapping[str, tuple[np.dtype[Any] | type | str, tuple[int, ...]]]
 _META = "zarr.json"
@@ -177,12 +190,75 @@ class _Column:
         return Layout(self.dtype.name, (self.rows, *self.row))
 
     def _write(self, rows: Array) -> None:
-        from datarobust.artifacts import shards
+        """Write a block, C-contiguous; it is on the disk when this returns."""
+        before, block = len(self.hashes) * self._size, len(self.hashes)
+        layout = Layout(self.dtype.name, (before + len(rows), *self.row))
+        file = self.folder / layout.key(block)
+        shard = _run(_encoded(layout, rows))
+        if not _as_we_read_it(shard, layout, block, rows):
+            zarr = importlib.metadata.version("zarr")
+            raise ArtifactError(f"{file} cannot be written: zarr {zarr} writes it otherwise than we read it")
+        durable.write_file(file, shard)
+        self.hashes.append(sha256(flat(rows)))
 
-        before = len(self.hashes) * self._size
-        digest = sha256(flat(rows))
-        shards.write(self.folder, Layout(self.dtype.name, (before + len(rows), *self.row)), len(self.hashes), rows)
-        self.hashes.append(digest)
+
+async def _encoded(layout: Layout, rows: Array) -> Images:
+    """The bytes of the file of one block, as zarr writes it.
+
+    zarr writes into memory and not into our folder: so a file reaches the disk before its hash is noted, its name and
+    its metadata are ours, and a disk that is full is told as everywhere else.
+    """
+    from zarr.api.asynchronous import create_array
+    from zarr.codecs import BytesCodec, Crc32cCodec
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    row = layout.shape[1:]
+    array = await create_array(
+        MemoryStore(files),
+        shape=rows.shape,
+        dtype=layout.dtype,
+        chunks=(layout.chunk, *row),
+        shards=(layout.shard, *row),
+        filters=None,
+        serializer=BytesCodec(),
+        compressors=Crc32cCodec(),
+        fill_value=0,
+        zarr_format=3,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        config={"order": "C", "write_empty_chunks": True},
+    )
+    await array.setitem((slice(0, len(rows)),), rows)
+    shard: Images = files[layout.key(0)].as_numpy_array().view(np.uint8)
+    return shard
+
+
+def _as_we_read_it(shard: Images, layout: Layout, block: int, rows: Array) -> bool:
+    """Whether a shard is what `Column` reads as these rows."""
+    index, size = layout.index(block), layout.chunk_bytes
+    if shard.size != layout.file_bytes(block) or shard[-len(index) :].tobytes() != index:
+        return False
+    for chunk in range(layout.chunks_of(block)):
+        data, part = shard[chunk * size : (chunk + 1) * size], flat(rows[chunk * layout.chunk :][: layout.chunk])
+        if not np.array_equal(data[: part.size], part) or data[size - CRC_BYTES :].tobytes() != crc32c(
+            data[: size - CRC_BYTES]
+        ):
+            return False
+    return True
+
+
+def _run(work: Coroutine[Any, Any, Images]) -> Images:
+    """Do ``work`` in this thread, with an event loop of its own.
+
+    zarr's synchronous functions would start threads that stay: they do not survive a fork.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(work)
+    with ThreadPoolExecutor(1) as helper:  # in a notebook, for instance
+        return helper.submit(asyncio.run, work).result()
 
 
 @contextmanager
@@ -325,3 +401,33 @@ def _told_kind(meta: Path) -> str | None:
     except (ValueError, TypeError, KeyError):
         return None
     return kind if isinstance(kind, str) else None
+
+
+def finished(path: Path, request: str) -> bool:
+    """Whether ``path`` is the artifact that this very request has made: then there is nothing to do.
+
+    Args:
+        path: the output.
+        request: `format.fingerprint` of the inputs' digests and the options; tools store it as attribute ``request``.
+
+    Returns:
+        False where there is nothing, something else, or something damaged; `create` then says what is in the way.
+
+    Raises:
+        LockedError: killed runs left traces to be removed, but another process is writing ``path``.
+    """
+    path = Path(path)
+    states = {durable.hidden(path, role) for role in ("journal", "resume")}
+    if set(durable.leftovers(path)) - states:
+        with Lock(path), durable.os_errors(path):
+            sweep(path)
+    if not os.path.lexists(path):
+        return False
+    try:
+        same = peek(path).attributes.get("request") == request
+    except ArtifactError:
+        return False
+    if same and (resume := Resume(path, request)).left:  # of a run that was killed when its result was whole
+        with Lock(path):
+            resume.discard()
+    return same

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from datarobust.artifacts import whole_or_absent
-from datarobust.artifacts.durable import write_all
-from datarobust.artifacts.journal import leftovers
+from datarobust.artifacts.durable import leftovers, write_all
 from datarobust.errors import ArtifactError, ExistsError
 
 from .conftest import Faults, failing, in_child, killing

@@ -16,7 +16,7 @@ import pytest
 
 from datarobust import artifacts
 from datarobust.artifacts import Lock
-from datarobust.artifacts.journal import leftovers
+from datarobust.artifacts.durable import leftovers
 from datarobust.errors import ArtifactError, LockedError
 
 from .conftest import in_child, write

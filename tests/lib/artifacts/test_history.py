@@ -10,7 +10,7 @@ import pytest
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.artifacts.digests import pretty, seal_of
+from datarobust.artifacts.format import pretty, seal_of
 from datarobust.artifacts.history import from_json, join, to_json
 
 from .conftest import COLUMNS, HISTORY, made, rows_of

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from datarobust import artifacts
-from datarobust.artifacts.digests import canonical, seal_of
-from datarobust.artifacts.journal import leftovers
+from datarobust.artifacts.durable import leftovers
+from datarobust.artifacts.format import canonical, seal_of
 from datarobust.artifacts.tensors import CODES, KEY
 from datarobust.errors import ArtifactError, ExistsError
 

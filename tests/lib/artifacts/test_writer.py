@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from datarobust import artifacts
-from datarobust.artifacts import layout
-from datarobust.artifacts.journal import leftovers
+from datarobust.artifacts.durable import leftovers
 from datarobust.errors import ArtifactError, ExistsError
 
 from .conftest import COLUMNS, HISTORY, ROWS, Faults, failing, in_child, killing, made, rows_of, tree, write
@@ -42,10 +41,6 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_the_bytes_do_not_depend_on_how_rows_were_appended(store: Path, tmp_path: Path, step: int) -> None:
     write(tmp_path / "again.zarr", step=step)
     assert tree(tmp_path / "again.zarr") == tree(store)
-
-
-def test_default_sizes() -> None:
-    assert layout.block_rows(3072) in {1 << power for power in range(15)}
 
 
 def test_rows_that_are_not_contiguous_are_taken_as_they_are_seen(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 
-from datarobust.artifacts import layout, shards
-from datarobust.artifacts.digests import pretty
+from datarobust.artifacts import Column
+from datarobust.artifacts import format as file_format
+from datarobust.artifacts.format import Layout, array_document, pretty, sha256, shape_of
 from datarobust.artifacts.kinds import DTYPES
-from datarobust.artifacts.layout import Layout, array_document, shape_of
+from datarobust.artifacts.writer import _Column
 
 
 def random_rows(dtype: str, shape: tuple[int, ...], zeros: bool) -> np.ndarray[Any, Any]:
@@ -24,13 +25,18 @@ def random_rows(dtype: str, shape: tuple[int, ...], zeros: bool) -> np.ndarray[A
     return (np.zeros(shape) if zeros else random.integers(0, 2 if dtype == "bool" else 200, shape)).astype(dtype)
 
 
-def write(folder: Path, plan: Layout, rows: np.ndarray[Any, Any]) -> None:
-    """Every file of an array as we write it, block after block."""
+def write(folder: Path, plan: Layout, rows: np.ndarray[Any, Any]) -> Column:
+    """Every file of an array as we write it; the array as we read it."""
     (folder / "zarr.json").write_bytes(pretty(array_document(plan)))
+    column = _Column(folder, folder, plan.dtype, plan.shape[1:])
+    column.append(rows)
+    column.flush()
+    assert column.layout() == plan
     for block in range(plan.blocks):
-        start, stop = block * plan.block, min((block + 1) * plan.block, len(rows))
-        shards.write(folder, Layout(plan.dtype, (stop, *plan.shape[1:])), block, rows[start:stop])
         assert (folder / plan.key(block)).stat().st_size == plan.file_bytes(block)
+        start = block * plan.block
+        assert column.hashes[block] == sha256(rows[start : start + plan.block].tobytes())
+    return Column(folder, plan, column.hashes)
 
 
 @settings(max_examples=40, deadline=None)
@@ -53,16 +59,15 @@ def test_zarr_agrees(
 ) -> None:
     ours = tmp_path_factory.mktemp("ours")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "BLOCK_BYTES", block)
-        patch.setattr(layout, "CHUNK_BYTES", chunk)
+        patch.setattr(file_format, "BLOCK_BYTES", block)
+        patch.setattr(file_format, "CHUNK_BYTES", chunk)
         plan = Layout(dtype, (rows, *row))
         array = random_rows(dtype, plan.shape, zeros)
-        write(ours, plan, array)
-        back = np.empty_like(array)
-        for block in range(plan.blocks):
-            start = block * plan.block
-            shards.read(ours, plan, [(start, back[start : start + plan.block])])
+        column = write(ours, plan, array)
+        back = column.read()
+        parts = [column.read(row, row + 1) for row in range(rows)]  # by chunks, as their blocks are verified now
     np.testing.assert_array_equal(back, array)
+    np.testing.assert_array_equal(np.concatenate([array[:0], *parts]), array)
     np.testing.assert_array_equal(zarr.open_array(ours, mode="r", zarr_format=3)[:], array)
 
     theirs = tmp_path_factory.mktemp("theirs")
@@ -96,7 +101,7 @@ def test_metadata_say_what_the_layout_is(dtype: str, shape: tuple[int, ...]) -> 
         return
     assert shape_of(json.loads(pretty(array_document(plan)))) == plan
     assert plan.shard % plan.chunk == 0
-    assert plan.block * plan.row_bytes <= max(layout.BLOCK_BYTES, plan.row_bytes)
+    assert plan.block * plan.row_bytes <= max(file_format.BLOCK_BYTES, plan.row_bytes)
     assert sum(plan.rows_of(block) for block in {0, plan.blocks - 1}) <= shape[0]
 
 

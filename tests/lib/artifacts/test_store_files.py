@@ -1,4 +1,4 @@
-"""What zarr is given and what it may do: nothing but the files of one array, and no traces in the process."""
+"""The files of a store after it was opened, and what zarr may do: no traces in the process, nothing it decides."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
+import zarr.codecs
 
 from datarobust import artifacts
-from datarobust.artifacts import shards
-from datarobust.artifacts.layout import Layout
 from datarobust.errors import ArtifactError
 
 from .conftest import in_child, rows_of, tree, write
@@ -77,8 +75,8 @@ def test_the_users_settings_of_zarr_change_nothing(tmp_path: Path, store: Path, 
 
 
 def test_a_zarr_that_writes_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = shards.BytesCodec
-    monkeypatch.setattr(shards, "BytesCodec", lambda: whole(endian="big"))
+    whole = zarr.codecs.BytesCodec
+    monkeypatch.setattr(zarr.codecs, "BytesCodec", lambda: whole(endian="big"))
     with pytest.raises(ArtifactError, match=r"cannot be written: zarr .* otherwise than we read it"):
         write(tmp_path / "d.zarr")
     assert not list(tmp_path.iterdir())
@@ -104,27 +102,25 @@ def test_nothing_stays_behind(store: Path) -> None:
     assert in_child(lambda: np.testing.assert_array_equal(images(store), rows_of()["images"])) == 0
 
 
-def test_looking_does_not_import_zarr(store: Path) -> None:
+def test_reading_does_not_import_zarr(store: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from datarobust import artifacts; path = Path(sys.argv[1])\n"
-        "from datarobust.artifacts import layout; layout.BLOCK_BYTES, layout.CHUNK_BYTES = 1 << 10, 1 << 8\n"
-        "artifacts.peek(path); assert artifacts.finished(path, 'seed 0'); artifacts.open_store(path)\n"
-        "assert 'zarr' not in sys.modules; artifacts.check(path); assert 'zarr' in sys.modules"
+        "from datarobust.artifacts import format; format.BLOCK_BYTES, format.CHUNK_BYTES = 1 << 10, 1 << 8\n"
+        "artifacts.peek(path); assert artifacts.finished(path, 'seed 0'); artifacts.check(path)\n"
+        "assert 'zarr' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code, str(store)], check=True)
 
 
-def test_zarr_asks_for_nothing_else(tmp_path: Path) -> None:
-    """Keys that are no block of the array do not exist for it, and cannot be written."""
-    plan = Layout("int64", (3,))
-    (tmp_path / "c.1").write_bytes(b"x")
-    folder = shards._Folder(tmp_path, plan)
-    for key in ("c.1", "c.0.0", "../x", "c", "c.", "c.-1", "c.\u0663", ".zarray", "c/0"):
-        assert asyncio.run(folder.get(key)) is None
-    with pytest.raises(ArtifactError):
-        asyncio.run(
-            shards._Folder(tmp_path, plan, writing=True).set(
-                "c.1", shards.default_buffer_prototype().buffer.from_bytes(b"yy")
-            )
-        )
-    assert (tmp_path / "c.1").read_bytes() == b"x"
+def test_a_checksum_is_checked_even_where_the_rows_are_right(store: Path) -> None:
+    """Each of the bytes that are no rows: checksums, filling, index."""
+    file = store / "images" / "c.2.0.0.0"  # 22 rows of 16 bytes: a chunk of 16, one of 6 and 10 of filling
+    whole = file.read_bytes()
+    for place in [*range(256, 260), *range(260 + 96, len(whole))]:
+        data = bytearray(whole)
+        data[place] ^= 1
+        file.write_bytes(data)
+        with pytest.raises(ArtifactError, match=r"c\.2\.0\.0\.0 was altered"):
+            artifacts.check(store)
+    file.write_bytes(whole)
+    artifacts.check(store)

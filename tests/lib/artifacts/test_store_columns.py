@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datarobust import artifacts
-from datarobust.artifacts import Column, layout, shards
+from datarobust.artifacts import Column
+from datarobust.artifacts.format import Layout
+from datarobust.artifacts.writer import _Column
 from datarobust.errors import ArtifactError
 
 from .conftest import ROWS, rows_of
@@ -116,14 +118,9 @@ def test_a_store_travels_to_other_processes(store: Path) -> None:
 
 
 def test_booleans_are_true_or_false(tmp_path: Path) -> None:
-    plan = layout.Layout("bool", (3,))
-    shards.write(tmp_path, plan, 0, np.array([0, 1, 2], np.uint8).view(bool))
-    one = Column(tmp_path, plan, [_hash(b"\0\1\2")])
+    rows = np.array([0, 1, 2], np.uint8)
+    column = _Column(tmp_path, tmp_path, "uint8", ())
+    column.append(rows)
+    column.flush()
     with pytest.raises(ArtifactError, match="neither 0 nor 1"):
-        one.read()
-
-
-def _hash(data: bytes) -> str:
-    from datarobust.artifacts.digests import sha256
-
-    return sha256(data)
+        Column(tmp_path, Layout("bool", (3,)), column.hashes).read()
