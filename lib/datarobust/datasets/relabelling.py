@@ -124,7 +124,7 @@ def _parts(dataset: Store, kept: Sequence[str], labels: Ints, size: int, start: 
 
 
 def from_file(dataset: Store, path: Path, classes: Sequence[str] | None = None) -> NewLabels:
-    """Labels from a file (:mod:`.labelfile`). ``classes`` are new names; the dataset's own where none are given.
+    """Labels from a file (:mod:`.linefiles`). ``classes`` are new names; the dataset's own where none are given.
 
     Raises:
         DataError: the file is not one of labels for these points and classes.

@@ -6,12 +6,15 @@ for all readers of files, which files were read and whether they changed since, 
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import stat
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Literal, Protocol, TypeVar
+from typing import Any, BinaryIO, Generic, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -127,23 +130,40 @@ class Raw:
     open: Callable[[], BinaryIO]
 
 
+GZIP_START = b"\x1f\x8b"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What reading a file raises within it, gzipped or not, becomes a DataError: one sentence that names the file."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        text = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{shown(path)} is damaged ({shown(text[:160])}): get the file again.") from error
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
+
+
+def open_unpacked(path: Path) -> BinaryIO:
+    """A new stream of what a file holds, unpacked where it begins as a gzip file does."""
+    with path.open("rb") as file:
+        gzipped = file.read(len(GZIP_START)) == GZIP_START
+    return cast(BinaryIO, gzip.open(path)) if gzipped else path.open("rb")
+
+
 def raw_file(path: Path) -> Raw:
     """A regular file. Raises DataError where it is none, or where it cannot be read."""
-    where = shown(path)
 
     def opened() -> BinaryIO:
-        try:
+        with reading(path):
             return path.open("rb")
-        except OSError as error:
-            raise DataError(f"{where} cannot be read: {error.strerror}.") from error
 
-    try:
+    with reading(path):
         state = path.stat()
-    except OSError as error:
-        raise DataError(f"{where} cannot be read: {error.strerror}.") from error
     if not stat.S_ISREG(state.st_mode):
-        raise DataError(f"{where} is no regular file.")
-    return Raw(where, state.st_size, opened)
+        raise DataError(f"{shown(path)} is no regular file.")
+    return Raw(shown(path), state.st_size, opened)
 
 
 def state_of(path: Path) -> str:
@@ -151,10 +171,8 @@ def state_of(path: Path) -> str:
 
     Raises DataError where it cannot be read.
     """
-    try:
+    with reading(path):
         state = path.stat()
-    except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
     return f"{str(path.resolve())!a}:{state.st_size}:{state.st_mtime_ns}"
 
 
@@ -202,10 +220,8 @@ class FileSource:
             return state_of(self._path)
         digest = hashlib.sha256()
         for name, path in self._files.items():
-            try:
+            with reading(path):
                 state = path.stat()
-            except OSError as error:
-                raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
             digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
         return f"{str(self._path.resolve())!a}:{digest.hexdigest()}"
 

@@ -1,43 +1,53 @@
-"""The files in a tar archive, plain or gzipped, listed and read without unpacking it.
+"""The files in a tar archive, plain or gzipped, listed and read without unpacking it to the disk.
 
-Headers are those of POSIX (``ustar``, ``pax``) and of GNU tar. An archive that holds anything but plain files and
-folders, a name that leads out of it, or two files of one name is refused as a whole: no release has them, and what
-else they are for need not be known.
+:mod:`tarfile` and :mod:`gzip` read it. An archive that holds anything but plain files and folders, a name that leads
+out of it, or two files of one name is refused as a whole: no release has them, and what else they are for need not be
+known. A gzip file can only be unpacked from its beginning: a member of one is reached by passing over those before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import io
+import tarfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import cast
+from tarfile import EmptyHeaderError, EOFHeaderError, HeaderError, TarFile, TarInfo, TruncatedHeaderError  # type: ignore[attr-defined]
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from datarobust.datasets.sources import Raw
-from datarobust.datasets.streams import GZIP_START, MOST_BYTES, GzipStream, Stream, window
+from datarobust.datasets.sources import Raw, open_unpacked, reading
 from datarobust.errors import DataError
 from datarobust.text import shown
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 MOST_FILES = 1000
 """In an archive; the largest release has nine."""
+MOST_BYTES = 2 << 30
+"""Of an archive, unpacked; the largest release has 190 MB."""
 
-_BLOCK = 512
 _MOST_EXTRA = 1 << 16
-_FILE = (b"0", b"\0")
-_FOLDER = b"5"
-_KINDS = {b"1": "a link", b"2": "a link", b"3": "a device", b"4": "a device", b"6": "a pipe", b"S": "a sparse file"}
+_MOST_HEADERS = 2 << 20  # bytes; that of a file takes up to 1.5 KiB
+_EXTRA = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_KINDS = {
+    tarfile.LNKTYPE: "a link",
+    tarfile.SYMTYPE: "a link",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a pipe",
+    tarfile.GNUTYPE_SPARSE: "a sparse file",
+}
 
 
 def looks_like(path: Path) -> bool:
     """Whether a file is a tar archive by its first header, gzipped or not; False where it cannot be unpacked."""
     try:
-        with path.open("rb", buffering=0) as plain:
-            if plain.read(2) != GZIP_START:
-                plain.seek(0)
-                return _is_header(_read(cast(Stream, plain), _BLOCK))
-        with GzipStream(path) as stream:
-            return _is_header(_read(stream, _BLOCK))
-    except (OSError, DataError):
+        with reading(path), open_unpacked(path) as file:
+            TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+    except (DataError, HeaderError):
         return False
+    return True
 
 
 def tar_files(path: Path) -> Mapping[str, Raw]:
@@ -46,145 +56,124 @@ def tar_files(path: Path) -> Mapping[str, Raw]:
     Raises DataError, naming the archive, where it is damaged or holds what no release holds.
     """
     try:
-        with path.open("rb", buffering=0) as plain:
-            if plain.read(2) != GZIP_START:
-                plain.seek(0)
-                return _Listing(path, cast(Stream, plain), lambda: partial(_plain, path)).files
-        with GzipStream(path) as stream:
-            return _Listing(path, stream, lambda: partial(GzipStream, path, stream.mark())).files
-    except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
+        with reading(path), open_unpacked(path) as file:
+            entries = _entries(file)
+    except _RefusedError as error:
+        raise DataError(f"{shown(path)} {error}.") from error
+    except (tarfile.TarError, ValueError, RecursionError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{shown(path)} is damaged ({shown(reason[:160])}): get the file again.") from error
+    return {
+        name: Raw(f"{shown(path)}: {shown(name)}", entry.size, partial(_open, path, entry.offset_data, entry.size))
+        for name, entry in entries.items()
+        if entry.isreg() and not name.rpartition("/")[2].startswith(".")
+    }
 
 
-def _plain(path: Path) -> Stream:
-    return cast(Stream, path.open("rb", buffering=0))
+def _entries(file: BinaryIO) -> dict[str, TarInfo]:
+    """All files and folders by their names. Reads the archive to its end, where gzip's checksum is compared."""
+    entries: dict[str, TarInfo] = {}
+    options = {"tarinfo": _Entry, "encoding": "utf-8", "errors": "surrogateescape"}
+    with TarFile(fileobj=cast(BinaryIO, _Headers(file)), **options) as archive:  # type: ignore[arg-type]
+        for entry in archive:
+            parts = [part for part in entry.name.split("/") if part not in ("", ".")]
+            name = "/".join(parts)
+            if entry.issparse() or {"path", "size"} & archive.pax_headers.keys():
+                raise _RefusedError("has an extra header that no release has")
+            if entry.name.startswith("/") or ".." in parts or "\0" in name:
+                raise _RefusedError(f"holds {shown(entry.name)}, a name that leads out of it: it is refused")
+            if not 0 <= entry.size <= MOST_BYTES or (entry.isdir() and entry.size):
+                raise _RefusedError(f"claims a size for {shown(name)} that no file of a release has")
+            if entry.offset_data + entry.size > MOST_BYTES:
+                raise _RefusedError(_TOO_LARGE)
+            if name in entries:
+                raise _RefusedError(f"has two entries called {shown(name)}")
+            if len(entries) == MOST_FILES:
+                raise _RefusedError(f"has more than {MOST_FILES:,} entries: unpack it and import the folder")
+            if name or not entry.isdir():
+                entries[name] = entry
+    while file.read(_MOST_EXTRA):
+        if file.tell() > MOST_BYTES:
+            raise _RefusedError(_TOO_LARGE)
+    return entries
 
 
-class _Listing:
-    """One walk over all headers, to the end of the archive; ``here()`` is a way to open it at the present place."""
-
-    def __init__(self, path: Path, stream: Stream, here: Callable[[], Callable[[], Stream]]) -> None:
-        self.files: dict[str, Raw] = {}
-        self._where = shown(path)
-        self._stream = stream
-        self._place = 0
-        self._long: dict[str, str] = {}  # what an extra header says about the entry after it
-        seen: set[str] = set()
-        while True:
-            block = self._take(_BLOCK)
-            if not any(block):
-                break
-            if not _is_header(block):
-                raise self._fault(f"is damaged: at byte {self._place - _BLOCK:,} there is no header")
-            kind = block[156:157]
-            name, size = self._entry(block, kind)
-            if name is None:
-                continue
-            if name in seen:
-                raise self._fault(f"has two entries called {shown(name)}")
-            if len(seen) == MOST_FILES:
-                raise self._fault(f"has more than {MOST_FILES:,} entries: unpack it and import the folder")
-            seen.add(name)
-            if kind != _FOLDER and not name.rpartition("/")[2].startswith("."):
-                opened = partial(window, here(), self._place, size)
-                self.files[name] = Raw(f"{self._where}: {shown(name)}", size, opened)
-            self._skip(size)
-        while _read(stream, 1 << 18):  # to the end, where gzip's checksum is compared
-            pass
-
-    def _entry(self, block: bytes, kind: bytes) -> tuple[str | None, int]:
-        """Name and size of a file or folder; None for a header that only says more about the entry after it."""
-        size = _octal(block[124:136])
-        if kind in (b"x", b"g", b"L", b"K"):
-            self._extra(kind, -1 if size is None else size)
-            return None, 0
-        name = self._long.pop("path", None) or _name(block)
-        if "size" in self._long:
-            text = self._long.pop("size")
-            size = int(text) if text.isdecimal() and len(text) < 16 else None
-        self._long.clear()
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        if kind not in (*_FILE, _FOLDER):
-            raise self._fault(f"holds {_KINDS.get(kind, 'an entry of another kind')}, {shown(name)}: it is refused")
-        if name.startswith("/") or ".." in parts:
-            raise self._fault(f"holds {shown(name)}, a name that leads out of it: it is refused")
-        if size is None or size > MOST_BYTES or (kind == _FOLDER and size):
-            raise self._fault(f"claims a size for {shown(name)} that no file of a release has")
-        if not parts:
-            return (None, 0) if kind == _FOLDER else (name, size)
-        return "/".join(parts), size
-
-    def _extra(self, kind: bytes, size: int) -> None:
-        """Read an extra header of POSIX (``x``, ``g``) or GNU (``L``, ``K``)."""
-        if not 0 <= size <= _MOST_EXTRA:
-            raise self._fault("has an extra header of more than 64 KiB")
-        data = self._take(size)
-        self._skip(0)
-        if kind == b"L":
-            self._long["path"] = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
-        if kind in (b"x", b"g"):
-            found = self._records(data)
-            if any(key.startswith("GNU.sparse") for key in found) or (kind == b"g" and {"path", "size"} & set(found)):
-                raise self._fault("has an extra header that no release has")
-            if kind == b"x":
-                self._long = {key: found[key] for key in ("path", "size") if key in found}
-
-    def _records(self, data: bytes) -> dict[str, str]:
-        """The records ``length key=value`` of a POSIX header."""
-        found: dict[str, str] = {}
-        while data:
-            count = data[:8].partition(b" ")[0]
-            length = int(count) if count.isdigit() else 0
-            key, equals, value = data[len(count) + 1 : length - 1].partition(b"=")
-            if not equals or length > len(data) or data[length - 1 : length] != b"\n":
-                raise self._fault("is damaged: an extra header cannot be read")
-            found[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-            data = data[length:]
-        return found
-
-    def _take(self, size: int) -> bytes:
-        data = _read(self._stream, size)
-        self._place += len(data)
-        if len(data) != size:
-            raise self._fault("is cut short: get the file again")
-        return data
-
-    def _skip(self, size: int) -> None:
-        """Pass over ``size`` bytes, and over what fills the last block."""
-        target = self._place + size
-        target += -target % _BLOCK
-        self._place = self._stream.seek(target)
-        if self._place != target:
-            raise self._fault("is cut short: get the file again")
-
-    def _fault(self, text: str) -> DataError:
-        return DataError(f"{self._where} {text}.")
+_TOO_LARGE = f"unpacks to more than {MOST_BYTES >> 30} GiB: it is no data"
 
 
-def _read(stream: Stream, size: int) -> bytes:
-    """The next ``size`` bytes, fewer only at the end."""
-    data = bytearray(size)
-    filled = 0
-    while filled < size and (count := stream.readinto(memoryview(data)[filled:])):
-        filled += count
-    return bytes(data[:filled])
+class _RefusedError(Exception):
+    """An archive has what no release has, or is damaged; the end of a sentence about it."""
 
 
-def _is_header(block: bytes) -> bool:
-    """By its checksum: the sum of all bytes, those of the checksum taken as spaces."""
-    if len(block) != _BLOCK or not block[0]:
-        return False
-    return _octal(block[148:156]) == sum(block[:148]) + sum(block[156:]) + 8 * ord(" ")
+class _Headers:
+    """What tarfile reads of an archive, which are headers only: bounded, whatever sizes they claim."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._left = _MOST_HEADERS
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        self._left -= size
+        if size > _MOST_EXTRA or self._left < 0:
+            raise _RefusedError("has an extra header of more than 64 KiB, or too many of them")
+        return self._file.read(size)
 
 
-def _octal(field: bytes) -> int | None:
-    digits = field.partition(b"\0")[0].strip()
-    return int(digits, 8) if digits and all(digit in b"01234567" for digit in digits) else None
+class _Entry(TarInfo):
+    """A header as tarfile reads it, refused where tarfile would take it for the end of the archive, or for a link."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        entry = super().frombuf(buf, encoding, errors)
+        if entry.type not in (*_EXTRA, tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
+            kind = _KINDS.get(entry.type, "an entry of another kind")
+            raise _RefusedError(f"holds {kind}, {shown(entry.name)}: it is refused")
+        return entry
+
+    @classmethod
+    def fromtarfile(cls, archive: TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except EOFHeaderError:
+            raise  # blocks of zeros: the end, as it should be
+        except (EmptyHeaderError, TruncatedHeaderError) as error:
+            raise _RefusedError("is cut short: get the file again") from error
+        except HeaderError as error:
+            raise _RefusedError(f"is damaged: at byte {archive.offset:,} there is no header") from error
 
 
-def _name(block: bytes) -> str:
-    name = block[:100].partition(b"\0")[0]
-    if block[257:263] == b"ustar\0":
-        prefix = block[345:500].partition(b"\0")[0]
-        name = prefix + b"/" + name if prefix else name
-    return name.decode("utf-8", "surrogateescape")
+class _Member(io.RawIOBase):
+    """``size`` bytes of a file, unpacked where it is gzipped, from ``begin`` on."""
+
+    def __init__(self, path: Path, begin: int, size: int) -> None:
+        with reading(path):
+            self._file = open_unpacked(path)
+        self._path, self._begin, self._size, self._position = path, begin, size, 0
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")[: max(0, self._size - self._position)]
+        with reading(self._path):
+            self._file.seek(self._begin + self._position)
+            data = self._file.read(len(view))
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def _open(path: Path, begin: int, size: int) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(_Member(path, begin, size), 1 << 16))
