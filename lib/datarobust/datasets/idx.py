@@ -7,24 +7,33 @@ Their names say what they hold::
 
 A dot in place of the hyphen before ``idx`` is read as well. EMNIST stores its images transposed; they are turned
 upright, as MNIST's are. The labels of EMNIST Letters are 1..26 and become 0..25.
+
+An idx file (LeCun, Cortes and Burges, "The MNIST database") has two zero bytes, one byte for the type of its values
+(0x08: unsigned bytes), one for the number of dimensions, each extent as a big-endian 32-bit integer, and the values.
+A gzipped file states neither its size nor its end, so the header is the bound: never more than it claims is unpacked,
+and a claim that gzip could not hold is refused at once.
 """
 
 from __future__ import annotations
 
-import hashlib
+import math
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
-from datarobust.datasets.idxfile import IdxFile, is_idx
-from datarobust.datasets.sources import Block, Spec, file_sha256, never
+from datarobust.datasets.checks import read_start
+from datarobust.datasets.sources import GZIP_START, Block, FileSource, Spec, open_unpacked, reading, state_of
 from datarobust.errors import DataError
 from datarobust.text import shown
+from datarobust.types import Images, Rows
+
+MOST_ROW_BYTES = 1 << 24
+"""Of one image; an idx header can claim 2**64."""
 
 _NAME = re.compile(r"(?P<stem>.*?)(?P<what>images|labels)(?P<dot>[-.])idx[13]-ubyte(?P<gz>\.gz)?", re.DOTALL)
 _EMNIST = re.compile(r"emnist-(?P<subset>balanced|byclass|bymerge|digits|letters|mnist)-(?P<split>train|test)-")
@@ -42,6 +51,9 @@ _CLASSES = {
     "mnist": _DIGITS,
 }
 _MAPPING_BYTES = 1 << 16
+_GZIP_RATIO = 1033
+_SKIPPED = 4 << 20
+_TYPES = {0x09: "signed bytes", 0x0B: "16-bit integers", 0x0C: "32-bit integers", 0x0D: "floats", 0x0E: "doubles"}
 
 
 @dataclass(frozen=True)
@@ -55,15 +67,27 @@ class _Files:
     split: str
     aside: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Of the set."""
+        return f"emnist-{self.subset}" if self.subset else self.images.resolve().parent.name or "idx"
+
 
 def looks_like(path: Path) -> bool:
     """Whether ``path`` is an idx file, or a folder that has idx files of images by their names."""
     if path.is_dir():
         return bool(_listed(path))
-    return _NAME.fullmatch(path.name) is not None or is_idx(path)
+    if _NAME.fullmatch(path.name):
+        return True
+    try:
+        with reading(path), open_unpacked(path) as stream:
+            start = stream.read(4)
+    except DataError:
+        return False
+    return start[:3] == b"\0\0\x08" and start[3:] in (b"\1", b"\2", b"\3", b"\4")
 
 
-class IdxSource:
+class IdxSource(FileSource):
     """Images and labels in two idx files as a Source.
 
     ``path`` is the file of images, beside which its labels lie, or a folder that holds one data set; then ``split``
@@ -79,8 +103,9 @@ class IdxSource:
         classes: tuple[str, ...] | None = None,
         name: str | None = None,
     ) -> None:
-        self._files = _in_folder(path, split or "train") if path.is_dir() else _beside(path, split)
-        files = self._files
+        files = _in_folder(path, split or "train") if path.is_dir() else _beside(path, split)
+        super().__init__(path, [files.images.name, files.labels.name], files.images.parent)
+        self._set = files
         self._images = IdxFile(files.images, 3)
         self._labels = IdxFile(files.labels, 1)
         rows, height, width = self._images.shape
@@ -96,7 +121,7 @@ class IdxSource:
         if files.aside is not None:
             notes.append(files.aside)
         self.spec = Spec(
-            name=name or _default_name(files),
+            name=name or f"{files.name}-{files.split}",
             rows=rows,
             kind="images",
             shape=(1, height, width) if files.subset is None else (1, width, height),
@@ -104,21 +129,9 @@ class IdxSource:
             notes=tuple(notes),
         )
 
-    def identity(self) -> str:
-        """Places, sizes and times of change of both files; the names of the classes are part of the Spec."""
-        return f"{self._images.identity()}:{self._labels.identity()}"
-
-    def digest(self, stopped: Callable[[], bool] = never) -> str:
-        """sha256 of the two lines ``sha256  name``, images first, as ``sha256sum`` prints them."""
-        found = hashlib.sha256()
-        for path in (self._files.images, self._files.labels):
-            found.update(f"{file_sha256(path, stopped)}  {path.name}\n".encode("utf-8", "surrogateescape"))
-        return found.hexdigest()
-
-    def unchanged(self) -> None:
-        """Raise DataError where a file's size or time of change is another."""
-        self._images.unchanged()
-        self._labels.unchanged()
+    def _state_now(self) -> str:
+        """Of both files; the names of the classes are part of the Spec."""
+        return ":".join(state_of(self._folder / name) for name in self._names)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
         """The rows ``start:stop``, images as (B, 1, H, W)."""
@@ -128,40 +141,100 @@ class IdxSource:
         labels = self._labels.rows(step, start, stop)
         row = start
         for raw, raw_labels in zip(images, labels, strict=True):
-            upright = raw if self._files.subset is None else raw.transpose(0, 2, 1)
+            upright = raw if self._set.subset is None else raw.transpose(0, 2, 1)
             index = np.arange(row, row + len(raw), dtype=np.int64)
             yield Block(np.ascontiguousarray(upright[:, None]), self._checked(raw_labels, row), index)
             row += len(raw)
 
-    def _checked(self, raw: npt.NDArray[np.uint8], row: int) -> npt.NDArray[np.int64]:
+    def _checked(self, raw: Images, row: int) -> Rows:
         count = len(self.spec.classes)
         labels = raw.astype(np.int64) - self._first
         bad = (labels < 0) | (labels >= count)
         if bad.any():
             place = int(np.argmax(bad))
             raise DataError(
-                f"{shown(self._files.labels)}: the label of row {row + place} is {raw[place]}, not among the {count} "
+                f"{shown(self._set.labels)}: the label of row {row + place} is {raw[place]}, not among the {count} "
                 f"classes {self._first}..{self._first + count - 1}: if it is right, name all classes with `classes`."
             )
         return labels
 
 
-def _default_name(files: _Files) -> str:
-    set_name = files.images.resolve().parent.name if files.subset is None else f"emnist-{files.subset}"
-    return f"{set_name or 'idx'}-{files.split}"
+class IdxFile:
+    """An idx file of unsigned bytes with ``rank`` dimensions. Raises DataError where its header cannot be true."""
+
+    def __init__(self, path: Path, rank: int) -> None:
+        self.path = path
+        self._gzipped = read_start(path).startswith(GZIP_START)
+        self._start = 4 + 4 * rank
+        with reading(path), open_unpacked(path) as stream:
+            start = stream.read(self._start)
+        where = shown(path)
+        if start[:2] != b"\0\0" or len(start) < 4:
+            raise DataError(f"{where} is no idx file: it begins with {start[:4].hex(' ') or 'nothing'}, not 00 00 08.")
+        if start[2] != 8:
+            raise DataError(f"{where} holds {_TYPES.get(start[2], f'values of type {start[2]:#04x}')}, not bytes.")
+        if start[3] != rank:
+            what = {1: "labels have 1", 3: "images have 3"}[rank]
+            raise DataError(f"{where} has {start[3]} dimensions by its header; {what}.")
+        if len(start) < self._start:
+            raise DataError(f"{where} ends in its header: the file is cut short.")
+        self.shape = tuple(int.from_bytes(start[place : place + 4], "big") for place in range(4, self._start, 4))
+        self.row_bytes = math.prod(self.shape[1:])
+        # Sizes that cannot be true are refused before memory is taken for them.
+        if not 0 < self.row_bytes <= MOST_ROW_BYTES:
+            raise DataError(f"{where} claims the shape {self.shape}, which no set of images has.")
+        claimed = self._start + self.shape[0] * self.row_bytes
+        size = path.stat().st_size
+        if not self._gzipped and claimed != size:
+            fault = "the file is cut short" if claimed > size else "something else follows"
+            raise DataError(f"{where} claims {claimed:,} bytes by its shape {self.shape}, but has {size:,}: {fault}.")
+        if self._gzipped and claimed > size * _GZIP_RATIO:
+            raise DataError(
+                f"{where} claims {claimed:,} bytes by its shape {self.shape}, which {size:,} gzipped bytes cannot hold."
+            )
+
+    def rows(self, step: int, start: int, stop: int) -> Iterator[Images]:
+        """The rows ``start:stop`` as uint8 (B, ...), ``step`` at a time (the last may be fewer).
+
+        A gzipped file is unpacked from its beginning. Reading to the last row also looks for what goes on after it,
+        and has gzip's checksum compared.
+        """
+        if start >= stop:
+            return
+        with reading(self.path), open_unpacked(self.path) as stream:
+            place = self._start + start * self.row_bytes
+            if self._gzipped:
+                for passed in range(0, place, _SKIPPED):
+                    row = max(0, passed - self._start) // self.row_bytes
+                    self._exactly(stream, min(_SKIPPED, place - passed), row)
+            else:
+                stream.seek(place)
+            for row in range(start, stop, step):
+                count = min(step, stop - row)
+                data = self._exactly(stream, count * self.row_bytes, row)
+                yield np.frombuffer(data, dtype=np.uint8).reshape(count, *self.shape[1:])
+            if stop == self.shape[0] and stream.read(1):
+                raise DataError(f"{shown(self.path)} goes on after its last row {stop - 1}: it is no whole idx file.")
+
+    def _exactly(self, stream: BinaryIO, size: int, row: int) -> bytes:
+        data = stream.read(size)
+        if len(data) != size:
+            place = row + len(data) // self.row_bytes
+            raise DataError(f"{shown(self.path)} ends within row {place} of {self.shape[0]:,}: the file is cut short.")
+        return data
 
 
 def _beside(images: Path, split: str | None) -> _Files:
     """The files that belong to a file of images."""
-    found = _NAME.fullmatch(images.name)
-    if found is None:
+    name = _NAME.fullmatch(images.name)
+    if name is None:
         raise DataError(
             f"{shown(images)}: the labels are found by the name of the images, NAME-images-idx3-ubyte or "
             "NAME-images-idx3-ubyte.gz: give it such a name."
         )
-    stem = found["stem"]
-    spellings = [(found["dot"], found["gz"] or ""), *((dot, gz) for dot in "-." for gz in ("", ".gz"))]
-    if found["what"] == "labels":
+    stem = name["stem"]
+    spellings = [(name["dot"], name["gz"] or ""), *((dot, gz) for dot in "-." for gz in ("", ".gz"))]
+    if name["what"] == "labels":
         raise DataError(f"{shown(images)} are labels: give the file of the images, {shown(stem)}images-idx3-ubyte.")
     candidates = [images.with_name(f"{stem}labels{dot}idx1-ubyte{gz}") for dot, gz in spellings]
     labels = next((path for path in candidates if path.is_file()), None)
@@ -181,21 +254,19 @@ def _beside(images: Path, split: str | None) -> _Files:
 
 def _listed(folder: Path) -> dict[tuple[str | None, str], list[str]]:
     """The files of images in a folder by (subset, split), the plain ones first."""
-    found: dict[tuple[str | None, str], list[str]] = {}
-    try:
+    sets: dict[tuple[str | None, str], list[str]] = {}
+    with reading(folder):
         names = sorted(os.listdir(folder), key=lambda name: (name.endswith(".gz"), name))  # noqa: PTH208
-    except OSError as error:
-        raise DataError(f"{shown(folder)} cannot be read: {error.strerror}.") from error
     for name in names:
         match = _NAME.fullmatch(name)
         if match is None or match["what"] != "images":
             continue
         known = _EMNIST.fullmatch(match["stem"])
         if known is not None:
-            found.setdefault((known["subset"], known["split"]), []).append(name)
+            sets.setdefault((known["subset"], known["split"]), []).append(name)
         elif match["stem"] in _SPLITS:
-            found.setdefault((None, _SPLITS[match["stem"]]), []).append(name)
-    return found
+            sets.setdefault((None, _SPLITS[match["stem"]]), []).append(name)
+    return sets
 
 
 def _in_folder(folder: Path, split: str) -> _Files:
@@ -203,16 +274,15 @@ def _in_folder(folder: Path, split: str) -> _Files:
     listed = _listed(folder)
     sets = {subset: names for (subset, of), names in listed.items() if of == split}
     if not sets:
-        there = sorted({of for _, of in listed})
-        hint = f"it has the {' and '.join(there)} set" if there else "their names are train-images-idx3-ubyte and so on"
+        splits = sorted({of for _, of in listed})
+        hint = f"it has the {' and '.join(splits)} set" if splits else "their names are train-images-idx3-ubyte etc"
         raise DataError(f"{shown(folder)} has no idx files of a {shown(split)} set: {hint}.")
     if len(sets) > 1:
         listing = ", ".join(sorted(names[0] for names in sets.values()))
         raise DataError(f"{shown(folder)} holds several sets ({listing}): give the file of images that is meant.")
     [(first, *others)] = sets.values()
     files = _beside(folder / first, split)
-    aside = f"{', '.join(map(shown, others))} left aside" if others else None
-    return _Files(files.images, files.labels, files.mapping, files.subset, files.split, aside)
+    return replace(files, aside=f"{', '.join(map(shown, others))} left aside" if others else None)
 
 
 def _names(files: _Files, first: int) -> tuple[str, ...]:
@@ -220,11 +290,8 @@ def _names(files: _Files, first: int) -> tuple[str, ...]:
     if files.mapping is None:
         return _DIGITS if files.subset is None else _CLASSES[files.subset]
     where = shown(files.mapping)
-    try:
-        with files.mapping.open("rb") as file:
-            data = file.read(_MAPPING_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{where} cannot be read: {error.strerror}.") from error
+    with reading(files.mapping), files.mapping.open("rb") as file:
+        data = file.read(_MAPPING_BYTES + 1)
     if len(data) > _MAPPING_BYTES:
         raise DataError(
             f"{where} has more than {_MAPPING_BYTES >> 10} KiB: a label and its characters a line are meant."

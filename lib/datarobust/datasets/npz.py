@@ -1,35 +1,56 @@
-"""npz files: one array of points, one of labels, streamed.
+"""npz files: one array of points, one of labels, streamed in bounded memory, trusting nothing.
 
 Recognised pairs of keys are ``image, label`` (the generated images of Wang et al. 2023, "Better Diffusion Models
 Further Improve Adversarial Training"), ``x, y`` and ``images, labels``. Points of four dimensions are images in NHWC or
 NCHW order with 1 or 3 channels, of three dimensions grey images (N, H, W), of two dimensions feature vectors (N, D),
 whatever their dtype. An optional array ``classes`` of fixed-width text names the classes.
+
+``numpy.load`` reads an array whole, which a file of 50 million images forbids. Here numpy's own parser (which evaluates
+literals only) reads the header of an array, its claims are compared with the sizes that the archive states, and the
+rows are read as they are asked for. Arrays of objects are refused before their data are touched; nothing is unpickled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import io
+import math
+import struct
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
+from numpy.lib import format as npy
 
 from datarobust.datasets import checks
-from datarobust.datasets.npzfile import Archive, text_values
-from datarobust.datasets.sources import Block, Spec, file_sha256, never
+from datarobust.datasets.sources import Block, FileSource, Layout, Spec, reading
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Array
 
-Layout = Literal["nhwc", "nchw"]
 PAIRS = (("image", "label"), ("x", "y"), ("images", "labels"))
 CHANNELS = (1, 3)
 
 _CLASSES_BYTES = 16 << 20
+_DIRECTORY_BYTES = 4 << 20
+_TAIL_BYTES = (1 << 16) + 22 + 20 + 56
+_DEFLATE_RATIO = 1033
+_BOMB_RATIO = 400
+_BOMB_BYTES = 256 << 20
+_IN_MEMORY = 1 << 30
+_HEADER_BYTES = 16 << 10
+_HEADER_FAULTS = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, RecursionError, MemoryError)
+_READ_FAULTS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, UnicodeDecodeError)
 
 
-class NpzSource:
+class NpzSource(FileSource):
     """An npz file as a Source. ``keys`` and ``layout`` override what is recognised, ``classes`` the stored names.
 
     Raises DataError at construction when the headers alone show that this is no data set.
@@ -44,41 +65,43 @@ class NpzSource:
         classes: tuple[str, ...] | None = None,
         name: str | None = None,
     ) -> None:
-        self._path = path
-        self._identity = _identity(path)
+        super().__init__(path)
         self._archive = Archive(path)
-        points, labels = _pair(self._archive, keys)
-        self._points = self._archive.member(points)
-        self._labels = self._archive.member(labels)
+        self._points, self._labels = map(self._archive.member, _pair(self._archive, keys))
         self._layout = self._find_layout(layout)
-        self._check_labels()
-        names = self._names() if classes is None else classes
-        soft = self._labels.shape[1] if self._two_dimensional_labels() else 0
-        if soft and names and len(names) != soft:
-            raise DataError(f"{self._where(labels)} has {soft} columns, but there are {len(names)} class names.")
+        labels, shape = self._labels, self._points.shape
+        if labels.dtype.kind not in "biuf":
+            raise DataError(
+                f"{labels.where} holds text: labels are numbers 0..C-1, and class names belong into `classes`."
+            )
+        if len(labels.shape) not in (1, 2) or labels.shape[1:] == (0,):
+            raise DataError(f"{labels.where} has shape {labels.shape}; labels are (N,), or (N, C) one-hot or soft.")
+        if labels.shape[0] != shape[0]:
+            raise DataError(f"{labels.where} has {labels.shape[0]:,} labels for {shape[0]:,} points.")
+        names = self._stored_names() if classes is None else classes
+        columns = labels.shape[1] if labels.shape[1:] not in ((), (1,)) else 0
+        if columns and names and len(names) != columns:
+            raise DataError(f"{labels.where} has {columns} columns, but there are {len(names)} class names.")
+        taken_as, point = {
+            "nhwc": ("NHWC images", (shape[-1], *shape[1:-1])),
+            "nchw": ("NCHW images", shape[1:]),
+            "nhw": ("grey images", (1, *shape[1:])),
+            "nd": ("feature vectors", shape[1:]),
+        }[self._layout]
         self.spec = Spec(
             name=name or path.stem,
-            rows=self._points.shape[0],
+            rows=shape[0],
             kind="features" if self._layout == "nd" else "images",
-            shape=self._shape(),
+            shape=point,
             classes=names,
-            soft=soft if self._labels.dtype.kind == "f" else 0,
-            notes=(self._note(points, labels),),
+            soft=columns if labels.dtype.kind == "f" else 0,
+            notes=(f"{shown(self._points.key)} {shape} taken as {taken_as}, labels from {shown(labels.key)}",),
             raw_bytes=self._points.row_bytes,
         )
 
     def identity(self) -> str:
         """Place, size and time of change of the file, and how it is read."""
-        return f"{self._identity}:{self._points.key!a}:{self._labels.key!a}:{self._layout}"
-
-    def digest(self, stopped: Callable[[], bool] = never) -> str:
-        """sha256 of the file, as ``sha256sum`` prints it."""
-        return file_sha256(self._path, stopped)
-
-    def unchanged(self) -> None:
-        """Raise DataError where the file's size or time of change is another."""
-        if _identity(self._path) != self._identity:
-            raise DataError(f"{shown(self._path)} changed while it was read.")
+        return f"{super().identity()}:{self._points.key!a}:{self._labels.key!a}:{self._layout}"
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
         """The rows ``start:stop``, checked, images as (B, C, H, W)."""
@@ -87,15 +110,14 @@ class NpzSource:
         labels = self._archive.rows(self._labels, step, start, stop)
         classes = len(self.spec.classes)
         for (row, raw), (_, raw_labels) in zip(points, labels, strict=True):
-            hard, soft = checks.as_labels(raw_labels, row, self._where(self._labels.key), classes)
+            hard, soft = checks.as_labels(raw_labels, row, self._labels.where, classes)
             index = np.arange(row, row + len(hard), dtype=np.int64)
             yield Block(self._checked(raw, row), hard, index, soft)
 
     def _checked(self, raw: Array, row: int) -> Array:
-        where = self._where(self._points.key)
         if self._layout == "nd":
-            return checks.as_features(raw, row, where)
-        images = checks.as_images(raw, self._scale, row, where)
+            return checks.as_features(raw, row, self._points.where)
+        images = checks.as_images(raw, self._scale, row, self._points.where)
         if self._layout == "nhwc":
             return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
         return images if self._layout == "nchw" else images[:, None]
@@ -111,78 +133,237 @@ class NpzSource:
                 return scale
         return "unit"
 
-    def _find_layout(self, wanted: Layout | None) -> Literal["nhwc", "nchw", "nhw", "nd"]:
-        shape, where = self._points.shape, self._where(self._points.key)
+    def _find_layout(self, layout: Layout | None) -> Literal["nhwc", "nchw", "nhw", "nd"]:
+        shape, where = self._points.shape, self._points.where
         if self._points.dtype.kind not in "biuf":
             raise DataError(f"{where} holds text, not numbers.")
         if len(shape) not in (2, 3, 4) or 0 in shape[1:]:
             raise DataError(f"{where} has shape {shape}; points are (N, H, W, C), (N, C, H, W), (N, H, W) or (N, D).")
         if len(shape) < 4:
-            if wanted:
-                raise DataError(f"{where} has shape {shape}: `layout` {wanted} needs four dimensions.")
+            if layout:
+                raise DataError(f"{where} has shape {shape}: `layout` {layout} needs four dimensions.")
             return "nd" if len(shape) == 2 else "nhw"
         last, first = shape[3] in CHANNELS, shape[1] in CHANNELS
-        if wanted:
-            if not (last if wanted == "nhwc" else first):
-                raise DataError(f"{where} has shape {shape}, in which {wanted} does not have 1 or 3 channels.")
-            return wanted
+        if layout:
+            if not (last if layout == "nhwc" else first):
+                raise DataError(f"{where} has shape {shape}, in which {layout} does not have 1 or 3 channels.")
+            return layout
         if last and first:
             raise DataError(f"{where} has shape {shape}, NHWC or NCHW: say `layout` nhwc or `layout` nchw.")
         if not last and not first:
             raise DataError(f"{where} has shape {shape}: images have 1 or 3 channels, first or last.")
         return "nhwc" if last else "nchw"
 
-    def _shape(self) -> tuple[int, ...]:
-        shape = self._points.shape
-        match self._layout:
-            case "nhwc":
-                return (shape[3], shape[1], shape[2])
-            case "nchw" | "nd":
-                return shape[1:]
-            case "nhw":
-                return (1, *shape[1:])
-
-    def _two_dimensional_labels(self) -> bool:
-        return len(self._labels.shape) == 2 and self._labels.shape[1] > 1
-
-    def _check_labels(self) -> None:
-        labels, where = self._labels, self._where(self._labels.key)
-        if labels.dtype.kind not in "biuf":
-            raise DataError(f"{where} holds text: labels are numbers 0..C-1, and class names belong into `classes`.")
-        if len(labels.shape) not in (1, 2) or (len(labels.shape) == 2 and not labels.shape[1]):
-            raise DataError(f"{where} has shape {labels.shape}; labels are (N,), or (N, C) one-hot or soft.")
-        if labels.shape[0] != self._points.shape[0]:
-            raise DataError(f"{where} has {labels.shape[0]:,} labels for {self._points.shape[0]:,} points.")
-
-    def _names(self) -> tuple[str, ...]:
+    def _stored_names(self) -> tuple[str, ...]:
+        """The array ``classes``, fixed-width bytes or str (C,)."""
         if "classes" not in self._archive.keys:
             return ()
         member = self._archive.member("classes")
-        return text_values(self._archive.whole(member, _CLASSES_BYTES), self._where("classes"))
+        names = self._archive.whole(member, _CLASSES_BYTES)
+        if names.ndim != 1 or names.dtype.kind not in "SU":
+            raise DataError(
+                f"{member.where} should hold one name a class, but has dtype {names.dtype} and shape {names.shape}."
+            )
+        try:
+            return tuple(name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names.tolist())
+        except UnicodeDecodeError as error:
+            raise DataError(f"{member.where} holds names that are not UTF-8.") from error
 
-    def _note(self, points: str, labels: str) -> str:
-        layout = {"nhwc": "NHWC images", "nchw": "NCHW images", "nhw": "grey images", "nd": "feature vectors"}
-        return f"{shown(points)} {self._points.shape} taken as {layout[self._layout]}, labels from {shown(labels)}"
 
-    def _where(self, key: str) -> str:
-        return f"{shown(self._path)}: {shown(key)}"
-
-
-def _pair(archive: Archive, wanted: tuple[str, str] | None) -> tuple[str, str]:
+def _pair(archive: Archive, keys: tuple[str, str] | None) -> tuple[str, str]:
     """The keys of points and labels."""
-    keys = archive.keys
-    found = [pair for pair in (PAIRS if wanted is None else (wanted,)) if pair[0] in keys and pair[1] in keys]
-    if len(found) == 1:
-        return found[0]
-    listed = ", ".join(shown(key) for key in keys[:12]) or "none"
-    if found:
+    pairs = [pair for pair in ((keys,) if keys else PAIRS) if set(pair) <= set(archive.keys)]
+    if len(pairs) == 1:
+        return pairs[0]
+    listed = ", ".join(shown(key) for key in archive.keys[:12]) or "none"
+    if pairs:
         raise DataError(f"{shown(archive.path)} holds several data sets ({listed}): choose with `keys` POINTS,LABELS.")
-    expected = "; ".join(f"{a}, {b}" for a, b in PAIRS) if wanted is None else ", ".join(map(shown, wanted))
+    expected = "; ".join(f"{a}, {b}" for a, b in PAIRS) if keys is None else ", ".join(map(shown, keys))
     raise DataError(
         f"{shown(archive.path)} has the arrays {listed}; expected: {expected} (others with `keys` POINTS,LABELS)."
     )
 
 
-def _identity(path: Path) -> str:
-    state = path.stat()
-    return f"{str(path.resolve())!a}:{state.st_size}:{state.st_mtime_ns}"
+@dataclass(frozen=True)
+class Member:
+    """An array of an archive: its key, what sentences call it, dtype, shape, and whether it lies in Fortran's order."""
+
+    key: str
+    where: str
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    fortran: bool
+    info: zipfile.ZipInfo
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row (one entry of axis 0)."""
+        return self.dtype.itemsize * math.prod(self.shape[1:])
+
+
+class Archive:
+    """An npz file, opened for streaming. Raises DataError in one sentence at anything that is not as it claims."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._size = _check_directory(path)
+        with _sentences(shown(path)), zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+        self._infos: dict[str, zipfile.ZipInfo] = {}
+        for info in infos:
+            if info.filename in self._infos:
+                raise DataError(f"{shown(path)}: two members are called {shown(info.filename)}.")
+            self._infos[info.filename] = info
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the arrays."""
+        return tuple(name.removesuffix(".npy") for name in self._infos if name.endswith(".npy"))
+
+    def member(self, key: str) -> Member:
+        """The header of array ``key``, checked against the archive's own figures."""
+        info = self._infos[f"{key}.npy"]
+        where = f"{shown(self.path)}: {shown(key)}"
+        self._check_sizes(info, where)
+        with self._open(info, where) as stream:
+            start = io.BytesIO(stream.read(_HEADER_BYTES))
+        try:
+            version = npy.read_magic(start)
+            if version not in ((1, 0), (2, 0)):
+                raise ValueError(f"version {version[0]}.{version[1]}; 1.0 and 2.0 are read")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # headers of Python 2 are read, without talk
+                read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                shape, fortran, dtype = read_header(start)
+        except _HEADER_FAULTS as error:
+            raise DataError(f"{where} has no readable .npy header ({_brief(error)}).") from error
+        if dtype.hasobject:
+            raise DataError(f"{where} holds Python objects, which would have to be unpickled: save plain arrays.")
+        if dtype.kind not in "biufSU" or dtype.subdtype is not None:
+            raise DataError(f"{where} has dtype {shown(str(dtype))}, which is neither numbers nor text.")
+        if any(type(extent) is not int or extent < 0 for extent in shape):
+            raise DataError(f"{where} claims the shape {shape}, which no array has.")
+        size = start.tell() + dtype.itemsize * math.prod(shape)
+        if size != info.file_size:
+            raise DataError(
+                f"{where} claims {size:,} bytes by its shape {shape} and dtype {dtype}, "
+                f"but the archive has {info.file_size:,} for it."
+            )
+        return Member(key, where, dtype, shape, bool(fortran) and len(shape) > 1, info)
+
+    def rows(self, member: Member, step: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Array]]:
+        """Yield ``(row, rows)``: the rows ``start:stop`` in order, ``step`` at a time (the last may be fewer).
+
+        Reading to the last row also compares the archive's checksum.
+        """
+        total = member.shape[0]
+        stop = total if stop is None else min(stop, total)
+        if start >= stop:
+            return
+        header = member.info.file_size - total * member.row_bytes
+        native = member.dtype.newbyteorder("=")
+        with self._open(member.info, member.where) as stream:
+            if member.fortran:  # rows lie scattered: all are read at once
+                if member.info.file_size > _IN_MEMORY:
+                    raise DataError(
+                        f"{member.where} lies in Fortran's order, which cannot be streamed by rows: "
+                        "save it through numpy.ascontiguousarray."
+                    )
+                _skip(stream, header, member.where)
+                data = _exactly(stream, total * member.row_bytes, member.where, 0)
+                stream.read(1)  # the end compares the checksum
+                flat = np.frombuffer(data, dtype=member.dtype).astype(native, copy=False)
+                whole = flat.reshape(member.shape[::-1]).transpose()
+                for row in range(start, stop, step):
+                    yield row, whole[row : min(row + step, stop)]
+                return
+            _skip(stream, header + start * member.row_bytes, member.where)
+            for row in range(start, stop, step):
+                count = min(step, stop - row)
+                data = _exactly(stream, count * member.row_bytes, member.where, row)
+                rows = np.frombuffer(data, dtype=member.dtype).reshape(count, *member.shape[1:])
+                yield row, rows.astype(native, copy=False)
+            if stop == total and stream.read(1):
+                raise DataError(f"{member.where} goes on after its last row.")
+
+    def whole(self, member: Member, most: int) -> Array:
+        """All of a small array; more than ``most`` bytes are refused."""
+        if member.info.file_size > most:
+            raise DataError(f"{member.where} has {member.info.file_size:,} bytes; {most:,} are expected at most.")
+        if not member.shape:
+            raise DataError(f"{member.where} is a single value, not an array.")
+        parts = [rows for _, rows in self.rows(member, max(1, member.shape[0]))]
+        return parts[0] if parts else np.empty(member.shape, dtype=member.dtype)
+
+    def _check_sizes(self, info: zipfile.ZipInfo, where: str) -> None:
+        """Refuse sizes that cannot be true before a byte is read."""
+        if info.flag_bits & 1:
+            raise DataError(f"{where} is encrypted.")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError(
+                f"{where} is compressed by another method than deflate: save it with numpy.savez_compressed."
+            )
+        if info.header_offset < 0 or info.header_offset + info.compress_size > self._size:
+            raise DataError(
+                f"{where} claims {info.compress_size:,} bytes of a file that has {self._size:,}: it is cut short."
+            )
+        stored = info.compress_type == zipfile.ZIP_STORED
+        most = info.compress_size if stored else info.compress_size * _DEFLATE_RATIO
+        if info.file_size > most:
+            raise DataError(f"{where} claims {info.file_size:,} bytes, which {info.compress_size:,} cannot hold.")
+        if info.file_size > _BOMB_BYTES and info.file_size > info.compress_size * _BOMB_RATIO:
+            raise DataError(
+                f"{where} would grow {info.file_size // info.compress_size}-fold to {info.file_size:,} bytes: "
+                "this is no data; if it is, save it with numpy.savez, uncompressed."
+            )
+
+    @contextmanager
+    def _open(self, info: zipfile.ZipInfo, where: str) -> Iterator[IO[bytes]]:
+        with _sentences(where), zipfile.ZipFile(self.path) as archive, archive.open(info) as stream:
+            yield stream
+
+
+@contextmanager
+def _sentences(where: str) -> Iterator[None]:
+    """The exceptions of a damaged archive become one sentence."""
+    try:
+        yield
+    except _READ_FAULTS as error:
+        raise DataError(f"{where} is damaged ({_brief(error)}): get the file again.") from error
+
+
+def _exactly(stream: IO[bytes], size: int, where: str, row: int) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise DataError(f"{where} ends {len(data):,} bytes after the start of row {row}: the file is cut short.")
+    return data
+
+
+def _skip(stream: IO[bytes], size: int, where: str) -> None:
+    """Pass over ``size`` bytes by reading them, so that the checksum covers them."""
+    while size:
+        size -= len(_exactly(stream, min(size, 4 << 20), where, 0))
+
+
+def _check_directory(path: Path) -> int:
+    """The size of a file. Refuses what is no zip file, and one whose table of contents alone would fill the memory."""
+    with reading(path), path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read(_TAIL_BYTES)
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0 or len(tail) - end < 22:
+        raise DataError(f"{shown(path)} is no complete npz file: its zip directory is missing.")
+    directory = int.from_bytes(tail[end + 12 : end + 16], "little")
+    if directory == 0xFFFFFFFF:
+        wide = tail.rfind(b"PK\x06\x06", 0, end)
+        directory = int.from_bytes(tail[wide + 40 : wide + 48], "little") if wide >= 0 else directory
+    if directory > min(size, _DIRECTORY_BYTES):
+        raise DataError(f"{shown(path)} claims a zip directory of {directory:,} bytes: it is no npz file.")
+    return size
+
+
+def _brief(error: BaseException) -> str:
+    """The first line of an exception, fit for a sentence."""
+    text = (str(error) or type(error).__name__).splitlines()[0]
+    return shown(text[:160]).rstrip(".")

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.datasets import checks
-from datarobust.datasets.decoding import MOST_BYTES, decode, other_mode
+from datarobust.datasets.folder import MOST_BYTES, decode, other_mode
 from datarobust.datasets.parquetcolumns import Labels, class_names, find_columns
 from datarobust.datasets.parquetfile import START, ParquetFile
 from datarobust.datasets.parquetshards import SUFFIX, find_shards, has_parquet
@@ -143,7 +143,7 @@ class ParquetSource:
             where = self._where(file, inside + place)
             image = decode(_sound(data, where), where, self._forced, self._size)
             if image.shape != self.spec.shape:
-                raise DataError(other_mode(where, len(image), self.spec.shape[0]))
+                raise other_mode(where, len(image), self.spec.shape[0])
             images[place] = image
         labels = _labels(file, batch, self._columns.labels, inside, len(self.spec.classes))
         coarse = self._columns.coarse

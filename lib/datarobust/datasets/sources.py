@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import stat
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,23 +205,25 @@ class Source(Protocol):
 class FileSource:
     """What the readers of files share: fingerprint and digest of the files, and whether they changed.
 
-    ``path`` is what the user gave; ``files`` are the files that are read, by the names that the digest lists, where
-    they are others than ``path``.
+    ``path`` is what the user gave; ``names`` are the files that are read, below ``folder``, where they are others than
+    ``path``. The digest lists them by these names.
     """
 
-    def __init__(self, path: Path, files: Mapping[str, Path] | None = None) -> None:
+    def __init__(self, path: Path, names: Sequence[str] | None = None, folder: Path | None = None) -> None:
         self._path = path
-        self._files = files
+        self._alone = names is None
+        self._folder = (path.parent if names is None else path) if folder is None else folder
+        self._names = [path.name] if names is None else names
         self._state = self._state_now()
 
     def _state_now(self) -> str:
         """A text that is another when a file changed: place, size and time of change of one; of several, their hash."""
-        if self._files is None:
+        if self._alone:
             return state_of(self._path)
         digest = hashlib.sha256()
-        for name, path in self._files.items():
-            with reading(path):
-                state = path.stat()
+        for name in self._names:
+            with reading(self._folder / name):
+                state = (self._folder / name).stat()
             digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
         return f"{str(self._path.resolve())!a}:{digest.hexdigest()}"
 
@@ -231,11 +233,12 @@ class FileSource:
 
     def digest(self, stopped: Callable[[], bool] = never) -> str:
         """sha256 of the file; of several, of the lines ``sha256  name`` that ``sha256sum`` prints, in order."""
-        if self._files is None:
+        if self._alone:
             return file_sha256(self._path, stopped)
         digest = hashlib.sha256()
-        for name, path in self._files.items():
-            digest.update(f"{file_sha256(path, stopped)}  {name}\n".encode("utf-8", "surrogateescape"))
+        for name in self._names:
+            line = f"{file_sha256(self._folder / name, stopped)}  {name}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def unchanged(self) -> None:

@@ -18,7 +18,7 @@ from datarobust import artifacts
 from datarobust.artifacts import Resume, Step, Store
 from datarobust.checkpoints.inception import load_inception, wanted
 from datarobust.checkpoints.models import load_model
-from datarobust.datasets.npzfile import Archive
+from datarobust.datasets.npz import Archive
 from datarobust.datasets.sources import file_sha256
 from datarobust.datasets.storing import rows_digest
 from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageError

@@ -251,13 +251,13 @@ def test_a_structured_dtype_with_an_object_inside_is_refused(tmp_path):
 )
 def test_headers_that_lie(tmp_path, shape, words):
     path = zipped(tmp_path / "a.npz", {"x.npy": header(shape) + bytes(100), "y.npy": LABELS})
-    started = time.monotonic()
+    started = time.process_time()
     tracemalloc.start()
     with pytest.raises(DataError, match=words):
         NpzSource(path)
     assert tracemalloc.get_traced_memory()[1] < 50 << 20
     tracemalloc.stop()
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 2  # of this process: others may be busy
 
 
 def test_a_header_of_four_gigabytes_is_not_read(tmp_path):
