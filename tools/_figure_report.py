@@ -11,7 +11,7 @@ from datarobust import __version__
 from datarobust.errors import UsageError
 
 from . import _cli
-from ._figure_output import write
+from ._figure import write
 
 
 def report(

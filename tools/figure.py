@@ -18,31 +18,445 @@ The path of the finished picture is printed.
 
 from __future__ import annotations
 
-from . import (
-    _cli,
-    _figure_clones,
-    _figure_curves,
-    _figure_evaluation,
-    _figure_labels,
-    _figure_map,
-    _figure_pairs,
-    _figure_report,
-    _figure_training,
-)
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from datarobust.errors import DataError, UsageError
+from datarobust.figures import format_of
+
+from . import _cli, _evaluations, _figure_report
+from ._figure import Table, opened, write, write_picture
+
+if TYPE_CHECKING:
+    from datarobust.figures.difference import By
+    from datarobust.figures.sensitivity import Scale
 
 app = _cli.tool(__doc__)
 
-app.command()(_figure_curves.sensitivity)
-app.command()(_figure_curves.difference)
-app.command()(_figure_labels.labels)
-app.command("map")(_figure_map.map_)
-app.command()(_figure_pairs.pairs)
-app.command()(_figure_clones.clones)
-app.command()(_figure_clones.search)
-app.command()(_figure_training.training)
-app.command()(_figure_training.schedules)
-app.command()(_figure_evaluation.deciles)
-app.command()(_figure_evaluation.table)
+
+class Way(StrEnum):
+    """Values of ``--by``; an Enum, because typer repeats no Literal."""
+
+    POINT = "point"
+    RANK = "rank"
+
+
+@app.command()
+def sensitivity(
+    rankings: Annotated[list[Path], typer.Argument(metavar="R.zarr...", help="Rankings; - for one on stdin.")],
+    output: _cli.Output,
+    absolute: Annotated[bool, typer.Option("--absolute", help="Only the panel of absolute values.")] = False,
+    relative: Annotated[bool, typer.Option("--relative", help="Only the panel of relative values.")] = False,
+    name: _cli.Names = None,
+    without_least: Annotated[
+        int,
+        typer.Option("--without-least", metavar="N", min=0, help="Leave out the N least robust points of each set."),
+    ] = 0,
+    tsv: Table = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Draw ordered sensitivity (Figures 2a, 5a, 16).
+
+    One curve a set, one value a point: 1/r, with r the distance to the nearest point that has another label (Section
+    3, Algorithm 1). The most robust points are at the left, and the axis is the fraction of the set, so that sets of
+    different size compare; relative values are divided by their maximum. One row of panels for each norm.
+
+    Points at distance 0 have an infinite sensitivity and are left out and counted in the legend, as are points that
+    the ranking dropped; points without a neighbour of another label have sensitivity 0. The paper left out the 40
+    least robust points of CIFAR-100 and EMNIST: --without-least 40.
+
+    The picture has as many points as the eye can tell apart; --tsv has all of them, a row each, most robust first:
+    rank, fraction, sensitivity, set, norm, index, distance.
+
+    For example:
+
+        figure sensitivity mnist-l2.zarr letters-l2.zarr --name M --name L -o figure16.svg --tsv figure16.tsv
+    """
+    format_of(output.suffix)
+    from datarobust.jobs import figure
+
+    scales: list[Scale] = ["absolute"] if absolute or not relative else []
+    scales += ["relative"] if relative or not absolute else []
+    drawing = figure.sensitivity(opened(rankings, "ranking"), scales, name, without_least)
+    write_picture(drawing, output, tsv, overwrite)
+
+
+@app.command()
+def difference(
+    rankings: Annotated[
+        list[Path], typer.Argument(metavar="BASE.zarr OTHER.zarr...", help="Rankings of one norm; - for one on stdin.")
+    ],
+    output: _cli.Output,
+    by: Annotated[
+        list[Way] | None,
+        typer.Option(
+            "--by",
+            metavar="point|rank",
+            help="How an OTHER is compared with BASE; once, or once for each.",
+            show_default=False,
+        ),
+    ] = None,
+    name: _cli.Names = None,
+    tsv: Table = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Draw differences between sensitivity values (Figures 2b, 5b).
+
+    Sensitivity 1/r in BASE minus that in OTHER, a marker a point, ordered by BASE's values: its most robust points are
+    at the left. The first other set has the marker +, the second o, as in the paper.
+
+    --by point compares each point with itself, which is right where both sets hold the same points in the same order
+    under other labels (CIFAR-100 and CIFAR-100s); sets of different size are refused. --by rank compares the i-th
+    value in the order of BASE with the i-th in the order of OTHER, which is right for different points (CIFAR-100 and
+    CIFAR-10); where sizes differ, with the value at the same fraction (rank - 1/2)/n of OTHER, on the straight line
+    between its two nearest ranks. Give --by once, or once for each OTHER. Without it rankings of one dataset are
+    compared by point and all others by rank: a ranking knows its dataset, not whether another has the same images.
+
+    Infinite sensitivities (points at distance 0) have no difference. By point, a point with one in either set is left
+    out; by rank, both sets are ordered without them. The legend counts them, as it does points that a ranking dropped.
+
+    The picture leaves out markers that others would hide; where points are compared with themselves, a line joins the
+    medians of 64 equal parts of the set. --tsv has all points, a row each: rank (in BASE), fraction, difference, base,
+    set, norm, by, index (row in BASE), sensitivity (there), other (sensitivity in OTHER).
+
+    For example:
+
+        figure difference c100-l2.zarr c10-l2.zarr c100s-l2.zarr --by rank --by point -o figure2b.pdf
+    """
+    format_of(output.suffix)
+    if len(rankings) < 2:
+        raise UsageError("A difference takes two rankings or more: BASE.zarr OTHER.zarr.")
+    from datarobust.jobs import figure
+
+    ways: list[By] = ["point" if way is Way.POINT else "rank" for way in by or []]
+    write_picture(figure.difference(opened(rankings, "ranking"), ways, name), output, tsv, overwrite)
+
+
+@app.command()
+def labels(
+    stores: Annotated[
+        list[Path],
+        typer.Argument(metavar="R.zarr... D.zarr", help="Rankings of one dataset, and the dataset; - for stdin."),
+    ],
+    output: _cli.Output,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="How many points.")] = 1024,
+    seed: _cli.Seed = 0,
+    tsv: Table = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Draw label distributions (Figures 4a, 4b).
+
+    Three bars a class: how many of the N least robust points (left), of N random points (centre) and of the N most
+    robust points (right) are of it. One panel for each ranking, that is for each norm. The random points are those of
+    `random:N:SEED`, the others those of `R.zarr:least:N` and `R.zarr:most:N`: of points that tie at the cut, those of
+    lowest index enter, and how many is said.
+
+    The columns of --tsv: norm, label, class, least, random, most.
+
+    For example:
+
+        figure labels c10-l2.zarr c10-linf.zarr c10.zarr --n 1024 -o figure4.pdf --tsv figure4.tsv
+    """
+    format_of(output.suffix)
+    given = opened(stores, ("ranking", "dataset"))
+    rankings = [store for store in given if store.kind == "ranking"]
+    datasets = [store for store in given if store.kind == "dataset"]
+    if len(datasets) != 1 or not rankings:
+        raise UsageError(
+            f"{len(rankings)} rankings and {len(datasets)} datasets are given: "
+            "name one or more rankings and the one dataset they rank."
+        )
+    from datarobust.jobs import figure
+
+    write_picture(figure.labels(rankings, datasets[0], n, seed), output, tsv, overwrite)
+
+
+@app.command("map")
+def map_(
+    embeddings: Annotated[
+        list[Path], typer.Argument(metavar="E.zarr...", help="Results of embed; - for one on stdin.")
+    ],
+    output: _cli.Output,
+    columns: Annotated[
+        int | None, typer.Option("--columns", metavar="N", min=1, help="Panels in a row; at most 3 if not given.")
+    ] = None,
+    scale: Annotated[
+        Literal["value", "rank"], typer.Option("--scale", help="Colour and size by robustness, or by its rank.")
+    ] = "value",
+    name: _cli.Names = None,
+    tsv: Table = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Draw maps of points, coloured and sized by robustness (Figures 2c, 2d, 6, 17).
+
+    A panel for each embedding, row by row in the order given: for Figure 6 the sets in l2, the sets in l-infinity, and
+    --columns 3. The least robust points are large and red, the most robust small and blue; between the two, colour and
+    size are linear in robustness, and the key beneath a panel has its numbers, in [0, 1] units. Where a few points lie
+    far from the rest, as in l-infinity on MNIST, --scale rank shows more. Small points are drawn over large ones, which
+    are not opaque. Directions and units of a map mean nothing, so there are no ticks.
+
+    The columns of --tsv: set, method, norm, stress, correlation, permuted (of the whole map: Kruskal's stress-1, the
+    rank correlation of robustness between nearest neighbours on it, the largest by chance), index, distance, x, y.
+
+    For example:
+
+        figure map c10-mds-l2.zarr c10-rte-l2.zarr --name CIFAR-10 --name CIFAR-10 -o figure6.png
+    """
+    format_of(output.suffix)
+    from datarobust.jobs import figure
+
+    write_picture(figure.maps(opened(embeddings, "embedding"), columns, scale, name), output, tsv, overwrite)
+
+
+@app.command()
+def pairs(
+    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="The points; - for stdin.")],
+    ranking: Annotated[Path, typer.Argument(metavar="R.zarr", help="A ranking of them; - for stdin.")],
+    output: _cli.Output,
+    select: _cli.Select = None,
+    against: _cli.Against = None,
+    tsv: Table = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Draw points beside their nearest neighbours.
+
+    The neighbour is the nearest point with another label; above each pair stands their distance r(x) (Section 3), in
+    [0, 1] units and as it is between the images shown: a ranking by hard labels that says otherwise is refused. Below
+    each image stand its class and its row in its set. Without --select the 8 least robust pairs are shown.
+
+    The columns of --tsv: index, distance, neighbour, label, neighbour_label, class, neighbour_class.
+
+    For example:
+
+        figure pairs c10.zarr c10-linf.zarr --select c10-linf.zarr:least:12 -o pairs.pdf
+    """
+    format_of(output.suffix)
+    data, *others = opened([dataset, *([] if against is None else [against])], "dataset")
+    (rank,) = opened([ranking], "ranking")
+    from datarobust.jobs import figure
+
+    write_picture(figure.pairs(data, rank, next(iter(others), None), select), output, tsv, overwrite)
+
+
+@app.command()
+def clones(
+    stores: Annotated[
+        list[Path], typer.Argument(metavar="D.zarr... K.zarr...", help="Clones, and the datasets they are of.")
+    ],
+    output: _cli.Output,
+    layout: Annotated[
+        Literal["squares", "rows"], typer.Option("--layout", help="Squares of images and clones, or a row an image.")
+    ] = "squares",
+    n: Annotated[
+        int, typer.Option("--n", metavar="N", min=1, help="How many images of each set, from the first.")
+    ] = 16,
+    name: _cli.Names = None,
+    tsv: Table = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Draw images and their clones (Figures 3, 7 to 15).
+
+    squares is the arrangement of Figures 3 and 7: for each set of clones the images, the first clone of each, and,
+    where there are several, all clones of the first image. rows is that of Figures 8 to 15: each image with all its
+    clones. The images are the first N of each set, so for the most robust ones clone --select R.zarr:most:16.
+
+    The columns of --tsv: set, index, label, repeat, l2, linf (distances between image and clone in [0, 1] units).
+
+    For example:
+
+        figure clones c10.zarr most.zarr least.zarr -o figure3.png
+        figure clones c10.zarr most.zarr --layout rows -o figure8.png
+    """
+    format_of(output.suffix)
+    from datarobust.jobs import figure
+
+    drawing = figure.clones(opened(stores, ("dataset", "clones")), layout, n, name)
+    write_picture(drawing, output, tsv, overwrite)
+
+
+@app.command()
+def search(
+    lines: Annotated[Path, typer.Argument(metavar="S.jsonl", help="Lines of clone-search; - takes their path.")],
+    output: _cli.Output,
+    also: Annotated[
+        list[Path] | None, typer.Option("--also", metavar="FILE", help="Lines of another shard; may be given again.")
+    ] = None,
+    tsv: Table = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Draw what clone-search found (Appendix B).
+
+    Above, the mean score of all points of the first rung by the value of each argument; below, the points of the last
+    rung, best first, from their lowest to their highest seed, those in colour that seeds cannot tell from the best.
+
+    The columns of --tsv: point, its six arguments, seed, images, score.
+
+    For example:
+
+        figure search search.jsonl -o effects.svg --tsv effects.tsv
+    """
+    format_of(output.suffix)
+    from datarobust.jobs import figure
+
+    write_picture(figure.search([_cli.argument_path(lines), *(also or [])]), output, tsv, overwrite)
+
+
+@app.command()
+def training(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of advtrain; - for one on stdin.")],
+    output: _cli.Output,
+    name: _cli.Names = None,
+    tsv: Table = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Draw accuracies by epoch (Figure 1b).
+
+    One panel a run: clean and adversarial accuracy on the training batches (against the attack that trains) and on the
+    test set (against PGD-40, every 25 epochs and at the end); the red pentagons are the accuracy on the tracked points
+    against PGD-40, with the last value beside them. In the paper one run has the most robust 1,024 points in focus, and
+    one the least robust. A run that goes on is drawn as far as it is.
+
+    The columns of --tsv are fields of the run's log: run, epoch, train_accuracy, train_robust_accuracy, test_accuracy,
+    test_robust_accuracy, tracked_accuracy; empty where nothing was measured.
+
+    For example:
+
+        figure training most least --name 'most robust' --name 'least robust' -o figure1b.svg
+    """
+    format_of(output.suffix)
+    from datarobust.jobs import figure
+
+    write_picture(figure.training([_cli.argument_path(path) for path in runs], name), output, tsv, overwrite)
+
+
+@app.command()
+def schedules(
+    output: _cli.Output,
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Of the training.")] = 2400,
+    lr: _cli.Rate = 0.2,
+    tsv: Table = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Draw the learning rates of advtrain --schedule (Figures 4c, 4d).
+
+    At the left the original and the five modified schedules over all epochs, with their last values in the top right;
+    at the right the last sixth of the epochs (400 of 2400) on a logarithmic scale. A modified schedule is drawn from
+    where it leaves the original.
+
+    The columns of --tsv: schedule, epoch, lr, momentum (of the first step of the epoch).
+
+    For example:
+
+        figure schedules --epochs 1600 -o figure4cd.svg --tsv figure4cd.tsv
+    """
+    format_of(output.suffix)
+    from datarobust.jobs import figure
+
+    write_picture(figure.schedules(epochs, lr), output, tsv, overwrite)
+
+
+@app.command()
+def deciles(
+    evaluations: Annotated[
+        list[Path], typer.Argument(metavar="E.zarr...", help="Results of aaeval on one dataset; - for one on stdin.")
+    ],
+    ranking: _evaluations.Ranking,
+    output: _cli.Output,
+    quantiles: _evaluations.Quantiles = 10,
+    name: _cli.Names = None,
+    tsv: Table = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Draw accuracy by decile of data robustness (Figure 1b's pentagons, for a whole set).
+
+    The points of an evaluation are ordered by their robustness in --ranking and cut into parts of equal size, the least
+    robust at the left. Pentagons are the accuracy under attack with its 95 % interval (Wilson), dots the clean
+    accuracy. The ranking is of the evaluated dataset, most usefully --against the training set: how far test points are
+    from training points of other classes. What --fast or a choice of attacks found is called an upper bound.
+
+    The columns of --tsv: evaluation, upper_bound, quantile, points, lowest and highest distance, clean, robust, low,
+    high (accuracies are shares).
+
+    For example:
+
+        sens-rank c10-test.zarr --against c10.zarr --norm linf -o r.zarr
+        figure deciles baseline.zarr focus.zarr --ranking r.zarr -o deciles.svg
+    """
+    format_of(output.suffix)
+    from datarobust.jobs import figure
+
+    (ranked,) = opened([ranking], "ranking")
+    drawing = figure.deciles([_cli.argument_path(path) for path in evaluations], ranked, quantiles, name)
+    write_picture(drawing, output, tsv, overwrite)
+
+
+@app.command()
+def table(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN... E.zarr...", help="Folders of advtrain, and results of aaeval; in any order."),
+    ],
+    output: _cli.Output,
+    beside: Annotated[
+        Path | None,
+        typer.Option("--beside", metavar="FILE", help="The paper's rows, a TSV file such as examples/table2.tsv."),
+    ] = None,
+    name: _cli.Names = None,
+    tsv: Table = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Write Tables 2 to 4 as Markdown, the paper's row beside ours.
+
+    A run is a row: clean and AutoAttack accuracy of its best and last weights with their differences, the epoch of the
+    best weights, and the PGD-40 accuracy on the tracked points there. Evaluations are told to runs by the digests of
+    the weights; those of other weights, such as published ones, make rows of their own, called as their files. --name
+    names runs, once for each in their order; a run stands beneath the paper's row of its name, and several runs of one
+    name are followed by their mean and deviation. Beneath the table stands what each row is: network, epochs, seed,
+    points, attacks. What --fast or a choice of attacks found has ≤ before it: AutoAttack could lower it.
+
+    The columns of --tsv: name, label, clean_b, aa_b, upper_bound_b, clean_l, aa_l, upper_bound_l, epoch_b, pgd_b
+    (accuracies are shares).
+
+    For example:
+
+        figure table run best.zarr last.zarr -o table.md
+        figure table base focus *.zarr --name c10inf-v_v --name c10inf-v_s --beside examples/table2.tsv -o table2.md
+    """
+    if output.suffix.lower() != ".md":
+        raise UsageError(f"{output}: a table is Markdown, so its name ends in .md.")
+    from datarobust.figures import table as figure
+    from datarobust.jobs.figure_table import rows
+
+    ours = rows([_cli.argument_path(path) for path in sources], name)
+    theirs = [] if beside is None else figure.read_paper(_text(beside), str(beside))
+    text = "".join(figure.markdown(ours, theirs))
+    write(output, text.encode(), tsv, lambda: figure.table(ours), overwrite)
+
+
+def _text(path: Path) -> str:
+    """A small file of text."""
+    try:
+        if path.stat().st_size > 1 << 20:
+            raise DataError(f"{path} is too large for the paper's rows.")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}).") from error
+
+
 app.command()(_figure_report.report)
 
 

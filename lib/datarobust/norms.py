@@ -63,6 +63,11 @@ class Norm:
     ball: Ball | None = None
     """None: nothing is trained against attacks in this norm."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether a distance is its key, and so between images of bytes a whole number of steps."""
+        return self.to_distance is np.asarray
+
     def keys(self, a: Array, b: Array) -> Array:
         """Keys of pairs of points, (M,) from (M, ...): int64 and exact for bytes, float64 otherwise."""
         wide = np.int64 if a.dtype == np.uint8 else np.float64

@@ -1,7 +1,8 @@
-"""Text for sentences: foreign names, such as those of files, classes and labels; sizes."""
+"""Text for sentences: foreign names, such as those of files, classes and labels; sizes. Lines of TSV files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -17,3 +18,29 @@ def shown(text: str | Path) -> str:
 def sized(shape: tuple[int, ...]) -> str:
     """A shape as sentences have it: 3 x 32 x 32."""
     return " x ".join(str(length) for length in shape)
+
+
+def tsv(header: str, rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    r"""Lines of a TSV file, a header first.
+
+    Floats are written so that reading gives them back exactly, None is an empty field, white space in text becomes one
+    space.
+
+    >>> list(tsv("set index distance", [("a\tset", 3, 0.1), ("b", None, float("inf"))]))
+    ['set\tindex\tdistance\n', 'a set\t3\t0.1\n', 'b\t\tinf\n']
+
+    Args:
+        header: the columns' names, spaces between them.
+        rows: their values; floats and integers are Python's own, not NumPy's.
+    """
+    yield "\t".join(header.split()) + "\n"
+    for row in rows:
+        yield "\t".join(_field(value) for value in row) + "\n"
+
+
+def _field(value: object) -> str:
+    if isinstance(value, str):
+        return " ".join(value.split())
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else repr(value)

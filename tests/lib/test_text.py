@@ -1,8 +1,8 @@
-"""Foreign text in sentences."""
+"""Foreign text in sentences, and lines of tables."""
 
 from __future__ import annotations
 
-from datarobust.text import shown, sized
+from datarobust.text import shown, sized, tsv
 
 
 def test_nothing_in_a_name_acts_on_a_terminal() -> None:
@@ -12,3 +12,11 @@ def test_nothing_in_a_name_acts_on_a_terminal() -> None:
 
 def test_shapes() -> None:
     assert sized((3, 32, 32)) == "3 x 32 x 32"
+
+
+def test_tables_give_numbers_back_exactly_and_have_a_line_a_row() -> None:
+    rows = [("a\tset\nof mine", 3, 0.1, True, None), ("", -1, float("inf"), False, "0.10")]
+    header, *lines = (line.removesuffix("\n").split("\t") for line in tsv("name index value flag more", rows))
+    assert header == ["name", "index", "value", "flag", "more"]
+    assert lines == [["a set of mine", "3", "0.1", "true", ""], ["", "-1", "inf", "false", "0.10"]]
+    assert float(lines[0][2]) == 0.1

@@ -5,5 +5,4 @@
     job        from a dataset and a model to verdicts, and to a store
     lines      an evaluation as a line of JSON, and back from a store
     comparing  two evaluations, or two groups of them, and accuracy by robustness of the points
-    tables     rows of Tables 2 to 4, from runs and evaluations
 """

@@ -17,8 +17,32 @@ Appendix B, the grid                :mod:`datarobust.figures.search`       ``fig
 Any artifacts, as one page          :mod:`datarobust.figures.report`       ``figure report``
 ==================================  =====================================  ======================
 
-Beneath them: :mod:`datarobust.figures.curves` (values in the order of their curve),
-:mod:`datarobust.figures.compare` (one set's values minus another's), :mod:`datarobust.figures.legend`,
-:mod:`datarobust.figures.formats`, and :mod:`datarobust.figures.style`, the shared look and the only way to the bytes
-of a picture: the same figure gives the same bytes as png, svg and pdf, however matplotlib is configured at the place.
+Each module has a dataclass of what it draws, ``draw`` for the picture and ``table`` for the numbers behind it, as lines
+of a TSV file. Beneath them is :mod:`datarobust.figures.style`, the shared look and the only way to the bytes of a
+picture: the same figure gives the same bytes as png, svg and pdf, whatever the machine's settings of matplotlib.
 """
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+from datarobust.errors import UsageError
+
+Format = Literal["png", "svg", "pdf"]
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+
+
+def format_of(suffix: str) -> Format:
+    """The format of a picture by the ending of its file's name; imports no matplotlib, so a wrong name costs no time.
+
+    Args:
+        suffix: with its dot, in any case: ``.png``, ``.SVG``.
+
+    Raises:
+        UsageError: it is none of :data:`FORMATS`.
+    """
+    for known in FORMATS:
+        if suffix.lower() == f".{known}":
+            return known
+    ending = f"this one in {suffix!r}" if suffix else "this one has no ending"
+    raise UsageError(f"a picture's name ends in .png, .svg or .pdf, and {ending}: name the output so.")

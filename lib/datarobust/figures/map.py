@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
 from datarobust.norms import norm_of
+from datarobust.text import tsv
+from datarobust.types import Floats, Rows
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Store
@@ -35,7 +34,6 @@ LEVELS: Final = 24
 """Steps of colour and size, more than the eye can tell apart."""
 
 # Inches.
-_PAGE: Final = 6.5
 _LARGEST: Final = 3.2  # width of a panel
 _KEY: Final = 0.55  # title above and key beneath a panel
 
@@ -57,9 +55,9 @@ class Map:
         name: of the set; any text.
         method: how they were placed, in our own words; mathtext allowed.
         norm: of ``distance``, l2 or linf.
-        position: (M, 2) float64.
-        distance: (M,) float64, r(x) in [0, 1] units.
-        index: (M,) int64, rows in the dataset.
+        position: (M, 2).
+        distance: (M,) r(x) in [0, 1] units.
+        index: (M,) rows in the dataset.
         method_key: the method without mathtext, for tables.
         stress: Kruskal's stress-1, where there is one.
         correlation: of robustness between nearest neighbours on the map; see
@@ -73,9 +71,9 @@ class Map:
     name: str
     method: str
     norm: str
-    position: NDArray[np.float64]
-    distance: NDArray[np.float64]
-    index: NDArray[np.int64]
+    position: Floats
+    distance: Floats
+    index: Rows
     method_key: str
     stress: float | None = None
     correlation: float | None = None
@@ -88,11 +86,11 @@ class Map:
             raise DataError(f"{self.name}: positions or distances on the map are not finite")
 
 
-def levels(distance: NDArray[np.float64], scale: Scale = "value") -> NDArray[np.int64]:
+def levels(distance: Floats, scale: Scale = "value") -> Rows:
     """Which of :data:`LEVELS` equal steps from the least (0) to the most robust point each point is in, int64 (M,).
 
     Args:
-        distance: (M,) float64.
+        distance: (M,).
         scale: steps of robustness, or of its rank, the mean one of equal points. All in the middle where all are equal.
     """
     values = rankdata(distance) if scale == "rank" else distance
@@ -124,94 +122,79 @@ def draw(maps: Sequence[Map], columns: int | None = None, scale: Scale = "value"
     if not 1 <= columns <= len(maps):
         raise UsageError(f"`columns` {columns}: a picture of {len(maps)} maps has 1 to {len(maps)} in a row")
     rows = math.ceil(len(maps) / columns)
-    width = min(_LARGEST, _PAGE / columns)
+    width = min(_LARGEST, style.PAGE / columns)
+    large, small = (max(_SMALLEST, end * width / _LARGEST) for end in _ENDS)
+    looks: list[dict[str, Any]] = [
+        {
+            "marker": "o",
+            "linestyle": "none",
+            "markersize": size,
+            "color": (*_COLOURS(level)[:3], _OPAQUE),
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.25,
+        }
+        for level, size in enumerate(np.linspace(large, small, LEVELS).tolist())
+    ]
     with style.look():
         figure = style.new_figure(columns * width, rows * (width + _KEY), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
-        for number, axes in enumerate(grid.flat):
-            if number < len(maps):
-                _panel(axes, maps[number], width, scale)
-            else:
-                axes.set_visible(False)
+        for axes in grid.flat[len(maps) :]:
+            axes.set_visible(False)
+        for axes, points in zip(grid.flat, maps, strict=False):
+            level = levels(points.distance, scale)
+            for step in np.unique(level).tolist():
+                x, y = points.position[level == step].T
+                axes.plot(x, y, zorder=2 + step / LEVELS, **looks[step])
+            axes.set(xticks=[], yticks=[])
+            axes.margins(_MARGIN)
+            axes.set_box_aspect(1)
+            axes.set_aspect("equal", adjustable="datalim")
+            axes.spines[["top", "right"]].set_visible(True)
+            axes.spines[:].set_color(style.QUIET)
+            tail = f", {points.method}"
+            room = (width - 0.2) * style.POINTS_PER_INCH - style.width_of(tail.replace("$", ""), style.NORMAL)
+            name = style.fitted(points.name, room, style.NORMAL)
+            # the method has mathtext, and a dollar in a name is a dollar
+            axes.set_title(name.replace("\\", "\\\\").replace("$", r"\$") + tail, pad=3)
+
+            # The key beneath: even steps of robustness, or of its rank.
+            ordered = np.sort(points.distance)
+            low, high = float(ordered[0]), float(ordered[-1])
+            steps = np.linspace(0, LEVELS - 1, _KEYS).round().astype(int).tolist() if high > low else [LEVELS // 2]
+            values = np.linspace(low, high, len(steps))
+            if scale == "rank":
+                values = np.unique(ordered[np.linspace(0, len(ordered) - 1, _KEYS).round().astype(int)])
+                steps = levels(ordered, scale)[np.searchsorted(ordered, values)].tolist()
+            style.legend(
+                axes,
+                [looks[step] for step in steps],
+                [f"{value:.3g}" for value in values.tolist()],
+                title=f"robustness in {norm_of(points.norm).symbol}{', by rank' if scale == 'rank' else ''}",
+                loc="upper center",
+                bbox_to_anchor=(0.5, 0.0),
+                ncols=len(steps),
+                handlelength=1.0,
+                handletextpad=0.2,
+                columnspacing=0.7,
+                borderaxespad=0.2,
+                borderpad=0.1,
+            )
     return figure
 
 
 def table(maps: Sequence[Map]) -> Iterator[str]:
-    """Every point as a line of a TSV file, a header first.
+    """Every point as a line of a TSV file.
 
     Columns: set, method, norm, stress, correlation, permuted (these of the whole map; empty where there is none),
     index, distance, x, y.
     """
-    yield "set\tmethod\tnorm\tstress\tcorrelation\tpermuted\tindex\tdistance\tx\ty\n"
-    for one in maps:
-        told = ["" if value is None else repr(value) for value in (one.stress, one.correlation, one.permuted)]
-        fixed = "\t".join([" ".join(one.name.split()), one.method_key, one.norm, *told])
-        for index, r, (x, y) in zip(one.index.tolist(), one.distance.tolist(), one.position.tolist(), strict=True):
-            yield f"{fixed}\t{index}\t{r!r}\t{x!r}\t{y!r}\n"
-
-
-def _sizes(width: float) -> NDArray[np.float64]:
-    """The diameter of each level in points, (LEVELS,), falling evenly."""
-    large, small = (max(_SMALLEST, end * width / _LARGEST) for end in _ENDS)
-    return np.linspace(large, small, LEVELS)
-
-
-def _marker(level: int, sizes: NDArray[np.float64]) -> dict[str, Any]:
-    return {
-        "marker": "o",
-        "linestyle": "none",
-        "markersize": float(sizes[level]),
-        "color": (*_COLOURS(level)[:3], _OPAQUE),
-        "markeredgecolor": "white",
-        "markeredgewidth": 0.25,
-    }
-
-
-def _panel(axes: Axes, one: Map, width: float, scale: Scale) -> None:
-    sizes, level = _sizes(width), levels(one.distance, scale)
-    for step in range(LEVELS):
-        inside = one.position[level == step]
-        if len(inside):
-            axes.plot(inside[:, 0], inside[:, 1], zorder=2 + step / LEVELS, **_marker(step, sizes))
-    axes.set(xticks=[], yticks=[])
-    axes.margins(_MARGIN)
-    axes.set_box_aspect(1)
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.spines[["top", "right"]].set_visible(True)
-    axes.spines[:].set_color(style.QUIET)
-    room = (width - 0.2) * style.POINTS_PER_INCH
-    tail = f", {one.method}"
-    name = style.fitted(one.name, room - style.width_of(tail.replace("$", ""), style.NORMAL), style.NORMAL)
-    axes.set_title(_escaped(name) + tail, pad=3)
-    _key(axes, one, sizes, scale)
-
-
-def _escaped(name: str) -> str:
-    """A name in which a dollar is a dollar, within text that has mathtext too."""
-    return name.replace("\\", "\\\\").replace("$", r"\$")
-
-
-def _key(axes: Axes, one: Map, sizes: NDArray[np.float64], scale: Scale) -> None:
-    """What colour and size mean, beneath the panel: in even steps of robustness, or of its rank."""
-    ordered = np.sort(one.distance)
-    low, high = float(ordered[0]), float(ordered[-1])
-    steps = np.linspace(0, LEVELS - 1, _KEYS).round().astype(int).tolist() if high > low else [LEVELS // 2]
-    values = np.linspace(low, high, len(steps))
-    if scale == "rank":
-        values = np.unique(ordered[np.linspace(0, len(ordered) - 1, _KEYS).round().astype(int)])
-        steps = levels(ordered, scale)[np.searchsorted(ordered, values)].tolist()
-    axes.legend(
-        [Line2D([], [], **_marker(step, sizes)) for step in steps],
-        [f"{value:.3g}" for value in values.tolist()],
-        title=f"robustness in {norm_of(one.norm).symbol}{', by rank' if scale == 'rank' else ''}",
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.0),
-        ncols=len(steps),
-        handlelength=1.0,
-        handletextpad=0.2,
-        columnspacing=0.7,
-        borderaxespad=0.2,
-        borderpad=0.1,
+    yield from tsv(
+        "set method norm stress correlation permuted index distance x y",
+        (
+            (m.name, m.method_key, m.norm, m.stress, m.correlation, m.permuted, index, distance, *place)
+            for m in maps
+            for index, distance, place in zip(m.index.tolist(), m.distance.tolist(), m.position.tolist(), strict=True)
+        ),
     )
 
 

@@ -13,11 +13,12 @@ from typing import Final
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
-from datarobust.norms import norm_of
+from datarobust.norms import LEVELS, norm_of
+from datarobust.text import tsv
+from datarobust.types import Floats, Images, Rows
 
 #: More than this on one picture helps nobody.
 MOST: Final = 200
@@ -31,9 +32,6 @@ _BETWEEN: Final = 84  # between pairs
 _ROWS: Final = 28  # between rows of pairs
 _MARGIN: Final = 18
 _LINE: Final = 36  # of text
-_TRIFLE: Final = 1e-4
-_PAGE: Final = 1950  # 6.5 inches
-
 _MOST_COLUMNS: Final = 4
 
 
@@ -42,35 +40,21 @@ class Side:
     """One image of every pair.
 
     Attributes:
-        images: uint8, (M, C, H, W), C = 1 (grey) or 3 (RGB).
-        index: int64, (M,), their rows in their set.
-        labels: int64, (M,).
+        images: uint8 (M, C, H, W), C = 1 (grey) or 3 (RGB).
+        index: (M,) their rows in their set.
+        labels: int64 (M,).
         names: M names of their classes, any text.
     """
 
-    images: NDArray[np.uint8]
-    index: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    images: Images
+    index: Rows
+    labels: Rows
     names: Sequence[str]
 
 
-def separation(points: NDArray[np.uint8], neighbours: NDArray[np.uint8], norm: str) -> NDArray[np.int64]:
-    """How far the two images of every pair lie apart, exact, in units of the pixels: l2 squared or l_inf.
-
-    Args:
-        points: (M, C, H, W) uint8.
-        neighbours: The same shape.
-        norm: ``"l2"`` or ``"linf"``.
-
-    Returns:
-        (M,) int64: the distance in [0, 1] units is sqrt(value)/255 for l2 and value/255 for l_inf.
-    """
-    return norm_of(norm).keys(points, neighbours)
-
-
-def distances(points: Side, neighbours: Side, norm: str) -> NDArray[np.float64]:
-    """The distance of every pair in [0, 1] units, (M,) float64."""
-    return norm_of(norm).distances(separation(points.images, neighbours.images, norm), np.uint8)
+def distances(points: Side, neighbours: Side, norm: str) -> Floats:
+    """The distance of every pair in [0, 1] units, (M,), taken of exact integers."""
+    return norm_of(norm).distances(norm_of(norm).keys(points.images, neighbours.images), np.uint8)
 
 
 def demand_count(count: int) -> None:
@@ -83,160 +67,90 @@ def demand_count(count: int) -> None:
         raise UsageError(f"{count:,} pairs cannot be shown on one picture: choose 1 to {MOST}.")
 
 
-def draw(points: Side, neighbours: Side, norm: str, claimed: NDArray[np.float64] | None = None) -> Figure:
+def draw(points: Side, neighbours: Side, norm: str, claimed: Floats | None = None) -> Figure:
     """Each point at the left of its neighbour, their classes and rows below, their distance above.
 
-    The distance is that of the two images as they are shown: ``k/255`` and decimal for l_inf, decimal for l2.
+    The distance is that of the two images as they are shown, decimal; where all distances in the norm are whole steps
+    of a byte, as in l-infinity, as ``k/255`` too.
 
     Args:
-        points: In the order in which they are shown, row by row.
-        neighbours: One for each.
-        norm: ``"l2"`` or ``"linf"``.
-        claimed: (M,) float64, the distances according to a ranking; they must be those of the images.
+        points: in the order in which they are shown, row by row.
+        neighbours: one for each.
+        norm: of the distances.
+        claimed: (M,) the distances according to a ranking; they must be those of the images.
 
     Raises:
-        DataError: Images that are neither grey nor RGB, or of two sizes, or not as far apart as claimed.
-        UsageError: No pairs, more than :data:`MOST`, or an unknown norm.
+        DataError: images that are neither grey nor RGB, or of two sizes, or not as far apart as claimed.
+        UsageError: no pairs, more than :data:`MOST`, or an unknown norm.
     """
-    _check(points, neighbours, norm)
-    if claimed is not None:
-        _compare(points, neighbours, norm, claimed)
-    apart = separation(points.images, neighbours.images, norm)
-    slot = _slot([*points.names, *neighbours.names])
-    sheet = _Sheet(slot, _enlarged(points.images, slot), _enlarged(neighbours.images, slot))
-    with style.look():
-        figure = style.new_figure(sheet.width / style.DPI, sheet.height / style.DPI)
-        for number in range(len(apart)):
-            left, top = sheet.corner(number)
-            middle = left + sheet.slot + _GAP / 2
-            sheet.write(figure, middle, top + _LINE / 2 - 8, _told(int(apart[number]), norm), size=style.NORMAL)
-            for side, images, x in (
-                (points, sheet.left, left),
-                (neighbours, sheet.right, left + sheet.slot + _GAP),
-            ):
-                sheet.show(figure, images[number], x + (sheet.slot - sheet.across) // 2, top + _LINE)
-                room = (sheet.slot - _GAP) * style.POINTS_PER_INCH / style.DPI
-                name = style.fitted(side.names[number], room, style.SMALL)
-                x, y = x + sheet.slot / 2, top + _LINE + sheet.down + _LINE / 2 + 2
-                sheet.write(figure, x, y, name, plain=True)
-                sheet.write(figure, x, y + _LINE, f"{side.index[number]}", color=style.QUIET)
-    return figure
-
-
-def table(points: Side, neighbours: Side, norm: str) -> Iterator[str]:
-    """The pairs as lines of a TSV file, a header first.
-
-    Columns: index, distance, neighbour, label, neighbour's label (as ``sens-rank`` prints them), both classes' names.
-
-    Args:
-        points: In order.
-        neighbours: One for each.
-        norm: ``"l2"`` or ``"linf"``.
-    """
-    yield "index\tdistance\tneighbour\tlabel\tneighbour_label\tclass\tneighbour_class\n"
-    for number, distance in enumerate(distances(points, neighbours, norm).tolist()):
-        label, other = points.labels[number], neighbours.labels[number]
-        names = "\t".join(" ".join(side.names[number].split()) for side in (points, neighbours))
-        yield f"{points.index[number]}\t{distance!r}\t{neighbours.index[number]}\t{label}\t{other}\t{names}\n"
-
-
-def _told(apart: int, norm: str) -> str:
-    symbol = norm_of(norm).symbol
-    if norm == "linf":
-        return f"{symbol}: {apart}/255 = {apart / 255:.4f}"
-    return f"{symbol}: {math.sqrt(apart) / 255:.4f}"
-
-
-def _check(points: Side, neighbours: Side, norm: str) -> None:
-    norm_of(norm)
-    demand_count(len(points.index))
-    shape = points.images.shape
+    record, count, shape = norm_of(norm), len(points.index), points.images.shape
+    demand_count(count)
     if len(shape) != 4 or shape[1] not in (1, 3):
         raise DataError(f"images of shape {shape[1:]} (C, H, W) are neither grey (C = 1) nor RGB (C = 3).")
     if neighbours.images.shape != shape:
         raise DataError(f"points and neighbours are images of two shapes, {shape} and {neighbours.images.shape}.")
-
-
-def _compare(points: Side, neighbours: Side, norm: str, claimed: NDArray[np.float64]) -> None:
-    found = distances(points, neighbours, norm)
-    wrong = np.flatnonzero(~np.isclose(found, claimed, rtol=1e-9, atol=0.0))
-    if wrong.size:
-        first = int(wrong[0])
+    distance = distances(points, neighbours, norm)
+    wrong = [] if claimed is None else np.flatnonzero(~np.isclose(distance, claimed, rtol=1e-9, atol=0.0)).tolist()
+    if claimed is not None and wrong:
         raise DataError(
-            f"point {points.index[first]} and its neighbour {neighbours.index[first]} lie {found[first]:.6g} apart "
-            f"({norm}), but the ranking says {claimed[first]:.6g}: make the ranking anew."
+            f"point {points.index[wrong[0]]} and its neighbour {neighbours.index[wrong[0]]} lie "
+            f"{distance[wrong[0]]:.6g} apart ({norm}), but the ranking says {claimed[wrong[0]]:.6g}: make the ranking "
+            "anew."
         )
 
+    # An image is about as wide as its class's name below, within limits.
+    known = {style.plain(name[:100]) for name in (*points.names, *neighbours.names)}
+    widest = math.ceil(max(style.width_of(name, style.SMALL) for name in known) * style.DPI / style.POINTS_PER_INCH)
+    slot = min(max(_SIDE, widest + _GAP), _WIDEST)
+    step = math.ceil(max(shape[2:]) / _LARGEST)  # of too large images every n-th pixel
+    sides = [(side, side.images[:, :, ::step, ::step]) for side in (points, neighbours)]
+    height, width = sides[0][1].shape[2:]
+    times = max(1, round(slot / max(height, width)))
+    height, width = height * times, width * times
+    slot = max(width, slot)  # narrow images stand in the middle of theirs: names need the room
+    across, down = 2 * slot + _GAP + _BETWEEN, height + 3 * _LINE + _ROWS
+    fitting = max(1, (round(style.PAGE * style.DPI) - 2 * _MARGIN + _BETWEEN // 2) // across)
+    columns = min(count, fitting, _MOST_COLUMNS)
+    edge = _MARGIN + _BETWEEN // 4  # a long distance is a little wider than its pair
+    with style.look():
+        sheet = style.Sheet(
+            2 * edge + columns * across - _BETWEEN, 2 * _MARGIN + math.ceil(count / columns) * down - _ROWS
+        )
+        for number in range(count):
+            row, column = divmod(number, columns)
+            left, top = edge + column * across, _MARGIN + row * down
+            steps = f"{round(distance[number] * LEVELS)}/255 = " if record.whole else ""
+            text = f"{record.symbol}: {steps}{distance[number]:.4f}"
+            sheet.write(text, left + slot + _GAP / 2, top + _LINE / 2 - 8, style.NORMAL, parse_math=True)
+            for (side, images), x in zip(sides, (left, left + slot + _GAP), strict=True):
+                raster = style.mosaic(images[number : number + 1], 1, times, 0)
+                sheet.show(raster, x + (slot - width) // 2, top + _LINE, frame=True)
+                middle, line = x + slot / 2, top + _LINE + height + _LINE / 2 + 2
+                sheet.write(style.fitted_dots(side.names[number], slot - _GAP), middle, line)
+                sheet.write(f"{side.index[number]}", middle, line + _LINE, color=style.QUIET)
+    return sheet.figure
 
-def _slot(names: Sequence[str]) -> int:
-    """How wide an image should be for its class's name to fit below, within limits."""
-    widest = max(style.width_of(style.plain(name[:100]), style.SMALL) for name in set(names))
-    return min(max(_SIDE, math.ceil(widest * style.DPI / style.POINTS_PER_INCH) + _GAP), _WIDEST)
 
+def table(points: Side, neighbours: Side, norm: str) -> Iterator[str]:
+    """The pairs as lines of a TSV file.
 
-def _enlarged(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """(M, C, H, W) as (M, h, w, 3), each pixel a square of whole dots, the longer side about ``side``; of too large
-    images every n-th pixel.
+    Columns: index, distance, neighbour, label, neighbour's label (as ``sens-rank`` prints them), both classes' names.
+
+    Args:
+        points: in order.
+        neighbours: one for each.
+        norm: of the distances.
     """
-    longer = max(images.shape[2:])
-    step = math.ceil(longer / _LARGEST)
-    shown = images[:, :, ::step, ::step].transpose(0, 2, 3, 1)
-    times = max(1, round(side / max(shown.shape[1:3])))
-    return np.broadcast_to(shown, (*shown.shape[:3], 3)).repeat(times, axis=1).repeat(times, axis=2)
-
-
-class _Sheet:
-    """Where everything goes, in dots from the upper left corner."""
-
-    def __init__(self, slot: int, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> None:
-        self.left, self.right = left, right
-        count = len(left)
-        self.down, self.across = left.shape[1:3]
-        self.slot = max(self.across, slot)  # narrow images stand in the middle of theirs: names need the room
-        pair = 2 * self.slot + _GAP
-        fitting = max(1, (_PAGE - 2 * _MARGIN + _BETWEEN // 2) // (pair + _BETWEEN))
-        self.columns = min(count, fitting, _MOST_COLUMNS)
-        self.rows = math.ceil(count / self.columns)
-        self._step = (pair + _BETWEEN, self.down + 3 * _LINE + _ROWS)
-        self._side = _MARGIN + _BETWEEN // 4  # a long distance is a little wider than its pair
-        self.width = 2 * self._side + self.columns * self._step[0] - _BETWEEN
-        self.height = 2 * _MARGIN + self.rows * self._step[1] - _ROWS
-
-    def corner(self, number: int) -> tuple[int, int]:
-        row, column = divmod(number, self.columns)
-        return self._side + column * self._step[0], _MARGIN + row * self._step[1]
-
-    def show(self, figure: Figure, image: NDArray[np.uint8], left: int, top: int) -> None:
-        # A trifle inside its dots: rounded outwards, as matplotlib rounds, an image must not grow by a dot.
-        bounds = (
-            (left + _TRIFLE) / self.width,
-            1 - (top + self.down - _TRIFLE) / self.height,
-            (self.across - 2 * _TRIFLE) / self.width,
-            (self.down - 2 * _TRIFLE) / self.height,
-        )
-        axes = figure.add_axes(bounds, xticks=[], yticks=[])
-        axes.imshow(image, interpolation="nearest", aspect="auto")
-        for spine in axes.spines.values():  # an edge for images on white
-            spine.set(visible=True, linewidth=0.4, edgecolor=style.QUIET)
-
-    def write(
-        self,
-        figure: Figure,
-        x: float,
-        y: float,
-        text: str,
-        *,
-        size: float = style.SMALL,
-        color: str = style.INK,
-        plain: bool = False,
-    ) -> None:
-        figure.text(
-            x / self.width,
-            1 - (y + 0.36 * size * style.DPI / style.POINTS_PER_INCH) / self.height,  # half of a capital letter
-            text,
-            size=size,
-            color=color,
-            ha="center",
-            va="baseline",
-            parse_math=not plain,
-        )
+    yield from tsv(
+        "index distance neighbour label neighbour_label class neighbour_class",
+        zip(
+            points.index.tolist(),
+            distances(points, neighbours, norm).tolist(),
+            neighbours.index.tolist(),
+            points.labels.tolist(),
+            neighbours.labels.tolist(),
+            points.names,
+            neighbours.names,
+            strict=True,
+        ),
+    )

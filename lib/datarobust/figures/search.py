@@ -11,13 +11,11 @@ from matplotlib.figure import Figure
 from datarobust.diffusion.search import GRID, Point, Result, main_effects, mean_scores, seed_spread, survivors, top_set
 from datarobust.errors import DataError
 from datarobust.figures import style
+from datarobust.text import tsv
 
 SHOWN: Final = 40
 """Points of the last rung that are shown, best first."""
-
 _SIZE: Final = (6.5, 4.6)  # inches
-_BEST: Final = style.COLOURS[1]
-_OTHER: Final = style.QUIET
 
 
 def draw(points: Sequence[Point], first: Sequence[Result], last: Sequence[Result], features: str) -> Figure:
@@ -37,46 +35,49 @@ def draw(points: Sequence[Point], first: Sequence[Result], last: Sequence[Result
     """
     if not first or not last:
         raise DataError("nothing to draw: the search has no results yet")
-    effects = main_effects(first, points)
     with style.look():
         figure = style.new_figure(*_SIZE, layout="constrained")
         grid = figure.add_gridspec(2, len(GRID))
         shared: Axes | None = None
-        for place, (name, effect) in enumerate(effects.items()):
-            axes = figure.add_subplot(grid[0, place], sharey=shared)
+        for column, (name, effect) in enumerate(main_effects(first, points).items()):
+            axes = figure.add_subplot(grid[0, column], sharey=shared)
             shared = shared or axes
             axes.plot(range(len(effect)), list(effect.values()), marker="o", markersize=3, color=style.COLOURS[0])
             axes.set_xticks(range(len(effect)), [f"{value:g}" for value in effect])
             axes.margins(x=0.15)
             axes.set_title(name, parse_math=False)
-            if place:
-                axes.tick_params(labelleft=False)
-            else:
-                axes.set_ylabel(f"mean score, {first[0].images:,} images")
-        _ordered(figure.add_subplot(grid[1, :]), last, features)
+            axes.tick_params(labelleft=not column)
+        figure.axes[0].set_ylabel(f"mean score, {first[0].images:,} images")
+
+        axes = figure.add_subplot(grid[1, :])
+        means, best, order = mean_scores(last), set(top_set(last)), survivors(last, SHOWN)
+        for place, number in enumerate(order):
+            scores = [result.score for result in last if result.point == number]
+            colour = style.COLOURS[1] if number in best else style.QUIET
+            axes.plot([place, place], [min(scores), max(scores)], color=colour, linewidth=1.0)
+            axes.plot([place], [means[number]], marker="o", markersize=3.5, color=colour)
+        axes.set_xticks(range(len(order)), [str(number) for number in order], rotation=90 if len(order) > 12 else 0)
+        axes.set_xlabel("point of the grid, best first")
+        axes.set_ylabel(f"score, {last[0].images:,} images")
+        spread = seed_spread(last)
+        seeds = "one seed" if spread is None else f"deviation from seed to seed {spread:.3g}"
+        features = style.fitted(features, 220, style.NORMAL)
+        axes.set_title(f"{features}: {len(best)} that seeds cannot tell from the best ({seeds})", parse_math=False)
     return figure
 
 
-def _ordered(axes: Axes, last: Sequence[Result], features: str) -> None:
-    means, best = mean_scores(last), set(top_set(last))
-    for place, number in enumerate(survivors(last, SHOWN)):
-        scores = [result.score for result in last if result.point == number]
-        colour = _BEST if number in best else _OTHER
-        axes.plot([place, place], [min(scores), max(scores)], color=colour, linewidth=1.0)
-        axes.plot([place], [means[number]], marker="o", markersize=3.5, color=colour)
-    order = survivors(last, SHOWN)
-    axes.set_xticks(range(len(order)), [str(number) for number in order], rotation=90 if len(order) > 12 else 0)
-    axes.set_xlabel("point of the grid, best first")
-    axes.set_ylabel(f"score, {last[0].images:,} images")
-    spread = seed_spread(last)
-    told = "one seed" if spread is None else f"deviation from seed to seed {spread:.3g}"
-    features = style.fitted(features, 220, style.NORMAL)
-    axes.set_title(f"{features}: {len(best)} that seeds cannot tell from the best ({told})", parse_math=False)
-
-
 def table(points: Sequence[Point], results: Sequence[Result]) -> Iterator[str]:
-    """Every result as a line of a TSV file, a header first: point, its arguments, seed, images, score."""
-    yield "\t".join(["point", *GRID, "seed", "images", "score"]) + "\n"
-    for result in sorted(results, key=lambda one: (one.images, one.point, one.seed)):
-        values = [f"{value:g}" for value in points[result.point].values().values()]
-        yield "\t".join([str(result.point), *values, str(result.seed), str(result.images), repr(result.score)]) + "\n"
+    """Every result as a line of a TSV file: point, its arguments, seed, images, score."""
+    yield from tsv(
+        f"point {' '.join(GRID)} seed images score",
+        (
+            (
+                result.point,
+                *(f"{value:g}" for value in points[result.point].values().values()),
+                result.seed,
+                result.images,
+                result.score,
+            )
+            for result in sorted(results, key=lambda result: (result.images, result.point, result.seed))
+        ),
+    )

@@ -4,27 +4,35 @@ Matplotlib is used through its objects (no pyplot), and its settings are ours on
 own matplotlibrc neither shows in a picture nor is touched by one.
 
 Colours: the palette of Okabe and Ito ("Color Universal Design", 2008) without its yellow, which is too pale for
-lines on white.  Every colour comes with a dash pattern of its own, so that curves stay apart in grey print.
+lines on white. Every colour comes with a dash pattern of its own, so that curves stay apart in grey print.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
-from datarobust.figures.formats import Format
+from datarobust.figures import Format
+from datarobust.types import Images
 
 DPI: Final = 300
 POINTS_PER_INCH: Final = 72
+PAGE: Final = 6.5
+"""Inches. No figure is wider: what is scaled down to a page has letters that are too small."""
 
 #: Points; nothing in a figure is smaller than ``SMALL``.
 SMALL: Final = 7.5
@@ -48,6 +56,12 @@ DASHES: Final[tuple[tuple[float, ...], ...]] = (
 )
 #: How many curves can be told apart: every colour with every dash pattern.
 STYLES: Final = len(COLOURS) * len(DASHES)
+LINE_WIDTH: Final = 1.1
+NAME_WIDTH: Final = 105.0
+"""Points, of a set's name in a legend or a label; longer ones are shortened."""
+
+PERCENT: Final = 100.0
+Corner = Literal["upper left", "lower left", "upper right", "lower right"]
 
 _SETTINGS: Final[Any] = {  # Any: newer versions of matplotlib type every key, older ones none
     "font.family": FAMILY,
@@ -76,7 +90,8 @@ _SETTINGS: Final[Any] = {  # Any: newer versions of matplotlib type every key, o
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "path.simplify": False,  # curves come thinned by a rule of ours that keeps their ends
+    "path.simplify": True,  # keeps vector pictures of 700,000 points small
+    "path.simplify_threshold": 1 / 9,  # of a dot; in vector pictures of a point, a tenth of a line's width
     "svg.fonttype": "path",
     "svg.hashsalt": "datarobust",  # without it every picture has other identifiers
     "pdf.fonttype": 42,  # TrueType: many venues refuse matplotlib's default, Type 3
@@ -103,9 +118,9 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
     """An empty white figure, to be filled inside :func:`look`.
 
     Args:
-        width: In inches.
-        height: In inches.
-        options: Passed on to :class:`matplotlib.figure.Figure`.
+        width: in inches.
+        height: in inches.
+        options: passed on to :class:`matplotlib.figure.Figure`.
     """
     figure = Figure(figsize=(width, height), **options)
     FigureCanvasAgg(figure)
@@ -115,7 +130,7 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
 def picture(figure: Figure, form: Format) -> bytes:
     """A figure as the bytes of a file: the same figure gives the same bytes, on every day and in every process.
 
-    Rasters have 300 dots an inch.  No date, no version, no random identifier is written, glyphs are paths (svg) or an
+    Rasters have 300 dots an inch. No date, no version, no random identifier is written, glyphs are paths (svg) or an
     embedded subset of the font (pdf).
     """
     target = io.BytesIO()
@@ -125,10 +140,20 @@ def picture(figure: Figure, form: Format) -> bytes:
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """Colour and dashes of the ``number``-th curve (from 0) as arguments of a line; they differ for :data:`STYLES`."""
-    turn, place = divmod(number, len(COLOURS))
-    dashes = DASHES[(place + turn) % len(DASHES)]
-    return {"color": COLOURS[place], "linestyle": (0, dashes) if dashes else "solid"}
+    """Colour, dashes and width of the ``number``-th curve (from 0) as arguments of a line; :data:`STYLES` differ."""
+    turn, colour = divmod(number, len(COLOURS))
+    dashes = DASHES[(colour + turn) % len(DASHES)]
+    return {"color": COLOURS[colour], "linestyle": (0, dashes) if dashes else "solid", "linewidth": LINE_WIDTH}
+
+
+def fraction_axis(axes: Axes, label: str) -> None:
+    """The horizontal axis of sets in the order of their robustness; the label is plain text."""
+    axes.set_xlim(0.0, 1.0)
+    axes.set_xticks([0.0, 0.25, 0.5, 0.75, 1.0], ["0", "0.25", "0.5", "0.75", "1"])
+    axes.set_xlabel(label, parse_math=False)
+
+
+# ------------------------------------------------------------------------------------------------------ text
 
 
 def plain(text: str) -> str:
@@ -165,17 +190,172 @@ def fitted(text: str, width: float, size: float) -> str:
     text = plain(text if len(text) <= 1000 else f"{text[:500]}…{text[-500:]}")
     if width_of(text, size) <= width:
         return text
-    low, high = 0, len(text) - 1  # that many characters fit: at least low, at most high
-    while low < high:
-        kept = (low + high + 1) // 2
-        if width_of(_shortened(text, kept), size) <= width:
-            low = kept
-        else:
-            high = kept - 1
-    return _shortened(text, low)
+
+    def shortened(kept: int) -> str:
+        head, tail = text[: math.ceil(kept / 2)], text[len(text) - kept // 2 :]
+        return f"{head.rstrip()}…{tail.lstrip()}"
+
+    fits = bisect_right(range(len(text)), width, key=lambda kept: width_of(shortened(kept), size))
+    return shortened(max(0, fits - 1))
 
 
-def _shortened(text: str, kept: int) -> str:
-    head = math.ceil(kept / 2)
-    tail = kept - head
-    return text[:head].rstrip() + "…" + (text[len(text) - tail :].lstrip() if tail else "")
+# --------------------------------------------------------------------------------------------------- legends
+
+
+def legend(owner: Axes | Figure, styles: Sequence[Mapping[str, Any]], entries: Sequence[str], **options: Any) -> Legend:
+    """A legend whose entries are shown as they are: matplotlib alone drops names with a "_" in front and reads "$".
+
+    Args:
+        owner: a panel or the whole figure.
+        styles: of lines or markers, as arguments of :class:`matplotlib.lines.Line2D`.
+        entries: plain text.
+        options: passed on to matplotlib's ``legend``.
+    """
+    lines = [Line2D([], [], **style) for style in styles]
+    drawn: Legend = owner.legend(lines, [str(number) for number in range(len(lines))], **options)
+    for text, entry in zip(drawn.get_texts(), entries, strict=True):
+        text.set_parse_math(False)
+        text.set_text(entry)
+    return drawn
+
+
+def legend_of_sets(
+    axes: Axes,
+    title: str,
+    names: Sequence[str],
+    notes: Sequence[str],
+    styles: Sequence[Mapping[str, Any]],
+    **options: Any,
+) -> Legend:
+    """A legend of sets, names shortened; what is missing from all of them is said once, in the title.
+
+    Args:
+        axes: the panel.
+        title: our own text, mathtext allowed.
+        names: of the sets, any text, and behind a line break what follows the name as it is.
+        notes: what was left out of each; empty where nothing was.
+        styles: of their lines or markers.
+        options: passed on to matplotlib's ``legend``.
+    """
+    shared = notes[0] if len(set(notes)) == 1 else ""
+    if shared:
+        title += f", without\n{shared}" if len(names) == 1 else f", each without\n{shared}"
+    entries = [
+        name if not note or shared else f"{name}\nwithout {note}" for name, note in zip(names, notes, strict=True)
+    ]
+    spaces = {"handlelength": 2.6, "labelspacing": 0.35, "borderpad": 0.4, "borderaxespad": 0.2}
+    return legend(axes, styles, entries, title=title, alignment="left", **spaces | options)
+
+
+def place_legends(
+    figure: Figure, rows: Sequence[tuple[Sequence[Axes], Callable[[Axes], Legend]]], corners: Sequence[Corner]
+) -> None:
+    """Give each row of panels its legend where it hides nothing.
+
+    That is the first corner, in the first panel, that no curve and no marker enters. Where one row has no such corner,
+    all legends stand in a column beside the last panels; the figure becomes wider, up to a page, and rows as high as
+    their legends.
+
+    Args:
+        figure: with a constrained layout, its panels drawn.
+        rows: from top to bottom, the panels and what makes their legend.
+        corners: of a panel, as matplotlib calls them, the best first.
+    """
+    figure.draw_without_rendering()  # panels and legends have their sizes now
+    if all(_placed_inside(panels, make, corners) for panels, make in rows):
+        return
+    boxes = []
+    for panels, make in rows:
+        for axes in panels:
+            if (inside := axes.get_legend()) is not None:
+                inside.remove()
+        beside = make(panels[-1])
+        beside.set_loc("upper left")
+        beside.set_bbox_to_anchor((1.0, 1.0))
+        boxes.append(beside.get_window_extent())
+    width, height = figure.get_size_inches()
+    heights = [max(height / len(rows), box.height / figure.dpi + 0.1) for box in boxes]
+    figure.set_size_inches(min(width + max(box.width for box in boxes) / figure.dpi, PAGE), sum(heights))
+    grid: Any = rows[0][0][0].get_gridspec()
+    grid.set_height_ratios(heights)
+
+
+def _placed_inside(panels: Sequence[Axes], make: Callable[[Axes], Legend], corners: Sequence[Corner]) -> bool:
+    for corner in corners:
+        for axes in panels:
+            drawn = make(axes)
+            drawn.set_loc(corner)
+            box = drawn.get_window_extent()
+            if (axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and axes.bbox.y0 <= box.y0) and (
+                box.y1 <= axes.bbox.y1 and not any(_enters(line, box) for line in axes.lines)
+            ):
+                return True
+            drawn.remove()
+    return False
+
+
+def _enters(line: Line2D, box: Any) -> bool:
+    """Whether a line, or one of its markers, is drawn inside a box of the picture."""
+    path = line.get_path().transformed(line.get_transform())
+    if line.get_linestyle() != "None" and path.intersects_bbox(box, filled=False):
+        return True
+    radius = line.get_markersize() / 2 * DPI / POINTS_PER_INCH
+    return line.get_marker() not in ("", "None", None) and bool(box.padded(radius).count_contains(path.vertices))
+
+
+# ---------------------------------------------------------------------------------------------------- images
+
+
+def mosaic(images: Images, columns: int, times: int, gap: int) -> Images:
+    """Images in rows of so many columns, each pixel a square of ``times`` dots, ``gap`` white dots between images.
+
+    Args:
+        images: uint8 (M, C, H, W), C = 1 or 3; M at least 1.
+        columns: images in a row; the last row may have fewer.
+        times: dots a pixel.
+        gap: dots between images.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    count, _, height, width = images.shape
+    down, across = height * times + gap, width * times + gap
+    raster = np.full((math.ceil(count / columns) * down - gap, columns * across - gap, 3), 255, np.uint8)
+    pixels = np.broadcast_to(images.transpose(0, 2, 3, 1), (count, height, width, 3))
+    for number, image in enumerate(pixels.repeat(times, axis=1).repeat(times, axis=2)):
+        row, column = divmod(number, columns)
+        raster[row * down :, column * across :][: height * times, : width * times] = image
+    return raster
+
+
+class Sheet:
+    """A figure of rasters that are shown dot for dot, and text between them; all places in dots from the upper left."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._width, self._height = width, height
+        self.figure: Figure = new_figure(width / DPI, height / DPI)
+
+    def show(self, raster: Images, left: int, top: int, frame: bool = False) -> None:
+        """Put a raster uint8 (height, width, 3) at a place; ``frame`` draws an edge, for images on white."""
+        height, width = raster.shape[:2]
+        trifle = 1e-4  # inside its dots: rounded outwards, as matplotlib rounds, it must not grow by a dot
+        bounds = (
+            (left + trifle) / self._width,
+            1 - (top + height - trifle) / self._height,
+            (width - 2 * trifle) / self._width,
+            (height - 2 * trifle) / self._height,
+        )
+        axes = self.figure.add_axes(bounds, xticks=[], yticks=[])
+        axes.imshow(raster, interpolation="nearest", aspect="auto")
+        axes.spines[:].set(visible=frame, linewidth=0.4, edgecolor=QUIET)
+
+    def write(self, text: str, middle: float, line: float, size: float = SMALL, **options: Any) -> None:
+        """One line of plain text (unless ``parse_math`` is given), centred at ``middle``, its middle at ``line``."""
+        baseline = line + 0.36 * size * DPI / POINTS_PER_INCH  # half of a capital letter below
+        where = middle / self._width, 1 - baseline / self._height
+        self.figure.text(*where, text, size=size, ha="center", va="baseline", **{"parse_math": False} | options)
+
+
+def fitted_dots(text: str, width: float, size: float = SMALL) -> str:
+    """:func:`fitted` to a width in dots."""
+    return fitted(text, width * POINTS_PER_INCH / DPI, size)

@@ -16,10 +16,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Final
 
 from datarobust.errors import DataError
+from datarobust.text import tsv
 
 COLUMNS: Final = ("AA_b", "AA_l", "Δ_b", "Δ_l", "E_b", "(PGD-40)_b")
 PAPER_COLUMNS: Final = (
@@ -111,21 +112,8 @@ def read_paper(text: str, where: str) -> list[PaperRow]:
             raise DataError(f"{where}, line {number} has a number that is not finite.")
         clean_b, aa_b, clean_l, aa_l, delta_b, delta_l, epoch, pgd = numbers
         name, description, setup = fields[:3]
-        rows.append(
-            PaperRow(
-                name,
-                description,
-                setup,
-                clean_b,
-                aa_b,
-                clean_l,
-                aa_l,
-                delta_b,
-                delta_l,
-                None if epoch is None else int(epoch),
-                pgd,
-            )
-        )
+        epoch_b = None if epoch is None else int(epoch)
+        rows.append(PaperRow(name, description, setup, clean_b, aa_b, clean_l, aa_l, delta_b, delta_l, epoch_b, pgd))
     return rows
 
 
@@ -178,15 +166,24 @@ def markdown(rows: Sequence[Row], paper: Sequence[PaperRow] = ()) -> Iterator[st
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """Our rows as lines of a TSV file, a header first; accuracies are shares, empty where there are none."""
-    header = ["name", "label", "clean_b", "aa_b", "upper_bound_b", "clean_l", "aa_l", "upper_bound_l", "epoch_b"]
-    yield "\t".join([*header, "pgd_b"]) + "\n"
-    for row in rows:
-        fields = [" ".join(row.name.split()), " ".join(row.label.split())]
-        for one in (row.best, row.last):
-            fields += ["", "", ""] if one is None else [repr(one.clean), repr(one.robust), str(one.upper_bound).lower()]
-        fields += ["" if value is None else repr(value) for value in (row.epoch, row.tracked)]
-        yield "\t".join(fields) + "\n"
+    """Our rows as lines of a TSV file; accuracies are shares, empty where there are none."""
+    yield from tsv(
+        "name label clean_b aa_b upper_bound_b clean_l aa_l upper_bound_l epoch_b pgd_b",
+        (
+            (
+                row.name,
+                row.label,
+                *(
+                    value
+                    for weights in (row.best, row.last)
+                    for value in (astuple(weights) if weights is not None else (None, None, None))
+                ),
+                row.epoch,
+                row.tracked,
+            )
+            for row in rows
+        ),
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- lines

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
-from datarobust.figures.legend import LINE_WIDTH
+from datarobust.text import tsv
+from datarobust.types import Floats, Rows
 
 MOST: Final = 24
 """Runs on one picture."""
@@ -42,17 +40,12 @@ SERIES: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
 }
 
 # Inches.
-_PANEL: Final = (2.75, 2.1)
-_LONE: Final = (4.2, 2.6)
-_PAGE: Final = 6.5
+_HEIGHT: Final = 2.1  # of a panel
+_LONE: Final = (4.2, 2.6)  # one panel alone
 _LEGEND: Final = 0.5
-_ACROSS: Final = 2
-"""Panels in a row."""
 
 _PENTAGONS: Final = 12
 _DOTS: Final = 24
-_BUCKETS: Final = 300
-_PERCENT: Final = 100.0
 _MANY: Final = 100
 _THIN: Final = 0.7
 """Width of a line of more than so many epochs, points: noise must not hide what lies beneath."""
@@ -64,17 +57,15 @@ class Course:
 
     Attributes:
         name: any text.
-        values: of each of :data:`SERIES` (E,) float64, accuracy in 0..1 by epoch from 1 on; NaN where it was not
-            measured.
+        values: of each of :data:`SERIES` (E,) accuracy in 0..1 by epoch from 1 on; NaN where it was not measured.
     """
 
     name: str
-    values: Mapping[str, NDArray[np.float64]]
+    values: Mapping[str, Floats]
 
-    @property
-    def epochs(self) -> int:
-        """How many are over, E."""
-        return len(self.values[TRACKED])
+    def measured(self, field: str) -> Rows:
+        """Epochs, from 0, at which there is a value."""
+        return np.flatnonzero(np.isfinite(self.values[field])).astype(np.int64)
 
 
 def course(name: str, lines: Sequence[Mapping[str, Any]], where: str) -> Course:
@@ -91,14 +82,14 @@ def course(name: str, lines: Sequence[Mapping[str, Any]], where: str) -> Course:
     if not lines:
         raise DataError(f"{where}: no epoch of this run is over: there is nothing to draw yet")
     values = {field: np.full(len(lines), np.nan) for field in SERIES}
-    for place, line in enumerate(lines):
+    for epoch, line in enumerate(lines):
         for field in SERIES:
             value = line.get(field)
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-                raise DataError(f"{where}, line {place + 1}: {field} is no number from 0 to 1")
-            values[field][place] = value
+                raise DataError(f"{where}, line {epoch + 1}: {field} is no number from 0 to 1")
+            values[field][epoch] = value
     if all(np.isnan(column).all() for column in values.values()):
         raise DataError(f"{where}: it has no accuracies, so it is the log of no adversarial training")
     return Course(name, values)
@@ -107,8 +98,7 @@ def course(name: str, lines: Sequence[Mapping[str, Any]], where: str) -> Course:
 def draw(courses: Sequence[Course]) -> Figure:
     """A panel for each run, two in a row, all with one vertical axis; one legend above them.
 
-    Curves of more than 600 epochs are thinned to the lowest and the highest value of each of 300 equal parts. Twelve of
-    the tracked accuracies are pentagons, the last one with its value beside it.
+    Twelve of the tracked accuracies are pentagons, the last one with its value beside it.
 
     Args:
         courses: in order.
@@ -120,99 +110,71 @@ def draw(courses: Sequence[Course]) -> Figure:
         raise UsageError("nothing to draw: give at least one run")
     if len(courses) > MOST:
         raise UsageError(f"{len(courses)} runs cannot be shown on one picture: it has room for {MOST}")
-    columns = min(_ACROSS, len(courses))
+    columns = min(2, len(courses))
     rows = math.ceil(len(courses) / columns)
-    width, height = _LONE if len(courses) == 1 else (_PAGE / columns, _PANEL[1])
+    width, height = _LONE if len(courses) == 1 else (style.PAGE / columns, _HEIGHT)
     with style.look():
         figure = style.new_figure(columns * width, rows * height + _LEGEND, layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        for number, axes in enumerate(grid.flat):
-            if number < len(courses):
-                _panel(axes, courses[number], width)
-            else:
-                axes.set_visible(False)
+        for axes in grid.flat[len(courses) :]:
+            axes.set_visible(False)
+        for axes, one in zip(grid.flat, courses, strict=False):
+            epochs = len(one.values[TRACKED])
+            for field, (_, look) in SERIES.items():
+                measured = one.measured(field)
+                if not measured.size:
+                    continue
+                most = min(_PENTAGONS if field == TRACKED else _DOTS, len(measured))
+                axes.plot(
+                    measured + 1,
+                    one.values[field][measured] * style.PERCENT,
+                    markevery=np.unique(np.linspace(0, len(measured) - 1, most).round().astype(int)).tolist(),
+                    clip_on=False,
+                    **({"marker": "."} if len(measured) == 1 else {})
+                    | look
+                    | {"linewidth": style.LINE_WIDTH if epochs <= _MANY else _THIN},
+                )
+            measured = one.measured(TRACKED)
+            if measured.size:  # the last tracked accuracy in figures, beside its pentagon
+                value = float(one.values[TRACKED][measured[-1]]) * style.PERCENT
+                axes.annotate(
+                    f"{value:.1f}",
+                    (float(measured[-1] + 1), value),
+                    xytext=(5, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=style.SMALL,
+                    color=SERIES[TRACKED][1]["color"],
+                    annotation_clip=False,
+                )
+            axes.set_xlim(0, epochs)
+            axes.set_ylim(0, 100)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True))
+            room = (width - 0.6) * style.POINTS_PER_INCH
+            axes.set_title(style.fitted(one.name, room, style.NORMAL), parse_math=False)
         for row in grid:
             row[0].set_ylabel("Accuracy [%]")
         for axes in grid.flat[max(0, len(courses) - columns) : len(courses)]:
             axes.set_xlabel("Epoch")
-        there = [field for field in SERIES if any(_measured(one, field).size for one in courses)]
-        lines = [Line2D([], [], linewidth=LINE_WIDTH, **SERIES[field][1]) for field in there]
-        names = [SERIES[field][0] for field in there]
-        figure.legend(lines, names, loc="outside upper center", ncols=2 if len(courses) == 1 else 3, handlelength=2.8)
+        fields = [field for field in SERIES if any(one.measured(field).size for one in courses)]
+        style.legend(
+            figure,
+            [{"linewidth": style.LINE_WIDTH, **SERIES[field][1]} for field in fields],
+            [SERIES[field][0] for field in fields],
+            loc="outside upper center",
+            ncols=2 if len(courses) == 1 else 3,
+            handlelength=2.8,
+        )
     return figure
 
 
 def table(courses: Sequence[Course]) -> Iterator[str]:
-    """Every epoch as a line of a TSV file, a header first; a field is empty where nothing was measured."""
-    yield "\t".join(["run", "epoch", *SERIES]) + "\n"
-    for one in courses:
-        name = " ".join(one.name.split())
-        for place in range(one.epochs):
-            fields = [float(one.values[field][place]) for field in SERIES]
-            shown = ["" if math.isnan(value) else repr(value) for value in fields]
-            yield "\t".join([name, str(place + 1), *shown]) + "\n"
-
-
-def _measured(one: Course, field: str) -> NDArray[np.int64]:
-    """Epochs, from 0, at which there is a value."""
-    return np.flatnonzero(np.isfinite(one.values[field])).astype(np.int64)
-
-
-def thinned(values: NDArray[np.float64], buckets: int = _BUCKETS) -> NDArray[np.int64]:
-    """Places of the values that are drawn: both ends, and the lowest and the highest of each of so many parts.
-
-    Args:
-        values: (n,) float64, finite.
-        buckets: the parts.
-
-    Returns:
-        int64, ascending; all places where there are no more than two a part.
-    """
-    if len(values) <= 2 * buckets:
-        return np.arange(len(values))
-    kept = {0, len(values) - 1}
-    for part in np.array_split(np.arange(len(values)), buckets):
-        kept |= {int(part[values[part].argmin()]), int(part[values[part].argmax()])}
-    return np.array(sorted(kept), np.int64)
-
-
-def _panel(axes: Axes, one: Course, width: float) -> None:
-    for field, (_, look) in SERIES.items():
-        epochs = _measured(one, field)
-        if not epochs.size:
-            continue
-        epochs = epochs[thinned(one.values[field][epochs])]
-        most = _PENTAGONS if field == TRACKED else _DOTS
-        marked = np.unique(np.linspace(0, len(epochs) - 1, min(most, len(epochs))).round().astype(int)).tolist()
-        axes.plot(
-            epochs + 1,
-            one.values[field][epochs] * _PERCENT,
-            linewidth=LINE_WIDTH if one.epochs <= _MANY else _THIN,
-            markevery=marked,
-            clip_on=False,
-            **({"marker": "."} if len(epochs) == 1 else {}) | look,
-        )
-    _tell_last(axes, one)
-    axes.set_xlim(0, one.epochs)
-    axes.set_ylim(0, 100)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True))
-    room = (width - 0.6) * style.POINTS_PER_INCH
-    axes.set_title(style.fitted(one.name, room, style.NORMAL), parse_math=False)
-
-
-def _tell_last(axes: Axes, one: Course) -> None:
-    """The last tracked accuracy in figures, beside its pentagon."""
-    epochs = _measured(one, TRACKED)
-    if not epochs.size:
-        return
-    value = float(one.values[TRACKED][epochs[-1]]) * _PERCENT
-    axes.annotate(
-        f"{value:.1f}",
-        (float(epochs[-1] + 1), value),
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=style.SMALL,
-        color=SERIES[TRACKED][1]["color"],
-        annotation_clip=False,
+    """Every epoch as a line of a TSV file; a field is empty where nothing was measured."""
+    yield from tsv(
+        f"run epoch {' '.join(SERIES)}",
+        (
+            (one.name, epoch, *(None if math.isnan(value) else value for value in values))
+            for one in courses
+            for epoch, values in enumerate(zip(*(one.values[f].tolist() for f in SERIES), strict=True), 1)
+        ),
     )

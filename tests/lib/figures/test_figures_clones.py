@@ -14,7 +14,7 @@ from PIL import Image
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
 from datarobust.figures.clones import MOST, Copies, rows, squares, table
-from datarobust.figures.mosaic import mosaic
+from datarobust.figures.style import mosaic
 
 
 def copies(count: int = 5, repeats: int = 3, shape: tuple[int, ...] = (1, 8, 8), name: str = "set") -> Copies:

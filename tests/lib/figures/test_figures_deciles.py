@@ -27,7 +27,7 @@ def profile(name: str, seed: int = 0, parts: int = 10, upper_bound: bool = False
 
 def test_every_part_has_a_pentagon_a_dot_and_an_interval() -> None:
     one = profile("a")
-    axes = draw([one], "linf", "l∞ 8/255").get_axes()[0]
+    axes = draw([one], "linf", "linf", "8/255").get_axes()[0]
     (bars,) = axes.containers
     points, _, (sticks,) = bars.lines  # type: ignore[attr-defined]
     assert points.get_marker() == "p"
@@ -40,20 +40,20 @@ def test_every_part_has_a_pentagon_a_dot_and_an_interval() -> None:
     labels = [text.get_text() for text in axes.get_xticklabels()]
     assert (labels[0], labels[-1]) == ("1\n≤ 0.220", "10\n≤ ∞")
     assert axes.get_xlabel().startswith("Decile, the least robust points first")
-    assert "l∞" in axes.get_xlabel()
+    assert r"$\ell_\infty$" in axes.get_xlabel()
 
 
 def test_an_upper_bound_is_called_so() -> None:
     def texts(*profiles: Profile) -> list[str]:
-        return [text.get_text() for text in draw(list(profiles), "l2", "l2 0.5").legends[0].get_texts()]
+        return [text.get_text() for text in draw(list(profiles), "l2", "l2", "0.5").legends[0].get_texts()]
 
-    assert texts(profile("a"), profile("b", 1)) == ["a", "b", "AutoAttack, l2 0.5; 95 % interval", "clean"]
+    assert texts(profile("a"), profile("b", 1)) == ["a", "b", "AutoAttack, $\\ell_2$ 0.5; 95 % interval", "clean"]
     bound = texts(profile("a"), profile("b", 1, upper_bound=True))
-    assert bound == ["a", "b (upper bound)", "under attack, l2 0.5; 95 % interval", "clean"]
+    assert bound == ["a", "b (upper bound)", "under attack, $\\ell_2$ 0.5; 95 % interval", "clean"]
 
 
 def test_everything_is_inside_the_picture_and_networks_differ_in_colour() -> None:
-    figure = draw([profile("_x$y$" * 20, number) for number in range(MOST)], "linf", "l∞ 8/255")
+    figure = draw([profile("_x$y$" * 20, number) for number in range(MOST)], "linf", "linf", "8/255")
     with style.look():
         figure.canvas.draw()
         box = figure.get_axes()[0].get_tightbbox()
@@ -68,7 +68,7 @@ def test_everything_is_inside_the_picture_and_networks_differ_in_colour() -> Non
 
 
 def test_many_parts_have_no_distances_beneath_them() -> None:
-    axes = draw([profile("a", parts=40)], "l2", "l2 0.5").get_axes()[0]
+    axes = draw([profile("a", parts=40)], "l2", "l2", "0.5").get_axes()[0]
     assert axes.get_xlabel() == "Part, of 40, the least robust points first"
 
 
@@ -84,8 +84,8 @@ def test_table_has_every_part() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(UsageError, match="at least one"):
-        draw([], "l2", "")
+        draw([], "l2", "l2", "")
     with pytest.raises(UsageError, match=f"{MOST + 1} evaluations"):
-        draw([profile("a")] * (MOST + 1), "l2", "")
+        draw([profile("a")] * (MOST + 1), "l2", "l2", "")
     with pytest.raises(UsageError, match="different parts"):
-        draw([profile("a"), profile("b", parts=5)], "l2", "")
+        draw([profile("a"), profile("b", parts=5)], "l2", "l2", "")

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
 from datarobust.errors import DataError, UsageError
-from datarobust.figures import style
-from datarobust.figures.formats import Format
+from datarobust.figures import Format, style
 from datarobust.figures.map import LEVELS, Map, draw, levels, table
 
 

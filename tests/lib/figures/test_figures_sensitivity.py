@@ -1,4 +1,4 @@
-"""Figures 2 (a), 5 (a) and 16: panels, legends, and what is drawn."""
+"""Figures 2 (a), 5 (a) and 16: the order of the values, panels, legends, and what is drawn."""
 
 from __future__ import annotations
 
@@ -14,9 +14,76 @@ from PIL import Image
 
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
-from datarobust.figures.curves import Curve, ordered
-from datarobust.figures.legend import compose, line
-from datarobust.figures.sensitivity import draw
+from datarobust.figures.sensitivity import Curve, draw, ordered, table
+
+RANKED = st.lists(
+    st.one_of(st.floats(0.001, 8), st.just(0.0), st.just(np.inf), st.just(np.nan)), min_size=1, max_size=40
+)
+
+
+@given(RANKED, st.integers(0, 5))
+def test_order_is_that_of_algorithm_1(distances: list[float], least: int) -> None:
+    ranked = sorted((d, i) for i, d in enumerate(distances) if not np.isnan(d))
+    expected = [(d, i) for d, i in ranked[least:] if d > 0][::-1]
+    if not expected:
+        with pytest.raises(DataError, match="no point of 'set' is left"):
+            ordered("set", "l2", np.array(distances), without_least=least)
+        return
+    curve = ordered("set", "l2", np.array(distances), without_least=least)
+    assert curve.index.tolist() == [i for _, i in expected]
+    assert curve.sensitivity.tolist() == [1 / d for d, _ in expected]
+    assert (np.diff(curve.sensitivity) >= 0).all()
+    assert curve.least + curve.equal + curve.dropped + len(expected) == len(distances)
+    assert curve.dropped == sum(map(np.isnan, distances))
+    assert curve.equal == sum(d == 0 for d, _ in ranked[least:])
+
+
+def test_fraction_is_the_middle_of_each_points_share() -> None:
+    curve = ordered("set", "l2", np.array([1.0, 2.0, 4.0, 8.0]))
+    assert curve.fraction.tolist() == [0.125, 0.375, 0.625, 0.875]
+    assert curve.relative.tolist() == [0.125, 0.25, 0.5, 1.0]
+
+
+def test_no_other_label_is_sensitivity_0_and_has_no_relative_value() -> None:
+    curve = ordered("set", "linf", np.array([np.inf, np.inf]))
+    assert curve.sensitivity.tolist() == [0, 0]
+    with pytest.raises(DataError, match="no point of 'set' has a neighbour with another label"):
+        _ = curve.relative
+
+
+def test_what_is_left_out_is_told() -> None:
+    curve = ordered("set", "linf", np.array([0, 0, 0, 0.5, np.nan, 1.0]), without_least=1)
+    assert curve.left_out == "1 least robust, 2 at r = 0, 1 dropped"
+    assert ordered("set", "linf", np.array([1.0])).left_out == ""
+
+
+@pytest.mark.parametrize(
+    ("distance", "norm", "least", "error", "words"),
+    [
+        ([1.0, -0.5], "l2", 0, DataError, "point 1 of 'set' has the negative distance -0.5"),
+        ([1.0, -np.inf], "l2", 0, DataError, "point 1"),
+        ([[1.0]], "l2", 0, DataError, r"shape \(1, 1\)"),
+        ([1.0], "l1", 0, UsageError, "'l1'"),
+        ([1.0], "l2", -1, UsageError, "-1"),
+        ([np.nan], "l2", 0, DataError, "left to draw, out of 1"),
+        ([], "l2", 0, DataError, "left to draw, out of 0"),
+    ],
+)
+def test_curves_that_are_none(distance: list[float], norm: str, least: int, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        ordered("set", norm, np.array(distance, dtype=np.float64), without_least=least)
+
+
+def test_the_table_has_all_values_exactly() -> None:
+    distance = np.array([0.3, np.inf, 0.1, np.nan, 0.0])
+    lines = list(table([ordered("a\tset\nof mine", "l2", distance)]))
+    assert lines[0].rstrip("\n").split("\t") == ["rank", "fraction", "sensitivity", "set", "norm", "index", "distance"]
+    rows = [line.rstrip("\n").split("\t") for line in lines[1:]]
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    assert [float(row[2]) for row in rows] == [0.0, 1 / 0.3, 1 / 0.1]
+    assert {row[3] for row in rows} == {"a set of mine"}
+    assert [int(row[5]) for row in rows] == [1, 0, 2]
+    assert [float(row[6]) for row in rows] == [np.inf, 0.3, 0.1]
 
 
 def curve(name: str = "set", norm: str = "linf", low: float = 0.2, count: int = 200) -> Curve:
@@ -61,8 +128,12 @@ def test_the_legend_has_norm_names_and_what_was_left_out() -> None:
 
 
 def test_what_all_sets_lack_is_said_once() -> None:
-    legend = compose("norm", ["a", "b"], ["40 least robust", "40 least robust"], [line(0), line(1)])
-    assert (legend.title, legend.entries) == ("norm, each without\n40 least robust", ("a", "b"))
+    both = [ordered(name, "l2", np.geomspace(0.2, 1, 99), without_least=40) for name in "ab"]
+    assert legend_texts(draw(both, ["absolute"]).get_axes()[0]) == [
+        "$\\ell_2$ norm, each without\n40 least robust",
+        "a",
+        "b",
+    ]
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])

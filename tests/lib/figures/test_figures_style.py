@@ -15,18 +15,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from datarobust.errors import UsageError
-from datarobust.figures import curves, pairs, sensitivity, style
-from datarobust.figures.formats import FORMATS, format_of
+from datarobust.figures import FORMATS, format_of, pairs, sensitivity, style
 
 #: Draws one figure of each kind in all formats and prints what the bytes are.
 DRAW = """
 import hashlib, sys
 import numpy as np
-from datarobust.figures import curves, pairs, sensitivity, style
-from datarobust.figures.formats import FORMATS
+from datarobust.figures import FORMATS, pairs, sensitivity, style
 random = np.random.default_rng(7)
 lines = [
-    curves.ordered(f"set ${n}$", norm, random.gamma(20, 0.1, 500), without_least=n)
+    sensitivity.ordered(f"set ${n}$", norm, random.gamma(20, 0.1, 500), without_least=n)
     for n in (0, 1)
     for norm in ("l2", "linf")
 ]
@@ -67,7 +65,7 @@ def test_bytes_depend_on_nothing_but_the_figure(tmp_path: Path) -> None:
 
 def test_drawing_twice_gives_the_same_bytes_and_leaves_no_settings_behind() -> None:
     before = dict(matplotlib.rcParams)
-    line = curves.ordered("set", "linf", np.linspace(0.2, 1, 99))
+    line = sensitivity.ordered("set", "linf", np.linspace(0.2, 1, 99))
     for form in FORMATS:
         first, second = (style.picture(sensitivity.draw([line]), form) for _ in range(2))
         assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
@@ -75,7 +73,7 @@ def test_drawing_twice_gives_the_same_bytes_and_leaves_no_settings_behind() -> N
 
 
 def test_formats_are_what_they_say_and_tell_no_time() -> None:
-    figure = sensitivity.draw([curves.ordered("set", "linf", np.linspace(0.2, 1, 99))])
+    figure = sensitivity.draw([sensitivity.ordered("set", "linf", np.linspace(0.2, 1, 99))])
     starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
     for form, start in starts.items():
         found = style.picture(figure, form)  # type: ignore[arg-type]
@@ -123,7 +121,7 @@ def test_names_that_the_font_lacks_stay_apart() -> None:
 
 
 def test_pictures_have_300_dots_an_inch() -> None:
-    figure = sensitivity.draw([curves.ordered("set", "linf", np.linspace(0.2, 1, 99))], ["absolute"])
+    figure = sensitivity.draw([sensitivity.ordered("set", "linf", np.linspace(0.2, 1, 99))], ["absolute"])
     png = style.picture(figure, "png")
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     assert (width, height) == tuple(round(float(side) * style.DPI) for side in figure.get_size_inches())

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
-from datarobust.figures.training import MOST, SERIES, TRACKED, Course, course, draw, table, thinned
+from datarobust.figures.training import MOST, SERIES, TRACKED, Course, course, draw, table
 
 
 def log(epochs: int, seed: int = 0, every: int = 25) -> list[dict[str, Any]]:
@@ -106,19 +104,6 @@ def test_everything_is_inside_the_picture(runs: int) -> None:
         legend = figure.legends[0].get_window_extent()
         assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
         assert legend.y0 >= max(axes.bbox.y1 for axes in figure.get_axes())
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(1, 8))
-def test_thinning_keeps_ends_and_extremes(values: list[float], buckets: int) -> None:
-    array = np.array(values)
-    places = thinned(array, buckets).tolist()
-    assert places == sorted(set(places))
-    assert len(places) <= max(2 * buckets, 2) + 2
-    assert (places[0], places[-1]) == (0, len(values) - 1)
-    assert (min(values), max(values)) == (array[places].min(), array[places].max())
-    if len(values) <= 2 * buckets:
-        assert places == list(range(len(values)))
 
 
 def test_table_has_every_epoch() -> None:
