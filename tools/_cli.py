@@ -198,24 +198,13 @@ def torch_device(name: str, threads: int | None, here: int = 1) -> torch.device:
     """
     import torch
 
+    from datarobust import distributed
     from datarobust.sensitivity import available_threads
 
     # OMP_NUM_THREADS is the user's word, but for torchrun's, which sets it to 1 where nobody did.
     if threads is not None or "OMP_NUM_THREADS" not in os.environ or here > 1:
         torch.set_num_threads(threads or max(1, available_threads() // here))
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cpu":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise UsageError(
-            f"--device {name}: PyTorch finds no CUDA device here; leave out --device, or install its CUDA build."
-        )
-    index = int(name.partition(":")[2] or os.environ.get("LOCAL_RANK", "0"))
-    if index >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices, counted from 0.")
-    torch.cuda.set_device(index)
-    return torch.device("cuda", index)
+    return distributed.device_of(name)
 
 
 def argument_path(path: Path) -> Path:

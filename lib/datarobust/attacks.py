@@ -28,7 +28,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datarobust.networks.convolution import weights_frozen
 from datarobust.norms import ball_of
 from datarobust.randomness import Domain
 
@@ -126,8 +125,7 @@ def margin_attack(
         total: Tensor = -(right - wrong).clamp(min=0.0).sum()
         return total
 
-    with weights_frozen(model):
-        return pgd(x, begin, margin, norm, eps, step, steps)
+    return pgd(x, begin, margin, norm, eps, step, steps)
 
 
 # ------------------------------------------------------------------------------------------- noise of random starts

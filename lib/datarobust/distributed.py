@@ -148,6 +148,32 @@ def group() -> Iterator[Group]:
         distributed.destroy_process_group()
 
 
+def device_of(name: str) -> torch.device:
+    """The device of that name, ready for use.
+
+    Args:
+        name: cpu, cuda, cuda:INDEX, or auto, which takes CUDA where there is any; of several processes on a machine
+            each takes its own accelerator, unless there is an INDEX.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and not count):
+        return torch.device("cpu")
+    if not count:
+        raise UsageError(
+            f"`device` {name}: PyTorch finds no CUDA device here; leave out `device`, or install its CUDA build."
+        )
+    index = int(name.partition(":")[2] or _number("LOCAL_RANK", 0))
+    if index >= count:
+        raise UsageError(f"`device` {name}: there are {count} CUDA devices, counted from 0.")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
 def _backend() -> str:
     """Gloo between processors; nccl between accelerators where there are any."""
     from torch import cuda, distributed

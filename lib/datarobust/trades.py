@@ -22,7 +22,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from datarobust.attacks import training_attack
 from datarobust.networks.classifier import group_of
-from datarobust.networks.convolution import weights_frozen, weights_kept
 from datarobust.networks.precision import Precision, casting, products
 
 
@@ -111,12 +110,12 @@ def trades_step(
     climb = partial(training_attack, norm=norm, eps=eps, step=step, steps=steps)
     group = group_of(model, len(x))
     results = []
-    with products(precision), weights_kept(model):
+    with products(precision):
         for start in range(0, len(x), group):
             part = slice(start, start + group)
             with statistics_kept(model) if start else nullcontext():
                 clean = _forward(model, precision, x[part])
-                with statistics_kept(model), weights_frozen(model):
+                with statistics_kept(model):
                     p = functional.softmax(clean.detach(), 1)
                     x_adv = climb(partial(_forward, model, precision), x[part], p, noise[part])
                 if fixed is not None and adversaries is not None:

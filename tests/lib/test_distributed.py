@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,3 +134,11 @@ def test_an_environment_that_cannot_be(monkeypatch: pytest.MonkeyPatch, rank: st
 
 def test_only_the_first_leads() -> None:
     assert [Group(rank, 3).leads for rank in range(3)] == [True, False, False]
+
+
+def test_devices() -> None:
+    assert distributed.device_of("cpu") == torch.device("cpu")
+    available = torch.cuda.is_available()
+    assert distributed.device_of("auto").type == ("cuda" if available else "cpu")
+    with pytest.raises(UsageError, match="`device` cuda:99"):
+        distributed.device_of("cuda:99")

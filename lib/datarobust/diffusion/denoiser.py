@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from datarobust.diffusion.precondition import Edm, Precondition, as_json, from_json
 from datarobust.errors import UsageError
 from datarobust.networks.precision import Precision
-from datarobust.networks.song_unet import SongUNet
-from datarobust.networks.unet_blocks import Block
+from datarobust.networks.song_unet import Block, SongUNet
 
 NAME = "song-unet"
 """The one architecture of denoisers, in ``arch``; DDPM++ and NCSN++ are sets of its arguments."""

@@ -35,12 +35,13 @@ class Classifier(nn.Module):
         self.channels = _count("channels", channels, 1)
         if (mean is None) != (std is None):
             raise UsageError("a network needs both mean and std to normalise its images, or neither")
-        self._given: dict[str, Any] = {}
+        self._normalisation: dict[str, Any] = {}
         for name, values in (("mean", mean), ("std", std)):
+            tensor = None
             if values is not None:
-                self._given[name] = _per_channel(name, values, channels)
-            found = torch.tensor(self._given[name]).view(1, -1, 1, 1) if name in self._given else None
-            self.register_buffer(name, found, persistent=False)
+                self._normalisation[name] = _per_channel(name, values, channels)
+                tensor = torch.tensor(self._normalisation[name]).view(1, -1, 1, 1)
+            self.register_buffer(name, tensor, persistent=False)
 
     @property
     def arch(self) -> dict[str, Any]:
@@ -54,7 +55,7 @@ class Classifier(nn.Module):
     @property
     def _arguments(self) -> dict[str, Any]:
         """The arguments that all classifiers have."""
-        return {"classes": self.classes, "channels": self.channels, **self._given}
+        return {"classes": self.classes, "channels": self.channels, **self._normalisation}
 
     def _normalised(self, x: Tensor) -> Tensor:
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
@@ -76,8 +77,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """The normalised features, of the shape and dtype of ``x`` (B, C, H, W)."""
         if not (self.training and 0 < self.group < len(x)):
-            found: Tensor = super().forward(x)
-            return found
+            normalised: Tensor = super().forward(x)
+            return normalised
         demand_division(len(x), self.group)
         first, *others = torch.split(x, self.group)
         parts = [super().forward(first)]
@@ -127,8 +128,8 @@ def frozen(model: nn.Module) -> Iterator[None]:
 def pooled_logits(x: Tensor, linear: nn.Linear) -> Tensor:
     """Logits of features (B, C, H, W), each channel averaged over the image: in float32 whatever came before."""
     if x.dtype == torch.float32:
-        found: Tensor = linear(x.mean((2, 3)))
-        return found
+        logits: Tensor = linear(x.mean((2, 3)))
+        return logits
     with torch.autocast(x.device.type, enabled=False):
         return pooled_logits(x.float(), linear)
 

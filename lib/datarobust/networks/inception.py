@@ -51,8 +51,8 @@ class Averages(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Branches side by side."""
-        found = [self._through(chain, x) for chain in self._chains]
-        return torch.cat([*found, self.get_submodule("branch_pool")(_average(x))], 1)
+        branches = [self._through(chain, x) for chain in self._chains]
+        return torch.cat([*branches, self.get_submodule("branch_pool")(_average(x))], 1)
 
     def _through(self, chain: list[str], x: Tensor) -> Tensor:
         for name in chain:
@@ -65,8 +65,8 @@ class Halving(Averages):
 
     def forward(self, x: Tensor) -> Tensor:
         """Branches side by side, half as high and wide."""
-        found = [self._through(chain, x) for chain in self._chains]
-        return torch.cat([*found, functional.max_pool2d(x, 3, 2)], 1)
+        branches = [self._through(chain, x) for chain in self._chains]
+        return torch.cat([*branches, functional.max_pool2d(x, 3, 2)], 1)
 
 
 class Forked(nn.Module):
@@ -87,11 +87,11 @@ class Forked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, into, H, W) to (B, 2048, H, W)."""
-        one = self.branch3x3_1(x)
-        two = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
+        single = self.branch3x3_1(x)
+        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
         pooled = functional.max_pool2d(x, 3, 1, 1) if self._greatest else _average(x)
-        parts = [self.branch1x1(x), self.branch3x3_2a(one), self.branch3x3_2b(one)]
-        parts += [self.branch3x3dbl_3a(two), self.branch3x3dbl_3b(two), self.branch_pool(pooled)]
+        parts = [self.branch1x1(x), self.branch3x3_2a(single), self.branch3x3_2b(single)]
+        parts += [self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double), self.branch_pool(pooled)]
         return torch.cat(parts, 1)
 
 
@@ -129,8 +129,8 @@ class Inception(nn.Module):
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(functional.max_pool2d(x, 3, 2)))
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(functional.max_pool2d(x, 3, 2))))
         x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
-        found: Tensor = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
-        return found.mean((2, 3))
+        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
+        return x.mean((2, 3))
 
     def prepared(self, device: torch.device) -> Inception:
         """Ready to be used, changed in place: batch norms multiplied in, channels last, no gradients."""

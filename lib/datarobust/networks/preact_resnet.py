@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from datarobust.errors import UsageError
 
 from .classifier import BatchNorm2d, Classifier, initialise_linear, pooled_logits
-from .convolution import Conv2d
 
 WIDTHS = (64, 128, 256, 512)
 _ACTIVATIONS = {"relu": F.relu, "silu": F.silu}
@@ -46,7 +45,7 @@ class PreActResNet18(Classifier):
         if activation not in _ACTIVATIONS:
             raise UsageError(f"there is no activation {activation!r} here: choose relu or silu")
         self.activation = activation
-        self.conv1 = Conv2d(channels, WIDTHS[0], 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, WIDTHS[0], 3, padding=1, bias=False)
         self.layer1 = _group(WIDTHS[0], WIDTHS[0], 1, activation)
         self.layer2 = _group(WIDTHS[0], WIDTHS[1], 2, activation)
         self.layer3 = _group(WIDTHS[1], WIDTHS[2], 2, activation)
@@ -62,7 +61,7 @@ class PreActResNet18(Classifier):
     def initialise(self, generator: torch.Generator) -> None:
         """Convolutions as He et al. 2015 (normal, by their outputs), batch norms of the identity."""
         for module in self.modules():
-            if isinstance(module, Conv2d):
+            if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
             elif isinstance(module, nn.BatchNorm2d):
                 module.reset_parameters()
@@ -81,20 +80,20 @@ class _Block(nn.Module):
         super().__init__()
         self.activation = activation
         self.bn1 = BatchNorm2d(before)
-        self.conv1 = Conv2d(before, after, 3, stride, padding=1)
+        self.conv1 = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
         self.bn2 = BatchNorm2d(after)
-        self.conv2 = Conv2d(after, after, 3, padding=1)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
         same = stride == 1 and before == after
         # In a list of one, because published weights call it shortcut.0.
-        self.shortcut = None if same else nn.Sequential(Conv2d(before, after, 1, stride))
+        self.shortcut = None if same else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         activate = _ACTIVATIONS[self.activation]
         y = activate(self.bn1(x))
         if self.shortcut is not None:
             x = self.shortcut(y)
-        found: Tensor = x + self.conv2(activate(self.bn2(self.conv1(y))))
-        return found
+        total: Tensor = x + self.conv2(activate(self.bn2(self.conv1(y))))
+        return total
 
 
 def _group(before: int, after: int, stride: int, activation: str) -> nn.Sequential:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from datarobust.errors import UsageError
 
 from .classifier import BatchNorm2d, Classifier, initialise_linear, pooled_logits
-from .convolution import Conv2d
 
 FIRST_WIDTH = 16
 MOMENTUM = 0.01
@@ -52,7 +51,7 @@ class WideResNet(Classifier):
             raise UsageError(f"a wide residual network has a width from 1 on, not {width}")
         self.depth, self.width = depth, width
         widths = [FIRST_WIDTH * width * factor for factor in (1, 2, 4)]
-        self.init_conv = Conv2d(channels, FIRST_WIDTH, 3, padding=1)
+        self.init_conv = nn.Conv2d(channels, FIRST_WIDTH, 3, padding=1, bias=False)
         self.layer = nn.ModuleList(
             _Group(before, after, (depth - 4) // 6, stride)
             for before, after, stride in zip([FIRST_WIDTH, *widths[:-1]], widths, (1, 2, 2), strict=True)
@@ -68,7 +67,7 @@ class WideResNet(Classifier):
     def initialise(self, generator: torch.Generator) -> None:
         """Normal convolutions of variance 2 / (9 outputs), 2 / outputs in shortcuts; batch norms of the identity."""
         for module in self.modules():
-            if isinstance(module, Conv2d):
+            if isinstance(module, nn.Conv2d):
                 outputs = math.prod(module.kernel_size) * module.out_channels
                 nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / outputs), generator=generator)
             elif isinstance(module, nn.BatchNorm2d):
@@ -100,10 +99,10 @@ class _Block(nn.Module):
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
         self.batchnorm_0 = _batch_norm(before)
-        self.conv_0 = Conv2d(before, after, 3, stride, padding=1 if stride == 1 else 0)
+        self.conv_0 = nn.Conv2d(before, after, 3, stride, padding=1 if stride == 1 else 0, bias=False)
         self.batchnorm_1 = _batch_norm(after)
-        self.conv_1 = Conv2d(after, after, 3, padding=1)
-        self.shortcut = Conv2d(before, after, 1, stride) if before != after else None
+        self.conv_1 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv2d(before, after, 1, stride, bias=False) if before != after else None
 
     def forward(self, x: Tensor) -> Tensor:
         # Not in place: silu(inplace=True) copies what its backward pass needs, and saves no memory.
@@ -114,8 +113,8 @@ class _Block(nn.Module):
             height, width = y.shape[2:]
             y = F.pad(y, (width % 2, 1, height % 2, 1))
         y = F.silu(self.batchnorm_1(self.conv_0(y)))
-        found: Tensor = x + self.conv_1(y)
-        return found
+        total: Tensor = x + self.conv_1(y)
+        return total
 
 
 def _batch_norm(channels: int) -> BatchNorm2d:

@@ -11,6 +11,7 @@ from torch import nn
 
 from datarobust.attacks import training_noise
 from datarobust.distributed import Group
+from datarobust.networks.precision import products
 from datarobust.randomness import Domain
 from datarobust.schedules import momentum_and_rate
 from datarobust.trades import trades_step
@@ -19,7 +20,7 @@ from datarobust.training.focus import Injection, craft
 from datarobust.training.images import Points
 from datarobust.training.loop import Checkpoint, Line, Listener, Loop, prefixed
 from datarobust.training.measures import clean_hits, robust_hits
-from datarobust.training.optimiser import Ema, first_momentum, numerics, sgd
+from datarobust.training.optimiser import Ema, first_momentum, sgd
 from datarobust.training.recipe import TEST_EVERY, Counts, Recipe
 
 _SUMS = ("loss", "clean_loss", "clean_hits", "robust_hits", "images")
@@ -67,7 +68,7 @@ class Training(Loop):
 
     def run(self, checkpoint: Checkpoint, listener: Listener, save_every: float) -> bool:
         """Train to the end; see :meth:`Loop.run`."""
-        with numerics(self.recipe.precision):
+        with products(self.recipe.precision, deterministic=True):
             return super().run(checkpoint, listener, save_every)
 
     def begin_epoch(self) -> None:

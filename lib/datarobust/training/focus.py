@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from datarobust.networks.classifier import frozen
 from datarobust.randomness import Domain, permutation
 from datarobust.training.images import Points, to_float
-from datarobust.training.measures import attacked, frozen
+from datarobust.training.measures import attacked
 from datarobust.training.recipe import Recipe
 from datarobust.types import Rows
 

@@ -8,35 +8,18 @@ weight, which Appendix D of the paper suspects and ``examples/glitch.mk`` shows 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from datarobust.attacks import margin_attack, uniform_noise
+from datarobust.networks.classifier import frozen
 from datarobust.randomness import Domain
 from datarobust.training.images import Points, to_float
 from datarobust.training.recipe import TRACK_STEPS, Recipe
 
 BATCH = 512
 """Images measured at a time; it changes nothing but rounding."""
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in evaluation mode, with parameters that ask for no gradient; afterwards exactly as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    model.eval()
-    for parameter, _ in gradients:
-        parameter.requires_grad_(False)
-    try:
-        yield model
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for parameter, flag in gradients:
-            parameter.requires_grad_(flag)
 
 
 def clean_hits(model: nn.Module, points: Points, share: tuple[int, int] = (0, 1)) -> torch.Tensor:

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from datarobust.networks.precision import Precision, products
-
 WARM_UP = 0.025
 """Share of the training before weights are averaged."""
 
@@ -71,19 +69,6 @@ class Ema:
         """Take over the statistics of the batch norms, as at the end of an epoch."""
         for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             average.copy_(buffer)
-
-
-@contextmanager
-def numerics(precision: Precision) -> Iterator[None]:
-    """On accelerators: TF32 where it was asked for and nowhere else, and algorithms that always give the same bits."""
-    cudnn = torch.backends.cudnn
-    before = (cudnn.deterministic, cudnn.benchmark)
-    cudnn.deterministic, cudnn.benchmark = True, False
-    try:
-        with products(precision):
-            yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before
 
 
 @contextmanager

@@ -308,7 +308,8 @@ def test_another_environment_is_told() -> None:
 
 
 def test_measuring_leaves_the_model_as_it_was() -> None:
-    from datarobust.training.measures import clean_hits, frozen, robust_hits
+    from datarobust.networks.classifier import frozen
+    from datarobust.training.measures import clean_hits, robust_hits
 
     model = build(ARCH, 0).train()
     model.logits.weight.requires_grad_(False)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from datarobust.training.optimiser import Ema, first_momentum, numerics, sgd
+from datarobust.training.optimiser import Ema, first_momentum, sgd
 
 
 def network() -> nn.Sequential:
@@ -87,16 +87,3 @@ def test_the_first_step_takes_over_the_statistics_of_the_batch() -> None:
     assert model[1].momentum == 0.1
     with first_momentum(model, False):
         assert model[1].momentum == 0.1
-
-
-@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
-def test_numbers_of_accelerators_are_set_and_given_back(precision: str) -> None:
-    matrices, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-
-    def flags() -> tuple[bool, bool, bool, bool]:
-        return matrices.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
-
-    before = flags()
-    with numerics(precision):
-        assert flags() == (precision == "tf32", precision == "tf32", True, False)
-    assert flags() == before
