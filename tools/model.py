@@ -12,19 +12,12 @@ Nothing in a checkpoint of others is ever run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from datarobust.errors import UsageError
-
 from . import _cli
-
-if TYPE_CHECKING:
-    from datarobust.checkpoints.robustbench import Checkpoint
 
 app = _cli.tool(__doc__)
 
@@ -72,78 +65,14 @@ def import_(
 
         model import weights-best.pt -o wang2023.safetensors
     """
-    if _is_pickle(published):
-        _import_denoiser(published, output, overwrite)
-        return
-    from datarobust.checkpoints.inception import is_inception
+    from datarobust.jobs.make import make
+    from datarobust.jobs.model import read_published
 
-    if is_inception(published):
-        _import_inception(published, output, overwrite)
-        return
-    from datarobust.checkpoints.robustbench import read_checkpoint
-
-    found = read_checkpoint(published, arch=arch, raw=raw, normalisation=normalise)
-    which = weights or ("last" if "last" in published.stem else "best")
-    _tell(found)
-    asked = {"arch": found.arch, "weights": which, "averaged": found.averaged, "source": found.sha256}
-    _keep("classifier", found.arrays, asked, output, overwrite, epoch=found.epoch)
-
-
-def _is_pickle(path: Path) -> bool:
-    """Whether a file is a bare pickle, as EDM's are; those of torch.save are archives, or begin with its own number."""
-    from datarobust.datasets.sources import raw_file
-
-    with raw_file(path).open() as file:
-        start = file.read(16)
-    return start.startswith(b"\x80") and start[2:10] != b"\x8a\nl\xfc\x9cF\xf9 "
-
-
-def _import_denoiser(published: Path, output: Path, overwrite: bool) -> None:
-    from datarobust.checkpoints.edm import read_edm_pickle
-
-    found = read_edm_pickle(published)
-    for name in found.ignored:
-        _cli.say(f"{name} is passed over: the averaged network is what samples.")
-    asked = {"arch": found.arch, "weights": "last", "source": found.sha256}
-    _keep("denoiser", found.arrays, asked, output, overwrite)
-
-
-def _import_inception(published: Path, output: Path, overwrite: bool) -> None:
-    from datarobust.checkpoints.inception import ARCH, load_inception
-
-    network, sha256 = load_inception(published)
-    arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    _keep("classifier", arrays, {"arch": {"name": ARCH}, "weights": "last", "source": sha256}, output, overwrite)
-
-
-def _keep(
-    kind: str, arrays: Mapping[str, Any], asked: dict[str, Any], output: Path, overwrite: bool, **more: Any
-) -> None:
-    """Write the artifact, unless this very one is there. ``asked`` names it, with the sha256 of its source."""
-    from datarobust import artifacts
-
-    request = artifacts.fingerprint({"tool": "model import", **asked})
-    if overwrite or not artifacts.finished(output, request):
-        artifacts.save_tensors(
-            output,
-            kind,
-            arrays,
-            attributes={**asked, **more, "request": request},
-            history=[_cli.step("model", None, None, {"source": asked["source"]})],
-            overwrite=overwrite,
-        )
+    job = read_published(published, arch=arch, raw=raw, normalise=normalise, weights=weights)
+    for remark in job.remarks:
+        _cli.say(remark)
+    make(job, output, _cli.step("model", None, None), overwrite=overwrite)
     _cli.emit(str(output))
-
-
-def _tell(found: Checkpoint) -> None:
-    """What was taken, and what was not."""
-    _cli.say(
-        f"{found.arch['name']}, {found.arch['arguments']['classes']} classes, normalised as {found.normalisation}."
-    )
-    if found.averaged is not None:
-        _cli.say(f"The {'averaged' if found.averaged else 'raw'} weights are taken.")
-    if found.ignored:
-        _cli.say(f"Passed over: {', '.join(found.ignored)}.")
 
 
 @app.command()
@@ -176,15 +105,14 @@ def export(
 
         model export run/last.safetensors --evaluation last.zarr -o submission
     """
-    options = dict(locals())
     from datarobust import artifacts
     from datarobust.checkpoints.robustbench import Entry
     from datarobust.checkpoints.robustbench import export as write
 
-    entry = Entry(**{field.name: options[field.name] for field in fields(Entry)})
+    entry = Entry(paper, authors, venue, link, dataset, reported, additional_data, footnote)
     weights = artifacts.load_tensors(_cli.argument_path(model), "classifier")
-    verdicts = None if evaluation is None else artifacts.open_store(_cli.argument_path(evaluation), "evaluation")
-    for sentence in write(output, weights, entry, verdicts, overwrite=overwrite):
+    store = None if evaluation is None else artifacts.open_store(_cli.argument_path(evaluation), "evaluation")
+    for sentence in write(output, weights, entry, store, overwrite=overwrite):
         _cli.say(sentence)
     _cli.emit(str(output))
 
@@ -201,49 +129,14 @@ def info(
 
         model info run/best.safetensors --json
     """
-    path = _cli.argument_path(model)
-    if normalise is not None and path.suffix == ".safetensors":
-        raise UsageError(f"{path} is an artifact, which says itself how its network normalises: leave --normalise out.")
-    summary = _artifact(path) if path.suffix == ".safetensors" else _checkpoint(path, normalise)
+    from datarobust.jobs.model import summary
+
+    content = summary(_cli.argument_path(model), normalise)
     if as_json:
-        _cli.emit(json.dumps(summary))
+        _cli.emit(json.dumps(content))
         return
-    for key, value in summary.items():
+    for key, value in content.items():
         _cli.emit(f"{key}: {_cli.escape(value if isinstance(value, str) else json.dumps(value))}")
-
-
-def _artifact(path: Path) -> dict[str, Any]:
-    from datarobust import artifacts
-
-    found = artifacts.load_tensors(path)
-    attributes = {key: found.attributes[key] for key in ("arch", "weights", "epoch") if key in found.attributes}
-    return {
-        "kind": found.kind,
-        **attributes,
-        "tensors": len(found),
-        "numbers": sum(array.size for array in found.values()),
-        "digest": found.digest,
-        "history": [step.tool for step in found.history],
-    }
-
-
-def _checkpoint(path: Path, normalise: str | None) -> dict[str, Any]:
-    if _is_pickle(path):
-        raise UsageError(f"{path} is a bare pickle: make an artifact of it with model import first.")
-    from datarobust.checkpoints.robustbench import read_checkpoint
-
-    found = read_checkpoint(path, normalisation=normalise)
-    return {
-        "kind": "published classifier",
-        "arch": found.arch,
-        "normalisation": found.normalisation,
-        "averaged": found.averaged,
-        "epoch": found.epoch,
-        "tensors": len(found.arrays),
-        "numbers": sum(array.size for array in found.arrays.values()),
-        "sha256": found.sha256,
-        "ignored": list(found.ignored),
-    }
 
 
 def main() -> None:

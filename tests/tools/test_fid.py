@@ -16,8 +16,10 @@ import torch
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.checkpoints import inception
+from datarobust.jobs.make import make
+from datarobust.jobs.model import read_published
 from datarobust.networks.inception import Inception
-from datarobust.tools import model
+from datarobust.tools import _cli
 
 from . import made
 from .failing import fails
@@ -126,9 +128,7 @@ def test_mistakes_are_one_sentence(command: Run, place: Path) -> None:
         fails(command("fid", *words, cwd=place), *says, code=code)
 
 
-def test_the_import_of_its_network(
-    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_import_of_its_network(command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         torch.save(Inception().state_dict(), tmp_path / "w.pth", _use_new_zipfile_serialization=False)
@@ -137,8 +137,7 @@ def test_the_import_of_its_network(
     fails(unknown, "w.pth", "pt_inception-2015-12-05-6726825d.pth")
     known = inception.Known("w.pth", len(data), hashlib.sha256(data).hexdigest(), "here")
     monkeypatch.setattr(inception, "KNOWN", (known,))
-    model._import_inception(tmp_path / "w.pth", tmp_path / "i.safetensors", False)
-    assert capsys.readouterr().out == f"{tmp_path}/i.safetensors\n"
+    assert make(read_published(tmp_path / "w.pth"), tmp_path / "i.safetensors", _cli.step("model", None, None))
     network, sha256 = inception.load_inception(tmp_path / "i.safetensors")
     assert sha256 == known.sha256
     assert torch.equal(network.state_dict()["fc.weight"], torch.load(tmp_path / "w.pth")["fc.weight"])

@@ -38,7 +38,7 @@ _MOST_PARTS: Final = 100_000
 """Modules and tensors of one network; the published ones have 1,100."""
 _MOST: Final = 1 << 16
 """Of any size in the arguments of a network."""
-_LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 "
+LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 "
 """How a stream of torch.save begins that is no archive; archives could swell."""
 _WRAPPERS: Final[dict[str, type[Edm] | type[Vp] | type[Ve]]] = {"EDMPrecond": Edm, "VPPrecond": Vp, "VEPrecond": Ve}
 _KEPT: Final = (
@@ -98,8 +98,8 @@ def read_edm_pickle(path: Path) -> EdmCheckpoint:
         raise DataError(f"{where} is a pickle, but holds no averaged network 'ema': it is no checkpoint of EDM")
     arch = _arch(network, where)
     tensors = _tensors(network, where)
-    arguments = arch["arguments"]
-    if arguments.get("num_blocks", 1) * len(arguments.get("channel_mult", ())) > len(tensors):
+    blocks, levels = arch["arguments"].get("num_blocks", 1), arch["arguments"].get("channel_mult", [1])
+    if not isinstance(blocks, int) or not isinstance(levels, list) or blocks * len(levels) > len(tensors):
         raise DataError(f"{where} holds a network of more blocks than tensors: get the file again")
     try:
         assemble_denoiser(arch, tensors, where)
@@ -320,7 +320,7 @@ def _names(items: list[object]) -> set[object]:
 def _storage(data: bytes) -> torch.TypedStorage:
     """The numbers of a tensor that was pickled without ``torch.save``. Raises Refusal where they are none."""
     try:
-        if not data.startswith(_LEGACY):
+        if not data.startswith(LEGACY):
             raise Refusal("has a tensor whose bytes are no stream of PyTorch")
         storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Refusal:

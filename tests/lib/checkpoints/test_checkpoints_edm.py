@@ -239,3 +239,64 @@ def test_lengths_that_lie_cost_nothing(written: Callable[[bytes], Path]) -> None
     ):
         with pytest.raises(DataError):
             read_edm_pickle(written(data))
+
+
+def test_arguments_and_states_that_make_no_sense(written: Callable[[bytes], Path]) -> None:
+    """Sizes that no memory holds, numbers without end, and other types wherever an attribute is looked up."""
+    nested: list[Any] = []
+    for _ in range(500):
+        nested = [nested]
+    strange: list[Any] = [
+        None,
+        -1,
+        2**15,
+        2**2000,
+        float("nan"),
+        "x",
+        [],
+        [10**4] * 9,
+        {"a": 1},
+        torch.zeros(3),
+        nested,
+    ]
+    changes: list[tuple[str, str, Any]] = []
+    for value in strange:
+        changes += [("_init_kwargs", name, value) for name in ("model_channels", "channel_mult", "num_blocks")]
+        changes += [("state", name, value) for name in ("_init_kwargs", "_modules", "_parameters", "_init_args")]
+        changes += [("state", "_non_persistent_buffers_set", value)]
+    ours, harmless = pickling.small(), 0
+    for place, name, value in changes:
+        made = pickling.network(ours)
+        state = made.meta["state"]["_modules"]["model"].meta["state"]
+        (state if place == "state" else state[place])[name] = value
+        path = written(pickling.dump({"ema": made}))
+        try:
+            read_edm_pickle(path)
+            harmless += 1
+        except DataError as error:
+            assert "edm.pkl" in str(error)  # noqa: PT017 - a few change nothing
+            assert len(str(error)) < 1000  # noqa: PT017
+    assert harmless < len(strange) + 9  # no arguments or an empty list, and sets of names that are ignored
+
+
+def test_parts_that_share_parts(written: Callable[[bytes], Path]) -> None:
+    """Two of the one before, thirty deep: 2**30 parts, if anybody walked them."""
+    part: Any = pickling.Persistent("Linear", {})
+    for _ in range(30):
+        part = pickling.Persistent("Block", {"_modules": {"a": part, "b": part}})
+    made = pickling.network(pickling.small())
+    made.meta["state"]["_modules"]["model"].meta["state"]["_modules"]["more"] = part
+    with pytest.raises(DataError, match="nested without end"):
+        read_edm_pickle(written(pickling.dump({"ema": made})))
+
+
+def test_a_tensor_made_again_and_again(written: Callable[[bytes], Path]) -> None:
+    """A stream of a megabyte in the memo, of which a hundred storages are to be made."""
+    stream = pickling.stream(torch.zeros(1 << 18).untyped_storage())
+
+    class Made:
+        def __reduce__(self) -> Any:
+            return torch.storage._load_from_bytes, (stream,)
+
+    with pytest.raises(DataError, match="more bytes than it has"):
+        read_edm_pickle(written(pickling.dump([Made() for _ in range(100)])))
