@@ -374,13 +374,14 @@ def _checked(path: Path, kind: str, columns: Columns) -> tuple[Kind, dict[str, t
 
 
 def demand_vacant(path: Path, kind: str, overwrite: bool = False) -> None:
-    """Refuse, before long work, an output that :func:`create` would refuse after it.
+    """Refuse, before long work, an output that :func:`create` or `tensors.save_tensors` would refuse after it.
 
     Raises:
         ExistsError: the output exists, and may not be replaced.
         ArtifactError: its folder does not exist, or is an artifact.
     """
-    durable.demand_vacant(path, overwrite, lambda output: _ours(output, kind))
+    is_file = KINDS[kind].format == "safetensors"
+    durable.demand_vacant(path, overwrite, Path.is_file if is_file else lambda output: _ours(output, kind))
 
 
 def _ours(path: Path, kind: str) -> bool:

@@ -244,21 +244,9 @@ def test_lengths_that_lie_cost_nothing(written: Callable[[bytes], Path]) -> None
 def test_arguments_and_states_that_make_no_sense(written: Callable[[bytes], Path]) -> None:
     """Sizes that no memory holds, numbers without end, and other types wherever an attribute is looked up."""
     nested: list[Any] = []
-    for _ in range(500):
+    for _ in range(50):
         nested = [nested]
-    strange: list[Any] = [
-        None,
-        -1,
-        2**15,
-        2**2000,
-        float("nan"),
-        "x",
-        [],
-        [10**4] * 9,
-        {"a": 1},
-        torch.zeros(3),
-        nested,
-    ]
+    strange: list[Any] = [None, 2**15, 2**2000, "x", [10**4] * 9, torch.zeros(3), nested]
     changes: list[tuple[str, str, Any]] = []
     for value in strange:
         changes += [("_init_kwargs", name, value) for name in ("model_channels", "channel_mult", "num_blocks")]
