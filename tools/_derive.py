@@ -13,7 +13,10 @@ from datarobust.errors import UsageError
 from . import _cli, _models
 
 if TYPE_CHECKING:
-    from datarobust import artifacts, datasets
+    from datarobust import artifacts
+    from datarobust.jobs.dataset import Representation
+    from datarobust.jobs.make import Job
+    from datarobust.types import Progress
 
 Store = Annotated[
     Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.", show_default=False)
@@ -42,7 +45,22 @@ Layer = Annotated[
 ]
 
 
-def done(output: Path, fresh: bool) -> None:
+def make(
+    job: Job,
+    output: Path,
+    seed: int | None,
+    overwrite: bool,
+    progress: Progress,
+    device: str | None = None,
+) -> bool:
+    """Make a dataset; False where the very same command had made it before."""
+    from datarobust.jobs import make as jobs
+
+    _cli.resumable()
+    return jobs.make(job, output, _cli.step("dataset", seed, device), overwrite=overwrite, progress=progress)
+
+
+def announce(output: Path, fresh: bool) -> None:
     """Print where the result is."""
     if not fresh:
         _cli.say(f"{output} was finished before; nothing to do")
@@ -68,7 +86,8 @@ def subset(
 
         dataset subset c100.zarr --exclude r.zarr:least:40 -o rest.zarr
     """
-    from datarobust import artifacts, datasets, selection
+    from datarobust import artifacts, selection
+    from datarobust.jobs.dataset import Subset
 
     if (select is None) == (exclude is None):
         raise UsageError("Give either --select or --exclude.")
@@ -77,19 +96,9 @@ def subset(
     chosen = selection.choose(wanted, store)
     for remark in chosen.remarks():
         _cli.say(remark)
-    _cli.resumable()
-    fresh = datasets.subset(
-        store,
-        chosen.rows,
-        output,
-        lambda inputs: _cli.step("dataset", wanted.seed if wanted.how == "random" else None, None, inputs),
-        inputs=chosen.inputs,
-        histories=[chosen.history],
-        name=name,
-        overwrite=overwrite,
-        progress=_cli.progress(quiet, "writing"),
-    )
-    done(output, fresh)
+    seed = wanted.seed if wanted.how == "random" else None
+    fresh = make(Subset(store, chosen, name), output, seed, overwrite, _cli.progress(quiet, "writing"))
+    announce(output, fresh)
 
 
 def merge(
@@ -107,19 +116,12 @@ def merge(
 
         dataset merge train.zarr generated.zarr -o both.zarr
     """
-    from datarobust import artifacts, datasets
+    from datarobust import artifacts
+    from datarobust.jobs.dataset import Merge
 
     stores = [artifacts.open_store(_cli.argument_path(path), "dataset") for path in sets]
-    _cli.resumable()
-    fresh = datasets.merge(
-        stores,
-        output,
-        lambda inputs: _cli.step("dataset", None, None, inputs),
-        name=name,
-        overwrite=overwrite,
-        progress=_cli.progress(quiet, "merging"),
-    )
-    done(output, fresh)
+    fresh = make(Merge(stores, name), output, None, overwrite, _cli.progress(quiet, "merging"))
+    announce(output, fresh)
 
 
 def relabel(
@@ -150,37 +152,32 @@ def relabel(
         dataset relabel digits.zarr --random 0 -o random.zarr
     """
     from datarobust import artifacts, datasets
+    from datarobust.jobs import dataset as jobs
 
     if sum(way is not None for way in (labels, random, model)) + coarse != 1:
-        raise UsageError("Give one of --labels, --random, --coarse and --model.")
+        raise UsageError("Give one of `labels`, `random`, `coarse` and `model`.")
     if fraction is not None and random is None:
-        raise UsageError("--fraction goes with --random.")
+        raise UsageError("`fraction` goes with `random`.")
     store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
     names = None if classes is None else datasets.read_names(classes)
     if labels is not None:
-        new = datasets.from_file(store, labels, names)
+        new = jobs.labels_from_file(store, labels, names)
     elif random is not None:
-        new = datasets.at_random(store, random, 1.0 if fraction is None else fraction, names)
+        new = jobs.random_labels(store, random, 1.0 if fraction is None else fraction, names)
     elif model is not None:
-        new = datasets.predicted(store, _network(store, model, "output", batch, device, classifies=True), names)
+        classifier = _representation(store, model, "output", batch, device, classifies=True)
+        new = jobs.predicted_labels(store, classifier, names)
     else:
-        new = datasets.from_coarse(store, names)
-    for remark in new.told(store):
+        new = jobs.coarse_labels(store, names)
+    job = jobs.Relabel(store, new, name)
+    for remark in job.remarks():
         _cli.say(remark)
-    _cli.resumable()
     with _models.foreign_code():
-        changed = datasets.relabel(
-            store,
-            new,
-            output,
-            lambda inputs: _cli.step("dataset", random, new.device, inputs),
-            name=name,
-            overwrite=overwrite,
-            progress=_cli.progress(quiet, "relabelling"),
-        )
-    if changed is not None:
+        fresh = make(job, output, random, overwrite, _cli.progress(quiet, "relabelling"), new.device)
+    if fresh:
+        changed = job.changed(artifacts.open_store(output, "dataset"))
         _cli.say(f"{changed:,} of {len(store):,} labels are others than before")
-    done(output, changed is not None)
+    announce(output, fresh)
 
 
 def features(
@@ -209,38 +206,30 @@ def features(
         dataset features c10.zarr --model nets.py:resnet18 -o f.zarr
         sens-rank f.zarr --norm l2 | head
     """
-    from datarobust import artifacts, datasets
+    from datarobust import artifacts
+    from datarobust.jobs.dataset import Features
 
     store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
-    network = _network(store, model, layer, batch, device)
+    representation = _representation(store, model, layer, batch, device)
+    job = Features(store, representation, name, limit)
     if dry_run:
         with _models.foreign_code():
-            plan = network.plan(store, limit)
+            plan = job.plan()
         _cli.emit(json.dumps(plan))
         return
-    _cli.say(f"{network.width:,} features of a point")
-    _cli.resumable()
+    _cli.say(f"{representation.width:,} features of a point")
     with _models.foreign_code():
-        fresh = datasets.represent(
-            store,
-            network,
-            output,
-            lambda inputs: _cli.step("dataset", None, network.begun_on, inputs),
-            name=name,
-            limit=limit,
-            overwrite=overwrite,
-            progress=_cli.progress(quiet, "features"),
-        )
-    done(output, fresh)
+        fresh = make(job, output, None, overwrite, _cli.progress(quiet, "features"), representation.device)
+    announce(output, fresh)
 
 
-def _network(
+def _representation(
     store: artifacts.Store, spec: str, layer: str, batch: int, device: str, classifies: bool = False
-) -> datasets.Representation:
+) -> Representation:
     """A layer of a network, tried on the first points; ``classifies``: its output must be a number a class."""
-    from datarobust import datasets
     from datarobust.checkpoints.models import load_model
     from datarobust.fid import features as networks
+    from datarobust.jobs.dataset import Representation
     from datarobust.networks import foreign
 
     model = load_model(spec)
@@ -252,4 +241,4 @@ def _network(
             foreign.demand_classes(spec, model.module, networks.as_inputs(some, there))
         operations = extractor.operations(some)
     place = _models.place_of(there)
-    return datasets.Representation(extractor, extractor.width, model.identity, layer, batch, place, operations)
+    return Representation(extractor, extractor.width, model.identity, layer, batch, place, operations)

@@ -65,13 +65,13 @@ def fetch(
         return
     if as_json:
         raise UsageError("--json belongs to --list.")
-    from datarobust import datasets
     from datarobust.datasets import registry
     from datarobust.datasets.transport import Https
+    from datarobust.jobs.dataset import Import
 
     release = registry.find_release(known)
     if _was_fetched(output, known, overwrite):
-        _derive.done(output, fresh=False)
+        _derive.announce(output, fresh=False)
         return
     _cli.resumable()
     source = registry.fetch_release(
@@ -85,16 +85,9 @@ def fetch(
     )
     for note in source.spec.notes:
         _cli.say(note)
-    fresh = datasets.import_dataset(
-        source,
-        output,
-        lambda inputs: _cli.step("dataset", shuffle, None, inputs),
-        shuffle=shuffle,
-        limit=limit,
-        overwrite=overwrite,
-        progress=_cli.progress(quiet, "importing"),
-    )
-    _derive.done(output, fresh)
+    progress = _cli.progress(quiet, "importing")
+    fresh = _derive.make(Import(source, shuffle, limit), output, shuffle, overwrite, progress)
+    _derive.announce(output, fresh)
 
 
 def _list(known: str | None, output: Path | None, listing: bool, as_json: bool) -> None:

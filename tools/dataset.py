@@ -13,7 +13,6 @@ Robustness (Section 3 of the paper) is a property of labelled points: every othe
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -72,7 +71,8 @@ def import_(
 
         dataset import digits -o digits.zarr
     """
-    from datarobust import datasets
+    from datarobust import artifacts, datasets
+    from datarobust.jobs.dataset import Import
 
     reader = datasets.open_source(
         source,
@@ -87,26 +87,11 @@ def import_(
     )
     for note in reader.spec.notes:
         _cli.say(note)
-    _cli.resumable()
-    fresh = datasets.import_dataset(
-        reader,
-        output,
-        lambda inputs: _cli.step("dataset", shuffle, None, inputs),
-        shuffle=shuffle,
-        limit=limit,
-        overwrite=overwrite,
-        progress=_cli.progress(quiet, "importing"),
-    )
-    _imported(output, fresh)
-
-
-def _imported(output: Path, fresh: bool) -> None:
-    """Print the dataset; of a new one say what its user should know."""
-    from datarobust import artifacts, datasets
-
+    progress = _cli.progress(quiet, "importing")
+    fresh = _derive.make(Import(reader, shuffle, limit), output, shuffle, overwrite, progress)
     for remark in datasets.remarks(artifacts.open_store(output, "dataset")) if fresh else ():
         _cli.say(remark)
-    _derive.done(output, fresh)
+    _derive.announce(output, fresh)
 
 
 @app.command()

@@ -20,6 +20,7 @@ A path with a colon in it works, since a spelling is read from its right end; a 
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Mapping
@@ -257,3 +258,8 @@ def _path_from(stdin: BinaryIO | None) -> Path:
 
 
 __all__ = ["Chosen", "Selection", "choose", "extreme", "first", "others", "parse", "random"]
+
+
+def rows_digest(rows: Rows) -> str:
+    """sha256 of row numbers (M), as little-endian int64: names a choice of points in their order."""
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()

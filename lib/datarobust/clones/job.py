@@ -16,7 +16,6 @@ from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.artifacts.history import join
 from datarobust.datasets.linefiles import read_labels
-from datarobust.datasets.storing import rows_digest
 from datarobust.diffusion.cloning import Task, clones
 from datarobust.diffusion.denoiser import Denoiser
 from datarobust.diffusion.sampler import Sampler
@@ -24,7 +23,7 @@ from datarobust.diffusion.starts import DEFAULTS, Start, random_labels, start
 from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
 from datarobust.networks.precision import Precision
-from datarobust.selection import Chosen
+from datarobust.selection import Chosen, rows_digest
 from datarobust.text import shown, sized
 from datarobust.types import Progress
 

@@ -22,8 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.artifacts import Column, Store
-from datarobust.datasets.sources import Counted
-from datarobust.datasets.storing import spans
+from datarobust.datasets.sources import Counted, spans
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Progress

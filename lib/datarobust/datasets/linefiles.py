@@ -1,4 +1,4 @@
-"""Files with a whole number a line: chosen points, as ``cut -f1`` makes them of a ranking; the labels of all points.
+"""Files with one thing a line: chosen points, as ``cut -f1`` makes them of a ranking; labels; names of classes.
 
 Blank lines and lines that begin with ``#`` are passed over. Labels may be a .npy array as well.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +20,8 @@ from datarobust.errors import DataError, SelectionError
 from datarobust.text import shown
 from datarobust.types import Rows
 
+MOST_NAMES_BYTES = 16 << 20
+"""Of a file of class names."""
 LINE_BYTES = 4096
 """Longest line that is read; a number takes a few bytes, a comment may take more."""
 
@@ -137,3 +139,43 @@ def _words(
             yield number, word
         elif len(line) == LINE_BYTES and not line.endswith(b"\n"):
             raise too_long(f"line {number} is too long")
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """The class names in a text file, one a line (UTF-8; the ends of lines are not part of a name).
+
+    Raises DataError where the file cannot be read or holds no names, an empty one, or one twice.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_NAMES_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(f"{shown(path)}, line {line}: class names are UTF-8 text, one a line.") from error
+    if len(data) > MOST_NAMES_BYTES:
+        raise DataError(
+            f"{shown(path)} has more than {MOST_NAMES_BYTES >> 20} MiB: class names are expected, one a line."
+        )
+    names = tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
+    if names == ("",):
+        raise DataError(f"{shown(path)} holds no class names.")
+    check_names(names, shown(path))
+    return names
+
+
+def check_names(classes: Sequence[str], where: str) -> None:
+    """Raise DataError where a class name is empty, no text, or given twice."""
+    seen: dict[str, int] = {}
+    for place, name in enumerate(classes):
+        if not name:
+            raise DataError(f"{where}: class {place} has an empty name.")
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(f"{where}: the name of class {place} is no text.") from error
+        if name in seen:
+            raise DataError(f"{where}: classes {seen[name]} and {place} are both called {shown(name)}.")
+        seen[name] = place

@@ -259,3 +259,9 @@ class Counted(Generic[T]):
 
     def __length_hint__(self) -> int:
         return self._length
+
+
+def spans(rows: int, step: int, start: int = 0) -> Iterator[tuple[int, int]]:
+    """``(begin, end)`` of consecutive spans of ``step`` rows from ``start`` to ``rows``."""
+    for begin in range(start, rows, step):
+        yield begin, min(begin + step, rows)

@@ -73,3 +73,12 @@ def remarks(dataset: Store) -> Iterator[str]:
             f"No point has a label below {lowest}: labels are 0 to C - 1, and a class without points is one all the "
             "same for training and random labels. If yours begin at 1, take 1 from each."
         )
+
+
+def other_classes(first: Store, other: Store) -> str:
+    """In what the class names of two datasets differ, as the end of a sentence."""
+    one, two = first.attributes["classes"], other.attributes["classes"]
+    if len(one) != len(two):
+        return f"they have {len(one)} and {len(two)} class names"
+    place = next(i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b)
+    return f"class {place} is {shown(one[place])} and {shown(two[place])}"

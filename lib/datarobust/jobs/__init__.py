@@ -5,6 +5,7 @@
     make        how every job becomes an output: done before? vacant? locked? resumed? run, whole, cleaned
     embed       maps of points                sens_rank   rankings by robustness
     figure      pictures of artifacts         figure_table  the rows of Tables 2 to 4
+    dataset     imports, subsets, merges, other labels, features
 
 A job is a frozen dataclass of all that decides the result's bits. It calls the packages that compute, which know arrays
 and modules only; :func:`datarobust.jobs.make.make` does the rest, once for all.

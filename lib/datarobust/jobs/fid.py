@@ -20,7 +20,6 @@ from datarobust.checkpoints.inception import load_inception, wanted
 from datarobust.checkpoints.models import load_model
 from datarobust.datasets.npz import Archive
 from datarobust.datasets.sources import file_sha256
-from datarobust.datasets.storing import rows_digest
 from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageError
 from datarobust.fid.features import PIXELS, Extractor, FeatureSpace
 from datarobust.fid.frechet import Moments, extrapolated
@@ -28,6 +27,7 @@ from datarobust.fid.kid import SUBSETS, kid
 from datarobust.fid.sides import Side, SideFeatures, growing, halves, pair_distances, pools
 from datarobust.jobs.make import Artifact, Form, Labelled, Output, Text, silent
 from datarobust.networks.precision import products
+from datarobust.selection import rows_digest
 from datarobust.text import shown, sized
 from datarobust.types import Array, Images, Rows
 

@@ -132,10 +132,20 @@ class Output:
     """What this process has left for the next run."""
 
     def writer(
-        self, columns: Columns, attributes: Mapping[str, Any], history: Sequence[Step], *, resumable: bool = False
+        self,
+        columns: Columns,
+        attributes: Mapping[str, Any],
+        history: Sequence[Step],
+        *,
+        resume: Sequence[object] | None = None,
     ) -> AbstractContextManager[Writer]:
-        """A writer of the artifact, which appears when the block ends; see `artifacts.create`."""
+        """A writer of the artifact, which appears when the block ends; see `artifacts.create`.
+
+        With ``resume`` rows that a killed run has written stay, for the next run of the same request that has equal
+        values there: whatever may change bits beside the request.
+        """
         assert isinstance(self.form, Artifact)
+        key = artifacts.fingerprint([self.request, *resume]) if resume else self.request
         return artifacts.create(
             self.path,
             self.form.kind,
@@ -143,7 +153,8 @@ class Output:
             attributes={**attributes, "request": self.request},
             history=history,
             overwrite=self.overwrite,
-            resume_key=self.request if resumable else None,
+            resume_key=None if resume is None else key,
+            save_every=self.resume.every,
         )
 
     def save(self, arrays: Mapping[str, Array], attributes: Mapping[str, Any], history: Sequence[Step]) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from datarobust import curvature, lipschitz
 from datarobust.artifacts import Column, Resume, Store
 from datarobust.artifacts.history import join
-from datarobust.datasets.derive import other_classes
+from datarobust.datasets.summary import other_classes
 from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import ALONE, Artifact, Form, Output

@@ -5,10 +5,11 @@ import os
 
 import numpy as np
 import pytest
+from tests.lib.stored import import_dataset, merge, subset
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets import import_dataset, merge, open_source, recognise, sources, subset
+from datarobust.datasets import open_source, recognise, sources
 from datarobust.datasets.cifar import CifarSource
 from datarobust.errors import DataError, UsageError
 from datarobust.randomness import Domain, permutation

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.lib.stored import import_dataset
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets import import_dataset
 from datarobust.datasets.idx import IdxFile, IdxSource, looks_like
 from datarobust.errors import DataError
 

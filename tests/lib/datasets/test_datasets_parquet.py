@@ -14,9 +14,11 @@ from PIL import Image
 pa = pytest.importorskip("pyarrow", reason="pyarrow comes with datarobust[hf]")
 pq = pytest.importorskip("pyarrow.parquet")
 
+from tests.lib.stored import import_dataset  # noqa: E402
+
 from datarobust import artifacts  # noqa: E402 - only where pyarrow is there
 from datarobust.artifacts import Step  # noqa: E402
-from datarobust.datasets import import_dataset, parquetfile, parquetpages  # noqa: E402
+from datarobust.datasets import parquetfile, parquetpages  # noqa: E402
 from datarobust.datasets.parquet import ParquetSource, looks_like  # noqa: E402
 from datarobust.datasets.parquetthrift import BadThrift  # noqa: E402
 from datarobust.errors import DataError, UsageError  # noqa: E402

@@ -16,10 +16,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.lib.stored import import_dataset
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets import import_dataset
 from datarobust.datasets.classnames import CIFAR10, CIFAR100
 from datarobust.datasets.downloads import Remote
 from datarobust.datasets.registry import RELEASES, fetch_release, find_release

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.lib.stored import import_dataset
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets import import_dataset, open_source, recognise, sources
+from datarobust.datasets import open_source, recognise, sources
 from datarobust.datasets.ti500k import CLASSES, Ti500kSource
 from datarobust.errors import DataError
 
@@ -131,8 +132,10 @@ PEAK = """
 import sys
 from pathlib import Path
 from datarobust.artifacts import Step
-from datarobust.datasets import import_dataset, open_source
-import_dataset(open_source(sys.argv[1]), Path(sys.argv[2]), lambda inputs: Step("dataset", (), "0", None, None, inputs))
+from datarobust.datasets import open_source
+from datarobust.jobs.dataset import Import
+from datarobust.jobs.make import make
+make(Import(open_source(sys.argv[1])), Path(sys.argv[2]), lambda inputs: Step("dataset", (), "0", None, None, inputs))
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """
 

@@ -14,7 +14,7 @@ import pytest
 
 from datarobust import artifacts
 from datarobust.artifacts import Resume, Step
-from datarobust.errors import ArtifactError, DataError, ExistsError, LockedError
+from datarobust.errors import ArtifactError, ExistsError, LockedError
 from datarobust.jobs.make import Artifact, Form, Output, make
 
 
@@ -31,6 +31,7 @@ class Counted:
     number: float
     steps: int = 4
     fails_at: int | None = None
+    error: type[Exception] = OSError
     calls: list[int] = field(default_factory=list, compare=False)
 
     def request(self) -> dict[str, Any]:
@@ -40,7 +41,7 @@ class Counted:
         state = output.resume.load()
         for number in range(0 if state is None else int(state["next"]), self.steps):
             if number == self.fails_at:
-                raise DataError("it failed")
+                raise self.error("it failed")
             self.calls.append(number)
             output.resume.save({"next": number + 1})
         attributes = {"features": "pixels", "count": 2}
@@ -86,7 +87,7 @@ def test_what_is_no_such_artifact_is_never_replaced(tmp_path: Path) -> None:
 
 def test_a_run_that_failed_is_gone_on_with(tmp_path: Path) -> None:
     path, first, again = tmp_path / "m.zarr", Counted(1.0, fails_at=2), Counted(1.0)
-    with pytest.raises(DataError):
+    with pytest.raises(OSError, match="it failed"):
         make(first, path, step)
     assert names(tmp_path) == {".m.zarr.resume"}
     make(again, path, step)
@@ -96,7 +97,7 @@ def test_a_run_that_failed_is_gone_on_with(tmp_path: Path) -> None:
 
 def test_the_state_of_another_request_is_never_used(tmp_path: Path) -> None:
     path, other = tmp_path / "m.zarr", Counted(2.0)
-    with pytest.raises(DataError):
+    with pytest.raises(OSError, match="it failed"):
         make(Counted(1.0, fails_at=2), path, step)
     make(other, path, step)
     assert other.calls == [0, 1, 2, 3]

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.lib.stored import import_dataset
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets import import_dataset, open_source, read_names
+from datarobust.datasets import open_source, read_names
 from datarobust.datasets.digits import DigitsSource
 from datarobust.errors import DataError, ExistsError
 from datarobust.randomness import Domain, permutation

@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.lib.stored import relabel
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets import Representation, at_random, from_coarse, from_file, predicted, relabel, relabelling
 from datarobust.errors import DataError, ExistsError, UsageError
+from datarobust.jobs import dataset as jobs
+from datarobust.jobs.dataset import (
+    Representation,
+    coarse_labels,
+    labels_from_file,
+    predicted_labels,
+    random_labels,
+)
 from datarobust.randomness import Domain, row_keys
 
 RNG = np.random.default_rng(0)
@@ -57,7 +65,7 @@ def test_labels_of_a_file(tmp_path):
     store, arrays = make(tmp_path / "a.zarr", soft=soft, coarse=np.arange(20) % 2, source=np.arange(20) // 10)
     wanted = (arrays["labels"] + np.arange(20) % 2) % 3
     (tmp_path / "l").write_text("".join(f"{label}\n" for label in wanted))
-    assert relabel(store, from_file(store, tmp_path / "l"), tmp_path / "r.zarr", step, name="new") == 10
+    assert relabel(store, labels_from_file(store, tmp_path / "l"), tmp_path / "r.zarr", step, name="new") == 10
     made = artifacts.open_store(tmp_path / "r.zarr", "dataset")
     assert made.names() == ("coarse", "images", "index", "labels", "source")
     for name in made.names():
@@ -66,12 +74,12 @@ def test_labels_of_a_file(tmp_path):
     assert [s.tool for s in made.history] == ["make", "dataset"]
     assert made.history[-1].inputs == {
         "dataset": store.digest,
-        "labels": relabelling.read_labels(tmp_path / "l", 20, 3)[1],
+        "labels": jobs.read_labels(tmp_path / "l", 20, 3)[1],
     }
     (tmp_path / "l").write_text("7\n" * 20)
     with pytest.raises(DataError, match=r"line 1 is 7, but the classes are 0\.\.2"):
-        from_file(store, tmp_path / "l")
-    new = from_file(store, tmp_path / "l", tuple("abcdefgh"))
+        labels_from_file(store, tmp_path / "l")
+    new = labels_from_file(store, tmp_path / "l", tuple("abcdefgh"))
     assert relabel(store, new, tmp_path / "e.zarr", step) == 20
     assert artifacts.open_store(tmp_path / "e.zarr").attributes["classes"] == list("abcdefgh")
 
@@ -82,8 +90,8 @@ def test_random_labels_are_those_of_seed_and_row(tmp_path_factory, seed, count, 
     folder = tmp_path_factory.mktemp("r")
     store, arrays = make(folder / "a.zarr", classes=[str(n) for n in range(count)], labels=np.arange(20) % count)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(relabelling, "_ROWS", rows_at_once)
-        relabel(store, at_random(store, seed, fraction), folder / "r.zarr", step)
+        patch.setattr(jobs, "LABELS_AT_ONCE", rows_at_once)
+        relabel(store, random_labels(store, seed, fraction), folder / "r.zarr", step)
     expected = [
         int(key) % count if int(chosen) < int(fraction * 2**64) else label
         for key, chosen, label in zip(
@@ -106,67 +114,67 @@ def test_random_labels_are_uniform(tmp_path):
         labels=np.arange(50_000) % 10,
         index=np.arange(50_000),
     )
-    changed = relabel(store, at_random(store, 0), tmp_path / "r.zarr", step)
+    changed = relabel(store, random_labels(store, 0), tmp_path / "r.zarr", step)
     counts = np.bincount(labels_of(tmp_path / "r.zarr"), minlength=10)
     assert ((counts - 5000) ** 2 / 5000).sum() < 27.9
     assert changed == (labels_of(tmp_path / "r.zarr") != arrays["labels"]).sum()
     assert abs(changed - 45_000) < 300  # one in ten stays what it was: 4.5 deviations
-    half = relabel(store, at_random(store, 0, 0.5), tmp_path / "h.zarr", step)
+    half = relabel(store, random_labels(store, 0, 0.5), tmp_path / "h.zarr", step)
     assert abs(half - 22_500) < 600
-    assert not relabel(store, at_random(store, 0, 0.0), tmp_path / "n.zarr", step)
+    assert not relabel(store, random_labels(store, 0, 0.0), tmp_path / "n.zarr", step)
 
 
 def test_random_labels_without_names(tmp_path):
     store, _ = make(tmp_path / "a.zarr", classes=(), labels=np.arange(20) % 5)
-    relabel(store, at_random(store, 1), tmp_path / "r.zarr", step)
+    relabel(store, random_labels(store, 1), tmp_path / "r.zarr", step)
     assert set(labels_of(tmp_path / "r.zarr").tolist()) <= set(range(5))
-    relabel(store, at_random(store, 1, classes=("x", "y")), tmp_path / "two.zarr", step)
+    relabel(store, random_labels(store, 1, classes=("x", "y")), tmp_path / "two.zarr", step)
     assert set(labels_of(tmp_path / "two.zarr").tolist()) == {0, 1}
     with pytest.raises(DataError, match=r"row 2 has label 2, but the classes are 0\.\.1"):
-        relabel(store, at_random(store, 1, 0.0, ("x", "y")), tmp_path / "no.zarr", step)
+        relabel(store, random_labels(store, 1, 0.0, ("x", "y")), tmp_path / "no.zarr", step)
     one, _ = make(tmp_path / "one.zarr", classes=(), labels=np.zeros(20, np.int64))
     with pytest.raises(DataError, match="has one class"):
-        at_random(one, 1)
+        random_labels(one, 1)
     for fraction in (-0.1, 1.1, float("nan")):
         with pytest.raises(UsageError, match="from 0 to 1"):
-            at_random(store, 1, fraction)
+            random_labels(store, 1, fraction)
 
 
 def test_coarse_labels(tmp_path):
     coarse = np.arange(20) % 2
     store, _ = make(tmp_path / "a.zarr", coarse=coarse)
-    new = from_coarse(store)
+    new = coarse_labels(store)
     assert "`classes`" in new.remarks[0]
     relabel(store, new, tmp_path / "r.zarr", step)
     assert labels_of(tmp_path / "r.zarr").tolist() == coarse.tolist()
     assert artifacts.open_store(tmp_path / "r.zarr").attributes["classes"] == []
-    named = from_coarse(store, ("x", "y"))
+    named = coarse_labels(store, ("x", "y"))
     assert not named.remarks
     relabel(store, named, tmp_path / "n.zarr", step)
     assert artifacts.open_store(tmp_path / "n.zarr").attributes["classes"] == ["x", "y"]
     with pytest.raises(DataError, match=r"row 1 has label 1, but the classes are 0\.\.0"):
-        relabel(store, from_coarse(store, ("x",)), tmp_path / "no.zarr", step)
+        relabel(store, coarse_labels(store, ("x",)), tmp_path / "no.zarr", step)
     plain, _ = make(tmp_path / "b.zarr")
     with pytest.raises(UsageError, match=r"b\.zarr has no coarse labels"):
-        from_coarse(plain)
+        coarse_labels(plain)
 
 
 def test_labels_of_a_classifier(tmp_path):
     store, arrays = make(tmp_path / "a.zarr", rows=21)
-    relabel(store, predicted(store, classifier()), tmp_path / "r.zarr", step)
+    relabel(store, predicted_labels(store, classifier()), tmp_path / "r.zarr", step)
     assert labels_of(tmp_path / "r.zarr").tolist() == brightest(arrays["images"]).argmax(axis=1).tolist()
     made = artifacts.open_store(tmp_path / "r.zarr")
     assert made.attributes["classes"] == ["a", "b", "c"]
     assert made.history[-1].inputs == {"dataset": store.digest, "model": "net"}
     equal = classifier(lambda points: np.ones((len(points), 3), np.float32))
-    relabel(store, predicted(store, equal), tmp_path / "e.zarr", step, overwrite=True)
+    relabel(store, predicted_labels(store, equal), tmp_path / "e.zarr", step, overwrite=True)
     assert not labels_of(tmp_path / "e.zarr").any()  # of equal numbers the lowest class
     other, _ = make(tmp_path / "b.zarr", classes=("a", "b"))
-    new = predicted(other, classifier())
+    new = predicted_labels(other, classifier())
     assert new.classes == ()
     assert "names of 2 classes are left out: the model has 3" in new.remarks[0]
     with pytest.raises(DataError, match="2 class names are given, but the model has 3 classes"):
-        predicted(store, classifier(), ("x", "y"))
+        predicted_labels(store, classifier(), ("x", "y"))
 
 
 def test_outputs_that_are_not_finite_are_named_by_row_and_index(tmp_path):
@@ -181,7 +189,7 @@ def test_outputs_that_are_not_finite_are_named_by_row_and_index(tmp_path):
         return values
 
     with pytest.raises(DataError, match=r"a\.zarr: what layer output gives for row 9 \(index 109\) is not finite"):
-        relabel(store, predicted(store, classifier(broken)), tmp_path / "r.zarr", step)
+        relabel(store, predicted_labels(store, classifier(broken)), tmp_path / "r.zarr", step)
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
 
 
@@ -189,8 +197,7 @@ class Interrupt(BaseException):
     pass
 
 
-def test_interrupted_predictions_go_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(relabelling, "SAVE_EVERY", 0.0)
+def test_interrupted_predictions_go_on(tmp_path):
     store, arrays = make(tmp_path / "a.zarr", rows=22)
     batches = []
 
@@ -207,10 +214,10 @@ def test_interrupted_predictions_go_on(tmp_path, monkeypatch):
 
         return progress
 
-    new = predicted(store, classifier(counted, begun_on="here"))
+    new = predicted_labels(store, classifier(counted, device="here"))
     for count in (2, 3):
         with pytest.raises(Interrupt):
-            relabel(store, new, tmp_path / "r.zarr", step, progress=stopping(count))
+            relabel(store, new, tmp_path / "r.zarr", step, save_every=0.0, progress=stopping(count))
     assert not (tmp_path / "r.zarr").exists()
     batches.clear()
     assert relabel(store, new, tmp_path / "r.zarr", step) is not None
@@ -218,17 +225,17 @@ def test_interrupted_predictions_go_on(tmp_path, monkeypatch):
     assert labels_of(tmp_path / "r.zarr").tolist() == brightest(arrays["images"]).argmax(axis=1).tolist()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zarr", "r.zarr"]
     with pytest.raises(Interrupt):
-        relabel(store, new, tmp_path / "s.zarr", step, progress=stopping(4))
+        relabel(store, new, tmp_path / "s.zarr", step, save_every=0.0, progress=stopping(4))
     batches.clear()
-    relabel(store, predicted(store, classifier(counted, begun_on="there")), tmp_path / "s.zarr", step)
+    relabel(store, predicted_labels(store, classifier(counted, device="there")), tmp_path / "s.zarr", step)
     assert batches == [4, 4, 4, 4, 4, 2]  # work that was begun elsewhere begins again
 
 
 def test_finished_work_is_not_redone(tmp_path):
     store, _ = make(tmp_path / "a.zarr")
-    assert relabel(store, at_random(store, 1), tmp_path / "r.zarr", step) is not None
-    assert relabel(store, at_random(store, 1), tmp_path / "r.zarr", step) is None
-    for other in (at_random(store, 2), at_random(store, 1, 0.5), predicted(store, classifier())):
+    assert relabel(store, random_labels(store, 1), tmp_path / "r.zarr", step) is not None
+    assert relabel(store, random_labels(store, 1), tmp_path / "r.zarr", step) is None
+    for other in (random_labels(store, 2), random_labels(store, 1, 0.5), predicted_labels(store, classifier())):
         with pytest.raises(ExistsError):
             relabel(store, other, tmp_path / "r.zarr", step)
-    assert relabel(store, at_random(store, 2), tmp_path / "r.zarr", step, overwrite=True) is not None
+    assert relabel(store, random_labels(store, 2), tmp_path / "r.zarr", step, overwrite=True) is not None

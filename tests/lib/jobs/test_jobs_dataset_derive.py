@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.lib.stored import merge, subset
 
 from datarobust import artifacts, selection
 from datarobust.artifacts import Step
-from datarobust.datasets import derive, describe, lines, merge, subset
+from datarobust.datasets import describe, lines
 from datarobust.errors import DataError, ExistsError, UsageError
+from datarobust.jobs import dataset as jobs
 
 RNG = np.random.default_rng(0)
 
@@ -63,7 +65,7 @@ def test_subset_and_its_complement_make_the_whole(tmp_path_factory, order, cut, 
     store, arrays = make(folder / "a.zarr", rows=12)
     (folder / "rows").write_text("".join(f"{row}\n" for row in order[:cut]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(derive, "TAKEN_BYTES", taken)
+        patch.setattr(jobs, "COPIED_BYTES", taken)
         for name, text in {"one": f"{folder}/rows", "two": f"!{folder}/rows"}.items():
             subset(store, selection.choose(text, store).rows, folder / f"{name}.zarr", step)
         stores = [artifacts.open_store(folder / f"{name}.zarr") for name in ("one", "two")]
@@ -118,7 +120,7 @@ class Interrupt(BaseException):
 def test_interrupted_work_goes_on(tmp_path, monkeypatch):
     """Three shards of images, taken in pieces; interrupted in every one of them."""
     store, arrays = make(tmp_path / "a.zarr", rows=10_000, shape=(3, 32, 32))
-    monkeypatch.setattr(derive, "TAKEN_BYTES", 6 << 20)
+    monkeypatch.setattr(jobs, "COPIED_BYTES", 6 << 20)
     rows = RNG.permutation(10_000)
 
     def stopping(count):
@@ -134,7 +136,7 @@ def test_interrupted_work_goes_on(tmp_path, monkeypatch):
         "s": lambda **o: subset(store, rows, tmp_path / "s.zarr", step, **o),
         "m": lambda **o: merge([store, store], tmp_path / "m.zarr", step, **o),
     }.items():
-        for count in (1, 3, 4):
+        for count in (1, 2, 1):  # each goes on where the one before was
             with pytest.raises(Interrupt):
                 work(progress=stopping(count))
         assert work()

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from tests.lib.stored import represent
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets import Representation, represent
 from datarobust.errors import DataError, ExistsError
+from datarobust.jobs.dataset import Features, Representation
 
 RNG = np.random.default_rng(0)
 
@@ -59,7 +60,7 @@ def test_features_take_the_place_of_points(tmp_path):
 
 def test_a_plan(tmp_path):
     store, _ = make(tmp_path / "a.zarr")
-    plan = Representation(halves, 4, "net", "x", 7, "cpu", 11).plan(store, 20)
+    plan = Features(store, Representation(halves, 4, "net", "x", 7, "cpu", 11), limit=20).plan()
     assert plan.pop("seconds") >= 0
     assert plan == {
         "points": 20,
@@ -101,7 +102,7 @@ class Interrupt(BaseException):
 
 
 def test_interrupted_work_goes_on_at_the_same_batches(tmp_path):
-    """A block of features has 1,024 rows, a batch 300: what is made again begins at row 900."""
+    """A block of features has 1,024 rows, a batch 300: after six batches the next begins at row 1,800."""
     store, arrays = make(tmp_path / "a.zarr", rows=2500, shape=(1, 1, 4))
     batches = []
 
@@ -120,8 +121,8 @@ def test_interrupted_work_goes_on_at_the_same_batches(tmp_path):
         represent(store, representation, tmp_path / "f.zarr", step, progress=stopping)
     batches.clear()
     assert represent(store, representation, tmp_path / "f.zarr", step)
-    np.testing.assert_array_equal(batches[0], arrays["images"][900:1200])
-    assert sum(map(len, batches)) == 1600
+    np.testing.assert_array_equal(batches[0], arrays["images"][1800:2100])
+    assert sum(map(len, batches)) == 700
     made = artifacts.open_store(tmp_path / "f.zarr", "dataset")
     np.testing.assert_array_equal(made.column("features").read(), wide(arrays["images"]))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zarr", "f.zarr"]

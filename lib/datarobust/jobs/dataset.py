@@ -1,0 +1,633 @@
+"""Datasets as artifacts: imported, or made of other datasets; block by block, gone on with after a kill.
+
+::
+
+    Import      a source in somebody's format           Relabel     the same points under other labels
+    Subset      chosen points                           Features    what a network makes of the points
+    Merge       the points of several datasets
+
+Sensitivity is a property of *labelled* points (Equation 1): other labels, other sensitivity. Random labels can raise it
+(Section 3 of the paper, after Arpit et al. 2017); labels of super-classes make CIFAR-100s of CIFAR-100; TI500K and 1m
+have labels that classifiers gave (Section 4).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from datarobust import artifacts
+from datarobust.artifacts import Resume, Step, Store, Writer
+from datarobust.artifacts.history import join
+from datarobust.datasets.linefiles import check_names, read_labels
+from datarobust.datasets.shuffling import BUDGET, Shuffled
+from datarobust.datasets.sources import Block, Counted, Source, Spec, spans
+from datarobust.datasets.summary import other_classes
+from datarobust.errors import DataError, UsageError
+from datarobust.jobs.make import Artifact, Columns, Form, Output
+from datarobust.randomness import Domain, row_keys
+from datarobust.selection import Chosen, rows_digest
+from datarobust.text import shown
+from datarobust.types import Array, Progress, Rows
+
+COPIED_BYTES = 64 << 20
+"""Bytes of rows that are copied at a time."""
+LABELS_AT_ONCE = 1 << 20
+"""Labels that are drawn at a time."""
+
+Part = Mapping[str, Array]
+"""The same rows of several columns."""
+
+
+# ----------------------------------------------------------------------------------------------- writing part by part
+
+
+def fill(writer: Writer, columns: Iterable[str], start: int, parts: Iterable[Part]) -> None:
+    """Append ``parts``, the first of which begins at row ``start``; rows that a column already has are passed over."""
+    done = {name: writer.done(name) for name in columns}
+    for part in parts:
+        stop = start
+        for name, rows in part.items():
+            stop = start + len(rows)
+            fresh = rows[max(0, done[name] - start) :]
+            if len(fresh):
+                writer.append(name, np.ascontiguousarray(fresh))
+        start = stop
+
+
+@contextmanager
+def discarded_if_wrong(output: Output) -> Iterator[None]:
+    """Remove the unfinished part where the input turns out to be wrong: nobody goes on with that."""
+    try:
+        yield
+    except DataError:
+        artifacts.abandon(output.path)
+        output.resume.discard()
+        raise
+
+
+def first_missing(columns: Iterable[str], writer: Writer) -> int:
+    """The first row that some column still lacks; 0 unless an earlier run was killed."""
+    return min(writer.done(name) for name in columns)
+
+
+def columns_of(dataset: Store, names: Iterable[str]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Dtype and shape of a row of some columns."""
+    return {name: (dataset.column(name).dtype, dataset.column(name).shape[1:]) for name in names}
+
+
+def rows_at_once(columns: Columns) -> int:
+    """How many rows of these columns are copied at a time."""
+    row_bytes = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in columns.values())
+    return max(1, COPIED_BYTES // row_bytes)
+
+
+def copied(dataset: Store, names: Sequence[str], start: int, stop: int) -> Iterator[Part]:
+    """The rows ``start:stop`` of some columns, a part at a time."""
+    for begin, end in spans(stop, rows_at_once(columns_of(dataset, names)), start):
+        yield {name: dataset.column(name).read(begin, end) for name in names}
+
+
+# ------------------------------------------------------------------------------------------------------------ import
+
+
+@dataclass(frozen=True)
+class Import:
+    """A source as a dataset.
+
+    The columns are the points, ``labels``, ``index`` (the row's place in the source) and, where the source has them,
+    ``soft`` (probabilities) and ``coarse`` (super-classes). The history records the sha256 of the source.
+
+    Attributes:
+        source: what is read.
+        shuffle: seed of a uniform permutation (:mod:`datarobust.datasets.shuffling`); None keeps the order.
+        limit: only the first rows of the result, shuffled or not.
+        budget: bytes of rows that a shuffle holds in memory.
+
+    Raises:
+        DataError: the source is empty, or class names are empty or given twice.
+    """
+
+    form: ClassVar[Form] = Artifact("dataset")
+
+    source: Source
+    shuffle: int | None = None
+    limit: int | None = None
+    budget: int = BUDGET
+
+    def __post_init__(self) -> None:
+        if self.source.spec.rows < 1:
+            raise DataError(f"{shown(self.source.spec.name)} holds no points.")
+        check_names(self.source.spec.classes, shown(self.source.spec.name))
+
+    @property
+    def rows(self) -> int:
+        """Of the dataset."""
+        rows = self.source.spec.rows
+        return rows if self.limit is None else min(self.limit, rows)
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the bits."""
+        spec = self.source.spec
+        return {
+            "tool": "dataset import",
+            "source": self.source.identity(),
+            "spec": (spec.name, spec.kind, spec.shape, spec.classes, spec.soft, spec.coarse),
+            "shuffle": self.shuffle,
+            "rows": self.rows,
+        }
+
+    def run(self, output: Output) -> None:
+        """Import; a killed run goes on after the rows that were durable.
+
+        Raises:
+            DataError: the source changes meanwhile, or a row is not what it claims to be.
+        """
+        source, spec = self.source, self.source.spec
+        columns = _columns(spec)
+        attributes: dict[str, Any] = {"name": spec.name, "classes": list(spec.classes)}
+        if self.shuffle is not None:
+            attributes["shuffled"] = self.shuffle
+        temporary = output.path.with_name(f".{output.path.name}.shuffle")
+        shuffled = Shuffled(source, self.shuffle or 0, temporary, self.budget, output.progress)
+        reader: Source = source if self.shuffle is None else shuffled
+        history: list[Step] = []
+        with (
+            discarded_if_wrong(output),
+            output.writer(columns, attributes, history, resume=()) as writer,
+            _digest(source) as digest,
+        ):
+            shuffled.close()  # what a killed run left; nobody else writes here now
+            try:
+                start = first_missing(columns, writer)
+                blocks = Counted(reader.blocks(start, self.rows), -(-(self.rows - start) // reader.spec.step))
+                fill(writer, columns, start, (_part(block, spec) for block in output.progress(blocks)))
+                sha256 = digest()
+                source.unchanged()
+                history.append(output.step({"source": sha256}))  # the writer reads it when the block ends
+            finally:
+                shuffled.close()
+
+
+def _columns(spec: Spec) -> Columns:
+    integer = np.dtype(np.int64)
+    soft = {"soft": (np.dtype(np.float32), (spec.soft,))} if spec.soft else {}
+    coarse: Columns = {"coarse": (integer, ())} if spec.coarse else {}
+    return {spec.kind: (spec.dtype, spec.shape), "labels": (integer, ()), "index": (integer, ()), **soft, **coarse}
+
+
+def _part(block: Block, spec: Spec) -> Part:
+    soft = {"soft": block.soft} if block.soft is not None else {}
+    coarse = {"coarse": block.coarse} if block.coarse is not None else {}
+    return {spec.kind: block.points, "labels": block.labels, "index": block.index, **soft, **coarse}
+
+
+@contextmanager
+def _digest(source: Source) -> Iterator[Callable[[], str]]:
+    """The digest of a source, taken in a thread beside the import: both read the same pages at about the same time."""
+    stopped = threading.Event()
+    with ThreadPoolExecutor(1, "digest") as executor:
+        digest = executor.submit(source.digest, stopped.is_set)
+        try:
+            yield digest.result
+        finally:
+            stopped.set()
+
+
+# ---------------------------------------------------------------------------------------------------- subset, merge
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Chosen points of a dataset, in the order of the choice; every column goes with its rows.
+
+    Attributes:
+        dataset: the points.
+        chosen: some of them.
+        name: of the subset; that of the dataset if None.
+    """
+
+    form: ClassVar[Form] = Artifact("dataset")
+
+    dataset: Store
+    chosen: Chosen
+    name: str | None = None
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests by role."""
+        return {"dataset": self.dataset.digest, **self.chosen.inputs}
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Of the subset."""
+        return {"name": _name(self.dataset, self.name), "classes": list(self.dataset.attributes["classes"])}
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the bits."""
+        rows, name = rows_digest(self.chosen.rows), self.attributes["name"]
+        return {"tool": "dataset subset", "rows": rows, "name": name, "inputs": self.inputs}
+
+    def run(self, output: Output) -> None:
+        """Copy the rows; a killed run goes on after the rows that were durable."""
+        rows, names = self.chosen.rows, self.dataset.names()
+        columns = columns_of(self.dataset, names)
+        history = [*join([self.dataset.history, self.chosen.history]), output.step(self.inputs)]
+        with output.writer(columns, self.attributes, history, resume=()) as writer:
+            start, size = first_missing(columns, writer), rows_at_once(columns)
+            parts = (
+                {name: self.dataset.column(name).take(rows[begin:end]) for name in names}
+                for begin, end in spans(len(rows), size, start)
+            )
+            fill(writer, columns, start, output.progress(Counted(parts, -(-(len(rows) - start) // size))))
+
+
+@dataclass(frozen=True)
+class Merge:
+    """The rows of several datasets, one after the other.
+
+    ``index`` stays what it was in each input; ``source`` is the number of the input, from 0 (a ``source`` column of an
+    input, from an earlier merge, is replaced; the history tells).
+
+    Attributes:
+        datasets: two or more, of one shape and dtype, equal class names in equal order, and the same columns.
+        name: of the merge; the names of the inputs if None.
+
+    Raises:
+        DataError: the inputs do not fit together; the sentence says in what.
+        UsageError: fewer than two inputs.
+    """
+
+    form: ClassVar[Form] = Artifact("dataset")
+
+    datasets: Sequence[Store]
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.datasets) < 2:
+            raise UsageError("A merge takes two datasets or more.")
+        for other in self.datasets[1:]:
+            _demand_same(self.datasets[0], other)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Of the merge."""
+        names = [str(dataset.attributes["name"]) for dataset in self.datasets]
+        name = " + ".join(names) if self.name is None else self.name
+        return {"name": name, "classes": list(self.datasets[0].attributes["classes"])}
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the bits."""
+        digests = [dataset.digest for dataset in self.datasets]
+        return {"tool": "dataset merge", "inputs": digests, "name": self.attributes["name"]}
+
+    def run(self, output: Output) -> None:
+        """Copy the rows; a killed run goes on after the rows that were durable."""
+        kept = [name for name in self.datasets[0].names() if name != "source"]
+        columns = {**columns_of(self.datasets[0], kept), "source": (np.dtype(np.int64), ())}
+        inputs = {f"dataset {number}": dataset.digest for number, dataset in enumerate(self.datasets)}
+        history = [*join(dataset.history for dataset in self.datasets), output.step(inputs)]
+        with output.writer(columns, self.attributes, history, resume=()) as writer:
+            start, size = first_missing(columns, writer), rows_at_once(columns)
+            total = sum(len(dataset) for dataset in self.datasets)
+            parts = Counted(self._parts(kept, start), -(-(total - start) // size) + len(self.datasets))
+            fill(writer, columns, start, output.progress(parts))
+
+    def _parts(self, kept: Sequence[str], start: int) -> Iterator[Part]:
+        """The rows from ``start`` on of all inputs as if they were one."""
+        before = 0
+        for number, dataset in enumerate(self.datasets):
+            for part in copied(dataset, kept, max(0, start - before), len(dataset)):
+                yield {**part, "source": np.full(len(part["labels"]), number, np.int64)}
+            before += len(dataset)
+
+
+def _demand_same(first: Store, other: Store) -> None:
+    """Raise DataError where two datasets cannot be merged."""
+    pair = f"{shown(first.path)} and {shown(other.path)} do not fit together"
+    mine, theirs = set(first.names()) - {"source"}, set(other.names()) - {"source"}
+    if mine != theirs:
+        lacking = sorted(mine ^ theirs)[0]
+        raise DataError(f"{pair}: only {shown(first.path if lacking in mine else other.path)} has {lacking}.")
+    for name in sorted(mine):
+        a, b = first.column(name), other.column(name)
+        if a.shape[1:] != b.shape[1:]:
+            raise DataError(f"{pair}: {name} of one point has shape {a.shape[1:]} and {b.shape[1:]}.")
+        if a.dtype != b.dtype:
+            raise DataError(f"{pair}: {name} are {a.dtype} and {b.dtype}.")
+    if first.attributes["classes"] != other.attributes["classes"]:
+        raise DataError(f"{pair}: {other_classes(first, other)}.")
+
+
+def _name(dataset: Store, name: str | None) -> str:
+    return str(dataset.attributes["name"]) if name is None else name
+
+
+# ------------------------------------------------------------------------------------------------------------ relabel
+
+
+@dataclass(frozen=True)
+class NewLabels:
+    """Labels for all points of a dataset."""
+
+    classes: tuple[str, ...]
+    """Names of the classes, or none."""
+    how: Mapping[str, Any]
+    """All that decides them, for the request."""
+    compute: Callable[[Resume, Progress], Rows]
+    """The labels (N,); long work is gone on with."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Role -> digest."""
+    device: str | None = None
+    """Where the work is done, if that may change its last bits."""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Relabel:
+    """The points of a dataset under new labels.
+
+    All columns stay but ``labels`` and ``soft``, whose vectors belong to the old labels. Labels take some 24 bytes a
+    point in memory; points are copied a part at a time.
+    """
+
+    form: ClassVar[Form] = Artifact("dataset")
+
+    dataset: Store
+    labels: NewLabels
+    name: str | None = None
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the bits."""
+        return {
+            "tool": "dataset relabel",
+            "dataset": self.dataset.digest,
+            "name": _name(self.dataset, self.name),
+            "classes": list(self.labels.classes),
+            "how": self.labels.how,
+        }
+
+    def remarks(self) -> Iterator[str]:
+        """What a user should know before the work."""
+        yield from self.labels.remarks
+        if "soft" in self.dataset:
+            yield "the label vectors (soft) are left out: they belong to the old labels"
+
+    def changed(self, relabelled: Store) -> int:
+        """How many labels of the result are others than before."""
+        return int((self.dataset.column("labels").read() != relabelled.column("labels").read()).sum())
+
+    def run(self, output: Output) -> None:
+        """Compute the labels, then copy the points.
+
+        Raises:
+            DataError: a label cannot be.
+        """
+        with discarded_if_wrong(output):
+            labels = self.labels.compute(output.resume.part("labels"), output.progress)
+        kept = [name for name in self.dataset.names() if name not in ("labels", "soft")]
+        columns = columns_of(self.dataset, [*kept, "labels"])
+        attributes = {"name": _name(self.dataset, self.name), "classes": list(self.labels.classes)}
+        step = output.step({"dataset": self.dataset.digest, **self.labels.inputs})
+        with output.writer(columns, attributes, [*self.dataset.history, step], resume=[rows_digest(labels)]) as writer:
+            start, size = first_missing(columns, writer), rows_at_once(columns)
+            parts = (
+                {**{name: self.dataset.column(name).read(begin, end) for name in kept}, "labels": labels[begin:end]}
+                for begin, end in spans(len(labels), size, start)
+            )
+            fill(writer, columns, start, output.progress(Counted(parts, -(-(len(labels) - start) // size))))
+
+
+def labels_from_file(dataset: Store, path: Path, classes: Sequence[str] | None = None) -> NewLabels:
+    """Labels from a file (:func:`datarobust.datasets.linefiles.read_labels`).
+
+    ``classes`` are new names; the dataset's own where none are given.
+
+    Raises:
+        DataError: the file is not one of labels for these points and classes.
+    """
+    names = _class_names(dataset, classes)
+    labels, digest = read_labels(path, len(dataset), len(names))
+    return NewLabels(names, {"labels": digest}, lambda *_: labels, {"labels": digest})
+
+
+def random_labels(dataset: Store, seed: int, fraction: float = 1.0, classes: Sequence[str] | None = None) -> NewLabels:
+    """Each label drawn uniformly from all C classes, independently, as Zhang et al. 2016 do: some stay what they were.
+
+    ``fraction`` of the points, drawn independently too, get such a label; the others keep their own. C is the number of
+    class names, else one more than the largest label. The label of a row is a function of (seed, row, C), uniform to
+    within C 2^-64; whether it is drawn, of (seed, row, fraction).
+
+    Raises:
+        UsageError: a fraction outside 0..1.
+        DataError: there is only one class.
+    """
+    if not 0 <= fraction <= 1:
+        raise UsageError(f"a fraction of {fraction} points cannot be: choose a number from 0 to 1.")
+    names = _class_names(dataset, classes)
+    own = dataset.column("labels").read()
+    count = len(names) or int(own.max()) + 1
+    if count < 2:
+        raise DataError(f"{shown(dataset.path)} has one class: no label could be drawn that is another.")
+
+    def compute(resume: Resume, progress: Progress) -> Rows:
+        labels = own.copy()
+        for begin, end in spans(len(labels), LABELS_AT_ONCE):
+            drawn = (row_keys(seed, Domain.RELABEL, begin, end) % np.uint64(count)).astype(np.int64)
+            replaced = (row_keys(seed, Domain.CORRUPTION, begin, end) >> np.uint64(11)) * 2.0**-53 < fraction
+            labels[begin:end] = np.where(replaced, drawn, labels[begin:end])
+        return _named_labels(labels, len(names), dataset)
+
+    return NewLabels(names, {"random": seed, "fraction": fraction, "count": count}, compute)
+
+
+def coarse_labels(dataset: Store, classes: Sequence[str] | None = None) -> NewLabels:
+    """Labels from the column ``coarse``. Its classes have the names ``classes``, or none.
+
+    Raises:
+        UsageError: there is no such column.
+    """
+    if "coarse" not in dataset:
+        raise UsageError(f"{shown(dataset.path)} has no coarse labels; it has {', '.join(dataset.names())}.")
+    names = tuple(classes or ())
+    remark = "the names of the classes are left out: they belong to the other labels; `classes` gives new ones"
+    return NewLabels(
+        names,
+        {"coarse": True},
+        lambda *_: _named_labels(dataset.column("coarse").read(), len(names), dataset),
+        remarks=() if classes or not dataset.attributes["classes"] else (remark,),
+    )
+
+
+def predicted_labels(dataset: Store, classifier: Representation, classes: Sequence[str] | None = None) -> NewLabels:
+    """Labels that a classifier gives: the class of the largest logit, the lowest of equal ones.
+
+    ``classifier.width`` is how many classes it has. They have the names ``classes``, else those of the dataset where it
+    has so many.
+
+    Raises:
+        DataError: ``classes`` are not so many.
+    """
+    count = classifier.width
+    if classes is not None and len(classes) != count:
+        raise DataError(f"{len(classes)} class names are given, but the model has {count} classes.")
+    names = _class_names(dataset, classes)
+    remarks: tuple[str, ...] = ()
+    if len(names) not in (0, count):
+        remarks = (f"the names of {len(names)} classes are left out: the model has {count} classes",)
+        names = ()
+    # What was begun on another device, or in other batches, may differ in its last bits and begins again.
+    key = f"labels, {classifier.device}, {classifier.batch}"
+
+    def compute(resume: Resume, progress: Progress) -> Rows:
+        state = resume.load() or {}
+        known = state.get(key, np.empty(0, np.int64))
+        labels = np.concatenate([known, np.empty(len(dataset) - len(known), np.int64)])
+        for begin, logits in progress(classifier.batches(dataset, len(known), len(labels))):
+            end = begin + len(logits)
+            labels[begin:end] = logits.argmax(axis=1)
+            if resume.due or end == len(labels):
+                resume.save({key: labels[:end]})
+        return labels
+
+    how = {"model": classifier.model, "layer": classifier.layer}
+    return NewLabels(names, how, compute, {"model": classifier.model}, classifier.device, remarks)
+
+
+def _class_names(dataset: Store, classes: Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(dataset.attributes["classes"] if classes is None else classes)
+
+
+def _named_labels(labels: Rows, names: int, dataset: Store) -> Rows:
+    """The labels; DataError where the classes have names and a label has none."""
+    if names and len(labels) and int(labels.max()) >= names:
+        row = int(np.argmax(labels >= names))
+        raise DataError(
+            f"{shown(dataset.path)}: row {row} has label {labels[row]}, but the classes are 0..{names - 1}: name "
+            "others with `classes`."
+        )
+    return labels
+
+
+# ----------------------------------------------------------------------------------------------------------- features
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A layer of a network as a function of points, and all that decides its bits."""
+
+    extract: Callable[[Array], npt.NDArray[np.float32]]
+    """From points (B, ...) to vectors (B, width)."""
+    width: int
+    """Numbers of a vector."""
+    model: str
+    """Digest of the network."""
+    layer: str
+    batch: int
+    """Points at a time."""
+    device: str = ""
+    """Device and library, which may change the last bits: work that was begun elsewhere begins again."""
+    operations: int = 0
+    """For one point."""
+
+    def batches(self, dataset: Store, start: int, stop: int) -> Counted[tuple[int, npt.NDArray[np.float32]]]:
+        """``(row, vectors)`` of the rows ``start:stop`` of a dataset, a batch at a time.
+
+        Raises:
+            DataError: a number is not finite.
+        """
+        return Counted(self._batches(dataset, start, stop), -(-(stop - start) // self.batch))
+
+    def _batches(self, dataset: Store, start: int, stop: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        points = dataset.column("images" if "images" in dataset else "features")
+        for begin, end in spans(stop, self.batch, start):
+            vectors = self.extract(points.read(begin, end))
+            finite = np.isfinite(vectors).all(axis=1)
+            if not finite.all():
+                row = begin + int(np.argmin(finite))
+                index = int(dataset.column("index").read(row, row + 1)[0])
+                raise DataError(
+                    f"{shown(dataset.path)}: what layer {self.layer} gives for row {row} (index {index}) is not finite."
+                )
+            yield begin, vectors
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a network makes of the points, or of the first ``limit``. Labels and all other columns stay."""
+
+    form: ClassVar[Form] = Artifact("dataset")
+
+    dataset: Store
+    representation: Representation
+    name: str | None = None
+    limit: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """Of the result."""
+        return len(self.dataset) if self.limit is None else min(self.limit, len(self.dataset))
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests by role."""
+        return {"dataset": self.dataset.digest, "model": self.representation.model}
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the bits, up to rounding."""
+        name = _name(self.dataset, self.name)
+        layer = self.representation.layer
+        return {"tool": "dataset features", "inputs": self.inputs, "layer": layer, "rows": self.rows, "name": name}
+
+    def plan(self) -> dict[str, int | float | str]:
+        """The cost of the job; one batch is computed to see how long it takes."""
+        points = self.dataset.column("images" if "images" in self.dataset else "features")
+        batch = points.read(0, min(self.representation.batch, self.rows))
+        began = time.perf_counter()
+        self.representation.extract(batch)
+        seconds = time.perf_counter() - began
+        return {
+            "points": self.rows,
+            "layer": self.representation.layer,
+            "features": self.representation.width,
+            "bytes_to_read": self.rows * points.dtype.itemsize * math.prod(points.shape[1:]),
+            "bytes_to_write": 4 * self.rows * self.representation.width,
+            "operations": self.rows * self.representation.operations,
+            "seconds": round(seconds * self.rows / len(batch), 3),
+            "on": self.representation.device,
+        }
+
+    def run(self, output: Output) -> None:
+        """Copy the other columns, then compute the features; batches begin at multiples of their size.
+
+        Raises:
+            DataError: a feature is not finite.
+        """
+        representation = self.representation
+        kept = [name for name in self.dataset.names() if name not in ("images", "features")]
+        others = columns_of(self.dataset, kept)
+        columns = {**others, "features": (np.dtype(np.float32), (representation.width,))}
+        attributes = {
+            "name": _name(self.dataset, self.name),
+            "classes": list(self.dataset.attributes["classes"]),
+        }
+        history = [*self.dataset.history, output.step(self.inputs)]
+        with (
+            discarded_if_wrong(output),
+            output.writer(columns, attributes, history, resume=[representation.device, representation.batch]) as writer,
+        ):
+            start = first_missing(others, writer)
+            fill(writer, others, start, copied(self.dataset, kept, start, self.rows))
+            start = writer.done("features") // representation.batch * representation.batch
+            batches = output.progress(representation.batches(self.dataset, start, self.rows))
+            fill(writer, ["features"], start, ({"features": vectors} for _, vectors in batches))
