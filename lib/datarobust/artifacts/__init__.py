@@ -16,12 +16,14 @@ from datarobust.artifacts.durable import Lock, whole_or_absent
 from datarobust.artifacts.format import fingerprint
 from datarobust.artifacts.headers import Summary, as_json
 from datarobust.artifacts.history import Step
-from datarobust.artifacts.journal import Journal
 from datarobust.artifacts.kinds import KINDS, Attribute, Field, Kind
 from datarobust.artifacts.resume import Resume
 from datarobust.artifacts.store import Column, Store, check, open_store, peek, same_digest
 from datarobust.artifacts.tensors import Tensors, load_tensors, save_tensors
 from datarobust.artifacts.writer import Writer, abandon, create, demand_vacant, finished
+
+Journal = Resume
+"""Its earlier name, until the last caller is moved."""
 
 __all__ = [
     "KINDS",

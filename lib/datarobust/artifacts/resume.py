@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,6 +72,28 @@ class Resume:
         """The states of this request that any process has left, this process's first."""
         states = [self._load(path) for path in [self.path, *(other for other in self._parts() if other != self.path)]]
         return [state for state in states if state is not None]
+
+    def load_journal(self) -> dict[str, Array] | None:
+        """The arrays of this request that version 0.1 left in ``.NAME.journal``; None if there are none.
+
+        The line ``datarobust journal 1``; the sha256 of all that follows its line; a line of JSON with the request and
+        name, dtype and shape of each array; their bytes. `discard` removes it.
+        """
+        try:
+            mark, digest, body = durable.hidden(self.output, "journal").read_bytes().split(b"\n", 2)
+            if mark != b"datarobust journal 1" or digest != hashlib.sha256(body).hexdigest().encode():
+                return None
+            head, rest = body.split(b"\n", 1)
+            described, arrays, start = parse(head), {}, 0
+            if described["key"] != self.request:
+                return None
+            for name, code, shape in described["arrays"]:
+                dtype, count = np.dtype(code), math.prod(shape)
+                arrays[name] = np.frombuffer(rest, dtype, count, start).reshape(shape).copy()
+                start += dtype.itemsize * count
+        except (OSError, ValueError, TypeError, LookupError):  # none, or bytes that version 0.1 did not write
+            return None
+        return arrays
 
     def save(self, arrays: Mapping[str, Array | int | float]) -> None:
         """Replace the state at once; it is on the disk when this returns.

@@ -244,6 +244,6 @@ def part_of(output: Path, processes: Group) -> Path:
 
 def _journals(output: Path, request: str) -> list[artifacts.Journal]:
     """The journal of an output and those of further processes that are there."""
-    names = [left.name for left in output.parent.glob(f".{glob.escape(output.name)}.*of*.journal")]
-    parts = [output.with_name(name.removeprefix(".").removesuffix(".journal")) for name in sorted(names)]
+    names = [left.name for left in output.parent.glob(f".{glob.escape(output.name)}.*of*.resume")]
+    parts = [output.with_name(name.removeprefix(".").removesuffix(".resume")) for name in sorted(names)]
     return [artifacts.Journal(path, request) for path in [output, *parts]]

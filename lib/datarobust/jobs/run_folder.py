@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datarobust import artifacts
-from datarobust.artifacts import Journal, Step, durable
+from datarobust.artifacts import Step, durable
 from datarobust.artifacts.runs import BEST, EVENTS, LAST, LOG, RECIPE, STATE, read_log, recorded
 from datarobust.errors import ExistsError, UsageError
 from datarobust.jobs.make import Output
@@ -140,14 +140,13 @@ class Run:
             raise KeyboardInterrupt
 
     def load(self) -> Arrays | None:
-        """The state of this training, or None; also one that was left by version 0.1.0, as a journal."""
+        """The state of this training, or None; also one that was left by version 0.1, as a journal."""
         state = self.output.resume.load()
-        return self._journal.load() if state is None else state
+        return self.output.resume.load_journal() if state is None else state
 
     def save(self, state: Arrays, best: Weights | None, last: Weights | None) -> None:
         """Replace the state, then the weights that belong to it."""
         self.output.resume.save(state)
-        self._journal.discard()
         for name, weights in (("best", best), ("last", last)):
             if weights is not None:
                 attributes = {
@@ -165,10 +164,6 @@ class Run:
                     history=self.history,
                     overwrite=True,
                 )
-
-    @property
-    def _journal(self) -> Journal:
-        return Journal(self.path / STATE, self.output.request)
 
     def log(self, line: Line) -> None:
         """Append a line, on the disk when this returns."""

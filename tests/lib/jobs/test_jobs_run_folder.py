@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from datarobust import artifacts
-from datarobust.artifacts import Journal, Step
+from datarobust.artifacts import Step
 from datarobust.artifacts.runs import read_log
 from datarobust.errors import ArtifactError, DataError, ExistsError, UsageError
 from datarobust.jobs.make import Form, Output, make
@@ -130,7 +131,10 @@ def test_a_state_of_version_0_1_0_is_taken_up(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         make(Counted(3, stops_after=2), path, step)
     (path / ".state.resume").unlink()
-    Journal(path / "state", artifacts.fingerprint(job.request())).save({"epoch": np.array(2)})
+    head = {"key": artifacts.fingerprint(job.request()), "arrays": [["epoch", "<i8", []]]}
+    body = json.dumps(head).encode() + b"\n" + np.array(2).tobytes()
+    digest = hashlib.sha256(body).hexdigest().encode()
+    (path / ".state.journal").write_bytes(b"\n".join([b"datarobust journal 1", digest, body]))
     assert make(job, path, step)
     assert job.began_at == [2]
     assert names(path) == WHOLE
