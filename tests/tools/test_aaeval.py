@@ -114,7 +114,7 @@ def test_two_processes_that_were_killed_go_on_and_end_with_the_same_bits(place: 
     shared = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "datarobust.tools.aaeval"]
     process = subprocess.Popen([*shared, *words], cwd=place, start_new_session=True, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while process.poll() is None and not list(place.glob(".k.zarr*journal")) and time.monotonic() < deadline:
+    while process.poll() is None and not list(place.glob(".k.zarr*resume")) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(random.random() * 0.3)
     subprocess.run(["kill", "-KILL", "--", f"-{process.pid}"], check=False)

@@ -170,11 +170,11 @@ def test_killed_at_any_moment_the_same_command_goes_on(command: Run, place: Path
     for name in ("straight", "killed"):
         (tmp_path / name).mkdir()
     assert command("clone", *words, cwd=tmp_path / "straight").returncode == 0
-    journal = tmp_path / "killed" / ".k.zarr.journal"
+    state = tmp_path / "killed" / ".k.zarr.resume"
     for batches in (1, 3, 2):  # 6 of 12
-        seen = journal.stat().st_mtime_ns if journal.exists() else 0
+        seen = state.stat().st_mtime_ns if state.exists() else 0
         with held(batches, *words, cwd=tmp_path / "killed") as process:
-            wait_for(journal, process, seen)
+            wait_for(state, process, seen)
             process.send_signal(signal.SIGKILL)
     done = command("clone", *words, cwd=tmp_path / "killed")
     assert done.stdout == "k.zarr\n", done.stderr
@@ -186,7 +186,7 @@ def test_terminated_the_state_is_kept_and_a_second_writer_refused(command: Run, 
     output = tmp_path / "k.zarr"
     words = [place / "d.zarr", "--model", place / "m.safetensors", "--batch", 5, *QUICK, "-o", output]
     with held(2, *words) as process:
-        wait_for(tmp_path / ".k.zarr.journal", process)
+        wait_for(tmp_path / ".k.zarr.resume", process)
         fails(command("clone", *words), "k.zarr", "being written")
         process.terminate()
         out, talk = process.communicate(timeout=60)

@@ -102,9 +102,9 @@ def test_a_killed_run_goes_on_from_its_journals(job: Job, tmp_path: Path, monkey
     for after in (1, 4, 7, 2):
         with pytest.raises(KeyboardInterrupt):
             run(job, output, interrupted(after))
-        assert list(tmp_path.glob(".e.zarr.journal"))
+        assert list(tmp_path.glob(".e.zarr.resume"))
     # What a further process had found, whose journal was left behind, counts as well.
-    (tmp_path / ".e.zarr.journal").rename(tmp_path / ".e.zarr.1of2.journal")
+    (tmp_path / ".e.zarr.resume").rename(tmp_path / ".e.zarr.1of2.resume")
     outcome = run(job, output)
     assert np.array_equal(outcome.broken, whole.broken)
     assert np.array_equal(outcome.adversarial, whole.adversarial)
