@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 
 def shown(text: str | Path) -> str:
@@ -35,12 +37,18 @@ def tsv(header: str, rows: Iterable[Iterable[object]]) -> Iterator[str]:
     """
     yield "\t".join(header.split()) + "\n"
     for row in rows:
-        yield "\t".join(_field(value) for value in row) + "\n"
+        yield "\t".join([_FIELDS[type(value)](value) for value in row]) + "\n"
 
 
-def _field(value: object) -> str:
-    if isinstance(value, str):
-        return " ".join(value.split())
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else repr(value)
+@lru_cache(maxsize=1024)  # the name of a set stands in millions of lines
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+_FIELDS: dict[type, Callable[[Any], str]] = {
+    str: _on_one_line,
+    int: repr,
+    float: repr,
+    bool: lambda value: str(value).lower(),
+    type(None): lambda value: "",
+}

@@ -15,18 +15,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 from typing import Final
 
 from datarobust.errors import DataError
 from datarobust.text import tsv
 
 COLUMNS: Final = ("AA_b", "AA_l", "Δ_b", "Δ_l", "E_b", "(PGD-40)_b")
-PAPER_COLUMNS: Final = (
-    "name", "description", "setup", "clean_b", "aa_b", "clean_l", "aa_l", "delta_b", "delta_l", "epoch_b", "pgd_b",
-)  # fmt: skip
-"""Header of a file of the paper's rows; names are those of our rows, ``x`` stands for what does not exist."""
 ABSENT: Final = "x"
 _PERCENT: Final = 100.0
 _PRINTED: Final = 0.0051
@@ -83,6 +79,10 @@ class PaperRow:
     pgd_b: float | None
 
 
+PAPER_COLUMNS: Final = tuple(column.name for column in fields(PaperRow))
+"""Header of a file of the paper's rows; names are those of our rows, ``x`` stands for what does not exist."""
+
+
 def read_paper(text: str, where: str) -> list[PaperRow]:
     """The paper's rows from a TSV file with the header :data:`PAPER_COLUMNS`; lines that begin with # are passed over.
 
@@ -101,35 +101,20 @@ def read_paper(text: str, where: str) -> list[PaperRow]:
     if not lines or tuple(lines[0][1]) != PAPER_COLUMNS:
         raise DataError(f"{where} holds no rows of the paper: its first line is {' '.join(PAPER_COLUMNS)}, with tabs.")
     rows: list[PaperRow] = []
-    for number, fields in lines[1:]:
-        if len(fields) != len(PAPER_COLUMNS):
-            raise DataError(f"{where}, line {number} has {len(fields)} fields, not {len(PAPER_COLUMNS)}.")
+    for number, cells in lines[1:]:
+        if len(cells) != len(PAPER_COLUMNS):
+            raise DataError(f"{where}, line {number} has {len(cells)} fields, not {len(PAPER_COLUMNS)}.")
         try:
-            numbers = [None if part == ABSENT else float(part) for part in fields[3:]]
+            numbers = [None if part == ABSENT else float(part) for part in cells[3:]]
         except ValueError as error:
             raise DataError(f"{where}, line {number}: {error}.") from error
         if not all(value is None or math.isfinite(value) for value in numbers):
             raise DataError(f"{where}, line {number} has a number that is not finite.")
         clean_b, aa_b, clean_l, aa_l, delta_b, delta_l, epoch, pgd = numbers
-        name, description, setup = fields[:3]
+        name, description, setup = cells[:3]
         epoch_b = None if epoch is None else int(epoch)
         rows.append(PaperRow(name, description, setup, clean_b, aa_b, clean_l, aa_l, delta_b, delta_l, epoch_b, pgd))
     return rows
-
-
-@dataclass
-class _Notes:
-    """Sentences at the foot of a table, each once, by number."""
-
-    texts: list[str] = field(default_factory=list)
-
-    def marks(self, sentences: Sequence[str]) -> str:
-        """What refers to these sentences."""
-        for sentence in sentences:
-            if sentence not in self.texts:
-                self.texts.append(sentence)
-        numbers = [str(self.texts.index(sentence) + 1) for sentence in sentences]
-        return f" [{', '.join(numbers)}]" if numbers else ""
 
 
 def markdown(rows: Sequence[Row], paper: Sequence[PaperRow] = ()) -> Iterator[str]:
@@ -143,13 +128,13 @@ def markdown(rows: Sequence[Row], paper: Sequence[PaperRow] = ()) -> Iterator[st
         rows: ours.
         paper: the paper's, with names that ours refer to.
     """
-    notes = _Notes()
+    notes: dict[str, int] = {}
     yield _line(["Description", "Setup", "", *COLUMNS])
     yield _line(["---"] * (3 + len(COLUMNS)))
-    for theirs in paper:
-        yield _paper_line(theirs, notes)
-        yield from _our_lines([row for row in rows if row.name == theirs.name], "", notes)
-    known = {theirs.name for theirs in paper}
+    for row in paper:
+        yield _paper_line(row, notes)
+        yield from _our_lines([ours for ours in rows if ours.name == row.name], "", notes)
+    known = {row.name for row in paper}
     for name in dict.fromkeys(row.name for row in rows if row.name not in known):
         yield from _our_lines([row for row in rows if row.name == name], name, notes)
     yield "\n"
@@ -157,12 +142,92 @@ def markdown(rows: Sequence[Row], paper: Sequence[PaperRow] = ()) -> Iterator[st
         "AA: clean and AutoAttack accuracy in percent, Δ: their difference; b: the best weights, by PGD-40 accuracy on "
         "the tracked points in epoch E_b, l: the last weights.\n"
     )
-    if any(one.upper_bound for row in rows for one in (row.best, row.last) if one is not None):
+    if any(accuracy.upper_bound for row in rows for accuracy in (row.best, row.last) if accuracy is not None):
         yield "\n≤ and ≥: fewer attacks than AutoAttack's were run, which could only lower the accuracy.\n"
-    if notes.texts:
+    if notes:
         yield "\n"
-    for number, text in enumerate(notes.texts, 1):
+    for text, number in notes.items():
         yield f"- [{number}] {text}\n"
+
+
+def _marks(notes: dict[str, int], sentences: Iterable[str]) -> str:
+    """What refers to these sentences at the foot, each of which stands there once."""
+    numbers = [str(notes.setdefault(sentence, len(notes) + 1)) for sentence in sentences]
+    return f" [{', '.join(numbers)}]" if numbers else ""
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _number(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.2f}"
+
+
+def _paper_line(row: PaperRow, notes: dict[str, int]) -> str:
+    accuracies, deltas = [], []
+    for clean, robust, printed in ((row.clean_b, row.aa_b, row.delta_b), (row.clean_l, row.aa_l, row.delta_l)):
+        delta = _number(printed)
+        if clean is None or robust is None:
+            accuracies.append(ABSENT)
+        else:
+            accuracies.append(f"{clean:.2f} - {robust:.2f}")
+            if printed is not None and abs(clean - robust - printed) > _PRINTED:
+                sentence = f"As the paper prints it; {clean:.2f} - {robust:.2f} is {clean - robust:.2f}."
+                delta += _marks(notes, [sentence])
+        deltas.append(delta)
+    epoch = ABSENT if row.epoch_b is None else str(row.epoch_b)
+    cells = [_plain(row.description), _plain(row.setup), "paper", *accuracies, *deltas, epoch, _number(row.pgd_b)]
+    return _line(cells)
+
+
+def _our_lines(rows: Sequence[Row], setup: str, notes: dict[str, int]) -> Iterator[str]:
+    """A line a row, and one with mean and standard deviation over several trainings, where each has the number."""
+    for row in rows:
+        accuracies, deltas = [], []
+        for accuracy in (row.best, row.last):
+            if accuracy is None:
+                accuracies.append(ABSENT)
+                deltas.append(ABSENT)
+                continue
+            below, above = ("≤ ", "≥ ") if accuracy.upper_bound else ("", "")
+            accuracies.append(f"{accuracy.clean * _PERCENT:.2f} - {below}{accuracy.robust * _PERCENT:.2f}")
+            deltas.append(f"{above}{(accuracy.clean - accuracy.robust) * _PERCENT:.2f}")
+        who = f"ours, {_plain(row.label)}" if row.label and len(rows) > 1 else "ours"
+        who += _marks(notes, map(_plain, row.remarks))
+        epoch = ABSENT if row.epoch is None else str(row.epoch)
+        tracked = _number(None if row.tracked is None else row.tracked * _PERCENT)
+        yield _line(["", _plain(setup), who, *accuracies, *deltas, epoch, tracked])
+        setup = ""
+    if len(rows) < 2:
+        return
+    accuracies, deltas = [], []
+    for weights in ([row.best for row in rows], [row.last for row in rows]):
+        evaluated = [accuracy for accuracy in weights if accuracy is not None]
+        if len(evaluated) < len(rows):
+            accuracies.append(ABSENT)
+            deltas.append(ABSENT)
+            continue
+        below, above = ("≤ ", "≥ ") if any(accuracy.upper_bound for accuracy in evaluated) else ("", "")
+        clean = _spread([accuracy.clean for accuracy in evaluated])
+        robust = _spread([accuracy.robust for accuracy in evaluated])
+        accuracies.append(f"{clean} - {below}{robust}")
+        deltas.append(above + _spread([accuracy.clean - accuracy.robust for accuracy in evaluated]))
+    shares = [row.tracked for row in rows if row.tracked is not None]
+    tracked = _spread(shares) if len(shares) == len(rows) else ABSENT
+    yield _line(["", "", f"ours, mean of {len(rows)} ± deviation", *accuracies, *deltas, "", tracked])
+
+
+def _spread(shares: Sequence[float]) -> str:
+    return f"{statistics.fmean(shares) * _PERCENT:.2f} ± {statistics.stdev(shares) * _PERCENT:.2f}"
+
+
+_ESCAPES: Final[Mapping[int, str]] = str.maketrans({character: f"\\{character}" for character in "\\|*_`[]<>#"})
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return " ".join(text.split()).translate(_ESCAPES)
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
@@ -184,84 +249,3 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
             for row in rows
         ),
     )
-
-
-# --------------------------------------------------------------------------------------------------------- lines
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |\n"
-
-
-def _paper_line(row: PaperRow, notes: _Notes) -> str:
-    cells = [_paper_pair(row.clean_b, row.aa_b), _paper_pair(row.clean_l, row.aa_l)]
-    for clean, robust, printed in ((row.clean_b, row.aa_b, row.delta_b), (row.clean_l, row.aa_l, row.delta_l)):
-        cell = _number(printed)
-        if clean is not None and robust is not None and printed is not None:
-            found = clean - robust
-            if abs(found - printed) > _PRINTED:
-                cell += notes.marks([f"As the paper prints it; {clean:.2f} - {robust:.2f} is {found:.2f}."])
-        cells.append(cell)
-    cells += [ABSENT if row.epoch_b is None else str(row.epoch_b), _number(row.pgd_b)]
-    return _line([_plain(row.description), _plain(row.setup), "paper", *cells])
-
-
-def _paper_pair(clean: float | None, robust: float | None) -> str:
-    return ABSENT if clean is None or robust is None else f"{clean:.2f} - {robust:.2f}"
-
-
-def _number(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.2f}"
-
-
-def _our_lines(rows: Sequence[Row], setup: str, notes: _Notes) -> Iterator[str]:
-    for row in rows:
-        who = f"ours, {_plain(row.label)}" if row.label and len(rows) > 1 else "ours"
-        tracked = ABSENT if row.tracked is None else f"{row.tracked * _PERCENT:.2f}"
-        cells = [_pair(row.best), _pair(row.last), _delta(row.best), _delta(row.last)]
-        cells += [ABSENT if row.epoch is None else str(row.epoch), tracked]
-        yield _line(["", _plain(setup), who + notes.marks([_plain(remark) for remark in row.remarks]), *cells])
-        setup = ""
-    if len(rows) > 1:
-        yield _mean_line(rows)
-
-
-def _pair(one: Accuracy | None) -> str:
-    if one is None:
-        return ABSENT
-    return f"{one.clean * _PERCENT:.2f} - {'≤ ' if one.upper_bound else ''}{one.robust * _PERCENT:.2f}"
-
-
-def _delta(one: Accuracy | None) -> str:
-    if one is None:
-        return ABSENT
-    return f"{'≥ ' if one.upper_bound else ''}{(one.clean - one.robust) * _PERCENT:.2f}"
-
-
-def _mean_line(rows: Sequence[Row]) -> str:
-    """Mean and standard deviation over several trainings, where each has the number."""
-    cells, deltas = [], []
-    for which in ("best", "last"):
-        found: list[Accuracy] = [one for row in rows if (one := getattr(row, which)) is not None]
-        bound = "≤ " if any(one.upper_bound for one in found) else ""
-        whole = len(found) == len(rows)
-        clean, robust = ([getattr(one, name) for one in found] for name in ("clean", "robust"))
-        cells.append(f"{_spread(clean)} - {bound}{_spread(robust)}" if whole else ABSENT)
-        apart = [one.clean - one.robust for one in found]
-        deltas.append(f"{'≥ ' if bound else ''}{_spread(apart)}" if whole else ABSENT)
-    tracked = [row.tracked for row in rows if row.tracked is not None]
-    last = _spread(tracked) if len(tracked) == len(rows) else ABSENT
-    return _line(["", "", f"ours, mean of {len(rows)} ± deviation", *cells, *deltas, "", last])
-
-
-def _spread(values: Sequence[float]) -> str:
-    deviation = statistics.stdev(values) * _PERCENT
-    return f"{statistics.fmean(values) * _PERCENT:.2f} ± {deviation:.2f}"
-
-
-_ESCAPES: Final[Mapping[int, str]] = str.maketrans({character: f"\\{character}" for character in "\\|*_`[]<>#"})
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return " ".join(text.split()).translate(_ESCAPES)
