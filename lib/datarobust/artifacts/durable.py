@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_VECTORS = 512  # buffers handed to one writev; POSIX systems take at least 1024 on Linux and macOS
 
 
 # ------------------------------------------------------------------------------------------------------------ files
@@ -87,29 +86,17 @@ def _sync_tree(path: Path) -> None:
     _sync(path)
 
 
-def write_all(descriptor: int, *parts: Any) -> None:
-    """Write buffers one after the other, all of every one."""
-    views: list[memoryview[Any]] = [memoryview(part).cast("B") for part in parts if memoryview(part).nbytes]
-    while views:
-        written = os.writev(descriptor, views[:_VECTORS])
-        while views and written >= views[0].nbytes:
-            written -= views.pop(0).nbytes
-        if written:
-            views[0] = views[0][written:]
-
-
 def write_file(path: Path, *parts: Any) -> None:
     """Create ``path``, which must not exist, from buffers; on the disk when this returns. Obeys the umask.
 
     Raises:
         OSError: as the system gives it; the caller knows what the file is for.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        write_all(descriptor, *parts)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with path.open("xb") as file:
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def replace_file(path: Path, *parts: Any) -> None:
@@ -313,4 +300,4 @@ def _publish(partial: Path, path: Path) -> None:
 def leftovers(path: Path) -> list[Path]:
     """Hidden files and folders of the output ``path`` that are there now; for messages and tests."""
     roles = ("lock", "partial", "old", "trash", "resume", "resume.new", "journal", "journal.new", "progress")
-    return [there for role in roles if os.path.lexists(there := hidden(path, role))]
+    return [file for role in roles if os.path.lexists(file := hidden(path, role))]

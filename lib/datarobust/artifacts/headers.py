@@ -21,7 +21,7 @@ class Summary:
     """What an artifact says about itself.
 
     Attributes:
-        path: where it was found.
+        path: of the file or folder.
         kind: see `kinds.KINDS`.
         version: of the kind's schema.
         digest: sha256 over names, dtypes, shapes and bytes of its arrays.
@@ -115,18 +115,18 @@ def read(attributes: object, file: Path, path: Path, kind: str | Collection[str]
     """
     if not isinstance(attributes, dict) or not isinstance(attributes.get("kind"), str):
         raise ArtifactError(f"{file} is not the head of an artifact: it names no kind")
-    found = KINDS.get(attributes["kind"])
-    if found is None:
+    schema = KINDS.get(attributes["kind"])
+    if schema is None:
         raise ArtifactError(f"{file} has the unknown kind {attributes['kind']!r}; known are {', '.join(KINDS)}")
     version = attributes.get("version")
-    if type(version) is not int or version not in found.reads:
-        known = " and ".join(map(str, found.reads))
-        raise ArtifactError(f"{file} has version {version!r} of the kind {found.name}; this datarobust reads {known}")
+    if type(version) is not int or version not in schema.reads:
+        known = " and ".join(map(str, schema.reads))
+        raise ArtifactError(f"{file} has version {version!r} of the kind {schema.name}; this datarobust reads {known}")
     if attributes.get("seal") != seal_of(attributes):
         raise ArtifactError(f"{file} was altered (its seal does not fit): {RESTORE}")
-    wanted = chosen(kind)
-    if found.name not in wanted:
-        raise ArtifactError(f"{path} is {_named(found.name)}, where {' or '.join(map(_named, wanted))} is needed")
+    kinds = chosen(kind)
+    if schema.name not in kinds:
+        raise ArtifactError(f"{path} is {_named(schema.name)}, where {' or '.join(map(_named, kinds))} is needed")
     try:
         if not isinstance(attributes.get("digest"), str):
             raise ValueError("it has no digest")
@@ -135,10 +135,10 @@ def read(attributes: object, file: Path, path: Path, kind: str | Collection[str]
     except ValueError as error:
         raise ArtifactError(f"{file} was not written by datarobust: {error}") from error
     own = {name: value for name, value in attributes.items() if name not in RESERVED}
-    complaint = found.complaint_about_attributes(own)
+    complaint = schema.complaint_about_attributes(own)
     if complaint:
         raise ArtifactError(f"{file} {complaint}")
-    return Header(found, version, attributes["digest"], steps, own, blocks)
+    return Header(schema, version, attributes["digest"], steps, own, blocks)
 
 
 def _named(kind: str) -> str:

@@ -97,9 +97,9 @@ class Kind:
         for name in self.required:
             if name not in arrays:
                 return f"has no array {name!r}, which the kind {self.name} must have"
-        if self.one_of and len(found := [name for name in self.one_of if name in arrays]) != 1:
+        if self.one_of and len(names := [name for name in self.one_of if name in arrays]) != 1:
             return (
-                f"has {' and '.join(found) or 'none'} of {', '.join(self.one_of)}; the kind {self.name} has exactly one"
+                f"has {' and '.join(names) or 'none'} of {', '.join(self.one_of)}; the kind {self.name} has exactly one"
             )
         lengths: dict[str, tuple[int, str]] = {}
         for name, (dtype, shape) in arrays.items():

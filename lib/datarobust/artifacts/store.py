@@ -171,8 +171,8 @@ class Column:
             chunks, inside = np.divmod(local[places[block]], self.layout.chunk)
             with self._shard(block) as shard:
                 for chunk in np.unique(chunks).tolist():
-                    here = chunks == chunk
-                    taken[places[block][here]] = self._chunk(shard, block, chunk)[inside[here]]
+                    of_chunk = chunks == chunk
+                    taken[places[block][of_chunk]] = self._chunk(shard, block, chunk)[inside[of_chunk]]
 
         self._each(pick, list(places))
         return taken

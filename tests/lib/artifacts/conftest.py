@@ -71,7 +71,7 @@ def store(tmp_path: Path, small: None) -> Path:
     return path
 
 
-CALLS = ("writev", "fsync", "rename", "replace", "mkdir", "ftruncate", "pwrite")
+CALLS = ("fsync", "rename", "replace", "mkdir", "ftruncate", "pwrite")
 """What writing asks of the system."""
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from datarobust.artifacts import whole_or_absent
-from datarobust.artifacts.durable import leftovers, write_all
+from datarobust.artifacts.durable import leftovers
 from datarobust.errors import ArtifactError, ExistsError
 
 from .conftest import Faults, failing, in_child, killing
@@ -115,15 +113,3 @@ def test_kill_at_any_moment(tmp_path: Path) -> None:
         if code == 0:
             break
     assert 4 < place < 99
-
-
-def test_buffers_are_written_whole_by_a_system_that_takes_little(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parts = [bytes([number % 256]) * (number % 7) for number in range(1500)]
-    writev: Callable[..., int] = os.writev
-    monkeypatch.setattr(os, "writev", lambda descriptor, views: writev(descriptor, [views[0][:3]]))
-    descriptor = os.open(tmp_path / "a", os.O_CREAT | os.O_WRONLY)
-    write_all(descriptor, *parts)
-    os.close(descriptor)
-    assert (tmp_path / "a").read_bytes() == b"".join(parts)
