@@ -28,9 +28,9 @@ IMPORTED = (
         "datarobust.jobs.advtrain",
         "datarobust.jobs.edmtrain",
         "datarobust.clones",
-        "datarobust.evaluations",
         "datarobust.sensitivity",
     ),
+    "datarobust.jobs.aaeval",
     "datarobust.jobs.embed",
 )
 

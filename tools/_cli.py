@@ -142,6 +142,17 @@ Names = Annotated[list[str] | None, _NAME]
 Classes = Annotated[
     Path | None, typer.Option("--classes", metavar="FILE", help="Class names, one a line, from label 0 on.")
 ]
+_EVALUATED = typer.Option(
+    "--ranking",
+    metavar="R.zarr",
+    help="Accuracy by robustness in this ranking, of the evaluated dataset.",
+    show_default=False,
+)
+EvaluatedRanking = Annotated[Path, _EVALUATED]
+OptionalEvaluatedRanking = Annotated[Path | None, _EVALUATED]
+Quantiles = Annotated[
+    int, typer.Option("--quantiles", metavar="N", min=1, help="Parts that --ranking makes of the points.")
+]
 Exclude = Annotated[str | None, typer.Option("--exclude", metavar="SEL", help="All but these points, as in --select.")]
 
 # ------------------------------------------------------------------------------------------- start of a command

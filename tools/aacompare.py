@@ -26,7 +26,7 @@ import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli, _evaluations
+from . import _cli
 
 app = _cli.tool(__doc__)
 
@@ -38,22 +38,22 @@ Evaluations = Annotated[
 @app.command()
 def aacompare(  # noqa: D103 - the help is the docstring of the module
     evaluations: Evaluations,
-    ranking: _evaluations.OptionalRanking = None,
-    quantiles: _evaluations.Quantiles = 10,
+    ranking: _cli.OptionalEvaluatedRanking = None,
+    quantiles: _cli.Quantiles = 10,
     seed: _cli.Seed = 0,
     as_json: _cli.Json = False,
     quiet: _cli.Quiet = False,
 ) -> None:
     from datarobust import artifacts
-    from datarobust.evaluations import comparing
+    from datarobust.jobs.aacompare import compare, opened
 
-    first, second = _groups(evaluations)
+    groups = _groups(evaluations)
     ranked = None if ranking is None else artifacts.open_store(_cli.argument_path(ranking), "ranking")
-    a, b = ([comparing.opened(_cli.argument_path(path)) for path in group] for group in (first, second))
-    found = comparing.compare(a, b, ranked, quantiles, seed)
-    for remark in found["remarks"]:
+    a, b = ([opened(_cli.argument_path(path)) for path in group] for group in groups)
+    comparison = compare(a, b, ranked, quantiles, seed)
+    for remark in comparison["remarks"]:
         _cli.say(remark)
-    _cli.emit(json.dumps(found))
+    _cli.emit(json.dumps(comparison))
 
 
 def _groups(paths: list[Path]) -> tuple[list[Path], list[Path]]:

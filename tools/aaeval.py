@@ -28,9 +28,8 @@ For example:
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -40,11 +39,9 @@ from . import _cli, _models
 from ._progress import Loop
 
 if TYPE_CHECKING:
-    from datarobust.distributed import Group
-    from datarobust.evaluations.job import Job, Points
+    from datarobust.jobs.aaeval import Points
 
 app = _cli.tool(__doc__)
-_VERSIONS = ("standard", "plus", "rand", "fast")
 
 Dataset = Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to attack; - takes their path from stdin.")]
 Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Classifiers: artifacts or module:factory.")]
@@ -109,26 +106,79 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    options = dict(locals())
-    from datarobust import distributed
+    from datarobust import artifacts, distributed, evaluation
+    from datarobust.checkpoints.models import load_model
+    from datarobust.evaluation.checks import REMARKS, demand_radius
+    from datarobust.evaluation.statistics import summary
+    from datarobust.jobs.aaeval import Evaluation, classes_of, read
+    from datarobust.jobs.make import make
+    from datarobust.norms import ATTACK_NORMS
 
-    outputs = _outputs(output, models, limit, overwrite)
-    with distributed.group() as processes:
+    if fast and attacks not in ("standard", "fast"):
+        raise UsageError(f"--fast and --attacks {attacks} contradict each other.")
+    outputs = _outputs(output or [], len(models), limit, overwrite)
+    known = "fast" if fast else cast(evaluation.Version, attacks) if attacks in get_args(evaluation.Version) else None
+    radius = ATTACK_NORMS[norm].eps if eps is None else eps
+    with distributed.group() as group:
         points = _points(dataset, select, limit)
-        there = _cli.torch_device(device, threads, processes.here)
+        demand_radius(norm, radius, points.images.shape[1:], force_eps)
+        torch_device = _cli.torch_device(device, threads, group.here)
+        jobs = []
         with _models.foreign_code():
-            jobs = [_job(name, points, options, there) for name in models]
+            for name in models:
+                model = load_model(name)
+                protocol = evaluation.plan(
+                    known or "custom",
+                    norm,
+                    radius,
+                    classes_of(model, points, torch_device),
+                    attacks=[part.strip() for part in attacks.split(",")] if known is None else None,
+                    restarts=restarts,
+                    iterations=iterations,
+                    targets=targets,
+                    queries=queries,
+                    seed=seed,
+                    batch=batch,
+                )
+                for attack, why in protocol.left_out:
+                    _cli.say(f"{attack} is left out: {why}.")
+                standing = _Standing(name, len(points.rows), quiet)
+                job = Evaluation(
+                    points,
+                    model,
+                    protocol,
+                    torch_device,
+                    keep=adversarial,
+                    limit=physical_batch,
+                    faster=faster,
+                    compiled=compiled,
+                    official=official,
+                    standing=standing.update,
+                )
+                jobs.append((job, standing))
         flagged = []
-        for job, path in zip(jobs, outputs, strict=True):
+        for (job, standing), path in zip(jobs, outputs, strict=True):
             if dry_run:
-                _cli.emit(json.dumps(job.cost()))
+                _cli.emit(json.dumps(job.plan()))
                 continue
+            new = True
             with _models.foreign_code():
-                found = _evaluated(job, path, processes, options)
-            where = {"model": job.model.name, "dataset": str(points.dataset.path), "evaluation": path and str(path)}
-            line = json.dumps(where | found)
-            if strict and found["flags"]:
-                flagged.append(f"{job.model.name} ({', '.join(found['flags'])})")
+                if path is None:
+                    outcome = job.evaluate(standing.progress, group)
+                    result = summary(job.arrays(outcome), job.attributes(outcome))
+                else:
+                    _cli.resumable()
+                    step = _cli.step("aaeval", seed, torch_device.type)
+                    new = make(job, path, step, overwrite=overwrite, group=group, labelled=standing.progress)
+                    result = read(artifacts.open_store(path, "evaluation"))
+            if not new:
+                _cli.say(f"{path} was finished before; nothing to do.")
+            for flag in result["flags"] if new else ():
+                _cli.say(f"{job.model.name}: {flag}: {REMARKS[flag]}.")
+            names = {"model": job.model.name, "dataset": str(points.dataset.path), "evaluation": path and str(path)}
+            line = json.dumps(names | result)
+            if strict and result["flags"]:
+                flagged.append(f"{job.model.name} ({', '.join(result['flags'])})")
                 _cli.say(line)
             else:
                 _cli.emit(line)
@@ -136,26 +186,25 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
             raise DataError(f"signs of an unreliable evaluation, which --strict does not accept: {'; '.join(flagged)}.")
 
 
-def _outputs(given: list[Path] | None, models: list[str], limit: int | None, overwrite: bool) -> list[Path | None]:
+def _outputs(outputs: list[Path], models: int, limit: int | None, overwrite: bool) -> list[Path] | list[None]:
     """An output for each model, or none at all."""
-    from datarobust.evaluations import lines
-
-    if not given:
+    if not outputs:
         if overwrite:
             raise UsageError("--overwrite replaces an output: name it with -o.")
-        return [None] * len(models)
+        return [None] * models
     if limit is not None:
         raise UsageError("--limit is for a quick look: leave out -o, or take a part with --select first:N.")
-    if len(given) != len(models):
-        raise UsageError(f"{len(models)} models take {len(models)} outputs, not {len(given)}: give an -o for each.")
-    lines.demand_distinct(given)
-    return list(given)
+    if len(outputs) != models:
+        raise UsageError(f"{models} models take {models} outputs, not {len(outputs)}: give an -o for each.")
+    if len({path.absolute() for path in outputs}) < models:
+        raise UsageError("two models cannot have one output: name another with each -o.")
+    return outputs
 
 
 def _points(dataset: Path, select: str | None, limit: int | None) -> Points:
     """The points to attack."""
     from datarobust import artifacts, selection
-    from datarobust.evaluations import job
+    from datarobust.jobs.aaeval import Points
 
     store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
     if select is not None and limit is not None:
@@ -163,108 +212,33 @@ def _points(dataset: Path, select: str | None, limit: int | None) -> Points:
     if limit is not None:
         select = f"first:{min(limit, len(store))}"
     if select is None:
-        return job.Points(store)
+        return Points(store)
     chosen = selection.choose(select, store)
     for remark in chosen.remarks():
         _cli.say(remark)
-    return job.Points(store, chosen)
+    return Points(store, chosen)
 
 
-def _job(name: str, points: Points, options: dict[str, Any], device: Any) -> Job:
-    """The evaluation of one model; refuses what cannot be evaluated."""
-    from datarobust import evaluation
-    from datarobust.checkpoints.models import load_model
-    from datarobust.evaluation.checks import demand_radius
-    from datarobust.evaluations.job import Job, classes_of
-    from datarobust.norms import ATTACK_NORMS
+class _Standing:
+    """Shows how far an attack is, and how many points withstand so far."""
 
-    norm = options["norm"]
-    eps = ATTACK_NORMS[norm].eps if options["eps"] is None else options["eps"]
-    demand_radius(norm, eps, points.images.shape[1:], options["force_eps"])
-    model = load_model(name)
-    classes = classes_of(model, points, device)
-    which = "fast" if options["fast"] else options["attacks"]
-    if options["fast"] and options["attacks"] not in ("standard", "fast"):
-        raise UsageError(f"--fast and --attacks {options['attacks']} contradict each other.")
-    plan = evaluation.plan(
-        which if which in _VERSIONS else "custom",  # type: ignore[arg-type]
-        norm,
-        eps,
-        classes,
-        attacks=None if which in _VERSIONS else [part.strip() for part in which.split(",")],
-        restarts=options["restarts"],
-        iterations=options["iterations"],
-        targets=options["targets"],
-        queries=options["queries"],
-        seed=options["seed"],
-        batch=options["batch"],
-    )
-    for attack, why in plan.left_out:
-        _cli.say(f"{attack} is left out: {why}.")
-    return Job(
-        points,
-        model,
-        plan,
-        device,
-        keep=options["adversarial"],
-        limit=options["physical_batch"],
-        faster=options["faster"],
-        compiled=options["compiled"],
-        official=options["official"],
-    )
-
-
-def _evaluated(job: Job, output: Path | None, processes: Group, options: dict[str, Any]) -> dict[str, Any]:
-    """Evaluate, unless that was done before; what the line tells."""
-    from datarobust import artifacts
-    from datarobust.evaluation.checks import REMARKS
-    from datarobust.evaluations.job import part_of
-    from datarobust.evaluations.lines import line, stored
-
-    overwrite = options["overwrite"]
-    if output is not None and processes.agree(
-        processes.leads and not overwrite and artifacts.finished(output, job.request)
-    ):
-        _cli.say(f"{output} was finished before; nothing to do.")
-        store = artifacts.open_store(output, "evaluation")
-        return line(stored(store), store.attributes)
-    if output is not None:
-        _cli.resumable()
-    with artifacts.Lock(part_of(output, processes)) if output is not None else nullcontext():
-        if output is not None and processes.leads:
-            artifacts.demand_vacant(output, "evaluation", overwrite)
-        watch = _Watch(job, options["quiet"])
-        outcome = job.run(output, watch.progress, processes, watch.standing)
-        if output is not None and processes.leads:
-            step = _cli.step("aaeval", job.plan.seed, job.device.type, job.inputs)
-            job.save(output, outcome, step, overwrite)
-            job.clean(output)
-        processes.agree(True)  # nobody leaves before the result is safe
-    for sign in outcome.flags:
-        _cli.say(f"{job.model.name}: {sign}: {REMARKS[sign]}.")
-    return line(job.columns(outcome), job.attributes(outcome))
-
-
-class _Watch:
-    """Tells how far an attack is, and how many points withstand so far."""
-
-    def __init__(self, job: Job, quiet: bool) -> None:
-        self._name, self._quiet = job.model.name, quiet
-        self._right, self._seen = len(job.points.labels), 0
+    def __init__(self, name: str, points: int, quiet: bool) -> None:
+        self._name, self._quiet = name, quiet
+        self._right, self._seen = points, 0
 
     def progress(self, stage: str) -> Loop:
         """For the batches of a stage."""
         points = float(self._right)
-        unit = ("images", lambda batches: points / batches)
-        return _cli.progress(self._quiet, f"{self._name} {stage}", unit, lambda: self._note(stage))
+        words = "right" if stage == "clean" else "robust so far"
 
-    def standing(self, right: int, seen: int) -> None:
+        def note() -> str:
+            return f"{words} {self._right / self._seen:.2%}" if self._seen else ""
+
+        return _cli.progress(self._quiet, f"{self._name} {stage}", ("images", lambda batches: points / batches), note)
+
+    def update(self, right: int, seen: int) -> None:
         """So many of so many are classified right."""
         self._right, self._seen = right, seen
-
-    def _note(self, stage: str) -> str:
-        words = "right" if stage == "clean" else "robust so far"
-        return f"{words} {self._right / self._seen:.2%}" if self._seen else ""
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ import typer
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import format_of
 
-from . import _cli, _evaluations, _figure_report
+from . import _cli, _figure_report
 from ._figure import Table, opened, write, write_picture
 
 if TYPE_CHECKING:
@@ -372,9 +372,9 @@ def deciles(
     evaluations: Annotated[
         list[Path], typer.Argument(metavar="E.zarr...", help="Results of aaeval on one dataset; - for one on stdin.")
     ],
-    ranking: _evaluations.Ranking,
+    ranking: _cli.EvaluatedRanking,
     output: _cli.Output,
-    quantiles: _evaluations.Quantiles = 10,
+    quantiles: _cli.Quantiles = 10,
     name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,

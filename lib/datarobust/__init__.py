@@ -32,7 +32,7 @@ Tables 1, 5 (FID, pixel distances)             :mod:`datarobust.fid`,          `
                                                :mod:`datarobust.fid.frechet`,
                                                :mod:`datarobust.fid.kid`
 Tables 2-4 (AutoAttack)                        :mod:`datarobust.evaluation`    ``aaeval``, ``aacompare``
-Tables 2-4; accuracy by robustness             :mod:`datarobust.evaluations`, ``figure table``,
+Tables 2-4; accuracy by robustness             :mod:`datarobust.jobs`,         ``figure table``,
                                                :mod:`datarobust.figures`       ``figure deciles``
 Figures 2 (c, d), 6, 17 (maps)                 :mod:`datarobust.embedding`     ``embed``, ``figure map``
 Any artifacts, as one page                     :mod:`datarobust.figures`       ``figure report``

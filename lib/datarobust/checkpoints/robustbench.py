@@ -31,7 +31,7 @@ from datarobust.checkpoints.models import assemble_classifier
 from datarobust.datasets.checks import START_BYTES, refuse_placeholder
 from datarobust.datasets.sources import file_sha256, raw_file
 from datarobust.errors import ArtifactError, DataError, UsageError
-from datarobust.evaluations.lines import line, stored
+from datarobust.evaluation.statistics import VERDICTS, summary
 from datarobust.text import shown
 from datarobust.training.images import PUBLISHED
 from datarobust.types import Array
@@ -317,7 +317,8 @@ def log_of(found: Mapping[str, Any]) -> list[str]:
 def _demand_fit(model: Tensors, evaluation: Store) -> dict[str, Any]:
     """The evaluation as a line, having seen that it may be cited for the classifier."""
     where = shown(evaluation.path)
-    columns, protocol = stored(evaluation), evaluation.attributes["protocol"]
+    columns = {name: evaluation.column(name).read() for name in VERDICTS}
+    protocol = evaluation.attributes["protocol"]
     if evaluation.attributes["model"] != model.digest:
         raise DataError(f"{where} is an evaluation of another model than {shown(model.path)}.")
     if protocol["upper_bound"]:
@@ -327,7 +328,7 @@ def _demand_fit(model: Tensors, evaluation: Store) -> dict[str, Any]:
         )
     if not np.array_equal(columns["index"], np.arange(len(columns["index"]))):
         raise DataError(f"{where} is not of the first points of its dataset in their order: evaluate without `select`.")
-    found = line(columns, evaluation.attributes)
+    found = summary(columns, evaluation.attributes)
     if found["points"] < (whole := found.get("dataset_points", found["points"])):
         raise DataError(
             f"{where} is of {found['points']:,} of {whole:,} points: RobustBench takes accuracies of all, so evaluate "

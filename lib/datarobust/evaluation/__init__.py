@@ -11,6 +11,6 @@
 Importing the package is cheap: what needs torch is imported with its module.
 """
 
-from .protocol import ATTACKS, BATCH, Attack, Protocol, eps_text, plan
+from .protocol import ATTACKS, BATCH, Attack, Protocol, Version, eps_text, plan
 
-__all__ = ["ATTACKS", "BATCH", "Attack", "Protocol", "eps_text", "plan"]
+__all__ = ["ATTACKS", "BATCH", "Attack", "Protocol", "Version", "eps_text", "plan"]

@@ -38,7 +38,7 @@ class Profile:
 
     Attributes:
         name: any text.
-        rows: one a part, least robust first, with :data:`FIELDS` (:func:`datarobust.evaluations.comparing.deciles`).
+        rows: one a part, least robust first, with :data:`FIELDS` (:func:`datarobust.jobs.aacompare.deciles`).
         upper_bound: whether more attacks could lower ``robust``.
     """
 

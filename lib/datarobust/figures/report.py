@@ -608,15 +608,15 @@ def _curves(item: Item, log: Sequence[Mapping[str, Any]]) -> Part:
 
 def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
     """Clean and adversarial accuracy, what each attack took, and what a reader should know of both."""
-    from datarobust.evaluation.statistics import share
-    from datarobust.evaluations.lines import line, stored
+    from datarobust.evaluation.statistics import VERDICTS, share, summary
 
-    columns, attributes, norm = stored(store), store.attributes, plain_symbol(store.attributes["norm"])
+    columns = {name: store.column(name).read() for name in VERDICTS}
+    attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
     points = len(columns["index"])
     if not points:
         return Card(item, "no points")
     bound = bool(attributes["protocol"].get("upper_bound"))
-    result = line(columns, attributes)
+    result = summary(columns, attributes)
     robust, low, high = share((columns["clean"] == columns["label"]) & (columns["broken"] < 0))
     under_attack = f"{'≤ ' if bound else ''}{percent(robust)}"
     big = [

@@ -313,9 +313,9 @@ def schedules(epochs: int, lr: float) -> Drawing:
 def deciles(evaluations: Sequence[Path], ranking: Store, parts: int, names: Sequence[str] | None = None) -> Drawing:
     """Accuracy of each evaluation by robustness of the points, cut into so many parts."""
     from datarobust.evaluation import eps_text
-    from datarobust.evaluations.comparing import deciles as profile_rows
-    from datarobust.evaluations.comparing import demand_comparable, opened
     from datarobust.figures.deciles import Profile, draw, table
+    from datarobust.jobs.aacompare import deciles as profile_rows
+    from datarobust.jobs.aacompare import demand_comparable, opened
 
     called = names_of("evaluations", names, [path.resolve().stem for path in evaluations])
     verdicts = [opened(path) for path in evaluations]

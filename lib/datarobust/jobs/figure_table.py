@@ -18,7 +18,7 @@ from datarobust.artifacts import Summary, files
 from datarobust.artifacts.runs import BEST, LAST, RECIPE, read_log
 from datarobust.errors import ArtifactError, DataError
 from datarobust.evaluation import eps_text
-from datarobust.evaluations.lines import line, stored
+from datarobust.evaluation.statistics import VERDICTS, summary
 from datarobust.figures.table import Accuracy, Row
 from datarobust.jobs.figure import names_of
 from datarobust.text import shown
@@ -137,8 +137,8 @@ def rows(sources: Sequence[Path], names: Sequence[str] | None = None) -> list[Ro
         if path in folders:
             continue
         store = artifacts.open_store(path, "evaluation")
-        columns, model = stored(store), str(store.attributes["model"])
-        evaluation = Evaluation(path, line(columns, store.attributes), columns["index"])
+        columns, model = {name: store.column(name).read() for name in VERDICTS}, str(store.attributes["model"])
+        evaluation = Evaluation(path, summary(columns, store.attributes), columns["index"])
         if model in evaluations and not evaluations[model].agrees(evaluation):
             raise DataError(
                 f"{shown(evaluations[model].path)} and {shown(path)} are different evaluations of the same weights: "

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.lib import made
 from tests.lib.diffusion.helpers import small
-from tests.lib.evaluations.helpers import ARCH, classifier, network
+from tests.lib.jobs.evaluated import ARCH, classifier, network
 from torch import nn
 
 from datarobust.checkpoints import models

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.lib.evaluations import helpers
+from tests.lib.jobs import evaluated as helpers
 
 from datarobust import artifacts
 from datarobust.artifacts import Store, Tensors

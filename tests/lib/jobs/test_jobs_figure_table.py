@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.lib.evaluations import helpers
+from tests.lib.jobs import evaluated
 
 from datarobust import artifacts
 from datarobust.errors import ArtifactError, DataError, UsageError
@@ -23,17 +23,19 @@ def run(path: Path, epochs: int = 9, tracked: bool = True, **recipe: Any) -> Pat
     """A run folder whose best weights are of epoch 7 of 9; they are those of seed 0, the last ones of seed 1."""
     path.mkdir()
     told = {"norm": "linf", "eps": 8 / 255, "epochs": 9, "batch": 64, "seed": 3, **recipe}
-    (path / "recipe.json").write_text(json.dumps({"request": "r", "recipe": told, "arch": helpers.ARCH, "inputs": {}}))
+    (path / "recipe.json").write_text(
+        json.dumps({"request": "r", "recipe": told, "arch": evaluated.ARCH, "inputs": {}})
+    )
     log = [{"epoch": n, **({"tracked_accuracy": n / 10} if tracked else {})} for n in range(1, epochs + 1)]
     (path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     if tracked:
-        helpers.classifier(path / "best.safetensors")
-    helpers.classifier(path / "last.safetensors", seed=1, weights="last", epoch=epochs)
+        evaluated.classifier(path / "best.safetensors")
+    evaluated.classifier(path / "last.safetensors", seed=1, weights="last", epoch=epochs)
     return path
 
 
 def judged(path: Path, weights: Path, broken: np.ndarray = BROKEN, **more: Any) -> Path:
-    return helpers.evaluation(path, RIGHT, broken, model=artifacts.peek(weights).digest, **more)
+    return evaluated.evaluation(path, RIGHT, broken, model=artifacts.peek(weights).digest, **more)
 
 
 def test_a_row_has_what_the_artifacts_have(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_what_should_be_known_is_told(tmp_path: Path) -> None:
 
 def test_weights_of_no_run_make_rows_of_their_own(tmp_path: Path) -> None:
     about = {"arch": {"name": "wrn-28-10", "arguments": {}}, "weights": "best"}
-    (row,) = figure_table.rows([helpers.evaluation(tmp_path / "wang2023.zarr", RIGHT, BROKEN, about=about)])
+    (row,) = figure_table.rows([evaluated.evaluation(tmp_path / "wang2023.zarr", RIGHT, BROKEN, about=about)])
     assert (row.name, row.best, row.last) == ("wang2023", Accuracy(0.8, 0.5), None)
     assert row.remarks[0] == "wrn-28-10, no run is given."
 

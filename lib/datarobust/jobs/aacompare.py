@@ -1,4 +1,4 @@
-"""Evaluations side by side, behind ``aacompare``: two, or two groups of several seeds; whole, or by robustness."""
+"""Evaluations side by side: two, or two groups of several seeds; whole, or by robustness of the points."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.artifacts import Store
 from datarobust.errors import ArtifactError, DataError
 from datarobust.evaluation import eps_text, statistics
-from datarobust.evaluation.statistics import VERDICTS, accuracy_key
+from datarobust.evaluation.statistics import VERDICTS, Flags, accuracy_key
 from datarobust.text import shown
+from datarobust.types import Floats, Rows
 
-Array = npt.NDArray[Any]
-Flags = npt.NDArray[np.bool_]
 ONE_PAIR = (
     "One pair of networks says nothing about the training's own variance: another seed gives another network. "
     "Compare several seeds of each: A1 A2 A3 vs B1 B2 B3."
@@ -34,7 +32,7 @@ class Evaluation:
 
     path: Path
     attributes: Mapping[str, Any]
-    index: npt.NDArray[np.int64]
+    index: Rows
     clean: Flags
     """(M) whether each point is classified right."""
     robust: Flags
@@ -44,9 +42,9 @@ class Evaluation:
 def opened(path: Path) -> Evaluation:
     """Read an evaluation artifact. Raises ArtifactError where it is none, or not intact."""
     store: Store = artifacts.open_store(path, "evaluation")
-    found = {name: store.column(name).read() for name in VERDICTS}
-    right = found["clean"] == found["label"]
-    return Evaluation(path, store.attributes, found["index"], right, right & (found["broken"] < 0))
+    verdicts = {name: store.column(name).read() for name in VERDICTS}
+    clean = verdicts["clean"] == verdicts["label"]
+    return Evaluation(path, store.attributes, verdicts["index"], clean, clean & (verdicts["broken"] < 0))
 
 
 def compare(
@@ -72,7 +70,7 @@ def compare(
     key = accuracy_key({"upper_bound": any(each.attributes["protocol"]["upper_bound"] for each in every)})
     paths = [[str(each.path) for each in group] for group in (a, b)]
     alone = len(every) == 2
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "a": paths[0][0] if alone else paths[0],
         "b": paths[1][0] if alone else paths[1],
         "points": len(every[0].index),
@@ -83,8 +81,8 @@ def compare(
         key: statistics.compared([each.robust for each in a], [each.robust for each in b], seed),
     }
     if ranking is not None:
-        found["quantiles"] = _by_robustness(a, b, _distances(ranking, every[0]), parts, seed)
-    return found | {"remarks": _remarks(a, b)}
+        result["quantiles"] = _by_robustness(a, b, _distances(ranking, every[0]), parts, seed)
+    return result | {"remarks": _remarks(a, b)}
 
 
 def deciles(which: Evaluation, ranking: Store, parts: int = 10) -> list[dict[str, Any]]:
@@ -101,22 +99,27 @@ def deciles(which: Evaluation, ranking: Store, parts: int = 10) -> list[dict[str
     rows = []
     for number, part in enumerate(statistics.parts_by(distance, parts), 1):
         robust, low, high = statistics.share(which.robust[part])
-        extent = {"lowest": float(distance[part[0]]), "highest": float(distance[part[-1]])}
-        clean = float(which.clean[part].mean())
         rows.append(
-            {"quantile": number, "points": len(part)}
-            | extent
-            | {"clean": clean, "robust": robust, "low": low, "high": high}
+            {
+                "quantile": number,
+                "points": len(part),
+                "lowest": float(distance[part[0]]),
+                "highest": float(distance[part[-1]]),
+                "clean": float(which.clean[part].mean()),
+                "robust": robust,
+                "low": low,
+                "high": high,
+            }
         )
     return rows
 
 
 def _by_robustness(
-    a: Sequence[Evaluation], b: Sequence[Evaluation], distance: npt.NDArray[np.float64], parts: int, seed: int
+    a: Sequence[Evaluation], b: Sequence[Evaluation], distance: Floats, parts: int, seed: int
 ) -> list[dict[str, Any]]:
     rows = []
     for number, part in enumerate(statistics.parts_by(distance, parts), 1):
-        ends = [float(distance[part[place]]) for place in (0, -1)]
+        ends = [float(distance[part[0]]), float(distance[part[-1]])]
         groups = [[each.robust[part] for each in group] for group in (a, b)]
         rows.append(
             {
@@ -129,7 +132,7 @@ def _by_robustness(
     return rows
 
 
-def _distances(ranking: Store, which: Evaluation) -> npt.NDArray[np.float64]:
+def _distances(ranking: Store, which: Evaluation) -> Floats:
     """Robustness (M) of the points of an evaluation."""
     if ranking.attributes["dataset"] != which.attributes["dataset"]:
         raise ArtifactError(
@@ -139,30 +142,30 @@ def _distances(ranking: Store, which: Evaluation) -> npt.NDArray[np.float64]:
     return np.asarray(ranking.column("distance").read()[which.index], np.float64)
 
 
-def demand_comparable(one: Evaluation, other: Evaluation) -> None:
+def demand_comparable(first: Evaluation, other: Evaluation) -> None:
     """Refuse two evaluations that differ in dataset, points, norm or radius. Raises DataError, which says in what."""
-    pair = f"{shown(one.path)} and {shown(other.path)} cannot be compared"
-    if one.attributes["dataset"] != other.attributes["dataset"]:
+    pair = f"{shown(first.path)} and {shown(other.path)} cannot be compared"
+    if first.attributes["dataset"] != other.attributes["dataset"]:
         raise DataError(f"{pair}: they are of different datasets.")
-    if not np.array_equal(one.index, other.index):
+    if not np.array_equal(first.index, other.index):
         raise DataError(f"{pair}: they are of different points of the dataset.")
     for name in ("norm", "eps"):
-        mine, theirs = one.attributes[name], other.attributes[name]
-        if mine != theirs:
-            raise DataError(f"{pair}: their {name} are {mine} and {theirs}.")
+        values = first.attributes[name], other.attributes[name]
+        if values[0] != values[1]:
+            raise DataError(f"{pair}: their {name} are {values[0]} and {values[1]}.")
 
 
 def _remarks(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> list[str]:
     """What the numbers cannot say."""
     every = [*a, *b]
-    said = []
+    remarks = []
     if len(every) == 2:
-        said.append(ONE_PAIR)
+        remarks.append(ONE_PAIR)
     elif min(len(a), len(b)) < 3:
-        said.append(FEW_SEEDS)
+        remarks.append(FEW_SEEDS)
     if any(each.attributes["protocol"]["upper_bound"] for each in every):
-        said.append(UPPER_BOUNDS)
+        remarks.append(UPPER_BOUNDS)
     attacks = {artifacts.fingerprint({"attacks": each.attributes["protocol"]["parameters"]}) for each in every}
     if len(attacks) > 1:
-        said.append(OTHER_ATTACKS)
-    return said
+        remarks.append(OTHER_ATTACKS)
+    return remarks

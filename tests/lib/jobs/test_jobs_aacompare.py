@@ -11,7 +11,7 @@ import pytest
 
 from datarobust.errors import ArtifactError, DataError
 from datarobust.evaluation.statistics import paired, spread, unpaired
-from datarobust.evaluations.comparing import (
+from datarobust.jobs.aacompare import (
     FEW_SEEDS,
     ONE_PAIR,
     OTHER_ATTACKS,
@@ -21,7 +21,7 @@ from datarobust.evaluations.comparing import (
     opened,
 )
 
-from . import helpers
+from . import evaluated
 
 RANDOM = np.random.default_rng(0)
 POINTS = 200
@@ -31,7 +31,7 @@ def made(path: Path, seed: int = 0, accuracy: float = 0.7, **more: Any) -> Any:
     random = np.random.default_rng(seed)
     right = random.random(POINTS) < 0.9
     broken = np.where(right & (random.random(POINTS) > accuracy), random.integers(0, 2, POINTS), -1)
-    return opened(helpers.evaluation(path, right, broken, **more))
+    return opened(evaluated.evaluation(path, right, broken, **more))
 
 
 def test_two_are_compared_point_by_point(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_by_robustness(tmp_path: Path) -> None:
     a, b = made(tmp_path / "a.zarr", 1), made(tmp_path / "b.zarr", 2)
     distance = RANDOM.integers(1, 20, POINTS) / 255
     distance[3], distance[4] = np.inf, np.nan
-    ranked = helpers.ranking(tmp_path / "r.zarr", distance)
+    ranked = evaluated.ranking(tmp_path / "r.zarr", distance)
     rows = compare([a], [b], ranked, 5, seed=0)["quantiles"]
     assert [row["quantile"] for row in rows] == [1, 2, 3, 4, 5]
     assert sum(row["points"] for row in rows) == POINTS - 1
@@ -79,9 +79,9 @@ def test_by_robustness(tmp_path: Path) -> None:
 def test_a_ranking_is_by_rows_of_the_dataset(tmp_path: Path) -> None:
     index = np.arange(POINTS)[::-1].copy()
     some = made(tmp_path / "a.zarr", index=index)
-    ranked = helpers.ranking(tmp_path / "r.zarr", np.arange(POINTS, dtype=np.float64))
+    ranked = evaluated.ranking(tmp_path / "r.zarr", np.arange(POINTS, dtype=np.float64))
     assert deciles(some, ranked, POINTS)[0]["robust"] == float(some.robust[-1])
-    other = helpers.ranking(tmp_path / "o.zarr", np.arange(POINTS, dtype=np.float64), "5" * 64)
+    other = evaluated.ranking(tmp_path / "o.zarr", np.arange(POINTS, dtype=np.float64), "5" * 64)
     with pytest.raises(ArtifactError, match=r"ranks another dataset than that of .*a\.zarr"):
         deciles(some, other)
 
@@ -113,6 +113,6 @@ def test_upper_bounds_and_other_attacks_are_told(tmp_path: Path) -> None:
 
 
 def test_what_is_no_evaluation(tmp_path: Path) -> None:
-    helpers.ranking(tmp_path / "r.zarr", np.arange(3.0))
+    evaluated.ranking(tmp_path / "r.zarr", np.arange(3.0))
     with pytest.raises(ArtifactError, match="evaluation"):
         opened(tmp_path / "r.zarr")

@@ -1,0 +1,207 @@
+"""Evaluations as artifacts: from a dataset and a model to clean and AutoAttack accuracy (Tables 2 to 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from datarobust import __version__, artifacts, evaluation
+from datarobust.artifacts import Store
+from datarobust.artifacts.history import join
+from datarobust.checkpoints.models import Model
+from datarobust.distributed import Group
+from datarobust.errors import DataError
+from datarobust.evaluation import Protocol, checks
+from datarobust.evaluation.attacks import accelerated, library
+from datarobust.evaluation.driver import Checkpoint, Options, Outcome, evaluate
+from datarobust.evaluation.statistics import VERDICTS, summary
+from datarobust.fid.features import as_inputs
+from datarobust.jobs.make import ALONE, Artifact, Form, Labelled, Output, silent
+from datarobust.networks import foreign
+from datarobust.networks.classifier import frozen
+from datarobust.selection import Chosen
+from datarobust.text import shown
+from datarobust.types import Array, Rows
+
+
+@dataclass(frozen=True)
+class Points:
+    """What is evaluated of a dataset."""
+
+    dataset: Store
+    chosen: Chosen | None = None
+    """Only these points."""
+
+    def __post_init__(self) -> None:
+        if "images" not in self.dataset:
+            raise DataError(f"{shown(self.dataset.path)} holds features: attacks on images need images.")
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Places in the dataset (M)."""
+        return np.arange(len(self.dataset)) if self.chosen is None else self.chosen.rows
+
+    @cached_property
+    def images(self) -> Array:
+        """uint8 (M, C, H, W)."""
+        column = self.dataset.column("images")
+        return column.read() if self.chosen is None else column.take(self.rows)
+
+    @cached_property
+    def labels(self) -> Rows:
+        """int64 (M)."""
+        return np.asarray(self.dataset.column("labels").read()[self.rows], np.int64)
+
+
+def classes_of(model: Model, points: Points, device: torch.device) -> int:
+    """Move the model to the device, see that it can be evaluated on these points, and tell how many classes it has.
+
+    Raises:
+        DataError: what does not fit; see :mod:`datarobust.evaluation.checks`.
+    """
+    where = shown(points.dataset.path)
+    checks.demand_images(points.images, points.labels, where)
+    module, name = model.module.to(device), shown(model.name)
+    with frozen(module):
+        width = checks.demand_classifier(name, module, points.images, device)
+        checks.demand_width(name, width, points.labels, len(points.dataset.attributes["classes"]), where)
+        first = slice(0, evaluation.BATCH)
+        checks.demand_unit_inputs(
+            name,
+            lambda x: foreign.run(name, module, x),
+            as_inputs(points.images[first], device),
+            torch.from_numpy(points.labels[first]).to(device),
+        )
+    return width
+
+
+def unheard(right: int, seen: int) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation to be made: all that decides its verdicts, and how.
+
+    Attributes:
+        points: what is attacked.
+        model: on the device, and fit for these points (:func:`classes_of`).
+        protocol: the attacks.
+        device: where it computes.
+        keep: keep the adversarial images.
+        limit: images in memory at a time.
+        faster: on a GPU, attack a copy of the network that is faster, and rounds otherwise.
+        compiled: attack what torch.compile makes of it.
+        official: do not stop gradient attacks once a whole batch is fooled.
+        standing: is called as the evaluation goes on; see :func:`datarobust.evaluation.driver.evaluate`.
+    """
+
+    form: ClassVar[Form] = Artifact("evaluation")
+
+    points: Points
+    model: Model
+    protocol: Protocol
+    device: torch.device
+    keep: bool = False
+    limit: int | None = None
+    faster: bool = False
+    compiled: bool = False
+    official: bool = False
+    standing: Callable[[int, int], None] = field(default=unheard, compare=False)
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the verdicts."""
+        return {
+            "tool": "aaeval",
+            "dataset": self.points.dataset.digest,
+            "rows": artifacts.fingerprint({"rows": self.points.rows.tolist()}),
+            "model": self.model.identity,
+            "norm": self.protocol.norm,
+            "eps": self.protocol.eps,
+            "protocol": self.protocol.describe(),
+            "keep": self.keep,
+        }
+
+    def plan(self) -> dict[str, Any]:
+        """The cost of the job at most, were no image ever fooled."""
+        passes = 1 + sum(attack.passes for attack in self.protocol.attacks)
+        return {
+            "points": len(self.points.rows),
+            "attacks": [attack.name for attack in self.protocol.attacks],
+            "left_out": dict(self.protocol.left_out),
+            "parameters": sum(parameter.numel() for parameter in self.model.module.parameters()),
+            "forward_passes_an_image": passes,
+            "forward_passes": passes * len(self.points.rows),
+        }
+
+    def evaluate(
+        self, labelled: Labelled = silent, group: Group = ALONE, checkpoint: Checkpoint | None = None
+    ) -> Outcome:
+        """The verdicts; with ``checkpoint`` a killed run is gone on with."""
+        return evaluate(
+            self.model.module,
+            self.points.images,
+            self.points.labels,
+            self.protocol,
+            Options(
+                self.device,
+                keep=self.keep,
+                fast=accelerated(self.model.module, self.device, self.faster, self.compiled),
+                limit=self.limit,
+                official=self.official,
+            ),
+            progress=labelled,
+            standing=self.standing,
+            checkpoint=checkpoint,
+            group=group,
+        )
+
+    def run(self, output: Output) -> None:
+        """Evaluate, and write the verdicts."""
+        outcome = self.evaluate(output.labelled, output.group, output.resume)
+        if not output.group.is_main:
+            return
+        chosen = self.points.chosen
+        inputs = {"dataset": self.points.dataset.digest, "model": self.model.identity}
+        step = output.step(inputs | ({} if chosen is None else dict(chosen.inputs)))
+        histories = [self.points.dataset.history, () if chosen is None else chosen.history, self.model.history]
+        output.save(self.arrays(outcome), self.attributes(outcome), [*join(histories), step])
+
+    def arrays(self, outcome: Outcome) -> dict[str, Array]:
+        """The arrays of the artifact."""
+        arrays: dict[str, Array] = {
+            "index": self.points.rows,
+            "label": self.points.labels,
+            "clean": outcome.clean,
+            "attacked": outcome.attacked,
+            "broken": outcome.broken,
+        }
+        return arrays | ({} if outcome.adversarial is None else {"adversarial": outcome.adversarial})
+
+    def attributes(self, outcome: Outcome) -> dict[str, Any]:
+        """Those of the artifact, as its kind demands them (ARTIFACTS.md), and more that its summary tells."""
+        package, version = library()
+        return {
+            "attacks": [attack.name for attack in self.protocol.attacks],
+            "norm": self.protocol.norm,
+            "eps": self.protocol.eps,
+            "protocol": self.protocol.describe(),
+            "flags": outcome.flags,
+            "dataset": self.points.dataset.digest,
+            "model": self.model.identity,
+            "about": dict(self.model.about),
+            "rechecked": outcome.rechecked,
+            "dataset_points": len(self.points.dataset),
+            "libraries": {"datarobust": __version__, package: version, "torch": torch.__version__},
+            "device": str(self.device),
+        }
+
+
+def read(store: Store) -> dict[str, Any]:
+    """An evaluation artifact as one JSON object (:func:`datarobust.evaluation.statistics.summary`)."""
+    return summary({name: store.column(name).read() for name in VERDICTS}, store.attributes)
