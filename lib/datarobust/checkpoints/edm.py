@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from datarobust.checkpoints.models import assemble_denoiser
+from datarobust.checkpoints.torchfiles import load_weights
 from datarobust.datasets import unpickle
 from datarobust.datasets.checks import START_BYTES, refuse_placeholder
 from datarobust.datasets.sources import file_sha256, raw_file
@@ -38,6 +39,8 @@ _MOST_PARTS: Final = 100_000
 """Modules and tensors of one network; the published ones have 1,100."""
 _MOST: Final = 1 << 16
 """Of any size in the arguments of a network."""
+MOST_INSTRUCTIONS: Final = 4096
+"""Of the stream of one tensor, which has fewer than 200."""
 LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 "
 """How a stream of torch.save begins that is no archive; archives could swell."""
 _WRAPPERS: Final[dict[str, type[Edm] | type[Vp] | type[Ve]]] = {"EDMPrecond": Edm, "VPPrecond": Vp, "VEPrecond": Ve}
@@ -312,7 +315,7 @@ class EdmUnpickler(Unpickler):
 
 
 def _names(items: list[object]) -> set[object]:
-    if not all(isinstance(item, str | int) for item in items):
+    if not all(isinstance(item, str) or (type(item) is int and abs(item) < 1 << 31) for item in items):
         raise Refusal("has a set of what are no names")
     return set(items)
 
@@ -322,7 +325,7 @@ def _storage(data: bytes) -> torch.TypedStorage:
     try:
         if not data.startswith(LEGACY):
             raise Refusal("has a tensor whose bytes are no stream of PyTorch")
-        storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        storage = load_weights(io.BytesIO(data), MOST_INSTRUCTIONS)
     except Refusal:
         raise
     except Exception as error:  # of a stream by somebody else PyTorch raises anything

@@ -6,8 +6,6 @@ published is told in the sentence that asks for it.
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import torch
 
 from datarobust import artifacts
 from datarobust.checkpoints.models import demand_tensors
+from datarobust.checkpoints.torchfiles import read_weights
 from datarobust.datasets.checks import START_BYTES, refuse_placeholder
 from datarobust.datasets.sources import file_sha256, raw_file
 from datarobust.errors import ArtifactError, DataError
@@ -76,13 +75,13 @@ def load_inception(path: Path) -> tuple[Inception, str]:
         ArtifactError: the artifact is another one, or is not intact.
     """
     if path.suffix == ".safetensors":
-        found = artifacts.load_tensors(path, "classifier")
-        if found.attributes["arch"].get("name") != ARCH:
+        artifact = artifacts.load_tensors(path, "classifier")
+        if artifact.attributes["arch"].get("name") != ARCH:
             raise ArtifactError(f"{shown(path)} is another network than Inception: {wanted()}")
-        sha256 = str(found.attributes.get("source"))
+        sha256 = str(artifact.attributes.get("source"))
         if sha256 not in {known.sha256 for known in KNOWN}:
             raise ArtifactError(f"{shown(path)} was made of another file ({sha256[:12]}…): {wanted()}")
-        return assemble(found, shown(path)), sha256
+        return assemble(artifact, shown(path)), sha256
     arrays, sha256 = read_inception(path)
     return assemble(arrays, shown(path)), sha256
 
@@ -104,15 +103,10 @@ def read_inception(path: Path) -> tuple[Mapping[str, Array], str]:
     sha256 = file_sha256(path)
     if sha256 not in {known.sha256 for known in KNOWN}:
         raise DataError(f"{shown(path)} is damaged or another file, with the sha256 {sha256}: {wanted()}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise DataError(f"{shown(path)} is no file of torch.save: {wanted()}") from error
-    if not isinstance(held, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in held.values()):
+    content = read_weights(path)
+    if not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
         raise DataError(f"{shown(path)} holds more than tensors by name: {wanted()}")
-    return {str(name): tensor.detach().numpy() for name, tensor in held.items()}, sha256
+    return {str(name): tensor.detach().numpy() for name, tensor in content.items()}, sha256
 
 
 def assemble(arrays: Mapping[str, Array], where: str) -> Inception:

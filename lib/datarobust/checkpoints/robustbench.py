@@ -13,10 +13,7 @@ adversarial images in test order, a log. Accuracies come from an evaluation of a
 from __future__ import annotations
 
 import json
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +25,14 @@ from torch import Tensor
 
 from datarobust.artifacts import Store, Tensors, durable
 from datarobust.checkpoints.models import assemble_classifier
-from datarobust.datasets.checks import START_BYTES, refuse_placeholder
-from datarobust.datasets.sources import file_sha256, raw_file
+from datarobust.checkpoints.torchfiles import MOST_BYTES, read_weights
+from datarobust.datasets.sources import file_sha256
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.evaluation.statistics import VERDICTS, summary
 from datarobust.text import shown
 from datarobust.training.images import PUBLISHED
 from datarobust.types import Array
 
-MOST_BYTES: Final = 4 << 30
-"""Of a checkpoint; WRN-70-16 has 1.1 GB."""
 AVERAGED, RAW = "model_state_dict", "unaveraged_model_state_dict"
 """Keys of Wang et al. 2023."""
 _HOLDERS: Final = (AVERAGED, "state_dict", "model", "net")
@@ -87,65 +82,41 @@ def read_checkpoint(
         UsageError: normalisation or network cannot be told from the file.
     """
     where = shown(path)
-    held = _loaded(path)
-    state, averaged, ignored = _state(held, raw, where)
+    content = read_weights(path)
+    state, averaged, ignored = _state(content, raw, where)
     arrays = _arrays(state, where)
-    found = _arch(arrays, arch, normalisation, where)
+    architecture, normalised = _arch(arrays, arch, normalisation, where)
     try:
-        assemble_classifier(found[0], arrays, where)
+        assemble_classifier(architecture, arrays, where)
     except ArtifactError as error:
         raise DataError(f"{error}: name another network with `arch`, or get the file again.") from error
-    epoch = held.get("epoch")
+    epoch = content.get("epoch")
     return Checkpoint(
-        found[0], arrays, averaged, epoch if type(epoch) is int else None, file_sha256(path), ignored, found[1]
+        architecture,
+        arrays,
+        averaged,
+        epoch if type(epoch) is int else None,
+        file_sha256(path),
+        ignored,
+        normalised,
     )
 
 
-def _loaded(path: Path) -> dict[str, Any]:
-    """The dictionary in a file of torch.save."""
-    raw = raw_file(path)
-    with raw.open() as file:
-        refuse_placeholder(path, file.read(START_BYTES))
-    _demand_small(path, raw.size)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles that are refused in the next moment
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"asks for {shown(wanted[1])}" if wanted else "is no file of torch.save, or asks for more than tensors"
-        raise DataError(f"{shown(path)} {what}: only tensors are read, and nothing in it was run.") from error
-    except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{shown(path)} is damaged or no file of torch.save ({first}): get the file again.") from error
-    if not isinstance(held, dict) or not held:
-        raise DataError(f"{shown(path)} holds a {type(held).__name__}, not the weights of a network by name.")
-    return held
-
-
-def _demand_small(path: Path, size: int) -> None:
-    """Refuse what would not fit, also where it is compressed."""
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                size = sum(member.file_size for member in archive.infolist())
-        except zipfile.BadZipFile as error:
-            raise DataError(f"{shown(path)} is damaged ({error}): get the file again.") from error
-    if size > MOST_BYTES:
-        raise DataError(f"{shown(path)} holds {size:,} bytes, more than any classifier that is read here.")
-
-
-def _state(held: Mapping[str, Any], raw: bool, where: str) -> tuple[Mapping[str, Any], bool | None, tuple[str, ...]]:
+def _state(content: Mapping[str, Any], raw: bool, where: str) -> tuple[Mapping[str, Any], bool | None, tuple[str, ...]]:
     """The state dict, whether it is averaged, and the names of what is passed over."""
-    if raw and RAW not in held:
+    if raw and RAW not in content:
         raise UsageError(f"{where} has no weights before averaging ({RAW}): leave out `raw`.")
-    key = RAW if raw else next((name for name in _HOLDERS if isinstance(held.get(name), Mapping)), None)
+    key = RAW if raw else next((name for name in _HOLDERS if isinstance(content.get(name), Mapping)), None)
     if key is None:
-        return held, None, ()
-    state = held[key]
+        return content, None, ()
+    state = content[key]
     if not isinstance(state, Mapping) or not state:
         raise DataError(f"{where} has no weights under {key}.")
-    return state, (key == AVERAGED if RAW in held else None), tuple(sorted(str(name) for name in held if name != key))
+    return (
+        state,
+        (key == AVERAGED if RAW in content else None),
+        tuple(sorted(str(name) for name in content if name != key)),
+    )
 
 
 def _arrays(state: Mapping[str, Any], where: str) -> dict[str, Array]:
@@ -155,6 +126,8 @@ def _arrays(state: Mapping[str, Any], where: str) -> dict[str, Array]:
             raise DataError(f"{where} holds {shown(str(name))}, which is no tensor: it is no state dict.")
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
             raise DataError(f"{where} holds {shown(name)} in a form that is not read here: {tensor.layout}.")
+    if 4 * sum(tensor.numel() for tensor in state.values()) > MOST_BYTES:  # one number may be a tensor of any size
+        raise DataError(f"{where} holds more numbers than any network that is read here.")
     names = list(state)
     plain = names
     while prefix := next((each for each in _PREFIXES if all(name.startswith(each) for name in plain)), None):
@@ -181,16 +154,16 @@ def _arch(
         raise DataError(
             f"{where} has the tensors {some} and others, which no network here has: evaluate it as module:factory."
         )
-    told = _wide_name(shapes) if wide else "preact-resnet-18"
+    detected = _wide_name(shapes) if wide else "preact-resnet-18"
     classes, channels = shapes[last][0], shapes[first][1]
-    taken = normalisation or {10: "cifar10", 100: "cifar100"}.get(classes if wide and channels == 3 else 0)
-    if taken is None:
+    normalised = normalisation or {10: "cifar10", 100: "cifar100"}.get(classes if wide and channels == 3 else 0)
+    if normalised is None:
         raise UsageError(
             f"{where} does not tell how its network normalises images: give `normalise` cifar10, cifar100 or none."
         )
-    numbers = NORMALISATIONS[taken]
-    given = {} if numbers is None else {"mean": list(numbers[0]), "std": list(numbers[1])}
-    return {"name": name or told, "arguments": {"classes": classes, "channels": channels, **given}}, taken
+    numbers = NORMALISATIONS[normalised]
+    statistics = {} if numbers is None else {"mean": list(numbers[0]), "std": list(numbers[1])}
+    return {"name": name or detected, "arguments": {"classes": classes, "channels": channels, **statistics}}, normalised
 
 
 def _wide_name(shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -234,36 +207,36 @@ def export(
         DataError: the evaluation is not of this classifier, not of all points in their order, or not AutoAttack.
         ExistsError: the output exists, and is no such folder or ``overwrite`` is not given.
     """
-    found = None if evaluation is None else _demand_fit(model, evaluation)
+    result = None if evaluation is None else _demand_fit(model, evaluation)
     missing = (
-        [] if found is not None else ["There is no evaluation: accuracies, log and adversarial images are missing."]
+        [] if result is not None else ["There is no evaluation: accuracies, log and adversarial images are missing."]
     )
     with durable.whole_or_absent(output, overwrite=overwrite, may_replace=_is_export) as folder:
         folder.mkdir()
         state = {name: torch.from_numpy(np.array(array)) for name, array in model.items()}
         torch.save(state, folder / FILES[0])
-        described = describe(model, entry, found)
-        (folder / FILES[1]).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        if evaluation is not None and found is not None:
+        info = describe(model, entry, result)
+        (folder / FILES[1]).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if evaluation is not None and result is not None:
             if "adversarial" in evaluation:
                 torch.save(torch.from_numpy(evaluation.column("adversarial").read()).float(), folder / FILES[2])
             else:
                 missing.append("The evaluation kept no images: repeat it with aaeval `adversarial`.")
-            (folder / FILES[3]).write_text("\n".join(log_of(found)) + "\n", encoding="utf-8")
+            (folder / FILES[3]).write_text("\n".join(log_of(result)) + "\n", encoding="utf-8")
     missing += _unsaid(model)
-    missing += [
-        f"model_info.json has no {name}." for name in ("name", "authors", "venue", "link") if not described[name]
-    ]
+    missing += [f"model_info.json has no {name}." for name in ("name", "authors", "venue", "link") if not info[name]]
     return missing
 
 
 def _unsaid(model: Tensors) -> list[str]:
     """What a reader of the weights has to be told: they hold no normalisation, and their class has one of its own."""
     arch = model.attributes["arch"]
-    given = arch.get("arguments", {})
-    taken = NORMALISATIONS[_CLASSES.get(given.get("classes"), "none")] if str(arch["name"]).startswith("wrn") else None
-    own = (tuple(given["mean"]), tuple(given["std"])) if "mean" in given else None
-    if own == (None if taken is None else (tuple(taken[0]), tuple(taken[1]))):
+    arguments = arch.get("arguments", {})
+    assumed = (
+        NORMALISATIONS[_CLASSES.get(arguments.get("classes"), "none")] if str(arch["name"]).startswith("wrn") else None
+    )
+    own = (tuple(arguments["mean"]), tuple(arguments["std"])) if "mean" in arguments else None
+    if own == (None if assumed is None else (tuple(assumed[0]), tuple(assumed[1]))):
         return []
     how = "not at all" if own is None else f"by mean {list(own[0])} and deviation {list(own[1])}"
     return [
@@ -272,11 +245,11 @@ def _unsaid(model: Tensors) -> list[str]:
     ]
 
 
-def describe(model: Tensors, entry: Entry, found: Mapping[str, Any] | None) -> dict[str, Any]:
+def describe(model: Tensors, entry: Entry, result: Mapping[str, Any] | None) -> dict[str, Any]:
     """The contents of model_info.json; accuracies in percent, as texts."""
     arch = model.attributes["arch"]
     classes = arch.get("arguments", {}).get("classes", 10)
-    told: dict[str, Any] = {
+    info: dict[str, Any] = {
         "link": entry.link,
         "name": entry.paper,
         "authors": entry.authors,
@@ -286,30 +259,30 @@ def describe(model: Tensors, entry: Entry, found: Mapping[str, Any] | None) -> d
         "venue": entry.venue,
         "architecture": str(arch["name"]).replace("wrn", "WideResNet").replace("preact-resnet", "PreActResNet"),
     }
-    if found is not None:
-        accuracy = f"{100 * found['autoattack']:.2f}"
-        told |= {
-            "eps": found["eps"],
-            "clean_acc": f"{100 * found['clean']:.2f}",
+    if result is not None:
+        accuracy = f"{100 * result['autoattack']:.2f}"
+        info |= {
+            "eps": result["eps"],
+            "clean_acc": f"{100 * result['clean']:.2f}",
             "reported": entry.reported or accuracy,
             "autoattack_acc": accuracy,
         }
-    told |= {"footnote": entry.footnote} if entry.footnote else {}
-    return told | {"unreliable": bool(found["flags"]) if found is not None else False}
+    info |= {"footnote": entry.footnote} if entry.footnote else {}
+    return info | {"unreliable": bool(result["flags"]) if result is not None else False}
 
 
-def log_of(found: Mapping[str, Any]) -> list[str]:
+def log_of(result: Mapping[str, Any]) -> list[str]:
     """An evaluation in the form of AutoAttack's log: accuracies before and after each attack."""
-    names = [attack["attack"] for attack in found["attacks"]]
-    lines = [f"using {found['version']} version including {', '.join(names)}."]
-    lines.append(f"initial accuracy: {found['clean']:.2%}")
-    for attack in found["attacks"]:
+    names = [attack["attack"] for attack in result["attacks"]]
+    lines = [f"using {result['version']} version including {', '.join(names)}."]
+    lines.append(f"initial accuracy: {result['clean']:.2%}")
+    for attack in result["attacks"]:
         lines.append(f"{attack['attack']} - {attack['broken']} out of {attack['attacked']} successfully perturbed")
         lines.append(f"robust accuracy after {attack['attack'].upper()}: {attack['accuracy']:.2%}")
-    libraries = ", ".join(f"{name} {number}" for name, number in found["libraries"].items())
-    lines.append(f"robust accuracy: {found['autoattack']:.2%}")
+    libraries = ", ".join(f"{name} {number}" for name, number in result["libraries"].items())
+    lines.append(f"robust accuracy: {result['autoattack']:.2%}")
     lines.append(
-        f"norm {found['norm']}, eps {found['eps']} = {found['eps_value']:.6f}, seed {found['seed']}, {libraries}"
+        f"norm {result['norm']}, eps {result['eps']} = {result['eps_value']:.6f}, seed {result['seed']}, {libraries}"
     )
     return lines
 
@@ -328,13 +301,13 @@ def _demand_fit(model: Tensors, evaluation: Store) -> dict[str, Any]:
         )
     if not np.array_equal(columns["index"], np.arange(len(columns["index"]))):
         raise DataError(f"{where} is not of the first points of its dataset in their order: evaluate without `select`.")
-    found = summary(columns, evaluation.attributes)
-    if found["points"] < (whole := found.get("dataset_points", found["points"])):
+    result = summary(columns, evaluation.attributes)
+    if result["points"] < (total := result.get("dataset_points", result["points"])):
         raise DataError(
-            f"{where} is of {found['points']:,} of {whole:,} points: RobustBench takes accuracies of all, so evaluate "
+            f"{where} is of {result['points']:,} of {total:,} points: RobustBench takes accuracies of all, so evaluate "
             "without `select`."
         )
-    return found
+    return result
 
 
 def _is_export(path: Path) -> bool:

@@ -6,6 +6,7 @@ import operator
 import os
 import pickle
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -280,7 +281,7 @@ def test_parts_that_share_parts(written: Callable[[bytes], Path]) -> None:
 
 def test_a_tensor_made_again_and_again(written: Callable[[bytes], Path]) -> None:
     """A stream of a megabyte in the memo, of which a hundred storages are to be made."""
-    stream = pickling.stream(torch.zeros(1 << 18).untyped_storage())
+    stream = pickling.stream(torch.zeros(1 << 18)._typed_storage())
 
     class Made:
         def __reduce__(self) -> Any:
@@ -288,3 +289,18 @@ def test_a_tensor_made_again_and_again(written: Callable[[bytes], Path]) -> None
 
     with pytest.raises(DataError, match="more bytes than it has"):
         read_edm_pickle(written(pickling.dump([Made() for _ in range(100)])))
+
+
+def test_a_stream_of_a_tensor_that_is_a_program(written: Callable[[bytes], Path]) -> None:
+    """Millions of lists behind the number that such a stream begins with."""
+
+    class Made:
+        def __reduce__(self) -> Any:
+            return torch.storage._load_from_bytes, (pickling.stream(torch.zeros(3))[:15] + b"]" * 3_000_000,)
+
+    data = pickling.dump([Made()])
+    tracemalloc.start()
+    with pytest.raises(DataError, match="wants more than numbers"):
+        read_edm_pickle(written(data))
+    assert tracemalloc.get_traced_memory()[1] < 4 * len(data)
+    tracemalloc.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datarobust.checkpoints import robustbench
+from datarobust.checkpoints import torchfiles
 from datarobust.checkpoints.models import assemble_classifier
 from datarobust.checkpoints.robustbench import read_checkpoint
 from datarobust.errors import DataError, UsageError
@@ -202,9 +203,31 @@ def test_a_file_that_would_swell_is_refused_before_it_is_read(tmp_path: Path, mo
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"\0" * 2_000_000)
     assert (tmp_path / "bomb.pt").stat().st_size < 10_000
-    monkeypatch.setattr(robustbench, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(torchfiles, "MOST_BYTES", 1_000_000)
     with pytest.raises(DataError, match="holds 2,000,000 bytes"):
         read_checkpoint(tmp_path / "bomb.pt")
+    monkeypatch.setattr(torchfiles, "MOST_PICKLE", 1_000_000)
+    with pytest.raises(DataError, match="holds no weights"):
+        read_checkpoint(tmp_path / "bomb.pt")
+
+
+def test_a_pickle_of_a_million_lists_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte is a list of 56; both as a bare pickle and behind the number of torch.save."""
+    monkeypatch.setattr(torchfiles, "MOST_INSTRUCTIONS", 1000)
+    whole = saved(tmp_path / "whole.pt", {"a": torch.zeros(3)}, _use_new_zipfile_serialization=False).read_bytes()
+    for start in (b"\x80\x02", whole[:15]):
+        (tmp_path / "m.pt").write_bytes(start + b"]" * 3_000_000)
+        tracemalloc.start()
+        with pytest.raises(DataError, match="asks for more than tensors"):
+            read_checkpoint(tmp_path / "m.pt")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        tracemalloc.stop()
+
+
+def test_a_tensor_of_one_number_that_claims_to_be_huge(tmp_path: Path) -> None:
+    tensors = state() | {"conv1.weight": torch.zeros(1).expand(1 << 40)}
+    with pytest.raises(DataError, match="more numbers than any network"):
+        read_checkpoint(saved(tmp_path / "m.pt", tensors))
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
