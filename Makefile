@@ -5,7 +5,7 @@ VENV   ?= .venv
 DEMO   ?= demo
 BIN    := $(VENV)/bin
 
-.PHONY: help install check test bench demo man guides
+.PHONY: help install check test bench demo guides
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -33,8 +33,5 @@ bench: install ## speed and memory of sens-rank, beside the usual ways to do its
 demo: install ## everything on real handwritten digits, in a few minutes; ends with one page to open
 	@$(MAKE) --no-print-directory -j2 --file examples/demo.mk BIN=$(abspath $(BIN)) OUT=$(DEMO)
 
-man: install ## pages for man, which finds them where .venv/bin is in PATH
-	@$(BIN)/python -m datarobust.tools._manual man $(VENV)/share/man/man1
-
 guides: install ## the guides to the commands, made again of their help
-	@$(BIN)/python -m datarobust.tools._manual guides examples/guides/commands
+	@$(BIN)/python -m datarobust.tools._manual examples/guides/commands

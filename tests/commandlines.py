@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from datarobust.tools import _manual
-from datarobust.tools._talk import Voice
+from datarobust.tools._console import Console
 
 #: What a parser does as soon as it reads it.
 _AT_ONCE = {"--install-completion", "--show-completion", "--version", "--help", "-h"}
@@ -77,7 +77,7 @@ def wrong_with(words: list[str]) -> str | None:
     if _AT_ONCE & set(rest):
         return unknown_in(words)
     command = tools()[name]
-    quiet = Voice.quiet
+    quiet = Console.quiet
     try:
         if hasattr(command, "commands") and rest and not rest[0].startswith("-"):
             if rest[0] not in command.commands:
@@ -88,7 +88,7 @@ def wrong_with(words: list[str]) -> str | None:
     except typer.TyperException as error:
         return error.format_message()
     finally:
-        Voice.quiet = quiet  # -q is heard while words are parsed
+        Console.quiet = quiet  # -q is heard while words are parsed
     return None
 
 

@@ -39,9 +39,8 @@ from datarobust import __version__
 from datarobust.errors import UsageError
 
 from . import _ending
+from ._console import Console, be_quiet, emit, escape, is_main, progress, say
 from ._ending import deferred, resumable
-from ._progress import progress
-from ._talk import Voice, be_quiet, emit, escape, leader, say
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +53,7 @@ __all__ = [
     "deferred",
     "emit",
     "escape",
-    "leader",
+    "is_main",
     "progress",
     "resumable",
     "run",
@@ -237,8 +236,8 @@ def argument_path(path: Path) -> Path:
 def run(app: typer.Typer, name: str) -> NoReturn:
     """Run a command to its end and leave the process with its exit code."""
     arguments = sys.argv[1:]
-    Voice.name = name
-    Voice.json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
+    Console.name = name
+    Console.json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
     _ending.guard_streams()
     command = command_of(app)
     if f"_{name.replace('-', '_').upper()}_COMPLETE" in os.environ:
@@ -281,5 +280,5 @@ def _version_option() -> Any:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        emit(f"{Voice.name} {__version__}")
+        emit(f"{Console.name} {__version__}")
         raise typer.Exit

@@ -18,7 +18,7 @@ import typer
 
 from datarobust.errors import DatarobustError, is_out_of_memory
 
-from ._talk import Voice, as_options, leader, stop_bars, tell
+from ._console import Console, as_options, is_main, stop_bar, tell
 
 #: What the machine, not our code, is to blame for: told in a sentence instead of a traceback.
 ENVIRONMENT = frozenset(
@@ -129,7 +129,7 @@ def explain(error: BaseException) -> int:
         The exit code, as :mod:`datarobust.tools._cli` lists them.
     """
     _default_signals()
-    stop_bars()
+    stop_bar()
     match error:
         case typer.Exit():
             return error.exit_code
@@ -151,7 +151,7 @@ def explain(error: BaseException) -> int:
         case MemoryError() | RuntimeError() if is_out_of_memory(error):
             return _report("MemoryError", _memory_message(error), 1)
     traceback.print_exception(error)
-    if Voice.json:
+    if Console.json:
         _report(type(error).__name__, f"{error} (a bug in datarobust; the traceback is above)", 1)
     return 1
 
@@ -183,11 +183,11 @@ def _default_signals() -> None:
 
 
 def _report(kind: str, message: str, code: int) -> int:
-    message = message if leader() else f"process {os.environ['RANK']}: {message}"
-    if Voice.json:
+    message = message if is_main() else f"process {os.environ['RANK']}: {message}"
+    if Console.json:
         tell(json.dumps({"error": {"type": kind, "message": message, "exit_code": code}}))
     else:
-        tell(f"{Voice.name}: {message}" if kind == "Interrupted" else f"{Voice.name}: error: {message}")
+        tell(f"{Console.name}: {message}" if kind == "Interrupted" else f"{Console.name}: error: {message}")
     return code
 
 

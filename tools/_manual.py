@@ -1,11 +1,8 @@
-"""The manual of all commands, made of what their ``--help`` is made of: guides in Markdown, and pages for man.
+"""The guides to all commands, in Markdown, made of what their ``--help`` is made of. ``make guides`` calls it:
 
-Two commands of the Makefile call it:
+    python -m datarobust.tools._manual examples/guides/commands
 
-    python -m datarobust.tools._manual guides examples/guides/commands
-    python -m datarobust.tools._manual man .venv/share/man/man1
-
-A guide or page is text that follows from the commands alone, so it can be compared with what they say today.
+A guide is text that follows from the commands alone, so it can be compared with what they say today.
 """
 
 from __future__ import annotations
@@ -19,8 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from datarobust import __version__
 
 from . import _cli
 
@@ -181,60 +176,7 @@ def _safe(text: str) -> str:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------------- roff
-
-
-def roff(one: Page, others: list[str]) -> str:
-    """The man page of a command, in ASCII; ``others`` are the names of the other commands."""
-    lines = [f'.TH "{_roff(one.name.upper())}" 1 "" "datarobust {_roff(__version__)}" "datarobust"', ".ad l", ".nh"]
-    lines += [".SH NAME", f"{_roff(one.name)} \\- {_roff(one.summary)}", *_described(one, ".SH")]
-    if one.parts:
-        lines.append(".SH COMMANDS")
-        for part in one.parts:
-            lines += [f'.SS "{_roff(part.name)}"', *_described(part, ".PP")]
-    lines.append(".SH EXIT STATUS")
-    for code, meaning in EXIT_CODES:
-        lines += [".TP", f".B {_roff(code)}", _roff(meaning.replace("`", ""))]
-    lines += [".SH SEE ALSO", *(f".BR {_roff(name)} (1)," for name in others[:-1]), f".BR {_roff(others[-1])} (1)", ""]
-    return "\n".join(lines)
-
-
-def _described(one: Page, heading: str) -> Iterator[str]:
-    """Synopsis, description and options, under headings of their own or, in a sub-command, without."""
-    top = heading == ".SH"
-    yield from [".SH SYNOPSIS"] if top else []
-    yield f".B {_roff(one.usage)}"
-    yield from [".SH DESCRIPTION"] if top else []
-    for block in one.blocks:
-        yield from (
-            (".PP", ".RS 4", ".EX", _roff(block.text), ".EE", ".RE")
-            if block.verbatim
-            else (
-                ".PP",
-                _roff(" ".join(block.text.split())),
-            )
-        )
-    yield from [".SH OPTIONS"] if top and one.options else []
-    for entry in (*one.arguments, *one.options):
-        limits = f" [{entry.limits}]" if entry.limits else ""
-        yield from (".TP", f".B {_roff(entry.names)}", _roff(f"{entry.text}{limits}"))
-
-
-_GLYPHS = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti", '"': "\\(dq"}
-
-
-def _roff(text: str) -> str:
-    """Text that roff prints as it is: no line begins a request, and no character means anything but itself."""
-    plain = "".join(
-        _GLYPHS.get(character, character if ord(character) < 128 else f"\\[u{ord(character):04X}]")
-        for character in text
-    )
-    return re.sub(r"(?m)^(?=\.)", r"\\&", plain)
-
-
 # ------------------------------------------------------------------------------------------------------------ commands
-
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where they go; made where it is not there.")]
 
 
 def pages() -> list[Page]:
@@ -248,36 +190,18 @@ def guide_files() -> dict[str, str]:
     return {"README.md": index(every)} | {f"{one.name}.md": markdown(one) for one in every}
 
 
-def man_files() -> dict[str, str]:
-    """Every page for man by the name of its file."""
-    return {f"{one.name}.1": roff(one, [name for name in names() if name != one.name]) for one in pages()}
-
-
 @app.command()
-def guides(folder: Folder) -> None:
+def guides(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where they go; made where it is absent.")],
+) -> None:
     """Write a guide to each command, in Markdown.
 
     For example:
 
-        python -m datarobust.tools._manual guides examples/guides/commands
+        python -m datarobust.tools._manual examples/guides/commands
     """
-    _write(folder, guide_files())
-
-
-@app.command()
-def man(folder: Folder) -> None:
-    """Write a page for man of each command.
-
-    For example:
-
-        python -m datarobust.tools._manual man .venv/share/man/man1
-    """
-    _write(folder, man_files())
-
-
-def _write(folder: Path, files: dict[str, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
+    for name, text in guide_files().items():
         (folder / name).write_text(text, encoding="utf-8")
     _cli.emit(str(folder))
 

@@ -36,7 +36,7 @@ import typer
 from datarobust.errors import DataError, UsageError
 
 from . import _cli, _models
-from ._progress import Loop
+from ._console import Loop
 
 if TYPE_CHECKING:
     from datarobust.jobs.aaeval import Points

@@ -23,7 +23,7 @@ import typer
 from typer.models import ParameterInfo
 
 from datarobust import __version__
-from datarobust.tools import _cli, _progress, _talk
+from datarobust.tools import _cli, _console
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
@@ -391,10 +391,13 @@ def ticking(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float]) ->
         readings[0] += 1
         return seconds(readings[0] - 1)
 
-    monkeypatch.setattr(_progress, "time", SimpleNamespace(monotonic=turned))
-    monkeypatch.setattr(_talk, "time", SimpleNamespace(monotonic=lambda: seconds(readings[0] - 1)))
-    monkeypatch.setattr(_talk.Voice, "name", "sample")
-    monkeypatch.setattr(_talk.Voice, "spoken", 0.0)
+    def said(text: str) -> None:
+        print(f"sample: {text}", file=sys.stderr)
+        _console.Console.spoken = seconds(readings[0] - 1)
+
+    monkeypatch.setattr(_console, "time", SimpleNamespace(monotonic=turned))
+    monkeypatch.setattr(_console, "say", said)
+    monkeypatch.setattr(_console.Console, "spoken", 0.0)
 
 
 def test_progress_without_a_terminal_is_a_plain_line_now_and_then(
@@ -445,13 +448,13 @@ def test_what_a_resumed_loop_passes_over_says_nothing_about_the_rate(
 
 
 def test_progress_of_unknown_length(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(_progress, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(_console, "LINE_EVERY", 0.0)
     assert list(_cli.progress(False, "reading")(iter(x for x in "ab"))) == ["a", "b"]
     assert "reading 1, " in capsys.readouterr().err
 
 
 def test_quiet_progress_is_silent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(_progress, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(_console, "LINE_EVERY", 0.0)
     assert list(_cli.progress(True, "reading")(range(3))) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")
 
@@ -504,6 +507,13 @@ def test_no_color(sample: Path) -> None:
 
 def test_a_dumb_terminal_gets_no_escapes(sample: Path) -> None:
     assert b"\x1b" not in on_terminal(sample, TERM="dumb")
+
+
+def test_arguments_become_options() -> None:
+    assert _console.as_options("`hold_out` takes all; give `lam` or `eps` 8/255") == (
+        "--hold-out takes all; give --lambda or --eps 8/255"
+    )
+    assert _console.as_options("a ` alone, and `Some Words`") == "a ` alone, and `Some Words`"
 
 
 def test_escape() -> None:
