@@ -42,78 +42,71 @@ _FIGURES = {
 }
 
 app = _cli.tool(__doc__)
-Dataset = Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to train on; - takes their path from stdin.")]
-Generated = Annotated[Path | None, typer.Option("--generated", metavar="G.zarr", help="Generated images to mix in.")]
-HoldOut = Annotated[str, typer.Option("--hold-out", metavar="SEL", help="Points that are not trained on, or none.")]
-Track = Annotated[
-    str, typer.Option("--track", metavar="SEL", help="Points whose PGD-40 accuracy picks the best epoch, or none.")
-]
-Focus = Annotated[str | None, typer.Option("--focus", metavar="SEL", help="Points to focus on.")]
-Mode = Annotated[Literal["inject", "oversample"], typer.Option("--focus-mode", help="How.")]
-FocusBatch = Annotated[int, typer.Option("--focus-batch", metavar="N", help="Injected examples in every batch.")]
-InjectAs = Annotated[
-    Literal["input", "adversary"],
-    typer.Option("--inject-as", help="Injected examples are inputs, or the adversaries of their originals."),
-]
-Arch = Annotated[str, typer.Option("--arch", metavar="NAME", help="wrn-DEPTH-WIDTH or preact-resnet-18.")]
-Step = Annotated[float | None, typer.Option("--step", parser=_cli.fraction, metavar="X", help="Of the attack.")]
-Steps = Annotated[int, typer.Option("--steps", metavar="N", help="Of the training attack.")]
-L2Step = Annotated[
-    Literal["reference", "stated"],
-    typer.Option(
-        "--l2-step", help="In l2: 2 eps / steps, as the reference's code has it, or --step, as the paper says."
-    ),
-]
-Beta = Annotated[float, typer.Option("--beta", metavar="X", help="Weight of the robust term of TRADES.")]
-Smoothing = Annotated[float, typer.Option("--label-smoothing", metavar="X", help="Of the clean loss.")]
-Epochs = Annotated[int, typer.Option("--epochs", metavar="N", help="Each of ceil(points / batch) steps.")]
-Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images of a step, injected ones not counted.")]
-Fraction = Annotated[float, typer.Option("--generated-fraction", metavar="X", help="Of a batch.")]
-Schedule = Annotated[
-    Literal["original", "a", "b", "c", "d", "e"], typer.Option("--schedule", help="Of the learning rate (Figure 4).")
-]
-Decay = Annotated[float, typer.Option("--weight-decay", metavar="X", help="Of all but batch norm.")]
-Average = Annotated[float, typer.Option("--ema", metavar="X", help="Decay of the averaged weights.")]
-Augment = Annotated[
-    Literal["auto", "crop-flip", "crop", "none", "cifar100"],
-    typer.Option("--augment", help="auto: by data set; flips would corrupt digits."),
-]
-Group = Annotated[
-    int | None,
-    typer.Option("--bn-group", metavar="N", min=0, help="Images that share batch statistics: a quarter; 0: all."),
-]
 
 
 @app.command()
 def advtrain(  # noqa: D103 - the help is the docstring of the module
-    dataset: Dataset,
+    dataset: Annotated[
+        Path, typer.Argument(metavar="D.zarr", help="Images to train on; - takes their path from stdin.")
+    ],
     output: _cli.Output,
-    generated: Generated = None,
+    generated: Annotated[
+        Path | None, typer.Option("--generated", metavar="G.zarr", help="Generated images to mix in.")
+    ] = None,
     test: _cli.Test = None,
-    hold_out: HoldOut = _FIRST,
-    track: Track = _FIRST,
-    focus: Focus = None,
-    focus_mode: Mode = "inject",
-    focus_batch: FocusBatch = 32,
-    inject_as: InjectAs = "input",
-    arch: Arch = "wrn-28-10",
+    hold_out: Annotated[
+        str, typer.Option("--hold-out", metavar="SEL", help="Points that are not trained on, or none.")
+    ] = _FIRST,
+    track: Annotated[
+        str, typer.Option("--track", metavar="SEL", help="Points whose PGD-40 accuracy picks the best epoch, or none.")
+    ] = _FIRST,
+    focus: Annotated[str | None, typer.Option("--focus", metavar="SEL", help="Points to focus on.")] = None,
+    focus_mode: Annotated[Literal["inject", "oversample"], typer.Option("--focus-mode", help="How.")] = "inject",
+    focus_batch: Annotated[
+        int, typer.Option("--focus-batch", metavar="N", help="Injected examples in every batch.")
+    ] = 32,
+    inject_as: Annotated[
+        Literal["input", "adversary"],
+        typer.Option("--inject-as", help="Injected examples are inputs, or the adversaries of their originals."),
+    ] = "input",
+    arch: Annotated[
+        str, typer.Option("--arch", metavar="NAME", help="wrn-DEPTH-WIDTH or preact-resnet-18.")
+    ] = "wrn-28-10",
     norm: _cli.AttackNorm = "linf",
     eps: _cli.Eps = None,
-    step: Step = None,
-    steps: Steps = 10,
-    l2_step: L2Step = "reference",
-    beta: Beta = 5.0,
-    label_smoothing: Smoothing = 0.1,
-    epochs: Epochs = 2400,
-    batch: Batch = 2048,
-    generated_fraction: Fraction = 0.8,
-    schedule: Schedule = "original",
+    step: Annotated[
+        float | None, typer.Option("--step", parser=_cli.fraction, metavar="X", help="Of the attack.")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Of the training attack.")] = 10,
+    l2_step: Annotated[
+        Literal["reference", "stated"],
+        typer.Option(
+            "--l2-step", help="In l2: 2 eps / steps, as the reference's code has it, or --step, as the paper says."
+        ),
+    ] = "reference",
+    beta: Annotated[float, typer.Option("--beta", metavar="X", help="Weight of the robust term of TRADES.")] = 5.0,
+    label_smoothing: Annotated[float, typer.Option("--label-smoothing", metavar="X", help="Of the clean loss.")] = 0.1,
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Each of ceil(points / batch) steps.")] = 2400,
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="N", help="Images of a step, injected ones not counted.")
+    ] = 2048,
+    generated_fraction: Annotated[float, typer.Option("--generated-fraction", metavar="X", help="Of a batch.")] = 0.8,
+    schedule: Annotated[
+        Literal["original", "a", "b", "c", "d", "e"],
+        typer.Option("--schedule", help="Of the learning rate (Figure 4)."),
+    ] = "original",
     lr: _cli.Rate = 0.2,
-    weight_decay: Decay = 5e-4,
-    ema: Average = 0.995,
-    augment: Augment = "auto",
+    weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X", help="Of all but batch norm.")] = 5e-4,
+    ema: Annotated[float, typer.Option("--ema", metavar="X", help="Decay of the averaged weights.")] = 0.995,
+    augment: Annotated[
+        Literal["auto", "crop-flip", "crop", "none", "cifar100"],
+        typer.Option("--augment", help="auto: by data set; flips would corrupt digits."),
+    ] = "auto",
     precision: _cli.Precision = "fp32",
-    bn_group: Group = None,
+    bn_group: Annotated[
+        int | None,
+        typer.Option("--bn-group", metavar="N", min=0, help="Images that share batch statistics: a quarter; 0: all."),
+    ] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,

@@ -41,36 +41,6 @@ app = _cli.tool(__doc__)
 _SUITS = "; what suits the images if not given."
 
 
-Dataset = Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to learn; - takes their path from stdin.")]
-Epochs = Annotated[int, typer.Option("--epochs", metavar="N", help="Each of ceil(points / batch) steps.")]
-Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images of a step.")]
-HalfLife = Annotated[
-    float, typer.Option("--ema-images", metavar="N", help="Half-life of weights in the average, at most.")
-]
-LevelMean = Annotated[float, typer.Option("--p-mean", metavar="X", help="Mean of ln sigma in training.")]
-LevelDeviation = Annotated[float, typer.Option("--p-std", metavar="X", help="Deviation of ln sigma.")]
-Augment = Annotated[
-    float, typer.Option("--augment", metavar="P", help="Probability of each augmentation; 0.12 is EDM's.")
-]
-Labelled = Annotated[bool, typer.Option("--labels/--no-labels", help="Whether the denoiser is told labels.")]
-Arch = Annotated[Literal["ddpmpp", "ncsnpp"], typer.Option("--arch", help="DDPM++ or NCSN++.")]
-Width = Annotated[int | None, typer.Option("--width", metavar="N", help=f"Channels{_SUITS}")]
-Levels = Annotated[
-    str | None,
-    typer.Option("--mult", metavar="N,N..", help=f"Factors of the width, one a level{_SUITS}"),
-]
-Blocks = Annotated[int | None, typer.Option("--blocks", metavar="N", help=f"Blocks a level{_SUITS}")]
-Attention = Annotated[
-    str | None,
-    typer.Option("--attention", metavar="N,N..", help=f"Resolutions with attention{_SUITS}"),
-]
-Dropout = Annotated[float | None, typer.Option("--dropout", metavar="P", help=f"In training{_SUITS}")]
-Judge = Annotated[
-    str | None, typer.Option("--judge", metavar="C", help="A classifier artifact or module:factory; needs --test.")
-]
-Judged = Annotated[int, typer.Option("--judged", metavar="N", min=2, help="How many images are judged.")]
-
-
 def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     """A list such as 2,2,2; None where nothing is given."""
     if text is None:
@@ -83,26 +53,38 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
 
 @app.command()
 def edmtrain(  # noqa: D103 - the help is the docstring of the module
-    dataset: Dataset,
+    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to learn; - takes their path from stdin.")],
     output: _cli.Output,
-    epochs: Epochs = 200,
-    batch: Batch = 64,
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Each of ceil(points / batch) steps.")] = 200,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Images of a step.")] = 64,
     lr: _cli.Rate = 1e-3,
-    ema_images: HalfLife = 500_000.0,
-    p_mean: LevelMean = -1.2,
-    p_std: LevelDeviation = 1.2,
-    augment: Augment = 0.0,
-    labelled: Labelled = True,
-    kind: Arch = "ddpmpp",
-    width: Width = None,
-    mult: Levels = None,
-    blocks: Blocks = None,
-    attention: Attention = None,
-    dropout: Dropout = None,
+    ema_images: Annotated[
+        float, typer.Option("--ema-images", metavar="N", help="Half-life of weights in the average, at most.")
+    ] = 500_000.0,
+    p_mean: Annotated[float, typer.Option("--p-mean", metavar="X", help="Mean of ln sigma in training.")] = -1.2,
+    p_std: Annotated[float, typer.Option("--p-std", metavar="X", help="Deviation of ln sigma.")] = 1.2,
+    augment: Annotated[
+        float, typer.Option("--augment", metavar="P", help="Probability of each augmentation; 0.12 is EDM's.")
+    ] = 0.0,
+    labelled: Annotated[bool, typer.Option("--labels/--no-labels", help="Whether the denoiser is told labels.")] = True,
+    kind: Annotated[Literal["ddpmpp", "ncsnpp"], typer.Option("--arch", help="DDPM++ or NCSN++.")] = "ddpmpp",
+    width: Annotated[int | None, typer.Option("--width", metavar="N", help=f"Channels{_SUITS}")] = None,
+    mult: Annotated[
+        str | None,
+        typer.Option("--mult", metavar="N,N..", help=f"Factors of the width, one a level{_SUITS}"),
+    ] = None,
+    blocks: Annotated[int | None, typer.Option("--blocks", metavar="N", help=f"Blocks a level{_SUITS}")] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option("--attention", metavar="N,N..", help=f"Resolutions with attention{_SUITS}"),
+    ] = None,
+    dropout: Annotated[float | None, typer.Option("--dropout", metavar="P", help=f"In training{_SUITS}")] = None,
     precision: _cli.Precision = "fp32",
     test: _cli.Test = None,
-    judge: Judge = None,
-    judged: Judged = 1000,
+    judge: Annotated[
+        str | None, typer.Option("--judge", metavar="C", help="A classifier artifact or module:factory; needs --test.")
+    ] = None,
+    judged: Annotated[int, typer.Option("--judged", metavar="N", min=2, help="How many images are judged.")] = 1000,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,

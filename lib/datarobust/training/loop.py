@@ -64,6 +64,7 @@ class Listener(Protocol):
 
     def stops(self) -> bool:
         """Whether the training is to save its state and stop after this step."""
+        return False
 
     def progress(self, steps: Iterable[T], standing: Callable[[], Line], /) -> Iterable[T]:
         """Wrapped around the steps that are left.
@@ -71,27 +72,20 @@ class Listener(Protocol):
         ``standing`` tells, between two steps, the epoch so far as a line of the log would, as far as this process
         knows it; an epoch without a step has its number alone. On a GPU it waits for the step.
         """
-
-
-class Silent:
-    """A listener that tells nobody and lets a training go on to its end."""
-
-    def epoch(self, line: Line) -> None:
-        """Nothing."""
-
-    def remark(self, text: str) -> None:
-        """Nothing."""
-
-    def stops(self) -> bool:
-        """Never."""
-        return False
-
-    def progress(self, steps: Iterable[T], standing: Callable[[], Line], /) -> Iterable[T]:
-        """The steps."""
         return steps
 
 
-SILENT = Silent()
+class _Silent(Listener):
+    """Tells nobody, and lets a training go on to its end."""
+
+    def epoch(self, line: Line) -> None:
+        return
+
+    def remark(self, text: str) -> None:
+        return
+
+
+SILENT = _Silent()
 
 
 class Loop(ABC):
@@ -185,7 +179,7 @@ class Loop(ABC):
             self.best, self._best_is_new = (tracked, self._weights(self.epoch + 1)), True
         self.epoch, self.step = self.epoch + 1, 0
         line |= {"images_per_second": self.images * self.steps / seconds, "seconds": seconds, **self.memory()}
-        if self.group.leads:
+        if self.group.is_main:
             checkpoint.log(line)
             listener.epoch(line)
 
@@ -213,7 +207,7 @@ class Loop(ABC):
             DivergedError: a loss of this epoch is not finite; nothing is saved.
         """
         self.demand_finite(self.loss_sum())
-        if self.group.leads:
+        if self.group.is_main:
             position: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "environment": self._environment()}
             arrays = {name: to_array(tensor) for name, tensor in self.state().items()}
             if self.best is not None:
@@ -227,7 +221,7 @@ class Loop(ABC):
 
     def _resume(self, checkpoint: Checkpoint, listener: Listener) -> None:
         """Take up the last state, if there is one: rank 0 reads it, the others have it from rank 0."""
-        arrays = checkpoint.load() if self.group.leads else None
+        arrays = checkpoint.load() if self.group.is_main else None
         if self.group.agree(arrays is not None):
             place = torch.zeros(2, dtype=torch.int64)
             if arrays is not None:
@@ -246,7 +240,7 @@ class Loop(ABC):
                     for name, tensor in tensors.items():
                         tensor.copy_(torch.from_numpy(arrays[name]))
             self.group.broadcast([*tensors.values()])
-        if self.group.leads:
+        if self.group.is_main:
             checkpoint.rewind(self.epoch)
 
     def _environment(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ weight, which Appendix D of the paper suspects and ``examples/glitch.mk`` shows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -24,24 +24,14 @@ BATCH = 512
 
 def clean_hits(model: nn.Module, points: Points, share: tuple[int, int] = (0, 1)) -> torch.Tensor:
     """How many images are classified as labelled: int64 () on the device; of ``share`` (i, n) the i-th part."""
-    hits = torch.zeros((), dtype=torch.int64, device=points.labels.device)
-    with frozen(model), torch.no_grad():
-        for _, x, y in _batches(points, share):
-            hits += (model(x).argmax(1) == y).sum()
-    return hits
+    return _hits(model, points, share, lambda x, y, first: x)
 
 
 def robust_hits(
     model: nn.Module, points: Points, recipe: Recipe, domain: Domain, epoch: int, share: tuple[int, int] = (0, 1)
 ) -> torch.Tensor:
     """How many images are still classified as labelled after PGD-40 on the margin; int64 () on the device."""
-    hits = torch.zeros((), dtype=torch.int64, device=points.labels.device)
-    with frozen(model):
-        for first, x, y in _batches(points, share):
-            x_adv = attacked(model, x, y, recipe, domain, epoch, first)
-            with torch.no_grad():
-                hits += (model(x_adv).argmax(1) == y).sum()
-    return hits
+    return _hits(model, points, share, lambda x, y, first: attacked(model, x, y, recipe, domain, epoch, first))
 
 
 def attacked(
@@ -52,11 +42,22 @@ def attacked(
     return margin_attack(model, x, y, noise, norm=recipe.norm, eps=recipe.eps, step=recipe.step, steps=TRACK_STEPS)
 
 
-def _batches(points: Points, share: tuple[int, int]) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
-    """One process's part of the points: (place of the first, images float32, labels)."""
+def _hits(
+    model: nn.Module,
+    points: Points,
+    share: tuple[int, int],
+    change: Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor],
+) -> torch.Tensor:
+    """Hits on one process's part of the points, whose images (x, y, place of the first) are changed before."""
+    hits = torch.zeros((), dtype=torch.int64, device=points.labels.device)
     rank, processes = share
     begin, end = len(points) * rank // processes, len(points) * (rank + 1) // processes
-    for first in range(begin, end, BATCH):
-        part = slice(first, min(first + BATCH, end))
-        x = to_float(points.images[part]).contiguous(memory_format=torch.channels_last)
-        yield first, x, points.labels[part]
+    with frozen(model):
+        for first in range(begin, end, BATCH):
+            part = slice(first, min(first + BATCH, end))
+            x = to_float(points.images[part]).contiguous(memory_format=torch.channels_last)
+            y = points.labels[part]
+            changed = change(x, y, first)
+            with torch.no_grad():
+                hits += (model(changed).argmax(1) == y).sum()
+    return hits

@@ -19,7 +19,7 @@ from datarobust.artifacts.runs import read_log
 from datarobust.errors import ArtifactError, DataError, ExistsError, UsageError
 from datarobust.jobs.make import Form, Output, make
 from datarobust.jobs.run_folder import Run, RunFolder, demand_tensorboard, rewrite_events
-from datarobust.training.loop import Arrays, Line, Listener, Loop, Silent, Weights
+from datarobust.training.loop import SILENT, Arrays, Line, Listener, Loop, Weights
 
 ARCH = {"name": "wrn-10-1", "arguments": {"classes": 10}}
 LINES: list[dict[str, Any]] = [
@@ -81,7 +81,7 @@ class Counted:
         loop = Counting(self.epochs, self.fails_after, self.stops_after)
         run = Run(output, self.request(), "classifier", [output.step({})], {}, self.tensorboard)
         try:
-            run.train(loop, Silent())
+            run.train(loop, SILENT)
         finally:
             self.began_at.append(loop.first)
 
