@@ -27,7 +27,7 @@ IMPORTED = (
     *(
         "datarobust.jobs.advtrain",
         "datarobust.jobs.edmtrain",
-        "datarobust.clones",
+        "datarobust.jobs.clone_search",
         "datarobust.sensitivity",
     ),
     "datarobust.jobs.aaeval",

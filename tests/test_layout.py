@@ -19,7 +19,7 @@ LAYERS = (
     {"attacks", "trades", "schedules", "networks"},
     {"sensitivity", "pairs", "curvature", "lipschitz", "embedding"} | {"diffusion", "fid", "training", "evaluation"},
     {"artifacts"},
-    {"selection", "datasets", "figures", "clones", "checkpoints"},
+    {"selection", "datasets", "figures", "checkpoints"},
     {"jobs"},
 )
 #: Packages that only these parts may import: stores are opened in one place, and the library never talks.

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from datarobust.errors import UsageError
+from . import _cli
 
 if TYPE_CHECKING:
     import torch
 
+    from datarobust.artifacts import Store, Tensors
     from datarobust.diffusion.denoiser import Denoiser
-    from datarobust.diffusion.sampler import Sampler
+    from datarobust.selection import Chosen
 
 Model = Annotated[
     Path, typer.Option("--model", metavar="M.safetensors", help="A denoiser of edmtrain or model import.")
@@ -46,35 +46,17 @@ SMax = Annotated[float | None, typer.Option("--S-max", metavar="X", help=f"Nor a
 SNoise = Annotated[float | None, typer.Option("--S-noise", metavar="X", help=f"Factor of added noise{_FROM_START}")]
 
 
-_NAMES = {"s_churn": "S_churn", "s_min": "S_min", "s_max": "S_max", "s_noise": "S_noise"} | {
-    name: name for name in ("num_steps", "sigma_min", "sigma_max", "rho")
-}
-
-
-def sampler(start: str, options: Mapping[str, Any]) -> Sampler:
-    """The sampler of a start, with what was given on the command line in it."""
+def load(dataset: Path, model: Path, select: str | None, limit: int | None) -> tuple[Store, Chosen, Denoiser, Tensors]:
+    """The dataset, its chosen points, and the denoiser with its artifact."""
     from dataclasses import replace
 
-    from datarobust.diffusion.starts import DEFAULTS
+    from datarobust import artifacts, selection
+    from datarobust.checkpoints.models import load_denoiser
 
-    changed: dict[str, Any] = {name: options[key] for key, name in _NAMES.items() if options[key] is not None}
-    if start == "matched" and "sigma_max" in changed:
-        raise UsageError("--start matched begins at the noise that there is: give --noise-weight, not --sigma-max.")
-    return replace(DEFAULTS[start], **changed)
-
-
-def prepared(denoiser: Denoiser, precision: str, device: torch.device, compiled: bool) -> Denoiser:
-    """The denoiser, ready on its device; changed in place."""
-    from datarobust.diffusion.denoiser import prepare
-
-    if precision == "tf32" and device.type == "cpu":
-        raise UsageError("--precision tf32 is of NVIDIA's processors: choose fp32 or bf16 on a CPU.")
-    return prepare(denoiser, precision, str(device), compiled=compiled)  # type: ignore[arg-type]
-
-
-def batch_of(device: torch.device) -> int:
-    """How many images at a time, where nobody says so."""
-    return 32 if device.type == "cpu" else 512
+    points = artifacts.open_store(_cli.argument_path(dataset), "dataset")
+    chosen = selection.choose(select or f"first:{len(points)}", points)
+    chosen = replace(chosen, rows=chosen.rows[:limit])
+    return points, chosen, *load_denoiser(_cli.argument_path(model))
 
 
 def place_of(device: torch.device) -> str:

@@ -24,19 +24,12 @@ For example:
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from . import _cli, _diffusion
-
-if TYPE_CHECKING:
-    import torch
-
-    from datarobust.clones import Job
-    from datarobust.distributed import Group
 
 app = _cli.tool(__doc__)
 
@@ -71,92 +64,51 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    options = dict(locals())
     from datarobust import distributed
+    from datarobust.diffusion.cloning import default_batch
+    from datarobust.diffusion.denoiser import prepare, seconds_per_image
+    from datarobust.diffusion.starts import sampler_of
+    from datarobust.jobs.clone import Cloning, labels_of
+    from datarobust.jobs.make import make
 
-    job = _job(options)
-    with distributed.group() as processes:
-        place = _cli.torch_device(device, threads, processes.here)
-        if dry_run:
-            _cli.emit(json.dumps(_plan(job, place)))
-        else:
-            _clone(job, place, processes, options)
-
-
-def _job(options: dict[str, Any]) -> Job:
-    """What the options ask for, and what the user should know of it."""
-    from datarobust import artifacts, clones, selection
-    from datarobust.checkpoints.models import load_denoiser
-
-    points = artifacts.open_store(_cli.argument_path(options["dataset"]), "dataset")
-    chosen = selection.choose(options["select"] or f"first:{len(points)}", points)
-    if options["limit"] is not None:
-        chosen = replace(chosen, rows=chosen.rows[: options["limit"]])
-    sampler = _diffusion.sampler(options["start"], options)
-    asked = clones.Request(
-        sampler,
-        options["start"],
-        options["noise_weight"],
-        options["repeats"],
-        clones.labels_of(options["labels"]),
-        options["precision"],
-        options["seed"],
-    )
-    denoiser, weights = load_denoiser(_cli.argument_path(options["model"]))
-    job = clones.Job(points, denoiser, weights, chosen, asked)
-    for remark in clones.remarks(job):
-        _cli.say(remark)
-    return job
-
-
-def _clone(job: Job, place: torch.device, processes: Group, options: dict[str, Any]) -> None:
-    """Make the clones, unless that was done before, and print where they are."""
-    from datarobust import artifacts
-
-    output, overwrite = options["output"], options["overwrite"]
-    new = not processes.agree(
-        processes.leads and not overwrite and artifacts.finished(output, job.attributes["request"])
-    )
-    if new:
-        _cli.resumable()
-        if processes.leads:
-            artifacts.demand_vacant(output, "clones", overwrite)
-        _diffusion.prepared(job.model, job.request.precision, place, options["compiled"])
-        batch = options["batch"] or _diffusion.batch_of(place)
-        unit = ("images", lambda batches: float(batch * processes.size))
-        job.run(
-            output,
-            _cli.step("clone", job.request.seed, _diffusion.place_of(place), job.inputs),
-            batch,
-            processes=processes,
-            pad=options["compiled"],
-            overwrite=overwrite,
-            progress=_cli.progress(options["quiet"], f"cloning {job.task.count:,} images, batches", unit),
+    steps = {"num_steps": num_steps, "sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho}
+    churn = {"S_churn": s_churn, "S_min": s_min, "S_max": s_max, "S_noise": s_noise}
+    with distributed.group() as group:
+        sampler = sampler_of(start, steps | churn)
+        points, chosen, denoiser, weights = _diffusion.load(dataset, model, select, limit)
+        place = _cli.torch_device(device, threads, group.here)
+        job = Cloning(
+            points,
+            denoiser,
+            weights,
+            chosen,
+            sampler,
+            start,
+            noise_weight,
+            repeats,
+            labels_of(labels),
+            precision,
+            seed,
+            batch or default_batch(place.type),
+            pad=compiled,
         )
-    if processes.leads:
-        _announce(output, new, job, options["as_json"])
-
-
-def _announce(output: Path, new: bool, job: Job, as_json: bool) -> None:
-    if not as_json:
-        _cli.emit(str(output))
-        return
-    begun, sampler = job.started
-    told: dict[str, Any] = {"clones": str(output), "new": new, "count": job.task.count}
-    _cli.emit(json.dumps(told | {"start": begun.as_json(), "sampler": sampler.as_json()}))
-
-
-def _plan(job: Job, place: torch.device) -> dict[str, Any]:
-    """What the work takes; the time is that of one evaluation, measured, times their number."""
-    from datarobust.diffusion.denoiser import flops, seconds_per_image
-
-    plan = job.plan(flops(job.model))
-    ready = _diffusion.prepared(job.model, job.request.precision, place, compiled=False)
-    one = seconds_per_image(ready, 2 if place.type == "cpu" else 256)
-    return plan | {
-        "device": str(place),
-        "expected_seconds": round(one * plan["clones"] * plan["evaluations_a_clone"], 1),
-    }
+        for remark in job.remarks():
+            _cli.say(remark)
+        plan = job.plan()
+        prepare(denoiser, precision, str(place), compiled=compiled and not dry_run)
+        if dry_run:
+            one = seconds_per_image(denoiser, 2 if place.type == "cpu" else 256)
+            seconds = round(one * plan["clones"] * plan["evaluations_a_clone"], 1)
+            _cli.emit(json.dumps(plan | {"device": str(place), "expected_seconds": seconds}))
+            return
+        _cli.resumable()
+        unit = ("images", lambda batches: float(job.batch * group.size))
+        progress = _cli.progress(quiet, f"cloning {plan['clones']:,} images, batches", unit)
+        step = _cli.step("clone", seed, _diffusion.place_of(place))
+        new = make(job, output, step, overwrite=overwrite, group=group, progress=progress)
+    result = {"clones": str(output), "new": new, "count": plan["clones"]}
+    begin = {"start": plan["start"], "sampler": plan["sampler"]}
+    _cli.emit(json.dumps(result | begin) if as_json else str(output))
 
 
 def main() -> None:

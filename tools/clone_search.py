@@ -24,23 +24,15 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli, _diffusion, _features
-
-if TYPE_CHECKING:
-    import torch
-
-    from datarobust.clones.searching import Search
-    from datarobust.diffusion.search import Result
-    from datarobust.distributed import Group
+from . import _cli, _diffusion, _features, _models
 
 app = _cli.tool(__doc__)
 
@@ -80,64 +72,60 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    options = dict(locals())
     from datarobust import distributed
-
-    with distributed.group() as processes:
-        place = _cli.torch_device(device, threads, processes.here)
-        asked = _search(options, place)
-        if dry_run:
-            _cli.emit(json.dumps(_plan(asked)))
-        else:
-            _run(asked, place, processes, options)
-
-
-def _search(options: dict[str, Any], place: torch.device) -> Search:
-    """What the options ask for."""
-    from datarobust import artifacts, clones, selection
-    from datarobust.checkpoints.models import load_denoiser
-    from datarobust.clones.searching import Search
     from datarobust.diffusion import search
+    from datarobust.diffusion.cloning import default_batch
+    from datarobust.diffusion.denoiser import prepare
     from datarobust.diffusion.starts import DEFAULTS
-    from datarobust.jobs.fid import feature_space
+    from datarobust.jobs.clone import Cloning
+    from datarobust.jobs.clone_search import Search, sentences
+    from datarobust.jobs.fid import feature_space, some_images
+    from datarobust.jobs.make import make
 
-    points = artifacts.open_store(_cli.argument_path(options["dataset"]), "dataset")
-    chosen = selection.choose(options["select"] or f"first:{len(points)}", points)
-    if options["limit"] is not None:
-        chosen = replace(chosen, rows=chosen.rows[: options["limit"]])
-    base = replace(DEFAULTS["paper"], num_steps=options["num_steps"])
-    asked = clones.Request(
-        base, options["start"], options["noise_weight"], precision=options["precision"], seed=options["seed"]
-    )
-    denoiser, weights = load_denoiser(_cli.argument_path(options["model"]))
-    job = clones.Job(points, denoiser, weights, chosen, asked)
-    for remark in chosen.remarks():
-        _cli.say(f"{remark}.")
-    seeds = tuple(range(options["seed"], options["seed"] + options["seeds"]))
-    return Search(
-        job,
-        feature_space(
-            options["features"], points.column("images").read(0, min(8, len(points))), place, options["weights"]
-        ),
-        search.grid(_changes(options["grid"] or []), base),
-        seeds,
-        options["strategy"],
-        options["batch"] or _diffusion.batch_of(place),
-        _shard(options["shard"]),
-        tuple(options["also"] or ()),
-    )
+    base = replace(DEFAULTS["paper"], num_steps=num_steps)
+    with distributed.group() as group:
+        place = _cli.torch_device(device, threads, group.here)
+        points, chosen, denoiser, weights_of = _diffusion.load(dataset, model, select, limit)
+        size = batch or default_batch(place.type)
+        cloning = Cloning(
+            points, denoiser, weights_of, chosen, base, start, noise_weight,
+            precision=precision, seed=seed, batch=size, pad=compiled,
+        )  # fmt: skip
+        for remark in chosen.remarks():
+            _cli.say(f"{remark}.")
+        space = feature_space(features, some_images(points), place, weights)
+        grid_points = search.grid(_changes(grid or []), base)
+        numbers = tuple(range(seed, seed + seeds))
+        job = Search(cloning, space, grid_points, numbers, strategy, _shard(shard), tuple(also or ()))
+        if dry_run:
+            _cli.emit(json.dumps(job.plan()))
+            return
+        prepare(denoiser, precision, str(place), compiled=compiled)
+        _cli.resumable()
+        make(
+            job,
+            output,
+            _cli.step("clone-search", seed, _models.place_of(place)),
+            overwrite=overwrite,
+            group=group,
+            labelled=lambda label: _cli.progress(quiet, label),
+        )
+    findings = job.findings(output)
+    for sentence in () if as_json else sentences(findings):
+        _cli.say(sentence)
+    _cli.emit(json.dumps({"search": str(output), **findings}) if as_json else str(output))
 
 
-def _changes(given: list[str]) -> dict[str, list[float]]:
-    """--grid as a mapping."""
-    found = {}
-    for text in given:
+def _changes(texts: list[str]) -> dict[str, list[float]]:
+    """``--grid`` as a mapping."""
+    changes = {}
+    for text in texts:
         name, _, values = text.partition("=")
         try:
-            found[name] = [float(value) for value in values.split(",")]
+            changes[name] = [float(value) for value in values.split(",")]
         except ValueError:
             raise UsageError(f"--grid {text} is no list of values such as rho=1.5,1.6,1.7.") from None
-    return found
+    return changes
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -145,73 +133,6 @@ def _shard(text: str) -> tuple[int, int]:
     if match is None or not int(match[1]) < int(match[2]):
         raise UsageError(f"--shard {text} is no share such as 0/4, 1/4, 2/4 or 3/4.")
     return int(match[1]), int(match[2])
-
-
-def _plan(asked: Search) -> dict[str, Any]:
-    """What the search takes."""
-    from datarobust.diffusion.denoiser import flops
-
-    sampler = asked.points[0].sampler
-    return {
-        "points": len(asked.points),
-        "rungs": [{"points": r.points, "images": r.images, "seeds": len(r.seeds)} for r in asked.rungs],
-        "clones": asked.cost,
-        "operations": asked.cost * sampler.evaluations * flops(asked.job.model),
-    }
-
-
-def _run(asked: Search, place: torch.device, processes: Group, options: dict[str, Any]) -> None:
-    """Search, and say what was found."""
-    from datarobust import artifacts
-
-    output, quiet = options["output"], options["quiet"]
-    _diffusion.prepared(asked.job.model, asked.job.request.precision, place, options["compiled"])
-    _cli.resumable()
-    with artifacts.Lock(output) if processes.leads else nullcontext():
-        found = asked.run(output, processes, lambda label: _cli.progress(quiet, label), options["overwrite"])
-    if not processes.leads:
-        return
-    told = _findings(asked, found)
-    if options["as_json"]:
-        _cli.emit(json.dumps({"search": str(output), **told}))
-        return
-    for sentence in _sentences(told):
-        _cli.say(sentence)
-    _cli.emit(str(output))
-
-
-def _findings(asked: Search, found: list[list[Result]]) -> dict[str, Any]:
-    """Main effects over all points, the spread of seeds, the top set."""
-    from datarobust.diffusion import search
-
-    means = search.mean_scores(found[-1])
-    effects = search.main_effects(found[0], asked.points)
-    return {
-        "features": asked.measure.name,
-        "main_effects": {name: {f"{value:g}": score for value, score in one.items()} for name, one in effects.items()},
-        "main_effects_images": asked.rungs[0].images,
-        "seed_spread": search.seed_spread(found[-1]),
-        "images": asked.rungs[-1].images,
-        "top": [
-            {"point": number, **asked.points[number].values(), "score": means[number]}
-            for number in search.top_set(found[-1])
-        ],
-    }
-
-
-def _sentences(told: dict[str, Any]) -> list[str]:
-    """The findings in words."""
-    said = [f"Mean scores ({told['features']}, {told['main_effects_images']:,} images) by value of each argument:"]
-    for name, effects in told["main_effects"].items():
-        said.append(f"  {name}: " + ", ".join(f"{value}: {score:.4g}" for value, score in effects.items()))
-    spread = told["seed_spread"]
-    known = "unknown with one seed" if spread is None else f"{spread:.3g}"
-    said.append(f"On {told['images']:,} images a score differs from seed to seed by {known}.")
-    said.append(f"Points that seeds cannot tell from the best: {len(told['top'])}.")
-    for point in told["top"]:
-        values = ", ".join(f"{name} {value:g}" for name, value in point.items() if name not in ("point", "score"))
-        said.append(f"  {point['score']:.4g}: {values}")
-    return said
 
 
 def main() -> None:

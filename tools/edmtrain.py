@@ -29,12 +29,12 @@ import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli, _diffusion, _training
+from . import _cli, _training
 
 if TYPE_CHECKING:
     import torch
 
-    from datarobust.clones.judging import Judgement
+    from datarobust.jobs.clone import Judgement
     from datarobust.training.loop import Line
 
 app = _cli.tool(__doc__)
@@ -148,16 +148,18 @@ def _judge(weights: Path, judge: str, test: Path, count: int, device: torch.devi
     """What the classifier says of the finished denoiser."""
     from datarobust import artifacts
     from datarobust.checkpoints.models import load_denoiser, load_model
-    from datarobust.clones.judging import judge as judge_denoiser
+    from datarobust.diffusion.cloning import default_batch
+    from datarobust.diffusion.denoiser import prepare
+    from datarobust.jobs.clone import judge as judge_denoiser
 
     denoiser, tensors = load_denoiser(weights)
     return judge_denoiser(
         artifacts.open_store(test, "dataset"),
-        _diffusion.prepared(denoiser, "fp32", device, compiled=False),
+        prepare(denoiser, "fp32", str(device)),
         tensors,
         load_model(judge).module,
         count,
-        _diffusion.batch_of(device),
+        default_batch(device.type),
         device,
         lambda label: _cli.progress(quiet, label),
     )

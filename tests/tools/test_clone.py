@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ import numpy as np
 import pytest
 
 from datarobust import artifacts
+from datarobust.diffusion.sampler import Sampler
+from datarobust.tools import clone
+from datarobust.tools._cli import command_of
 
 from . import made
 from .failing import fails
@@ -86,6 +91,14 @@ def test_options_of_the_sampler_and_the_start(command: Run, place: Path, tmp_pat
         assert artifacts.open_store(output).attributes["start"]["told"] == pytest.approx(told)
 
 
+def test_the_options_are_those_of_the_sampler() -> None:
+    """Sampler is their home: each of its fields is an option, under its name in Karras et al."""
+    options = {word.lstrip("-").replace("-", "_") for param in command_of(clone.app).params for word in param.opts}
+    assert {field.name for field in fields(Sampler)} <= options
+    taken = set(inspect.signature(clone.clone).parameters)
+    assert {field.name.lower() for field in fields(Sampler)} <= taken
+
+
 def test_one_clone_of_each_point_is_a_dataset(command: Run, place: Path, tmp_path: Path) -> None:
     output = tmp_path / "k.zarr"
     words = [place / "d.zarr", "--model", place / "m.safetensors", "--select", "!first:4", *QUICK]
@@ -129,7 +142,7 @@ def test_misuse_is_one_sentence(command: Run, place: Path, tmp_path: Path) -> No
 
 HELD = """
 import sys, time
-from datarobust.clones import job
+from datarobust.jobs.make import make
 from datarobust.diffusion import cloning
 from datarobust.tools import clone
 left, sample = int(sys.argv.pop(1)), cloning.sample
@@ -140,7 +153,7 @@ def held(*arguments):
         time.sleep(0.05)
     return sample(*arguments)
 cloning.sample = held
-job.Job.run.__kwdefaults__["save_every"] = 0.0
+make.__kwdefaults__["save_every"] = 0.0
 clone.main()
 """
 

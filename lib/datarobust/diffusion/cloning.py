@@ -58,6 +58,11 @@ class Task:
         return len(self.rows) * self.repeats
 
 
+def default_batch(device: str) -> int:
+    """Clones at a time, by default."""
+    return 32 if device == "cpu" else 512
+
+
 def clones(
     denoiser: Denoiser,
     task: Task,

@@ -110,7 +110,12 @@ def prepare(
     statistics of norms, what surrounds the network and all states stay in float32. ``tf32`` takes
     :func:`datarobust.networks.precision.products` around the sampling. ``compiled`` has ``torch.compile`` fuse what
     lies between convolutions, for one shape of batches.
+
+    Raises:
+        UsageError: tf32 on a CPU.
     """
+    if precision == "tf32" and device == "cpu":
+        raise UsageError("`precision` tf32 is of NVIDIA's processors: choose fp32 or bf16 on a CPU")
     denoiser.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     denoiser.eval().requires_grad_(False)
     for module in denoiser.modules():

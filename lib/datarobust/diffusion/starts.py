@@ -26,6 +26,7 @@ a Philox generator under the key (the image's key, s).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -80,6 +81,18 @@ DEFAULTS: dict[str, Sampler] = {
 }
 """The default sampler of each start: the centre of the paper's grid; for ``matched`` and ``noise``, which need no
 churn, that of Karras et al."""
+
+
+def sampler_of(start: str, changes: Mapping[str, float | None]) -> Sampler:
+    """The default sampler of a start, with those of these arguments that are not None.
+
+    Raises:
+        UsageError: numbers that make no schedule, or a ``sigma_max`` for ``matched``, which has one of its own.
+    """
+    if start == "matched" and changes.get("sigma_max") is not None:
+        raise UsageError("`start` matched begins at the noise that there is: give `noise_weight`, not `sigma_max`")
+    changed: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    return replace(DEFAULTS[start], **changed)
 
 
 def start(name: str, sampler: Sampler, noise_weight: float = NOISE_WEIGHT) -> tuple[Start, Sampler]:

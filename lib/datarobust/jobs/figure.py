@@ -281,8 +281,8 @@ def search(lines: Sequence[Path]) -> Drawing:
     Raises:
         DataError: they have no results yet, or are not of one search.
     """
-    from datarobust.clones.lines import gather
     from datarobust.figures.search import draw, table
+    from datarobust.jobs.clone_search import gather
 
     features, points, results = gather(list(lines))
     if not results:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,26 +11,25 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import torch
+from tests.lib import made
+from tests.lib.diffusion.helpers import small
 
 from datarobust import artifacts, selection
+from datarobust.artifacts import Resume, Step
 from datarobust.checkpoints.models import load_denoiser
-from datarobust.clones import Job, Request
-from datarobust.clones.lines import header, read
-from datarobust.clones.searching import Search
 from datarobust.diffusion import search
 from datarobust.diffusion.cloning import clones
 from datarobust.diffusion.denoiser import prepare
 from datarobust.diffusion.sampler import Sampler
-from datarobust.distributed import Group
 from datarobust.errors import ArtifactError, DataError, DatarobustError, ExistsError, UsageError
+from datarobust.fid.features import PIXELS
 from datarobust.fid.frechet import Moments
+from datarobust.jobs.clone import Cloning
+from datarobust.jobs.clone_search import Search, gather, read
 from datarobust.jobs.fid import feature_space
-
-from . import made
-from .diffusion.helpers import small
+from datarobust.jobs.make import make
 
 T = TypeVar("T")
-ALONE = Group(0, 1)
 BASE = Sampler(num_steps=2)
 GRID = {"sigma_min": [0.004], "sigma_max": [1.3, 1.4], "S_churn": [0.5], "S_min": [0.5], "S_noise": [1.0]}
 
@@ -39,8 +38,8 @@ class Killed(BaseException):
     """Stands for a kill."""
 
 
-def silent(label: str) -> Any:
-    return iter
+def step(inputs: Mapping[str, str]) -> Step:
+    return Step("clone-search", (), "0.1.0", 0, "cpu", inputs)
 
 
 def killing(after: int) -> Any:
@@ -63,9 +62,12 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
     monkeypatch.setattr(search, "KEPT", 2)
     data = made.dataset(tmp_path / "d.zarr", rows=20)
     denoiser, weights = load_denoiser(made.model(tmp_path / "m.safetensors", small()))
-    job = Job(data, prepare(denoiser), weights, selection.choose("first:20", data), Request(BASE))
-    pixels = feature_space("pixels", data.column("images").read(0, 2), torch.device("cpu"))
-    return Search(job, pixels, search.grid(GRID, BASE), (0, 1), "halving", 8)
+    cloning = Cloning(data, prepare(denoiser), weights, selection.choose("first:20", data), BASE, batch=8)
+    return Search(cloning, PIXELS, search.grid(GRID, BASE), (0, 1), "halving")
+
+
+def names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} - {"d.zarr", "m.safetensors", "straight.jsonl"}
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -77,41 +79,59 @@ def unordered(path: Path) -> list[str]:
 
 
 def test_lines_of_a_search(asked: Search, tmp_path: Path) -> None:
-    found = asked.run(tmp_path / "s.jsonl", ALONE, silent)
+    assert make(asked, tmp_path / "s.jsonl", step)
+    found = asked.standings(gather([tmp_path / "s.jsonl"])[2])
     assert [(rung.points, rung.images) for rung in asked.rungs] == [(6, 2), (3, 6), (2, 20)]
     assert [len(results) for results in found] == [6, 3, 4]
     first, *rest = lines(tmp_path / "s.jsonl")
     assert first["features"] == "pixels"
-    assert first["dataset"] == asked.job.dataset.digest
+    assert first["dataset"] == asked.cloning.dataset.digest
     assert len(rest) == 13
     line = next(line for line in rest if line["images"] == 20 and line["seed"] == 1)
     point = asked.points[line["point"]]
     assert {name: line[name] for name in search.GRID} == point.values()
 
-    job = replace(asked.job, request=replace(asked.job.request, sampler=point.sampler, seed=1))
-    images = asked.job.dataset.column("images").read()
+    job = replace(asked.cloning, sampler=point.sampler, seed=1)
+    images = job.dataset.column("images").read()
     copies = np.concatenate([part for _, part in clones(job.model, job.task, 8)])
     flat = [part.reshape(20, -1) / 255 for part in (images, copies)]
     assert line["score"] == pytest.approx(Moments.of(flat[0]).distance(Moments.of(flat[1])), rel=1e-4)
     assert line["l2"] == pytest.approx(float(np.sqrt(np.square(flat[0] - flat[1]).sum(1)).mean()), rel=1e-3)
     assert line["linf"] == pytest.approx(float(np.abs(flat[0] - flat[1]).max(1).mean()), rel=5e-3)
-    assert not list(tmp_path.glob(".s.jsonl.*"))
+    assert names(tmp_path) == {"s.jsonl"}
 
 
 @pytest.mark.parametrize("after", [0, 2, 6, 10])
 def test_a_killed_search_goes_on(asked: Search, tmp_path: Path, after: int) -> None:
-    asked.run(tmp_path / "straight.jsonl", ALONE, silent)
+    """Until it is done there is no file of its name."""
+    make(asked, tmp_path / "straight.jsonl", step)
     output = tmp_path / "s.jsonl"
     with pytest.raises(Killed):
-        asked.run(output, ALONE, killing(after))
-    assert len(lines(output)) == 1 + after
-    with output.open("ab") as file:
-        file.write(b'{"point": 3, "sc')  # torn by the kill
-    asked.run(output, ALONE, silent)
+        make(asked, output, step, labelled=killing(after))
+    assert not output.exists()
+    state = Resume(output, artifacts.fingerprint(asked.request())).load()
+    assert (0 if state is None else len(state["rows"])) == after
+    counted: list[int] = []
+    assert make(asked, output, step, labelled=lambda label: lambda items: (counted.append(i) or i for i in items))
+    assert len(counted) == 13 - after
     assert unordered(output) == unordered(tmp_path / "straight.jsonl")
+    assert names(tmp_path) == {"s.jsonl"}
     before = output.read_bytes()
-    asked.run(output, ALONE, killing(0))
+    assert not make(asked, output, step, labelled=killing(0))
     assert output.read_bytes() == before
+
+
+def test_an_unfinished_file_of_before_is_gone_on_with(asked: Search, tmp_path: Path) -> None:
+    """Version 0.1 wrote lines under the final name, and a kill could tear the last one."""
+    make(asked, tmp_path / "straight.jsonl", step)
+    output = tmp_path / "s.jsonl"
+    output.write_text("".join((tmp_path / "straight.jsonl").read_text().splitlines(keepends=True)[:5]) + '{"point": 3,')
+    (tmp_path / ".s.jsonl.3-0.journal").write_bytes(b"of before")
+    counted: list[int] = []
+    assert make(asked, output, step, labelled=lambda label: lambda items: (counted.append(i) or i for i in items))
+    assert len(counted) == 9
+    assert unordered(output) == unordered(tmp_path / "straight.jsonl")
+    assert names(tmp_path) == {"s.jsonl"}
 
 
 def test_clones_of_a_rung_serve_the_next(asked: Search, tmp_path: Path, monkeypatch: Any) -> None:
@@ -121,30 +141,31 @@ def test_clones_of_a_rung_serve_the_next(asked: Search, tmp_path: Path, monkeypa
         counted.append(task.count)
         return clones(model, task, batch, **options)
 
-    monkeypatch.setattr("datarobust.clones.searching.clones", counting)
-    asked.run(tmp_path / "s.jsonl", ALONE, silent)
-    assert sum(counted) == 6 * 2 + 3 * 4 + 2 * 14 + 2 * 20 == asked.cost
+    monkeypatch.setattr("datarobust.jobs.clone_search.clones", counting)
+    make(asked, tmp_path / "s.jsonl", step)
+    assert sum(counted) == 6 * 2 + 3 * 4 + 2 * 14 + 2 * 20 == asked.plan()["clones"]
 
 
 def test_shards_bring_the_lines_of_one_search(asked: Search, tmp_path: Path) -> None:
-    asked.run(tmp_path / "straight.jsonl", ALONE, silent)
+    make(asked, tmp_path / "straight.jsonl", step)
     paths = [tmp_path / "s0.jsonl", tmp_path / "s1.jsonl"]
     shards = [replace(asked, shard=(n, 2), also=(paths[1 - n],)) for n in range(2)]
     with pytest.raises(DatarobustError, match="rung 1 lacks 3 of 6 results"):
-        shards[0].run(paths[0], ALONE, silent)
+        make(shards[0], paths[0], step)
     with pytest.raises(DatarobustError, match="rung 2 lacks 2 of 3 results"):
-        shards[1].run(paths[1], ALONE, silent)
+        make(shards[1], paths[1], step)
     with pytest.raises(DatarobustError, match="rung 3 lacks 2 of 4 results"):
-        shards[0].run(paths[0], ALONE, silent)
-    shards[1].run(paths[1], ALONE, silent)
-    shards[0].run(paths[0], ALONE, silent)
+        make(shards[0], paths[0], step)
+    make(shards[1], paths[1], step)
+    make(shards[0], paths[0], step)
     together = sorted(paths[0].read_text().splitlines()[1:] + paths[1].read_text().splitlines()[1:])
     assert together == sorted((tmp_path / "straight.jsonl").read_text().splitlines()[1:])
 
 
 def test_a_full_search_has_all_points_and_seeds(asked: Search, tmp_path: Path) -> None:
     full = replace(asked, strategy="full", points=search.grid({**GRID, "rho": [2.0]}, BASE), seeds=(0, 1))
-    found = full.run(tmp_path / "s.jsonl", ALONE, silent)
+    assert make(full, tmp_path / "s.jsonl", step)
+    found = full.standings(gather([tmp_path / "s.jsonl"])[2])
     assert [len(results) for results in found] == [4]
     assert {(result.point, result.seed) for result in found[0]} == {(p, s) for p in range(2) for s in range(2)}
 
@@ -158,7 +179,7 @@ def test_features_of_a_classifier(asked: Search, tmp_path: Path) -> None:
         "    parts = torch.nn.Flatten(), torch.nn.Linear(64, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3)\n"
         "    return torch.nn.Sequential(*parts)\n"
     )
-    some = asked.job.dataset.column("images").read(0, 4)
+    some = asked.cloning.dataset.column("images").read(0, 4)
     measure = feature_space(f"classifier:{module}:make", some, torch.device("cpu"))
     assert measure.name.startswith("classifier:")
     assert measure.of(some).shape == (4, 5)
@@ -166,19 +187,19 @@ def test_features_of_a_classifier(asked: Search, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="choose inception, classifier:M"):
             feature_space(wrong, some, torch.device("cpu"))
     with pytest.raises(UsageError, match="for fid alone"):
-        replace(asked, measure=replace(measure, extract=None))
+        replace(asked, space=replace(measure, extract=None))
 
 
 def test_other_searches_and_other_files_are_left_alone(asked: Search, tmp_path: Path) -> None:
     output = tmp_path / "s.jsonl"
     output.write_text("mine\n")
-    with pytest.raises(ExistsError, match="something else"):
-        asked.run(output, ALONE, silent)
+    with pytest.raises(ExistsError, match="exists already"):
+        make(asked, output, step)
     assert output.read_text() == "mine\n"
-    asked.run(output, ALONE, silent, overwrite=True)
+    make(asked, output, step, overwrite=True)
     with pytest.raises(ExistsError, match="`overwrite`"):
-        replace(asked, seeds=(0, 5)).run(output, ALONE, silent)
-    assert header(output)["request"] == artifacts.fingerprint(asked.asked)
+        make(replace(asked, seeds=(0, 5)), output, step)
+    assert read(output)[0]["request"] == artifacts.fingerprint(asked.request())
 
 
 @pytest.mark.parametrize(
@@ -196,11 +217,11 @@ def test_files_that_are_no_lines(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "s.jsonl"
     path.write_text(text)
     with pytest.raises(DataError, match=words):
-        _ = header(path), read(path)
+        read(path)
     with pytest.raises(ArtifactError, match="read"):
         read(tmp_path / "no.jsonl")
 
 
 def test_one_image_is_too_few(asked: Search) -> None:
     with pytest.raises(DataError, match="two images"):
-        replace(asked, job=replace(asked.job, chosen=selection.choose("first:1", asked.job.dataset)))
+        replace(asked, cloning=replace(asked.cloning, chosen=selection.choose("first:1", asked.cloning.dataset)))

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from tests.lib import made
+from tests.lib.diffusion.helpers import small
 
-from datarobust import artifacts, clones, selection
+from datarobust import artifacts, selection
 from datarobust.artifacts import Step
 from datarobust.artifacts.durable import leftovers
 from datarobust.checkpoints.models import load_denoiser
-from datarobust.clones import Job, Request
-from datarobust.diffusion.denoiser import prepare
+from datarobust.diffusion.denoiser import flops, prepare
 from datarobust.diffusion.precondition import Ve
 from datarobust.diffusion.sampler import Sampler
 from datarobust.diffusion.starts import DEFAULTS
 from datarobust.errors import ArtifactError, DataError, UsageError
-
-from . import made
-from .diffusion.helpers import small
+from datarobust.jobs.clone import Cloning
+from datarobust.jobs.make import make
 
 T = TypeVar("T")
-STEP = Step("clone", ("d.zarr",), "0.1.0", 0, "cpu", {})
-SHORT = Request(Sampler(num_steps=3), repeats=2)
+
+
+def step(inputs: Mapping[str, str]) -> Step:
+    return Step("clone", ("d.zarr",), "0.1.0", 0, "cpu", inputs)
+
+
+def run(job: Cloning, output: Path, batch: int = 4, **options: Any) -> bool:
+    return make(replace(job, batch=batch), output, step, **options)
 
 
 class Killed(BaseException):
@@ -60,18 +66,19 @@ def killing(after: int) -> Any:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def job(tmp_path: Path) -> Cloning:
     data = made.dataset(tmp_path / "d.zarr")
     denoiser, weights = load_denoiser(made.model(tmp_path / "m.safetensors", small()))
-    return Job(data, prepare(denoiser), weights, selection.choose("!first:3", data), SHORT)
+    chosen = selection.choose("!first:3", data)
+    return Cloning(data, prepare(denoiser), weights, chosen, Sampler(num_steps=3), repeats=2)
 
 
 def tree(path: Path) -> dict[str, bytes]:
     return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
 
 
-def test_what_is_written(job: Job, tmp_path: Path) -> None:
-    job.run(tmp_path / "k.zarr", STEP, 4)
+def test_what_is_written(job: Cloning, tmp_path: Path) -> None:
+    run(job, tmp_path / "k.zarr", 4)
     found = artifacts.open_store(tmp_path / "k.zarr", "clones")
     found.verify()
     assert found.column("images").shape == (9, 2, 1, 8, 8)
@@ -92,10 +99,10 @@ def test_what_is_written(job: Job, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [0, 1, 2, 4])
 @pytest.mark.parametrize("save_every", [0.0, 1e9])
-def test_a_stopped_run_goes_on_to_the_bit(job: Job, tmp_path: Path, stop: int, save_every: float) -> None:
-    job.run(tmp_path / "straight.zarr", STEP, 4)
+def test_a_stopped_run_goes_on_to_the_bit(job: Cloning, tmp_path: Path, stop: int, save_every: float) -> None:
+    run(job, tmp_path / "straight.zarr", 4)
     with pytest.raises(Killed):
-        job.run(tmp_path / "k.zarr", STEP, 4, progress=stopping(stop), save_every=save_every)
+        run(job, tmp_path / "k.zarr", 4, progress=stopping(stop), save_every=save_every)
     seen: list[int] = []
 
     def progress(items: Iterable[int]) -> Iterator[int]:
@@ -103,39 +110,39 @@ def test_a_stopped_run_goes_on_to_the_bit(job: Job, tmp_path: Path, stop: int, s
             seen.append(item)
             yield item
 
-    job.run(tmp_path / "k.zarr", STEP, 4, progress=progress)
+    run(job, tmp_path / "k.zarr", 4, progress=progress)
     assert seen == list(range(stop, 5))
     assert tree(tmp_path / "k.zarr") == tree(tmp_path / "straight.zarr")
     assert not leftovers(tmp_path / "k.zarr")
 
 
-def test_a_killed_run_goes_on_from_its_last_state(job: Job, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_from_its_last_state(job: Cloning, tmp_path: Path) -> None:
     """``kill -9`` leaves no time to save: what was saved before is what there is."""
-    job.run(tmp_path / "straight.zarr", STEP, 4)
+    run(job, tmp_path / "straight.zarr", 4)
     output = tmp_path / "k.zarr"
     process = os.fork()
     if process == 0:
         try:
-            job.run(output, STEP, 4, progress=killing(3), save_every=0.0)
+            run(job, output, 4, progress=killing(3), save_every=0.0)
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
     seen: list[int] = []
-    job.run(output, STEP, 4, progress=lambda items: [seen.append(item) or item for item in items])
+    run(job, output, 4, progress=lambda items: [seen.append(item) or item for item in items])
     assert seen == [3, 4]
     assert tree(output) == tree(tmp_path / "straight.zarr")
 
 
-def test_a_run_that_goes_on_with_other_batches_differs_by_rounding(job: Job, tmp_path: Path) -> None:
-    job.run(tmp_path / "straight.zarr", STEP, 4)
+def test_a_run_that_goes_on_with_other_batches_differs_by_rounding(job: Cloning, tmp_path: Path) -> None:
+    run(job, tmp_path / "straight.zarr", 4)
     with pytest.raises(Killed):
-        job.run(tmp_path / "k.zarr", STEP, 4, progress=stopping(2))
-    job.run(tmp_path / "k.zarr", STEP, 5)
+        run(job, tmp_path / "k.zarr", 4, progress=stopping(2))
+    run(job, tmp_path / "k.zarr", 5)
     one, other = (artifacts.open_store(tmp_path / f"{n}.zarr").column("images").read() for n in ("k", "straight"))
     assert np.abs(one.astype(int) - other).max() <= 1
 
 
-def test_the_request_is_what_decides_the_bytes(job: Job, tmp_path: Path) -> None:
+def test_the_request_is_what_decides_the_bytes(job: Cloning, tmp_path: Path) -> None:
     changes: list[Any] = [
         {"seed": 1},
         {"repeats": 3},
@@ -146,45 +153,43 @@ def test_the_request_is_what_decides_the_bytes(job: Job, tmp_path: Path) -> None
         {"precision": "bf16"},
         {"sampler": Sampler(rho=2.0)},
     ]
-    requests = [replace(job, request=replace(job.request, **change)).attributes["request"] for change in changes]
-    requests += [
-        job.attributes["request"],
-        replace(job, chosen=selection.choose("first:3", job.dataset)).attributes["request"],
-    ]
+    requests = [artifacts.fingerprint(replace(job, **change).request()) for change in changes]
+    others = [job, replace(job, chosen=selection.choose("first:3", job.dataset))]
+    requests += [artifacts.fingerprint(other.request()) for other in others]
     assert len(set(requests)) == len(requests)
-    assert replace(job, chosen=replace(job.chosen, tied=7)).attributes["request"] == job.attributes["request"]
+    assert replace(job, chosen=replace(job.chosen, tied=7), batch=9, pad=True).request() == job.request()
 
 
-def test_labels_from_a_file_and_random_ones(job: Job, tmp_path: Path) -> None:
+def test_labels_from_a_file_and_random_ones(job: Cloning, tmp_path: Path) -> None:
     file = tmp_path / "labels.txt"
     file.write_text("\n".join(str(n % 2) for n in range(9)) + "\n")
-    given = replace(job, request=replace(SHORT, labels=file))
+    given = replace(job, labels=file)
     np.testing.assert_array_equal(given.task.labels, np.arange(9) % 2)
     assert "labels" in given.inputs
-    drawn = replace(job, request=replace(SHORT, labels="random"))
+    drawn = replace(job, labels="random")
     assert drawn.task.labels.max() < 3
-    assert any("random" in remark for remark in clones.remarks(drawn))
+    assert any("random" in remark for remark in drawn.remarks())
     file.write_text("\n".join(["0"] * 8 + ["3"]) + "\n")
     with pytest.raises(DataError, match=r"label 3 for point 11, but the denoiser knows the classes 0 to 2"):
-        _ = replace(job, request=replace(SHORT, labels=file)).task
+        _ = replace(job, labels=file).task
     file.write_text("0\n")
     with pytest.raises(DataError, match="has 1 labels"):
-        _ = replace(job, request=replace(SHORT, labels=file)).task
+        _ = replace(job, labels=file).task
 
 
-def test_remarks_tell_the_start_and_noise_that_a_denoiser_was_not_made_for(job: Job, tmp_path: Path) -> None:
-    said = list(clones.remarks(job))
+def test_remarks_tell_the_start_and_noise_that_a_denoiser_was_not_made_for(job: Cloning, tmp_path: Path) -> None:
+    said = list(job.remarks())
     assert "1.084 image" in said[0]
     path = made.model(tmp_path / "ve.safetensors", small(precondition=Ve(0.02, 1.0)))
     denoiser, weights = load_denoiser(path)
     narrow = replace(job, model=denoiser, weights=weights)
-    said = list(clones.remarks(narrow))
+    said = list(narrow.remarks())
     assert any("sigma_min is 0.02, not 0.004" in remark for remark in said)
     assert any("sigma_max is 1, not 1.4" in remark for remark in said)
-    assert narrow.attributes["sampler"]["sigma_max"] == 1.0
+    assert narrow.settings["sampler"]["sigma_max"] == 1.0
 
 
-def test_what_does_not_fit_together(job: Job, tmp_path: Path) -> None:
+def test_what_does_not_fit_together(job: Cloning, tmp_path: Path) -> None:
     other = made.dataset(tmp_path / "wide.zarr", shape=(3, 8, 8))
     with pytest.raises(DataError, match=r"images of 3 x 8 x 8, but the denoiser .* makes images of 1 x 8 x 8"):
         replace(job, dataset=other)
@@ -196,26 +201,27 @@ def test_what_does_not_fit_together(job: Job, tmp_path: Path) -> None:
         replace(job, model=named[0], weights=named[1])
     plain = load_denoiser(made.model(tmp_path / "plain.safetensors", small(classes=0)))
     with pytest.raises(UsageError, match="without labels"):
-        replace(job, model=plain[0], weights=plain[1], request=replace(SHORT, labels="random"))
-    assert replace(job, model=plain[0], weights=plain[1], dataset=classes).attributes["conditioning"] == "none"
+        replace(job, model=plain[0], weights=plain[1], labels="random")
+    assert replace(job, model=plain[0], weights=plain[1], dataset=classes).settings["conditioning"] == "none"
     with pytest.raises(UsageError, match="`repeats` 0"):
-        replace(job, request=replace(SHORT, repeats=0))
+        replace(job, repeats=0)
 
 
-def test_another_request_is_not_gone_on_with_nor_replaced(job: Job, tmp_path: Path) -> None:
+def test_another_request_is_not_gone_on_with_nor_replaced(job: Cloning, tmp_path: Path) -> None:
     output = tmp_path / "k.zarr"
     with pytest.raises(Killed):
-        job.run(output, STEP, 4, progress=stopping(2))
-    changed = replace(job, request=replace(job.request, seed=5))
-    changed.run(output, STEP, 4)
-    changed.run(tmp_path / "straight.zarr", STEP, 4)
+        run(job, output, 4, progress=stopping(2))
+    changed = replace(job, seed=5)
+    run(changed, output, 4)
+    run(changed, tmp_path / "straight.zarr", 4)
     assert tree(output) == tree(tmp_path / "straight.zarr")
     with pytest.raises(ArtifactError, match="`overwrite`"):
-        job.run(output, STEP, 4)
-    job.run(output, STEP, 4, overwrite=True)
-    assert artifacts.finished(output, job.attributes["request"])
+        run(job, output, 4)
+    run(job, output, 4, overwrite=True)
+    assert artifacts.finished(output, artifacts.fingerprint(job.request()))
 
 
-def test_plan(job: Job) -> None:
-    plan = job.plan(1000)
-    assert (plan["clones"], plan["evaluations_a_clone"], plan["operations"]) == (18, 5, 90_000)
+def test_plan(job: Cloning) -> None:
+    plan = job.plan()
+    assert (plan["clones"], plan["evaluations_a_clone"]) == (18, 5)
+    assert plan["operations"] == 90 * flops(job.model)

@@ -1,0 +1,343 @@
+"""Searches for the sampler's arguments: points of a grid, compared by their clones of the same images (Appendix B)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from datarobust import artifacts
+from datarobust.artifacts import Resume, durable
+from datarobust.diffusion import search
+from datarobust.diffusion.cloning import clones
+from datarobust.diffusion.denoiser import flops
+from datarobust.diffusion.sampler import Sampler
+from datarobust.diffusion.search import Point, Result, Rung
+from datarobust.errors import DataError, DatarobustError, UsageError
+from datarobust.fid.features import FeatureSpace
+from datarobust.fid.frechet import Moments
+from datarobust.jobs.clone import Cloning
+from datarobust.jobs.make import Form, Output, Text, requested_by
+from datarobust.norms import L2, LINF
+from datarobust.randomness import Domain, permutation
+from datarobust.text import shown
+from datarobust.types import Array, Images, Rows
+
+_FILE_BYTES = 1 << 28
+"""Of a file of lines, at most."""
+_KEYS = {"point": int, "seed": int, "images": int, "score": float}
+_ROW = ("point", "seed", "images", "score", "l2", "linf")
+Pair = tuple[int, int]
+"""A point and a seed."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Points of a grid to be compared by their clones of the same images.
+
+    The output has what was asked in its first line, and a line for each finished point.
+
+    Attributes:
+        cloning: dataset, denoiser, chosen points, and how they are cloned but for what the grid varies.
+        space: features by which clones are compared.
+        points: of the grid.
+        seeds: of the last rung; the others take the first.
+        strategy: all points on all images, or by halving.
+        shard: this run's place among runs that share the work without knowing of each other, and their number.
+        also: files of those runs.
+
+    Raises:
+        DataError: fewer than two images.
+        UsageError: features that come from a file.
+    """
+
+    cloning: Cloning
+    space: FeatureSpace
+    points: Sequence[Point]
+    seeds: tuple[int, ...]
+    strategy: Literal["full", "halving"]
+    shard: tuple[int, int] = (0, 1)
+    also: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.cloning.chosen.rows) < 2:
+            raise DataError("a Fréchet distance is of two images or more: choose more points")
+        if self.space.extract is None:
+            raise UsageError("a search makes its clones itself: features in a file are for fid alone")
+
+    @property
+    def form(self) -> Form:
+        """A text file, which is complete where no rung lacks a result."""
+
+        def complete(path: Path) -> bool:
+            standings = self._standings_in(path)
+            return len(standings) == len(self.rungs) and len(standings[-1]) == len(self.pairs(standings[:-1]))
+
+        return Text(complete)
+
+    @cached_property
+    def rungs(self) -> list[Rung]:
+        """Of the search, first to last."""
+        return search.ladder(self.strategy, len(self.points), len(self.cloning.chosen.rows), self.seeds)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The chosen rows in the order in which rungs take them; a function of their number alone."""
+        rows = self.cloning.chosen.rows
+        return rows[permutation(0, Domain.SEARCH_ORDER.of(0), len(rows))]
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the results, up to rounding."""
+        settings = self.cloning.settings
+        return {
+            "tool": "clone-search",
+            "features": self.space.name,
+            "strategy": self.strategy,
+            "seeds": list(self.seeds),
+            "grid": {name: sorted({point.values()[name] for point in self.points}) for name in search.GRID},
+            "clones": artifacts.fingerprint(self.cloning.request()),
+            **{name: settings[name] for name in ("dataset", "model", "precision", "conditioning")},
+            "start": {name: settings["start"][name] for name in ("name", "noise_weight")},
+            "num_steps": settings["sampler"]["num_steps"],
+            "points": len(self.rows),
+        }
+
+    def plan(self) -> dict[str, Any]:
+        """The cost: how many clones are made at most."""
+        made, before = 0, 0
+        for rung in self.rungs:
+            made += rung.points * (rung.images * len(rung.seeds) - before)
+            before = rung.images
+        evaluations = self.points[0].sampler.evaluations
+        return {
+            "points": len(self.points),
+            "rungs": [{"points": r.points, "images": r.images, "seeds": len(r.seeds)} for r in self.rungs],
+            "clones": made,
+            "operations": made * evaluations * flops(self.cloning.model),
+        }
+
+    # ------------------------------------------------------------------------------------------ what is known
+
+    def pairs(self, before: Sequence[Sequence[Result]]) -> list[Pair]:
+        """The points and seeds that the rung after these rungs needs."""
+        rung = self.rungs[len(before)]
+        points = search.survivors(before[-1], rung.points) if before else range(len(self.points))
+        return [(point, seed) for point in points for seed in rung.seeds]
+
+    def standings(self, known: Sequence[Result]) -> list[list[Result]]:
+        """The results of each rung; the last is the first that lacks some, or the last of the search."""
+        standings: list[list[Result]] = []
+        for rung in self.rungs:
+            pairs = set(self.pairs(standings))
+            results = {(r.point, r.seed): r for r in known if r.images == rung.images and (r.point, r.seed) in pairs}
+            standings.append(list(results.values()))
+            if len(results) < len(pairs):
+                break
+        return standings
+
+    def _standings_in(self, path: Path) -> list[list[Result]]:
+        """With the lines in the file at ``path``, and those of other shards."""
+        request = artifacts.fingerprint(self.request())
+        return self.standings(self._of_files((path, *self.also), request))
+
+    def _of_files(self, paths: Sequence[Path], request: str) -> list[Result]:
+        """What these files have of this search; nothing where they are of another one, or not there yet."""
+        return [_of_line(line) for path in paths if requested_by(path) == request for line in read(path)[1]]
+
+    def findings(self, path: Path) -> dict[str, Any]:
+        """Of the finished search: main effects over all points, the spread of seeds, the top set."""
+        standings = self._standings_in(path)
+        means = search.mean_scores(standings[-1])
+        effects = search.main_effects(standings[0], self.points)
+        top = search.top_set(standings[-1])
+        return {
+            "features": self.space.name,
+            "main_effects": {name: {f"{v:g}": score for v, score in by.items()} for name, by in effects.items()},
+            "main_effects_images": self.rungs[0].images,
+            "seed_spread": search.seed_spread(standings[-1]),
+            "images": self.rungs[-1].images,
+            "top": [{"point": n, **self.points[n].values(), "score": means[n]} for n in top],
+        }
+
+    # ----------------------------------------------------------------------------------------------- the work
+
+    def run(self, output: Output) -> None:
+        """Evaluate all points that are not known; several processes take turns.
+
+        Raises:
+            DatarobustError: another shard has not done its part of a rung yet; the part of this one is written.
+        """
+        group, (place, shards) = output.group, self.shard
+        rows = self._begun(output)
+        known = [*map(_of_row, rows), *self._of_files(self.also, output.request)]
+
+        @cache
+        def reference(images: int) -> Moments:
+            return Moments.of(self.space.of(self.cloning.dataset.column("images").take(self.rows[:images])))
+
+        for number, rung in enumerate(self.rungs):
+            standings = self.standings(known)
+            pairs = self.pairs(standings[:number])
+            done = {(result.point, result.seed) for result in standings[number]}
+            todo = [pair for at, pair in enumerate(pairs) if at % shards == place and pair not in done]
+            after = self.rungs[number + 1].points if number + 1 < len(self.rungs) else 0
+            progress = output.labelled(f"rung {number + 1} of {len(self.rungs)}, points")
+            for start in progress(range(0, len(todo), group.size)):
+                row = np.full(6, -1.0)
+                for point, seed in todo[start + group.rank : start + group.size][:1]:
+                    row[:] = point, seed, *self._evaluated(point, seed, rung, reference, output.resume, after > 0)
+                new = [row for row in group.all_gather(row) if row[0] >= 0]
+                rows += new
+                known += map(_of_row, new)
+                if group.is_main:
+                    output.resume.save({"rows": np.array(rows)})
+                    self._prune(self.standings(known)[number], after, output.resume)
+            missing = len(pairs) - len(self.standings(known)[number])
+            if missing:
+                self._write(output, rows)
+                raise DatarobustError(
+                    f"rung {number + 1} lacks {missing} of {len(pairs)} results, which other shards have to bring: run "
+                    "them, and name their files with `also`"
+                )
+        self._write(output, rows)
+
+    def _begun(self, output: Output) -> list[Array]:
+        """What earlier runs have done, a row float64 (6) a point: its number, seed, images, score, l2, linf."""
+        rows = []
+        if output.group.is_main:
+            lines = read(output.path)[1] if requested_by(output.path) == output.request else []
+            rows = [[float(line.get(key, np.nan)) for key in _ROW] for line in lines]
+            state = output.resume.load()
+            rows += [] if state is None else state["rows"].tolist()
+        count = int(output.group.all_gather(np.array([len(rows)]))[0][0])
+        table = output.group.all_gather(np.array(rows).reshape(-1, 6) if rows else np.zeros((count, 6)))[0]
+        return list({tuple(row[:3]): row for row in table}.values())
+
+    def _evaluated(
+        self, point: int, seed: int, rung: Rung, reference: Callable[[int], Moments], resume: Resume, keep: bool
+    ) -> tuple[int, float, float, float]:
+        """Images, score, mean l2 and linf distance of clones and their images; ``keep`` features for the next rung."""
+        part = resume.part(f"{point}-{seed}")
+        state = part.load() or {}
+        features, distances = ([state[name]] if state else [] for name in ("features", "distances"))
+        for images, made in self._cloned(point, seed, len(features[0]) if features else 0, rung.images):
+            features.append(self.space.of(made))
+            distances.append(np.stack([norm.distances(norm.keys(images, made), np.uint8) for norm in (L2, LINF)], 1))
+        whole, apart = np.concatenate(features)[: rung.images], np.concatenate(distances)[: rung.images]
+        if keep:
+            part.save({"features": whole, "distances": apart})
+        score = reference(rung.images).distance(Moments.of(whole))
+        if not np.isfinite(score):
+            raise DatarobustError(f"point {point} has no finite score: its clones have features that are not finite")
+        return rung.images, score, float(apart[:, 0].mean()), float(apart[:, 1].mean())
+
+    def _cloned(self, point: int, seed: int, start: int, stop: int) -> Iterator[tuple[Images, Images]]:
+        """Images and their clones, a batch at a time, from number ``start`` on."""
+        if start >= stop:
+            return
+        rows = self.rows[start:stop]
+        chosen = replace(self.cloning.chosen, rows=rows)
+        job = replace(self.cloning, sampler=self.points[point].sampler, seed=seed, chosen=chosen)
+        for number, made in clones(job.model, job.task, job.batch):
+            yield job.task.images.take(rows[number : number + len(made)]), made
+
+    def _prune(self, results: Sequence[Result], after: int, resume: Resume) -> None:
+        """Drop the features of points that will not come again."""
+        best = set(search.survivors(results, after))
+        for result in results:
+            if result.point not in best:
+                resume.part(f"{result.point}-{result.seed}").discard_part()
+
+    def _write(self, output: Output, rows: Sequence[Array]) -> None:
+        """Write the file: what was asked, then the lines."""
+        if not output.group.is_main:
+            return
+        lines: list[dict[str, Any]] = [{"request": output.request, **self.request()}]
+        for row in rows:
+            result = _of_row(row)
+            values = {**self.points[result.point].values(), "l2": float(row[4]), "linf": float(row[5])}
+            scored = {"seed": result.seed, "images": result.images, "score": result.score}
+            lines.append({"point": result.point, **values, **scored})
+        output.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        output.resume.discard_part()  # the file has all of it
+
+
+# ----------------------------------------------------------------------------------------------- files of lines
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The first line of a file of clone-search, and the others, without a line that a kill of version 0.1 tore.
+
+    Raises:
+        DataError: a line is none of clone-search; the sentence names it.
+    """
+    with durable.os_errors(path, "read"):
+        if path.stat().st_size > _FILE_BYTES:
+            raise DataError(f"{shown(path)} is too large for lines of clone-search")
+        data = path.read_bytes()
+    lines = []
+    for number, text in enumerate(data[: data.rfind(b"\n") + 1].splitlines() or [b""], 1):
+        try:
+            line = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{shown(path)}, line {number} is no line of clone-search ({error})") from error
+        if not isinstance(line, dict):
+            raise DataError(f"{shown(path)}, line {number} is no line of clone-search")
+        for key, kind in _KEYS.items() if number > 1 else ():
+            if type(line.get(key)) not in (kind, int):
+                raise DataError(f"{shown(path)}, line {number} has no {key}: it is no line of clone-search")
+        lines.append(line)
+    if "request" not in lines[0]:
+        raise DataError(f"{shown(path)} holds no lines of clone-search: its first line has no request")
+    return lines[0], lines[1:]
+
+
+def gather(paths: Sequence[Path]) -> tuple[str, list[Point], list[Result]]:
+    """The features that scores are distances of, the points of the grid, and the results in files of one search.
+
+    Raises:
+        DataError: a file holds no lines of clone-search, or lines of another search.
+    """
+    files = [read(path) for path in paths]
+    first, _ = files[0]
+    for path, (header, _) in zip(paths, files, strict=True):
+        if header["request"] != first["request"]:
+            raise DataError(f"{shown(path)} has lines of another search than {shown(paths[0])}")
+    changes = first.get("grid")
+    if not isinstance(changes, dict):
+        raise DataError(f"{shown(paths[0])} holds no lines of clone-search: its first line has no grid")
+    points = search.grid({name: [float(value) for value in values] for name, values in changes.items()}, Sampler())
+    results = {}
+    for path, (_, lines) in zip(paths, files, strict=True):
+        for number, result in enumerate(map(_of_line, lines), 2):
+            if not 0 <= result.point < len(points):
+                raise DataError(f"{shown(path)}, line {number} has point {result.point}, which the grid does not have")
+            results[result.point, result.seed, result.images] = result
+    return str(first.get("features", "")), points, list(results.values())
+
+
+def sentences(findings: Mapping[str, Any]) -> Iterator[str]:
+    """The findings of a search in words."""
+    yield f"Mean scores ({findings['features']}, {findings['main_effects_images']:,} images) by value of each argument:"
+    for name, effects in findings["main_effects"].items():
+        yield f"  {name}: " + ", ".join(f"{value}: {score:.4g}" for value, score in effects.items())
+    spread = findings["seed_spread"]
+    known = "unknown with one seed" if spread is None else f"{spread:.3g}"
+    yield f"On {findings['images']:,} images a score differs from seed to seed by {known}."
+    yield f"Points that seeds cannot tell from the best: {len(findings['top'])}."
+    for point in findings["top"]:
+        values = ", ".join(f"{name} {value:g}" for name, value in point.items() if name not in ("point", "score"))
+        yield f"  {point['score']:.4g}: {values}"
+
+
+def _of_line(line: Mapping[str, Any]) -> Result:
+    return Result(line["point"], line["seed"], line["images"], float(line["score"]))
+
+
+def _of_row(row: Array) -> Result:
+    return Result(int(row[0]), int(row[1]), int(row[2]), float(row[3]))
