@@ -7,32 +7,46 @@ There are two releases of each, for Python and binary, as a folder or as the .ta
     CIFAR-100  python  train, test                                         meta
                binary  train.bin, test.bin                                 fine_label_names.txt, coarse_label_names.txt
 
-All give the same rows in the same order. The 100 classes of CIFAR-100 form 20 super-classes, which are kept in the
+All give the same rows in the same order: 3,072 bytes an image (the red, green and blue plane, each row by row) and its
+labels, pickled or in records of fixed size. The 100 classes of CIFAR-100 form 20 super-classes, which are kept in the
 column ``coarse``, or taken as the labels: the set is then called CIFAR-100s.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from datarobust.datasets import checks, tarfiles
-from datarobust.datasets.checks import START_BYTES, refuse_placeholder
-from datarobust.datasets.cifarfiles import Batch, BinaryBatch, PythonBatch, names_of
-from datarobust.datasets.sources import Block, Raw, Spec, file_sha256, never, raw_file, state_of
+from datarobust.datasets import checks, tarfiles, unpickle
+from datarobust.datasets.sources import Block, FileSource, Labels, Raw, Spec, raw_file, reading, state_of
+from datarobust.datasets.unpickle import array_of, text_of
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Array
 
-Labels = Literal["fine", "coarse"]
+SHAPE = (3, 32, 32)
+ROW_BYTES = 3072
 
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+"""Of CIFAR-10 (Krizhevsky 2009), in the order of its labels."""
+
+_FINE = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
+willow_tree wolf woman worm
+"""
+CIFAR100 = tuple(_FINE.split())
+"""Of CIFAR-100 (Krizhevsky 2009), the fine ones, in the order of its labels."""
+
+_NAMES_BYTES = 1 << 16
 _FIVE = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 
@@ -84,7 +98,7 @@ def looks_like(path: Path) -> bool:
     return tarfiles.looks_like(path)
 
 
-class CifarSource:
+class CifarSource(FileSource):
     """A release of CIFAR-10 or CIFAR-100 as a Source.
 
     ``path`` is the unpacked folder or the archive; ``split`` is ``train`` (the default) or ``test``. ``labels`` says
@@ -102,61 +116,54 @@ class CifarSource:
         classes: tuple[str, ...] | None = None,
         name: str | None = None,
     ) -> None:
-        self._path = path
-        self._archive = not path.is_dir()
+        archive = not path.is_dir()
         self._split = split or "train"
-        files = tarfiles.tar_files(path) if self._archive else _listed(path)
-        release, files = _release(path, files)
+        release, files = _release(path, tarfiles.tar_files(path) if archive else _listed(path))
         if self._split not in release.splits:
             raise UsageError(f"{release.title} is split into train and test, not {shown(self._split)}.")
         if labels is not None and len(release.columns) == 1:
             raise UsageError(f"{release.title} has one kind of labels: `labels` belongs to CIFAR-100.")
         self._label = f"{labels or 'fine'}_labels" if len(release.columns) > 1 else "labels"
         self._coarse = "coarse_labels" if self._label == "fine_labels" else None
-        self._files = _needed(path, files, release, self._split, optional=classes is not None)
-        self._state = self._now()
-        if not self._archive:
-            for each in self._files:
-                with closing(files[each].open()) as file:
-                    refuse_placeholder(path / each, file.read(START_BYTES))
+        names = list(release.splits[self._split])
+        names += [name for name in dict.fromkeys(release.names) if name in files or classes is None]
+        for each in names:
+            if each not in files:
+                way = "`classes` gives the names without it" if each in release.names else "get the release again"
+                raise DataError(f"{shown(path)} lacks {each} of {release.title}'s {self._split} set: {way}.")
+        super().__init__(path, None if archive else names)
+        if not archive:
+            for each in names:
+                checks.read_start(path / each)
         batch = BinaryBatch if release.binary else PythonBatch
         self._batches = [batch(files[each], release.columns) for each in release.splits[self._split]]
-        self._names = {
+        self._classes = {
             column: names_of(files[each], column)
             for column, each in zip(release.columns, release.names, strict=True)
-            if each in self._files
+            if each in names
         }
         if classes is not None:
-            _check_count(path, self._names.get(self._label), classes)
-            self._names[self._label] = classes
+            stored = self._classes.get(self._label, classes)
+            if len(stored) != len(classes):
+                raise DataError(f"{shown(path)} has {len(stored)} classes, but {len(classes)} names are given.")
+            self._classes[self._label] = classes
         title = release.title + ("s" if labels == "coarse" else "")
         self.spec = Spec(
             name=name or f"{title.lower().replace('-', '')}-{self._split}",
             rows=sum(batch.rows for batch in self._batches),
             kind="images",
             shape=(3, 32, 32),
-            classes=self._names[self._label],
+            classes=self._classes[self._label],
             coarse=self._coarse is not None,
             notes=(f"{title}, {'binary' if release.binary else 'python'} release, {self._split} set",),
         )
 
     def identity(self) -> str:
         """Place, size and time of change of the archive or of all files that are read, and what is taken of them."""
-        return f"{self._state}:{self._split}:{self._label}"
+        return f"{super().identity()}:{self._split}:{self._label}"
 
-    def digest(self, stopped: Callable[[], bool] = never) -> str:
-        """sha256 of the archive; of a folder that of the lines ``sha256  name`` of the files that are read."""
-        if self._archive:
-            return file_sha256(self._path, stopped)
-        found = hashlib.sha256()
-        for name in self._files:
-            found.update(f"{file_sha256(self._path / name, stopped)}  {name}\n".encode())
-        return found.hexdigest()
-
-    def unchanged(self) -> None:
-        """Raise DataError where a size or a time of change is another."""
-        if self._now() != self._state:
-            raise DataError(f"{shown(self._path)} changed while it was read.")
+    def _state_now(self) -> str:
+        return "|".join(state_of(self._folder / name) for name in self._names)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
         """The rows ``start:stop``, one file of the release after the other; ``index`` counts on through all."""
@@ -165,7 +172,12 @@ class CifarSource:
         for batch in self._batches:
             row = max(start - first, 0)
             for images, columns in batch.blocks(self.spec.step, row, min(stop - first, batch.rows)):
-                labels = {column: self._checked(batch, column, raw, row) for column, raw in columns.items()}
+                labels = {
+                    column: checks.as_labels(raw, row, f"{batch.where}: {column}", len(self._classes.get(column, ())))[
+                        0
+                    ]
+                    for column, raw in columns.items()
+                }
                 yield Block(
                     points=images,
                     labels=labels[self._label],
@@ -175,23 +187,12 @@ class CifarSource:
                 row += len(images)
             first += batch.rows
 
-    def _checked(self, batch: Batch, column: str, raw: Array, row: int) -> npt.NDArray[np.int64]:
-        classes = len(self._names.get(column, ()))
-        return checks.as_labels(raw, row, f"{batch.where}: {column}", classes)[0]
-
-    def _now(self) -> str:
-        return "|".join(
-            state_of(path) for path in ([self._path] if self._archive else map(self._path.joinpath, self._files))
-        )
-
 
 def _listed(folder: Path) -> Mapping[str, Raw]:
     """The regular files of a folder that are of some release."""
     known = {n for release in RELEASES for names in (*release.splits.values(), release.names) for n in names}
-    try:
+    with reading(folder):
         names = sorted(entry.name for entry in folder.iterdir() if entry.name in known and entry.is_file())
-    except OSError as error:
-        raise DataError(f"{shown(folder)} cannot be read: {error.strerror}.") from error
     return {name: raw_file(folder / name) for name in names}
 
 
@@ -201,25 +202,98 @@ def _release(path: Path, files: Mapping[str, Raw]) -> tuple[Release, Mapping[str
     for name, raw in files.items():
         folder, _, last = name.rpartition("/")
         folders.setdefault(folder, {})[last] = raw
-    found = [(release, inside) for inside in folders.values() for release in RELEASES if release.among(set(inside))]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        listed = ", ".join(f"{release.title} {'binary' if release.binary else 'python'}" for release, _ in found)
+    releases = [(release, inside) for inside in folders.values() for release in RELEASES if release.among(set(inside))]
+    if len(releases) == 1:
+        return releases[0]
+    if releases:
+        listed = ", ".join(f"{release.title} {'binary' if release.binary else 'python'}" for release, _ in releases)
         raise DataError(f"{shown(path)} holds several releases ({listed}): leave one in it.")
     raise DataError(f"{shown(path)} is no release of CIFAR-10 or CIFAR-100: its files have other names.")
 
 
-def _needed(path: Path, files: Mapping[str, Raw], release: Release, split: str, optional: bool) -> list[str]:
-    """The files to read, those of names where they are there if ``optional``."""
-    needed = [*release.splits[split], *(n for n in dict.fromkeys(release.names) if n in files or not optional)]
-    for name in needed:
-        if name not in files:
-            way = "`classes` gives the names without it" if name in release.names else "get the release again"
-            raise DataError(f"{shown(path)} lacks {name} of {release.title}'s {split} set: {way}.")
-    return needed
+class PythonBatch:
+    """A pickle, held in memory: ``data`` uint8 (N, 3072), and a list or array of N labels for each column."""
+
+    def __init__(self, raw: Raw, columns: tuple[str, ...]) -> None:
+        self.where = raw.where
+        held = unpickle.mapping(raw)
+        for key in ("data", *columns):
+            if key not in held:
+                raise DataError(f"{raw.where} has no {key}: it is no file of this release.")
+        self._data = array_of(held["data"], f"{raw.where}: data")
+        self._columns = {key: array_of(held[key], f"{raw.where}: {key}") for key in columns}
+        shape, dtype = self._data.shape, self._data.dtype
+        if len(shape) != 2 or shape[1] != ROW_BYTES or dtype != np.uint8:
+            raise DataError(f"{raw.where}: data are {dtype} of shape {shape}; uint8 (N, {ROW_BYTES}) are expected.")
+        self.rows = shape[0]
+        for key, column in self._columns.items():
+            if column.shape != (self.rows,) or column.dtype.kind not in "iu":
+                raise DataError(
+                    f"{raw.where}: {key} are {column.dtype} of shape {column.shape}; one integer for each of "
+                    f"{self.rows:,} images is expected."
+                )
+
+    def blocks(self, step: int, start: int, stop: int) -> Iterator[tuple[Array, Mapping[str, Array]]]:
+        """The images ``start:stop``, (B, 3, 32, 32), and their labels by column; at most ``step`` at a time."""
+        for row in range(start, stop, step):
+            rows = slice(row, min(row + step, stop))
+            images = np.ascontiguousarray(self._data[rows]).reshape(-1, *SHAPE)
+            yield images, {name: column[rows] for name, column in self._columns.items()}
 
 
-def _check_count(path: Path, own: Sequence[str] | None, given: Sequence[str]) -> None:
-    if own is not None and len(own) != len(given):
-        raise DataError(f"{shown(path)} has {len(own)} classes, but {len(given)} names are given.")
+class BinaryBatch:
+    """Records of a byte for each column, then the image."""
+
+    def __init__(self, raw: Raw, columns: tuple[str, ...]) -> None:
+        self.where = raw.where
+        self._raw = raw
+        self._columns = columns
+        self._size = len(columns) + ROW_BYTES
+        self.rows, rest = divmod(raw.size, self._size)
+        if rest:
+            raise DataError(
+                f"{raw.where} has {raw.size:,} bytes, which are no whole number of records of {self._size:,}: "
+                "it is cut short, or of another release."
+            )
+
+    def blocks(self, step: int, start: int, stop: int) -> Iterator[tuple[Array, Mapping[str, Array]]]:
+        """The images ``start:stop``, (B, 3, 32, 32), and their labels by column; at most ``step`` at a time."""
+        with closing(self._raw.open()) as file:
+            file.seek(start * self._size)
+            for row in range(start, stop, step):
+                count = min(step, stop - row)
+                data = file.read(count * self._size)
+                if len(data) != count * self._size:
+                    raise DataError(f"{self.where} is cut short.")
+                records = np.frombuffer(data, dtype=np.uint8).reshape(count, self._size)
+                images = np.ascontiguousarray(records[:, len(self._columns) :]).reshape(count, *SHAPE)
+                yield images, {column: records[:, place] for place, column in enumerate(self._columns)}
+
+
+def names_of(raw: Raw, column: str) -> tuple[str, ...]:
+    """The class names of a column in ``batches.meta`` or ``meta`` (a pickle), or a text file with one a line.
+
+    Raises DataError where there are none.
+    """
+    if not raw.where.endswith(".txt"):
+        key = f"{column.removesuffix('s')}_names"
+        values = unpickle.mapping(raw).get(key)
+        if not isinstance(values, list | tuple):
+            raise DataError(f"{raw.where} has no list {key}: it is no file of this release.")
+        texts = [text_of(value) for value in values]
+        if None in texts:
+            raise DataError(f"{raw.where}: {key}[{texts.index(None)}] is no text.")
+        names = [text for text in texts if text is not None]
+    elif raw.size > _NAMES_BYTES:
+        raise DataError(f"{raw.where} has more than {_NAMES_BYTES >> 10} KiB: class names are expected, one a line.")
+    else:
+        try:
+            with closing(raw.open()) as file:
+                names = file.read(_NAMES_BYTES).decode("utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{raw.where} holds class names that are not UTF-8.") from error
+        while names and not names[-1].strip():
+            names.pop()
+    if not names:
+        raise DataError(f"{raw.where} holds no class names.")
+    return tuple(names)

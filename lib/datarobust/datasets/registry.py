@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datarobust.datasets.classnames import CIFAR10, CIFAR100
+from datarobust.datasets.cifar import CIFAR10, CIFAR100
 from datarobust.datasets.downloads import Remote
 from datarobust.datasets.fetching import fetch_file, unzip
 from datarobust.datasets.recognise import Format, Labels, open_source

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from datarobust.datasets import checks, unpickle
+from datarobust.datasets.cifar import CIFAR10
 from datarobust.datasets.sources import Block, FileSource, Spec, raw_file
 from datarobust.datasets.unpickle import array_of
 from datarobust.errors import DataError
@@ -25,9 +26,6 @@ MOST_BYTES = 8 << 30
 """Of the file."""
 MOST_ROW_BYTES = 1 << 24
 """Of one image."""
-
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-"""Of CIFAR-10, which the file does not name."""
 
 
 class Ti500kSource(FileSource):
@@ -63,7 +61,7 @@ class Ti500kSource(FileSource):
             rows=shape[0],
             kind="images",
             shape=(3, *shape[1:3]),
-            classes=CLASSES if classes is None else classes,
+            classes=CIFAR10 if classes is None else classes,
             notes=(
                 f"{shape[0]:,} images with predicted labels, as TI500K has them",
                 *([f"left aside: {', '.join(left_aside[:12])}"] if left_aside else []),

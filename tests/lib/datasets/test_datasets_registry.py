@@ -20,7 +20,7 @@ from tests.lib.stored import import_dataset
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets.classnames import CIFAR10, CIFAR100
+from datarobust.datasets.cifar import CIFAR10, CIFAR100
 from datarobust.datasets.downloads import Remote
 from datarobust.datasets.registry import RELEASES, fetch_release, find_release
 from datarobust.datasets.transport import Https

@@ -13,7 +13,8 @@ from tests.lib.stored import import_dataset
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.datasets import open_source, recognise, sources
-from datarobust.datasets.ti500k import CLASSES, Ti500kSource
+from datarobust.datasets.cifar import CIFAR10
+from datarobust.datasets.ti500k import Ti500kSource
 from datarobust.errors import DataError
 
 from .releases import Cifar, python2, python3
@@ -51,7 +52,7 @@ def test_whoever_wrote_it(tmp_path, monkeypatch, writer, labels):
     assert recognise(str(path)) == "ti500k"
     source = open_source(str(path))
     assert (source.spec.name, source.spec.rows, source.spec.shape) == ("ti_500K", 50, (3, 32, 32))
-    assert source.spec.classes == CLASSES
+    assert source.spec.classes == CIFAR10
     assert "left aside: prediction_model" in source.spec.notes
     for start, stop in ((0, None), (13, 29), (49, 50)):
         points, found, index = read(source, start, stop)
