@@ -4,33 +4,72 @@ Pictures are a column of encoded images (PNG, JPEG), as bytes or as a struct wit
 of integers, whose names the file's own metadata have (ClassLabel). A set with fine and coarse labels, as CIFAR-100,
 keeps both; ``labels="coarse"`` takes the coarse ones as the labels (CIFAR-100s in the paper, Section 4).
 
-pyarrow, which reads the files, comes with ``pip install 'datarobust[hf]'``.
+A folder has its files as ``data/train-00000-of-00002-0123456789abcdef.parquet``, with a folder for each configuration
+(``plain_text/train-00000-of-00001.parquet``, ``default/train/0000.parquet``) or plainly as ``train.parquet``.
+
+pyarrow, which reads the files, comes with ``pip install 'datarobust[hf]'``. It trusts what a page claims, and a page of
+a few bytes may unpack to gigabytes: by its codec, as a dictionary that many rows name, as prefixes of earlier values.
+What a page takes stands in its header alone, which pyarrow does not show: these headers (parquet.thrift of the Parquet
+project, in Thrift's compact protocol) are read here before any page is unpacked.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+import importlib
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from datarobust.datasets import checks
-from datarobust.datasets.folder import MOST_BYTES, decode, other_mode
-from datarobust.datasets.parquetcolumns import Labels, class_names, find_columns
-from datarobust.datasets.parquetfile import START, ParquetFile
-from datarobust.datasets.parquetshards import SUFFIX, find_shards, has_parquet
-from datarobust.datasets.sources import Block, Spec, file_sha256, never
-from datarobust.errors import DataError
+from datarobust.datasets.folder import decode, other_mode
+from datarobust.datasets.sources import Block, FileSource, Labels, Spec, reading
+from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
+from datarobust.types import Images, Rows
+
+START = b"PAR1"
+SUFFIX = ".parquet"
+IMAGES = ("img", "image", "images")
+LABELS = ("label", "fine_label", "labels")
+COARSE = "coarse_label"
+MOST_FOOTER_BYTES = 8 << 20
+"""Enough for thousands of row groups of a few columns."""
+MOST_PAGE_BYTES = 512 << 20
+"""Of one page when it is unpacked; writers make pages of about 1 MiB, or of 1,024 rows."""
+BATCH_BYTES = 64 << 20
+"""A batch holds about this much at most, whatever the file says, unless a single value is larger."""
+
+_ENCRYPTED = b"PARE"
+_READ_AHEAD = 1 << 16
+_DEPTH = 3
+_MOST_ENTRIES = 1 << 16
+_OF = re.compile(r"(?P<split>.+?)-(?P<number>\d{4,6})-of-(?P<count>\d{4,6})(-[0-9a-f]+)?\.parquet", re.DOTALL)
+_NUMBERED = re.compile(r"(part[.-])?(?P<number>\d{1,6})\.parquet")
+_PLAIN = re.compile(r"(.*[-_.])?(?P<split>train|test|validation|valid|val)\.parquet", re.DOTALL)
+
+
+_ENCODINGS = (0, 2, 6, 8)
+"""PLAIN, PLAIN_DICTIONARY, DELTA_LENGTH_BYTE_ARRAY, RLE_DICTIONARY: the values are no larger than the page, or than its
+dictionary. Those of DELTA_BYTE_ARRAY may be."""
+_HEADER_BYTES = 1 << 16
+_HEADER_DEPTH = 16
+_DICTIONARY = 2
+_PAGES = {0: (5, 2), _DICTIONARY: (7, 2), 3: (8, 4)}
+"""Data, dictionary, data of version 2: the fields of the page's own header, and of the encoding in that."""
 
 
 def looks_like(path: Path) -> bool:
-    """Whether ``path`` is a Parquet file, or a folder that has some."""
+    """Whether ``path`` is a Parquet file, or a folder that has some, as far as a quick look tells."""
     if path.is_dir():
-        return has_parquet(path)
+        return next(_files(path, _MOST_ENTRIES), None) is not None
     try:
         with path.open("rb") as file:
             return file.read(len(START)) == START or path.name.endswith(SUFFIX)
@@ -38,7 +77,7 @@ def looks_like(path: Path) -> bool:
         return False
 
 
-class ParquetSource:
+class ParquetSource(FileSource):
     """A Parquet file, or the files of one split in a folder, as a Source.
 
     ``split`` chooses among the files of a folder (``train`` if not given). ``keys`` are the columns of pictures and
@@ -60,101 +99,95 @@ class ParquetSource:
         labels: Labels | None = None,
         channels: int | None = None,
     ) -> None:
-        self._path = path
-        self._paths = find_shards(path, split or "train") if path.is_dir() else [path]
-        self._identity = self._state()
-        self._files = [ParquetFile(each) for each in self._paths]
-        self._columns = find_columns(self._files[0], keys, labels)
-        for each in self._files[1:]:
-            self._demand_same(each)
-        self._forced = channels
-        first = self._first(channels)
-        self._size = (first.shape[2], first.shape[1])
-        known = class_names(self._files[0], self._columns.labels)
-        self._coarse_classes = len(class_names(self._files[0], self._columns.coarse)) if self._columns.coarse else 0
+        paths = find_shards(path, split or "train") if path.is_dir() else [path]
+        super().__init__(path, [each.name for each in paths] if path.is_dir() else None, paths[0].parent)
+        self._shards = [ParquetFile(each) for each in paths]
+        first = self._shards[0]
+        self._columns = columns = find_columns(first, keys, labels)
+        kept = [name for name in (columns.images, columns.labels, columns.coarse) if name]
+        for other in self._shards[1:]:
+            for column in kept:
+                if (
+                    column not in other.schema.names
+                    or other.schema.field(column).type != first.schema.field(column).type
+                    or class_names(other, column) != class_names(first, column)
+                ):
+                    raise DataError(
+                        f"{shown(other.path)} differs from {shown(first.path.name)} in its column {shown(column)}: "
+                        "they are not of one data set."
+                    )
+        self._channels = channels
+        shape = self._first_picture().shape
+        self._size = (shape[2], shape[1])
+        stored = class_names(first, columns.labels)
+        self._coarse_classes = len(class_names(first, columns.coarse)) if columns.coarse else 0
+        where = shown(paths[0].name) if len(paths) == 1 else f"{len(paths)} files"
+        coarse = f", coarse labels from {shown(columns.coarse)}" if columns.coarse else ""
         self.spec = Spec(
             name=name or (f"{path.resolve().name}-{split or 'train'}" if path.is_dir() else path.stem),
-            rows=sum(each.rows for each in self._files),
+            rows=sum(sum(each.groups) for each in self._shards),
             kind="images",
-            shape=first.shape,
-            classes=known if classes is None else classes,
-            coarse=self._columns.coarse is not None,
-            notes=(self._note(),),
+            shape=shape,
+            classes=stored if classes is None else classes,
+            coarse=columns.coarse is not None,
+            notes=(f"{shown(columns.images)} and {shown(columns.labels)} from {where}{coarse}",),
         )
 
     def identity(self) -> str:
         """Places, sizes and times of change of the files, and which columns are read."""
-        return f"{self._identity}:{self._columns.images!a}:{self._columns.labels!a}:{self._forced}"
+        return f"{super().identity()}:{self._columns.images!a}:{self._columns.labels!a}:{self._channels}"
 
-    def digest(self, stopped: Callable[[], bool] = never) -> str:
-        """sha256 of the file; of several, of their lines ``sha256  name``, as ``sha256sum`` prints them, in order."""
-        if not self._path.is_dir():
-            return file_sha256(self._path, stopped)
-        found = hashlib.sha256()
-        for each in self._paths:
-            found.update(f"{file_sha256(each, stopped)}  {each.name}\n".encode("utf-8", "surrogateescape"))
-        return found.hexdigest()
-
-    def unchanged(self) -> None:
-        """Raise DataError where a file's size or time of change is another."""
-        if self._state() != self._identity:
-            raise DataError(f"{shown(self._path)} changed while it was read.")
+    def _state_now(self) -> str:
+        return self._hash_of_states()
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
         """The rows ``start:stop``, decoded as they are asked for."""
         stop = self.spec.rows if stop is None else min(stop, self.spec.rows)
         step = self.spec.step
-        held: list[Block] = []
+        parts: list[Block] = []
         for part in self._parts(start, stop):
-            held.append(part)
-            if sum(map(len, held)) >= step:  # a part has no more rows than a block
-                whole = _joined(held)
+            parts.append(part)
+            if sum(map(len, parts)) >= step:  # a part has no more rows than a block
+                whole = _joined(parts)
                 yield whole.part(0, step)
-                held = [whole.part(step)]
-        if held and len(rest := _joined(held)):
+                parts = [whole.part(step)]
+        if parts and len(rest := _joined(parts)):
             yield rest
 
     def _parts(self, start: int, stop: int) -> Iterator[Block]:
-        """The rows ``start:stop`` in the batches that the files give."""
-        before = 0
-        for file in self._files:
-            first = before  # of the row group
-            for group, count in enumerate(file.groups):
-                if first < stop and first + count > start:
-                    yield from self._group(file, group, first - before, first, start, stop)
-                first += count
-            before = first
-
-    def _group(self, file: ParquetFile, group: int, inside: int, row: int, start: int, stop: int) -> Iterator[Block]:
-        """Those of the rows ``start:stop`` in a row group that begins at ``row``, at row ``inside`` of its file."""
+        """The rows ``start:stop`` in the batches that the files give, row group by row group."""
         columns = [name for name in (self._columns.read, self._columns.labels, self._columns.coarse) if name]
-        for batch in file.batches(group, columns, self.spec.step):
-            low, high = max(0, start - row), min(batch.num_rows, stop - row)
-            if low < high:
-                yield self._block(file, batch.slice(low, high - low), inside + low, row + low)
-            row, inside = row + batch.num_rows, inside + batch.num_rows
-            if row >= stop:
-                return
+        row = 0
+        for shard in self._shards:
+            first = row
+            for group, count in enumerate(shard.groups):
+                end = row + count
+                if row < stop and end > start:
+                    for batch in shard.batches(group, columns, self.spec.step):
+                        low, high = max(0, start - row), min(batch.num_rows, stop - row)
+                        if low < high:
+                            yield self._block(shard, batch.slice(low, high - low), row + low - first, row + low)
+                        row += batch.num_rows
+                        if row >= stop:
+                            return
+                row = end
 
-    def _block(self, file: ParquetFile, batch: Any, inside: int, row: int) -> Block:
-        """A record batch, decoded and checked."""
+    def _block(self, shard: ParquetFile, batch: Any, inside: int, row: int) -> Block:
+        """A record batch, decoded and checked; its first row is ``inside`` of the file and ``row`` of the source."""
         images = np.empty((batch.num_rows, *self.spec.shape), dtype=np.uint8)
-        for place, data in enumerate(self._pictures(batch)):
-            where = self._where(file, inside + place)
-            image = decode(_sound(data, where), where, self._forced, self._size)
+        for place, data in enumerate(self._encoded(batch)):
+            where = f"{shown(shard.path)}: {shown(self._columns.images)}[{inside + place}]"
+            image = self._decode(data, where, self._size)
             if image.shape != self.spec.shape:
                 raise other_mode(where, len(image), self.spec.shape[0])
             images[place] = image
-        labels = _labels(file, batch, self._columns.labels, inside, len(self.spec.classes))
-        coarse = self._columns.coarse
-        return Block(
-            images,
-            labels,
-            np.arange(row, row + batch.num_rows, dtype=np.int64),
-            coarse=None if coarse is None else _labels(file, batch, coarse, inside, self._coarse_classes),
-        )
+        columns = [(self._columns.labels, len(self.spec.classes)), (self._columns.coarse, self._coarse_classes)]
+        labels = [None if name is None else _labels(shard, batch, name, inside, count) for name, count in columns]
+        assert labels[0] is not None
+        index = np.arange(row, row + batch.num_rows, dtype=np.int64)
+        return Block(images, labels[0], index, coarse=labels[1])
 
-    def _pictures(self, batch: Any) -> Iterator[bytes | None]:
+    def _encoded(self, batch: Any) -> Iterator[bytes | None]:
         """The encoded pictures of a batch."""
         column = batch.column(batch.schema.get_field_index(self._columns.images))
         if self._columns.read != self._columns.images:
@@ -162,67 +195,30 @@ class ParquetSource:
         for value in column:
             yield value.as_py()
 
-    def _first(self, channels: int | None) -> npt.NDArray[np.uint8]:
-        """The first picture, which says what all others have to be."""
-        for file in self._files:
-            for group, count in enumerate(file.groups):
+    def _decode(self, data: bytes | None, where: str, size: tuple[int, int] | None) -> Images:
+        if data is None:
+            raise DataError(f"{where} has no bytes: the picture is elsewhere, or there is none.")
+        return decode(data, where, self._channels, size)
+
+    def _first_picture(self) -> Images:
+        """It says what all others have to be."""
+        for shard in self._shards:
+            for group, count in enumerate(shard.groups):
                 if count:
-                    batch = next(file.batches(group, [self._columns.read], 1))
-                    where = self._where(file, 0)
-                    return decode(_sound(next(self._pictures(batch)), where), where, channels, None)
+                    batch = next(shard.batches(group, [self._columns.read], 1))
+                    where = f"{shown(shard.path)}: {shown(self._columns.images)}[0]"
+                    return self._decode(next(self._encoded(batch)), where, None)
         raise DataError(f"{shown(self._path)} has no rows.")
 
-    def _where(self, file: ParquetFile, row: int) -> str:
-        return f"{shown(file.path)}: {shown(self._columns.images)}[{row}]"
 
-    def _demand_same(self, other: ParquetFile) -> None:
-        """Raise DataError where a file has other columns or names than the first."""
-        first = self._files[0]
-        for name in (self._columns.images, self._columns.labels, self._columns.coarse):
-            if name and (
-                name not in other.schema.names
-                or other.schema.field(name).type != first.schema.field(name).type
-                or class_names(other, name) != class_names(first, name)
-            ):
-                raise DataError(
-                    f"{shown(other.path)} differs from {shown(first.path.name)} in its column {shown(name)}: they are "
-                    "not of one data set."
-                )
-
-    def _state(self) -> str:
-        found = hashlib.sha256()
-        for each in self._paths:
-            try:
-                state = each.stat()
-            except OSError as error:
-                raise DataError(f"{shown(each)} cannot be read: {error.strerror}.") from error
-            found.update(f"{each.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        return f"{str(self._path.resolve())!a}:{found.hexdigest()}"
-
-    def _note(self) -> str:
-        columns = " and ".join(shown(name) for name in self._columns[::2] if name)
-        where = shown(self._paths[0].name) if len(self._paths) == 1 else f"{len(self._paths)} files"
-        coarse = "" if self._columns.coarse is None else f", coarse labels from {shown(self._columns.coarse)}"
-        return f"{columns} from {where}{coarse}"
-
-
-def _labels(file: ParquetFile, batch: Any, column: str, inside: int, classes: int) -> npt.NDArray[np.int64]:
+def _labels(shard: ParquetFile, batch: Any, column: str, inside: int, classes: int) -> Rows:
     """A column of labels (B,), checked."""
     values = batch.column(batch.schema.get_field_index(column))
-    where = f"{shown(file.path)}: {shown(column)}"
+    where = f"{shown(shard.path)}: {shown(column)}"
     if values.null_count:
         place = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
         raise DataError(f"{where}[{inside + place}] is empty: every point has a label.")
     return checks.as_labels(values.to_numpy(zero_copy_only=False), inside, where, classes)[0]
-
-
-def _sound(data: bytes | None, where: str) -> bytes:
-    """The bytes of a picture. Raises DataError where there are none or too many."""
-    if data is None:
-        raise DataError(f"{where} has no bytes: the picture is elsewhere, or there is none.")
-    if len(data) > MOST_BYTES:
-        raise DataError(f"{where} has more than {MOST_BYTES >> 20} MiB: this is no image of a data set.")
-    return data
 
 
 def _joined(parts: list[Block]) -> Block:
@@ -236,3 +232,379 @@ def _joined(parts: list[Block]) -> Block:
         np.concatenate([part.index for part in parts]),
         coarse=np.concatenate(coarse) if coarse else None,
     )
+
+
+class Columns(NamedTuple):
+    """Names of columns: the pictures, their bytes as they are read, the labels, and coarse labels beside them."""
+
+    images: str
+    read: str
+    labels: str
+    coarse: str | None
+
+
+def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels | None) -> Columns:
+    """The columns to read, their types checked.
+
+    ``keys`` names pictures and labels, ``labels`` chooses between the two kinds of labels that CIFAR-100 has.
+
+    Raises:
+        DataError: the file has no such columns, several, or columns of other types.
+        UsageError: ``keys`` and ``labels`` are both given.
+    """
+    names = file.schema.names
+    if keys is not None and labels is not None:
+        raise UsageError("`labels` chooses between fine_label and coarse_label; with `keys` name the labels there.")
+    images = _one(file, (keys[0],) if keys else IMAGES, "pictures")
+    candidates = (keys[1],) if keys else LABELS if labels is None else (f"{labels}_label",)
+    label = _one(file, candidates, "labels")
+    coarse = COARSE if keys is None and label == "fine_label" and COARSE in names else None
+    types = pyarrow("pyarrow.types")
+    for name in (label, coarse):
+        if name and not types.is_integer(file.schema.field(name).type):
+            kind = shown(str(file.schema.field(name).type)[:80])
+            raise DataError(f"{shown(file.path)}: {shown(name)} has type {kind}: labels are integers.")
+    kind = file.schema.field(images).type
+    inner = kind.field("bytes").type if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+    if not types.is_binary(inner) and not types.is_large_binary(inner):
+        raise DataError(
+            f"{shown(file.path)}: {shown(images)} has type {shown(str(kind)[:80])}: pictures are PNG or JPEG files as "
+            "bytes, or structs with the field bytes."
+        )
+    return Columns(images, images if inner is kind else f"{images}.bytes", label, coarse)
+
+
+def _one(file: ParquetFile, candidates: tuple[str, ...], what: str) -> str:
+    """The one column among ``candidates`` that the file has."""
+    names = file.schema.names
+    present = [name for name in candidates if name in names]
+    listed = ", ".join(shown(name) for name in names[:12]) or "none"
+    if not present:
+        raise DataError(
+            f"{shown(file.path)} has the columns {listed}, none of them {what} "
+            f"({' or '.join(map(shown, candidates))}): name both with `keys` PICTURES,LABELS."
+        )
+    if len(present) > 1 or names.count(present[0]) > 1:
+        raise DataError(
+            f"{shown(file.path)} has several columns of {what} ({', '.join(map(shown, present))}): choose with `keys` "
+            "PICTURES,LABELS."
+        )
+    return present[0]
+
+
+def class_names(file: ParquetFile, column: str) -> tuple[str, ...]:
+    """The names that the ``datasets`` library wrote beside a column of labels (ClassLabel), none where it did not.
+
+    Raises DataError where its metadata are not what it writes.
+    """
+    text = (file.schema.metadata or {}).get(b"huggingface")
+    if text is None:
+        return ()
+    try:
+        feature = json.loads(text)["info"]["features"].get(column)
+        names = feature.get("names", []) if isinstance(feature, dict) else []
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{shown(file.path)}: its huggingface metadata are not what that library writes.") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{shown(file.path)}: the names of {shown(column)} in its huggingface metadata are no texts.")
+    return tuple(names)
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A file by its name: the folder of its configuration, its split, its number and of how many it is."""
+
+    path: Path
+    folder: Path
+    split: str
+    number: int
+    count: int | None
+
+
+def find_shards(folder: Path, split: str) -> list[Path]:
+    """The files of one split, in order.
+
+    Raises:
+        DataError: there is no such split, there are several configurations that have it, or a file of it is missing.
+    """
+    groups: dict[Path, list[_Shard]] = defaultdict(list)
+    splits: set[str] = set()
+    unknown: list[Path] = []
+    for path in sorted(_files(folder)):
+        shard = _shard(path)
+        if shard is None:
+            unknown.append(path)
+            continue
+        splits.add(shard.split)
+        if shard.split == split:
+            groups[shard.folder].append(shard)
+    if not groups:
+        if unknown and not splits:
+            raise DataError(
+                f"{shown(unknown[0])}: its name tells no split (train-00000-of-00001.parquet, test.parquet): give the "
+                "file itself."
+            )
+        listing = ", ".join(map(shown, sorted(splits))) or "none"
+        raise DataError(f"{shown(folder)} has no Parquet files of the split {shown(split)}; its splits are: {listing}.")
+    if len(groups) > 1:
+        listing = ", ".join(shown(each.relative_to(folder)) for each in sorted(groups))
+        raise DataError(
+            f"{shown(folder)} holds several data sets ({listing}): give the folder of the one that is meant."
+        )
+    [shards] = groups.values()
+    return _complete(folder, shards)
+
+
+def _complete(folder: Path, shards: list[_Shard]) -> list[Path]:
+    """The shards by number. Raises DataError where one is missing or there twice."""
+    shards = sorted(shards, key=lambda shard: (shard.number, shard.path.name))
+    counts = {shard.count for shard in shards}
+    numbers = [shard.number for shard in shards]
+    if len(counts) > 1 or len(set(numbers)) < len(numbers):
+        names = ", ".join(shown(shard.path.name) for shard in shards[:4])
+        raise DataError(f"{shown(folder)} mixes files of different sets ({names} ...): keep those of one.")
+    [count] = counts
+    missing = sorted(set(range(len(shards) if count is None else count)) - set(numbers))
+    if missing:
+        raise DataError(
+            f"{shown(shards[0].path.parent)} lacks file {missing[0]} of split {shown(shards[0].split)}: of "
+            f"{count or numbers[-1] + 1} files only {len(shards)} are there."
+        )
+    return [shard.path for shard in shards]
+
+
+def _shard(path: Path) -> _Shard | None:
+    """What the name of a file says, None where it tells no split."""
+    if name := _OF.fullmatch(path.name):
+        return _Shard(path, path.parent, name["split"], int(name["number"]), int(name["count"]))
+    if name := _PLAIN.fullmatch(path.name):
+        return _Shard(path, path.parent, name["split"], 0, 1)
+    if name := _NUMBERED.fullmatch(path.name):
+        return _Shard(path, path.parent.parent, path.parent.name, int(name["number"]), None)
+    return None
+
+
+def _files(folder: Path, most: int | None = None) -> Iterator[Path]:
+    """The Parquet files at most three folders down; hidden ones and links to folders are left out.
+
+    Looks at no more than ``most`` entries.
+    """
+    todo, looked = [(folder, 0)], 0
+    while todo:
+        subfolder, depth = todo.pop(0)
+        with reading(subfolder), os.scandir(subfolder) as entries:
+            for entry in entries:
+                looked += 1
+                if most is not None and looked > most:
+                    return
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    if depth < _DEPTH:
+                        todo.append((Path(entry.path), depth + 1))
+                elif entry.name.endswith(SUFFIX):
+                    yield Path(entry.path)
+
+
+def pyarrow(name: str = "pyarrow") -> Any:
+    """The module ``name`` of pyarrow. Raises DataError with the way to install it where it is absent."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise DataError(
+            f"Parquet files are read by pyarrow, which is not there ({shown(str(error))}): "
+            "pip install 'datarobust[hf]' brings it."
+        ) from error
+
+
+class ParquetFile:
+    """A Parquet file by its footer. Raises DataError in one sentence at anything that is not as it claims.
+
+    ``groups`` are the rows of each row group.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._size = _check_ends(path)
+        with self._sentences(), self._open() as file:
+            self.schema = file.schema_arrow
+            self._metadata = file.metadata
+        self.groups = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
+        if sum(self.groups) != self._metadata.num_rows or min(self.groups, default=0) < 0:
+            raise DataError(
+                f"{shown(path)} claims {self._metadata.num_rows} rows, but has groups of {sum(self.groups)}."
+            )
+
+    def batches(self, group: int, columns: Sequence[str], most: int) -> Iterator[Any]:
+        """Record batches of at most ``most`` rows of a row group; columns of structs are ``name.field``.
+
+        Raises DataError before anything is unpacked where a page would be too large.
+        """
+        largest = self._largest_page(group, columns)
+        size = max(1, min(most, BATCH_BYTES // max(1, largest)))
+        with self._sentences(), self._open() as file:
+            yield from file.iter_batches(batch_size=size, row_groups=[group], columns=list(columns), use_threads=False)
+
+    def _largest_page(self, number: int, columns: Sequence[str]) -> int:
+        """Bytes of the largest page of these columns in a row group, unpacked.
+
+        Raises DataError where a page would be too large, or could make more of its bytes than they are.
+        """
+        group, largest = self._metadata.row_group(number), 0
+        with reading(self.path), self.path.open("rb") as file:
+            for chunk in map(group.column, range(group.num_columns)):
+                if chunk.path_in_schema not in columns:
+                    continue
+                where = f"{shown(self.path)}: column {shown(chunk.path_in_schema)} in row group {number}"
+                start, size, pages, values = chunk.data_page_offset, chunk.total_compressed_size, 0, 0
+                if 0 < (chunk.dictionary_page_offset or 0) < start:
+                    start = chunk.dictionary_page_offset
+                if start < len(START) or size < 0 or start + size > self._size:
+                    raise DataError(f"{where} claims {size:,} bytes from {start:,} on of a file of {self._size:,}.")
+                try:
+                    for kind, unpacked, count, encoding in _pages(file, start, size):
+                        if unpacked > MOST_PAGE_BYTES:
+                            raise DataError(f"{where} has a page of {unpacked:,} bytes: this is no set of images.")
+                        if chunk.physical_type == "BYTE_ARRAY" and encoding not in _ENCODINGS:
+                            raise DataError(f"{where} has an encoding that is not read: write it with plain pages.")
+                        pages += 1
+                        values += count if kind != _DICTIONARY else 0
+                        if pages > group.num_rows + 16:
+                            raise DataError(f"{where} has more pages than its {group.num_rows} rows.")
+                        largest = max(largest, unpacked)
+                except BadHeader as error:
+                    raise DataError(f"{where} is damaged ({error}): get the file again.") from error
+                if values != chunk.num_values:
+                    raise DataError(f"{where} has pages of {values:,} values, but claims {chunk.num_values:,}.")
+        return largest
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        parquet = pyarrow("pyarrow.parquet")
+        with parquet.ParquetFile(
+            self.path, buffer_size=_READ_AHEAD, pre_buffer=False, page_checksum_verification=True
+        ) as file:
+            yield file
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """The exceptions of a damaged file become one sentence."""
+        arrow = pyarrow()
+        try:
+            yield
+        except (arrow.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
+            text = (str(error) or type(error).__name__).splitlines()[0]
+            raise DataError(
+                f"{shown(self.path)} cannot be read as Parquet: {shown(text[:200]).rstrip('.')}."
+            ) from error
+
+
+def _check_ends(path: Path) -> int:
+    """The size of a file that begins and ends as a Parquet file does, and whose footer is not too long to be read."""
+    where = shown(path)
+    start = checks.read_start(path)
+    with reading(path), path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        end = file.read(8)
+    if start.startswith(_ENCRYPTED) or end[4:] == _ENCRYPTED:
+        raise DataError(f"{where} is encrypted.")
+    if not start.startswith(START):
+        raise DataError(f"{where} is no Parquet file: it begins with {start[:4].hex(' ')}, not with PAR1.")
+    if size < 12 or end[4:] != START:
+        raise DataError(f"{where} does not end as a Parquet file does: it is cut short.")
+    length = int.from_bytes(end[:4], "little")
+    if length > min(size - 12, MOST_FOOTER_BYTES):
+        raise DataError(
+            f"{where} claims a footer of {length:,} bytes in a file of {size:,}: it is damaged, or has too many row "
+            "groups."
+        )
+    return size
+
+
+class BadHeader(Exception):
+    """Bytes that are no header of a page."""
+
+
+def _pages(file: IO[bytes], start: int, size: int) -> Iterator[tuple[int, int, int, int]]:
+    """Kind, bytes when unpacked, number of values and encoding of the pages in the ``size`` bytes from ``start`` on.
+
+    Only headers are read. Raises BadHeader where they are not pages that fill these bytes.
+    """
+    place, end = start, start + size
+    while place < end:
+        file.seek(place)
+        reader = _Header(file.read(min(_HEADER_BYTES, end - place)))
+        header = reader.struct()
+        kind, unpacked, stored = (_number(header, field) for field in (1, 2, 3))
+        if kind in _PAGES:
+            field, encoding = _PAGES[kind]
+            yield kind, unpacked, _number(header.get(field), 1), _number(header.get(field), encoding)
+        place += reader.at + stored
+    if place != end:
+        raise BadHeader("its pages go on after its end")
+
+
+def _number(fields: Any, field: int) -> int:
+    """A field that is a number, not negative."""
+    value = fields.get(field) if isinstance(fields, dict) else None
+    if not isinstance(value, int) or value < 0:
+        raise BadHeader(f"field {field} of a header is missing or negative")
+    return value
+
+
+class _Header:
+    """A reader of Thrift's compact protocol, of as much as the headers of pages need."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.at = 0
+
+    def struct(self, depth: int = 0) -> dict[int, Any]:
+        """The fields of the struct that begins here, by their numbers: int or dict, None for others."""
+        fields: dict[int, Any] = {}
+        field = 0
+        while head := self._byte():
+            field = field + (head >> 4) if head >> 4 else self._signed()
+            if field in fields or depth > _HEADER_DEPTH:
+                raise BadHeader("a header has a field twice, or is nested too deep")
+            value: int | dict[int, Any] | None = None
+            match head & 15:
+                case 1 | 2:  # true, false
+                    pass
+                case 3:
+                    self._byte()
+                case 4 | 5 | 6:  # integers of 16, 32 and 64 bits
+                    value = self._signed()
+                case 7:  # a double
+                    self.at += 8
+                case 8:  # bytes
+                    length = self._varint()
+                    self.at += length
+                case 12:
+                    value = self.struct(depth + 1)
+                case kind:
+                    raise BadHeader(f"a header has a field of type {kind}")
+            fields[field] = value
+        return fields
+
+    def _byte(self) -> int:
+        if self.at >= len(self._data):
+            raise BadHeader("a header is cut short or too long")
+        self.at += 1
+        return self._data[self.at - 1]
+
+    def _varint(self) -> int:
+        """An unsigned number of seven bits a byte, the lowest first."""
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+        raise BadHeader("a header has a number of more than 64 bits")
+
+    def _signed(self) -> int:
+        """A number whose sign is the lowest bit."""
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)

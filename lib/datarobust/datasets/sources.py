@@ -218,8 +218,9 @@ class FileSource:
 
     def _state_now(self) -> str:
         """A text that is another when a file changed: place, size and time of change of one; of several, their hash."""
-        if self._alone:
-            return state_of(self._path)
+        return state_of(self._path) if self._alone else self._hash_of_states()
+
+    def _hash_of_states(self) -> str:
         digest = hashlib.sha256()
         for name in self._names:
             with reading(self._folder / name):

@@ -18,9 +18,8 @@ from tests.lib.stored import import_dataset  # noqa: E402
 
 from datarobust import artifacts  # noqa: E402 - only where pyarrow is there
 from datarobust.artifacts import Step  # noqa: E402
-from datarobust.datasets import parquetfile, parquetpages  # noqa: E402
-from datarobust.datasets.parquet import ParquetSource, looks_like  # noqa: E402
-from datarobust.datasets.parquetthrift import BadThrift  # noqa: E402
+from datarobust.datasets import parquet  # noqa: E402
+from datarobust.datasets.parquet import BadHeader, ParquetSource, looks_like  # noqa: E402
 from datarobust.errors import DataError, UsageError  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -89,7 +88,7 @@ def test_a_file(tmp_path, shape, struct):
 
 def test_every_part_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr("datarobust.datasets.sources.BLOCK_BYTES", 700)  # some rows a block
-    monkeypatch.setattr(parquetfile, "BATCH_BYTES", 1500)  # other numbers of rows a batch
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1500)  # other numbers of rows a batch
     images, labels = pictures(60), RNG.integers(0, 5, 60)
     for first, last, name in (
         (0, 25, "train-00000-of-00003"),
@@ -363,10 +362,10 @@ def test_pages_are_those_that_pyarrow_wrote(tmp_path):
         chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
         start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
         with path.open("rb") as file:
-            found_pages = list(parquetpages.pages(file, start, chunk.total_compressed_size))
-        assert sum(p.values for p in found_pages if not p.dictionary) == 500
-        assert [p.dictionary for p in found_pages].count(True) == chunk.has_dictionary_page
-        assert all(0 < p.unpacked <= chunk.total_uncompressed_size for p in found_pages)
+            found_pages = list(parquet._pages(file, start, chunk.total_compressed_size))
+        assert sum(values for kind, _, values, _ in found_pages if kind != 2) == 500
+        assert [kind for kind, *_ in found_pages].count(2) == chunk.has_dictionary_page
+        assert all(0 < unpacked <= chunk.total_uncompressed_size for _, unpacked, _, _ in found_pages)
         assert len(found_pages) > 3 or not options
 
 
@@ -383,21 +382,21 @@ def peak_of(work):
 
 
 def test_a_dictionary_that_many_rows_name_is_read_in_small_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquetfile, "BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1 << 20)
     large = png(np.zeros((4, 5, 3), np.uint8)) + bytes(1 << 18)  # what follows the end of a PNG is passed over
     path = write(
         tmp_path / "a.parquet", table([large] * 300, [0] * 300, struct=False), dictionary_pagesize_limit=1 << 22
     )
     assert path.stat().st_size < 1 << 18
     sizes = []
-    for batch in parquetfile.ParquetFile(path).batches(0, ["img"], 300):
+    for batch in parquet.ParquetFile(path).batches(0, ["img"], 300):
         sizes.append(batch.num_rows)
         assert batch.nbytes <= 5 << 18
     assert sum(sizes) == 300
 
 
 def test_a_page_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquetfile, "MOST_PAGE_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet, "MOST_PAGE_BYTES", 1 << 20)
     bomb = png(np.zeros((4, 5, 3), np.uint8)) + bytes(32 << 20)
     path = write(tmp_path / "a.parquet", table([bomb] * 2, [0, 1], struct=False), compression="zstd")
     assert path.stat().st_size < 1 << 18
@@ -405,6 +404,39 @@ def test_a_page_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
         lambda: refused(lambda: ParquetSource(path), r"column img in row group 0 has a page of 33,5\d\d,\d{3}")
     )
     assert peak < 16 << 20
+
+
+def test_a_chunk_that_lies_about_its_pages(tmp_path):
+    """A footer that leaves out the first page of a column has too few values for its rows."""
+    found = table(pictures(500), np.arange(500) % 7, struct=False)
+    path = write(tmp_path / "a.parquet", found, data_page_size=2000, write_batch_size=10, use_dictionary=False)
+    file = parquet.ParquetFile(path)
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    sizes = []
+    with path.open("rb") as raw:
+        raw.seek(chunk.data_page_offset)
+        reader = parquet._Header(raw.read(1 << 16))
+        sizes = reader.struct()[3] + reader.at
+
+    class Chunk:
+        path_in_schema, physical_type, dictionary_page_offset = "img", "BYTE_ARRAY", None
+        data_page_offset = chunk.data_page_offset + sizes
+        total_compressed_size = chunk.total_compressed_size - sizes
+        num_values = chunk.num_values
+
+    class Group:
+        num_columns, num_rows = 1, 500
+
+        def column(self, number):
+            return Chunk()
+
+    class Metadata:
+        def row_group(self, number):
+            return Group()
+
+    file._metadata = Metadata()
+    with pytest.raises(DataError, match=r"has pages of 4\d\d values, but claims 500"):
+        next(file.batches(0, ["img"], 10))
 
 
 def test_prefixes_of_earlier_values_are_refused(tmp_path):
@@ -438,11 +470,12 @@ def test_prefixes_of_earlier_values_are_refused(tmp_path):
         b"\x15\x00\x15\x01\x15\x02\x00",
         b"\x15\x00\x15\x02\x15\x02\x00",
         b"\x15\x00\x15\x02\x15\x7e\x2c\x15\x02\x15\x00\x00\x00",
+        b"\x15\x00\x15\x02\x15\x00\x05\x04\x04\x1c\x15\x02\x15\x00\x00\x00",  # its size a second time, smaller
     ],
 )
 def test_bytes_that_are_no_page_headers(data):
-    with pytest.raises(BadThrift):
-        list(parquetpages.pages(io.BytesIO(data), 0, max(1, len(data))))
+    with pytest.raises(BadHeader):
+        list(parquet._pages(io.BytesIO(data), 0, max(1, len(data))))
 
 
 def test_page_headers_of_noise():
@@ -450,7 +483,7 @@ def test_page_headers_of_noise():
     for _ in range(3000):
         data = dice.randbytes(dice.randrange(1, 60))
         try:
-            found = list(parquetpages.pages(io.BytesIO(data), 0, len(data)))
-        except BadThrift:
+            found = list(parquet._pages(io.BytesIO(data), 0, len(data)))
+        except BadHeader:
             continue
-        assert all(page.unpacked >= 0 for page in found)
+        assert all(number >= 0 for page in found for number in page)
