@@ -50,6 +50,11 @@ _HEADER_FAULTS = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenEr
 _READ_FAULTS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, UnicodeDecodeError)
 
 
+def looks_like(path: Path, start: bytes) -> bool:
+    """Whether a file is called so, or begins as a zip archive does."""
+    return path.suffix == ".npz" or start.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
 class NpzSource(FileSource):
     """An npz file as a Source. ``keys`` and ``layout`` override what is recognised, ``classes`` the stored names.
 

@@ -10,7 +10,8 @@ A folder has its files as ``data/train-00000-of-00002-0123456789abcdef.parquet``
 pyarrow, which reads the files, comes with ``pip install 'datarobust[hf]'``. It trusts what a page claims, and a page of
 a few bytes may unpack to gigabytes: by its codec, as a dictionary that many rows name, as prefixes of earlier values.
 What a page takes stands in its header alone, which pyarrow does not show: these headers (parquet.thrift of the Parquet
-project, in Thrift's compact protocol) are read here before any page is unpacked.
+project, in Thrift's compact protocol) are read here before any page is unpacked. So is the footer that says where they
+are: pyarrow, asked for that, ends the whole process at some footers that are damaged.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ dictionary. Those of DELTA_BYTE_ARRAY may be."""
 _HEADER_BYTES = 1 << 16
 _HEADER_DEPTH = 16
 _DICTIONARY = 2
+_I32, _I64, _LIST, _STRUCT = 5, 6, 9, 12  # types of Thrift's compact protocol
+_BYTE_ARRAY = 6
 _PAGES = {0: (5, 2), _DICTIONARY: (7, 2), 3: (8, 4)}
 """Data, dictionary, data of version 2: the fields of the page's own header, and of the encoding in that."""
 
@@ -417,6 +420,17 @@ def pyarrow(name: str = "pyarrow") -> Any:
         ) from error
 
 
+@dataclass(frozen=True)
+class _Chunk:
+    """The part of a column in a row group: its path (``img.bytes``), whether it holds bytes, and where it lies."""
+
+    column: str
+    texts: bool
+    values: int
+    start: int
+    size: int
+
+
 class ParquetFile:
     """A Parquet file by its footer. Raises DataError in one sentence at anything that is not as it claims.
 
@@ -425,15 +439,20 @@ class ParquetFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._size = _check_ends(path)
+        self._size, footer = _footer(path)
+        try:
+            groups = [_Fields(group) for group in _Fields(_Header(footer).struct()).get(4, _LIST)]
+            self.groups = [group.number(3, _I64) for group in groups]
+            self._chunks = [
+                [_chunk(_Fields(_Fields(chunk).get(3, _STRUCT))) for chunk in group.get(1, _LIST)] for group in groups
+            ]
+        except BadHeader as error:
+            raise DataError(f"{shown(path)} has a damaged footer ({error}): get the file again.") from error
         with self._sentences(), self._open() as file:
             self.schema = file.schema_arrow
-            self._metadata = file.metadata
-        self.groups = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
-        if sum(self.groups) != self._metadata.num_rows or min(self.groups, default=0) < 0:
-            raise DataError(
-                f"{shown(path)} claims {self._metadata.num_rows} rows, but has groups of {sum(self.groups)}."
-            )
+            rows = file.metadata.num_rows
+        if sum(self.groups) != rows:
+            raise DataError(f"{shown(path)} claims {rows} rows, but has groups of {sum(self.groups)}.")
 
     def batches(self, group: int, columns: Sequence[str], most: int) -> Iterator[Any]:
         """Record batches of at most ``most`` rows of a row group; columns of structs are ``name.field``.
@@ -450,32 +469,31 @@ class ParquetFile:
 
         Raises DataError where a page would be too large, or could make more of its bytes than they are.
         """
-        group, largest = self._metadata.row_group(number), 0
+        rows, largest = self.groups[number], 0
         with reading(self.path), self.path.open("rb") as file:
-            for chunk in map(group.column, range(group.num_columns)):
-                if chunk.path_in_schema not in columns:
+            for chunk in self._chunks[number]:
+                if chunk.column not in columns:
                     continue
-                where = f"{shown(self.path)}: column {shown(chunk.path_in_schema)} in row group {number}"
-                start, size, pages, values = chunk.data_page_offset, chunk.total_compressed_size, 0, 0
-                if 0 < (chunk.dictionary_page_offset or 0) < start:
-                    start = chunk.dictionary_page_offset
-                if start < len(START) or size < 0 or start + size > self._size:
-                    raise DataError(f"{where} claims {size:,} bytes from {start:,} on of a file of {self._size:,}.")
+                where = f"{shown(self.path)}: column {shown(chunk.column)} in row group {number}"
+                if chunk.start < len(START) or chunk.start + chunk.size > self._size:
+                    raise DataError(
+                        f"{where} claims {chunk.size:,} bytes from {chunk.start:,} on of a file of {self._size:,}."
+                    )
+                values = 0
                 try:
-                    for kind, unpacked, count, encoding in _pages(file, start, size):
+                    for pages, (kind, unpacked, count, encoding) in enumerate(_pages(file, chunk.start, chunk.size)):
                         if unpacked > MOST_PAGE_BYTES:
                             raise DataError(f"{where} has a page of {unpacked:,} bytes: this is no set of images.")
-                        if chunk.physical_type == "BYTE_ARRAY" and encoding not in _ENCODINGS:
+                        if chunk.texts and encoding not in _ENCODINGS:
                             raise DataError(f"{where} has an encoding that is not read: write it with plain pages.")
-                        pages += 1
+                        if pages > rows + 16:
+                            raise DataError(f"{where} has more pages than its {rows} rows.")
                         values += count if kind != _DICTIONARY else 0
-                        if pages > group.num_rows + 16:
-                            raise DataError(f"{where} has more pages than its {group.num_rows} rows.")
                         largest = max(largest, unpacked)
                 except BadHeader as error:
                     raise DataError(f"{where} is damaged ({error}): get the file again.") from error
-                if values != chunk.num_values:
-                    raise DataError(f"{where} has pages of {values:,} values, but claims {chunk.num_values:,}.")
+                if values != chunk.values:
+                    raise DataError(f"{where} has pages of {values:,} values, but claims {chunk.values:,}.")
         return largest
 
     @contextmanager
@@ -499,31 +517,44 @@ class ParquetFile:
             ) from error
 
 
-def _check_ends(path: Path) -> int:
-    """The size of a file that begins and ends as a Parquet file does, and whose footer is not too long to be read."""
+def _footer(path: Path) -> tuple[int, bytes]:
+    """The size and the footer of a file that begins and ends as a Parquet file does."""
     where = shown(path)
     start = checks.read_start(path)
     with reading(path), path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 8))
         end = file.read(8)
+        length = int.from_bytes(end[:4], "little")
+        file.seek(max(0, size - 8 - length))
+        footer = file.read(min(length, MOST_FOOTER_BYTES))
     if start.startswith(_ENCRYPTED) or end[4:] == _ENCRYPTED:
         raise DataError(f"{where} is encrypted.")
     if not start.startswith(START):
         raise DataError(f"{where} is no Parquet file: it begins with {start[:4].hex(' ')}, not with PAR1.")
     if size < 12 or end[4:] != START:
         raise DataError(f"{where} does not end as a Parquet file does: it is cut short.")
-    length = int.from_bytes(end[:4], "little")
     if length > min(size - 12, MOST_FOOTER_BYTES):
         raise DataError(
             f"{where} claims a footer of {length:,} bytes in a file of {size:,}: it is damaged, or has too many row "
             "groups."
         )
-    return size
+    return size, footer
 
 
 class BadHeader(Exception):
-    """Bytes that are no header of a page."""
+    """Bytes that are no footer, or no header of a page."""
+
+
+def _chunk(meta: _Fields) -> _Chunk:
+    path = meta.get(3, _LIST)
+    if not all(isinstance(part, bytes) for part in path):
+        raise BadHeader("a column has no name")
+    start = meta.number(9, _I64)
+    if 0 < meta.get(11, _I64, 0) < start:  # the dictionary, where there is one
+        start = meta.number(11, _I64)
+    column = b".".join(path).decode("utf-8", "replace")
+    return _Chunk(column, meta.number(1, _I32) == _BYTE_ARRAY, meta.number(5, _I64), start, meta.number(7, _I64))
 
 
 def _pages(file: IO[bytes], start: int, size: int) -> Iterator[tuple[int, int, int, int]]:
@@ -535,58 +566,88 @@ def _pages(file: IO[bytes], start: int, size: int) -> Iterator[tuple[int, int, i
     while place < end:
         file.seek(place)
         reader = _Header(file.read(min(_HEADER_BYTES, end - place)))
-        header = reader.struct()
-        kind, unpacked, stored = (_number(header, field) for field in (1, 2, 3))
+        header = _Fields(reader.struct())
+        kind, unpacked, stored = (header.number(field, _I32) for field in (1, 2, 3))
         if kind in _PAGES:
             field, encoding = _PAGES[kind]
-            yield kind, unpacked, _number(header.get(field), 1), _number(header.get(field), encoding)
+            page = _Fields(header.get(field, _STRUCT))
+            yield kind, unpacked, page.number(1, _I32), page.number(encoding, _I32)
         place += reader.at + stored
     if place != end:
         raise BadHeader("its pages go on after its end")
 
 
-def _number(fields: Any, field: int) -> int:
-    """A field that is a number, not negative."""
-    value = fields.get(field) if isinstance(fields, dict) else None
-    if not isinstance(value, int) or value < 0:
-        raise BadHeader(f"field {field} of a header is missing or negative")
-    return value
+class _Fields:
+    """The fields of a struct. They are known by number and type: pyarrow passes over those of another type."""
+
+    def __init__(self, fields: Any) -> None:
+        if not isinstance(fields, dict):
+            raise BadHeader("a list of structs holds something else")
+        self._fields: dict[tuple[int, int], Any] = fields
+
+    def get(self, field: int, kind: int, default: Any = None) -> Any:
+        """A field. Raises BadHeader where it is missing and has no default."""
+        value = self._fields.get((field, kind), default)
+        if value is None:
+            raise BadHeader(f"field {field} of a header is missing")
+        return value
+
+    def number(self, field: int, kind: int) -> int:
+        """A field that is a number, not negative."""
+        value: int = self.get(field, kind)
+        if value < 0:
+            raise BadHeader(f"field {field} of a header is negative")
+        return value
 
 
 class _Header:
-    """A reader of Thrift's compact protocol, of as much as the headers of pages need."""
+    """A reader of Thrift's compact protocol."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.at = 0
 
-    def struct(self, depth: int = 0) -> dict[int, Any]:
-        """The fields of the struct that begins here, by their numbers: int or dict, None for others."""
-        fields: dict[int, Any] = {}
+    def struct(self, depth: int = 0) -> dict[tuple[int, int], Any]:
+        """The fields of the struct that begins here, by number and type: int, bytes, list or dict, None for others."""
+        fields: dict[tuple[int, int], Any] = {}
+        numbers: set[int] = set()
         field = 0
         while head := self._byte():
+            kind = head & 15
             field = field + (head >> 4) if head >> 4 else self._signed()
-            if field in fields or depth > _HEADER_DEPTH:
-                raise BadHeader("a header has a field twice, or is nested too deep")
-            value: int | dict[int, Any] | None = None
-            match head & 15:
-                case 1 | 2:  # true, false
-                    pass
-                case 3:
-                    self._byte()
-                case 4 | 5 | 6:  # integers of 16, 32 and 64 bits
-                    value = self._signed()
-                case 7:  # a double
-                    self.at += 8
-                case 8:  # bytes
-                    length = self._varint()
-                    self.at += length
-                case 12:
-                    value = self.struct(depth + 1)
-                case kind:
-                    raise BadHeader(f"a header has a field of type {kind}")
-            fields[field] = value
+            if field in numbers:
+                raise BadHeader("a header has a field twice")
+            numbers.add(field)
+            fields[field, kind] = self._value(kind, depth) if kind > 2 else None  # 1 and 2 are true and false
         return fields
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if depth > _HEADER_DEPTH:
+            raise BadHeader("a header is nested too deep")
+        match kind:
+            case 1 | 2 | 3:  # booleans in a list, a byte
+                self._byte()
+                return None
+            case 4 | 5 | 6:  # integers of 16, 32 and 64 bits
+                return self._signed()
+            case 7:  # a double
+                self.at += 8
+                return None
+            case 8:  # bytes
+                length = self._varint()
+                self.at += length
+                if self.at > len(self._data):
+                    raise BadHeader("a header is cut short or too long")
+                return self._data[self.at - length : self.at]
+            case 9 | 10:  # a list, a set
+                head = self._byte()
+                count = head >> 4 if head >> 4 < 15 else self._varint()
+                if count > len(self._data) - self.at:  # every element has a byte at least
+                    raise BadHeader("a header claims a long list")
+                return [self._value(head & 15, depth + 1) for _ in range(count)]
+            case 12:
+                return self.struct(depth + 1)
+        raise BadHeader(f"a header has a field of type {kind}")
 
     def _byte(self) -> int:
         if self.at >= len(self._data):

@@ -15,8 +15,8 @@ from pathlib import Path
 from datarobust.datasets.cifar import CIFAR10, CIFAR100
 from datarobust.datasets.downloads import Remote
 from datarobust.datasets.fetching import fetch_file, unzip
-from datarobust.datasets.recognise import Format, Labels, open_source
-from datarobust.datasets.sources import Block, Source, Spec, never
+from datarobust.datasets.recognise import Format, open_source
+from datarobust.datasets.sources import Block, Labels, Source, Spec, never
 from datarobust.datasets.transport import Transport
 from datarobust.errors import UsageError
 from datarobust.text import shown
