@@ -10,10 +10,7 @@
 figure1:
 include $(dir $(lastword $(MAKEFILE_LIST)))rows.mk
 
-figure1_row  = $(call row,$(1),$(SEED_2),c10,linf,20m,2400,2048,v,$(2),$(FOCUS),original)
 figure1_runs := $(runs)/c10inf-v_m.$(SEED_2) $(runs)/c10inf-v_s.$(SEED_2)
-$(call figure1_row,c10inf-v_m,m)
-$(call figure1_row,c10inf-v_s,s)
 
 figure1_made := $(OUT)/$(if $(SMALL),small-)figure1b.$(FORM)
 figure1: $(if $(call row_there,c10,20m),$(figure1_made))

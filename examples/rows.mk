@@ -84,58 +84,95 @@ $(runs): | $(OUT)
 $(runs)/vp.txt: | $(runs)
 	awk 'BEGIN { for (row = $(many); row < 2 * $(many); row++) print row }' > $@
 
-# ------------------------------------------------------------------------------------------------------- selections
+# ------------------------------------------------------------------------------------------------- words of the rows
 
-# $(call points,NAME,SET,NORM): a selection of advtrain.
-points   = $(or $(call points_$(strip $(1)),$(call ranking,$(2),$(3))),$(error no set of points called '$(1)'))
-# $(call ranking,SET,NORM): the ranking of a data set.
-ranking  = $(basename $(call set,$(1)))-$(2).zarr
-points_v    = first:$(many)
-points_2v   = first:$(twice)
-points_vp   = $(runs)/vp.txt
-points_none = none
-points_s    = $(1):least:$(many)
-points_2s   = $(1):least:$(twice)
-points_4s   = $(1):least:$(four_fold)
-points_m    = $(1):most:$(many)
-# $(call made_of,NAMES,SET,NORM): the files that these selections read.
-made_of  = $(sort $(if $(filter s 2s 4s m,$(1)),$(call ranking,$(2),$(3))) $(if $(filter vp,$(1)),$(runs)/vp.txt))
-
-# ------------------------------------------------------------------------------------------------------------- rows
-
-focus_oversample = --focus $(1) --focus-mode oversample
-focus_inject     = --focus $(1) --focus-mode inject --focus-batch $(if $(SMALL),4,32)
-focus_none       =
-$(if $(filter oversample inject none,$(FOCUS)),,$(error FOCUS is oversample, inject or none, not '$(FOCUS)'))
-# $(call focus_of,HOLD-OUT,TRACK,HOW,SET,NORM): nothing where the tracked points are held out, or none are tracked.
-focus_of = $(if $(filter none $(1),$(2)),,$(call focus_$(3),$(call points,$(2),$(4),$(5))))
+# $(call on,SET,NORM,GENERATED): a data set, its test set, its generated images, and the norm.
+on       = $(call set,$(1)) --test $(call set,$(1)-test) $(addprefix --generated ,$(call generated,$(3))) --norm $(2)
+c10inf   = $(call on,c10,linf,20m)
+c10l2    = $(call on,c10,l2,50m)
+c100inf  = $(call on,c100,linf,c100-50m)
 
 # $(call size,EPOCHS,BATCH): the size of the training.
 size     = $(if $(SMALL),--arch wrn-10-1 --epochs $(if $(filter 2000 3000,$(1)),8,6) --batch 64 --bn-group 0 --lr 0.1,--arch wrn-28-10 --epochs $(1) --batch $(2))
+2400     = $(call size,2400,2048)
+1600     = $(call size,1600,2048)
 
-# $(call weights,TRACK): where nothing is tracked no epoch is best.
-weights  = $(if $(filter none,$(1)),,best) last
+v        = first:$(many)
+2v       = first:$(twice)
+vp       = $(runs)/vp.txt
+# $(call ranked,SET,NORM): its ranking.
+ranked   = $(basename $(call set,$(1)))-$(2).zarr
+s_inf    = $(call ranked,c10,linf):least:$(many)
+2s_inf   = $(call ranked,c10,linf):least:$(twice)
+4s_inf   = $(call ranked,c10,linf):least:$(four_fold)
+m_inf    = $(call ranked,c10,linf):most:$(many)
+s_l2     = $(call ranked,c10,l2):least:$(many)
+2s_l2    = $(call ranked,c10,l2):least:$(twice)
+s_100    = $(call ranked,c100,linf):least:$(many)
+2s_100   = $(call ranked,c100,linf):least:$(twice)
 
-# $(call row,NAME,SEED,SET,NORM,GENERATED,EPOCHS,BATCH,HOLD-OUT,TRACK,FOCUS,SCHEDULE): the rules of a row.  The name of the
-# run is written into NAME.SEED.run by advtrain itself when it is finished; a training that was interrupted goes on.
-define new_row
-verdicts_$(1).$(2) := $(foreach which,$(call weights,$(9)),$(runs)/$(1).$(2).$(which).zarr)
+# $(call seen,POINTS): tracked, and in focus as FOCUS says; $(call star,POINTS): in focus as the paper's "*" has it.
+seen     = --track $(1) $(if $(filter none,$(FOCUS)),,--focus $(1) --focus-mode $(FOCUS) $(if $(filter inject,$(FOCUS)),$(share)))
+star     = --track $(1) --focus $(1) --focus-mode inject $(share)
+share    = --focus-batch $(if $(SMALL),4,32)
+$(if $(filter oversample inject none,$(FOCUS)),,$(error FOCUS is oversample, inject or none, not '$(FOCUS)'))
 
-$(runs)/$(1).$(2).run: $(call set,$(3)) $(call set,$(3)-test) $(call generated,$(5)) $(call made_of,$(8) $(9),$(3),$(4)) | $(runs)
-	$(call processes,advtrain) $(call set,$(3)) --test $(call set,$(3)-test) $(addprefix --generated ,$(call generated,$(5))) \
-	  --norm $(4) $(call size,$(6),$(7)) --hold-out $(call points,$(8),$(3),$(4)) --track $(call points,$(9),$(3),$(4)) \
-	  $(call focus_of,$(8),$(9),$(10),$(3),$(4)) --schedule $(11) --precision $(precision) --seed $(2) $(ADVTRAIN) \
-	  -o $(runs)/$(1).$(2) > $$@
+# ------------------------------------------------------------------------------------------------------------- rows
 
-$(runs)/$(1).$(2).jsonl: $(runs)/$(1).$(2).run $(call set,$(3)-test)
-	$(call processes,aaeval) $(call set,$(3)-test) \
-	  $(foreach which,$(call weights,$(9)),$(runs)/$(1).$(2)/$(which).safetensors -o $(runs)/$(1).$(2).$(which).zarr) \
-	  --norm $(4) $(AAEVAL) > $$@
-endef
+# Table 2, and Figure 1 (b): c10inf-v_m beside c10inf-v_s.
+advtrain_c10inf-v_v      = $(c10inf)  $(2400) --hold-out $(v)     --track $(v)           --schedule original
+advtrain_c10inf-vp_v     = $(c10inf)  $(2400) --hold-out $(vp)    $(call seen,$(v))      --schedule original
+advtrain_c10inf-v_none   = $(c10inf)  $(2400) --hold-out $(v)     --track none           --schedule original
+advtrain_c10inf-s_s      = $(c10inf)  $(2400) --hold-out $(s_inf) --track $(s_inf)       --schedule original
+advtrain_c10inf-v_s      = $(c10inf)  $(2400) --hold-out $(v)     $(call seen,$(s_inf))  --schedule original
+advtrain_c10inf-v_m      = $(c10inf)  $(2400) --hold-out $(v)     $(call seen,$(m_inf))  --schedule original
+advtrain_c10inf-v_2s     = $(c10inf)  $(2400) --hold-out $(v)     $(call seen,$(2s_inf)) --schedule original
+advtrain_c10inf-v_4s     = $(c10inf)  $(2400) --hold-out $(v)     $(call seen,$(4s_inf)) --schedule original
+advtrain_c10inf-v-a_s    = $(c10inf)  $(2400) --hold-out $(v)     $(call seen,$(s_inf))  --schedule a
+advtrain_c10inf-v-b_s    = $(c10inf)  $(2400) --hold-out $(v)     $(call seen,$(s_inf))  --schedule b
+advtrain_c10inf-v-c_s    = $(c10inf)  $(2400) --hold-out $(v)     $(call seen,$(s_inf))  --schedule c
+advtrain_c10inf-v-d_s    = $(c10inf)  $(2400) --hold-out $(v)     $(call seen,$(s_inf))  --schedule d
+advtrain_c10inf-v-e_s    = $(c10inf)  $(2400) --hold-out $(v)     $(call seen,$(s_inf))  --schedule e
 
-# Recipes that share a row define it once.
-row      = $(if $(defined_$(1).$(2)),,$(eval defined_$(1).$(2) := yes)$(eval \
-  $(call new_row,$(1),$(2),$(3),$(4),$(5),$(6),$(7),$(8),$(9),$(10),$(11))))
+# Table 3: c10inf-v_v and c10inf-v-c_s once more, and these.
+advtrain_c10l2-v_v       = $(c10l2)   $(1600) --hold-out $(v)     --track $(v)           --schedule original
+advtrain_c10l2-v-c_s     = $(c10l2)   $(1600) --hold-out $(v)     $(call seen,$(s_l2))   --schedule c
+advtrain_c100inf-v_v     = $(c100inf) $(1600) --hold-out $(v)     --track $(v)           --schedule original
+advtrain_c100inf-v-c_s   = $(c100inf) $(1600) --hold-out $(v)     $(call seen,$(s_100))  --schedule c
+
+# Table 4: batches of 2,080, but 2,048 and 32 in the rows with a star.
+advtrain_c10inf_2v       = $(c10inf)  $(call size,3000,2080) --hold-out none $(call seen,$(2v))     --schedule original
+advtrain_c10inf-c_2s     = $(c10inf)  $(call size,3000,2080) --hold-out none $(call seen,$(2s_inf)) --schedule c
+advtrain_c10inf-c_2s-star = $(c10inf) $(call size,3000,2048) --hold-out none $(call star,$(2s_inf)) --schedule c
+advtrain_c10l2_2v        = $(c10l2)   $(call size,2000,2080) --hold-out none $(call seen,$(2v))     --schedule original
+advtrain_c10l2-c_2s      = $(c10l2)   $(call size,2000,2080) --hold-out none $(call seen,$(2s_l2))  --schedule c
+advtrain_c10l2-c_2s-star = $(c10l2)   $(call size,2000,2048) --hold-out none $(call star,$(2s_l2))  --schedule c
+advtrain_c100inf_2v      = $(c100inf) $(call size,2000,2080) --hold-out none $(call seen,$(2v))     --schedule original
+advtrain_c100inf-c_2s    = $(c100inf) $(call size,2000,2080) --hold-out none $(call seen,$(2s_100)) --schedule c
+advtrain_c100inf-c_2s-star = $(c100inf) $(call size,2000,2048) --hold-out none $(call star,$(2s_100)) --schedule c
+
+# ------------------------------------------------------------------------------------------- training and evaluation
+
+# $(call option,ROW,NAME): what a row says after --NAME.
+option   = $(patsubst @%,%,$(filter @%,$(subst --$(2) ,@,$(advtrain_$(1)))))
+# $(call files,ROW): the files that a row names.
+files    = $(sort $(foreach word,$(advtrain_$(1)),$(filter %.zarr %.txt,$(firstword $(subst :, ,$(word))))))
+# $(call weights,ROW): where nothing is tracked no epoch is best.
+weights  = $(if $(filter none,$(call option,$(1),track)),,best) last
+# $(call verdicts,ROW,SEED): its evaluations.
+verdicts = $(foreach which,$(call weights,$(1)),$(runs)/$(1).$(2).$(which).zarr)
+
+.SECONDEXPANSION:
+
+# RUNS/ROW.SEED.run, into which advtrain writes the name of the run when it is finished; one that was interrupted goes on.
+$(runs)/%.run: $$(call files,$$(basename $$*)) | $(runs)
+	$(call processes,advtrain) $(or $(advtrain_$(basename $*)),$(error no row is called $(basename $*))) \
+	  --precision $(precision) --seed $(subst .,,$(suffix $*)) $(ADVTRAIN) -o $(runs)/$* > $@
+
+$(runs)/%.jsonl: $(runs)/%.run $$(call option,$$(basename $$*),test)
+	$(call processes,aaeval) $(call option,$(basename $*),test) \
+	  $(foreach which,$(call weights,$(basename $*)),$(runs)/$*/$(which).safetensors -o $(runs)/$*.$(which).zarr) \
+	  --norm $(call option,$(basename $*),norm) $(AAEVAL) > $@
 
 # $(call table,TABLE,ROWS,THERE,SEED,ABSENT): the targets TABLE/ROW, and TABLE, the rows that can be had beside the paper's.
 define new_table
@@ -144,7 +181,7 @@ $(2:%=$(1)/%): $(1)/%: $(runs)/%.$(4).jsonl
 	@printf '%s\n' $$<
 
 $(OUT)/$(if $(SMALL),small-)$(1).md: $(here)/$(1).tsv $(3:%=$(runs)/%.$(4).jsonl)
-	$(run)figure table $(foreach row,$(3),$(runs)/$(row).$(4) $(verdicts_$(row).$(4)) --name $(row)) --beside $$< \
+	$(run)figure table $(foreach row,$(3),$(runs)/$(row).$(4) $(call verdicts,$(row),$(4)) --name $(row)) --beside $$< \
 	  -o $$@ --tsv $$(basename $$@).tsv --overwrite
 
 $(1): $(if $(3),$(OUT)/$(if $(SMALL),small-)$(1).md)

@@ -33,21 +33,6 @@ small_inf := c10inf-v_v c10inf-vp_v c10inf-v_s c10inf-v-c_s c10inf-v_m c10inf_2v
 small_l2  := c10l2-v_v c10l2-v-c_s
 small_all := $(foreach row,$(small_inf) $(small_l2),$(foreach seed,$(SEEDS),$(runs)/$(row).$(seed)))
 
-# $(call small_rows,SEED)
-define small_rows
-$(call row,c10inf-v_v,$(1),c10,linf,20m,2400,2048,v,v,$(FOCUS),original)
-$(call row,c10inf-vp_v,$(1),c10,linf,20m,2400,2048,vp,v,$(FOCUS),original)
-$(call row,c10inf-v_s,$(1),c10,linf,20m,2400,2048,v,s,$(FOCUS),original)
-$(call row,c10inf-v-c_s,$(1),c10,linf,20m,2400,2048,v,s,$(FOCUS),c)
-$(call row,c10inf-v_m,$(1),c10,linf,20m,2400,2048,v,m,$(FOCUS),original)
-$(call row,c10inf_2v,$(1),c10,linf,20m,3000,2080,none,2v,$(FOCUS),original)
-$(call row,c10inf-c_2s,$(1),c10,linf,20m,3000,2080,none,2s,$(FOCUS),c)
-$(call row,c10inf-c_2s-star,$(1),c10,linf,20m,3000,2048,none,2s,inject,c)
-$(call row,c10l2-v_v,$(1),c10,l2,50m,1600,2048,v,v,$(FOCUS),original)
-$(call row,c10l2-v-c_s,$(1),c10,l2,50m,1600,2048,v,s,$(FOCUS),c)
-endef
-$(foreach seed,$(SEEDS),$(eval $(call small_rows,$(seed))))
-
 small_made := $(OUT)/small.md $(OUT)/small-figure1b.$(FORM)
 small: $(if $(call row_there,c10),$(small_made)) figure3
 	@$(call rows_absent,c10)

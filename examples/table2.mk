@@ -19,15 +19,4 @@ include $(dir $(lastword $(MAKEFILE_LIST)))rows.mk
 table2_rows := c10inf-v_v c10inf-vp_v c10inf-v_none c10inf-s_s c10inf-v_s c10inf-v_2s c10inf-v_4s \
   c10inf-v-a_s c10inf-v-b_s c10inf-v-c_s c10inf-v-d_s c10inf-v-e_s
 
-# $(call table2_row,NAME,HOLD-OUT,TRACK,SCHEDULE)
-table2_row = $(call row,$(1),$(SEED_2),c10,linf,20m,2400,2048,$(2),$(3),$(FOCUS),$(4))
-$(call table2_row,c10inf-v_v,v,v,original)
-$(call table2_row,c10inf-vp_v,vp,v,original)
-$(call table2_row,c10inf-v_none,v,none,original)
-$(call table2_row,c10inf-s_s,s,s,original)
-$(call table2_row,c10inf-v_s,v,s,original)
-$(call table2_row,c10inf-v_2s,v,2s,original)
-$(call table2_row,c10inf-v_4s,v,4s,original)
-$(foreach version,a b c d e,$(call table2_row,c10inf-v-$(version)_s,v,s,$(version)))
-
 $(call table,table2,$(table2_rows),$(if $(call row_there,c10,20m),$(table2_rows)),$(SEED_2),$(call rows_absent,c10,20m))

@@ -14,15 +14,9 @@
 table3:
 include $(dir $(lastword $(MAKEFILE_LIST)))rows.mk
 
-# $(call table3_rows,PREFIX,SET,NORM,GENERATED,EPOCHS)
-table3_rows = \
-  $(call row,$(1)-v_v,$(SEED_34),$(2),$(3),$(4),$(5),2048,v,v,$(FOCUS),original) \
-  $(call row,$(1)-v-c_s,$(SEED_34),$(2),$(3),$(4),$(5),2048,v,s,$(FOCUS),c) \
-  $(if $(call row_there,$(2),$(4)),$(1)-v_v $(1)-v-c_s)
-table3_all   := $(foreach prefix,c10inf c10l2 c100inf,$(prefix)-v_v $(prefix)-v-c_s)
-table3_found := \
-  $(call table3_rows,c10inf,c10,linf,20m,2400) \
-  $(call table3_rows,c10l2,c10,l2,50m,1600) \
-  $(call table3_rows,c100inf,c100,linf,c100-50m,1600)
+table3_rows  = $(1)-v_v $(1)-v-c_s
+table3_all   := $(foreach prefix,c10inf c10l2 c100inf,$(call table3_rows,$(prefix)))
+table3_found := $(if $(call row_there,c10,20m),$(call table3_rows,c10inf)) $(if $(call row_there,c10,50m),$(call table3_rows,c10l2)) \
+  $(if $(call row_there,c100,c100-50m),$(call table3_rows,c100inf))
 
 $(call table,table3,$(table3_all),$(table3_found),$(SEED_34),$(call rows_absent,c10 c100,20m 50m c100-50m))

@@ -14,16 +14,9 @@
 table4:
 include $(dir $(lastword $(MAKEFILE_LIST)))rows.mk
 
-# $(call table4_rows,PREFIX,SET,NORM,GENERATED,EPOCHS)
-table4_rows = \
-  $(call row,$(1)_2v,$(SEED_34),$(2),$(3),$(4),$(5),2080,none,2v,$(FOCUS),original) \
-  $(call row,$(1)-c_2s,$(SEED_34),$(2),$(3),$(4),$(5),2080,none,2s,$(FOCUS),c) \
-  $(call row,$(1)-c_2s-star,$(SEED_34),$(2),$(3),$(4),$(5),2048,none,2s,inject,c) \
-  $(if $(call row_there,$(2),$(4)),$(1)_2v $(1)-c_2s $(1)-c_2s-star)
-table4_all   := $(foreach prefix,c10inf c10l2 c100inf,$(prefix)_2v $(prefix)-c_2s $(prefix)-c_2s-star)
-table4_found := \
-  $(call table4_rows,c10inf,c10,linf,20m,3000) \
-  $(call table4_rows,c10l2,c10,l2,50m,2000) \
-  $(call table4_rows,c100inf,c100,linf,c100-50m,2000)
+table4_rows  = $(1)_2v $(1)-c_2s $(1)-c_2s-star
+table4_all   := $(foreach prefix,c10inf c10l2 c100inf,$(call table4_rows,$(prefix)))
+table4_found := $(if $(call row_there,c10,20m),$(call table4_rows,c10inf)) $(if $(call row_there,c10,50m),$(call table4_rows,c10l2)) \
+  $(if $(call row_there,c100,c100-50m),$(call table4_rows,c100inf))
 
 $(call table,table4,$(table4_all),$(table4_found),$(SEED_34),$(call rows_absent,c10 c100,20m 50m c100-50m))
