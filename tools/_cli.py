@@ -147,6 +147,9 @@ _EVALUATED = typer.Option(
     help="Accuracy by robustness in this ranking, of the evaluated dataset.",
     show_default=False,
 )
+Ranking = Annotated[
+    Path, typer.Option("--ranking", metavar="R.zarr", help="Robustness of its points; - for stdin.", show_default=False)
+]
 EvaluatedRanking = Annotated[Path, _EVALUATED]
 OptionalEvaluatedRanking = Annotated[Path | None, _EVALUATED]
 Quantiles = Annotated[

@@ -34,15 +34,12 @@ import typer
 from . import _cli
 
 app = _cli.tool(__doc__)
-Ranking = Annotated[
-    Path, typer.Option("--ranking", metavar="R.zarr", help="Robustness of its points; - for stdin.", show_default=False)
-]
 
 
 @app.command()
 def embed(  # noqa: D103 - the help is the docstring of the module
     dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.")],
-    ranking: Ranking,
+    ranking: _cli.Ranking,
     output: _cli.Output,
     n: Annotated[
         int | None,

@@ -412,10 +412,6 @@ def finished(path: Path, request: str) -> bool:
     if not os.path.lexists(path):
         return False
     try:
-        same = peek(path).attributes.get("request") == request
+        return peek(path).attributes.get("request") == request
     except ArtifactError:
         return False
-    if same and (resume := Resume(path, request)).left:  # of a run that was killed when its result was whole
-        with Lock(path):
-            resume.discard()
-    return same

@@ -138,7 +138,9 @@ def reading(path: Path) -> Iterator[None]:
     """What reading a file raises within it, gzipped or not, becomes a DataError: one sentence that names the file."""
     try:
         yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except EOFError as error:
+        raise DataError(f"{shown(path)} is cut short: get the file again.") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
         text = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{shown(path)} is damaged ({shown(text[:160])}): get the file again.") from error
     except OSError as error:
