@@ -66,7 +66,7 @@ def fetch(
     if as_json:
         raise UsageError("--json belongs to --list.")
     from datarobust.datasets import registry
-    from datarobust.datasets.transport import Https
+    from datarobust.datasets.fetch import https
     from datarobust.jobs.dataset import Import
 
     release = registry.find_release(known)
@@ -77,7 +77,7 @@ def fetch(
     source = registry.fetch_release(
         release,
         _default_cache() if cache is None else cache,
-        Https(),
+        https(),
         split=split,
         labels=labels,
         name=name,

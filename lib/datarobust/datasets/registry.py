@@ -13,18 +13,41 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datarobust.datasets.cifar import CIFAR10, CIFAR100
-from datarobust.datasets.downloads import Remote
-from datarobust.datasets.fetching import fetch_file, unzip
+from datarobust.datasets.fetch import Remote, Transport, fetch_file, unzip
 from datarobust.datasets.recognise import Format, open_source
 from datarobust.datasets.sources import Block, Labels, Source, Spec, never
-from datarobust.datasets.transport import Transport
 from datarobust.errors import UsageError
 from datarobust.text import shown
 from datarobust.types import Progress
 
-_TORONTO = "https://www.cs.toronto.edu/~kriz/"
-_MNIST = ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/")
-_WANG = "https://huggingface.co/datasets/P2333/DM-Improves-AT/resolve/06e35c02e162015b68750bce37c0b70f54a987f0/"
+_ADDRESSES = {
+    "toronto": ("https://www.cs.toronto.edu/~kriz/",),
+    "mnist": (
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    ),
+    "nist": ("https://biometrics.nist.gov/cs_links/EMNIST/", "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/"),
+    "wang": ("https://huggingface.co/datasets/P2333/DM-Improves-AT/resolve/06e35c02e162015b68750bce37c0b70f54a987f0/",),
+}
+"""Publisher -> what stands before a path, in the order to try."""
+_FILES = """
+toronto cifar-10-binary.tar.gz     170052171   c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd
+toronto cifar-100-binary.tar.gz    168513733   58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec
+mnist   train-images-idx3-ubyte.gz 9912422     440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609
+mnist   train-labels-idx1-ubyte.gz 28881       3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c
+mnist   t10k-images-idx3-ubyte.gz  1648877     8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6
+mnist   t10k-labels-idx1-ubyte.gz  4542        f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6
+nist    gzip.zip                   561753746   fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e
+wang    cifar10/1m.npz             3080000614  7792fac08c0aa6ce13eedc7ab0e06dd63f87b6d5e096a8a516ff5283ac510d81
+wang    cifar10/5m.npz             15400000614 d28fc3d82f12c75bdec1823f454efc302f88829352c7bbbbdc4121bedbb58317
+wang    cifar10/10m_ran0.npz       30800000614 e38afaa550faf4266a8408b94fa52544a29ff7f80955797cb4918acb6f4d83b0
+wang    cifar100/1m.npz            3080000614  9d99374df8ecc1aba9a3cd0ab401349848edd55cb19d84e8745b6a5aa8d2956a
+"""
+"""Publisher, path, bytes, sha256."""
+_REMOTES = {
+    path: Remote(Path(path).name, tuple(base + path for base in _ADDRESSES[publisher]), int(size), sha256)
+    for publisher, path, size, sha256 in map(str.split, _FILES.strip().splitlines())
+}
 
 
 @dataclass(frozen=True)
@@ -68,41 +91,21 @@ class Release:
         return tuple(dict.fromkeys(remote for remotes in self.files.values() for remote in remotes))
 
 
-def _both(remote: Remote) -> dict[str | None, tuple[Remote, ...]]:
-    """One archive that has both splits."""
-    return {"train": (remote,), "test": (remote,)}
+def _cifar(name: str, title: str, path: str, coarse: bool) -> Release:
+    archive = (_REMOTES[path],)
+    return Release(name, title, name, {"train": archive, "test": archive}, "cifar", coarse=coarse)
 
 
-def _mnist(name: str, size: int, sha256: str) -> Remote:
-    return Remote(name, tuple(base + name for base in _MNIST), size, sha256)
-
-
-def _generated(name: str, title: str, path: str, size: int, sha256: str, classes: tuple[str, ...]) -> Release:
-    """A file of the images that Wang et al. 2023 generated."""
-    remote = Remote(Path(path).name, (_WANG + path,), size, sha256)
-    return Release(name, f"{title}, Wang et al. 2023; sorted by class", name, {None: (remote,)}, "npz", classes=classes)
-
-
-_EMNIST = Remote(
-    "gzip.zip",
-    (
-        "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
-        "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/gzip.zip",
-    ),
-    561753746,
-    "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e",
-)
-_SUBSETS = {
-    "balanced": "digits and letters, 47 balanced classes",
-    "byclass": "digits and letters, 62 classes",
-    "bymerge": "digits and letters, 47 classes",
-    "digits": "digits, 10 balanced classes",
-    "letters": "letters, 26 balanced classes",
-    "mnist": "digits, 10 balanced classes, of MNIST's size",
-}
+def _mnist() -> Release:
+    files: dict[str | None, tuple[Remote, ...]] = {
+        split: (_REMOTES[f"{prefix}-images-idx3-ubyte.gz"], _REMOTES[f"{prefix}-labels-idx1-ubyte.gz"])
+        for split, prefix in (("train", "train"), ("test", "t10k"))
+    }
+    return Release("mnist", "MNIST; LeCun, Cortes and Burges", "mnist", files, "idx")
 
 
 def _emnist(subset: str, title: str) -> Release:
+    archive = (_REMOTES["gzip.zip"],)
     members: dict[str | None, tuple[str, ...]] = {
         split: tuple(
             f"gzip/emnist-{subset}-{part}"
@@ -110,110 +113,33 @@ def _emnist(subset: str, title: str) -> Release:
         )
         for split in ("train", "test")
     }
-    return Release(f"emnist-{subset}", f"EMNIST {title}; Cohen et al. 2017", "emnist", _both(_EMNIST), "idx", members)
+    title = f"EMNIST {title}; Cohen et al. 2017"
+    return Release(f"emnist-{subset}", title, "emnist", {"train": archive, "test": archive}, "idx", members)
 
 
-_CIFAR = (
-    Release(
-        "cifar10",
-        "CIFAR-10; Krizhevsky 2009",
-        "cifar10",
-        _both(
-            Remote(
-                "cifar-10-binary.tar.gz",
-                (_TORONTO + "cifar-10-binary.tar.gz",),
-                170052171,
-                "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-            )
-        ),
-        "cifar",
-    ),
-    Release(
-        "cifar100",
-        "CIFAR-100, with super-classes; Krizhevsky 2009",
-        "cifar100",
-        _both(
-            Remote(
-                "cifar-100-binary.tar.gz",
-                (_TORONTO + "cifar-100-binary.tar.gz",),
-                168513733,
-                "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
-            )
-        ),
-        "cifar",
-        coarse=True,
-    ),
-)
-_DIGITS = Release(
-    "mnist",
-    "MNIST; LeCun, Cortes and Burges",
-    "mnist",
-    {
-        "train": (
-            _mnist(
-                "train-images-idx3-ubyte.gz",
-                9912422,
-                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            ),
-            _mnist(
-                "train-labels-idx1-ubyte.gz",
-                28881,
-                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            ),
-        ),
-        "test": (
-            _mnist(
-                "t10k-images-idx3-ubyte.gz",
-                1648877,
-                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            ),
-            _mnist(
-                "t10k-labels-idx1-ubyte.gz",
-                4542,
-                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-            ),
-        ),
-    },
-    "idx",
-)
-_GENERATED = (
-    _generated(
-        "cifar10-1m",
-        "1,000,000 generated images of the classes of CIFAR-10",
-        "cifar10/1m.npz",
-        3080000614,
-        "7792fac08c0aa6ce13eedc7ab0e06dd63f87b6d5e096a8a516ff5283ac510d81",
-        CIFAR10,
-    ),
-    _generated(
-        "cifar10-5m",
-        "5,000,000 generated images of the classes of CIFAR-10",
-        "cifar10/5m.npz",
-        15400000614,
-        "d28fc3d82f12c75bdec1823f454efc302f88829352c7bbbbdc4121bedbb58317",
-        CIFAR10,
-    ),
-    _generated(
-        "cifar10-10m",
-        "10,000,000 generated images of the classes of CIFAR-10",
-        "cifar10/10m_ran0.npz",
-        30800000614,
-        "e38afaa550faf4266a8408b94fa52544a29ff7f80955797cb4918acb6f4d83b0",
-        CIFAR10,
-    ),
-    _generated(
-        "cifar100-1m",
-        "1,000,000 generated images of the classes of CIFAR-100",
-        "cifar100/1m.npz",
-        3080000614,
-        "9d99374df8ecc1aba9a3cd0ab401349848edd55cb19d84e8745b6a5aa8d2956a",
-        CIFAR100,
-    ),
-)
+def _generated(name: str, count: str, path: str) -> Release:
+    like, classes = ("CIFAR-10", CIFAR10) if path.startswith("cifar10/") else ("CIFAR-100", CIFAR100)
+    title = f"{count} generated images of the classes of {like}, Wang et al. 2023; sorted by class"
+    return Release(name, title, name, {None: (_REMOTES[path],)}, "npz", classes=classes)
+
 
 RELEASES: Mapping[str, Release] = {
     release.name: release
-    for release in (*_CIFAR, _DIGITS, *(_emnist(subset, title) for subset, title in _SUBSETS.items()), *_GENERATED)
+    for release in (
+        _cifar("cifar10", "CIFAR-10; Krizhevsky 2009", "cifar-10-binary.tar.gz", coarse=False),
+        _cifar("cifar100", "CIFAR-100, with super-classes; Krizhevsky 2009", "cifar-100-binary.tar.gz", coarse=True),
+        _mnist(),
+        _emnist("balanced", "digits and letters, 47 balanced classes"),
+        _emnist("byclass", "digits and letters, 62 classes"),
+        _emnist("bymerge", "digits and letters, 47 classes"),
+        _emnist("digits", "digits, 10 balanced classes"),
+        _emnist("letters", "letters, 26 balanced classes"),
+        _emnist("mnist", "digits, 10 balanced classes, of MNIST's size"),
+        _generated("cifar10-1m", "1,000,000", "cifar10/1m.npz"),
+        _generated("cifar10-5m", "5,000,000", "cifar10/5m.npz"),
+        _generated("cifar10-10m", "10,000,000", "cifar10/10m_ran0.npz"),
+        _generated("cifar100-1m", "1,000,000", "cifar100/1m.npz"),
+    )
 }
 """By name."""
 

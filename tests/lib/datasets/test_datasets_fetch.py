@@ -13,9 +13,8 @@ import zipfile
 import pytest
 
 from datarobust import artifacts
-from datarobust.datasets import downloads, fetching
-from datarobust.datasets.downloads import ATTEMPTS, CHUNK, Remote
-from datarobust.datasets.fetching import fetch_file, unzip
+from datarobust.datasets import fetch as module
+from datarobust.datasets.fetch import ATTEMPTS, CHUNK, Remote, fetch_file, unzip
 from datarobust.errors import ArtifactError, DataError, FetchError, LockedError
 
 DATA = random.Random(0).randbytes(3 * CHUNK + 12345)
@@ -55,7 +54,7 @@ class Web:
         self.requests = []
         self.given = []
 
-    def open(self, url, headers):
+    def __call__(self, url, headers):
         self.requests.append((url, dict(headers)))
         make = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         answer = make(url, headers) if callable(make) else make
@@ -127,7 +126,7 @@ def test_a_cache_may_be_one_to_read_alone(tmp_path, monkeypatch):
     def refuse(path):
         raise ArtifactError(f"{path} cannot be written: read-only file system")
 
-    monkeypatch.setattr(fetching, "Lock", refuse)
+    monkeypatch.setattr(module, "Lock", refuse)
     fetch(tmp_path, Web(AssertionError("nothing is asked for")))
 
 
@@ -353,7 +352,7 @@ def test_mirrors_are_tried_in_order(tmp_path):
 
 def test_a_disk_without_room_is_told_before_the_work(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
     web = Web(serve())
     fails(tmp_path, web, r"needs 3,158,073 bytes more, but the disk has 1,000: .*`cache`", kind=ArtifactError)
     assert web.requests == []
@@ -366,9 +365,9 @@ def test_a_disk_that_fills_is_told_and_what_came_is_kept(tmp_path, monkeypatch):
                 raise OSError(28, "No space left on device")
             return super().write(data)
 
-    plain = downloads.Path.open
+    plain = module.Path.open
     monkeypatch.setattr(
-        downloads.Path,
+        module.Path,
         "open",
         lambda self, mode="r", *a, **k: Full(self, "ab") if mode == "ab" else plain(self, mode, *a, **k),
     )
@@ -484,7 +483,7 @@ def test_members_that_are_not_what_they_claim(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"a.zip: gzip/one.gz is damaged"):
         unzip(archive, "gzip/one.gz", tmp_path)
     archive.write_bytes(data)
-    monkeypatch.setattr(fetching, "MOST_UNPACKED", 2999)
+    monkeypatch.setattr(module, "MOST_UNPACKED", 2999)
     with pytest.raises(DataError, match="claims 3,000 bytes"):
         unzip(archive, "gzip/one.gz", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]

@@ -7,9 +7,8 @@ import ssl
 import pytest
 
 from datarobust import __version__
-from datarobust.datasets.downloads import Remote
-from datarobust.datasets.fetching import fetch_file
-from datarobust.datasets.transport import Https
+from datarobust.datasets.fetch import Remote, fetch_file
+from datarobust.datasets.fetch import https as transport
 from datarobust.errors import FetchError
 
 from .webserver import Site, certificate, serving
@@ -33,7 +32,7 @@ def site(trusted, monkeypatch):
 
 @pytest.fixture
 def https(trusted):
-    return Https(ssl.create_default_context(cafile=trusted))
+    return transport(ssl.create_default_context(cafile=trusted))
 
 
 def remote(site, path="/data.bin"):
@@ -67,7 +66,7 @@ def test_what_is_not_there(site, https, tmp_path):
 
 def test_strangers_are_not_trusted(site, tmp_path):
     with pytest.raises(FetchError, match=r"not to be trusted .self-signed certificate"):
-        fetch_file(remote(site), tmp_path, Https())
+        fetch_file(remote(site), tmp_path, transport())
     assert site.requests == []
 
 
@@ -80,15 +79,15 @@ def test_nobody_answers(https, tmp_path):
 @pytest.mark.parametrize("url", ["http://localhost/x", "file:///etc/passwd", "ftp://localhost/x", "x", ""])
 def test_only_https_is_asked(https, url):
     with pytest.raises(OSError, match="is not https"):
-        https.open(url, {})
+        https(url, {})
 
 
 @pytest.mark.parametrize("path", ["/\u20ac", "/a b", "/\x01", "/\r\nX: y"])
 def test_addresses_that_cannot_be_asked_for(site, https, path):
     with pytest.raises(OSError):  # noqa: PT011 - http.client's own words
-        https.open(site.address + path, {})
+        https(site.address + path, {})
 
 
 def test_certificates_of_the_environment(site, trusted, tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    assert fetch_file(remote(site), tmp_path, Https()).read_bytes() == DATA
+    assert fetch_file(remote(site), tmp_path, transport()).read_bytes() == DATA
