@@ -106,8 +106,8 @@ def export(
         model export run/last.safetensors --evaluation last.zarr -o submission
     """
     from datarobust import artifacts
-    from datarobust.checkpoints.robustbench import Entry
-    from datarobust.checkpoints.robustbench import export as write
+    from datarobust.jobs.model import Entry
+    from datarobust.jobs.model import export as write
 
     entry = Entry(paper, authors, venue, link, dataset, reported, additional_data, footnote)
     weights = artifacts.load_tensors(_cli.argument_path(model), "classifier")

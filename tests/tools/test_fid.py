@@ -15,7 +15,7 @@ import torch
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.checkpoints import inception
+from datarobust.checkpoints import torchfiles
 from datarobust.jobs.make import make
 from datarobust.jobs.model import read_published
 from datarobust.networks.inception import Inception
@@ -135,10 +135,10 @@ def test_the_import_of_its_network(command: Run, tmp_path: Path, monkeypatch: py
     data = (tmp_path / "w.pth").read_bytes()
     unknown = command("model", "import", tmp_path / "w.pth", "-o", tmp_path / "i.safetensors")
     fails(unknown, "w.pth", "pt_inception-2015-12-05-6726825d.pth")
-    known = inception.Known("w.pth", len(data), hashlib.sha256(data).hexdigest(), "here")
-    monkeypatch.setattr(inception, "KNOWN", (known,))
+    known = torchfiles.Published("w.pth", len(data), hashlib.sha256(data).hexdigest())
+    monkeypatch.setattr(torchfiles, "INCEPTION_FILE", known)
     assert make(read_published(tmp_path / "w.pth"), tmp_path / "i.safetensors", _cli.step("model", None, None))
-    network, sha256 = inception.load_inception(tmp_path / "i.safetensors")
+    network, sha256 = torchfiles.load_inception(tmp_path / "i.safetensors")
     assert sha256 == known.sha256
     assert torch.equal(network.state_dict()["fc.weight"], torch.load(tmp_path / "w.pth")["fc.weight"])
     assert artifacts.peek(tmp_path / "i.safetensors").history[-1].inputs == {"source": sha256}

@@ -2,9 +2,7 @@
 
 ::
 
-    models        artifacts and a user's own ``module:factory``, as networks
-    edm           denoisers of Karras et al. 2022 and Wang et al. 2023
-    robustbench   classifiers of Wang et al. 2023 and of RobustBench; what RobustBench takes
-    torchfiles    files of torch.save, without running them and in bounded memory
-    inception     the network of the FID, known by its sha256
+    models       artifacts and a user's own ``module:factory``, as networks
+    torchfiles   files of torch.save: classifiers of Wang et al. 2023 and of RobustBench; Inception, for the FID
+    edm          denoisers of Karras et al. 2022 and Wang et al. 2023
 """

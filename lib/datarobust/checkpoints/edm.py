@@ -8,7 +8,6 @@ becomes a record of its state (:class:`Persistent`), and the stream of bytes tha
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 from collections.abc import Callable, Mapping
@@ -20,30 +19,24 @@ import torch
 from torch import Tensor
 
 from datarobust.checkpoints.models import assemble_denoiser
-from datarobust.checkpoints.torchfiles import load_weights
+from datarobust.checkpoints.torchfiles import load_weights, published_file
 from datarobust.datasets import unpickle
-from datarobust.datasets.checks import START_BYTES, refuse_placeholder
-from datarobust.datasets.sources import file_sha256, raw_file
+from datarobust.datasets.sources import file_sha256
 from datarobust.datasets.unpickle import Name, Refusal, Unpickler
 from datarobust.diffusion.denoiser import NAME
-from datarobust.diffusion.precondition import Edm, Ve, Vp, as_json
+from datarobust.diffusion.precondition import FORMS, as_json
 from datarobust.errors import ArtifactError, DataError
 from datarobust.text import shown
 from datarobust.types import Array
 
-MOST_BYTES: Final = 2 << 30
-"""Of a checkpoint; the published ones have 0.22 GB."""
-VERSION: Final = 6
-"""Of the way of pickling, in all checkpoints of EDM."""
-_MOST_PARTS: Final = 100_000
-"""Modules and tensors of one network; the published ones have 1,100."""
-_MOST: Final = 1 << 16
-"""Of any size in the arguments of a network."""
-MOST_INSTRUCTIONS: Final = 4096
-"""Of the stream of one tensor, which has fewer than 200."""
 LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 "
 """How a stream of torch.save begins that is no archive; archives could swell."""
-_WRAPPERS: Final[dict[str, type[Edm] | type[Vp] | type[Ve]]] = {"EDMPrecond": Edm, "VPPrecond": Vp, "VEPrecond": Ve}
+_MOST_BYTES: Final = 2 << 30  # of a checkpoint; the published ones have 0.22 GB
+_MOST_PARTS: Final = 100_000  # modules and tensors of one network; the published ones have 1,100
+_MOST: Final = 1 << 16  # of any size in the arguments of a network
+_MOST_INSTRUCTIONS: Final = 4096  # of the stream of one tensor, which has fewer than 200
+_VERSION: Final = 6  # of the way of pickling, in all checkpoints of EDM
+_WRAPPERS: Final = {"EDMPrecond": FORMS["edm"], "VPPrecond": FORMS["vp"], "VEPrecond": FORMS["ve"]}
 _KEPT: Final = (
     "augment_dim",
     "model_channels",
@@ -61,21 +54,12 @@ _KEPT: Final = (
 
 @dataclass(frozen=True)
 class EdmCheckpoint:
-    """What a checkpoint holds.
+    """A published denoiser."""
 
-    Attributes:
-        arch: name and arguments, as artifacts have them.
-        arrays: the state dict.
-        sha256: of the file.
-        source_sha256: of the program text that it carries and that was not run; None without one.
-        ignored: names of what else the file holds.
-    """
-
-    arch: dict[str, Any]
-    arrays: dict[str, Array]
-    sha256: str
-    source_sha256: str | None
-    ignored: tuple[str, ...]
+    arch: dict[str, Any]  # name and arguments, as artifacts have them
+    arrays: dict[str, Array]  # the state dict
+    sha256: str  # of the file
+    ignored: tuple[str, ...]  # names of what else the file holds
 
 
 def read_edm_pickle(path: Path) -> EdmCheckpoint:
@@ -87,15 +71,13 @@ def read_edm_pickle(path: Path) -> EdmCheckpoint:
     Raises:
         DataError: the file is no such checkpoint, is damaged, or wants something that no such checkpoint needs.
     """
-    where, raw = shown(path), raw_file(path)
+    where, raw = shown(path), published_file(path)
     with raw.open() as file:
-        start = file.read(START_BYTES)
-    refuse_placeholder(path, start)
-    if start.startswith(b"PK\x03\x04"):
-        raise DataError(
-            f"{where} is an archive of torch.save, not a pickle of EDM: get the checkpoint as it was published"
-        )
-    content = unpickle.load(raw, EdmUnpickler, most_bytes=MOST_BYTES)
+        if file.read(4) == b"PK\x03\x04":
+            raise DataError(
+                f"{where} is an archive of torch.save, not a pickle of EDM: get the checkpoint as it was published"
+            )
+    content = unpickle.load(raw, EdmUnpickler, most_bytes=_MOST_BYTES)
     network = content.get("ema") if isinstance(content, dict) else content
     if not isinstance(network, Persistent):
         raise DataError(f"{where} is a pickle, but holds no averaged network 'ema': it is no checkpoint of EDM")
@@ -113,8 +95,7 @@ def read_edm_pickle(path: Path) -> EdmCheckpoint:
         for name, tensor in tensors.items()
     }
     ignored = tuple(name for name in content if name != "ema") if isinstance(content, dict) else ()
-    source_sha256 = None if network.source is None else hashlib.sha256(network.source.encode()).hexdigest()
-    return EdmCheckpoint(arch, arrays, file_sha256(path), source_sha256, ignored)
+    return EdmCheckpoint(arch, arrays, file_sha256(path), ignored)
 
 
 def _arch(network: Persistent, where: str) -> dict[str, Any]:
@@ -123,34 +104,28 @@ def _arch(network: Persistent, where: str) -> dict[str, Any]:
     title = f"{network.class_name} of version {network.version}"
     if isinstance(inner, Persistent):
         title += f" around {inner.class_name}"
-    if (
-        network.class_name not in _WRAPPERS
-        or network.version != VERSION
-        or not isinstance(inner, Persistent)
-        or inner.class_name != "SongUNet"
-    ):
+    known = network.class_name in _WRAPPERS and network.version == _VERSION
+    if not known or not isinstance(inner, Persistent) or inner.class_name != "SongUNet":
         raise DataError(
-            f"{where} holds {shown(title[:200])}; read are {', '.join(_WRAPPERS)} of version {VERSION} around SongUNet"
+            f"{where} holds {shown(title[:200])}; read are {', '.join(_WRAPPERS)} of version {_VERSION} around SongUNet"
         )
     if "_init_kwargs" not in inner.state or inner.state.get("_init_args") not in ((), []):
         raise DataError(f"{where} does not tell the arguments of its network")
-    known = ("img_resolution", "in_channels", "out_channels", "label_dim", "decoder_type", *_KEPT)
+    names = ("img_resolution", "in_channels", "out_channels", "label_dim", "decoder_type", *_KEPT)
     kwargs = _dict(inner.state, "_init_kwargs", where)
-    given = {name: _argument(kwargs[name], name, where) for name in known if name in kwargs}
-    if given.get("decoder_type", "standard") != "standard":
-        raise DataError(f"{where} holds a network with decoder_type {given['decoder_type']!r}; read is 'standard'")
-    if given.get("out_channels") != given.get("in_channels"):
+    kwargs = {name: _argument(kwargs[name], name, where) for name in names if name in kwargs}
+    if kwargs.get("decoder_type", "standard") != "standard":
+        raise DataError(f"{where} holds a network with decoder_type {kwargs['decoder_type']!r}; read is 'standard'")
+    if kwargs.get("out_channels") != kwargs.get("in_channels"):
         raise DataError(f"{where} holds a network that makes other channels than it takes")
     arguments: dict[str, Any] = {
-        "img_resolution": given.get("img_resolution"),
-        "img_channels": given.get("in_channels"),
-        "label_dim": given.get("label_dim", 0),
-        **{name: given[name] for name in _KEPT if name in given},
+        "img_resolution": kwargs.get("img_resolution"),
+        "img_channels": kwargs.get("in_channels"),
+        "label_dim": kwargs.get("label_dim", 0),
+        **{name: kwargs[name] for name in _KEPT if name in kwargs},
     }
     form = _WRAPPERS[network.class_name]
-    numbers: dict[str, Any] = {
-        each.name: network.state[each.name] for each in fields(form) if each.name in network.state
-    }
+    numbers = {each.name: network.state[each.name] for each in fields(form) if each.name in network.state}
     for name, value in numbers.items():
         if type(value) not in (int, float) or not abs(value) < 1e9:
             raise DataError(f"{where} holds a network whose {name} is no number")
@@ -172,7 +147,7 @@ def _argument(value: object, name: str, where: str) -> object:
 
 
 def _dict(state: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
-    """A dict in the state of a module. Raises DataError where it is none."""
+    """A dict in the state of a module."""
     value = state.get(key, {})
     if not isinstance(value, dict):
         raise DataError(
@@ -209,18 +184,10 @@ def _tensors(network: Persistent, where: str) -> dict[str, Tensor]:
 
 @dataclass
 class Persistent:
-    """An object of a class with its own source: what it is called, and its state.
+    """An object of a class that carries its source along, which is passed over: its attributes."""
 
-    Attributes:
-        class_name: as the file has it; nobody looks for that class.
-        version: of the way of pickling.
-        source: the class's module, text that is never run; None where there is none.
-        state: the object's attributes.
-    """
-
-    class_name: str
-    version: int
-    source: str | None
+    class_name: str  # as the file has it; nobody looks for that class
+    version: int  # of the way of pickling
     state: dict[str, Any]
 
 
@@ -262,14 +229,8 @@ class EdmUnpickler(Unpickler):
         match name.rpartition(".")[2], arguments:
             case "_reconstruct_persistent_obj", (dict(meta),):
                 match meta:
-                    case {
-                        "type": "class",
-                        "version": int(version),
-                        "class_name": str(class_name),
-                        "state": dict(state),
-                    }:
-                        source = meta.get("module_src")
-                        return Persistent(class_name, version, source if isinstance(source, str) else None, state)
+                    case {"type": "class", "version": int(version), "class_name": str(name), "state": dict(state)}:
+                        return Persistent(name, version, state)
                 raise Refusal("has an object of torch_utils.persistence without a class, a version or a state")
             case "_load_from_bytes", (bytes(data),):
                 self.spend(len(data))
@@ -325,7 +286,7 @@ def _storage(data: bytes) -> torch.TypedStorage:
     try:
         if not data.startswith(LEGACY):
             raise Refusal("has a tensor whose bytes are no stream of PyTorch")
-        storage = load_weights(io.BytesIO(data), MOST_INSTRUCTIONS)
+        storage = load_weights(io.BytesIO(data), _MOST_INSTRUCTIONS)
     except Refusal:
         raise
     except Exception as error:  # of a stream by somebody else PyTorch raises anything

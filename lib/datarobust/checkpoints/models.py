@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import reduce
@@ -38,21 +38,12 @@ PUBLISHED_SUFFIXES = (".pt", ".pth", ".pkl")
 
 @dataclass(frozen=True)
 class Model:
-    """A network that a user named.
+    """A network that a user named, on the CPU, in evaluation mode; no parameter wants a gradient."""
 
-    Attributes:
-        name: as the user named it.
-        module: on the CPU, in evaluation mode; no parameter wants a gradient.
-        identity: the artifact's digest; of a factory's network the sha256 over its parameters and buffers, and over the
-            file that the factory is written in.
-        about: what an artifact says of itself: arch, weights, epoch.
-        history: of an artifact.
-    """
-
-    name: str
+    name: str  # as the user named it
     module: nn.Module
-    identity: str
-    about: Mapping[str, Any]
+    identity: str  # the artifact's digest; of a factory's network a sha256 of its numbers and of the factory's file
+    about: Mapping[str, Any]  # what an artifact says of itself: arch, weights, epoch
     history: tuple[Step, ...] = ()
 
 
@@ -85,13 +76,17 @@ def load_classifier(path: Path) -> tuple[Classifier, Tensors]:
 
 
 def load_denoiser(path: Path) -> tuple[Denoiser, Tensors]:
-    """The denoiser in a file, on the CPU, and the verified artifact it came from.
-
-    Raises:
-        ArtifactError: the file is no denoiser, was altered, or its tensors are not those of its architecture.
-    """
+    """The denoiser in a file, on the CPU, and the verified artifact; raises as :func:`load_classifier`."""
     artifact = _artifact(path, "denoiser")
     return assemble_denoiser(artifact.attributes["arch"], artifact, shown(path)), artifact
+
+
+def _artifact(path: Path, kind: str) -> Tensors:
+    if path.suffix in PUBLISHED_SUFFIXES:
+        raise ArtifactError(
+            f"{shown(path)} is no artifact: convert it with model import {shown(path)} -o M.safetensors"
+        )
+    return artifacts.load_tensors(path, kind)
 
 
 def assemble_classifier(arch: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> Classifier:
@@ -101,34 +96,35 @@ def assemble_classifier(arch: Mapping[str, Any], tensors: Mapping[str, Any], whe
         ArtifactError: there is no such architecture, or names or shapes are not its; the sentence names ``where`` and
             the first of them.
     """
-    arguments = arch.get("arguments", {})
-    title = (
-        f"{arch.get('name')} for {arguments['classes']} classes" if "classes" in arguments else str(arch.get("name"))
-    )
-    try:
+    classes = arch.get("arguments", {}).get("classes")
+    title = str(arch.get("name")) if classes is None else f"{arch.get('name')} for {classes} classes"
+    with _describing(where, "network"):
         demand_tensors(networks.shapes(arch), tensors, where, title)
         network = networks.build(arch)
-    except ArtifactError:
-        raise
-    except DatarobustError as error:
-        raise ArtifactError(f"{where} describes a network that cannot be built: {error}") from error
-    network.load_state_dict(_as_tensors(tensors))
+    network.load_state_dict({name: torch.as_tensor(values) for name, values in tensors.items()})
     return network.eval()
 
 
 def assemble_denoiser(arch: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> Denoiser:
     """A denoiser of an architecture with these values. Raises ArtifactError as :func:`assemble_classifier`."""
-    try:
+    with _describing(where, "denoiser"):
         with torch.device("meta"):
             expected = build_denoiser(arch).state_dict()
         demand_tensors({name: tuple(tensor.shape) for name, tensor in expected.items()}, tensors, where, "its network")
         denoiser = build_denoiser(arch)
+    denoiser.load_state_dict({name: torch.as_tensor(values) for name, values in tensors.items()})
+    return denoiser
+
+
+@contextmanager
+def _describing(where: str, what: str) -> Iterator[None]:
+    """Make an ArtifactError of any other error, because it is of what an artifact describes."""
+    try:
+        yield
     except ArtifactError:
         raise
     except DatarobustError as error:
-        raise ArtifactError(f"{where} describes a denoiser that cannot be built: {error}") from error
-    denoiser.load_state_dict(_as_tensors(tensors))
-    return denoiser
+        raise ArtifactError(f"{where} describes a {what} that cannot be built: {error}") from error
 
 
 def demand_tensors(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Any], where: str, title: str) -> None:
@@ -145,18 +141,6 @@ def demand_tensors(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, 
     for name in tensors:
         if name not in shapes:
             raise ArtifactError(f"{where} has a tensor {shown(name)}, which {title} does not have: get the file again")
-
-
-def _artifact(path: Path, kind: str) -> Tensors:
-    if path.suffix in PUBLISHED_SUFFIXES:
-        raise ArtifactError(
-            f"{shown(path)} is no artifact: convert it with model import {shown(path)} -o M.safetensors"
-        )
-    return artifacts.load_tensors(path, kind)
-
-
-def _as_tensors(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    return {name: torch.as_tensor(array) for name, array in arrays.items()}
 
 
 # ---------------------------------------------------------------------------------------- a user's own network
@@ -180,8 +164,12 @@ def load_factory(spec: str) -> Model:
     folder = Path(source_name).resolve().parent if is_file else Path.cwd()
     with redirect_stdout(sys.stderr), _importing_from(folder):
         source = _file(spec, Path(source_name)) if is_file else _package(spec, source_name)
-        factory = _attribute(spec, source, name)
-        module = _call(spec, factory)
+        try:
+            factory = reduce(getattr, name.split("."), source)
+        except AttributeError as error:
+            file = getattr(source, "__file__", None) or source.__name__
+            raise DataError(f"{spec}: there is no {name} in {file}.") from error
+        module = factory if isinstance(factory, nn.Module) else _called(spec, factory)
     module.eval()
     for key, parameter in module.named_parameters():
         if is_lazy(parameter):
@@ -235,22 +223,16 @@ def _file(spec: str, path: Path) -> ModuleType:
     return module
 
 
-def _attribute(spec: str, source: ModuleType, name: str) -> Any:
-    try:
-        return reduce(getattr, name.split("."), source)
-    except AttributeError as error:
-        raise DataError(f"{spec}: there is no {name} in {getattr(source, '__file__', None) or source.__name__}.") from (
-            error
-        )
-
-
-def _call(spec: str, factory: Any) -> nn.Module:
-    """Call the factory."""
-    if isinstance(factory, nn.Module):
-        return factory
+def _called(spec: str, factory: Any) -> nn.Module:
+    """What the factory makes."""
     if not callable(factory):
         raise DataError(f"{spec} is a {type(factory).__name__}, not a function that makes a torch.nn.Module.")
-    missing = _required_arguments(factory)
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except ValueError:  # compiled code has no signature: calling it tells
+        parameters = []
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    missing = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in optional]
     if missing:
         raise DataError(
             f"{spec} wants arguments ({', '.join(missing)}): write a function without any that calls it, and name that."
@@ -264,30 +246,16 @@ def _call(spec: str, factory: Any) -> nn.Module:
     return module
 
 
-def _required_arguments(factory: Callable[..., Any]) -> list[str]:
-    """Names of the arguments without which the factory cannot be called; none where it does not say."""
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except ValueError:  # compiled code has no signature: calling it tells
-        return []
-    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in optional]
-
-
 def _identity(module: nn.Module, factory: Any) -> str:
-    """What the network computes with, and the code that says how, as far as one file tells."""
+    """The sha256 of what the network computes with, and of the file that the factory is written in, if it is in one."""
     whole = hashlib.sha256()
     for key, value in sorted([*module.named_parameters(), *module.named_buffers()], key=lambda item: item[0]):
         whole.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         whole.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    whole.update(_source(type(factory) if isinstance(factory, nn.Module) else factory))
-    return whole.hexdigest()
-
-
-def _source(factory: Any) -> bytes:
-    """The sha256 of the file that the factory is written in; nothing for compiled code."""
     try:
-        file = inspect.getsourcefile(inspect.unwrap(factory))
+        file = inspect.getsourcefile(inspect.unwrap(type(factory) if isinstance(factory, nn.Module) else factory))
     except TypeError:  # it is compiled
         file = None
-    return b"" if file is None or not Path(file).is_file() else hashlib.sha256(Path(file).read_bytes()).digest()
+    if file is not None and Path(file).is_file():
+        whole.update(hashlib.sha256(Path(file).read_bytes()).digest())
+    return whole.hexdigest()

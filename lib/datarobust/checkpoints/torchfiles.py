@@ -1,7 +1,8 @@
-"""Files of ``torch.save``: read with ``weights_only``, which runs nothing of theirs, and in bounded memory.
+"""Files of ``torch.save`` as others publish them: classifiers, and the Inception network by which the FID is defined.
 
-PyTorch reads their pickle instruction by instruction, each of which may make an object of a hundred times its size, so
-the instructions are limited; and archives may be compressed, so it is what they unpack to that must fit.
+They are read with ``weights_only``, which runs nothing of theirs, and in bounded memory. PyTorch reads their pickle
+instruction by instruction, each of which may make an object of a hundred times its size, so the instructions are
+limited; and archives may be compressed, so it is what they unpack to that must fit.
 """
 
 from __future__ import annotations
@@ -11,22 +12,28 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from datarobust import artifacts
+from datarobust.checkpoints.models import assemble_classifier, demand_tensors
 from datarobust.datasets.checks import START_BYTES, refuse_placeholder
-from datarobust.datasets.sources import raw_file
-from datarobust.errors import DataError
+from datarobust.datasets.sources import Raw, file_sha256, raw_file
+from datarobust.errors import ArtifactError, DataError, UsageError
+from datarobust.networks.inception import Inception
 from datarobust.text import shown
+from datarobust.training.images import PUBLISHED
+from datarobust.types import Array
 
-MOST_BYTES: Final = 4 << 30
-"""Of a file; WRN-70-16 has 1.1 GB."""
-MOST_INSTRUCTIONS: Final = 2_000_000
-"""Of the pickle of a file; a state dict takes about thirty a tensor."""
-MOST_PICKLE: Final = 8 << 20
-"""Bytes of the pickle in an archive, which is read at once; that of WRN-70-16 has 0.1 MB."""
+MOST_BYTES: Final = 4 << 30  # of a file; WRN-70-16 has 1.1 GB
+MOST_INSTRUCTIONS: Final = 2_000_000  # of the pickle of a file; a state dict takes about thirty a tensor
+MOST_PICKLE: Final = 8 << 20  # bytes of the pickle in an archive, which is read at once; that of WRN-70-16 has 0.1 MB
 
 
 class _Limited(io.BufferedReader):
@@ -54,16 +61,32 @@ def load_weights(raw: Any, most: int) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
+def published_file(path: Path) -> Raw:
+    """The file. Raises DataError where it is none, or the web page or pointer that stands for one."""
+    raw = raw_file(path)
+    with raw.open() as file:
+        refuse_placeholder(path, file.read(START_BYTES))
+    return raw
+
+
 def read_weights(path: Path) -> dict[str, Any]:
     """The dict in a file.
 
     Raises:
         DataError: it is no file of torch.save, is damaged or too large, or asks for more than tensors.
     """
-    where, raw = shown(path), raw_file(path)
-    with raw.open() as file:
-        refuse_placeholder(path, file.read(START_BYTES))
-    _demand_small(path, raw.size)
+    where, size = shown(path), published_file(path).size
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                sizes = {member.filename: member.file_size for member in archive.infolist()}
+        except zipfile.BadZipFile as error:
+            raise DataError(f"{where} is damaged ({error}): get the file again.") from error
+        size = sum(sizes.values())
+        if any(name.endswith("data.pkl") and bytes_ > MOST_PICKLE for name, bytes_ in sizes.items()):
+            raise DataError(f"{where} has a pickle of more than {MOST_PICKLE:,} bytes: it holds no weights.")
+    if size > MOST_BYTES:
+        raise DataError(f"{where} holds {size:,} bytes, more than any network that is read here.")
     try:
         content = load_weights(path.open("rb", buffering=0), MOST_INSTRUCTIONS)
     except pickle.UnpicklingError as error:
@@ -78,16 +101,192 @@ def read_weights(path: Path) -> dict[str, Any]:
     return content
 
 
-def _demand_small(path: Path, size: int) -> None:
-    """Refuse what would not fit, also where it is compressed."""
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                sizes = {member.filename: member.file_size for member in archive.infolist()}
-        except zipfile.BadZipFile as error:
-            raise DataError(f"{shown(path)} is damaged ({error}): get the file again.") from error
-        size = sum(sizes.values())
-        if any(name.endswith("data.pkl") and bytes_ > MOST_PICKLE for name, bytes_ in sizes.items()):
-            raise DataError(f"{shown(path)} has a pickle of more than {MOST_PICKLE:,} bytes: it holds no weights.")
-    if size > MOST_BYTES:
-        raise DataError(f"{shown(path)} holds {size:,} bytes, more than any network that is read here.")
+# ------------------------------------------------------------------------------------------------- classifiers
+
+AVERAGED, RAW = "model_state_dict", "unaveraged_model_state_dict"  # keys of Wang et al. 2023
+_HOLDERS: Final = (AVERAGED, "state_dict", "model", "net")  # keys under which a checkpoint may have its state dict
+_PREFIXES: Final = ("module.", "0.", "model.", "_orig_mod.")  # what wrappers put in front of every name
+NORMALISATIONS: Final = {"cifar10": PUBLISHED[0], "cifar100": PUBLISHED[1], "none": None}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published classifier."""
+
+    arch: dict[str, Any]  # name and arguments, as artifacts have them
+    arrays: dict[str, Array]  # the state dict, without prefixes
+    averaged: bool | None  # None where the file does not say
+    epoch: int | None  # after which they were saved, where the file says
+    sha256: str
+    ignored: tuple[str, ...]  # names of what else the file holds
+    normalisation: str  # as it was taken: cifar10, cifar100 or none
+
+
+def read_checkpoint(
+    path: Path, *, arch: str | None = None, raw: bool = False, normalisation: str | None = None
+) -> Checkpoint:
+    """A published classifier: of Wang et al. 2023, whose names begin with ``module.0.``, or of RobustBench.
+
+    Args:
+        path: the file.
+        arch: name of the network, where its tensors are not to tell.
+        raw: the weights before averaging, where there are both.
+        normalisation: of images within the network: cifar10, cifar100 or none. Without it the one that wide residual
+            networks of Wang et al. have for as many classes.
+
+    Raises:
+        DataError: it is no such file, is damaged, or has other names or shapes than its network.
+        UsageError: normalisation or network cannot be told from the file.
+    """
+    where = shown(path)
+    content = read_weights(path)
+    if raw and RAW not in content:
+        raise UsageError(f"{where} has no weights before averaging ({RAW}): leave out `raw`.")
+    key = RAW if raw else next((name for name in _HOLDERS if isinstance(content.get(name), Mapping)), None)
+    state = content if key is None else content[key]
+    if not isinstance(state, Mapping) or not state:
+        raise DataError(f"{where} has no weights under {key}.")
+    arrays = _arrays(state, where)
+    architecture, normalised = _architecture(arrays, arch, normalisation, where)
+    try:
+        assemble_classifier(architecture, arrays, where)
+    except ArtifactError as error:
+        raise DataError(f"{error}: name another network with `arch`, or get the file again.") from error
+    return Checkpoint(
+        architecture,
+        arrays,
+        averaged=key == AVERAGED if key is not None and RAW in content else None,
+        epoch=content["epoch"] if type(content.get("epoch")) is int else None,
+        sha256=file_sha256(path),
+        ignored=() if key is None else tuple(sorted(str(name) for name in content if name != key)),
+        normalisation=normalised,
+    )
+
+
+def _arrays(state: Mapping[str, Any], where: str) -> dict[str, Array]:
+    """Tensors by name without prefix: floating-point numbers as float32, whole ones as int64."""
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise DataError(f"{where} holds {shown(str(name))}, which is no tensor: it is no state dict.")
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+            raise DataError(f"{where} holds {shown(name)} in a form that is not read here: {tensor.layout}.")
+    if 4 * sum(tensor.numel() for tensor in state.values()) > MOST_BYTES:  # one number may be a tensor of any size
+        raise DataError(f"{where} holds more numbers than any network that is read here.")
+    names = list(state)
+    while prefix := next((each for each in _PREFIXES if all(name.startswith(each) for name in names)), None):
+        names = [name.removeprefix(prefix) for name in names]
+    arrays = {}
+    for name, (full_name, tensor) in zip(names, state.items(), strict=True):
+        tensor = tensor.detach()
+        arrays[name] = tensor.float().numpy() if tensor.is_floating_point() else tensor.long().numpy()
+        if not np.isfinite(arrays[name]).all():
+            raise DataError(f"{where} holds numbers in {shown(full_name)} that are not finite: get the file again.")
+    return arrays
+
+
+def _architecture(
+    arrays: dict[str, Array], name: str | None, normalisation: str | None, where: str
+) -> tuple[dict[str, Any], str]:
+    """The architecture that the tensors tell, and which normalisation it has."""
+    shapes = {key: array.shape for key, array in arrays.items()}
+    wide = "init_conv.weight" in shapes
+    first, last = ("init_conv.weight", "logits.weight") if wide else ("conv1.weight", "linear.weight")
+    if len(shapes.get(first, ())) != 4 or len(shapes.get(last, ())) != 2:
+        some = ", ".join(shown(key) for key in list(shapes)[:3])
+        raise DataError(
+            f"{where} has the tensors {some} and others, which no network here has: evaluate it as module:factory."
+        )
+    if name is None:
+        blocks = len({key.split(".")[3] for key in shapes if re.match(r"layer\.0\.block\.\d+\.", key)})
+        width = shapes.get("layer.0.block.0.conv_1.weight", (0,))[0] // 16
+        name = f"wrn-{6 * blocks + 4}-{width}" if wide else "preact-resnet-18"
+    classes, channels = shapes[last][0], shapes[first][1]
+    normalised = normalisation or {10: "cifar10", 100: "cifar100"}.get(classes if wide and channels == 3 else 0)
+    if normalised is None:
+        raise UsageError(
+            f"{where} does not tell how its network normalises images: give `normalise` cifar10, cifar100 or none."
+        )
+    numbers = NORMALISATIONS[normalised]
+    statistics = {} if numbers is None else {"mean": list(numbers[0]), "std": list(numbers[1])}
+    return {"name": name, "arguments": {"classes": classes, "channels": channels, **statistics}}, normalised
+
+
+# --------------------------------------------------------------------------------------------------- Inception
+
+INCEPTION = "inception-2015-12-05"  # name of the architecture in artifacts
+
+
+class Published(NamedTuple):
+    """A published file; others give other numbers, so it is known by its sha256 or not taken at all."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+INCEPTION_FILE = Published(
+    "pt_inception-2015-12-05-6726825d.pth",
+    95_628_359,
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+)
+
+
+def inception_wanted() -> str:
+    """Which file to get, and where it is published: it is never downloaded here."""
+    name, size, sha256 = INCEPTION_FILE
+    return (
+        f"get {name} ({size:,} bytes, sha256 {sha256}), a release asset of pytorch-fid (fid_weights) on GitHub, and of "
+        "torch-fidelity (v0.2.0) under the name weights-inception-2015-12-05-6726825d.pth"
+    )
+
+
+def is_inception(path: Path) -> bool:
+    """Whether a file of torch.save has the names of this network near its start."""
+    with raw_file(path).open() as file:
+        return b"Conv2d_1a_3x3." in file.read(1 << 13)
+
+
+def load_inception(path: Path) -> tuple[Inception, str]:
+    """The network, on the CPU in evaluation mode, and the sha256 of the published file.
+
+    Args:
+        path: the file as it is published, or the artifact that ``model import`` made of it.
+
+    Raises:
+        DataError: it is no such file: another one, cut short, or damaged.
+        ArtifactError: the artifact is another one, or is not intact.
+    """
+    where, wanted = shown(path), inception_wanted()
+    if path.suffix == ".safetensors":
+        artifact = artifacts.load_tensors(path, "classifier")
+        if artifact.attributes["arch"].get("name") != INCEPTION:
+            raise ArtifactError(f"{where} is another network than Inception: {wanted}")
+        sha256 = str(artifact.attributes.get("source"))
+        if sha256 != INCEPTION_FILE.sha256:
+            raise ArtifactError(f"{where} was made of another file ({sha256[:12]}…): {wanted}")
+        return assemble_inception(artifact, where), sha256
+    size = published_file(path).size
+    if size != INCEPTION_FILE.bytes:
+        how = "is cut short or another file" if size < INCEPTION_FILE.bytes else "is another file"
+        raise DataError(f"{where} {how}, with {size:,} bytes: {wanted}")
+    sha256 = file_sha256(path)
+    if sha256 != INCEPTION_FILE.sha256:
+        raise DataError(f"{where} is damaged or another file, with the sha256 {sha256}: {wanted}")
+    content = read_weights(path)
+    if not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        raise DataError(f"{where} holds more than tensors by name: {wanted}")
+    arrays = {str(name): tensor.detach().numpy() for name, tensor in content.items()}
+    return assemble_inception(arrays, where), sha256
+
+
+def assemble_inception(arrays: Mapping[str, Array], where: str) -> Inception:
+    """The network with these values, in evaluation mode. Raises ArtifactError where a name or shape is not its."""
+    with torch.random.fork_rng(devices=[]):
+        network = Inception()
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    demand_tensors(shapes, arrays, where, "Inception")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ArtifactError(f"{where} has numbers in {name} that are not finite")
+    network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+    return network.eval()

@@ -16,8 +16,8 @@ import torch
 
 from datarobust import artifacts
 from datarobust.artifacts import Resume, Step, Store
-from datarobust.checkpoints.inception import load_inception, wanted
 from datarobust.checkpoints.models import load_model
+from datarobust.checkpoints.torchfiles import inception_wanted, load_inception
 from datarobust.datasets.npz import Archive
 from datarobust.datasets.sources import file_sha256
 from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageError
@@ -80,7 +80,7 @@ def feature_space(spec: str, some: Images, device: torch.device, weights: Path |
             operations=extract.operations(some),
         )
     if weights is None:
-        raise UsageError(f"`features` inception needs `weights` PATH: {wanted()}")
+        raise UsageError(f"`features` inception needs `weights` PATH: {inception_wanted()}")
     if some.shape[1] not in (1, 3):
         raise DataError(f"Inception takes images with 1 or 3 channels, not with {some.shape[1]}")
     network, sha256 = load_inception(weights)

@@ -1,40 +1,41 @@
-"""Models in: from a checkpoint as it was published to an artifact, without running anything in it."""
+"""Models in and out: published checkpoints become artifacts, and artifacts what RobustBench takes.
+
+RobustBench (Croce et al. 2021) loads a state dict without prefixes, strictly, into a class that it lists; the wide
+residual networks here are its ``DMWideResNet``. Accuracies come from an evaluation of all points, in their order.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datarobust import artifacts
-from datarobust.checkpoints import edm, inception, robustbench
-from datarobust.datasets.sources import raw_file
-from datarobust.errors import UsageError
-from datarobust.jobs.make import Artifact, Form, Output
-from datarobust.types import Array
+import numpy as np
+import torch
 
-Weights = Literal["best", "last"]
-Normalisation = Literal["cifar10", "cifar100", "none"]
+from datarobust import artifacts
+from datarobust.artifacts import Store, Tensors, durable
+from datarobust.checkpoints import edm, torchfiles
+from datarobust.datasets.sources import raw_file
+from datarobust.errors import DataError, UsageError
+from datarobust.evaluation.statistics import VERDICTS
+from datarobust.evaluation.statistics import summary as evaluation_summary
+from datarobust.jobs.make import Artifact, Form, Output
+from datarobust.text import shown
+from datarobust.types import Array
 
 
 @dataclass(frozen=True)
 class Import:
-    """A published checkpoint that becomes an artifact.
-
-    Attributes:
-        kind: classifier or denoiser.
-        arrays: the state dict.
-        decides: the attributes that decide the artifact: arch, weights, source (sha256 of the file), averaged.
-        about: more attributes.
-        remarks: what was taken of the file, and what was not.
-    """
+    """A published checkpoint that becomes an artifact."""
 
     kind: Literal["classifier", "denoiser"]
     arrays: Mapping[str, Array]
-    decides: Mapping[str, Any]
-    about: Mapping[str, Any] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
+    decides: Mapping[str, Any]  # attributes that decide the artifact: arch, weights, source (sha256), averaged
+    about: Mapping[str, Any] = field(default_factory=dict)  # more attributes
+    remarks: tuple[str, ...] = ()  # what was taken of the file, and what was not
 
     @property
     def form(self) -> Form:
@@ -58,18 +59,13 @@ class Import:
 
 
 def read_published(
-    path: Path,
-    *,
-    arch: str | None = None,
-    raw: bool = False,
-    normalise: Normalisation | None = None,
-    weights: Weights | None = None,
+    path: Path, *, arch: str | None = None, raw: bool = False, normalise: str | None = None, weights: str | None = None
 ) -> Import:
     """A denoiser of EDM, Inception, or a classifier, by what the file is.
 
     Args:
         path: the file.
-        arch: of a classifier, as `robustbench.read_checkpoint` takes it; so are the next two.
+        arch: of a classifier, as `torchfiles.read_checkpoint` takes it; so are the next two.
         raw: the weights before averaging.
         normalise: of images within the network.
         weights: which of a classifier's training they are; last where the file's name says so, else best.
@@ -82,11 +78,12 @@ def read_published(
         remarks = tuple(f"{name} is passed over: the averaged network is what samples." for name in denoiser.ignored)
         decides: dict[str, Any] = {"arch": denoiser.arch, "weights": "last", "source": denoiser.sha256}
         return Import("denoiser", denoiser.arrays, decides, remarks=remarks)
-    if inception.is_inception(path):
-        network, sha256 = inception.load_inception(path)
+    if torchfiles.is_inception(path):
+        network, sha256 = torchfiles.load_inception(path)
         arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-        return Import("classifier", arrays, {"arch": {"name": inception.ARCH}, "weights": "last", "source": sha256})
-    checkpoint = robustbench.read_checkpoint(path, arch=arch, raw=raw, normalisation=normalise)
+        decides = {"arch": {"name": torchfiles.INCEPTION}, "weights": "last", "source": sha256}
+        return Import("classifier", arrays, decides)
+    checkpoint = torchfiles.read_checkpoint(path, arch=arch, raw=raw, normalisation=normalise)
     classes = checkpoint.arch["arguments"]["classes"]
     remarks = (f"{checkpoint.arch['name']}, {classes} classes, normalised as {checkpoint.normalisation}.",)
     if checkpoint.averaged is not None:
@@ -109,7 +106,7 @@ def is_bare_pickle(path: Path) -> bool:
     return start.startswith(b"\x80") and start[2:] != edm.LEGACY[2:]
 
 
-def summary(path: Path, normalise: Normalisation | None = None) -> dict[str, Any]:
+def summary(path: Path, normalise: str | None = None) -> dict[str, Any]:
     """What a model is, of an artifact or of a published classifier, as JSON has it.
 
     Raises:
@@ -132,7 +129,7 @@ def summary(path: Path, normalise: Normalisation | None = None) -> dict[str, Any
         }
     if is_bare_pickle(path):
         raise UsageError(f"{path} is a bare pickle: make an artifact of it with model import first.")
-    checkpoint = robustbench.read_checkpoint(path, normalisation=normalise)
+    checkpoint = torchfiles.read_checkpoint(path, normalisation=normalise)
     return {
         "kind": "published classifier",
         "arch": checkpoint.arch,
@@ -144,3 +141,133 @@ def summary(path: Path, normalise: Normalisation | None = None) -> dict[str, Any
         "sha256": checkpoint.sha256,
         "ignored": list(checkpoint.ignored),
     }
+
+
+# ---------------------------------------------------------------------------------------------------- export
+
+FILES = ("weights.pt", "model_info.json", "adversarial.pt", "log.txt")
+_CLASSES = {10: "cifar10", 100: "cifar100"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What RobustBench's list of models tells of a model besides its accuracies."""
+
+    paper: str = ""  # its title
+    authors: str = ""
+    venue: str = ""
+    link: str = ""
+    dataset: str | None = None
+    reported: str | None = None  # the accuracy that the paper states; the evaluation's if not given
+    additional_data: bool = False
+    footnote: str = ""
+
+
+def export(
+    output: Path, model: Tensors, entry: Entry, evaluation: Store | None, *, overwrite: bool = False
+) -> list[str]:
+    """Write the folder of :data:`FILES`, whole or not at all; those of an evaluation where there is one.
+
+    Returns:
+        What is still missing for a submission, and what the files cannot say, a sentence each.
+
+    Raises:
+        DataError: the evaluation is not of this classifier, not of all points in their order, or not AutoAttack.
+        ExistsError: the output exists, and is no such folder or ``overwrite`` is not given.
+    """
+    result = None if evaluation is None else _citable(model, evaluation)
+    info, missing = _model_info(model, entry, result), []
+    if evaluation is None:
+        missing.append("There is no evaluation: accuracies, log and adversarial images are missing.")
+    elif "adversarial" not in evaluation:
+        missing.append("The evaluation kept no images: repeat it with aaeval `adversarial`.")
+    with durable.whole_or_absent(output, overwrite=overwrite, may_replace=_is_export) as folder:
+        folder.mkdir()
+        torch.save({name: torch.from_numpy(np.array(array)) for name, array in model.items()}, folder / FILES[0])
+        (folder / FILES[1]).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if evaluation is not None and "adversarial" in evaluation:
+            torch.save(torch.from_numpy(evaluation.column("adversarial").read()).float(), folder / FILES[2])
+        if result is not None:
+            (folder / FILES[3]).write_text("\n".join(_log(result)) + "\n", encoding="utf-8")
+    arch = model.attributes["arch"]
+    arguments = arch.get("arguments", {})
+    key = _CLASSES.get(arguments.get("classes"), "none") if str(arch["name"]).startswith("wrn") else "none"
+    assumed = torchfiles.NORMALISATIONS[key]  # by the class that RobustBench reads the weights into
+    own = (tuple(arguments["mean"]), tuple(arguments["std"])) if "mean" in arguments else None
+    if own != (None if assumed is None else (tuple(assumed[0]), tuple(assumed[1]))):
+        how = "not at all" if own is None else f"by mean {list(own[0])} and deviation {list(own[1])}"
+        missing.append(
+            f"{FILES[0]} cannot say how images are normalised, and this network does it {how}: "
+            "whoever reads it needs to know, model import by `normalise`."
+        )
+    missing += [f"model_info.json has no {name}." for name in ("name", "authors", "venue", "link") if not info[name]]
+    return missing
+
+
+def _model_info(model: Tensors, entry: Entry, result: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The contents of model_info.json; accuracies in percent, as texts."""
+    arch = model.attributes["arch"]
+    info: dict[str, Any] = {
+        "link": entry.link,
+        "name": entry.paper,
+        "authors": entry.authors,
+        "additional_data": entry.additional_data,
+        "number_forward_passes": 1,
+        "dataset": entry.dataset or _CLASSES.get(arch.get("arguments", {}).get("classes", 10), ""),
+        "venue": entry.venue,
+        "architecture": str(arch["name"]).replace("wrn", "WideResNet").replace("preact-resnet", "PreActResNet"),
+    }
+    if result is not None:
+        accuracy = f"{100 * result['autoattack']:.2f}"
+        info |= {
+            "eps": result["eps"],
+            "clean_acc": f"{100 * result['clean']:.2f}",
+            "reported": entry.reported or accuracy,
+            "autoattack_acc": accuracy,
+        }
+    info |= {"footnote": entry.footnote} if entry.footnote else {}
+    return info | {"unreliable": bool(result["flags"]) if result is not None else False}
+
+
+def _log(result: Mapping[str, Any]) -> list[str]:
+    """An evaluation in the form of AutoAttack's log: accuracies before and after each attack."""
+    names = [attack["attack"] for attack in result["attacks"]]
+    lines = [f"using {result['version']} version including {', '.join(names)}."]
+    lines.append(f"initial accuracy: {result['clean']:.2%}")
+    for attack in result["attacks"]:
+        lines.append(f"{attack['attack']} - {attack['broken']} out of {attack['attacked']} successfully perturbed")
+        lines.append(f"robust accuracy after {attack['attack'].upper()}: {attack['accuracy']:.2%}")
+    libraries = ", ".join(f"{name} {number}" for name, number in result["libraries"].items())
+    lines.append(f"robust accuracy: {result['autoattack']:.2%}")
+    lines.append(
+        f"norm {result['norm']}, eps {result['eps']} = {result['eps_value']:.6f}, seed {result['seed']}, {libraries}"
+    )
+    return lines
+
+
+def _citable(model: Tensors, evaluation: Store) -> dict[str, Any]:
+    """The evaluation as a line, having seen that it may be cited for the classifier."""
+    where = shown(evaluation.path)
+    columns = {name: evaluation.column(name).read() for name in VERDICTS}
+    protocol = evaluation.attributes["protocol"]
+    if evaluation.attributes["model"] != model.digest:
+        raise DataError(f"{where} is an evaluation of another model than {shown(model.path)}.")
+    if protocol["upper_bound"]:
+        raise DataError(
+            f"{where} is an upper bound (attacks: {protocol['version']}): RobustBench takes AutoAttack, that is aaeval "
+            "`attacks` standard."
+        )
+    if not np.array_equal(columns["index"], np.arange(len(columns["index"]))):
+        raise DataError(f"{where} is not of the first points of its dataset in their order: evaluate without `select`.")
+    result = evaluation_summary(columns, evaluation.attributes)
+    if result["points"] < (total := result.get("dataset_points", result["points"])):
+        raise DataError(
+            f"{where} is of {result['points']:,} of {total:,} points: RobustBench takes accuracies of all, so evaluate "
+            "without `select`."
+        )
+    return result
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a folder holds an export and nothing else."""
+    return path.is_dir() and {entry.name for entry in path.iterdir()} <= set(FILES) and (path / FILES[0]).is_file()

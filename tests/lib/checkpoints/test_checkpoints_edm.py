@@ -54,15 +54,12 @@ def test_what_was_pickled_comes_back(written: Callable[[bytes], Path], protocol:
     assert not [name for name in sys.modules if name.startswith(("torch_utils", "dnnlib"))]
 
 
-def test_the_program_in_it_is_not_run_and_told_by_its_hash(written: Callable[[bytes], Path], tmp_path: Path) -> None:
-    import hashlib
-
+def test_the_program_in_it_is_not_run(written: Callable[[bytes], Path], tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     source = f"open({str(marker)!r}, 'w').close()\n" * 200
     ours = pickling.small()
     found = read_edm_pickle(written(pickling.dump(pickling.checkpoint(ours, source=source))))
     assert not marker.exists()
-    assert found.source_sha256 == hashlib.sha256(source.encode()).hexdigest()
     assert found.arrays["model.map_layer0.weight"].tobytes() == ours.model.map_layer0.weight.detach().numpy().tobytes()
 
 

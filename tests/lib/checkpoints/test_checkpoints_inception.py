@@ -13,8 +13,15 @@ from torch import Tensor, nn
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.checkpoints import inception
-from datarobust.checkpoints.inception import ARCH, KNOWN, Known, assemble, is_inception, load_inception
+from datarobust.checkpoints import torchfiles
+from datarobust.checkpoints.torchfiles import (
+    INCEPTION,
+    INCEPTION_FILE,
+    Published,
+    assemble_inception,
+    is_inception,
+    load_inception,
+)
 from datarobust.errors import ArtifactError, DataError
 from datarobust.jobs.fid import feature_space
 from datarobust.networks.inception import Inception
@@ -39,12 +46,12 @@ def published(state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory
     return path
 
 
-def known(path: Path) -> Known:
-    return Known(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), "here")
+def known(path: Path) -> Published:
+    return Published(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_the_published_file_is_known_as_it_was_published() -> None:
-    file = KNOWN[0]
+    file = INCEPTION_FILE
     assert (file.bytes, file.sha256[:8]) == (95_628_359, "6726825d")
     assert file.sha256[:8] in file.name
     assert len(file.sha256) == 64
@@ -54,7 +61,7 @@ def test_a_known_file_is_loaded_and_may_be_an_artifact(
     published: Path, state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = known(published)
-    monkeypatch.setattr(inception, "KNOWN", (file,))
+    monkeypatch.setattr(torchfiles, "INCEPTION_FILE", file)
     assert is_inception(published)
     network, sha256 = load_inception(published)
     assert sha256 == file.sha256
@@ -67,7 +74,7 @@ def test_a_known_file_is_loaded_and_may_be_an_artifact(
         torch.testing.assert_close(torch.from_numpy(measure.of(some.numpy())), network(some), rtol=1e-3, atol=1e-4)
     imported = tmp_path / "i.safetensors"
     arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    attributes = {"arch": {"name": ARCH}, "weights": "last", "source": sha256}
+    attributes = {"arch": {"name": INCEPTION}, "weights": "last", "source": sha256}
     artifacts.save_tensors(imported, "classifier", arrays, attributes=attributes, history=[STEP])
     again, same = load_inception(imported)
     assert same == sha256
@@ -86,7 +93,7 @@ def test_a_known_file_is_loaded_and_may_be_an_artifact(
 def test_other_files_are_refused_in_a_sentence(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inception, "KNOWN", (known(published),))
+    monkeypatch.setattr(torchfiles, "INCEPTION_FILE", known(published))
     data = published.read_bytes()
     path = tmp_path / "w.pth"
     cases = (
@@ -121,7 +128,7 @@ def test_a_known_file_that_runs_code_is_not_run(tmp_path: Path, monkeypatch: pyt
         ({"a": [1]}, "more than tensors"),
     ):
         torch.save(what, path)
-        monkeypatch.setattr(inception, "KNOWN", (known(path),))
+        monkeypatch.setattr(torchfiles, "INCEPTION_FILE", known(path))
         with pytest.raises(DataError, match=says):
             load_inception(path)
     assert not mark.exists()
@@ -137,7 +144,7 @@ def test_every_name_and_shape_is_compared(state: dict[str, Tensor]) -> None:
         (arrays | {"AuxLogits.fc.bias": np.zeros(3)}, "AuxLogits.fc.bias, which Inception does not have"),
     ):
         with pytest.raises(ArtifactError, match=says):
-            assemble(wrong, "w.pth")
+            assemble_inception(wrong, "w.pth")
 
 
 def test_what_is_inception(tmp_path: Path, published: Path) -> None:

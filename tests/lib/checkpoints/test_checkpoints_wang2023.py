@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datarobust.checkpoints import torchfiles
 from datarobust.checkpoints.models import assemble_classifier
-from datarobust.checkpoints.robustbench import read_checkpoint
+from datarobust.checkpoints.torchfiles import read_checkpoint
 from datarobust.errors import DataError, UsageError
 from datarobust.networks import build
 from datarobust.training.images import PUBLISHED

@@ -13,8 +13,9 @@ from tests.lib.jobs import evaluated as helpers
 
 from datarobust import artifacts
 from datarobust.artifacts import Store, Tensors
-from datarobust.checkpoints.robustbench import FILES, Entry, export, read_checkpoint
+from datarobust.checkpoints.torchfiles import read_checkpoint
 from datarobust.errors import DataError, ExistsError
+from datarobust.jobs.model import FILES, Entry, export
 from datarobust.networks import build
 from datarobust.training.images import PUBLISHED
 
