@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,53 +25,40 @@ from datarobust.artifacts import Column, Store
 from datarobust.datasets.sources import Counted, spans
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
-from datarobust.types import Progress
+from datarobust.types import Array, Progress, Rows
 
-Array = npt.NDArray[Any]
-Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 Labels = Literal["own", "coarse"]
 
 BUDGET = 256 << 20
 """Bytes of points that are compared with each other at a time, one of each group."""
-
 TAKEN_BYTES = 64 << 20
 """Bytes of points that are read again at a time."""
-
 _ROWS = 1 << 20
 """Hashes that are looked up at a time."""
 
 
 @dataclass(frozen=True)
 class Equal:
-    """Groups of equal points, an entry a point; groups by their first point, their points in order."""
+    """Groups of equal points, an entry a point: groups by their first point, their points in order."""
 
-    group: Ints
-    """(M,) 0, 0, 0, 1, 1 ..."""
-    second: npt.NDArray[np.bool_]
-    """(M,) whether the point is of the other set."""
-    row: Ints
-    """(M,) in its set."""
-    label: Ints
-    """(M,)"""
-    index: Ints
-    """(M,) where the point was in the set it was first imported from."""
-    at_zero: npt.NDArray[np.bool_]
-    """(M,) whether it is a point of the first set that equals one with another label, in the set it is held against."""
-    different: npt.NDArray[np.bool_]
-    """(G,) whether the points of a group have several labels."""
+    group: Rows  # (M,) 0, 0, 0, 1, 1 ...
+    second: npt.NDArray[np.bool_]  # (M,) whether the point is of the other set
+    row: Rows  # (M,) in its set
+    label: Rows  # (M,)
+    index: Rows  # (M,) where the point was in the set it was first imported from
+    different: npt.NDArray[np.bool_]  # (G,) whether the points of a group have several labels
+    at_zero: int  # points of the first set that equal one with another label, in the set they are held against
 
     def __len__(self) -> int:
-        """How many groups."""
         return len(self.different)
 
     def members(self) -> Iterator[slice]:
         """The entries of each group."""
-        edges = np.flatnonzero(np.diff(self.group, prepend=-1, append=len(self)))
-        for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            yield slice(begin, end)
+        edges = np.flatnonzero(np.diff(self.group, prepend=-1, append=len(self))).tolist()
+        return map(slice, edges[:-1], edges[1:])
 
-    def surplus(self) -> Ints:
+    def surplus(self) -> Rows:
         """Rows of the first set whose removal leaves no equal points, ascending.
 
         All but the first of each group; with another set all of them, for the other set stays as it is.
@@ -83,7 +70,7 @@ class Equal:
         """How many there are, in a sentence."""
         return (
             f"{len(self):,} groups of equal points, {int(self.different.sum()):,} with different labels, "
-            f"{int(self.at_zero.sum()):,} points at distance 0"
+            f"{self.at_zero:,} points at distance 0"
         )
 
 
@@ -107,52 +94,55 @@ def equal_points(
         ArtifactError: a store was altered.
     """
     stores = [dataset] if against is None else [dataset, against]
-    columns = [store.column("images" if "images" in store else "features") for store in stores]
-    if against is not None:
-        _demand_alike(stores, columns)
-    for store in stores:
-        label_column(store, labels)
+    columns = [point_column(store) for store in stores]
+    kinds = [f"{column.shape[1:]} {column.dtype}" for column in columns]
+    if len(set(kinds)) > 1:
+        raise DataError(
+            f"{' and '.join(shown(store.path) for store in stores)} have no points in common: one point is "
+            f"{' and '.join(kinds)}."
+        )
+    label_columns = [label_column(store, labels) for store in stores]
     counts = [len(store) for store in stores]
     counts[0] = counts[0] if limit is None else min(limit, counts[0])
     hashes = [_hashes(column, count, progress) for column, count in zip(columns, counts, strict=True)]
-    rows, value = _candidates(hashes)
+    candidates = _candidates(hashes)
     del hashes
-    found = _groups(columns, counts[0], rows, value)
-    return _told(stores, found, counts[0], labels)
+    groups = _groups(columns, counts[0], *candidates)
+    row = np.concatenate([np.empty(0, np.int64), *groups])
+    group = np.repeat(np.arange(len(groups)), [len(members) for members in groups])
+    second = row >= counts[0]
+    row = row - np.where(second, counts[0], 0)
+    label, index, meaning = np.empty_like(row), np.empty_like(row), np.empty_like(row)
+    for store, column, mine in zip(stores, label_columns, (~second, second), strict=False):
+        label[mine] = column.take(row[mine])
+        index[mine] = store.column("index").take(row[mine])
+        meaning[mine] = _meaning(stores[0], store, label[mine]) if labels == "own" else label[mine]
+    least, most = _extremes(group, meaning, len(groups))
+    partners = slice(None) if against is None else second
+    low, high = _extremes(group[partners], meaning[partners], len(groups))
+    at_zero = int((~second & ((low[group] != meaning) | (high[group] != meaning))).sum())
+    return Equal(group, second, row, label, index, least != most, at_zero)
+
+
+def point_column(store: Store) -> Column:
+    """The points of a dataset: its images or its features."""
+    return store.column("images" if "images" in store else "features")
 
 
 def label_column(store: Store, labels: Labels) -> Column:
-    """The column of a dataset that ``own`` or ``coarse`` means.
-
-    Raises:
-        UsageError: it has no coarse labels.
-    """
-    if labels == "own":
-        return store.column("labels")
-    if "coarse" not in store:
+    """The column of a dataset that ``own`` or ``coarse`` means. Raises UsageError where it has no coarse labels."""
+    if labels == "coarse" and "coarse" not in store:
         raise UsageError(f"{shown(store.path)} has no coarse labels; it has {', '.join(store.names())}.")
-    return store.column("coarse")
-
-
-def _demand_alike(stores: Sequence[Store], columns: Sequence[Column]) -> None:
-    one, two = ((column.shape[1:], column.dtype) for column in columns)
-    if one != two:
-        raise DataError(
-            f"{shown(stores[0].path)} and {shown(stores[1].path)} have no points in common: one point is "
-            f"{one[0]} {one[1]} and {two[0]} {two[1]}."
-        )
+    return store.column("labels" if labels == "own" else "coarse")
 
 
 def _hashes(column: Column, count: int, progress: Progress) -> Hashes:
     """(count,) 64 bits of each of the first points."""
     out = np.empty(count, np.uint64)
-    blocks = Counted(column.blocks(), -(-count // column.layout.block))
-    for start, points in progress(blocks):
-        taken = _bytes_of(points[: count - start])
-        out[start : start + len(taken)] = np.frombuffer(
-            b"".join(blake2b(point, digest_size=8).digest() for point in taken), np.uint64
-        )
-        if start + len(taken) == count:
+    for start, points in progress(Counted(column.blocks(), -(-count // column.layout.block))):
+        hashed = [blake2b(point, digest_size=8).digest() for point in _bytes_of(points[: count - start])]
+        out[start : start + len(hashed)] = np.frombuffer(b"".join(hashed), np.uint64)
+        if start + len(hashed) == count:
             break
     return out
 
@@ -163,10 +153,10 @@ def _bytes_of(points: Array) -> list[memoryview]:
         points = points + np.zeros((), points.dtype)  # turns -0.0 into 0.0
     size = points.dtype.itemsize * int(np.prod(points.shape[1:]))
     data = np.ascontiguousarray(points).reshape(-1).view(np.uint8).data
-    return [data[at : at + size] for at in range(0, len(data), size)]
+    return [data[start : start + size] for start in range(0, len(data), size)]
 
 
-def _candidates(hashes: Sequence[Hashes]) -> tuple[Ints, Ints]:
+def _candidates(hashes: Sequence[Hashes]) -> tuple[Rows, Rows]:
     """Points that share their hash with another (of the other set, where there are two): (M,) rows and a number a hash.
 
     Rows of the second set go on after those of the first. Sorted by row.
@@ -180,65 +170,39 @@ def _candidates(hashes: Sequence[Hashes]) -> tuple[Ints, Ints]:
     rows, values, before = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
     for each in hashes:
         for begin, end in spans(len(each), _ROWS):
-            place = np.searchsorted(shared, each[begin:end])
-            hit = np.zeros(end - begin, np.bool_)
-            inside = place < len(shared)
-            hit[inside] = shared[place[inside]] == each[begin:end][inside]
+            number = np.searchsorted(shared, each[begin:end])
+            hit = number < len(shared)
+            hit[hit] = shared[number[hit]] == each[begin:end][hit]
             rows.append(before + begin + np.flatnonzero(hit))
-            values.append(place[hit])
+            values.append(number[hit])
         before += len(each)
     return np.concatenate(rows), np.concatenate(values)
 
 
-def _groups(columns: Sequence[Column], first: int, rows: Ints, value: Ints) -> list[Ints]:
+def _groups(columns: Sequence[Column], first: int, rows: Rows, value: Rows) -> list[Rows]:
     """The candidates that are equal in every byte, each group ascending, groups by their first row.
 
     ``first`` rows belong to the first column. With two columns only groups with rows of both are kept.
     """
     row_bytes = columns[0].dtype.itemsize * int(np.prod(columns[0].shape[1:]))
     batch = value // max(1, BUDGET // row_bytes)
-    found: list[Ints] = []
+    groups: list[Rows] = []
     for number in range(int(batch.max(initial=-1)) + 1):
-        here = rows[batch == number]
+        members = rows[batch == number]
         same: dict[bytes, array[int]] = {}
-        for begin, end in spans(len(here), max(1, TAKEN_BYTES // row_bytes)):
-            part = here[begin:end]
-            for row, point in zip(part.tolist(), _bytes_of(_take(columns, first, part)), strict=True):
+        for begin, end in spans(len(members), max(1, TAKEN_BYTES // row_bytes)):
+            part = members[begin:end]
+            cut = int(np.searchsorted(part, first))  # rows of the second column come after those of the first
+            points = [columns[0].take(part[:cut])] + ([columns[1].take(part[cut:] - first)] if cut < len(part) else [])
+            for row, point in zip(part.tolist(), _bytes_of(np.concatenate(points)), strict=True):
                 same.setdefault(bytes(point), array("q")).append(row)
-        found += [np.array(each, np.int64) for each in same.values() if len(each) > 1]
+        groups += [np.array(equal, np.int64) for equal in same.values() if len(equal) > 1]
     if len(columns) > 1:
-        found = [each for each in found if each[0] < first <= each[-1]]
-    return sorted(found, key=lambda each: int(each[0]))
+        groups = [group for group in groups if group[0] < first <= group[-1]]
+    return sorted(groups, key=lambda group: int(group[0]))
 
 
-def _take(columns: Sequence[Column], first: int, rows: Ints) -> Array:
-    """Ascending rows, those of the second column after those of the first."""
-    cut = int(np.searchsorted(rows, first))
-    parts = [columns[0].take(rows[:cut])]
-    if cut < len(rows):
-        parts.append(columns[1].take(rows[cut:] - first))
-    return np.concatenate(parts)
-
-
-def _told(stores: Sequence[Store], found: Sequence[Ints], first: int, labels: Labels) -> Equal:
-    """The groups with what is known of their points."""
-    row = np.concatenate([np.empty(0, np.int64), *found])
-    group = np.repeat(np.arange(len(found), dtype=np.int64), [len(each) for each in found])
-    second = row >= first
-    row = row - np.where(second, first, 0)
-    label, index, meaning = np.empty_like(row), np.empty_like(row), np.empty_like(row)
-    for store, mine in zip(stores, (~second, second), strict=False):
-        label[mine] = label_column(store, labels).take(row[mine])
-        index[mine] = store.column("index").take(row[mine])
-        meaning[mine] = _meaning(stores[0], store, label[mine]) if labels == "own" else label[mine]
-    least, most = _extremes(group, meaning, np.ones(len(row), np.bool_), len(found))
-    partners = second if len(stores) > 1 else np.ones(len(row), np.bool_)
-    low, high = _extremes(group, meaning, partners, len(found))
-    at_zero = ~second & ((low[group] != meaning) | (high[group] != meaning))
-    return Equal(group, second, row, label, index, at_zero, least != most)
-
-
-def _meaning(first: Store, store: Store, label: Ints) -> Ints:
+def _meaning(first: Store, store: Store, label: Rows) -> Rows:
     """Labels as numbers that are equal in both sets where they mean the same class."""
     mine, theirs = first.attributes["classes"], store.attributes["classes"]
     if not mine or not theirs or mine == theirs:
@@ -249,10 +213,10 @@ def _meaning(first: Store, store: Store, label: Ints) -> Ints:
     return np.where(beyond, -1 - label, known[np.where(beyond, 0, label)])
 
 
-def _extremes(group: Ints, values: Ints, chosen: npt.NDArray[np.bool_], groups: int) -> tuple[Ints, Ints]:
-    """(G,) least and largest of the chosen values of each group; every group has one."""
+def _extremes(group: Rows, values: Rows, groups: int) -> tuple[Rows, Rows]:
+    """(G,) least and largest of the values of each group; every group has one."""
     limits = np.iinfo(np.int64)
     least, most = np.full(groups, limits.max), np.full(groups, limits.min)
-    np.minimum.at(least, group[chosen], values[chosen])
-    np.maximum.at(most, group[chosen], values[chosen])
+    np.minimum.at(least, group, values)
+    np.maximum.at(most, group, values)
     return least, most

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,9 +30,10 @@ import numpy.typing as npt
 from datarobust import artifacts
 from datarobust.artifacts import Resume, Step, Store, Writer
 from datarobust.artifacts.history import join
+from datarobust.datasets.duplicates import label_column, point_column
 from datarobust.datasets.linefiles import check_names, read_labels
-from datarobust.datasets.shuffling import BUDGET, Shuffled
-from datarobust.datasets.sources import Block, Counted, Source, Spec, spans
+from datarobust.datasets.shuffling import BUDGET, Shuffled, fields
+from datarobust.datasets.sources import Counted, Source, spans
 from datarobust.datasets.summary import other_classes
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import Artifact, Columns, Form, Output
@@ -47,7 +49,6 @@ LABELS_AT_ONCE = 1 << 20
 
 Part = Mapping[str, Array]
 """The same rows of several columns."""
-
 
 # ----------------------------------------------------------------------------------------------- writing part by part
 
@@ -65,6 +66,14 @@ def fill(writer: Writer, columns: Iterable[str], start: int, parts: Iterable[Par
         start = stop
 
 
+def copy(writer: Writer, columns: Columns, rows: int, part: Callable[[int, int], Part], progress: Progress) -> None:
+    """Write ``part(begin, end)`` of all rows, a bounded part at a time, from the first row that some column lacks."""
+    start = min(map(writer.done, columns))
+    size = max(1, COPIED_BYTES // sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in columns.values()))
+    parts = (part(begin, end) for begin, end in spans(rows, size, start))
+    fill(writer, columns, start, progress(Counted(parts, -(-(rows - start) // size))))
+
+
 @contextmanager
 def discarded_if_wrong(output: Output) -> Iterator[None]:
     """Remove the unfinished part where the input turns out to be wrong: nobody goes on with that."""
@@ -76,26 +85,24 @@ def discarded_if_wrong(output: Output) -> Iterator[None]:
         raise
 
 
-def first_missing(columns: Iterable[str], writer: Writer) -> int:
-    """The first row that some column still lacks; 0 unless an earlier run was killed."""
-    return min(writer.done(name) for name in columns)
-
-
-def columns_of(dataset: Store, names: Iterable[str]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """Dtype and shape of a row of some columns."""
+def columns_of(dataset: Store, without: Iterable[str] = ()) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Dtype and shape of a row of each column of a dataset, but for some."""
+    names = [name for name in dataset.names() if name not in without]
     return {name: (dataset.column(name).dtype, dataset.column(name).shape[1:]) for name in names}
 
 
-def rows_at_once(columns: Columns) -> int:
-    """How many rows of these columns are copied at a time."""
-    row_bytes = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in columns.values())
-    return max(1, COPIED_BYTES // row_bytes)
+def read(dataset: Store, names: Iterable[str], begin: int, end: int) -> dict[str, Array]:
+    """The rows ``begin:end`` of some columns."""
+    return {name: dataset.column(name).read(begin, end) for name in names}
 
 
-def copied(dataset: Store, names: Sequence[str], start: int, stop: int) -> Iterator[Part]:
-    """The rows ``start:stop`` of some columns, a part at a time."""
-    for begin, end in spans(stop, rows_at_once(columns_of(dataset, names)), start):
-        yield {name: dataset.column(name).read(begin, end) for name in names}
+def attributes_of(dataset: Store, name: str | None, classes: Iterable[str] | None = None) -> dict[str, Any]:
+    """Name and classes of a dataset that is made of this one: its own, unless there are others."""
+    attributes = dataset.attributes
+    return {
+        "name": str(attributes["name"]) if name is None else name,
+        "classes": list(attributes["classes"] if classes is None else classes),
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------ import
@@ -108,12 +115,6 @@ class Import:
     The columns are the points, ``labels``, ``index`` (the row's place in the source) and, where the source has them,
     ``soft`` (probabilities) and ``coarse`` (super-classes). The history records the sha256 of the source.
 
-    Attributes:
-        source: what is read.
-        shuffle: seed of a uniform permutation (:mod:`datarobust.datasets.shuffling`); None keeps the order.
-        limit: only the first rows of the result, shuffled or not.
-        budget: bytes of rows that a shuffle holds in memory.
-
     Raises:
         DataError: the source is empty, or class names are empty or given twice.
     """
@@ -121,9 +122,10 @@ class Import:
     form: ClassVar[Form] = Artifact("dataset")
 
     source: Source
-    shuffle: int | None = None
-    limit: int | None = None
-    budget: int = BUDGET
+    shuffle: int | None = None  # seed of a uniform permutation; None keeps the order
+    limit: int | None = None  # only the first rows of the result, shuffled or not
+    budget: int = BUDGET  # bytes of rows that a shuffle holds in memory
+    identity: str | None = None  # names what was published, wherever it lies and whenever it was fetched
 
     def __post_init__(self) -> None:
         if self.source.spec.rows < 1:
@@ -141,7 +143,7 @@ class Import:
         spec = self.source.spec
         return {
             "tool": "dataset import",
-            "source": self.source.identity(),
+            "source": self.source.identity() if self.identity is None else self.identity,
             "spec": (spec.name, spec.kind, spec.shape, spec.classes, spec.soft, spec.coarse),
             "shuffle": self.shuffle,
             "rows": self.rows,
@@ -154,13 +156,14 @@ class Import:
             DataError: the source changes meanwhile, or a row is not what it claims to be.
         """
         source, spec = self.source, self.source.spec
-        columns = _columns(spec)
+        names = {name: spec.kind if name == "points" else name for name in fields(spec)}
+        columns = {names[name]: described for name, described in fields(spec).items()}
         attributes: dict[str, Any] = {"name": spec.name, "classes": list(spec.classes)}
         if self.shuffle is not None:
             attributes["shuffled"] = self.shuffle
         temporary = output.path.with_name(f".{output.path.name}.shuffle")
         shuffled = Shuffled(source, self.shuffle or 0, temporary, self.budget, output.progress)
-        reader: Source = source if self.shuffle is None else shuffled
+        reader = source if self.shuffle is None else shuffled
         history: list[Step] = []
         with (
             discarded_if_wrong(output),
@@ -169,27 +172,15 @@ class Import:
         ):
             shuffled.close()  # what a killed run left; nobody else writes here now
             try:
-                start = first_missing(columns, writer)
+                start = min(map(writer.done, columns))
                 blocks = Counted(reader.blocks(start, self.rows), -(-(self.rows - start) // reader.spec.step))
-                fill(writer, columns, start, (_part(block, spec) for block in output.progress(blocks)))
+                parts = ({names[name]: getattr(block, name) for name in names} for block in output.progress(blocks))
+                fill(writer, columns, start, parts)
                 sha256 = digest()
                 source.unchanged()
                 history.append(output.step({"source": sha256}))  # the writer reads it when the block ends
             finally:
                 shuffled.close()
-
-
-def _columns(spec: Spec) -> Columns:
-    integer = np.dtype(np.int64)
-    soft = {"soft": (np.dtype(np.float32), (spec.soft,))} if spec.soft else {}
-    coarse: Columns = {"coarse": (integer, ())} if spec.coarse else {}
-    return {spec.kind: (spec.dtype, spec.shape), "labels": (integer, ()), "index": (integer, ()), **soft, **coarse}
-
-
-def _part(block: Block, spec: Spec) -> Part:
-    soft = {"soft": block.soft} if block.soft is not None else {}
-    coarse = {"coarse": block.coarse} if block.coarse is not None else {}
-    return {spec.kind: block.points, "labels": block.labels, "index": block.index, **soft, **coarse}
 
 
 @contextmanager
@@ -209,47 +200,34 @@ def _digest(source: Source) -> Iterator[Callable[[], str]]:
 
 @dataclass(frozen=True)
 class Subset:
-    """Chosen points of a dataset, in the order of the choice; every column goes with its rows.
-
-    Attributes:
-        dataset: the points.
-        chosen: some of them.
-        name: of the subset; that of the dataset if None.
-    """
+    """Chosen points of a dataset, in the order of the choice; every column goes with its rows."""
 
     form: ClassVar[Form] = Artifact("dataset")
 
     dataset: Store
     chosen: Chosen
-    name: str | None = None
+    name: str | None = None  # that of the dataset if None
 
     @property
     def inputs(self) -> dict[str, str]:
         """Digests by role."""
         return {"dataset": self.dataset.digest, **self.chosen.inputs}
 
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Of the subset."""
-        return {"name": _name(self.dataset, self.name), "classes": list(self.dataset.attributes["classes"])}
-
     def request(self) -> dict[str, Any]:
         """All that decides the bits."""
-        rows, name = rows_digest(self.chosen.rows), self.attributes["name"]
+        rows, name = rows_digest(self.chosen.rows), attributes_of(self.dataset, self.name)["name"]
         return {"tool": "dataset subset", "rows": rows, "name": name, "inputs": self.inputs}
 
     def run(self, output: Output) -> None:
         """Copy the rows; a killed run goes on after the rows that were durable."""
-        rows, names = self.chosen.rows, self.dataset.names()
-        columns = columns_of(self.dataset, names)
+        columns, rows = columns_of(self.dataset), self.chosen.rows
+
+        def part(begin: int, end: int) -> Part:
+            return {name: self.dataset.column(name).take(rows[begin:end]) for name in columns}
+
         history = [*join([self.dataset.history, self.chosen.history]), output.step(self.inputs)]
-        with output.writer(columns, self.attributes, history, resume=()) as writer:
-            start, size = first_missing(columns, writer), rows_at_once(columns)
-            parts = (
-                {name: self.dataset.column(name).take(rows[begin:end]) for name in names}
-                for begin, end in spans(len(rows), size, start)
-            )
-            fill(writer, columns, start, output.progress(Counted(parts, -(-(len(rows) - start) // size))))
+        with output.writer(columns, attributes_of(self.dataset, self.name), history, resume=()) as writer:
+            copy(writer, columns, len(rows), part, output.progress)
 
 
 @dataclass(frozen=True)
@@ -259,32 +237,40 @@ class Merge:
     ``index`` stays what it was in each input; ``source`` is the number of the input, from 0 (a ``source`` column of an
     input, from an earlier merge, is replaced; the history tells).
 
-    Attributes:
-        datasets: two or more, of one shape and dtype, equal class names in equal order, and the same columns.
-        name: of the merge; the names of the inputs if None.
-
     Raises:
-        DataError: the inputs do not fit together; the sentence says in what.
+        DataError: the inputs differ in shape, dtype, class names or columns; the sentence says in what.
         UsageError: fewer than two inputs.
     """
 
     form: ClassVar[Form] = Artifact("dataset")
 
     datasets: Sequence[Store]
-    name: str | None = None
+    name: str | None = None  # the names of the inputs if None
 
     def __post_init__(self) -> None:
         if len(self.datasets) < 2:
             raise UsageError("A merge takes two datasets or more.")
+        first = self.datasets[0]
         for other in self.datasets[1:]:
-            _demand_same(self.datasets[0], other)
+            pair = f"{shown(first.path)} and {shown(other.path)} do not fit together"
+            mine, theirs = columns_of(first, ["source"]), columns_of(other, ["source"])
+            if mine.keys() != theirs.keys():
+                name = min(mine.keys() ^ theirs.keys())
+                raise DataError(f"{pair}: only {shown(first.path if name in mine else other.path)} has {name}.")
+            for name in sorted(mine):
+                (dtype, shape), (other_dtype, other_shape) = mine[name], theirs[name]
+                if shape != other_shape:
+                    raise DataError(f"{pair}: {name} of one point has shape {shape} and {other_shape}.")
+                if dtype != other_dtype:
+                    raise DataError(f"{pair}: {name} are {dtype} and {other_dtype}.")
+            if first.attributes["classes"] != other.attributes["classes"]:
+                raise DataError(f"{pair}: {other_classes(first, other)}.")
 
     @property
     def attributes(self) -> dict[str, Any]:
         """Of the merge."""
-        names = [str(dataset.attributes["name"]) for dataset in self.datasets]
-        name = " + ".join(names) if self.name is None else self.name
-        return {"name": name, "classes": list(self.datasets[0].attributes["classes"])}
+        names = " + ".join(str(dataset.attributes["name"]) for dataset in self.datasets)
+        return attributes_of(self.datasets[0], names if self.name is None else self.name)
 
     def request(self) -> dict[str, Any]:
         """All that decides the bits."""
@@ -293,44 +279,23 @@ class Merge:
 
     def run(self, output: Output) -> None:
         """Copy the rows; a killed run goes on after the rows that were durable."""
-        kept = [name for name in self.datasets[0].names() if name != "source"]
-        columns = {**columns_of(self.datasets[0], kept), "source": (np.dtype(np.int64), ())}
+        kept = columns_of(self.datasets[0], ["source"])
+        columns = {**kept, "source": (np.dtype(np.int64), ())}
+        edges = np.cumsum([0, *map(len, self.datasets)]).tolist()
+
+        def part(begin: int, end: int) -> Part:
+            pieces = [
+                read(dataset, kept, max(begin - first, 0), min(end, last) - first)
+                | {"source": np.full(min(end, last) - max(begin, first), number, np.int64)}
+                for number, (dataset, first, last) in enumerate(zip(self.datasets, edges, edges[1:], strict=False))
+                if begin < last and first < end
+            ]
+            return {name: np.concatenate([piece[name] for piece in pieces]) for name in columns}
+
         inputs = {f"dataset {number}": dataset.digest for number, dataset in enumerate(self.datasets)}
         history = [*join(dataset.history for dataset in self.datasets), output.step(inputs)]
         with output.writer(columns, self.attributes, history, resume=()) as writer:
-            start, size = first_missing(columns, writer), rows_at_once(columns)
-            total = sum(len(dataset) for dataset in self.datasets)
-            parts = Counted(self._parts(kept, start), -(-(total - start) // size) + len(self.datasets))
-            fill(writer, columns, start, output.progress(parts))
-
-    def _parts(self, kept: Sequence[str], start: int) -> Iterator[Part]:
-        """The rows from ``start`` on of all inputs as if they were one."""
-        before = 0
-        for number, dataset in enumerate(self.datasets):
-            for part in copied(dataset, kept, max(0, start - before), len(dataset)):
-                yield {**part, "source": np.full(len(part["labels"]), number, np.int64)}
-            before += len(dataset)
-
-
-def _demand_same(first: Store, other: Store) -> None:
-    """Raise DataError where two datasets cannot be merged."""
-    pair = f"{shown(first.path)} and {shown(other.path)} do not fit together"
-    mine, theirs = set(first.names()) - {"source"}, set(other.names()) - {"source"}
-    if mine != theirs:
-        lacking = sorted(mine ^ theirs)[0]
-        raise DataError(f"{pair}: only {shown(first.path if lacking in mine else other.path)} has {lacking}.")
-    for name in sorted(mine):
-        a, b = first.column(name), other.column(name)
-        if a.shape[1:] != b.shape[1:]:
-            raise DataError(f"{pair}: {name} of one point has shape {a.shape[1:]} and {b.shape[1:]}.")
-        if a.dtype != b.dtype:
-            raise DataError(f"{pair}: {name} are {a.dtype} and {b.dtype}.")
-    if first.attributes["classes"] != other.attributes["classes"]:
-        raise DataError(f"{pair}: {other_classes(first, other)}.")
-
-
-def _name(dataset: Store, name: str | None) -> str:
-    return str(dataset.attributes["name"]) if name is None else name
+            copy(writer, columns, edges[-1], part, output.progress)
 
 
 # ------------------------------------------------------------------------------------------------------------ relabel
@@ -340,16 +305,11 @@ def _name(dataset: Store, name: str | None) -> str:
 class NewLabels:
     """Labels for all points of a dataset."""
 
-    classes: tuple[str, ...]
-    """Names of the classes, or none."""
-    how: Mapping[str, Any]
-    """All that decides them, for the request."""
-    compute: Callable[[Resume, Progress], Rows]
-    """The labels (N,); long work is gone on with."""
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    """Role -> digest."""
-    device: str | None = None
-    """Where the work is done, if that may change its last bits."""
+    classes: tuple[str, ...]  # their names, or none
+    how: Mapping[str, Any]  # all that decides the labels, for the request
+    compute: Callable[[Resume, Progress], Rows]  # the labels (N,); long work is gone on with
+    inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest
+    device: str | None = None  # where the work is done, if that may change its last bits
     remarks: tuple[str, ...] = ()
 
 
@@ -369,13 +329,8 @@ class Relabel:
 
     def request(self) -> dict[str, Any]:
         """All that decides the bits."""
-        return {
-            "tool": "dataset relabel",
-            "dataset": self.dataset.digest,
-            "name": _name(self.dataset, self.name),
-            "classes": list(self.labels.classes),
-            "how": self.labels.how,
-        }
+        attributes = attributes_of(self.dataset, self.name, self.labels.classes)
+        return {"tool": "dataset relabel", "dataset": self.dataset.digest, **attributes, "how": self.labels.how}
 
     def remarks(self) -> Iterator[str]:
         """What a user should know before the work."""
@@ -388,30 +343,23 @@ class Relabel:
         return int((self.dataset.column("labels").read() != relabelled.column("labels").read()).sum())
 
     def run(self, output: Output) -> None:
-        """Compute the labels, then copy the points.
-
-        Raises:
-            DataError: a label cannot be.
-        """
+        """Compute the labels, then copy the points. Raises DataError where a label cannot be."""
         with discarded_if_wrong(output):
             labels = self.labels.compute(output.resume.part("labels"), output.progress)
-        kept = [name for name in self.dataset.names() if name not in ("labels", "soft")]
-        columns = columns_of(self.dataset, [*kept, "labels"])
-        attributes = {"name": _name(self.dataset, self.name), "classes": list(self.labels.classes)}
+        columns = columns_of(self.dataset, ["soft"])
+        kept = [name for name in columns if name != "labels"]
+
+        def part(begin: int, end: int) -> Part:
+            return read(self.dataset, kept, begin, end) | {"labels": labels[begin:end]}
+
+        attributes = attributes_of(self.dataset, self.name, self.labels.classes)
         step = output.step({"dataset": self.dataset.digest, **self.labels.inputs})
         with output.writer(columns, attributes, [*self.dataset.history, step], resume=[rows_digest(labels)]) as writer:
-            start, size = first_missing(columns, writer), rows_at_once(columns)
-            parts = (
-                {**{name: self.dataset.column(name).read(begin, end) for name in kept}, "labels": labels[begin:end]}
-                for begin, end in spans(len(labels), size, start)
-            )
-            fill(writer, columns, start, output.progress(Counted(parts, -(-(len(labels) - start) // size))))
+            copy(writer, columns, len(labels), part, output.progress)
 
 
 def labels_from_file(dataset: Store, path: Path, classes: Sequence[str] | None = None) -> NewLabels:
-    """Labels from a file (:func:`datarobust.datasets.linefiles.read_labels`).
-
-    ``classes`` are new names; the dataset's own where none are given.
+    """Labels from a file; ``classes`` are new names, the dataset's own where none are given.
 
     Raises:
         DataError: the file is not one of labels for these points and classes.
@@ -452,13 +400,12 @@ def random_labels(dataset: Store, seed: int, fraction: float = 1.0, classes: Seq
 
 
 def coarse_labels(dataset: Store, classes: Sequence[str] | None = None) -> NewLabels:
-    """Labels from the column ``coarse``. Its classes have the names ``classes``, or none.
+    """Labels from the column ``coarse``; its classes have the names ``classes``, or none.
 
     Raises:
         UsageError: there is no such column.
     """
-    if "coarse" not in dataset:
-        raise UsageError(f"{shown(dataset.path)} has no coarse labels; it has {', '.join(dataset.names())}.")
+    label_column(dataset, "coarse")
     names = tuple(classes or ())
     remark = "the names of the classes are left out: they belong to the other labels; `classes` gives new ones"
     return NewLabels(
@@ -472,8 +419,7 @@ def coarse_labels(dataset: Store, classes: Sequence[str] | None = None) -> NewLa
 def predicted_labels(dataset: Store, classifier: Representation, classes: Sequence[str] | None = None) -> NewLabels:
     """Labels that a classifier gives: the class of the largest logit, the lowest of equal ones.
 
-    ``classifier.width`` is how many classes it has. They have the names ``classes``, else those of the dataset where it
-    has so many.
+    They have the names ``classes``, else those of the dataset where it has as many as the classifier.
 
     Raises:
         DataError: ``classes`` are not so many.
@@ -490,8 +436,7 @@ def predicted_labels(dataset: Store, classifier: Representation, classes: Sequen
     key = f"labels, {classifier.device}, {classifier.batch}"
 
     def compute(resume: Resume, progress: Progress) -> Rows:
-        state = resume.load() or {}
-        known = state.get(key, np.empty(0, np.int64))
+        known = (resume.load() or {}).get(key, np.empty(0, np.int64))
         labels = np.concatenate([known, np.empty(len(dataset) - len(known), np.int64)])
         for begin, logits in progress(classifier.batches(dataset, len(known), len(labels))):
             end = begin + len(logits)
@@ -526,19 +471,13 @@ def _named_labels(labels: Rows, names: int, dataset: Store) -> Rows:
 class Representation:
     """A layer of a network as a function of points, and all that decides its bits."""
 
-    extract: Callable[[Array], npt.NDArray[np.float32]]
-    """From points (B, ...) to vectors (B, width)."""
-    width: int
-    """Numbers of a vector."""
-    model: str
-    """Digest of the network."""
+    extract: Callable[[Array], npt.NDArray[np.float32]]  # from points (B, ...) to vectors (B, width)
+    width: int  # numbers of a vector
+    model: str  # digest of the network
     layer: str
-    batch: int
-    """Points at a time."""
-    device: str = ""
-    """Device and library, which may change the last bits: work that was begun elsewhere begins again."""
-    operations: int = 0
-    """For one point."""
+    batch: int  # points at a time
+    device: str = ""  # device and library, which may change the last bits: work begun elsewhere begins again
+    operations: int = 0  # for one point
 
     def batches(self, dataset: Store, start: int, stop: int) -> Counted[tuple[int, npt.NDArray[np.float32]]]:
         """``(row, vectors)`` of the rows ``start:stop`` of a dataset, a batch at a time.
@@ -546,20 +485,22 @@ class Representation:
         Raises:
             DataError: a number is not finite.
         """
-        return Counted(self._batches(dataset, start, stop), -(-(stop - start) // self.batch))
 
-    def _batches(self, dataset: Store, start: int, stop: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        points = dataset.column("images" if "images" in dataset else "features")
-        for begin, end in spans(stop, self.batch, start):
-            vectors = self.extract(points.read(begin, end))
-            finite = np.isfinite(vectors).all(axis=1)
-            if not finite.all():
-                row = begin + int(np.argmin(finite))
-                index = int(dataset.column("index").read(row, row + 1)[0])
-                raise DataError(
-                    f"{shown(dataset.path)}: what layer {self.layer} gives for row {row} (index {index}) is not finite."
-                )
-            yield begin, vectors
+        def batches() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+            points = point_column(dataset)
+            for begin, end in spans(stop, self.batch, start):
+                vectors = self.extract(points.read(begin, end))
+                finite = np.isfinite(vectors).all(axis=1)
+                if not finite.all():
+                    row = begin + int(np.argmin(finite))
+                    index = int(dataset.column("index").read(row, row + 1)[0])
+                    raise DataError(
+                        f"{shown(dataset.path)}: what layer {self.layer} gives for row {row} (index {index}) is not "
+                        "finite."
+                    )
+                yield begin, vectors
+
+        return Counted(batches(), -(-(stop - start) // self.batch))
 
 
 @dataclass(frozen=True)
@@ -585,13 +526,13 @@ class Features:
 
     def request(self) -> dict[str, Any]:
         """All that decides the bits, up to rounding."""
-        name = _name(self.dataset, self.name)
+        name = attributes_of(self.dataset, self.name)["name"]
         layer = self.representation.layer
         return {"tool": "dataset features", "inputs": self.inputs, "layer": layer, "rows": self.rows, "name": name}
 
     def plan(self) -> dict[str, int | float | str]:
         """The cost of the job; one batch is computed to see how long it takes."""
-        points = self.dataset.column("images" if "images" in self.dataset else "features")
+        points = point_column(self.dataset)
         batch = points.read(0, min(self.representation.batch, self.rows))
         began = time.perf_counter()
         self.representation.extract(batch)
@@ -614,20 +555,17 @@ class Features:
             DataError: a feature is not finite.
         """
         representation = self.representation
-        kept = [name for name in self.dataset.names() if name not in ("images", "features")]
-        others = columns_of(self.dataset, kept)
+        size = representation.batch
+        others = columns_of(self.dataset, ["images", "features"])
         columns = {**others, "features": (np.dtype(np.float32), (representation.width,))}
-        attributes = {
-            "name": _name(self.dataset, self.name),
-            "classes": list(self.dataset.attributes["classes"]),
-        }
         history = [*self.dataset.history, output.step(self.inputs)]
         with (
             discarded_if_wrong(output),
-            output.writer(columns, attributes, history, resume=[representation.device, representation.batch]) as writer,
+            output.writer(
+                columns, attributes_of(self.dataset, self.name), history, resume=[representation.device, size]
+            ) as writer,
         ):
-            start = first_missing(others, writer)
-            fill(writer, others, start, copied(self.dataset, kept, start, self.rows))
-            start = writer.done("features") // representation.batch * representation.batch
+            copy(writer, others, self.rows, partial(read, self.dataset, others), iter)
+            start = writer.done("features") // size * size
             batches = output.progress(representation.batches(self.dataset, start, self.rows))
             fill(writer, ["features"], start, ({"features": vectors} for _, vectors in batches))
