@@ -13,42 +13,103 @@ Robustness (Section 3 of the paper) is a property of labelled points: every othe
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli, _derive, _duplicates, _fetch
+from . import _cli, _models
+
+if TYPE_CHECKING:
+    from datarobust.artifacts import Store
+    from datarobust.datasets.duplicates import Equal
+    from datarobust.jobs.dataset import Representation
+    from datarobust.jobs.make import Job
+    from datarobust.pairs import Pairs
+    from datarobust.types import Progress
 
 app = _cli.tool(__doc__)
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The word digits, a file or a folder; see above.")]
-Format = Annotated[
-    Literal["auto", "digits", "npz", "folder", "cifar", "ti500k", "idx", "parquet"],
-    typer.Option("--format", help="Of the source."),
+Dataset = Annotated[
+    Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.", show_default=False)
 ]
-Keys = Annotated[
-    str | None,
-    typer.Option("--keys", metavar="POINTS,LABELS", help="Names of the two arrays of an npz file, or columns."),
+Shuffle = Annotated[
+    int | None,
+    typer.Option("--shuffle", metavar="SEED", min=0, max=2**64 - 1, help="Put the points in random order, once."),
 ]
-Layout = Annotated[
-    Literal["nhwc", "nchw"] | None, typer.Option("--layout", help="Of npz images, where it is not evident.")
+Split = Annotated[
+    str | None, typer.Option("--split", metavar="NAME", help="Which part of a release: train if not given, or test.")
 ]
-Channels = Annotated[int | None, typer.Option("--channels", metavar="1|3", help="Make all encoded images grey or RGB.")]
+Labels = Annotated[
+    Literal["fine", "coarse"] | None,
+    typer.Option("--labels", help="Of CIFAR-100: the 100 classes, or the 20 super-classes (CIFAR-100s)."),
+]
+
+
+def _open(path: Path) -> Store:
+    from datarobust import artifacts
+
+    return artifacts.open_store(_cli.argument_path(path), "dataset")
+
+
+def _make(
+    job: Job,
+    output: Path,
+    seed: int | None,
+    overwrite: bool,
+    progress: Progress,
+    device: str | None = None,
+    remarks: Callable[[Store], Iterable[str]] | None = None,
+) -> None:
+    """Make a dataset unless the very same command made it before; say ``remarks`` on a new one, and print its path."""
+    from datarobust import artifacts
+    from datarobust.jobs.make import make
+
+    _cli.resumable()
+    with _models.foreign_code():
+        new = make(job, output, _cli.step("dataset", seed, device), overwrite=overwrite, progress=progress)
+    if not new:
+        _announce_finished(output)
+        return
+    for remark in remarks(artifacts.open_store(output, "dataset")) if remarks else ():
+        _cli.say(remark)
+    _cli.emit(str(output))
+
+
+def _announce_finished(output: Path) -> None:
+    _cli.say(f"{output} was finished before; nothing to do")
+    _cli.emit(str(output))
+
+
+# ------------------------------------------------------------------------------------------------------ import, info
 
 
 @app.command("import")
 def import_(
-    source: Source,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The word digits, a file or a folder; see above.")],
     output: _cli.Output,
-    format: Format = "auto",
-    shuffle: _fetch.Shuffle = None,
+    format: Annotated[
+        Literal["auto", "digits", "npz", "folder", "cifar", "ti500k", "idx", "parquet"],
+        typer.Option("--format", help="Of the source."),
+    ] = "auto",
+    shuffle: Shuffle = None,
     classes: _cli.Classes = None,
-    keys: Keys = None,
-    layout: Layout = None,
-    channels: Channels = None,
-    split: _fetch.Split = None,
-    labels: _fetch.Labels = None,
+    keys: Annotated[
+        str | None,
+        typer.Option("--keys", metavar="POINTS,LABELS", help="Names of the two arrays of an npz file, or columns."),
+    ] = None,
+    layout: Annotated[
+        Literal["nhwc", "nchw"] | None, typer.Option("--layout", help="Of npz images, where it is not evident.")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option("--channels", metavar="1|3", help="Make all encoded images grey or RGB.")
+    ] = None,
+    split: Split = None,
+    labels: Labels = None,
     name: _cli.Name = None,
     limit: _cli.Limit = None,
     overwrite: _cli.Overwrite = False,
@@ -71,15 +132,18 @@ def import_(
 
         dataset import digits -o digits.zarr
     """
-    from datarobust import artifacts, datasets
+    from datarobust import datasets
     from datarobust.jobs.dataset import Import
 
+    names = keys.split(",") if keys is not None else None
+    if names is not None and (len(names) != 2 or not all(names)):
+        raise UsageError("--keys takes two names with a comma between them, as in --keys x_train,y_train.")
     reader = datasets.open_source(
         source,
         format=format,
         name=name,
         classes=None if classes is None else datasets.read_names(classes),
-        keys=_two_keys(keys),
+        keys=None if names is None else (names[0], names[1]),
         layout=layout,
         channels=channels,
         split=split,
@@ -88,14 +152,11 @@ def import_(
     for note in reader.spec.notes:
         _cli.say(note)
     progress = _cli.progress(quiet, "importing")
-    fresh = _derive.make(Import(reader, shuffle, limit), output, shuffle, overwrite, progress)
-    for remark in datasets.remarks(artifacts.open_store(output, "dataset")) if fresh else ():
-        _cli.say(remark)
-    _derive.announce(output, fresh)
+    _make(Import(reader, shuffle, limit), output, shuffle, overwrite, progress, remarks=datasets.remarks)
 
 
 @app.command()
-def info(dataset: _derive.Store, as_json: _cli.Json = False) -> None:
+def info(dataset: Dataset, as_json: _cli.Json = False) -> None:
     """Show what a dataset holds.
 
     Points, shape, classes with counts, digest and history.
@@ -104,29 +165,434 @@ def info(dataset: _derive.Store, as_json: _cli.Json = False) -> None:
 
         dataset info digits.zarr --json
     """
-    from datarobust import artifacts, datasets
+    from datarobust import datasets
 
-    summary = datasets.describe(artifacts.open_store(_cli.argument_path(dataset), "dataset"))
+    summary = datasets.describe(_open(dataset))
     for line in [json.dumps(summary)] if as_json else datasets.lines(summary):
         _cli.emit(line)
 
 
-app.command()(_fetch.fetch)
-app.command()(_derive.subset)
-app.command()(_derive.merge)
-app.command()(_derive.relabel)
-app.command()(_derive.features)
-app.command()(_duplicates.duplicates)
+# ------------------------------------------------------------------------------------------------------------- fetch
 
 
-def _two_keys(text: str | None) -> tuple[str, str] | None:
-    """``POINTS,LABELS`` as two names."""
-    if text is None:
-        return None
-    points, _, labels = text.partition(",")
-    if not points or not labels or "," in labels:
-        raise UsageError("--keys takes two names with a comma between them, as in --keys x_train,y_train.")
-    return points, labels
+@app.command()
+def fetch(
+    known: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Of a release, such as cifar10; see --list.", show_default=False),
+    ] = None,
+    output: _cli.OptionalOutput = None,
+    split: Split = None,
+    labels: Labels = None,
+    shuffle: Shuffle = None,
+    name: _cli.Name = None,
+    limit: _cli.Limit = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", metavar="DIR", help="Where files are kept; ~/.cache/datarobust if not given."),
+    ] = None,
+    listing: Annotated[
+        bool, typer.Option("--list", help="Only list what is known: name, bytes to fetch, title.")
+    ] = False,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+    as_json: _cli.Json = False,
+) -> None:
+    """Download a published data set, verify it, and import it.
+
+    Files come over https alone, are compared with their published sizes and sha256, and are kept in DIR, so they come
+    once; a download that broke off goes on where it was. Proxies and certificates are those of the environment
+    (https_proxy, SSL_CERT_FILE). Where there is no network, put the files into their folders in DIR yourself.
+
+    For example:
+
+        dataset fetch --list
+    """
+    from datarobust.datasets import registry
+    from datarobust.datasets.fetch import https
+    from datarobust.jobs.dataset import Import
+
+    if listing:
+        if known is not None or output is not None:
+            raise UsageError("--list stands alone, or with --json.")
+        _list(as_json)
+        return
+    if known is None or output is None:
+        raise UsageError("Give a NAME and -o PATH, or --list.")
+    if as_json:
+        raise UsageError("--json belongs to --list.")
+    release = registry.find_release(known)
+    if _was_fetched(output, known, overwrite):
+        _announce_finished(output)
+        return
+    _cli.resumable()
+    source, identity = registry.fetch_release(
+        release,
+        _default_cache() if cache is None else cache,
+        https(),
+        split=split,
+        labels=labels,
+        name=name,
+        progress=_cli.progress(quiet, "fetching, MiB"),
+    )
+    for note in source.spec.notes:
+        _cli.say(note)
+    job = Import(source, shuffle, limit, identity=identity)
+    _make(job, output, shuffle, overwrite, _cli.progress(quiet, "importing"))
+
+
+def _list(as_json: bool) -> None:
+    """Print the known releases, as lines of text with tabs between, or as one JSON object."""
+    from datarobust.datasets.registry import RELEASES
+
+    releases = [
+        {
+            "name": release.name,
+            "title": release.title,
+            "folder": release.folder,
+            "splits": [split for split in release.files if split is not None],
+            "files": [{"name": r.name, "urls": r.urls, "bytes": r.size, "sha256": r.sha256} for r in release.all()],
+        }
+        for release in RELEASES.values()
+    ]
+    if as_json:
+        _cli.emit(json.dumps({"releases": releases}))
+        return
+    for release in RELEASES.values():
+        _cli.emit(f"{release.name}\t{sum(remote.size for remote in release.all())}\t{release.title}")
+
+
+def _was_fetched(output: Path, known: str, overwrite: bool) -> bool:
+    """Whether the very same command made ``output``: then its files are not needed, which may be gone.
+
+    Raises ExistsError, before anything is fetched, where another command made it and it may not be replaced.
+    """
+    from datarobust import __version__, artifacts
+
+    if overwrite or not output.exists():
+        artifacts.demand_vacant(output, "dataset", overwrite)
+        return False
+    steps = artifacts.peek(output).history
+    if not steps or steps[-1].tool != "dataset" or steps[-1].argv[:1] != ("fetch",) or known not in steps[-1].argv:
+        artifacts.demand_vacant(output, "dataset")
+    before, now = ([word for word in argv if word not in ("-q", "--quiet")] for argv in (steps[-1].argv, sys.argv[1:]))
+    return steps[-1].version == __version__ and before == now
+
+
+def _default_cache() -> Path:
+    """The folder that the XDG Base Directory Specification gives a program for what it can get again."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "datarobust"
+
+
+# ----------------------------------------------------------------------------------------- datasets made of datasets
+
+
+@app.command()
+def subset(
+    dataset: Dataset,
+    output: _cli.Output,
+    select: _cli.Select = None,
+    exclude: _cli.Exclude = None,
+    name: _cli.Name = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Take the selected points of a dataset.
+
+    They come in the order of the selection: that of the ranking, or of the index file; all others are ascending.
+    `index` still says where they were in the original set. --exclude takes what is left: the paper leaves out the 40
+    least robust points of CIFAR-100 and EMNIST.
+
+    For example:
+
+        dataset subset c100.zarr --exclude r.zarr:least:40 -o rest.zarr
+    """
+    from datarobust import selection
+    from datarobust.jobs.dataset import Subset
+
+    if (select is None) == (exclude is None):
+        raise UsageError("Give either --select or --exclude.")
+    store = _open(dataset)
+    selected = selection.parse(select) if select is not None else selection.parse(str(exclude)).inverted()
+    chosen = selection.choose(selected, store)
+    for remark in chosen.remarks():
+        _cli.say(remark)
+    seed = selected.seed if selected.how == "random" else None
+    _make(Subset(store, chosen, name), output, seed, overwrite, _cli.progress(quiet, "writing"))
+
+
+@app.command()
+def merge(
+    sets: Annotated[
+        list[Path], typer.Argument(metavar="A.zarr B.zarr...", help="Datasets of one shape and one list of classes.")
+    ],
+    output: _cli.Output,
+    name: _cli.Name = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Join datasets, one after the other.
+
+    `source` is the number of the input, from 0; `index` is what it was there.
+
+    For example:
+
+        dataset merge train.zarr generated.zarr -o both.zarr
+    """
+    from datarobust.jobs.dataset import Merge
+
+    job = Merge([_open(path) for path in sets], name)
+    _make(job, output, None, overwrite, _cli.progress(quiet, "merging"))
+
+
+@app.command()
+def relabel(
+    dataset: Dataset,
+    output: _cli.Output,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Labels from a file: one whole number a line, or a .npy array."),
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option("--random", metavar="SEED", min=0, max=2**64 - 1, help="Labels drawn uniformly from all classes."),
+    ] = None,
+    fraction: Annotated[
+        float | None,
+        typer.Option(
+            "--fraction", metavar="F", min=0.0, max=1.0, help="With --random: of the points; all if not given."
+        ),
+    ] = None,
+    coarse: Annotated[bool, typer.Option("--coarse", help="Labels from the column coarse, as in CIFAR-100s.")] = False,
+    model: _models.OptionalNetwork = None,
+    classes: _cli.Classes = None,
+    batch: _models.Batch = 256,
+    device: _cli.Device = "auto",
+    name: _cli.Name = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Give the points of a dataset other labels: of a file, at random, of super-classes, or of a classifier.
+
+    Sensitivity belongs to labelled points: random labels can raise it (Section 3), and the paper's TI500K and 1m have
+    labels that classifiers gave (Section 4). --random draws each label uniformly from all classes (Zhang et al. 2016),
+    so one in C stays what it was; --fraction draws which points get one. Both are functions of seed and row. --model
+    takes the class of the largest output, the lowest of equal ones, of images in [0,1], in float32 and evaluation mode.
+    Names of classes stay where they fit. Label vectors (soft) are left out: they belong to the old labels.
+
+    For example:
+
+        dataset relabel digits.zarr --random 0 -o random.zarr
+    """
+    from datarobust import datasets
+    from datarobust.jobs import dataset as jobs
+
+    if sum(way is not None for way in (labels, random, model)) + coarse != 1:
+        raise UsageError("Give one of `labels`, `random`, `coarse` and `model`.")
+    if fraction is not None and random is None:
+        raise UsageError("`fraction` goes with `random`.")
+    store = _open(dataset)
+    names = None if classes is None else datasets.read_names(classes)
+    if labels is not None:
+        new = jobs.labels_from_file(store, labels, names)
+    elif random is not None:
+        new = jobs.random_labels(store, random, 1.0 if fraction is None else fraction, names)
+    elif model is not None:
+        classifier = _representation(store, model, "output", batch, device, classifies=True)
+        new = jobs.predicted_labels(store, classifier, names)
+    else:
+        new = jobs.coarse_labels(store, names)
+    job = jobs.Relabel(store, new, name)
+    for remark in job.remarks():
+        _cli.say(remark)
+
+    def remarks(made: Store) -> Iterator[str]:
+        yield f"{job.changed(made):,} of {len(store):,} labels are others than before"
+
+    _make(job, output, random, overwrite, _cli.progress(quiet, "relabelling"), new.device, remarks)
+
+
+@app.command()
+def features(
+    dataset: Dataset,
+    model: _models.Network,
+    output: _cli.Output,
+    layer: Annotated[
+        str,
+        typer.Option(
+            "--layer", metavar="NAME", help="Whose output is taken; penultimate: the input of the last torch.nn.Linear."
+        ),
+    ] = "penultimate",
+    batch: _models.Batch = 256,
+    device: _cli.Device = "auto",
+    limit: _cli.Limit = None,
+    dry_run: _cli.DryRun = False,
+    name: _cli.Name = None,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Make the points of a dataset what a network sees in them: a dataset of float features.
+
+    Equation (1) takes any metric; distances of features give rankings in the representation of a network. Labels,
+    index and all other columns stay. --layer takes the output of any submodule, as named_modules() names it, made a
+    vector; penultimate is the input of the torch.nn.Linear that is run last, output what the whole network gives. The
+    network gets images in [0,1], in float32 and evaluation mode. The size of a batch changes features by no more than
+    rounding; a network whose features depend on the other points of a batch, or on chance, is refused.
+
+    For example:
+
+        dataset features c10.zarr --model nets.py:resnet18 -o f.zarr
+        sens-rank f.zarr --norm l2 | head
+    """
+    from datarobust.jobs.dataset import Features
+
+    store = _open(dataset)
+    representation = _representation(store, model, layer, batch, device)
+    job = Features(store, representation, name, limit)
+    if dry_run:
+        with _models.foreign_code():
+            plan = job.plan()
+        _cli.emit(json.dumps(plan))
+        return
+    _cli.say(f"{representation.width:,} features of a point")
+    _make(job, output, None, overwrite, _cli.progress(quiet, "features"), representation.device)
+
+
+def _representation(
+    store: Store, spec: str, layer: str, batch: int, device: str, classifies: bool = False
+) -> Representation:
+    """A layer of a network, tried on the first points; ``classifies``: its output must be a number a class."""
+    from datarobust.checkpoints.models import load_model
+    from datarobust.datasets import point_column
+    from datarobust.fid.features import PROBED, Extractor, as_inputs
+    from datarobust.jobs.dataset import Representation
+    from datarobust.networks import foreign
+
+    model = load_model(spec)
+    torch_device = _cli.torch_device(device, None)
+    first = point_column(store).read(0, min(len(store), PROBED))
+    with _models.foreign_code():
+        extractor = Extractor(spec, model.module, layer, first, torch_device)
+        if classifies:
+            foreign.demand_classes(spec, model.module, as_inputs(first, torch_device))
+        operations = extractor.operations(first)
+    place = _models.place_of(torch_device)
+    return Representation(extractor, extractor.width, model.identity, layer, batch, place, operations)
+
+
+# -------------------------------------------------------------------------------------------------------- duplicates
+
+
+@app.command()
+def duplicates(
+    dataset: Dataset,
+    against: _cli.Against = None,
+    near: Annotated[
+        int | None,
+        typer.Option("--near", metavar="K", min=1, help="The K nearest pairs of points, whatever their labels."),
+    ] = None,
+    within: Annotated[
+        float | None,
+        typer.Option(
+            "--within",
+            metavar="DISTANCE",
+            parser=_cli.fraction,
+            help="All pairs up to this distance, as 1.5 or 54/255.",
+        ),
+    ] = None,
+    norm: _cli.Norm = "l2",
+    labels: Annotated[Literal["own", "coarse"], typer.Option("--labels", help="Which labels are compared.")] = "own",
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Print the rows to leave out instead, so that no such points remain.")
+    ] = False,
+    memory: _cli.Memory = 8.0,
+    threads: _cli.Threads = None,
+    limit: _cli.Limit = None,
+    as_json: _cli.Json = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """List equal points, or with --near and --within the nearest pairs.
+
+    Equal points with different labels have distance 0 and infinite sensitivity; the paper leaves 40 such images of
+    CIFAR-100 out (Section 4). A line a point, tab-separated: group, same or different (the labels of the group), row,
+    label, index. With --against groups are listed that have points in both sets, and a last column says of which set
+    a point is: 0, or 1 for the other. So leaks of test images into training sets are found.
+
+    --near and --within print a line a pair, the nearest first, exactly: row, other row, distance, label, other's label,
+    index, other's index; the lower row first, or that of D.zarr. Distances of images are in [0,1] units.
+
+    --drop prints rows of D.zarr, one a line, for dataset subset --exclude. A row goes if a lower one that stays is its
+    equal or in a pair with it; with --against it goes in any case. Sensitivity is local (Theorem 1): taking
+    near-duplicates out of a set lowers it.
+
+    For example, without the images of CIFAR-100 that equal one of another class:
+
+        dataset duplicates c100.zarr | grep different | cut -f3 | dataset subset c100.zarr --exclude - -o rest.zarr
+
+    For example, the nearest pairs, and a set without near-duplicates:
+
+        dataset duplicates c10.zarr --near 100 --norm linf
+        dataset duplicates c10.zarr --within 3.5 --drop | dataset subset c10.zarr --exclude - -o rest.zarr
+    """
+    from datarobust import datasets, pairs, sensitivity
+    from datarobust.jobs.sens_rank import points_of
+
+    if near is not None and within is not None:
+        raise UsageError("Give either --near or --within.")
+    stores = [_open(path) for path in (dataset, against) if path]
+    found: Equal | Pairs
+    if near is None and within is None:
+        progress = _cli.progress(quiet, "hashing")
+        found = datasets.equal_points(*stores, labels=labels, limit=limit, progress=progress)
+        rows, lines = found.surplus(), _of_groups(found, as_json, len(stores) > 1)
+    else:
+        columns = [datasets.label_column(store, labels).read() for store in stores]
+        sensitivity.when_compiling(
+            lambda: _cli.say("Compiling the kernels for this machine, once: about half a minute.")
+        )
+        points, *others = [points_of(store, limit if store is stores[0] else None) for store in stores]
+        how: dict[str, Any] = {
+            "against": others[0] if others else None,
+            "memory": int(memory * 1e9),
+            "options": sensitivity.Options(threads=threads),
+            "progress": _cli.progress(quiet, f"searching {norm}"),
+        }
+        if near is not None:
+            found = pairs.nearest_pairs(points, norm, near, **how)
+        else:
+            found = pairs.pairs_within(points, norm, float(within or 0), **how)
+        rows, lines = pairs.surplus(found, len(stores) > 1), _of_pairs(found, stores, columns, as_json)
+    _cli.say(found.remark())
+    if drop:
+        _cli.say(f"{len(rows):,} of {len(stores[0]):,} points to leave out")
+    for line in map(str, rows.tolist()) if drop else lines:
+        _cli.emit(line)
+
+
+def _of_groups(groups: Equal, as_json: bool, both: bool) -> Iterator[str]:
+    """A line a point, or a JSON object a group."""
+    columns = {"rows": groups.row, "labels": groups.label, "index": groups.index}
+    columns |= {"sets": groups.second.astype(int)} if both else {}
+    for number, members in enumerate(groups.members()):
+        kind = "different" if groups.different[number] else "same"
+        values = {name: column[members].tolist() for name, column in columns.items()}
+        if as_json:
+            yield json.dumps({"group": number, "kind": kind, **values})
+        else:
+            yield from ("\t".join(map(str, (number, kind, *row))) for row in zip(*values.values(), strict=True))
+
+
+def _of_pairs(pairs: Pairs, stores: list[Store], labels: list[Any], as_json: bool) -> Iterator[str]:
+    """A line or a JSON object a pair."""
+    ends = [(stores[0], labels[0], pairs.first), (stores[-1], labels[-1], pairs.second)]
+    index = [store.column("index").take(rows).tolist() for store, _, rows in ends]
+    label = [values[rows].tolist() for _, values, rows in ends]
+    for row in zip(pairs.first.tolist(), pairs.second.tolist(), pairs.distance.tolist(), *label, *index, strict=True):
+        if as_json:
+            yield json.dumps({"rows": row[:2], "distance": row[2], "labels": row[3:5], "index": row[5:]})
+        else:
+            yield "\t".join(map(repr, row))
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ format is one module with a Source and one line in :mod:`datarobust.datasets.rec
 dataset holds, :func:`equal_points` finds points that are there twice.
 """
 
-from datarobust.datasets.duplicates import equal_points, label_column
+from datarobust.datasets.duplicates import equal_points, label_column, point_column
 from datarobust.datasets.linefiles import read_names
 from datarobust.datasets.recognise import open_source, recognise
 from datarobust.datasets.sources import Block, Source, Spec
@@ -21,6 +21,7 @@ __all__ = [
     "label_column",
     "lines",
     "open_source",
+    "point_column",
     "read_names",
     "recognise",
     "remarks",

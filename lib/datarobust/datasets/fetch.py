@@ -146,80 +146,74 @@ class _TryAgain(Exception):
         self.pause = pause
 
 
+@dataclass
 class _Download:
     """The download of a file from one address, under the lock of its target."""
 
-    def __init__(
-        self, remote: Remote, target: Path, url: str, transport: Transport, pause: Callable[[float], None]
-    ) -> None:
-        self._remote = remote
-        self._target = target
-        self._url = url
-        self._transport = transport
-        self._pause = pause
-        self._partial = hidden(target, "partial")
-        self._note = hidden(target, "progress")
-        self._most = 0  # bytes that this run had at one time
-        self._in_parts = False  # whether the partial file came in several answers
+    remote: Remote
+    target: Path
+    url: str
+    transport: Transport
+    pause: Callable[[float], None]
+    most: int = 0  # bytes that this run had at one time
+    in_parts: bool = False  # whether the partial file came in several answers
+
+    def __post_init__(self) -> None:
+        self.partial, self.note = hidden(self.target, "partial"), hidden(self.target, "progress")
 
     def run(self, progress: Progress) -> None:
-        """Fetch, verify, give the file its name; what came in parts and is wrong is fetched once more as a whole.
-
-        Raises:
-            FetchError: this address does not give the published file.
-            ArtifactError: the folder cannot be written, or the disk has no room.
-        """
+        """Fetch, verify, give the file its name; what came in parts and is wrong is fetched once more as a whole."""
         for _ in range(2):
-            self._in_parts = self._size() > 0
-            missing = self._remote.size - self._size()
-            with os_errors(self._target):
-                free = shutil.disk_usage(self._target.parent).free
+            missing = self.remote.size - self._size()
+            self.in_parts = missing < self.remote.size
+            with os_errors(self.target):
+                free = shutil.disk_usage(self.target.parent).free
             if missing > free:
                 raise ArtifactError(
-                    f"{shown(self._target)} needs {missing:,} bytes more, but the disk has {free:,}: free some space, "
+                    f"{shown(self.target)} needs {missing:,} bytes more, but the disk has {free:,}: free some space, "
                     "or choose another place with `cache`."
                 )
             for _ in progress(Counted(self._chunks(), -(-missing // CHUNK))):
                 pass  # the work is done as the chunks are counted
-            with os_errors(self._partial, "read"):
-                sha256 = file_sha256(self._partial)
-            if sha256 == self._remote.sha256:
-                with os_errors(self._target):
-                    self._partial.replace(self._target)
-                    remove(self._note)
-                    sync_folder(self._target.parent)
+            with os_errors(self.partial, "read"):
+                sha256 = file_sha256(self.partial)
+            if sha256 == self.remote.sha256:
+                with os_errors(self.target):
+                    self.partial.replace(self.target)
+                    remove(self.note)
+                    sync_folder(self.target.parent)
                 return
             self._discard()
-            if not self._in_parts:
+            if not self.in_parts:
                 break
-        raise FetchError(f"what came has the sha256 {sha256}, not {self._remote.sha256}")
+        raise FetchError(f"what came has the sha256 {sha256}, not {self.remote.sha256}")
 
     def _size(self) -> int:
         """Bytes of the partial file; one that is larger than the published file is discarded."""
-        size = self._partial.stat().st_size if self._partial.is_file() else 0
-        if size > self._remote.size:
+        size = self.partial.stat().st_size if self.partial.is_file() else 0
+        if size > self.remote.size:
             self._discard()
             return 0
         return size
 
     def _discard(self) -> None:
-        with os_errors(self._target):
-            remove(self._partial)
-            remove(self._note)
+        with os_errors(self.target):
+            remove(self.partial)
+            remove(self.note)
 
     def _chunks(self) -> Iterator[int]:
         """Receive what is missing, and yield the size of each chunk when it is written."""
         failed = 0
-        while self._size() < self._remote.size:
+        while self._size() < self.remote.size:
             try:
                 yield from self._request()
             except _TryAgain as fault:
                 size = self._size()
-                failed = 0 if size > self._most else failed + 1  # a server may begin anew each time, and break off
-                self._most = max(self._most, size)
+                failed = 0 if size > self.most else failed + 1  # a server may begin anew each time, and break off
+                self.most = max(self.most, size)
                 if failed >= ATTEMPTS:
                     raise FetchError(str(fault)) from fault
-                self._pause(min(LONGEST_PAUSE, max(fault.pause, 2.0 ** max(0, failed - 1))))
+                self.pause(min(LONGEST_PAUSE, max(fault.pause, 2.0 ** max(0, failed - 1))))
 
     def _request(self) -> Iterator[int]:
         """One request for the rest of the file, written as it comes."""
@@ -234,42 +228,42 @@ class _Download:
             if response.status == 200 and size:  # the whole file: ranges are not served, or the file changed
                 self._discard()
                 size = 0
-            self._in_parts = size > 0
-            with os_errors(self._note):  # which version comes, before its first byte
-                replace_file(self._note, f"{self._url}\n{_version_of(response) or ''}\n".encode())
-            with os_errors(self._target), self._partial.open("ab") as file:
+            self.in_parts = size > 0
+            with os_errors(self.note):  # which version comes, before its first byte
+                replace_file(self.note, f"{self.url}\n{_version_of(response) or ''}\n".encode())
+            with os_errors(self.target), self.partial.open("ab") as file:
                 while chunk := _chunk_of(response):
                     size += len(chunk)
-                    if size > self._remote.size:
+                    if size > self.remote.size:
                         self._discard()
-                        raise FetchError(f"the server sends more than the {self._remote.size:,} bytes of the file")
+                        raise FetchError(f"the server sends more than the {self.remote.size:,} bytes of the file")
                     file.write(chunk)
                     yield len(chunk)
                 file.flush()
                 os.fsync(file.fileno())
-        if size < self._remote.size:
-            raise _TryAgain(f"the connection ended after {size:,} of {self._remote.size:,} bytes")
+        if size < self.remote.size:
+            raise _TryAgain(f"the connection ended after {size:,} of {self.remote.size:,} bytes")
 
     def _version(self) -> str | None:
         """The version of which the partial file is a part, at this address; None where that is not known."""
-        if not self._note.is_file():
+        if not self.note.is_file():
             return None
-        with os_errors(self._note, "read"):
-            lines = self._note.read_text(encoding="utf-8", errors="replace").split("\n")
-        return lines[1] if len(lines) == 3 and lines[0] == self._url and lines[1] else None
+        with os_errors(self.note, "read"):
+            lines = self.note.read_text(encoding="utf-8", errors="replace").split("\n")
+        return lines[1] if len(lines) == 3 and lines[0] == self.url and lines[1] else None
 
     def _answer(self, headers: Mapping[str, str]) -> HTTPResponse:
         """The answer at the end of all redirects."""
-        url = self._url
+        url = self.url
         for _ in range(MOST_REDIRECTS + 1):
             if not url.startswith("https://"):
                 raise FetchError(f"the server leads to {shown(url[:200])}, which is not https")
             try:
-                response = self._transport(url, headers)
+                response = self.transport(url, headers)
             except ssl.SSLCertVerificationError as error:
                 raise FetchError(f"its certificate is not to be trusted ({shown(error.verify_message)})") from error
             except OSError as error:
-                if isinstance(error, socket.gaierror) and not self._most:  # else the network may come back
+                if isinstance(error, socket.gaierror) and not self.most:  # else the network may come back
                     raise FetchError(f"its address cannot be found ({_words(error)})") from error
                 raise _TryAgain(_words(error)) from error
             if response.status not in _REDIRECTS:
@@ -304,8 +298,8 @@ class _Download:
                 self._discard()
                 raise _TryAgain("the server gives another part than was asked for, or of another version")
             total = part[2]
-        if total not in ("*", str(self._remote.size)):
-            raise FetchError(f"the server offers {shown(total[:20])} bytes, not {self._remote.size}")
+        if total not in ("*", str(self.remote.size)):
+            raise FetchError(f"the server offers {shown(total[:20])} bytes, not {self.remote.size}")
 
 
 def _version_of(response: HTTPResponse) -> str | None:

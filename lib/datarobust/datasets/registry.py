@@ -8,14 +8,14 @@ Git LFS pointers of their repository, whose revision is part of the address.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from datarobust.datasets.cifar import CIFAR10, CIFAR100
 from datarobust.datasets.fetch import Remote, Transport, fetch_file, unzip
 from datarobust.datasets.recognise import Format, open_source
-from datarobust.datasets.sources import Block, Labels, Source, Spec, never
+from datarobust.datasets.sources import Labels, Source
 from datarobust.errors import UsageError
 from datarobust.text import shown
 from datarobust.types import Progress
@@ -52,27 +52,16 @@ _REMOTES = {
 
 @dataclass(frozen=True)
 class Release:
-    """A published data set.
+    """A published data set."""
 
-    Attributes:
-        name: what ``dataset fetch`` calls it.
-        title: what it is, in a line.
-        folder: of the cache, in which its files are.
-        files: those that a split needs; the only split is None where a release is not split.
-        format: in which they are read.
-        members: of a zip archive, by split; they are read in place of the archive.
-        classes: names, where the files have none.
-        coarse: whether it has super-classes.
-    """
-
-    name: str
-    title: str
-    folder: str
-    files: Mapping[str | None, tuple[Remote, ...]]
+    name: str  # what ``dataset fetch`` calls it
+    title: str  # what it is, in a line
+    folder: str  # of the cache, in which its files are
+    files: Mapping[str | None, tuple[Remote, ...]]  # that a split needs; the only split is None where there are none
     format: Format
-    members: Mapping[str | None, tuple[str, ...]] | None = None
-    classes: tuple[str, ...] | None = None
-    coarse: bool = False
+    members: Mapping[str | None, tuple[str, ...]] | None = None  # of a zip archive, to be read in its place
+    classes: tuple[str, ...] | None = None  # names, where the files have none
+    coarse: bool = False  # whether it has super-classes
 
     def remotes(self, split: str | None) -> tuple[Remote, ...]:
         """The files of a split, ``train`` if None is asked for. Raises UsageError where the release has none."""
@@ -91,57 +80,49 @@ class Release:
         return tuple(dict.fromkeys(remote for remotes in self.files.values() for remote in remotes))
 
 
-def _cifar(name: str, title: str, path: str, coarse: bool) -> Release:
-    archive = (_REMOTES[path],)
-    return Release(name, title, name, {"train": archive, "test": archive}, "cifar", coarse=coarse)
-
-
-def _mnist() -> Release:
-    files: dict[str | None, tuple[Remote, ...]] = {
-        split: (_REMOTES[f"{prefix}-images-idx3-ubyte.gz"], _REMOTES[f"{prefix}-labels-idx1-ubyte.gz"])
+def _releases() -> Iterator[Release]:
+    files: dict[str | None, tuple[Remote, ...]]
+    members: dict[str | None, tuple[str, ...]]
+    for name, title in (("cifar10", "CIFAR-10"), ("cifar100", "CIFAR-100, with super-classes")):
+        archive = (_REMOTES[f"{name.replace('cifar', 'cifar-')}-binary.tar.gz"],)
+        coarse = name == "cifar100"
+        yield Release(
+            name, f"{title}; Krizhevsky 2009", name, {"train": archive, "test": archive}, "cifar", coarse=coarse
+        )
+    parts = ("images-idx3-ubyte.gz", "labels-idx1-ubyte.gz")
+    files = {
+        split: tuple(_REMOTES[f"{prefix}-{part}"] for part in parts)
         for split, prefix in (("train", "train"), ("test", "t10k"))
     }
-    return Release("mnist", "MNIST; LeCun, Cortes and Burges", "mnist", files, "idx")
+    yield Release("mnist", "MNIST; LeCun, Cortes and Burges", "mnist", files, "idx")
+    for subset, title in (
+        ("balanced", "digits and letters, 47 balanced classes"),
+        ("byclass", "digits and letters, 62 classes"),
+        ("bymerge", "digits and letters, 47 classes"),
+        ("digits", "digits, 10 balanced classes"),
+        ("letters", "letters, 26 balanced classes"),
+        ("mnist", "digits, 10 balanced classes, of MNIST's size"),
+    ):
+        archive, start = (_REMOTES["gzip.zip"],), f"gzip/emnist-{subset}"
+        members = {
+            split: (*(f"{start}-{split}-{part}" for part in parts), f"{start}-mapping.txt")
+            for split in ("train", "test")
+        }
+        title = f"EMNIST {title}; Cohen et al. 2017"
+        files = dict.fromkeys(members, archive)
+        yield Release(f"emnist-{subset}", title, "emnist", files, "idx", members)
+    for name, count, path in (
+        ("cifar10-1m", "1,000,000", "cifar10/1m.npz"),
+        ("cifar10-5m", "5,000,000", "cifar10/5m.npz"),
+        ("cifar10-10m", "10,000,000", "cifar10/10m_ran0.npz"),
+        ("cifar100-1m", "1,000,000", "cifar100/1m.npz"),
+    ):
+        like, classes = ("CIFAR-10", CIFAR10) if path.startswith("cifar10/") else ("CIFAR-100", CIFAR100)
+        title = f"{count} generated images of the classes of {like}, Wang et al. 2023; sorted by class"
+        yield Release(name, title, name, {None: (_REMOTES[path],)}, "npz", classes=classes)
 
 
-def _emnist(subset: str, title: str) -> Release:
-    archive = (_REMOTES["gzip.zip"],)
-    members: dict[str | None, tuple[str, ...]] = {
-        split: tuple(
-            f"gzip/emnist-{subset}-{part}"
-            for part in (f"{split}-images-idx3-ubyte.gz", f"{split}-labels-idx1-ubyte.gz", "mapping.txt")
-        )
-        for split in ("train", "test")
-    }
-    title = f"EMNIST {title}; Cohen et al. 2017"
-    return Release(f"emnist-{subset}", title, "emnist", {"train": archive, "test": archive}, "idx", members)
-
-
-def _generated(name: str, count: str, path: str) -> Release:
-    like, classes = ("CIFAR-10", CIFAR10) if path.startswith("cifar10/") else ("CIFAR-100", CIFAR100)
-    title = f"{count} generated images of the classes of {like}, Wang et al. 2023; sorted by class"
-    return Release(name, title, name, {None: (_REMOTES[path],)}, "npz", classes=classes)
-
-
-RELEASES: Mapping[str, Release] = {
-    release.name: release
-    for release in (
-        _cifar("cifar10", "CIFAR-10; Krizhevsky 2009", "cifar-10-binary.tar.gz", coarse=False),
-        _cifar("cifar100", "CIFAR-100, with super-classes; Krizhevsky 2009", "cifar-100-binary.tar.gz", coarse=True),
-        _mnist(),
-        _emnist("balanced", "digits and letters, 47 balanced classes"),
-        _emnist("byclass", "digits and letters, 62 classes"),
-        _emnist("bymerge", "digits and letters, 47 classes"),
-        _emnist("digits", "digits, 10 balanced classes"),
-        _emnist("letters", "letters, 26 balanced classes"),
-        _emnist("mnist", "digits, 10 balanced classes, of MNIST's size"),
-        _generated("cifar10-1m", "1,000,000", "cifar10/1m.npz"),
-        _generated("cifar10-5m", "5,000,000", "cifar10/5m.npz"),
-        _generated("cifar10-10m", "10,000,000", "cifar10/10m_ran0.npz"),
-        _generated("cifar100-1m", "1,000,000", "cifar100/1m.npz"),
-    )
-}
-"""By name."""
+RELEASES: Mapping[str, Release] = {release.name: release for release in _releases()}
 
 
 def find_release(name: str) -> Release:
@@ -162,8 +143,8 @@ def fetch_release(
     labels: Labels | None = None,
     name: str | None = None,
     progress: Progress = iter,
-) -> Source:
-    """A release as a Source: its files are fetched into ``cache`` unless they are there, and verified.
+) -> tuple[Source, str]:
+    """A release, its files fetched into ``cache`` unless they are there, and verified; and what names it everywhere.
 
     Raises:
         UsageError: it has no such split, or no super-classes.
@@ -186,33 +167,4 @@ def fetch_release(
         split=None if release.format == "npz" else split,
         labels=labels,
     )
-    return _Published(source, f"{','.join(remote.sha256 for remote in remotes)}:{release.name}:{split}:{labels}")
-
-
-@dataclass(frozen=True)
-class _Published:
-    """A source whose identity is what was published, wherever it lies and whenever it was fetched."""
-
-    source: Source
-    release: str
-
-    @property
-    def spec(self) -> Spec:
-        """What it holds."""
-        return self.source.spec
-
-    def identity(self) -> str:
-        """The sha256 of its files, and what of them is read."""
-        return self.release
-
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The rows ``start:stop``."""
-        return self.source.blocks(start, stop)
-
-    def digest(self, stopped: Callable[[], bool] = never) -> str:
-        """The sha256 of the raw source."""
-        return self.source.digest(stopped)
-
-    def unchanged(self) -> None:
-        """Raise DataError where the source is no longer what it was when it was opened."""
-        self.source.unchanged()
+    return source, f"{','.join(remote.sha256 for remote in remotes)}:{release.name}:{split}:{labels}"

@@ -149,19 +149,19 @@ def read(source):
 def test_mnist_fetches_only_the_files_of_its_split(site, tmp_path):
     release, arrays = small_mnist(site)
     for split in (None, "test"):
-        source = fetch_release(release, tmp_path, https(), split=split)
+        source, _ = fetch_release(release, tmp_path, https(), split=split)
         points, numbers = read(source)
         np.testing.assert_array_equal(points[:, 0], arrays[split or "train"][0])
         np.testing.assert_array_equal(numbers, arrays[split or "train"][1])
         assert source.spec.name == f"mnist-{split or 'train'}"
     assert [path for path, _ in site.requests] == [f"/{r.name}" for r in release.all()]
-    assert fetch_release(release, tmp_path, https(), name="other").spec.name == "other"
+    assert fetch_release(release, tmp_path, https(), name="other")[0].spec.name == "other"
     assert len(site.requests) == 4
 
 
 def test_emnist_is_taken_out_of_its_archive(site, tmp_path):
     release, arrays = small_emnist(site, "letters", 26, 1)
-    source = fetch_release(release, tmp_path, https(), split="test")
+    source, _ = fetch_release(release, tmp_path, https(), split="test")
     points, numbers = read(source)
     np.testing.assert_array_equal(points[:, 0], arrays["test"][0])
     np.testing.assert_array_equal(numbers, arrays["test"][1] - 1)
@@ -183,7 +183,7 @@ def test_generated_images_have_the_names_of_their_classes(site, tmp_path):
     images = RNG.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     np.savez(out, image=images, label=np.arange(20) // 2)
     remote = published(site, release.remotes(None)[0], out.getvalue())
-    source = fetch_release(replace(release, files={None: (remote,)}), tmp_path, https())
+    source, _ = fetch_release(replace(release, files={None: (remote,)}), tmp_path, https())
     points, numbers = read(source)
     np.testing.assert_array_equal(points, images.transpose(0, 3, 1, 2))
     assert numbers.tolist() == [i // 2 for i in range(20)]
@@ -212,13 +212,13 @@ def test_cifar_comes_as_its_binary_archive(site, tmp_path):
     release = RELEASES["cifar100"]
     remote = published(site, release.remotes(None)[0], data)
     release = replace(release, files={"train": (remote,), "test": (remote,)})
-    source = fetch_release(release, tmp_path, https())
+    source, _ = fetch_release(release, tmp_path, https())
     points, numbers = read(source)
     np.testing.assert_array_equal(points.reshape(40, -1), pixels)
     assert numbers.tolist() == fine.tolist()
     assert source.spec.classes == CIFAR100
     assert (source.spec.coarse, source.spec.name) == (True, "cifar100-train")
-    source = fetch_release(release, tmp_path, https(), labels="coarse", split="test")
+    source, _ = fetch_release(release, tmp_path, https(), labels="coarse", split="test")
     assert read(source)[1].tolist() == coarse[:4].tolist()
     assert source.spec.name == "cifar100s-test"
 
@@ -227,8 +227,10 @@ def test_the_place_and_time_of_the_download_do_not_matter(site, tmp_path):
     release, _ = small_mnist(site)
 
     def run(cache, **options):
-        source = fetch_release(release, tmp_path / cache, https(), **options)
-        return import_dataset(source, tmp_path / "d.zarr", lambda i: Step("test", (), "0", None, None, dict(i)))
+        source, identity = fetch_release(release, tmp_path / cache, https(), **options)
+        return import_dataset(
+            source, tmp_path / "d.zarr", lambda i: Step("test", (), "0", None, None, dict(i)), identity=identity
+        )
 
     assert run("one")
     assert not run("two")
