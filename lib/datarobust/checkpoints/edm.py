@@ -21,7 +21,7 @@ from torch import Tensor
 from datarobust.checkpoints.models import assemble_denoiser
 from datarobust.checkpoints.torchfiles import load_weights, published_file
 from datarobust.datasets import unpickle
-from datarobust.datasets.sources import file_sha256
+from datarobust.datasets.files import file_sha256
 from datarobust.datasets.unpickle import Name, Refusal, Unpickler
 from datarobust.diffusion.denoiser import NAME
 from datarobust.diffusion.precondition import FORMS, as_json

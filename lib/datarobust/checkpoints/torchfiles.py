@@ -23,8 +23,7 @@ from torch import Tensor
 
 from datarobust import artifacts
 from datarobust.checkpoints.models import assemble_classifier, demand_tensors
-from datarobust.datasets.checks import START_BYTES, refuse_placeholder
-from datarobust.datasets.sources import Raw, file_sha256, raw_file
+from datarobust.datasets.files import Raw, file_sha256, raw_file, read_start
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.networks.inception import Inception
 from datarobust.text import shown
@@ -63,10 +62,8 @@ def load_weights(raw: Any, most: int) -> Any:
 
 def published_file(path: Path) -> Raw:
     """The file. Raises DataError where it is none, or the web page or pointer that stands for one."""
-    raw = raw_file(path)
-    with raw.open() as file:
-        refuse_placeholder(path, file.read(START_BYTES))
-    return raw
+    read_start(path)
+    return raw_file(path)
 
 
 def read_weights(path: Path) -> dict[str, Any]:

@@ -4,24 +4,17 @@ Pixels are bytes. uint8 passes as it is; every other dtype is accepted only wher
 0..255, and floats that are either whole numbers within 0..255 or multiples of 1/255 within 0..1. Which of the two
 scales a float array has is decided once, by the first value that tells them apart (:func:`tell_scale`), so that a
 mixture of both is found instead of guessed at.
-
-Files, too, may be other than their names promise: :func:`read_start` refuses what servers and git leave in the place of
-a download. No format that is read begins in one of these ways, so the first bytes decide.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.datasets.sources import raw_file
 from datarobust.errors import DataError
-from datarobust.text import shown
 from datarobust.types import Array, Rows
 
 Scale = Literal["unit", "bytes"]
@@ -37,26 +30,6 @@ SUM_TOLERANCE = 1e-3
 
 MOST_CLASSES = 1_000_000
 """Labels at or above it are no class numbers but identifiers: refused."""
-
-
-START_BYTES = 1024
-"""How many first bytes of a file tell what a file is."""
-
-_LFS = b"version https://git-lfs.github.com/spec/"
-_ANNEX = re.compile(rb"(?:/annex|(?:\.\./)*\.git/annex)/objects/")
-_PAGE = re.compile(rb"<(?:!doctype|html|head|body|title|meta|script|\?xml|!--|error\b|svg|rss)", re.IGNORECASE)
-_JSON = re.compile(rb'\{\s*(?:"[^"]*"\s*:|\})')
-_REFUSALS = (
-    b"404: not found",
-    b"404 not found",
-    b"access denied",
-    b"entry not found",
-    b"invalid username or password",
-    b"not found",
-    b"repository not found",
-    b"too many requests",
-    b"unauthorized",
-)
 
 
 def tell_scale(raw: Array) -> Scale | None:
@@ -184,46 +157,3 @@ def _refuse(bad: npt.NDArray[np.bool_], raw: Array, row: int, where: str, fault:
     value = raw[place]
     spelled = ", ".join(str(int(axis)) for axis in (place[0] + row, *place[1:]))
     raise DataError(f"{where}[{spelled}] = {value} {fault(float(value))}.")
-
-
-def read_start(path: Path) -> bytes:
-    """The first bytes of a file. Raises DataError where it cannot be read, or where they are surely not data."""
-    with raw_file(path).open() as file:
-        start = file.read(START_BYTES)
-    refuse_placeholder(path, start)
-    return start
-
-
-def refuse_placeholder(path: Path, start: bytes) -> None:
-    """Raise DataError where ``path``, whose first bytes are ``start``, is surely not the data it is taken for.
-
-    Args:
-        path: the file, for the message.
-        start: its first bytes, :data:`START_BYTES` of them or all if it has fewer.
-
-    Raises:
-        DataError: the file is empty, a pointer of Git LFS or git-annex, or what a server answered in place of the
-            file: a web page, an XML or JSON error, a line of refusal.
-    """
-    if not start:
-        raise DataError(f"{shown(path)} is empty: get the file again.")
-    if start.startswith(_LFS):
-        raise DataError(
-            f"{shown(path)} is a pointer of Git LFS, not the data: run `git lfs pull` in its repository, or get the "
-            "file from its download link."
-        )
-    if _ANNEX.match(start):
-        raise DataError(
-            f"{shown(path)} is a pointer of git-annex, not the data: run `git annex get` in its repository."
-        )
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if _PAGE.match(text):
-        raise DataError(
-            f"{shown(path)} is a web page or an XML message, not the data: a server sent it in place of the file, "
-            "often because of a quota or a login; open it in a browser to see why, and get the file again."
-        )
-    if _JSON.match(text) or text[:64].lower().startswith(_REFUSALS):
-        line = text[:80].decode("utf-8", "replace").split("\n")[0]
-        raise DataError(
-            f"{shown(path)} is a message of a server, not the data: it begins with {shown(line)}; get the file again."
-        )

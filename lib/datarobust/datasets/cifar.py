@@ -1,6 +1,6 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images") as published.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"), and TI500K.
 
-There are two releases of each, for Python and binary, as a folder or as the .tar.gz that was downloaded::
+There are two releases of each CIFAR, for Python and binary, as a folder or as the .tar.gz that was downloaded::
 
     CIFAR-10   python  data_batch_1 .. data_batch_5, test_batch            batches.meta
                binary  data_batch_1.bin .. data_batch_5.bin, test_batch.bin    batches.meta.txt
@@ -10,19 +10,24 @@ There are two releases of each, for Python and binary, as a folder or as the .ta
 All give the same rows in the same order: 3,072 bytes an image (the red, green and blue plane, each row by row) and its
 labels, pickled or in records of fixed size. The 100 classes of CIFAR-100 form 20 super-classes, which are kept in the
 column ``coarse``, or taken as the labels: the set is then called CIFAR-100s.
+
+TI500K are the 500,000 images that Carmon et al. 2019 ("Unlabeled Data Improves Adversarial Robustness") added to
+CIFAR-10: a pickle of a dict with ``data`` uint8 (N, 32, 32, 3) and ``extrapolated_targets`` (N), the classes that a
+classifier predicted. It is held in memory, all 1.5 GB. Files of other images in the same form are read as well.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from datarobust.datasets import checks, tarfiles, unpickle
-from datarobust.datasets.sources import Block, FileSource, Labels, Raw, Spec, raw_file, reading, state_of
+from datarobust.datasets import checks, unpickle
+from datarobust.datasets.files import Raw, is_tar, raw_file, read_start, reading, tar_files
+from datarobust.datasets.sources import Block, FileSource, Labels, Spec, spans
 from datarobust.datasets.unpickle import array_of, text_of
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
@@ -46,23 +51,31 @@ willow_tree wolf woman worm
 CIFAR100 = tuple(_FINE.split())
 """Of CIFAR-100 (Krizhevsky 2009), the fine ones, in the order of its labels."""
 
+
+TI500K = ("data", "extrapolated_targets")
+"""The keys of images and labels in the pickle."""
+MOST_TI500K_BYTES = 8 << 30
+"""Of that file."""
+MOST_ROW_BYTES = 1 << 24
+"""Of one image in it."""
 _NAMES_BYTES = 1 << 16
-_FIVE = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 
-@dataclass(frozen=True)
-class Release:
-    """The files of a release: those with rows, by split, and those that name the classes.
-
-    ``columns`` are the labels of a row, in the order in which a binary file has them; ``names`` are the files that
-    name their classes.
-    """
+class Release(NamedTuple):
+    """The files of a release."""
 
     title: str
-    binary: bool
     splits: Mapping[str, tuple[str, ...]]
+    """Those with rows."""
     columns: tuple[str, ...]
+    """The labels of a row, in the order in which a binary file has them."""
     names: tuple[str, ...]
+    """The files that name the classes of each column."""
+
+    @property
+    def binary(self) -> bool:
+        """Whether rows are records, not pickles."""
+        return self.splits["test"][0].endswith(".bin")
 
     def among(self, files: set[str]) -> bool:
         """Whether these files are of this release; ``train`` and ``test`` alone could be anything."""
@@ -70,24 +83,15 @@ class Release:
         return bool(rows) and (len(self.columns) == 1 or bool(files & set(self.names)))
 
 
+_FIVE = tuple(f"data_batch_{number}" for number in range(1, 6))
+_FIVE_BINARY = tuple(f"{name}.bin" for name in _FIVE)
 _TWO = ("coarse_labels", "fine_labels")
+_TWO_NAMES = ("coarse_label_names.txt", "fine_label_names.txt")
 RELEASES = (
-    Release("CIFAR-10", False, {"train": _FIVE, "test": ("test_batch",)}, ("labels",), ("batches.meta",)),
-    Release(
-        "CIFAR-10",
-        True,
-        {"train": tuple(f"{name}.bin" for name in _FIVE), "test": ("test_batch.bin",)},
-        ("labels",),
-        ("batches.meta.txt",),
-    ),
-    Release("CIFAR-100", False, {"train": ("train",), "test": ("test",)}, _TWO, ("meta", "meta")),
-    Release(
-        "CIFAR-100",
-        True,
-        {"train": ("train.bin",), "test": ("test.bin",)},
-        _TWO,
-        ("coarse_label_names.txt", "fine_label_names.txt"),
-    ),
+    Release("CIFAR-10", {"train": _FIVE, "test": ("test_batch",)}, ("labels",), ("batches.meta",)),
+    Release("CIFAR-10", {"train": _FIVE_BINARY, "test": ("test_batch.bin",)}, ("labels",), ("batches.meta.txt",)),
+    Release("CIFAR-100", {"train": ("train",), "test": ("test",)}, _TWO, ("meta", "meta")),
+    Release("CIFAR-100", {"train": ("train.bin",), "test": ("test.bin",)}, _TWO, _TWO_NAMES),
 )
 
 
@@ -95,10 +99,34 @@ def looks_like(path: Path) -> bool:
     """Whether a folder has the files of a release, or a file is a tar archive, which no other source is."""
     if path.is_dir():
         return any(release.among(set(_listed(path))) for release in RELEASES)
-    return tarfiles.looks_like(path)
+    return is_tar(path)
 
 
-class CifarSource(FileSource):
+class _BatchSource(FileSource):
+    """Rows in one file after the other; ``index`` counts on through all."""
+
+    _batches: list[PickledBatch | BinaryBatch]
+    _classes: Mapping[str, tuple[str, ...]]  # names by column
+    _label: str  # the column of the labels
+    _coarse: str | None = None
+
+    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+        first = 0
+        for batch in self._batches:
+            row = max(start - first, 0)
+            for images, columns in batch.blocks(self.spec.step, row, min(stop - first, batch.rows)):
+                labels = {}
+                for name, raw in columns.items():
+                    count = len(self._classes.get(name, ()))
+                    labels[name], _ = checks.as_labels(raw, row, f"{batch.where}: {name}", count)
+                index = np.arange(first + row, first + row + len(images), dtype=np.int64)
+                coarse = labels[self._coarse] if self._coarse else None
+                yield Block(images, labels[self._label], index, coarse=coarse)
+                row += len(images)
+            first += batch.rows
+
+
+class CifarSource(_BatchSource):
     """A release of CIFAR-10 or CIFAR-100 as a Source.
 
     ``path`` is the unpacked folder or the archive; ``split`` is ``train`` (the default) or ``test``. ``labels`` says
@@ -117,28 +145,29 @@ class CifarSource(FileSource):
         name: str | None = None,
     ) -> None:
         archive = not path.is_dir()
-        self._split = split or "train"
-        release, files = _release(path, tarfiles.tar_files(path) if archive else _listed(path))
-        if self._split not in release.splits:
-            raise UsageError(f"{release.title} is split into train and test, not {shown(self._split)}.")
+        split = split or "train"
+        release, files = _release(path, tar_files(path) if archive else _listed(path))
+        if split not in release.splits:
+            raise UsageError(f"{release.title} is split into train and test, not {shown(split)}.")
         if labels is not None and len(release.columns) == 1:
             raise UsageError(f"{release.title} has one kind of labels: `labels` belongs to CIFAR-100.")
         self._label = f"{labels or 'fine'}_labels" if len(release.columns) > 1 else "labels"
         self._coarse = "coarse_labels" if self._label == "fine_labels" else None
-        names = list(release.splits[self._split])
+        self.choices = (split, self._label)
+        names = list(release.splits[split])
         names += [name for name in dict.fromkeys(release.names) if name in files or classes is None]
         for each in names:
             if each not in files:
                 way = "`classes` gives the names without it" if each in release.names else "get the release again"
-                raise DataError(f"{shown(path)} lacks {each} of {release.title}'s {self._split} set: {way}.")
+                raise DataError(f"{shown(path)} lacks {each} of {release.title}'s {split} set: {way}.")
         super().__init__(path, None if archive else names)
         if not archive:
             for each in names:
-                checks.read_start(path / each)
-        batch = BinaryBatch if release.binary else PythonBatch
-        self._batches = [batch(files[each], release.columns) for each in release.splits[self._split]]
+                read_start(path / each)
+        batch = BinaryBatch if release.binary else PickledBatch
+        self._batches = [batch(files[each], release.columns) for each in release.splits[split]]
         self._classes = {
-            column: names_of(files[each], column)
+            column: _class_names(files[each], column)
             for column, each in zip(release.columns, release.names, strict=True)
             if each in names
         }
@@ -149,43 +178,39 @@ class CifarSource(FileSource):
             self._classes[self._label] = classes
         title = release.title + ("s" if labels == "coarse" else "")
         self.spec = Spec(
-            name=name or f"{title.lower().replace('-', '')}-{self._split}",
+            name=name or f"{title.lower().replace('-', '')}-{split}",
             rows=sum(batch.rows for batch in self._batches),
             kind="images",
-            shape=(3, 32, 32),
+            shape=SHAPE,
             classes=self._classes[self._label],
             coarse=self._coarse is not None,
-            notes=(f"{title}, {'binary' if release.binary else 'python'} release, {self._split} set",),
+            notes=(f"{title}, {'binary' if release.binary else 'python'} release, {split} set",),
         )
 
-    def identity(self) -> str:
-        """Place, size and time of change of the archive or of all files that are read, and what is taken of them."""
-        return f"{super().identity()}:{self._split}:{self._label}"
 
-    def _state_now(self) -> str:
-        return "|".join(state_of(self._folder / name) for name in self._names)
+class Ti500kSource(_BatchSource):
+    """The pickle as a Source. ``classes`` override the names of CIFAR-10's classes.
 
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The rows ``start:stop``, one file of the release after the other; ``index`` counts on through all."""
-        stop = self.spec.rows if stop is None else min(stop, self.spec.rows)
-        first = 0
-        for batch in self._batches:
-            row = max(start - first, 0)
-            for images, columns in batch.blocks(self.spec.step, row, min(stop - first, batch.rows)):
-                labels = {
-                    column: checks.as_labels(raw, row, f"{batch.where}: {column}", len(self._classes.get(column, ())))[
-                        0
-                    ]
-                    for column, raw in columns.items()
-                }
-                yield Block(
-                    points=images,
-                    labels=labels[self._label],
-                    index=np.arange(first + row, first + row + len(images), dtype=np.int64),
-                    coarse=labels[self._coarse] if self._coarse else None,
-                )
-                row += len(images)
-            first += batch.rows
+    Raises DataError at construction when the pickle is not plain data, or its arrays are not images and labels.
+    """
+
+    def __init__(self, path: Path, *, classes: tuple[str, ...] | None = None, name: str | None = None) -> None:
+        super().__init__(path)
+        _, self._label = TI500K
+        batch = PickledBatch(raw_file(path), (self._label,), ti500k=True)
+        self._batches, self._classes = [batch], {self._label: CIFAR10 if classes is None else classes}
+        aside = f"left aside: {', '.join(map(shown, batch.aside[:12]))}"
+        self.spec = Spec(
+            name=name or path.stem,
+            rows=batch.rows,
+            kind="images",
+            shape=batch.images.shape[1:],
+            classes=self._classes[self._label],
+            notes=(
+                f"{batch.rows:,} images with predicted labels, as TI500K has them",
+                *([aside] if batch.aside else []),
+            ),
+        )
 
 
 def _listed(folder: Path) -> Mapping[str, Raw]:
@@ -211,34 +236,45 @@ def _release(path: Path, files: Mapping[str, Raw]) -> tuple[Release, Mapping[str
     raise DataError(f"{shown(path)} is no release of CIFAR-10 or CIFAR-100: its files have other names.")
 
 
-class PythonBatch:
-    """A pickle, held in memory: ``data`` uint8 (N, 3072), and a list or array of N labels for each column."""
+class PickledBatch:
+    """A pickle, held in memory: ``data``, and a list or array of one integer an image for each column.
 
-    def __init__(self, raw: Raw, columns: tuple[str, ...]) -> None:
-        self.where = raw.where
-        held = unpickle.mapping(raw)
-        for key in ("data", *columns):
-            if key not in held:
-                raise DataError(f"{raw.where} has no {key}: it is no file of this release.")
-        self._data = array_of(held["data"], f"{raw.where}: data")
-        self._columns = {key: array_of(held[key], f"{raw.where}: {key}") for key in columns}
-        shape, dtype = self._data.shape, self._data.dtype
-        if len(shape) != 2 or shape[1] != ROW_BYTES or dtype != np.uint8:
-            raise DataError(f"{raw.where}: data are {dtype} of shape {shape}; uint8 (N, {ROW_BYTES}) are expected.")
-        self.rows = shape[0]
+    ``data`` is uint8 (N, 3072), or (N, H, W, 3) in TI500K; ``images`` is (N, C, H, W) of them; ``aside`` are the other
+    keys of the pickle.
+    """
+
+    def __init__(self, raw: Raw, columns: tuple[str, ...], *, ti500k: bool = False) -> None:
+        self.where = where = raw.where
+        keys = ("data", *columns)
+        held = unpickle.mapping(raw, most_bytes=MOST_TI500K_BYTES if ti500k else unpickle.MOST_BYTES)
+        if not set(keys) <= set(held):
+            listed = ", ".join(shown(key) for key in list(held)[:12]) or "none"
+            hint = " (a file of CIFAR is read with its whole folder)" if ti500k else ""
+            raise DataError(f"{where} has the keys {listed}; expected: {', '.join(keys)}{hint}.")
+        self.aside = [key for key in held if key not in keys]
+        data, *labels = (array_of(held[key], f"{where}: {key}") for key in keys)
+        shape = data.shape
+        fits = len(shape) == 4 and shape[3] == 3 and 0 not in shape[1:] if ti500k else shape[1:] == (ROW_BYTES,)
+        if not fits or data.dtype != np.uint8:
+            expected = "(N, H, W, 3)" if ti500k else f"(N, {ROW_BYTES})"
+            raise DataError(f"{where}: data are {data.dtype} of shape {shape}; uint8 {expected} are expected.")
+        if math.prod(shape[1:]) > MOST_ROW_BYTES:
+            raise DataError(f"{where}: data have shape {shape}, which no set of images has.")
+        self.rows = len(data)
+        self.images = data.transpose(0, 3, 1, 2) if ti500k else data.reshape(-1, *SHAPE)
+        self._columns = dict(zip(columns, labels, strict=True))
         for key, column in self._columns.items():
             if column.shape != (self.rows,) or column.dtype.kind not in "iu":
                 raise DataError(
-                    f"{raw.where}: {key} are {column.dtype} of shape {column.shape}; one integer for each of "
+                    f"{where}: {key} are {column.dtype} of shape {column.shape}; one integer for each of "
                     f"{self.rows:,} images is expected."
                 )
 
     def blocks(self, step: int, start: int, stop: int) -> Iterator[tuple[Array, Mapping[str, Array]]]:
-        """The images ``start:stop``, (B, 3, 32, 32), and their labels by column; at most ``step`` at a time."""
-        for row in range(start, stop, step):
-            rows = slice(row, min(row + step, stop))
-            images = np.ascontiguousarray(self._data[rows]).reshape(-1, *SHAPE)
-            yield images, {name: column[rows] for name, column in self._columns.items()}
+        """The images ``start:stop``, (B, C, H, W), and their labels by column; at most ``step`` at a time."""
+        for begin, end in spans(stop, step, start):
+            columns = {name: column[begin:end] for name, column in self._columns.items()}
+            yield np.ascontiguousarray(self.images[begin:end]), columns
 
 
 class BinaryBatch:
@@ -258,38 +294,37 @@ class BinaryBatch:
 
     def blocks(self, step: int, start: int, stop: int) -> Iterator[tuple[Array, Mapping[str, Array]]]:
         """The images ``start:stop``, (B, 3, 32, 32), and their labels by column; at most ``step`` at a time."""
-        with closing(self._raw.open()) as file:
+        with self._raw.open() as file:
             file.seek(start * self._size)
-            for row in range(start, stop, step):
-                count = min(step, stop - row)
-                data = file.read(count * self._size)
-                if len(data) != count * self._size:
+            for begin, end in spans(stop, step, start):
+                data = file.read((end - begin) * self._size)
+                if len(data) != (end - begin) * self._size:
                     raise DataError(f"{self.where} is cut short.")
-                records = np.frombuffer(data, dtype=np.uint8).reshape(count, self._size)
-                images = np.ascontiguousarray(records[:, len(self._columns) :]).reshape(count, *SHAPE)
+                records = np.frombuffer(data, dtype=np.uint8).reshape(-1, self._size)
+                images = np.ascontiguousarray(records[:, len(self._columns) :]).reshape(-1, *SHAPE)
                 yield images, {column: records[:, place] for place, column in enumerate(self._columns)}
 
 
-def names_of(raw: Raw, column: str) -> tuple[str, ...]:
-    """The class names of a column in ``batches.meta`` or ``meta`` (a pickle), or a text file with one a line.
-
-    Raises DataError where there are none.
-    """
+def _class_names(raw: Raw, column: str) -> tuple[str, ...]:
+    """The class names of a column in ``batches.meta`` or ``meta`` (a pickle), or a text file with one a line."""
     if not raw.where.endswith(".txt"):
         key = f"{column.removesuffix('s')}_names"
         values = unpickle.mapping(raw).get(key)
         if not isinstance(values, list | tuple):
             raise DataError(f"{raw.where} has no list {key}: it is no file of this release.")
-        texts = [text_of(value) for value in values]
-        if None in texts:
-            raise DataError(f"{raw.where}: {key}[{texts.index(None)}] is no text.")
-        names = [text for text in texts if text is not None]
+        names = []
+        for place, value in enumerate(values):
+            text = text_of(value)
+            if text is None:
+                raise DataError(f"{raw.where}: {key}[{place}] is no text.")
+            names.append(text)
     elif raw.size > _NAMES_BYTES:
         raise DataError(f"{raw.where} has more than {_NAMES_BYTES >> 10} KiB: class names are expected, one a line.")
     else:
+        with raw.open() as file:
+            data = file.read(_NAMES_BYTES)
         try:
-            with closing(raw.open()) as file:
-                names = file.read(_NAMES_BYTES).decode("utf-8").splitlines()
+            names = data.decode("utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise DataError(f"{raw.where} holds class names that are not UTF-8.") from error
         while names and not names[-1].strip():

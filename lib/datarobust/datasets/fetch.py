@@ -28,7 +28,8 @@ from urllib.parse import urljoin, urlsplit
 from datarobust import __version__
 from datarobust.artifacts import Lock, whole_or_absent
 from datarobust.artifacts.durable import hidden, os_errors, remove, replace_file, sync_folder
-from datarobust.datasets.sources import Counted, file_sha256
+from datarobust.datasets.files import file_sha256
+from datarobust.datasets.sources import Counted
 from datarobust.errors import ArtifactError, DataError, FetchError
 from datarobust.text import shown
 from datarobust.types import Progress

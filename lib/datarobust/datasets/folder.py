@@ -14,19 +14,15 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datarobust.datasets.sources import Block, FileSource, Spec, reading
+from datarobust.datasets.files import brief, reading
+from datarobust.datasets.sources import Block, FileSource, Spec, spans
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Images
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")
@@ -43,16 +39,6 @@ MOST_BYTES = 1 << 28
 _MOST_DEPTH = 64
 
 
-@dataclass
-class _Listing:
-    """The image files of a folder with their classes, and what was left out."""
-
-    classes: list[str] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-
-
 class FolderSource(FileSource):
     """A folder of class folders as a Source. Raises DataError at construction where there are no images."""
 
@@ -64,82 +50,73 @@ class FolderSource(FileSource):
         classes: tuple[str, ...] | None = None,
         name: str | None = None,
     ) -> None:
-        listing = _list(path)
-        super().__init__(path, listing.files)
-        self._labels = np.array(listing.labels, dtype=np.int64)
-        if not listing.files:
+        folders: list[str] = []
+        files: list[str] = []
+        labels: list[int] = []
+        skipped: list[str] = []
+        for entry in _entries(path):
+            if entry.is_dir():
+                try:
+                    entry.name.encode("utf-8")
+                except UnicodeEncodeError as error:
+                    raise DataError(f"{shown(entry.path)}: the name of this class is not UTF-8.") from error
+                for file in _walk(path, entry.name, (_place(entry.stat()),)):
+                    if _is_image(file):
+                        files.append(file)
+                        labels.append(len(folders))
+                    else:
+                        skipped.append(file)
+                folders.append(entry.name)
+            elif _is_image(entry.name):
+                raise DataError(f"{shown(entry.path)} is in no class: images lie in sub-folders, one a class.")
+            else:
+                skipped.append(entry.name)
+        super().__init__(path, files)
+        if not files:
             raise DataError(f"{shown(path)} has no images in sub-folders: each class is a folder of images.")
-        if classes is not None and len(classes) != len(listing.classes):
-            raise DataError(
-                f"{shown(path)} has {len(listing.classes)} class folders, but {len(classes)} names are given."
-            )
-        first = self._load(0, channels, None)
-        self._size = (first.shape[2], first.shape[1])
-        self._channels = first.shape[0]
-        self._forced = channels is not None
-        notes = [f"{len(listing.files)} images in {len(listing.classes)} classes"]
-        if listing.skipped:
-            skipped = shown(path / listing.skipped[0])
-            notes.append(f"{len(listing.skipped)} files that are no images were left out, {skipped} the first")
-        counts = np.bincount(self._labels, minlength=len(listing.classes))
-        if not counts.all():
-            empty = [shown(name) for name, count in zip(listing.classes, counts, strict=True) if not count]
+        if classes is not None and len(classes) != len(folders):
+            raise DataError(f"{shown(path)} has {len(folders)} class folders, but {len(classes)} names are given.")
+        self._labels = np.array(labels, dtype=np.int64)
+        self._channels = channels
+        self._size: tuple[int, int] | None = None  # any, of the first
+        shape = self._image(0).shape
+        self._size = (shape[2], shape[1])
+        notes = [f"{len(files)} images in {len(folders)} classes"]
+        if skipped:
+            first = shown(path / skipped[0])
+            notes.append(f"{len(skipped)} files that are no images were left out, {first} the first")
+        used = set(labels)
+        if empty := [shown(folder) for label, folder in enumerate(folders) if label not in used]:
             notes.append(f"classes without images: {', '.join(empty[:8])}")
         self.spec = Spec(
             name=name or path.resolve().name or "images",
-            rows=len(listing.files),
+            rows=len(files),
             kind="images",
-            shape=first.shape,
-            classes=tuple(listing.classes) if classes is None else classes,
+            shape=shape,
+            classes=tuple(folders) if classes is None else classes,
             notes=tuple(notes),
         )
 
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The images ``start:stop``, decoded as they are asked for."""
-        stop = self.spec.rows if stop is None else min(stop, self.spec.rows)
-        step = self.spec.step
-        channels = self._channels if self._forced else None
-        for row in range(start, stop, step):
-            end = min(row + step, stop)
-            images = np.empty((end - row, *self.spec.shape), dtype=np.uint8)
-            for place in range(row, end):
-                image = self._load(place, channels, self._size)
+    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+        for begin, end in spans(stop, self.spec.step, start):
+            images = np.empty((end - begin, *self.spec.shape), dtype=np.uint8)
+            for row in range(begin, end):
+                image = self._image(row)
                 if image.shape != self.spec.shape:
-                    raise other_mode(shown(self._path / self._names[place]), len(image), self._channels)
-                images[place - row] = image
-            yield Block(images, self._labels[row:end], np.arange(row, end, dtype=np.int64))
+                    raise other_mode(shown(self._path / self._names[row]), len(image), self.spec.shape[0])
+                images[row - begin] = image
+            yield Block(images, self._labels[begin:end], np.arange(begin, end, dtype=np.int64))
 
-    def _load(self, place: int, channels: int | None, size: tuple[int, int] | None) -> Images:
-        """One image as uint8 (C, H, W), its header checked before it is decoded."""
-        path = self._path / self._names[place]
+    def _image(self, row: int) -> Images:
+        """One image as uint8 (C, H, W)."""
+        path = self._path / self._names[row]
         with reading(path), path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
-        return decode(data, shown(path), channels, size)
+        return decode(data, shown(path), self._channels, self._size)
 
 
-def _list(root: Path) -> _Listing:
-    """Walk the folder once, in order."""
-    listing = _Listing()
-    for entry in _entries(root):
-        if entry.is_dir():
-            label = len(listing.classes)
-            try:
-                entry.name.encode("utf-8")
-            except UnicodeEncodeError as error:
-                raise DataError(f"{shown(entry.path)}: the name of this class is not UTF-8.") from error
-            listing.classes.append(entry.name)
-            before = len(listing.files)
-            _walk(root, entry.name, listing, (_place(entry.stat()),))
-            listing.labels += [label] * (len(listing.files) - before)
-        elif _is_image(entry.name):
-            raise DataError(f"{shown(entry.path)} is in no class: images lie in sub-folders, one a class.")
-        else:
-            listing.skipped.append(entry.name)
-    return listing
-
-
-def _walk(root: Path, below: str, listing: _Listing, above: tuple[tuple[int, int], ...]) -> None:
-    """Add the images of one class folder; ``above`` are the folders on the way, to notice a loop of links."""
+def _walk(root: Path, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """The files of one class folder; ``above`` are the folders on the way, to notice a loop of links."""
     for entry in _entries(root / below):
         name = f"{below}/{entry.name}"
         with reading(Path(entry.path)):
@@ -149,13 +126,11 @@ def _walk(root: Path, below: str, listing: _Listing, above: tuple[tuple[int, int
                 raise DataError(f"{shown(entry.path)} is a link that leads back to a folder above it.")
             if len(above) >= _MOST_DEPTH:
                 raise DataError(f"{shown(entry.path)} lies more than {_MOST_DEPTH} folders deep.")
-            _walk(root, name, listing, (*above, _place(state)))
+            yield from _walk(root, name, (*above, _place(state)))
         elif not stat.S_ISREG(state.st_mode):
             raise DataError(f"{shown(entry.path)} is no regular file.")
-        elif _is_image(entry.name):
-            listing.files.append(name)
         else:
-            listing.skipped.append(name)
+            yield name
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -173,19 +148,11 @@ def _is_image(name: str) -> bool:
 
 
 def decode(data: bytes, where: str, channels: int | None, size: tuple[int, int] | None) -> Images:
-    """An encoded image as uint8 (C, H, W), its header checked before it is decoded.
+    """An encoded image, called ``where`` in sentences, as uint8 (C, H, W); its header is checked before it is decoded.
 
     Grey stays one channel, palettes become RGB, opaque alpha is dropped; ``channels`` makes all grey (1) or RGB (3).
-    EXIF orientation is not applied.
-
-    Args:
-        data: the encoded image.
-        where: what it is called in messages.
-        channels: 1, 3, or None to take what it has.
-        size: width and height that it must have, None for any.
-
-    Raises:
-        DataError: it is damaged, too large, of another size, animated, partly transparent, or of more than 8 bits.
+    EXIF orientation is not applied. Raises DataError where it is damaged, too large, of another (width, height) than
+    ``size``, animated, partly transparent, or of more than 8 bits.
     """
     from PIL import Image
 
@@ -195,16 +162,32 @@ def decode(data: bytes, where: str, channels: int | None, size: tuple[int, int] 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_header(image, size, where)
+                width, height = image.size
+                if width * height > MOST_PIXELS:
+                    raise DataError(f"{where} claims {width}x{height} pixels, more than {MOST_PIXELS:,}.")
+                if size is not None and image.size != size:
+                    raise DataError(
+                        f"{where} has {width}x{height} pixels, but the first image has {size[0]}x{size[1]}: bring them "
+                        "to one size."
+                    )
+                if getattr(image, "is_animated", False):
+                    raise DataError(f"{where} has several frames: save the one that is meant.")
                 image.verify()  # a PNG's checksums, which decoding passes over
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return _pixels(image, channels, where)
+                mode = image.mode
+                if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+                    raise DataError(f"{where} has mode {mode}: images are grey or RGB with 8 bits a channel.")
+                alpha = mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+                if alpha and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+                    raise DataError(f"{where} is partly transparent: save it with the background that is meant.")
+                grey = channels == 1 if channels else mode in ("1", "L", "LA")
+                pixels = np.asarray(image.convert("L" if grey else "RGB"))
     except DataError:
         raise
     except Exception as error:  # a damaged image makes pillow's decoders raise nearly anything
-        text = (str(error) or type(error).__name__).splitlines()[0]
-        reason = "it is damaged or no image" if "BytesIO" in text else shown(text[:160]).rstrip(".")
+        reason = "it is damaged or no image" if "BytesIO" in str(error) else brief(error)
         raise DataError(f"{where} cannot be decoded: {reason}.") from error
+    return np.ascontiguousarray(pixels[None] if grey else pixels.transpose(2, 0, 1))
 
 
 def other_mode(where: str, channels: int, first: int) -> DataError:
@@ -214,32 +197,3 @@ def other_mode(where: str, channels: int, first: int) -> DataError:
         f"{where} is {kinds[channels]}, but the first image is {kinds[first]}: "
         "`channels` 1 or `channels` 3 makes them alike."
     )
-
-
-def _check_header(image: Image, size: tuple[int, int] | None, where: str) -> None:
-    """What can be refused before a pixel is decoded."""
-    width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise DataError(f"{where} claims {width}x{height} pixels, more than {MOST_PIXELS:,}.")
-    if size is not None and image.size != size:
-        raise DataError(
-            f"{where} has {width}x{height} pixels, but the first image has {size[0]}x{size[1]}: bring them to one size."
-        )
-    if getattr(image, "is_animated", False):
-        raise DataError(f"{where} has several frames: save the one that is meant.")
-
-
-def _pixels(image: Image, channels: int | None, where: str) -> Images:
-    """The decoded image (C, H, W): grey stays one channel, palettes become RGB, opaque alpha is dropped."""
-    mode = image.mode
-    if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-        raise DataError(f"{where} has mode {mode}: images are grey or RGB with 8 bits a channel.")
-    if mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        alpha = np.asarray(image.convert("RGBA"))[..., 3]
-        if alpha.min() < 255:
-            raise DataError(f"{where} is partly transparent: save it with the background that is meant.")
-    grey = mode in ("1", "L", "LA")
-    kept = ("L" if grey else "RGB") if channels is None else {1: "L", 3: "RGB"}[channels]
-    pixels = np.asarray(image.convert(kept))
-    planes = pixels[None] if kept == "L" else pixels.transpose(2, 0, 1)
-    return np.ascontiguousarray(planes)

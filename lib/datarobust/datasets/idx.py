@@ -20,17 +20,15 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from datarobust.datasets.checks import read_start
-from datarobust.datasets.sources import GZIP_START, Block, FileSource, Spec, open_unpacked, reading, state_of
+from datarobust.datasets.files import GZIP_START, open_unpacked, read_start, reading
+from datarobust.datasets.sources import Block, FileSource, Spec
 from datarobust.errors import DataError
 from datarobust.text import shown
-from datarobust.types import Images, Rows
+from datarobust.types import Images
 
 MOST_ROW_BYTES = 1 << 24
 """Of one image; an idx header can claim 2**64."""
@@ -52,31 +50,13 @@ _CLASSES = {
 }
 _MAPPING_BYTES = 1 << 16
 _GZIP_RATIO = 1033
-_SKIPPED = 4 << 20
 _TYPES = {0x09: "signed bytes", 0x0B: "16-bit integers", 0x0C: "32-bit integers", 0x0D: "floats", 0x0E: "doubles"}
-
-
-@dataclass(frozen=True)
-class _Files:
-    """What is read: ``subset`` is one of EMNIST, None for others; ``aside`` says what was left out."""
-
-    images: Path
-    labels: Path
-    mapping: Path | None
-    subset: str | None
-    split: str
-    aside: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Of the set."""
-        return f"emnist-{self.subset}" if self.subset else self.images.resolve().parent.name or "idx"
 
 
 def looks_like(path: Path) -> bool:
     """Whether ``path`` is an idx file, or a folder that has idx files of images by their names."""
     if path.is_dir():
-        return bool(_listed(path))
+        return bool(_sets(path))
     if _NAME.fullmatch(path.name):
         return True
     try:
@@ -103,60 +83,64 @@ class IdxSource(FileSource):
         classes: tuple[str, ...] | None = None,
         name: str | None = None,
     ) -> None:
-        files = _in_folder(path, split or "train") if path.is_dir() else _beside(path, split)
-        super().__init__(path, [files.images.name, files.labels.name], files.images.parent)
-        self._set = files
-        self._images = IdxFile(files.images, 3)
-        self._labels = IdxFile(files.labels, 1)
+        aside: list[str] = []
+        images = path
+        if path.is_dir():
+            split = split or "train"
+            first, *aside = _in_folder(path, split)
+            images = path / first
+        stem, labels = _beside(images)
+        known = _EMNIST.fullmatch(stem)
+        subset = known["subset"] if known else None
+        own = known["split"] if known else _SPLITS.get(stem, stem.strip("-_. ") or "idx")
+        if split not in (None, own):
+            raise DataError(
+                f"{shown(images)} is the {shown(own)} set by its name, not {shown(str(split))}: leave out `split`."
+            )
+        super().__init__(path, [images.name, labels.name], images.parent)
+        self._images, self._labels = IdxFile(images, 3), IdxFile(labels, 1)
         rows, height, width = self._images.shape
         if self._labels.shape[0] != rows:
             raise DataError(
-                f"{shown(files.labels)} has {self._labels.shape[0]:,} labels for the {rows:,} images of "
-                f"{shown(files.images.name)}."
+                f"{shown(labels)} has {self._labels.shape[0]:,} labels for the {rows:,} images of {shown(images.name)}."
             )
-        self._first = 1 if files.subset == "letters" else 0
-        notes = [f"{rows:,} images from {shown(files.images.name)}, labels from {shown(files.labels.name)}"]
-        if files.subset is not None:
+        self._transposed = subset is not None
+        self._first = 1 if subset == "letters" else 0
+        if classes is None:
+            mapping = images.with_name(f"emnist-{subset}-mapping.txt")
+            classes = _mapped(mapping, self._first) if subset and mapping.is_file() else _CLASSES[subset or "mnist"]
+        notes = [f"{rows:,} images from {shown(images.name)}, labels from {shown(labels.name)}"]
+        if self._transposed:
             notes.append("EMNIST stores images transposed: they are turned upright")
-        if files.aside is not None:
-            notes.append(files.aside)
+        if aside:
+            notes.append(f"{', '.join(map(shown, aside))} left aside")
+        title = f"emnist-{subset}" if subset else images.resolve().parent.name or "idx"
         self.spec = Spec(
-            name=name or f"{files.name}-{files.split}",
+            name=name or f"{title}-{own}",
             rows=rows,
             kind="images",
-            shape=(1, height, width) if files.subset is None else (1, width, height),
-            classes=_names(files, self._first) if classes is None else classes,
+            shape=(1, width, height) if self._transposed else (1, height, width),
+            classes=classes,
             notes=tuple(notes),
         )
 
-    def _state_now(self) -> str:
-        """Of both files; the names of the classes are part of the Spec."""
-        return ":".join(state_of(self._folder / name) for name in self._names)
-
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The rows ``start:stop``, images as (B, 1, H, W)."""
-        stop = self.spec.rows if stop is None else min(stop, self.spec.rows)
-        step = self.spec.step
-        images = self._images.rows(step, start, stop)
-        labels = self._labels.rows(step, start, stop)
-        row = start
-        for raw, raw_labels in zip(images, labels, strict=True):
-            upright = raw if self._set.subset is None else raw.transpose(0, 2, 1)
+    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+        count, row = len(self.spec.classes), start
+        parts = (file.rows(self.spec.step, start, stop) for file in (self._images, self._labels))
+        for images, raw in zip(*parts, strict=True):
+            labels = raw.astype(np.int64) - self._first
+            bad = (labels < 0) | (labels >= count)
+            if bad.any():
+                place = int(np.argmax(bad))
+                raise DataError(
+                    f"{shown(self._labels.path)}: the label of row {row + place} is {raw[place]}, not among the "
+                    f"{count} classes {self._first}..{self._first + count - 1}: if it is right, name all classes with "
+                    "`classes`."
+                )
+            upright = images.transpose(0, 2, 1) if self._transposed else images
             index = np.arange(row, row + len(raw), dtype=np.int64)
-            yield Block(np.ascontiguousarray(upright[:, None]), self._checked(raw_labels, row), index)
+            yield Block(np.ascontiguousarray(upright[:, None]), labels, index)
             row += len(raw)
-
-    def _checked(self, raw: Images, row: int) -> Rows:
-        count = len(self.spec.classes)
-        labels = raw.astype(np.int64) - self._first
-        bad = (labels < 0) | (labels >= count)
-        if bad.any():
-            place = int(np.argmax(bad))
-            raise DataError(
-                f"{shown(self._set.labels)}: the label of row {row + place} is {raw[place]}, not among the {count} "
-                f"classes {self._first}..{self._first + count - 1}: if it is right, name all classes with `classes`."
-            )
-        return labels
 
 
 class IdxFile:
@@ -164,10 +148,10 @@ class IdxFile:
 
     def __init__(self, path: Path, rank: int) -> None:
         self.path = path
-        self._gzipped = read_start(path).startswith(GZIP_START)
-        self._start = 4 + 4 * rank
+        gzipped = read_start(path).startswith(GZIP_START)
+        self._header = 4 + 4 * rank
         with reading(path), open_unpacked(path) as stream:
-            start = stream.read(self._start)
+            start = stream.read(self._header)
         where = shown(path)
         if start[:2] != b"\0\0" or len(start) < 4:
             raise DataError(f"{where} is no idx file: it begins with {start[:4].hex(' ') or 'nothing'}, not 00 00 08.")
@@ -176,22 +160,21 @@ class IdxFile:
         if start[3] != rank:
             what = {1: "labels have 1", 3: "images have 3"}[rank]
             raise DataError(f"{where} has {start[3]} dimensions by its header; {what}.")
-        if len(start) < self._start:
+        if len(start) < self._header:
             raise DataError(f"{where} ends in its header: the file is cut short.")
-        self.shape = tuple(int.from_bytes(start[place : place + 4], "big") for place in range(4, self._start, 4))
+        self.shape = tuple(int.from_bytes(start[place : place + 4], "big") for place in range(4, self._header, 4))
         self.row_bytes = math.prod(self.shape[1:])
         # Sizes that cannot be true are refused before memory is taken for them.
         if not 0 < self.row_bytes <= MOST_ROW_BYTES:
             raise DataError(f"{where} claims the shape {self.shape}, which no set of images has.")
-        claimed = self._start + self.shape[0] * self.row_bytes
         size = path.stat().st_size
-        if not self._gzipped and claimed != size:
+        claimed = self._header + self.shape[0] * self.row_bytes
+        claim = f"{where} claims {claimed:,} bytes by its shape {self.shape}"
+        if not gzipped and claimed != size:
             fault = "the file is cut short" if claimed > size else "something else follows"
-            raise DataError(f"{where} claims {claimed:,} bytes by its shape {self.shape}, but has {size:,}: {fault}.")
-        if self._gzipped and claimed > size * _GZIP_RATIO:
-            raise DataError(
-                f"{where} claims {claimed:,} bytes by its shape {self.shape}, which {size:,} gzipped bytes cannot hold."
-            )
+            raise DataError(f"{claim}, but has {size:,}: {fault}.")
+        if gzipped and claimed > size * _GZIP_RATIO:
+            raise DataError(f"{claim}, which {size:,} gzipped bytes cannot hold.")
 
     def rows(self, step: int, start: int, stop: int) -> Iterator[Images]:
         """The rows ``start:stop`` as uint8 (B, ...), ``step`` at a time (the last may be fewer).
@@ -201,31 +184,22 @@ class IdxFile:
         """
         if start >= stop:
             return
+        where = shown(self.path)
         with reading(self.path), open_unpacked(self.path) as stream:
-            place = self._start + start * self.row_bytes
-            if self._gzipped:
-                for passed in range(0, place, _SKIPPED):
-                    row = max(0, passed - self._start) // self.row_bytes
-                    self._exactly(stream, min(_SKIPPED, place - passed), row)
-            else:
-                stream.seek(place)
+            stream.seek(self._header + start * self.row_bytes)
             for row in range(start, stop, step):
                 count = min(step, stop - row)
-                data = self._exactly(stream, count * self.row_bytes, row)
+                data = stream.read(count * self.row_bytes)
+                if len(data) != count * self.row_bytes:
+                    place = row + len(data) // self.row_bytes
+                    raise DataError(f"{where} ends within row {place} of {self.shape[0]:,}: the file is cut short.")
                 yield np.frombuffer(data, dtype=np.uint8).reshape(count, *self.shape[1:])
             if stop == self.shape[0] and stream.read(1):
-                raise DataError(f"{shown(self.path)} goes on after its last row {stop - 1}: it is no whole idx file.")
-
-    def _exactly(self, stream: BinaryIO, size: int, row: int) -> bytes:
-        data = stream.read(size)
-        if len(data) != size:
-            place = row + len(data) // self.row_bytes
-            raise DataError(f"{shown(self.path)} ends within row {place} of {self.shape[0]:,}: the file is cut short.")
-        return data
+                raise DataError(f"{where} goes on after its last row {stop - 1}: it is no whole idx file.")
 
 
-def _beside(images: Path, split: str | None) -> _Files:
-    """The files that belong to a file of images."""
+def _beside(images: Path) -> tuple[str, Path]:
+    """How the name of a file of images begins, and the file of its labels."""
     name = _NAME.fullmatch(images.name)
     if name is None:
         raise DataError(
@@ -233,26 +207,17 @@ def _beside(images: Path, split: str | None) -> _Files:
             "NAME-images-idx3-ubyte.gz: give it such a name."
         )
     stem = name["stem"]
-    spellings = [(name["dot"], name["gz"] or ""), *((dot, gz) for dot in "-." for gz in ("", ".gz"))]
     if name["what"] == "labels":
         raise DataError(f"{shown(images)} are labels: give the file of the images, {shown(stem)}images-idx3-ubyte.")
+    spellings = [(name["dot"], name["gz"] or ""), *((dot, gz) for dot in "-." for gz in ("", ".gz"))]
     candidates = [images.with_name(f"{stem}labels{dot}idx1-ubyte{gz}") for dot, gz in spellings]
     labels = next((path for path in candidates if path.is_file()), None)
     if labels is None:
         raise DataError(f"{shown(images)} has no labels: {shown(candidates[0].name)} is not beside it.")
-    known = _EMNIST.fullmatch(stem)
-    own = known["split"] if known else _SPLITS.get(stem, stem.strip("-_. ") or "idx")
-    if split not in (None, own):
-        raise DataError(
-            f"{shown(images)} is the {shown(own)} set by its name, not {shown(str(split))}: leave out `split`."
-        )
-    mapping = images.with_name(f"emnist-{known['subset']}-mapping.txt") if known else None
-    if mapping is not None and not mapping.is_file():
-        mapping = None
-    return _Files(images, labels, mapping, known["subset"] if known else None, own)
+    return stem, labels
 
 
-def _listed(folder: Path) -> dict[tuple[str | None, str], list[str]]:
+def _sets(folder: Path) -> dict[tuple[str | None, str], list[str]]:
     """The files of images in a folder by (subset, split), the plain ones first."""
     sets: dict[tuple[str | None, str], list[str]] = {}
     with reading(folder):
@@ -269,28 +234,24 @@ def _listed(folder: Path) -> dict[tuple[str | None, str], list[str]]:
     return sets
 
 
-def _in_folder(folder: Path, split: str) -> _Files:
-    """The files of the one data set in a folder."""
-    listed = _listed(folder)
-    sets = {subset: names for (subset, of), names in listed.items() if of == split}
+def _in_folder(folder: Path, split: str) -> list[str]:
+    """The file of images of the one data set in a folder, then other forms of it."""
+    listed = _sets(folder)
+    sets = [names for (_, of), names in listed.items() if of == split]
     if not sets:
         splits = sorted({of for _, of in listed})
         hint = f"it has the {' and '.join(splits)} set" if splits else "their names are train-images-idx3-ubyte etc"
         raise DataError(f"{shown(folder)} has no idx files of a {shown(split)} set: {hint}.")
     if len(sets) > 1:
-        listing = ", ".join(sorted(names[0] for names in sets.values()))
+        listing = ", ".join(sorted(names[0] for names in sets))
         raise DataError(f"{shown(folder)} holds several sets ({listing}): give the file of images that is meant.")
-    [(first, *others)] = sets.values()
-    files = _beside(folder / first, split)
-    return replace(files, aside=f"{', '.join(map(shown, others))} left aside" if others else None)
+    return sets[0]
 
 
-def _names(files: _Files, first: int) -> tuple[str, ...]:
-    """The classes' names: those of the mapping file, in the order of labels, else what the set is known to hold."""
-    if files.mapping is None:
-        return _DIGITS if files.subset is None else _CLASSES[files.subset]
-    where = shown(files.mapping)
-    with reading(files.mapping), files.mapping.open("rb") as file:
+def _mapped(path: Path, first: int) -> tuple[str, ...]:
+    """The classes' names in a mapping file, in the order of labels, which begin at ``first``."""
+    where = shown(path)
+    with reading(path), path.open("rb") as file:
         data = file.read(_MAPPING_BYTES + 1)
     if len(data) > _MAPPING_BYTES:
         raise DataError(

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from datarobust.datasets.checks import MOST_CLASSES, as_labels
-from datarobust.datasets.sources import file_sha256
+from datarobust.datasets.files import brief, file_sha256, reading
 from datarobust.errors import DataError, SelectionError
 from datarobust.text import shown
 from datarobust.types import Rows
@@ -71,28 +71,21 @@ def read_labels(path: Path, points: int, classes: int) -> tuple[Rows, str]:
     """The labels int64 (points) in a file, and the sha256 of its bytes.
 
     Text has one label a line. An array is (N) or (N, 1), of whole numbers. ``classes`` is how many classes are named,
-    0 where none is.
-
-    Raises:
-        DataError: the file cannot be read, holds fewer or more labels than there are points, or a label that is none;
-            the sentence names file and line.
+    0 where none is. Raises DataError, naming file and line, where the file cannot be read, holds fewer or more labels
+    than there are points, or a label that is none.
     """
-    try:
-        with path.open("rb") as file:
-            if file.peek(len(_NPY))[: len(_NPY)] != _NPY:
-                return _labels_of_lines(file, shown(path), points, classes)
+    with reading(path), path.open("rb") as file:
+        if file.peek(len(_NPY))[: len(_NPY)] != _NPY:
+            return _labels_of_lines(file, shown(path), points, classes)
         return _labels_of_array(path, points, classes)
-    except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
 
 
 def _labels_of_lines(file: BinaryIO, name: str, points: int, classes: int) -> tuple[Rows, str]:
-    labels = np.empty(points, np.int64)
+    labels: list[int] = []
     digest = hashlib.sha256()
-    count = 0
     for number, word in _words(file, digest.update, lambda at: DataError(f"{name}, {at} for a file of labels.")):
         where = f"{name}, line {number}"
-        if count == points:
+        if len(labels) == points:
             raise DataError(f"{where} is one label too many: the dataset has {points:,} points.")
         if not word.isdigit():
             text = shown(word[:40].decode("utf-8", "backslashreplace"))
@@ -101,11 +94,12 @@ def _labels_of_lines(file: BinaryIO, name: str, points: int, classes: int) -> tu
         if len(word) > 18 or label >= (classes or MOST_CLASSES):
             most = f"the classes are 0..{classes - 1}: name others with `classes`" if classes else ""
             raise DataError(f"{where} is {label}, but {most or 'that is no class number'}.")
-        labels[count] = label
-        count += 1
-    if count < points:
-        raise DataError(f"{name} has {count:,} labels, but the dataset has {points:,} points: one a point is needed.")
-    return labels, digest.hexdigest()
+        labels.append(label)
+    if len(labels) < points:
+        raise DataError(
+            f"{name} has {len(labels):,} labels, but the dataset has {points:,} points: one a point is needed."
+        )
+    return np.array(labels, np.int64), digest.hexdigest()
 
 
 def _labels_of_array(path: Path, points: int, classes: int) -> tuple[Rows, str]:
@@ -113,8 +107,7 @@ def _labels_of_array(path: Path, points: int, classes: int) -> tuple[Rows, str]:
     try:
         array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except _FAULTS as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:160]
-        raise DataError(f"{where} is no readable array ({shown(reason).rstrip('.')}).") from error
+        raise DataError(f"{where} is no readable array ({brief(error)}).") from error
     if array.dtype.kind not in "biuf":
         raise DataError(f"{where} has dtype {shown(str(array.dtype))}: labels are whole numbers.")
     if array.ndim not in (1, 2) or array.shape[1:] not in ((), (1,)):
@@ -146,12 +139,10 @@ def read_names(path: Path) -> tuple[str, ...]:
 
     Raises DataError where the file cannot be read or holds no names, an empty one, or one twice.
     """
+    with reading(path), path.open("rb") as file:
+        data = file.read(MOST_NAMES_BYTES + 1)
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_NAMES_BYTES + 1)
         text = data.decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(f"{shown(path)}, line {line}: class names are UTF-8 text, one a line.") from error

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import tokenize
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +28,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from datarobust.datasets import checks
-from datarobust.datasets.sources import Block, FileSource, Layout, Spec, reading
+from datarobust.datasets.files import brief, reading
+from datarobust.datasets.sources import Block, FileSource, Layout, Spec
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Array
@@ -40,14 +39,13 @@ CHANNELS = (1, 3)
 
 _CLASSES_BYTES = 16 << 20
 _DIRECTORY_BYTES = 4 << 20
-_TAIL_BYTES = (1 << 16) + 22 + 20 + 56
-_DEFLATE_RATIO = 1033
+_TAIL_BYTES = (1 << 16) + 22 + 20 + 56  # of a zip file: a comment, and three records that point at the directory
+_DEFLATE_RATIO = 1033  # the most that deflate can do
 _BOMB_RATIO = 400
 _BOMB_BYTES = 256 << 20
 _IN_MEMORY = 1 << 30
 _HEADER_BYTES = 16 << 10
 _HEADER_FAULTS = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, RecursionError, MemoryError)
-_READ_FAULTS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, UnicodeDecodeError)
 
 
 def looks_like(path: Path, start: bytes) -> bool:
@@ -72,9 +70,10 @@ class NpzSource(FileSource):
     ) -> None:
         super().__init__(path)
         self._archive = Archive(path)
-        self._points, self._labels = map(self._archive.member, _pair(self._archive, keys))
-        self._layout = self._find_layout(layout)
-        labels, shape = self._labels, self._points.shape
+        self._points, self._labels = points, labels = [self._archive.member(key) for key in _pair(self._archive, keys)]
+        self._layout = _layout(points, layout)
+        self.choices = (points.key, labels.key, self._layout)
+        shape = points.shape
         if labels.dtype.kind not in "biuf":
             raise DataError(
                 f"{labels.where} holds text: labels are numbers 0..C-1, and class names belong into `classes`."
@@ -100,32 +99,24 @@ class NpzSource(FileSource):
             shape=point,
             classes=names,
             soft=columns if labels.dtype.kind == "f" else 0,
-            notes=(f"{shown(self._points.key)} {shape} taken as {taken_as}, labels from {shown(labels.key)}",),
-            raw_bytes=self._points.row_bytes,
+            notes=(f"{shown(points.key)} {shape} taken as {taken_as}, labels from {shown(labels.key)}",),
+            raw_bytes=points.row_bytes,
         )
 
-    def identity(self) -> str:
-        """Place, size and time of change of the file, and how it is read."""
-        return f"{super().identity()}:{self._points.key!a}:{self._labels.key!a}:{self._layout}"
-
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The rows ``start:stop``, checked, images as (B, C, H, W)."""
-        step = self.spec.step
+    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+        step, where = self.spec.step, self._points.where
         points = self._archive.rows(self._points, step, start, stop)
         labels = self._archive.rows(self._labels, step, start, stop)
-        classes = len(self.spec.classes)
         for (row, raw), (_, raw_labels) in zip(points, labels, strict=True):
-            hard, soft = checks.as_labels(raw_labels, row, self._labels.where, classes)
+            hard, soft = checks.as_labels(raw_labels, row, self._labels.where, len(self.spec.classes))
+            if self._layout == "nd":
+                values: Array = checks.as_features(raw, row, where)
+            else:
+                values = checks.as_images(raw, self._scale, row, where)
+                if self._layout == "nhwc":
+                    values = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
             index = np.arange(row, row + len(hard), dtype=np.int64)
-            yield Block(self._checked(raw, row), hard, index, soft)
-
-    def _checked(self, raw: Array, row: int) -> Array:
-        if self._layout == "nd":
-            return checks.as_features(raw, row, self._points.where)
-        images = checks.as_images(raw, self._scale, row, self._points.where)
-        if self._layout == "nhwc":
-            return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        return images if self._layout == "nchw" else images[:, None]
+            yield Block(values.reshape(-1, *self.spec.shape), hard, index, soft)
 
     @cached_property
     def _scale(self) -> checks.Scale:
@@ -137,27 +128,6 @@ class NpzSource(FileSource):
             if scale is not None:
                 return scale
         return "unit"
-
-    def _find_layout(self, layout: Layout | None) -> Literal["nhwc", "nchw", "nhw", "nd"]:
-        shape, where = self._points.shape, self._points.where
-        if self._points.dtype.kind not in "biuf":
-            raise DataError(f"{where} holds text, not numbers.")
-        if len(shape) not in (2, 3, 4) or 0 in shape[1:]:
-            raise DataError(f"{where} has shape {shape}; points are (N, H, W, C), (N, C, H, W), (N, H, W) or (N, D).")
-        if len(shape) < 4:
-            if layout:
-                raise DataError(f"{where} has shape {shape}: `layout` {layout} needs four dimensions.")
-            return "nd" if len(shape) == 2 else "nhw"
-        last, first = shape[3] in CHANNELS, shape[1] in CHANNELS
-        if layout:
-            if not (last if layout == "nhwc" else first):
-                raise DataError(f"{where} has shape {shape}, in which {layout} does not have 1 or 3 channels.")
-            return layout
-        if last and first:
-            raise DataError(f"{where} has shape {shape}, NHWC or NCHW: say `layout` nhwc or `layout` nchw.")
-        if not last and not first:
-            raise DataError(f"{where} has shape {shape}: images have 1 or 3 channels, first or last.")
-        return "nhwc" if last else "nchw"
 
     def _stored_names(self) -> tuple[str, ...]:
         """The array ``classes``, fixed-width bytes or str (C,)."""
@@ -189,15 +159,37 @@ def _pair(archive: Archive, keys: tuple[str, str] | None) -> tuple[str, str]:
     )
 
 
+def _layout(points: Member, layout: Layout | None) -> Literal["nhwc", "nchw", "nhw", "nd"]:
+    shape, where = points.shape, points.where
+    if points.dtype.kind not in "biuf":
+        raise DataError(f"{where} holds text, not numbers.")
+    if len(shape) not in (2, 3, 4) or 0 in shape[1:]:
+        raise DataError(f"{where} has shape {shape}; points are (N, H, W, C), (N, C, H, W), (N, H, W) or (N, D).")
+    if len(shape) < 4:
+        if layout:
+            raise DataError(f"{where} has shape {shape}: `layout` {layout} needs four dimensions.")
+        return "nd" if len(shape) == 2 else "nhw"
+    last, first = shape[3] in CHANNELS, shape[1] in CHANNELS
+    if layout:
+        if not (last if layout == "nhwc" else first):
+            raise DataError(f"{where} has shape {shape}, in which {layout} does not have 1 or 3 channels.")
+        return layout
+    if last and first:
+        raise DataError(f"{where} has shape {shape}, NHWC or NCHW: say `layout` nhwc or `layout` nchw.")
+    if not last and not first:
+        raise DataError(f"{where} has shape {shape}: images have 1 or 3 channels, first or last.")
+    return "nhwc" if last else "nchw"
+
+
 @dataclass(frozen=True)
 class Member:
-    """An array of an archive: its key, what sentences call it, dtype, shape, and whether it lies in Fortran's order."""
+    """An array of an archive: what its header says."""
 
     key: str
-    where: str
+    where: str  # what sentences call it
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
-    fortran: bool
+    fortran: bool  # whether it lies in Fortran's order
     info: zipfile.ZipInfo
 
     @property
@@ -212,13 +204,12 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._size = _check_directory(path)
-        with _sentences(shown(path)), zipfile.ZipFile(path) as archive:
+        with reading(path), zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
         self._infos: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
-            if info.filename in self._infos:
+            if self._infos.setdefault(info.filename, info) is not info:
                 raise DataError(f"{shown(path)}: two members are called {shown(info.filename)}.")
-            self._infos[info.filename] = info
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -241,7 +232,7 @@ class Archive:
                 read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
                 shape, fortran, dtype = read_header(start)
         except _HEADER_FAULTS as error:
-            raise DataError(f"{where} has no readable .npy header ({_brief(error)}).") from error
+            raise DataError(f"{where} has no readable .npy header ({brief(error)}).") from error
         if dtype.hasobject:
             raise DataError(f"{where} holds Python objects, which would have to be unpickled: save plain arrays.")
         if dtype.kind not in "biufSU" or dtype.subdtype is not None:
@@ -261,35 +252,37 @@ class Archive:
 
         Reading to the last row also compares the archive's checksum.
         """
-        total = member.shape[0]
+        total, where = member.shape[0], member.where
         stop = total if stop is None else min(stop, total)
         if start >= stop:
             return
         header = member.info.file_size - total * member.row_bytes
         native = member.dtype.newbyteorder("=")
-        with self._open(member.info, member.where) as stream:
+        with self._open(member.info, where) as stream:
             if member.fortran:  # rows lie scattered: all are read at once
                 if member.info.file_size > _IN_MEMORY:
                     raise DataError(
-                        f"{member.where} lies in Fortran's order, which cannot be streamed by rows: "
+                        f"{where} lies in Fortran's order, which cannot be streamed by rows: "
                         "save it through numpy.ascontiguousarray."
                     )
-                _skip(stream, header, member.where)
-                data = _exactly(stream, total * member.row_bytes, member.where, 0)
-                stream.read(1)  # the end compares the checksum
-                flat = np.frombuffer(data, dtype=member.dtype).astype(native, copy=False)
+                data = stream.read(header + total * member.row_bytes + 1)  # the end compares the checksum
+                if len(data) != member.info.file_size:
+                    raise DataError(f"{where} has {len(data):,} bytes: the file is cut short, or goes on.")
+                flat = np.frombuffer(data, member.dtype, offset=header).astype(native, copy=False)
                 whole = flat.reshape(member.shape[::-1]).transpose()
                 for row in range(start, stop, step):
                     yield row, whole[row : min(row + step, stop)]
                 return
-            _skip(stream, header + start * member.row_bytes, member.where)
+            skipped = header + start * member.row_bytes
+            while skipped:  # by reading, so that the checksum covers them
+                skipped -= len(_exactly(stream, min(skipped, 4 << 20), where, 0))
             for row in range(start, stop, step):
                 count = min(step, stop - row)
-                data = _exactly(stream, count * member.row_bytes, member.where, row)
+                data = _exactly(stream, count * member.row_bytes, where, row)
                 rows = np.frombuffer(data, dtype=member.dtype).reshape(count, *member.shape[1:])
                 yield row, rows.astype(native, copy=False)
             if stop == total and stream.read(1):
-                raise DataError(f"{member.where} goes on after its last row.")
+                raise DataError(f"{where} goes on after its last row.")
 
     def whole(self, member: Member, most: int) -> Array:
         """All of a small array; more than ``most`` bytes are refused."""
@@ -302,39 +295,27 @@ class Archive:
 
     def _check_sizes(self, info: zipfile.ZipInfo, where: str) -> None:
         """Refuse sizes that cannot be true before a byte is read."""
+        packed, size = info.compress_size, info.file_size
         if info.flag_bits & 1:
             raise DataError(f"{where} is encrypted.")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(
                 f"{where} is compressed by another method than deflate: save it with numpy.savez_compressed."
             )
-        if info.header_offset < 0 or info.header_offset + info.compress_size > self._size:
+        if info.header_offset < 0 or info.header_offset + packed > self._size:
+            raise DataError(f"{where} claims {packed:,} bytes of a file that has {self._size:,}: it is cut short.")
+        if size > packed * (1 if info.compress_type == zipfile.ZIP_STORED else _DEFLATE_RATIO):
+            raise DataError(f"{where} claims {size:,} bytes, which {packed:,} cannot hold.")
+        if size > _BOMB_BYTES and size > packed * _BOMB_RATIO:
             raise DataError(
-                f"{where} claims {info.compress_size:,} bytes of a file that has {self._size:,}: it is cut short."
-            )
-        stored = info.compress_type == zipfile.ZIP_STORED
-        most = info.compress_size if stored else info.compress_size * _DEFLATE_RATIO
-        if info.file_size > most:
-            raise DataError(f"{where} claims {info.file_size:,} bytes, which {info.compress_size:,} cannot hold.")
-        if info.file_size > _BOMB_BYTES and info.file_size > info.compress_size * _BOMB_RATIO:
-            raise DataError(
-                f"{where} would grow {info.file_size // info.compress_size}-fold to {info.file_size:,} bytes: "
+                f"{where} would grow {size // packed}-fold to {size:,} bytes: "
                 "this is no data; if it is, save it with numpy.savez, uncompressed."
             )
 
     @contextmanager
     def _open(self, info: zipfile.ZipInfo, where: str) -> Iterator[IO[bytes]]:
-        with _sentences(where), zipfile.ZipFile(self.path) as archive, archive.open(info) as stream:
+        with reading(where), zipfile.ZipFile(self.path) as archive, archive.open(info) as stream:
             yield stream
-
-
-@contextmanager
-def _sentences(where: str) -> Iterator[None]:
-    """The exceptions of a damaged archive become one sentence."""
-    try:
-        yield
-    except _READ_FAULTS as error:
-        raise DataError(f"{where} is damaged ({_brief(error)}): get the file again.") from error
 
 
 def _exactly(stream: IO[bytes], size: int, where: str, row: int) -> bytes:
@@ -342,12 +323,6 @@ def _exactly(stream: IO[bytes], size: int, where: str, row: int) -> bytes:
     if len(data) != size:
         raise DataError(f"{where} ends {len(data):,} bytes after the start of row {row}: the file is cut short.")
     return data
-
-
-def _skip(stream: IO[bytes], size: int, where: str) -> None:
-    """Pass over ``size`` bytes by reading them, so that the checksum covers them."""
-    while size:
-        size -= len(_exactly(stream, min(size, 4 << 20), where, 0))
 
 
 def _check_directory(path: Path) -> int:
@@ -360,15 +335,9 @@ def _check_directory(path: Path) -> int:
     if end < 0 or len(tail) - end < 22:
         raise DataError(f"{shown(path)} is no complete npz file: its zip directory is missing.")
     directory = int.from_bytes(tail[end + 12 : end + 16], "little")
-    if directory == 0xFFFFFFFF:
-        wide = tail.rfind(b"PK\x06\x06", 0, end)
-        directory = int.from_bytes(tail[wide + 40 : wide + 48], "little") if wide >= 0 else directory
+    wide = tail.rfind(b"PK\x06\x06", 0, end)
+    if directory == 0xFFFFFFFF and wide >= 0:
+        directory = int.from_bytes(tail[wide + 40 : wide + 48], "little")
     if directory > min(size, _DIRECTORY_BYTES):
         raise DataError(f"{shown(path)} claims a zip directory of {directory:,} bytes: it is no npz file.")
     return size
-
-
-def _brief(error: BaseException) -> str:
-    """The first line of an exception, fit for a sentence."""
-    text = (str(error) or type(error).__name__).splitlines()[0]
-    return shown(text[:160]).rstrip(".")

@@ -23,18 +23,19 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from datarobust.datasets import checks
+from datarobust.datasets.files import brief, read_start, reading
 from datarobust.datasets.folder import decode, other_mode
-from datarobust.datasets.sources import Block, FileSource, Labels, Spec, reading
+from datarobust.datasets.sources import Block, FileSource, Labels, Spec
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
-from datarobust.types import Images, Rows
+from datarobust.types import Images
 
 START = b"PAR1"
 SUFFIX = ".parquet"
@@ -56,17 +57,16 @@ _OF = re.compile(r"(?P<split>.+?)-(?P<number>\d{4,6})-of-(?P<count>\d{4,6})(-[0-
 _NUMBERED = re.compile(r"(part[.-])?(?P<number>\d{1,6})\.parquet")
 _PLAIN = re.compile(r"(.*[-_.])?(?P<split>train|test|validation|valid|val)\.parquet", re.DOTALL)
 
-
+_HEADER_BYTES = 1 << 16
+_HEADER_DEPTH = 16
+_I32, _I64, _LIST, _STRUCT = 5, 6, 9, 12  # types of Thrift's compact protocol
+_BYTE_ARRAY = 6
+_DICTIONARY = 2
+_PAGES = {0: (5, 2), _DICTIONARY: (7, 2), 3: (8, 4)}
+"""Data, dictionary, data of version 2: the fields of the page's own header, and of the encoding in that."""
 _ENCODINGS = (0, 2, 6, 8)
 """PLAIN, PLAIN_DICTIONARY, DELTA_LENGTH_BYTE_ARRAY, RLE_DICTIONARY: the values are no larger than the page, or than its
 dictionary. Those of DELTA_BYTE_ARRAY may be."""
-_HEADER_BYTES = 1 << 16
-_HEADER_DEPTH = 16
-_DICTIONARY = 2
-_I32, _I64, _LIST, _STRUCT = 5, 6, 9, 12  # types of Thrift's compact protocol
-_BYTE_ARRAY = 6
-_PAGES = {0: (5, 2), _DICTIONARY: (7, 2), 3: (8, 4)}
-"""Data, dictionary, data of version 2: the fields of the page's own header, and of the encoding in that."""
 
 
 def looks_like(path: Path) -> bool:
@@ -107,9 +107,9 @@ class ParquetSource(FileSource):
         self._shards = [ParquetFile(each) for each in paths]
         first = self._shards[0]
         self._columns = columns = find_columns(first, keys, labels)
-        kept = [name for name in (columns.images, columns.labels, columns.coarse) if name]
+        self.choices = (columns.images, columns.labels, channels)
         for other in self._shards[1:]:
-            for column in kept:
+            for column in filter(None, (columns.images, columns.labels, columns.coarse)):
                 if (
                     column not in other.schema.names
                     or other.schema.field(column).type != first.schema.field(column).type
@@ -120,10 +120,10 @@ class ParquetSource(FileSource):
                         "they are not of one data set."
                     )
         self._channels = channels
+        self._coarse_classes = class_names(first, columns.coarse) if columns.coarse else ()
+        self._size: tuple[int, int] | None = None  # any, of the first
         shape = self._first_picture().shape
         self._size = (shape[2], shape[1])
-        stored = class_names(first, columns.labels)
-        self._coarse_classes = len(class_names(first, columns.coarse)) if columns.coarse else 0
         where = shown(paths[0].name) if len(paths) == 1 else f"{len(paths)} files"
         coarse = f", coarse labels from {shown(columns.coarse)}" if columns.coarse else ""
         self.spec = Spec(
@@ -131,64 +131,62 @@ class ParquetSource(FileSource):
             rows=sum(sum(each.groups) for each in self._shards),
             kind="images",
             shape=shape,
-            classes=stored if classes is None else classes,
+            classes=class_names(first, columns.labels) if classes is None else classes,
             coarse=columns.coarse is not None,
             notes=(f"{shown(columns.images)} and {shown(columns.labels)} from {where}{coarse}",),
         )
 
-    def identity(self) -> str:
-        """Places, sizes and times of change of the files, and which columns are read."""
-        return f"{super().identity()}:{self._columns.images!a}:{self._columns.labels!a}:{self._channels}"
+    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+        rows = self._rows(start, stop)
+        while part := list(islice(rows, self.spec.step)):
+            images, labels, coarse = zip(*part, strict=True)
+            yield Block(
+                np.stack(images),
+                np.array(labels, np.int64),
+                np.arange(start, start + len(part), dtype=np.int64),
+                coarse=np.array(coarse, np.int64) if self.spec.coarse else None,
+            )
+            start += len(part)
 
-    def _state_now(self) -> str:
-        return self._hash_of_states()
-
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The rows ``start:stop``, decoded as they are asked for."""
-        stop = self.spec.rows if stop is None else min(stop, self.spec.rows)
-        step = self.spec.step
-        parts: list[Block] = []
-        for part in self._parts(start, stop):
-            parts.append(part)
-            if sum(map(len, parts)) >= step:  # a part has no more rows than a block
-                whole = _joined(parts)
-                yield whole.part(0, step)
-                parts = [whole.part(step)]
-        if parts and len(rest := _joined(parts)):
-            yield rest
-
-    def _parts(self, start: int, stop: int) -> Iterator[Block]:
-        """The rows ``start:stop`` in the batches that the files give, row group by row group."""
-        columns = [name for name in (self._columns.read, self._columns.labels, self._columns.coarse) if name]
+    def _rows(self, start: int, stop: int) -> Iterator[tuple[Images, int, int]]:
+        """Picture, label and coarse label (0 without) of the rows ``start:stop``, row group by row group."""
+        columns = self._columns
+        names = [name for name in (columns.read, columns.labels, columns.coarse) if name]
         row = 0
         for shard in self._shards:
             first = row
             for group, count in enumerate(shard.groups):
                 end = row + count
                 if row < stop and end > start:
-                    for batch in shard.batches(group, columns, self.spec.step):
+                    for batch in shard.batches(group, names, self.spec.step):
                         low, high = max(0, start - row), min(batch.num_rows, stop - row)
                         if low < high:
-                            yield self._block(shard, batch.slice(low, high - low), row + low - first, row + low)
+                            yield from self._decoded(shard, batch.slice(low, high - low), row + low - first)
                         row += batch.num_rows
                         if row >= stop:
                             return
                 row = end
 
-    def _block(self, shard: ParquetFile, batch: Any, inside: int, row: int) -> Block:
-        """A record batch, decoded and checked; its first row is ``inside`` of the file and ``row`` of the source."""
-        images = np.empty((batch.num_rows, *self.spec.shape), dtype=np.uint8)
-        for place, data in enumerate(self._encoded(batch)):
-            where = f"{shown(shard.path)}: {shown(self._columns.images)}[{inside + place}]"
-            image = self._decode(data, where, self._size)
+    def _decoded(self, shard: ParquetFile, batch: Any, row: int) -> Iterator[tuple[Images, int, int]]:
+        """The rows of a record batch, checked; its first row is ``row`` of the file."""
+        columns: list[list[int]] = []
+        classes = (len(self.spec.classes), len(self._coarse_classes))
+        for name, count in zip((self._columns.labels, self._columns.coarse), classes, strict=True):
+            if name is None:
+                columns.append([0] * batch.num_rows)
+                continue
+            where = f"{shown(shard.path)}: {shown(name)}"
+            values = batch.column(batch.schema.get_field_index(name))
+            if values.null_count:
+                place = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+                raise DataError(f"{where}[{row + place}] is empty: every point has a label.")
+            labels, _ = checks.as_labels(values.to_numpy(zero_copy_only=False), row, where, count)
+            columns.append(labels.tolist())
+        for place, (data, *labelled) in enumerate(zip(self._encoded(batch), *columns, strict=True)):
+            image = self._picture(shard, data, row + place)
             if image.shape != self.spec.shape:
-                raise other_mode(where, len(image), self.spec.shape[0])
-            images[place] = image
-        columns = [(self._columns.labels, len(self.spec.classes)), (self._columns.coarse, self._coarse_classes)]
-        labels = [None if name is None else _labels(shard, batch, name, inside, count) for name, count in columns]
-        assert labels[0] is not None
-        index = np.arange(row, row + batch.num_rows, dtype=np.int64)
-        return Block(images, labels[0], index, coarse=labels[1])
+                raise other_mode(self._where(shard, row + place), len(image), self.spec.shape[0])
+            yield image, labelled[0], labelled[1]
 
     def _encoded(self, batch: Any) -> Iterator[bytes | None]:
         """The encoded pictures of a batch."""
@@ -198,43 +196,23 @@ class ParquetSource(FileSource):
         for value in column:
             yield value.as_py()
 
-    def _decode(self, data: bytes | None, where: str, size: tuple[int, int] | None) -> Images:
+    def _where(self, shard: ParquetFile, row: int) -> str:
+        return f"{shown(shard.path)}: {shown(self._columns.images)}[{row}]"
+
+    def _picture(self, shard: ParquetFile, data: bytes | None, row: int) -> Images:
         if data is None:
-            raise DataError(f"{where} has no bytes: the picture is elsewhere, or there is none.")
-        return decode(data, where, self._channels, size)
+            raise DataError(f"{self._where(shard, row)} has no bytes: the picture is elsewhere, or there is none.")
+        return decode(data, self._where(shard, row), self._channels, self._size)
 
     def _first_picture(self) -> Images:
         """It says what all others have to be."""
         for shard in self._shards:
             for group, count in enumerate(shard.groups):
                 if count:
-                    batch = next(shard.batches(group, [self._columns.read], 1))
-                    where = f"{shown(shard.path)}: {shown(self._columns.images)}[0]"
-                    return self._decode(next(self._encoded(batch)), where, None)
+                    return self._picture(
+                        shard, next(self._encoded(next(shard.batches(group, [self._columns.read], 1)))), 0
+                    )
         raise DataError(f"{shown(self._path)} has no rows.")
-
-
-def _labels(shard: ParquetFile, batch: Any, column: str, inside: int, classes: int) -> Rows:
-    """A column of labels (B,), checked."""
-    values = batch.column(batch.schema.get_field_index(column))
-    where = f"{shown(shard.path)}: {shown(column)}"
-    if values.null_count:
-        place = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
-        raise DataError(f"{where}[{inside + place}] is empty: every point has a label.")
-    return checks.as_labels(values.to_numpy(zero_copy_only=False), inside, where, classes)[0]
-
-
-def _joined(parts: list[Block]) -> Block:
-    """Blocks of consecutive rows as one."""
-    if len(parts) == 1:
-        return parts[0]
-    coarse = [part.coarse for part in parts if part.coarse is not None]
-    return Block(
-        np.concatenate([part.points for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.index for part in parts]),
-        coarse=np.concatenate(coarse) if coarse else None,
-    )
 
 
 class Columns(NamedTuple):
@@ -249,11 +227,8 @@ class Columns(NamedTuple):
 def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels | None) -> Columns:
     """The columns to read, their types checked.
 
-    ``keys`` names pictures and labels, ``labels`` chooses between the two kinds of labels that CIFAR-100 has.
-
-    Raises:
-        DataError: the file has no such columns, several, or columns of other types.
-        UsageError: ``keys`` and ``labels`` are both given.
+    ``keys`` names pictures and labels, ``labels`` chooses between the two kinds of labels that CIFAR-100 has. Raises
+    DataError where the file has no such columns, several, or columns of other types; UsageError where both are given.
     """
     names = file.schema.names
     if keys is not None and labels is not None:
@@ -263,8 +238,8 @@ def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels
     label = _one(file, candidates, "labels")
     coarse = COARSE if keys is None and label == "fine_label" and COARSE in names else None
     types = pyarrow("pyarrow.types")
-    for name in (label, coarse):
-        if name and not types.is_integer(file.schema.field(name).type):
+    for name in filter(None, (label, coarse)):
+        if not types.is_integer(file.schema.field(name).type):
             kind = shown(str(file.schema.field(name).type)[:80])
             raise DataError(f"{shown(file.path)}: {shown(name)} has type {kind}: labels are integers.")
     kind = file.schema.field(images).type
@@ -281,8 +256,8 @@ def _one(file: ParquetFile, candidates: tuple[str, ...], what: str) -> str:
     """The one column among ``candidates`` that the file has."""
     names = file.schema.names
     present = [name for name in candidates if name in names]
-    listed = ", ".join(shown(name) for name in names[:12]) or "none"
     if not present:
+        listed = ", ".join(shown(name) for name in names[:12]) or "none"
         raise DataError(
             f"{shown(file.path)} has the columns {listed}, none of them {what} "
             f"({' or '.join(map(shown, candidates))}): name both with `keys` PICTURES,LABELS."
@@ -313,78 +288,69 @@ def class_names(file: ParquetFile, column: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-@dataclass(frozen=True)
-class _Shard:
-    """A file by its name: the folder of its configuration, its split, its number and of how many it is."""
+# --------------------------------------------------------------------------------------------------- files of a split
 
-    path: Path
-    folder: Path
-    split: str
+
+class _Shard(NamedTuple):
+    """What the name of a file says."""
+
     number: int
-    count: int | None
+    name: str
+    path: Path
+    split: str
+    folder: Path  # of its configuration
+    total: int | None  # of how many files, where the name says it
 
 
 def find_shards(folder: Path, split: str) -> list[Path]:
     """The files of one split, in order.
 
-    Raises:
-        DataError: there is no such split, there are several configurations that have it, or a file of it is missing.
+    Raises DataError where there is no such split, where several configurations have it, or where a file is missing.
     """
-    groups: dict[Path, list[_Shard]] = defaultdict(list)
-    splits: set[str] = set()
+    shards: list[_Shard] = []
     unknown: list[Path] = []
     for path in sorted(_files(folder)):
-        shard = _shard(path)
-        if shard is None:
+        if match := _OF.fullmatch(path.name):
+            number, count = int(match["number"]), int(match["count"])
+            shards.append(_Shard(number, path.name, path, match["split"], path.parent, count))
+        elif match := _PLAIN.fullmatch(path.name):
+            shards.append(_Shard(0, path.name, path, match["split"], path.parent, 1))
+        elif match := _NUMBERED.fullmatch(path.name):
+            shards.append(_Shard(int(match["number"]), path.name, path, path.parent.name, path.parent.parent, None))
+        else:
             unknown.append(path)
-            continue
-        splits.add(shard.split)
+    groups: dict[Path, list[_Shard]] = defaultdict(list)
+    for shard in shards:
         if shard.split == split:
             groups[shard.folder].append(shard)
+    if unknown and not shards:
+        raise DataError(
+            f"{shown(unknown[0])}: its name tells no split (train-00000-of-00001.parquet, test.parquet): give the file "
+            "itself."
+        )
     if not groups:
-        if unknown and not splits:
-            raise DataError(
-                f"{shown(unknown[0])}: its name tells no split (train-00000-of-00001.parquet, test.parquet): give the "
-                "file itself."
-            )
-        listing = ", ".join(map(shown, sorted(splits))) or "none"
+        listing = ", ".join(map(shown, sorted({shard.split for shard in shards}))) or "none"
         raise DataError(f"{shown(folder)} has no Parquet files of the split {shown(split)}; its splits are: {listing}.")
     if len(groups) > 1:
         listing = ", ".join(shown(each.relative_to(folder)) for each in sorted(groups))
         raise DataError(
             f"{shown(folder)} holds several data sets ({listing}): give the folder of the one that is meant."
         )
-    [shards] = groups.values()
-    return _complete(folder, shards)
-
-
-def _complete(folder: Path, shards: list[_Shard]) -> list[Path]:
-    """The shards by number. Raises DataError where one is missing or there twice."""
-    shards = sorted(shards, key=lambda shard: (shard.number, shard.path.name))
-    counts = {shard.count for shard in shards}
-    numbers = [shard.number for shard in shards]
-    if len(counts) > 1 or len(set(numbers)) < len(numbers):
-        names = ", ".join(shown(shard.path.name) for shard in shards[:4])
+    [group] = groups.values()
+    group.sort()
+    numbers = {shard.number for shard in group}
+    totals = {shard.total for shard in group}
+    if len(totals) > 1 or len(numbers) < len(group):
+        names = ", ".join(shown(shard.name) for shard in group[:4])
         raise DataError(f"{shown(folder)} mixes files of different sets ({names} ...): keep those of one.")
-    [count] = counts
-    missing = sorted(set(range(len(shards) if count is None else count)) - set(numbers))
-    if missing:
+    [total] = totals
+    missing = min(set(range(total or len(group))) - numbers, default=None)
+    if missing is not None:
         raise DataError(
-            f"{shown(shards[0].path.parent)} lacks file {missing[0]} of split {shown(shards[0].split)}: of "
-            f"{count or numbers[-1] + 1} files only {len(shards)} are there."
+            f"{shown(group[0].path.parent)} lacks file {missing} of split {shown(split)}: of "
+            f"{total or group[-1].number + 1} files only {len(group)} are there."
         )
-    return [shard.path for shard in shards]
-
-
-def _shard(path: Path) -> _Shard | None:
-    """What the name of a file says, None where it tells no split."""
-    if name := _OF.fullmatch(path.name):
-        return _Shard(path, path.parent, name["split"], int(name["number"]), int(name["count"]))
-    if name := _PLAIN.fullmatch(path.name):
-        return _Shard(path, path.parent, name["split"], 0, 1)
-    if name := _NUMBERED.fullmatch(path.name):
-        return _Shard(path, path.parent.parent, path.parent.name, int(name["number"]), None)
-    return None
+    return [shard.path for shard in group]
 
 
 def _files(folder: Path, most: int | None = None) -> Iterator[Path]:
@@ -409,6 +375,9 @@ def _files(folder: Path, most: int | None = None) -> Iterator[Path]:
                     yield Path(entry.path)
 
 
+# ----------------------------------------------------------------------------------------------------------- one file
+
+
 def pyarrow(name: str = "pyarrow") -> Any:
     """The module ``name`` of pyarrow. Raises DataError with the way to install it where it is absent."""
     try:
@@ -418,17 +387,6 @@ def pyarrow(name: str = "pyarrow") -> Any:
             f"Parquet files are read by pyarrow, which is not there ({shown(str(error))}): "
             "pip install 'datarobust[hf]' brings it."
         ) from error
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """The part of a column in a row group: its path (``img.bytes``), whether it holds bytes, and where it lies."""
-
-    column: str
-    texts: bool
-    values: int
-    start: int
-    size: int
 
 
 class ParquetFile:
@@ -441,14 +399,12 @@ class ParquetFile:
         self.path = path
         self._size, footer = _footer(path)
         try:
-            groups = [_Fields(group) for group in _Fields(_Header(footer).struct()).get(4, _LIST)]
+            groups = _Header(footer).struct().structs(4)
             self.groups = [group.number(3, _I64) for group in groups]
-            self._chunks = [
-                [_chunk(_Fields(_Fields(chunk).get(3, _STRUCT))) for chunk in group.get(1, _LIST)] for group in groups
-            ]
+            self._chunks = [[chunk.need(3, _STRUCT) for chunk in group.structs(1)] for group in groups]
         except BadHeader as error:
             raise DataError(f"{shown(path)} has a damaged footer ({error}): get the file again.") from error
-        with self._sentences(), self._open() as file:
+        with self._open() as file:
             self.schema = file.schema_arrow
             rows = file.metadata.num_rows
         if sum(self.groups) != rows:
@@ -461,7 +417,7 @@ class ParquetFile:
         """
         largest = self._largest_page(group, columns)
         size = max(1, min(most, BATCH_BYTES // max(1, largest)))
-        with self._sentences(), self._open() as file:
+        with self._open() as file:
             yield from file.iter_batches(batch_size=size, row_groups=[group], columns=list(columns), use_threads=False)
 
     def _largest_page(self, number: int, columns: Sequence[str]) -> int:
@@ -470,57 +426,54 @@ class ParquetFile:
         Raises DataError where a page would be too large, or could make more of its bytes than they are.
         """
         rows, largest = self.groups[number], 0
-        with reading(self.path), self.path.open("rb") as file:
-            for chunk in self._chunks[number]:
-                if chunk.column not in columns:
-                    continue
-                where = f"{shown(self.path)}: column {shown(chunk.column)} in row group {number}"
-                if chunk.start < len(START) or chunk.start + chunk.size > self._size:
-                    raise DataError(
-                        f"{where} claims {chunk.size:,} bytes from {chunk.start:,} on of a file of {self._size:,}."
-                    )
-                values = 0
-                try:
-                    for pages, (kind, unpacked, count, encoding) in enumerate(_pages(file, chunk.start, chunk.size)):
+        where = f"{shown(self.path)}: row group {number}"
+        try:
+            with reading(self.path), self.path.open("rb") as file:
+                for chunk in self._chunks[number]:
+                    names = chunk.need(3, _LIST)
+                    if not all(isinstance(name, bytes) for name in names):
+                        raise BadHeader("a column has no name")
+                    column = b".".join(names).decode("utf-8", "replace")
+                    if column not in columns:
+                        continue
+                    where = f"{shown(self.path)}: column {shown(column)} in row group {number}"
+                    values, start, size = (chunk.number(field, _I64) for field in (5, 9, 7))
+                    if 0 < chunk.get((11, _I64), 0) < start:  # the dictionary, where there is one
+                        start = chunk.number(11, _I64)
+                    if start < len(START) or start + size > self._size:
+                        raise DataError(f"{where} claims {size:,} bytes from {start:,} on of a file of {self._size:,}.")
+                    held = 0
+                    for pages, (kind, unpacked, count, encoding) in enumerate(_pages(file, start, size)):
                         if unpacked > MOST_PAGE_BYTES:
                             raise DataError(f"{where} has a page of {unpacked:,} bytes: this is no set of images.")
-                        if chunk.texts and encoding not in _ENCODINGS:
+                        if chunk.number(1, _I32) == _BYTE_ARRAY and encoding not in _ENCODINGS:
                             raise DataError(f"{where} has an encoding that is not read: write it with plain pages.")
                         if pages > rows + 16:
                             raise DataError(f"{where} has more pages than its {rows} rows.")
-                        values += count if kind != _DICTIONARY else 0
+                        held += count if kind != _DICTIONARY else 0
                         largest = max(largest, unpacked)
-                except BadHeader as error:
-                    raise DataError(f"{where} is damaged ({error}): get the file again.") from error
-                if values != chunk.values:
-                    raise DataError(f"{where} has pages of {values:,} values, but claims {chunk.values:,}.")
+                    if held != values:
+                        raise DataError(f"{where} has pages of {held:,} values, but claims {values:,}.")
+        except BadHeader as error:
+            raise DataError(f"{where} is damaged ({error}): get the file again.") from error
         return largest
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        parquet = pyarrow("pyarrow.parquet")
-        with parquet.ParquetFile(
-            self.path, buffer_size=_READ_AHEAD, pre_buffer=False, page_checksum_verification=True
-        ) as file:
-            yield file
-
-    @contextmanager
-    def _sentences(self) -> Iterator[None]:
-        """The exceptions of a damaged file become one sentence."""
-        arrow = pyarrow()
+        """The file as pyarrow has it, whose exceptions become one sentence."""
+        arrow, parquet = pyarrow(), pyarrow("pyarrow.parquet")
+        options = {"buffer_size": _READ_AHEAD, "pre_buffer": False, "page_checksum_verification": True}
         try:
-            yield
+            with parquet.ParquetFile(self.path, **options) as file:
+                yield file
         except (arrow.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
-            text = (str(error) or type(error).__name__).splitlines()[0]
-            raise DataError(
-                f"{shown(self.path)} cannot be read as Parquet: {shown(text[:200]).rstrip('.')}."
-            ) from error
+            raise DataError(f"{shown(self.path)} cannot be read as Parquet: {brief(error)}.") from error
 
 
 def _footer(path: Path) -> tuple[int, bytes]:
     """The size and the footer of a file that begins and ends as a Parquet file does."""
     where = shown(path)
-    start = checks.read_start(path)
+    start = read_start(path)
     with reading(path), path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 8))
@@ -542,21 +495,6 @@ def _footer(path: Path) -> tuple[int, bytes]:
     return size, footer
 
 
-class BadHeader(Exception):
-    """Bytes that are no footer, or no header of a page."""
-
-
-def _chunk(meta: _Fields) -> _Chunk:
-    path = meta.get(3, _LIST)
-    if not all(isinstance(part, bytes) for part in path):
-        raise BadHeader("a column has no name")
-    start = meta.number(9, _I64)
-    if 0 < meta.get(11, _I64, 0) < start:  # the dictionary, where there is one
-        start = meta.number(11, _I64)
-    column = b".".join(path).decode("utf-8", "replace")
-    return _Chunk(column, meta.number(1, _I32) == _BYTE_ARRAY, meta.number(5, _I64), start, meta.number(7, _I64))
-
-
 def _pages(file: IO[bytes], start: int, size: int) -> Iterator[tuple[int, int, int, int]]:
     """Kind, bytes when unpacked, number of values and encoding of the pages in the ``size`` bytes from ``start`` on.
 
@@ -566,50 +504,58 @@ def _pages(file: IO[bytes], start: int, size: int) -> Iterator[tuple[int, int, i
     while place < end:
         file.seek(place)
         reader = _Header(file.read(min(_HEADER_BYTES, end - place)))
-        header = _Fields(reader.struct())
+        header = reader.struct()
         kind, unpacked, stored = (header.number(field, _I32) for field in (1, 2, 3))
         if kind in _PAGES:
             field, encoding = _PAGES[kind]
-            page = _Fields(header.get(field, _STRUCT))
+            page = header.need(field, _STRUCT)
             yield kind, unpacked, page.number(1, _I32), page.number(encoding, _I32)
         place += reader.at + stored
     if place != end:
         raise BadHeader("its pages go on after its end")
 
 
-class _Fields:
-    """The fields of a struct. They are known by number and type: pyarrow passes over those of another type."""
+# ------------------------------------------------------------------------------------------ Thrift's compact protocol
 
-    def __init__(self, fields: Any) -> None:
-        if not isinstance(fields, dict):
-            raise BadHeader("a list of structs holds something else")
-        self._fields: dict[tuple[int, int], Any] = fields
 
-    def get(self, field: int, kind: int, default: Any = None) -> Any:
-        """A field. Raises BadHeader where it is missing and has no default."""
-        value = self._fields.get((field, kind), default)
+class BadHeader(Exception):
+    """Bytes that are no footer, or no header of a page."""
+
+
+class _Struct(dict[tuple[int, int], Any]):
+    """The fields of a struct by number and type, for pyarrow passes over those of another type.
+
+    int, bytes, list or _Struct, None for others. Each raises BadHeader where it is missing.
+    """
+
+    def need(self, field: int, kind: int) -> Any:
+        value = self.get((field, kind))
         if value is None:
             raise BadHeader(f"field {field} of a header is missing")
         return value
 
     def number(self, field: int, kind: int) -> int:
-        """A field that is a number, not negative."""
-        value: int = self.get(field, kind)
+        value: int = self.need(field, kind)
         if value < 0:
             raise BadHeader(f"field {field} of a header is negative")
         return value
 
+    def structs(self, field: int) -> list[_Struct]:
+        values: list[_Struct] = self.need(field, _LIST)
+        if not all(isinstance(value, _Struct) for value in values):
+            raise BadHeader("a list of structs holds something else")
+        return values
+
 
 class _Header:
-    """A reader of Thrift's compact protocol."""
+    """A reader of structs; ``at`` is how many bytes it has read."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.at = 0
 
-    def struct(self, depth: int = 0) -> dict[tuple[int, int], Any]:
-        """The fields of the struct that begins here, by number and type: int, bytes, list or dict, None for others."""
-        fields: dict[tuple[int, int], Any] = {}
+    def struct(self, depth: int = 0) -> _Struct:
+        fields = _Struct()
         numbers: set[int] = set()
         field = 0
         while head := self._byte():

@@ -1,27 +1,32 @@
 """Which format is this?  By content, never by hope: what is not recognised is refused with the list of what is read.
 
 A new format is a module with a :class:`Source` and a row of the table here. Its options are those of the constructor.
+One source needs no file: scikit-learn's real handwritten digits, 1,797 images of 8x8, are always there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import stat
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from datarobust.datasets import cifar, idx, npz, parquet, unpickle
-from datarobust.datasets.checks import read_start
-from datarobust.datasets.digits import DigitsSource
+from datarobust.datasets.files import never, read_start, reading
 from datarobust.datasets.folder import FolderSource
-from datarobust.datasets.sources import Labels, Layout, Source, reading
-from datarobust.datasets.ti500k import Ti500kSource
+from datarobust.datasets.sources import Block, Labels, Layout, Source, Spec
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
+from datarobust.types import Rows
 
 Format = Literal["digits", "npz", "folder", "cifar", "ti500k", "idx", "parquet"]
+DIGITS = 1797
 
 _ALL = (
     "digits, an npz file, CIFAR-10 or CIFAR-100 as released (a folder or .tar.gz), the TI500K pickle, idx files, "
@@ -29,17 +34,52 @@ _ALL = (
 )
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """A format: its title in sentences, what its sources are, the class that reads them, and how they are recognised.
+class DigitsSource:
+    """The test part of the UCI "Optical Recognition of Handwritten Digits" set (Alpaydin and Kaynak 1998).
 
-    ``matches`` takes a path and the first bytes of a file (none of a folder); without it nothing is recognised.
+    It has 17 grey levels 0..16. A level v becomes the byte round(255 v / 16). No such value lies halfway but 127.5
+    (v = 8), which goes up to 128; rising levels stay rising, so the order of l_inf distances of single pixels is kept.
     """
 
-    title: str
+    def __init__(self, name: str | None = None) -> None:
+        self.spec = Spec(name or "digits", DIGITS, "images", (1, 8, 8), tuple("0123456789"))
+
+    def identity(self) -> str:
+        """They are the same everywhere."""
+        return "digits"
+
+    def digest(self, stopped: Callable[[], bool] = never) -> str:
+        """sha256 of the levels as bytes, image by image, then of the labels as bytes."""
+        levels, labels = self._raw
+        return hashlib.sha256(levels.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()
+
+    def unchanged(self) -> None:
+        """They are, always."""
+
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
+        """The rows ``start:stop`` as one block."""
+        levels, labels = self._raw
+        images = ((levels.astype(np.int32) * 255 + 8) // 16).astype(np.uint8)
+        block = Block(images, labels, np.arange(DIGITS, dtype=np.int64)).part(start, stop)
+        if len(block):
+            yield block
+
+    @cached_property
+    def _raw(self) -> tuple[npt.NDArray[np.uint8], Rows]:
+        from sklearn.datasets import load_digits
+
+        levels, labels = load_digits(return_X_y=True)
+        if levels.shape != (DIGITS, 64) or levels.min() < 0 or levels.max() > 16:
+            raise DataError(f"scikit-learn's digits have shape {levels.shape}, not ({DIGITS}, 64) of 0..16.")
+        return levels.astype(np.uint8).reshape(DIGITS, 1, 8, 8), labels.astype(np.int64)
+
+
+class _Reader(NamedTuple):
+    title: str  # in sentences
     places: tuple[Literal["word", "file", "folder"], ...]
     source: Callable[..., Source]
-    matches: Callable[[Path, bytes], bool] | None = None
+    matches: Callable[[Path, bytes], bool] = lambda path, start: False
+    """Whether a path is of the format; ``start`` are the first bytes of a file."""
 
     @property
     def options(self) -> set[str]:
@@ -52,7 +92,7 @@ _READERS: Mapping[Format, _Reader] = {
     "npz": _Reader("npz files", ("file",), npz.NpzSource, npz.looks_like),
     "folder": _Reader("folders of images", ("folder",), FolderSource),  # any folder that is nothing else
     "cifar": _Reader("CIFAR", ("file", "folder"), cifar.CifarSource, lambda path, _: cifar.looks_like(path)),
-    "ti500k": _Reader("the TI500K pickle", ("file",), Ti500kSource, lambda _, start: unpickle.looks_like(start)),
+    "ti500k": _Reader("the TI500K pickle", ("file",), cifar.Ti500kSource, lambda _, start: unpickle.looks_like(start)),
     "idx": _Reader("idx files", ("file", "folder"), idx.IdxSource, lambda path, _: idx.looks_like(path)),
     "parquet": _Reader(
         "Parquet files", ("file", "folder"), parquet.ParquetSource, lambda path, _: parquet.looks_like(path)
@@ -77,7 +117,7 @@ def recognise(source: str) -> Format:
         raise DataError(f"{shown(path)} is a store already: no import is needed.")
     start = b"" if place == "folder" else read_start(path)
     for name, reader in _READERS.items():
-        if place in reader.places and reader.matches is not None and reader.matches(path, start):
+        if place in reader.places and reader.matches(path, start):
             return name
     if place == "folder":
         return "folder"
@@ -102,15 +142,9 @@ def open_source(
     """
     chosen = recognise(source) if format == "auto" else format
     reader = _READERS[chosen]
-    values = {
-        "classes": classes,
-        "keys": keys,
-        "layout": layout,
-        "channels": channels,
-        "split": split,
-        "labels": labels,
-    }
-    options: dict[str, Any] = {option: value for option, value in values.items() if value is not None}
+    options: dict[str, Any] = {"classes": classes, "keys": keys, "layout": layout, "channels": channels}
+    options |= {"split": split, "labels": labels}
+    options = {option: value for option, value in options.items() if value is not None}
     for option in options:
         if option not in reader.options:
             *titles, last = [other.title for other in _READERS.values() if option in other.options]

@@ -1,24 +1,23 @@
-"""What a reader of a published format offers to the importer, and what readers share.
+"""What a reader of a published format offers to the importer: a :class:`Spec`, known at once, and blocks of rows.
 
-A :class:`Source` has a :class:`Spec`, known at once, and gives its rows in blocks of bounded memory. What is the same
-for all readers of files, which files were read and whether they changed since, stands in :class:`FileSource`.
+What is the same for all readers of files, which were read and whether they changed since, stands in
+:class:`FileSource`.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import stat
-import zlib
+import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from datarobust.datasets.files import file_sha256, never, reading
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Array, Rows
@@ -34,24 +33,23 @@ BLOCK_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Spec:
-    """What a source holds, known before its first row is read.
-
-    ``shape`` is that of one point: (C, H, W) of uint8 images, (D,) of float32 features. ``classes`` are the classes'
-    names, empty where the source has none. ``soft`` is the number of columns of its soft labels, 0 without; ``coarse``
-    says whether it has labels of super-classes.
-    ``notes`` are sentences the user should see, about what was recognised and what was left out. ``raw_bytes`` are the
-    bytes of one point as it is read.
-    """
+    """What a source holds, known before its first row is read."""
 
     name: str
     rows: int
     kind: Kind
     shape: tuple[int, ...]
+    """Of one point: (C, H, W) of uint8 images, (D,) of float32 features."""
     classes: tuple[str, ...] = ()
+    """Their names, if it has them."""
     soft: int = 0
+    """Columns of its soft labels, 0 without."""
     coarse: bool = False
+    """Whether it has labels of super-classes."""
     notes: tuple[str, ...] = ()
+    """Sentences the user should see, about what was recognised and what was left out."""
     raw_bytes: int = 0
+    """Of one point as it is read."""
 
     @property
     def step(self) -> int:
@@ -66,116 +64,30 @@ class Spec:
     @property
     def row_bytes(self) -> int:
         """Bytes of one finished row: its point and its labels."""
-        size = self.dtype.itemsize
-        for extent in self.shape:
-            size *= extent
-        return size + 8 + 4 * self.soft + 8 * self.coarse
+        return self.dtype.itemsize * math.prod(self.shape) + 8 + 4 * self.soft + 8 * self.coarse
 
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive rows, checked.
-
-    ``points`` (B, *shape), ``labels`` int64 (B), ``index`` int64 (B), the row's place in the source, ``soft`` float32
-    (B, C) where the source has probabilities, ``coarse`` int64 (B) where it has super-classes.
-    """
+    """Consecutive rows, checked."""
 
     points: Array
+    """(B, *shape)."""
     labels: Rows
     index: Rows
+    """The rows' places in the source."""
     soft: npt.NDArray[np.float32] | None = None
+    """(B, C) where the source has probabilities."""
     coarse: Rows | None = None
+    """Where it has super-classes."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def part(self, start: int, stop: int | None = None) -> Block:
         """The rows ``start:stop`` of this block."""
-        soft = None if self.soft is None else self.soft[start:stop]
-        coarse = None if self.coarse is None else self.coarse[start:stop]
-        return Block(self.points[start:stop], self.labels[start:stop], self.index[start:stop], soft, coarse)
-
-
-class Cancelled(Exception):
-    """Nobody waits for this result any more."""
-
-
-def never() -> bool:
-    """Work that is not to be stopped."""
-    return False
-
-
-def file_sha256(path: Path, stopped: Callable[[], bool] = never) -> str:
-    """The sha256 of a file. Raises Cancelled where ``stopped`` turns true meanwhile."""
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(1 << 20))
-    with path.open("rb", buffering=0) as file:
-        while size := file.readinto(buffer):
-            if stopped():
-                raise Cancelled
-            digest.update(buffer[:size])
-    return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class Raw:
-    """``size`` bytes, of a file or of a member of an archive that is never unpacked.
-
-    ``where`` names them in sentences, ``open()`` is a new seekable stream at their start. Reading it raises DataError
-    where the bytes are damaged.
-    """
-
-    where: str
-    size: int
-    open: Callable[[], BinaryIO]
-
-
-GZIP_START = b"\x1f\x8b"
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """What reading a file raises within it, gzipped or not, becomes a DataError: one sentence that names the file."""
-    try:
-        yield
-    except EOFError as error:
-        raise DataError(f"{shown(path)} is cut short: get the file again.") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        text = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{shown(path)} is damaged ({shown(text[:160])}): get the file again.") from error
-    except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read: {error.strerror}.") from error
-
-
-def open_unpacked(path: Path) -> BinaryIO:
-    """A new stream of what a file holds, unpacked where it begins as a gzip file does."""
-    with path.open("rb") as file:
-        gzipped = file.read(len(GZIP_START)) == GZIP_START
-    return cast(BinaryIO, gzip.open(path)) if gzipped else path.open("rb")
-
-
-def raw_file(path: Path) -> Raw:
-    """A regular file. Raises DataError where it is none, or where it cannot be read."""
-
-    def opened() -> BinaryIO:
-        with reading(path):
-            return path.open("rb")
-
-    with reading(path):
-        state = path.stat()
-    if not stat.S_ISREG(state.st_mode):
-        raise DataError(f"{shown(path)} is no regular file.")
-    return Raw(shown(path), state.st_size, opened)
-
-
-def state_of(path: Path) -> str:
-    """Place, size and time of change of a file: another text when it changed.
-
-    Raises DataError where it cannot be read.
-    """
-    with reading(path):
-        state = path.stat()
-    return f"{str(path.resolve())!a}:{state.st_size}:{state.st_mtime_ns}"
+        arrays = (self.points, self.labels, self.index, self.soft, self.coarse)
+        return Block(*(None if array is None else array[start:stop] for array in arrays))  # type: ignore[arg-type]
 
 
 class Source(Protocol):
@@ -195,44 +107,47 @@ class Source(Protocol):
         """
 
     def digest(self, stopped: Callable[[], bool] = never) -> str:
-        """The sha256 of the raw source, recorded in the history as what was read.
-
-        Raises Cancelled where ``stopped`` turns true meanwhile.
-        """
+        """The sha256 of the raw source, for the history. Raises Cancelled where ``stopped`` turns true meanwhile."""
 
     def unchanged(self) -> None:
         """Raise DataError where the source is no longer what it was when it was opened."""
 
 
 class FileSource:
-    """What the readers of files share: fingerprint and digest of the files, and whether they changed.
+    """What the readers of files share. ``path`` is what the user gave; readers set ``spec`` and yield the rows.
 
-    ``path`` is what the user gave; ``names`` are the files that are read, below ``folder``, where they are others than
-    ``path``. The digest lists them by these names.
+    ``names`` are the files that are read, below ``folder`` (``path`` if not given); the file ``path`` without them.
     """
+
+    spec: Spec
+    choices: tuple[object, ...] = ()
+    """What else decides the rows: part of the identity."""
 
     def __init__(self, path: Path, names: Sequence[str] | None = None, folder: Path | None = None) -> None:
         self._path = path
         self._alone = names is None
-        self._folder = (path.parent if names is None else path) if folder is None else folder
         self._names = [path.name] if names is None else names
+        self._folder = folder or (path.parent if self._alone else path)
         self._state = self._state_now()
 
     def _state_now(self) -> str:
-        """A text that is another when a file changed: place, size and time of change of one; of several, their hash."""
-        return state_of(self._path) if self._alone else self._hash_of_states()
-
-    def _hash_of_states(self) -> str:
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(os.fsencode(self._folder.resolve()))
         for name in self._names:
             with reading(self._folder / name):
                 state = (self._folder / name).stat()
-            digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        return f"{str(self._path.resolve())!a}:{digest.hexdigest()}"
+            digest.update(os.fsencode(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n"))
+        return digest.hexdigest()
 
     def identity(self) -> str:
-        """A cheap fingerprint: places, sizes and times of change of the files when they were opened."""
-        return self._state
+        """A hash of the places, sizes and times of change of the files when they were opened."""
+        return ":".join([self._state, *map(ascii, self.choices)])
+
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
+        """The rows ``start:stop``, decoded and checked as they are asked for."""
+        return self._blocks(start, self.spec.rows if stop is None else min(stop, self.spec.rows))
+
+    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+        raise NotImplementedError
 
     def digest(self, stopped: Callable[[], bool] = never) -> str:
         """sha256 of the file; of several, of the lines ``sha256  name`` that ``sha256sum`` prints, in order."""
@@ -240,8 +155,7 @@ class FileSource:
             return file_sha256(self._path, stopped)
         digest = hashlib.sha256()
         for name in self._names:
-            line = f"{file_sha256(self._folder / name, stopped)}  {name}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
+            digest.update(os.fsencode(f"{file_sha256(self._folder / name, stopped)}  {name}\n"))
         return digest.hexdigest()
 
     def unchanged(self) -> None:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from datarobust.datasets.sources import Raw
+from datarobust.datasets.files import Raw
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Array

@@ -18,8 +18,8 @@ from datarobust import artifacts
 from datarobust.artifacts import Resume, Step, Store
 from datarobust.checkpoints.models import load_model
 from datarobust.checkpoints.torchfiles import inception_wanted, load_inception
+from datarobust.datasets.files import file_sha256
 from datarobust.datasets.npz import Archive
-from datarobust.datasets.sources import file_sha256
 from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageError
 from datarobust.fid.features import PIXELS, Extractor, FeatureSpace
 from datarobust.fid.frechet import Moments, extrapolated

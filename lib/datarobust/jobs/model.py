@@ -18,7 +18,7 @@ import torch
 from datarobust import artifacts
 from datarobust.artifacts import Store, Tensors, durable
 from datarobust.checkpoints import edm, torchfiles
-from datarobust.datasets.sources import raw_file
+from datarobust.datasets.files import raw_file
 from datarobust.errors import DataError, UsageError
 from datarobust.evaluation.statistics import VERDICTS
 from datarobust.evaluation.statistics import summary as evaluation_summary

@@ -207,8 +207,8 @@ def batch(**changed):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"labels": None}, "data_batch_3 has no labels: it is no file of this release"),
-        ({"data": None}, "data_batch_3 has no data"),
+        ({"labels": None}, "data_batch_3 has the keys data, filenames; expected: data, labels"),
+        ({"data": None}, "data_batch_3 has the keys labels, filenames; expected"),
         ({"labels": [0] * 6}, r"data_batch_3: labels are int64 of shape \(6,\); one integer for each of 7 images"),
         ({"labels": np.zeros(7)}, r"labels are float64 of shape \(7,\)"),
         ({"labels": ["0"] * 7}, r"data_batch_3: labels\[0\] is no integer"),

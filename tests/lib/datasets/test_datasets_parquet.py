@@ -1,6 +1,5 @@
 """Parquet files of the Hugging Face hub: what is recognised, what is streamed, what is refused."""
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -412,10 +411,11 @@ def test_a_chunk_that_lies_about_its_pages(tmp_path):
     found = table(pictures(500), np.arange(500) % 7, struct=False)
     path = write(tmp_path / "a.parquet", found, data_page_size=2000, write_batch_size=10, use_dictionary=False)
     file = parquet.ParquetFile(path)
-    chunk = file._chunks[0][0]
-    header = parquet._Header(path.read_bytes()[chunk.start :])
-    skipped = header.struct()[3, parquet._I32] + header.at
-    file._chunks[0][0] = dataclasses.replace(chunk, start=chunk.start + skipped, size=chunk.size - skipped)
+    chunk, i32, i64 = file._chunks[0][0], parquet._I32, parquet._I64
+    header = parquet._Header(path.read_bytes()[chunk[9, i64] :])
+    skipped = header.struct()[3, i32] + header.at
+    chunk[9, i64] += skipped  # where its first page is
+    chunk[7, i64] -= skipped  # its bytes
     with pytest.raises(DataError, match=r"has pages of 4\d\d values, but claims 500"):
         next(file.batches(0, ["img"], 10))
 

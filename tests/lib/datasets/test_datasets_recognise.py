@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datarobust.datasets import open_source, recognise
-from datarobust.datasets.digits import DigitsSource
+from datarobust.datasets.recognise import DigitsSource
 from datarobust.errors import DataError, UsageError
 
 from .releases import Cifar, archive, folder

@@ -13,8 +13,7 @@ from tests.lib.stored import import_dataset
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.datasets import open_source, recognise, sources
-from datarobust.datasets.cifar import CIFAR10
-from datarobust.datasets.ti500k import Ti500kSource
+from datarobust.datasets.cifar import CIFAR10, Ti500kSource
 from datarobust.errors import DataError
 
 from .releases import Cifar, python2, python3

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datarobust.datasets import unpickle
-from datarobust.datasets.sources import Raw, raw_file
+from datarobust.datasets.files import Raw, raw_file
 from datarobust.datasets.unpickle import Numbers, Unpickler, array_of
 from datarobust.errors import DataError
 
@@ -448,7 +448,7 @@ def test_lies_about_sizes_take_no_memory(tmp_path):
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from datarobust.datasets import unpickle\n"
-        "from datarobust.datasets.sources import raw_file\n"
+        "from datarobust.datasets.files import raw_file\n"
         "from datarobust.errors import DataError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for name in sys.argv[1:]:\n"

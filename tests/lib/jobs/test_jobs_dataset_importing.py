@@ -12,7 +12,7 @@ from tests.lib.stored import import_dataset
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.datasets import open_source, read_names
-from datarobust.datasets.digits import DigitsSource
+from datarobust.datasets.recognise import DigitsSource
 from datarobust.errors import DataError, ExistsError
 from datarobust.randomness import Domain, permutation
 

@@ -1,17 +1,19 @@
-"""Archives read without unpacking them: every form that is written, and what is refused."""
+"""Files that are no data at all; archives read without unpacking them: every form that is written, what is refused."""
 
 import gzip
 import io
+import pickle
 import tarfile
 import tracemalloc
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.datasets import tarfiles
-from datarobust.datasets.tarfiles import looks_like, tar_files
+from datarobust.datasets import files
+from datarobust.datasets.files import is_tar, read_start, tar_files
 from datarobust.errors import DataError
 
 from .releases import archive
@@ -42,7 +44,7 @@ def contents(path):
 @pytest.mark.parametrize("top", ["release/", "./", "./x/"])
 def test_archives_as_they_are_written(tmp_path, format, mode, top):
     path = archive(tmp_path / "a.tar.gz", FILES, top, mode, format=format)
-    assert looks_like(path)
+    assert is_tar(path)
     prefix = top.removeprefix("./")
     assert contents(path) == {prefix + name: data for name, data in FILES.items()}
 
@@ -80,16 +82,16 @@ END = bytes(1024)
         (entry("../one"), r"holds \.\./one, a name that leads out of it"),
         (entry("x/../../one"), "a name that leads out of it"),
         (entry("x/.."), "a name that leads out of it"),
-        (entry("one", tarfile.SYMTYPE, link="/etc/passwd"), "holds a link, one"),
-        (entry("one", tarfile.LNKTYPE, link="two"), "holds a link, one"),
-        (entry("one", tarfile.CHRTYPE), "holds a device, one"),
-        (entry("one", tarfile.BLKTYPE), "holds a device, one"),
-        (entry("one", tarfile.FIFOTYPE), "holds a pipe, one"),
-        (entry("one", tarfile.GNUTYPE_SPARSE), "holds a sparse file, one"),
-        (entry("one", b"V"), "an entry of another kind, one"),
+        (entry("one", tarfile.SYMTYPE, link="/etc/passwd"), "holds one, which is neither a file nor a folder"),
+        (entry("one", tarfile.LNKTYPE, link="two"), "holds one, which is neither a file nor a folder"),
+        (entry("one", tarfile.CHRTYPE), "holds one, which is neither a file nor a folder"),
+        (entry("one", tarfile.BLKTYPE), "holds one, which is neither a file nor a folder"),
+        (entry("one", tarfile.FIFOTYPE), "holds one, which is neither"),
+        (entry("one", tarfile.GNUTYPE_SPARSE), "holds one, which is neither"),
+        (entry("one", b"V"), "holds one, which is neither"),
         (entry("one") + entry("./one"), "has two entries called one"),
         (entry("one", tarfile.DIRTYPE) + entry("one"), "has two entries called one"),
-        (entry("x\x1b[31m", tarfile.SYMTYPE), r"holds a link, x\\x1b\[31m"),
+        (entry("x\x1b[31m", tarfile.SYMTYPE), r"holds x\\x1b\[31m, which is neither"),
         (entry("one", tarfile.DIRTYPE, 512) + bytes(512), "claims a size for one"),
         (entry("one", size=3 << 30), "claims a size for one that no file"),
         (entry("one", size=1000), "is cut short|is damaged"),
@@ -108,8 +110,8 @@ END = bytes(1024)
         (entry("x", tarfile.XHDTYPE, 11) + b"11 size=-1\n".ljust(512, b"\0") + entry(), "claims a size"),
         (entry("x", tarfile.GNUTYPE_LONGNAME, 4) + b"../x".ljust(512, b"\0") + entry(), "leads out of it"),
         (b"".join(entry(str(number)) for number in range(1001)), "has more than 1,000 entries"),
-        (b"x" * 512, "is damaged: at byte 0 there is no header"),
-        (entry() + b"x" * 512, "is damaged: at byte 512 there is no header"),
+        (b"x" * 512, r"is damaged \(at byte 0 there is no header"),
+        (entry() + b"x" * 512, r"is damaged \(at byte 512 there is no header"),
         (entry(), "is cut short"),
     ],
 )
@@ -148,11 +150,11 @@ def test_what_is_no_archive(tmp_path):
     path = tmp_path / "a.tar.gz"
     for data in (b"", b"\x1f\x8b", gzip.compress(b""), gzip.compress(b"text" * 999), b"\x1f\x8bxxxxxxxxx", bytes(9999)):
         path.write_bytes(data)
-        assert not looks_like(path)
+        assert not is_tar(path)
         if data[:1] != b"\0":
             with pytest.raises(DataError, match=r"a\.tar\.gz"):
                 tar_files(path)
-    assert not looks_like(tmp_path / "nowhere")
+    assert not is_tar(tmp_path / "nowhere")
     with pytest.raises(DataError, match="nowhere cannot be read"):
         tar_files(tmp_path / "nowhere")
 
@@ -169,7 +171,7 @@ def test_bombs_are_bounded(tmp_path, monkeypatch):
         assert file.read() == bytes(5)
     assert tracemalloc.get_traced_memory()[1] < 4 << 20
     tracemalloc.stop()
-    monkeypatch.setattr(tarfiles, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(files, "MOST_BYTES", 1 << 20)
     with pytest.raises(DataError, match="claims a size for one that no file"):
         tar_files(path)
     path.write_bytes(gzip.compress(entry("one", size=3) + bytes(512) + END + bytes(size), 1))
@@ -187,7 +189,7 @@ def header(name="x", value="", *, kind=tarfile.XHDTYPE):
 
 def test_bombs_in_headers_are_bounded(tmp_path, monkeypatch):
     """Chains of headers, and a map of a sparse file that would be read from the data."""
-    monkeypatch.setattr(tarfiles, "_MOST_HEADERS", 1 << 17)
+    monkeypatch.setattr(files, "_MOST_HEADERS", 1 << 17)
     record = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
     sparse = entry("x", tarfile.XHDTYPE, len(record)) + record.ljust(512, b"\0")
     vast = b"999999999\n" + b"0\n" * (4 << 20)
@@ -200,7 +202,7 @@ def test_bombs_in_headers_are_bounded(tmp_path, monkeypatch):
         path = tmp_path / "a.tar.gz"
         path.write_bytes(gzip.compress(data + END, 1))
         tracemalloc.start()
-        with pytest.raises(DataError, match=r"a\.tar\.gz (has an extra header|is damaged)"):
+        with pytest.raises(DataError, match=r"a\.tar\.gz is damaged \(it has an extra header"):
             tar_files(path)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -217,10 +219,62 @@ def test_members_seek_as_files_do(tmp_path_factory, parts, moves, mode):
     """Forwards and backwards, also beyond the end, several members at once."""
     files = {str(number): data for number, data in enumerate(parts)}
     path = archive(tmp_path_factory.mktemp("s") / "a", files, mode=mode)
-    members = [raw.open() for raw in tar_files(path).values()]
-    for number, place, size in moves:
-        member, data = members[number % len(members)], parts[len(parts) - 1 - number % len(parts)]
-        assert member.seek(place) == place
-        assert member.read(size) == data[place : place + size]
-    for member in members:
-        member.close()
+    with ExitStack() as stack:
+        members = [stack.enter_context(raw.open()) for raw in tar_files(path).values()]
+        for number, place, size in moves:
+            member, data = members[number % len(members)], parts[len(parts) - 1 - number % len(parts)]
+            member.seek(place)
+            assert member.read(size) == data[place : place + size]
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 3080000614\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"", "is empty"),
+        (LFS, "git lfs pull"),
+        (b"/annex/objects/SHA256E-s123--abc.npz\n", "git annex get"),
+        (b"../../.git/annex/objects/aa/bb/SHA256E-s1--c/SHA256E-s1--c", "git annex get"),
+        (b"<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title>", "a web page"),
+        (b"\xef\xbb\xbf\r\n  <HTML>", "a web page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', "a web page or an XML message"),
+        (b"<Error><Code>NoSuchKey</Code></Error>", "an XML message"),
+        (b'{"error":"Repository not found"}', 'begins with {"error":"Repository not found"}'),
+        (b' {\n "message" : "Not Found"}', "a message of a server"),
+        (b"{}", "a message of a server"),
+        (b"Entry not found", "begins with Entry not found;"),
+        (b"404: Not Found", "begins with 404: Not Found;"),
+        (b"Access denied\x1b[31m", r"Access denied\\x1b\[31m"),
+    ],
+)
+def test_placeholders_are_named(tmp_path, start, words):
+    path = tmp_path / "some.npz"
+    path.write_bytes(start)
+    with pytest.raises(DataError, match=words) as caught:
+        read_start(path)
+    assert str(caught.value).startswith(f"{path} is ")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"\0\0\x08\x03\0\0\xea\x60",
+        gzip.compress(b"\0" * 100, mtime=0),
+        b"PK\x03\x04",
+        b"PAR1\x15\x04",
+        pickle.dumps({"data": 1}),
+        pickle.dumps({"data": 1}, protocol=0),
+        pickle.dumps([], protocol=2),
+        b"cifar-10-batches-py/" + bytes(80),
+        b"<",
+        b"{" + bytes(20),
+        b"\x89PNG\r\n",
+    ],
+)
+def test_data_pass(tmp_path, start):
+    (tmp_path / "some").write_bytes(start)
+    assert read_start(tmp_path / "some") == start

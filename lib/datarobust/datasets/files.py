@@ -1,0 +1,268 @@
+"""Foreign files as bytes: whole, gzipped, or members of a tar archive that is never unpacked to the disk.
+
+Whatever is wrong with a file becomes a DataError, one sentence that names it. A file may be other than its name
+promises: :func:`read_start` refuses what servers and git leave in the place of a download. No format that is read here
+begins in one of these ways, so the first bytes decide.
+
+An archive that holds anything but plain files and folders, a name that leads out of it, or two files of one name is
+refused as a whole: no release has them, and what else they are for need not be known. A gzip file can only be unpacked
+from its beginning: a member of one is reached by passing over those before it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tarfile import EmptyHeaderError, EOFHeaderError, HeaderError, TarFile, TarInfo, TruncatedHeaderError  # type: ignore[attr-defined]
+from typing import BinaryIO, Self, cast
+
+from datarobust.errors import DataError
+from datarobust.text import shown
+
+GZIP_START = b"\x1f\x8b"
+START_BYTES = 1024  # so many first bytes tell what a file is
+
+MOST_FILES = 1000
+"""In an archive; the largest release has nine."""
+MOST_BYTES = 2 << 30
+"""Of an archive, unpacked; the largest release has 190 MB."""
+_MOST_EXTRA = 1 << 16  # bytes of one extra header
+_MOST_HEADERS = 2 << 20  # bytes; that of a file takes up to 1.5 KiB
+
+_DAMAGE = (
+    gzip.BadGzipFile,
+    zlib.error,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    struct.error,
+    NotImplementedError,
+    UnicodeDecodeError,
+)
+_LFS = b"version https://git-lfs.github.com/spec/"
+_ANNEX = re.compile(rb"(?:/annex|(?:\.\./)*\.git/annex)/objects/")
+_PAGE = re.compile(rb"<(?:!doctype|html|head|body|title|meta|script|\?xml|!--|error\b|svg|rss)", re.IGNORECASE)
+_JSON = re.compile(rb'\{\s*(?:"[^"]*"\s*:|\})')
+_REFUSALS = (
+    b"404: not found",
+    b"404 not found",
+    b"access denied",
+    b"entry not found",
+    b"invalid username or password",
+    b"not found",
+    b"repository not found",
+    b"too many requests",
+    b"unauthorized",
+)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """``size`` bytes, of a file or of a member of an archive.
+
+    ``where`` names them in sentences, ``open()`` is a new seekable stream at their start, closed as its block ends.
+    """
+
+    where: str
+    size: int
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+
+
+class Cancelled(Exception):
+    """Nobody waits for this result any more."""
+
+
+def never() -> bool:
+    """Work that is not to be stopped."""
+    return False
+
+
+def file_sha256(path: Path, stopped: Callable[[], bool] = never) -> str:
+    """The sha256 of a file. Raises Cancelled where ``stopped`` turns true meanwhile."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while data := file.read(1 << 20):
+            if stopped():
+                raise Cancelled
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def brief(error: BaseException) -> str:
+    """The first line of an exception, fit for a sentence."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return shown(text[:160]).rstrip(".")
+
+
+@contextmanager
+def reading(where: Path | str) -> Iterator[None]:
+    """What reading a file raises within it, packed or not, becomes a DataError: one sentence that names the file."""
+    try:
+        yield
+    except EOFError as error:
+        raise DataError(f"{shown(where)} is cut short: get the file again.") from error
+    except _DAMAGE as error:
+        raise DataError(f"{shown(where)} is damaged ({brief(error)}): get the file again.") from error
+    except OSError as error:
+        raise DataError(f"{shown(where)} cannot be read: {error.strerror}.") from error
+
+
+def open_unpacked(path: Path) -> BinaryIO:
+    """A new stream of what a file holds, unpacked where it begins as a gzip file does."""
+    with path.open("rb") as file:
+        gzipped = file.read(len(GZIP_START)) == GZIP_START
+    return cast(BinaryIO, gzip.open(path)) if gzipped else path.open("rb")
+
+
+def raw_file(path: Path) -> Raw:
+    """A regular file. Raises DataError where it is none, or where it cannot be read."""
+
+    @contextmanager
+    def opened() -> Iterator[BinaryIO]:
+        with reading(path), path.open("rb") as file:
+            yield file
+
+    with reading(path):
+        state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise DataError(f"{shown(path)} is no regular file.")
+    return Raw(shown(path), state.st_size, opened)
+
+
+def read_start(path: Path) -> bytes:
+    """The first bytes of a regular file.
+
+    Raises DataError where it cannot be read or is surely not data: empty, a pointer of Git LFS or git-annex, or what a
+    server answered in place of the file, as a web page, an XML or JSON error, a line of refusal.
+    """
+    with raw_file(path).open() as file:
+        start = file.read(START_BYTES)
+    if not start:
+        raise DataError(f"{shown(path)} is empty: get the file again.")
+    if start.startswith(_LFS):
+        raise DataError(
+            f"{shown(path)} is a pointer of Git LFS, not the data: run `git lfs pull` in its repository, or get the "
+            "file from its download link."
+        )
+    if _ANNEX.match(start):
+        raise DataError(
+            f"{shown(path)} is a pointer of git-annex, not the data: run `git annex get` in its repository."
+        )
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if _PAGE.match(text):
+        raise DataError(
+            f"{shown(path)} is a web page or an XML message, not the data: a server sent it in place of the file, "
+            "often because of a quota or a login; open it in a browser to see why, and get the file again."
+        )
+    if _JSON.match(text) or text[:64].lower().startswith(_REFUSALS):
+        line = text[:80].decode("utf-8", "replace").split("\n")[0]
+        raise DataError(
+            f"{shown(path)} is a message of a server, not the data: it begins with {shown(line)}; get the file again."
+        )
+    return start
+
+
+# ------------------------------------------------------------------------------------------------------- tar archives
+
+
+def is_tar(path: Path) -> bool:
+    """Whether a file is a tar archive by its first header, gzipped or not; False where it cannot be unpacked."""
+    try:
+        with reading(path), open_unpacked(path) as file:
+            TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+    except (DataError, HeaderError):
+        return False
+    return True
+
+
+def tar_files(path: Path) -> dict[str, Raw]:
+    """Name (without a leading ``./``) -> the bytes of every file; hidden files are left out.
+
+    Reads the archive to its end, where gzip's checksum is compared. Raises DataError, naming the archive, where it is
+    damaged or holds what no release holds.
+    """
+    too_large = f"{shown(path)} unpacks to more than {MOST_BYTES >> 30} GiB: it is no data."
+    entries: dict[str, TarInfo] = {}
+    try:
+        with reading(path), open_unpacked(path) as file, _Archive(fileobj=cast(BinaryIO, _Headers(file))) as archive:
+            for entry in archive:
+                parts = [part for part in entry.name.split("/") if part not in ("", ".")]
+                name = "/".join(parts)
+                if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
+                    fault = f"holds {shown(entry.name)}, which is neither a file nor a folder: it is refused"
+                elif entry.issparse() or {"path", "size"} & archive.pax_headers.keys():
+                    fault = "has an extra header that no release has"
+                elif entry.name.startswith("/") or ".." in parts or "\0" in name:
+                    fault = f"holds {shown(entry.name)}, a name that leads out of it: it is refused"
+                elif not 0 <= entry.size <= MOST_BYTES or (entry.isdir() and entry.size):
+                    fault = f"claims a size for {shown(name)} that no file of a release has"
+                elif name in entries:
+                    fault = f"has two entries called {shown(name)}"
+                elif len(entries) == MOST_FILES:
+                    fault = f"has more than {MOST_FILES:,} entries: unpack it and import the folder"
+                elif entry.offset_data + entry.size > MOST_BYTES:
+                    raise DataError(too_large)
+                else:
+                    if name or not entry.isdir():
+                        entries[name] = entry
+                    continue
+                raise DataError(f"{shown(path)} {fault}.")
+            while file.read(_MOST_EXTRA):
+                if file.tell() > MOST_BYTES:
+                    raise DataError(too_large)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{shown(path)} is damaged ({brief(error)}): get the file again.") from error
+    return {
+        name: Raw(f"{shown(path)}: {shown(name)}", entry.size, partial(_member, path, entry))
+        for name, entry in entries.items()
+        if entry.isreg() and not name.rpartition("/")[2].startswith(".")
+    }
+
+
+@contextmanager
+def _member(path: Path, entry: TarInfo) -> Iterator[BinaryIO]:
+    with reading(path), open_unpacked(path) as file, TarFile(fileobj=file) as archive:
+        yield cast(BinaryIO, archive.extractfile(entry))
+
+
+class _Headers:
+    """What tarfile reads of an archive, which are headers only: bounded, whatever sizes they claim."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._left = _MOST_HEADERS
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        self._left -= size
+        if size > _MOST_EXTRA or self._left < 0:
+            raise tarfile.ReadError("it has an extra header of more than 64 KiB, or too many of them")
+        return self._file.read(size)
+
+
+class _Entry(TarInfo):
+    """A header as tarfile reads it, refused where tarfile would take it for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except EOFHeaderError:
+            raise  # blocks of zeros: the end, as it should be
+        except (EmptyHeaderError, TruncatedHeaderError) as error:
+            raise EOFError from error
+        except HeaderError as error:
+            raise tarfile.ReadError(f"at byte {archive.offset:,} there is no header") from error
+
+
+_Archive = partial(TarFile, tarinfo=_Entry, encoding="utf-8", errors="surrogateescape")
