@@ -1,14 +1,15 @@
-# What the paper says about sensitivity beside its figures, on CIFAR-10 in both norms.  Data: CIFAR-10, training and test
-# set, sets.mk.  Two CPU cores: 3 minutes. Memory: 1 GB.
+# What the paper says about sensitivity in its text, tested on CIFAR-10 in both norms.
+# Data: CIFAR-10, training and test set (sets.mk).  Two CPU cores: 3 minutes.  Memory: 1 GB.
 #
-#   Section 1  The least l_inf distance between differently labelled images is about 0.2118, more than six times 8/255.
+#   Section 1  The smallest l_inf distance between images of different classes is about 0.2118, more than six times 8/255.
 #              -> claims.txt
-#   Section 3  Sensitivity and perceived curvature put the points into the same order.                    -> claims.txt
-#   Section 3  Random labels can increase sensitivity.           -> "random labels" in claims.tsv, claims-difference-*.svg
-#   Section 4  Sensitivity depends on features more than on the granularity of classes: here two super-classes, animals
-#              and vehicles, for ten classes.          -> "two super-classes" in claims.tsv, claims-difference-*.svg
-#   Section 4  Removing near-duplicates of a test set from a set lowers its sensitivity, which is why TI500K's is low: here
-#              training images within WITHIN of a test image in l2 are removed, and as many at random for comparison.
+#   Section 3  Sensitivity and perceived curvature give the same order of points.  -> claims.txt
+#   Section 3  Random labels can increase sensitivity.  -> "random labels" in claims.tsv, claims-difference-*.svg
+#   Section 4  Sensitivity depends on features more than on the granularity of classes.  Here: two super-classes, animals
+#              and vehicles, instead of ten classes.  -> "two super-classes" in claims.tsv, claims-difference-*.svg
+#   Section 4  Removing near-duplicates of a test set from a set lowers its sensitivity, which explains the low
+#              sensitivity of TI500K.  Here: without the training images within l2 distance WITHIN of a test image, and,
+#              for comparison, without as many random images.
 #              -> "no near-duplicates", "as many at random" in claims.tsv, claims.svg
 #
 #   make -C examples claims DATA=/folder/of/published/files OUT=/folder/of/results

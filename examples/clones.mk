@@ -1,20 +1,19 @@
-# Denoisers and clones of the CIFAR sets, for the recipes that read this file (Section 4, Appendix B).
+# Denoisers and clones of the CIFAR sets (Section 4, Appendix B).  Other recipes include this file.
 #
-# Denoisers.  The paper's are those of Karras et al. 2022 (CIFAR-10) and of Wang et al. 2023 (CIFAR-100), 223 MB each, in
-# DATA: edm-cifar10-32x32-cond-vp.pkl, from the page of the EDM repository, and edm-cifar100-32x32-cond-vp.pkl, from that
-# of DM-Improves-AT.  They are programs; model import reads the weights out of them and runs nothing.  Both are under CC
-# BY-NC-SA 4.0, and so is what is made of them.
+# Denoisers.  The paper uses those of Karras et al. 2022 (CIFAR-10) and of Wang et al. 2023 (CIFAR-100), 223 MB each.  Put
+# edm-cifar10-32x32-cond-vp.pkl, from the EDM repository, and edm-cifar100-32x32-cond-vp.pkl, from the DM-Improves-AT
+# repository, into DATA.  The files contain programs; model import reads the weights and executes nothing.  Both are
+# licensed CC BY-NC-SA 4.0, and so are images made with them.
 #
-# The grid point.  The paper publishes its grid (Appendix B) and not the point of it that was chosen, nor the formula of its
-# start, nor the label that a clone is made for: these recipes take clone's defaults, the centre of the grid, the start that
-# changes the program of Karras et al. least, and each image's own label.  CLONE='--rho 1.5' takes others, in another OUT.
+# The grid point.  The paper gives its grid (Appendix B), but not the chosen point, the formula of the start, or the label
+# that a clone is made for.  These recipes use the defaults of clone: the centre of the grid, the start that changes the
+# program of Karras et al. least, and the label of each image.  CLONE='--rho 1.5' changes them; then also change OUT.
 #
-# Hardware.  A clone takes 1.65 TFLOP: PRECISION=bf16 makes one in 1.2 s on two CPU cores that know bfloat16, fp32 in
-# 5.5 s (tests/bench/RESULTS.md).
-# GPUS=4 has four processes, one a GPU; BATCH=512 images at a time.
+# Hardware.  A clone takes 1.65 TFLOP.  On two CPU cores with bfloat16 that is 1.2 s with PRECISION=bf16, 5.5 s with fp32
+# (tests/bench/RESULTS.md).  GPUS=4 starts four processes, one per GPU.  BATCH=512 sets the number of images at a time.
 #
-# SMALL=yes takes 2,000 images of CIFAR-10 and a small denoiser, trained on them for EPOCHS=10 epochs (small.mk: 24): enough
-# to see that the recipes run, and the order of the pixel distances in Table 1, not what clones look like.
+# SMALL=yes uses 2,000 images of CIFAR-10 and a small denoiser, trained on them for EPOCHS=10 epochs (small.mk: 24).  That
+# is enough to test the recipes and to see the order of the pixel distances in Table 1, but the clones do not look right.
 
 ifndef CLONES_MK
 CLONES_MK := yes

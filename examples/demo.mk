@@ -1,8 +1,8 @@
-# Everything at the size of scikit-learn's 1,797 real digits, in one graph that ends with one page: import, rank, clone, Fréchet
-# distance, training with the least robust and with random points in focus, AutoAttack, comparison, maps.  Two CPU cores,
-# three minutes; no GPU, no download.
+# Every step of the paper on scikit-learn's 1,797 real digits: import, ranking, clones, Fréchet distance, training with the
+# least robust points or random points in focus, AutoAttack, comparison, maps.  It ends with one page.
+# Two CPU cores: three minutes.  No GPU, no download.
 #
-#   make demo          from the root of the repository
+#   make demo          in the root of the repository
 
 .PHONY: demo
 demo:

@@ -1,10 +1,10 @@
-# What a diffusion model perceives, on scikit-learn's 1,797 real digits: Section 4 from raw data to a table and pictures, with
-# a denoiser of one's own.  Two CPU cores, a few minutes; no GPU, no download.
+# Section 4 on scikit-learn's 1,797 real digits, from raw data to a table and pictures, with its own denoiser.
+# Two CPU cores: a few minutes.  No GPU, no download.
 #
-# A classifier and a denoiser are trained on 1,497 digits.  The classifier, left as it is, judges 300 that neither has seen,
-# their clones, and samples.  Then Table 1 in small: distances between the 300 most or least robust digits and their clones,
-# by the classifier's features, and between ten clones of 32 each.  And Figures 3 and 7: ten clones of 16 digits.
-# The paper's numbers: none, another data set.  Ours: results/digits-clones.md and the pictures beside it.
+# A classifier and a denoiser are trained on 1,497 digits.  The classifier then labels the 300 other digits, their clones,
+# and samples.  Then follow Table 1 in small: distances between the 300 most or least robust digits and their clones, by the
+# classifier's features, and between ten clones of 32 digits each; and Figures 3 and 7: ten clones of 16 digits.
+# Results: results/digits-clones.md and the pictures beside it.
 #
 #   make -C examples digits-clones
 

@@ -1,9 +1,10 @@
-# Does a focus on the least robust points help?  Tables 2 to 4 and Figure 1 (b) on scikit-learn's real digits: two adversarial
-# trainings that differ in 128 points which are part of every epoch, the least robust (s) or random ones; AutoAttack on 300
-# digits that neither has seen; and whether the difference is more than chance.  Two CPU cores, a minute; no download.
+# Tables 2 to 4 and Figure 1 (b) on scikit-learn's real digits: does a focus on the least robust points help?
+# Two CPU cores: a minute.  No download.
 #
-# One pair of trainings says nothing about the variance of training: small.mk has three seeds on real images.
-# The paper's numbers: none, another data set.
+# There are two adversarial trainings.  Each has 128 points in focus, which are part of every epoch: the least robust ones
+# (s), or random ones.  AutoAttack then attacks both networks on 300 digits that were not trained on, and the difference is
+# tested for significance.  One pair of trainings says nothing about the variance of training; small.mk has three seeds on
+# real images.
 #
 #   make -C examples digits-focus
 

@@ -1,5 +1,5 @@
-# Do points of like robustness lie together?  Figures 2 (c, d) and 6 on scikit-learn's real digits: a sample of 600 in two
-# dimensions, by multidimensional scaling and by random trees, in both norms.  Any laptop, seconds.
+# Figures 2 (c, d) and 6 on scikit-learn's real digits: do points of similar robustness lie together?  Maps of a sample of 600
+# points by multidimensional scaling and by random trees, in both norms.  Any laptop: seconds.
 #
 #   make -C examples digits-maps
 

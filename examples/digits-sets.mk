@@ -1,5 +1,5 @@
-# scikit-learn's 1,797 real digits of 8x8 pixels, for the recipes of digits, which read this file: the set, its rankings in both
-# norms, 300 digits held out, and the 1,497 others.
+# The digits for the recipes that include this file: scikit-learn's 1,797 real digits of 8x8 pixels, their rankings in both
+# norms, 300 digits that are held out, and the 1,497 others.
 
 ifndef DIGITS_SETS_MK
 DIGITS_SETS_MK := $(lastword $(MAKEFILE_LIST))

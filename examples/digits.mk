@@ -1,5 +1,5 @@
-# Which labelled points are the least robust?  Section 3 on scikit-learn's 1,797 real digits of 8x8 pixels, in both norms.
-# Any laptop, less than a minute.
+# Section 3 on scikit-learn's 1,797 real digits of 8x8 pixels: which points are the least robust, in both norms?
+# Any laptop: less than a minute.
 #
 #   make -C examples digits
 

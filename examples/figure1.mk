@@ -1,8 +1,7 @@
-# Figure 1 (b): accuracies by epoch of two models, with the 1,024 most robust points (left) and the 1,024 least robust in
-# focus; red pentagons are their PGD-40 accuracy.  CIFAR-10, l_inf, 2400 epochs, 20 million generated images.
-# Data, notation, focus, hardware, SMALL=yes: rows.mk.  The paper: 4 x A100 40 GB, 60 hours (240 A100-hours) a model; the
-# right one is the row c10inf-v_s of Table 2, and the recipes share it.  SMALL=yes: 3 minutes of a processor core a model.
-# The paper's numbers: the last two adversarial accuracies differ by a factor of 2.  Ours: not run at this size.
+# Figure 1 (b): accuracies by epoch of two models, with the 1,024 most robust points (left) or the 1,024 least robust points
+# (right) in focus.  Red pentagons: their PGD-40 accuracy.  CIFAR-10, l_inf, 2400 epochs, 20 million generated images.
+# Data, notation, focus, hardware, SMALL=yes: rows.mk.  The right model is the row c10inf-v_s of Table 2; both recipes share it.
+# The paper: the last two adversarial accuracies differ by a factor of 2.
 #
 #   make -C examples figure1 DATA=/folder/of/published/files OUT=/folder/of/results
 

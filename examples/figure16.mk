@@ -1,8 +1,7 @@
-# Figure 16: ordered sensitivity of the six EMNIST sets, absolute and relative, l2 and l_inf, each without its 40 least
-# robust points.  Data: sets.mk; what is not there is left out, and MNIST stands for M where EMNIST's own
-# is not there.
-# Two CPU cores: half a minute with M alone; By-Class, 697,932 points, takes a few minutes in each norm. Memory: 2 GB.
-# The paper's numbers: none; M and D are alike, BM and BC are alike, L and B are alike.
+# Figure 16: ordered sensitivity of the six EMNIST sets, absolute and relative, in l2 and l_inf, each without its 40 least
+# robust points.  Data: sets.mk; missing sets are left out, and MNIST replaces M if EMNIST's own is missing.
+# Two CPU cores: half a minute with M alone; By-Class, 697,932 points, takes a few minutes in each norm.  Memory: 2 GB.
+# The paper: M and D are alike, BM and BC are alike, L and B are alike.
 #
 #   make -C examples figure16 DATA=/folder/of/published/files OUT=/folder/of/results
 

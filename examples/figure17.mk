@@ -1,10 +1,11 @@
-# Figure 17: maps of EMNIST's M, L and B (left to right) by MDS (rows 1, 2) and RTE (rows 3, 4), coloured and sized by l2
-# (rows 1, 3) and l_inf robustness (rows 2, 4).  Data: sets.mk; what is not there is left out, MNIST stands for M where
-# EMNIST's own is not there, and with one set the norms stand side by side.
-# Hardware: 39 s of processor time with M alone. Memory: 0.5 GB.
-# The paper's numbers: none; clusters of the least robust points dominate, specifically in l_inf. Ours: figure17.tsv, as
-# figure6.tsv.  In l_inf 80 % of the points of MNIST are between 0.988 and 0.996, so that few are red where colour is in
-# proportion to robustness, as the paper says; figure17-rank has colours by rank, and the clusters.
+# Figure 17: maps of EMNIST's M, L and B (left to right) by MDS (rows 1, 2) and RTE (rows 3, 4).  Colour and size show
+# robustness in l2 (rows 1, 3) and l_inf (rows 2, 4).  Data: sets.mk; missing sets are left out, and MNIST replaces M if
+# EMNIST's own is missing.  With a single set, the two norms are side by side.
+# Hardware: 39 s of processor time with M alone.  Memory: 0.5 GB.
+# The paper: clusters of the least robust points dominate, specifically in l_inf.
+# figure17.tsv has the same columns as figure6.tsv.  In l_inf 80 % of the points of MNIST are between 0.988 and 0.996, so few
+# points are red if colour is proportional to robustness, as in the paper; figure17-rank is coloured by rank and shows the
+# clusters.
 #
 #   make -C examples figure17 DATA=/folder/of/published/files OUT=/folder/of/results
 

@@ -1,12 +1,11 @@
-# Figure 2, (a, b): ordered l2 sensitivity of CIFAR-10/100/100s and of samples of TI500K and 1m, and differences between
-# CIFAR-100 and CIFAR-10 ("+"), and CIFAR-100 and CIFAR-100s ("o").  (c, d): maps of CIFAR-10 and CIFAR-100 by MDS of l2
-# distances (maps.mk).  Data: sets.mk; what is not there is left out, and with CIFAR-10 alone there are one curve and (c).
+# Figure 2, (a, b): ordered l2 sensitivity of CIFAR-10/100/100s and of samples of TI500K and 1m; differences between
+# CIFAR-100 and CIFAR-10 ("+"), and between CIFAR-100 and CIFAR-100s ("o").  (c, d): maps of CIFAR-10 and CIFAR-100 by MDS of
+# l2 distances (maps.mk).  Data: sets.mk; missing sets are left out.  CIFAR-10 alone gives one curve and (c).
 # Two CPU cores: 15 seconds with CIFAR-10 alone, and as much for (c); each further set takes as long, and 1m and TI500K
-# first have to be read.
-# The paper (Appendix B): about an hour a set on the 32 cores of an AMD EPYC 7452. Memory: 1 GB.
-# The paper's numbers: none; CIFAR-10/100/100s and 1m have similar curves, that of TI500K is lower, and patterns emerge on
-# the maps. Ours: of the maps figure2c.tsv and figure2d.tsv have stress, the rank correlation of robustness between
-# neighbours, and the largest of 999 permutations.
+# must first be imported.  The paper (Appendix B): about an hour per set on the 32 cores of an AMD EPYC 7452.  Memory: 1 GB.
+# The paper: CIFAR-10/100/100s and 1m have similar curves, that of TI500K is lower, and patterns emerge on the maps.
+# figure2c.tsv and figure2d.tsv have the stress of the maps, the rank correlation of robustness between neighbours, and the
+# largest such correlation in 999 permutations.
 #
 #   make -C examples figure2 DATA=/folder/of/published/files OUT=/folder/of/results
 

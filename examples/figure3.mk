@@ -1,8 +1,9 @@
 # Figure 3, and Figures 7 to 15 of Appendix B: the 16 most and the 16 least robust images of CIFAR-10 and CIFAR-100 and ten
-# clones of each, in both norms.  Data and denoisers: sets.mk, clones.mk; what is not there is left out.
-# A set, norm and end of the ranking is 160 clones, 264 TFLOP: with PRECISION=bf16 on two CPU cores 3 minutes, and all
-# eight of them 26; on a GPU seconds (computed).  SMALL=yes: a small denoiser on 2,000 images, and pictures that show its limits.
-# The paper's numbers: none; it sees that clones of the most robust images are like them, and those of the least are not.
+# clones of each, in both norms.  Data and denoisers: sets.mk, clones.mk; missing ones are left out.
+# The clones of one set, norm and end of the ranking are 160 images, 264 TFLOP: 3 minutes with PRECISION=bf16 on two CPU cores,
+# 26 minutes for all eight; seconds on a GPU (computed).  SMALL=yes: a small denoiser on 2,000 images, and pictures that show
+# its limits.
+# The paper: clones of the most robust images resemble them, clones of the least robust images do not.
 #
 #   make -C examples figure3 DATA=/folder/of/published/files OUT=/folder/of/results      all of them
 #   make -C examples figure8 DATA=/folder/of/published/files OUT=/folder/of/results      one of 3, 7, 8 ... 15

@@ -1,6 +1,5 @@
-# Figure 4 (a, b): label distributions of the least robust, random and most robust 1,024 points of CIFAR-10 in both norms.
-# Data: CIFAR-10, sets.mk.  Two CPU cores: half a minute. Memory: 1 GB.
-# The paper's numbers: none printed. Ours: the least robust points are of few classes, the most robust of others.
+# Figure 4 (a, b): label distributions of the 1,024 least robust, random, and most robust points of CIFAR-10, in both norms.
+# Data: CIFAR-10 (sets.mk).  Two CPU cores: half a minute.  Memory: 1 GB.
 #
 #   make -C examples figure4 DATA=/folder/of/published/files OUT=/folder/of/results
 

@@ -1,9 +1,9 @@
-# Figure 5 (a, b): ordered l_inf sensitivity of CIFAR-10/100/100s and of samples of TI500K and 1m, and differences between
-# CIFAR-100 and CIFAR-10 ("+"), and CIFAR-100 and CIFAR-100s ("o").  Data: sets.mk; what is not there is left out, and
-# with CIFAR-10 alone there is one curve.
-# Two CPU cores: 20 seconds with CIFAR-10 alone; each further set takes as long, and 1m and TI500K first have to be read.
-# The paper (Appendix B): about an hour a set on the 32 cores of an AMD EPYC 7452. Memory: 1 GB.
-# The paper's numbers: none; CIFAR-10/100/100s and 1m have similar curves, that of TI500K is lower.
+# Figure 5 (a, b): as Figure 2 (a, b), in l_inf: ordered sensitivity of CIFAR-10/100/100s and of samples of TI500K and 1m;
+# differences between CIFAR-100 and CIFAR-10 ("+"), and between CIFAR-100 and CIFAR-100s ("o").
+# Data: sets.mk; missing sets are left out.  CIFAR-10 alone gives one curve.
+# Two CPU cores: 20 seconds with CIFAR-10 alone; each further set takes as long, and 1m and TI500K must first be imported.
+# The paper (Appendix B): about an hour per set on the 32 cores of an AMD EPYC 7452.  Memory: 1 GB.
+# The paper: CIFAR-10/100/100s and 1m have similar curves, that of TI500K is lower.
 #
 #   make -C examples figure5 DATA=/folder/of/published/files OUT=/folder/of/results
 

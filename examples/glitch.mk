@@ -1,14 +1,14 @@
-# Does the attack that tracks robustness leak into the training?  Appendix D suspects so, and rows of the paper's tables
-# rest on it.  Here the same training is run with nothing tracked, with held-out points (v), with the least robust points of
-# the training set (s), and with all training points: the digests of the weights are equal, to the last bit.  With s in
-# focus, by either mode, they are not.
+# Does the attack that tracks robustness leak into the training?  Appendix D suspects so, and rows of the paper's tables rely
+# on it.  Here the same training runs with nothing tracked, with held-out points (v), with the least robust training points
+# (s), and with all training points.  The digests of the weights are equal, so the weights are bit-identical.  With s in focus,
+# in either mode, they differ.
 #
-# The digest of a file of weights is over its tensors alone, not over the command that made them.  Another machine, or
-# another version of PyTorch, has other digests; that those of one machine are equal is the point.
+# The digest of a weights file covers only its tensors, not the command that made them.  Digests differ between machines and
+# versions of PyTorch; only those of one machine can be compared.
 #
-# Data: scikit-learn's digits, always there; 500 of them, WRN-10-1, 3 epochs.  One processor core: about a minute.
-# The paper's numbers: none.  Ours: results/glitch.txt.  The published code does not leak either: it restores what it
-# switches off, clears gradients before each step, and measures in evaluation mode.
+# Data: 500 of scikit-learn's digits, no download.  WRN-10-1, 3 epochs.  One CPU core: about a minute.
+# Result: results/glitch.txt.  The published code does not leak either: it restores what it switches off, clears gradients
+# before each step, and measures in evaluation mode.
 #
 #   make -C examples glitch OUT=/folder/of/results
 

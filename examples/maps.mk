@@ -1,6 +1,6 @@
-# Maps of the paper's data sets (Figures 2 (c, d), 6, 17): a robustness-stratified sample of 1,000 points of a set, placed
-# by multidimensional scaling (mds) or random trees (rte), for the recipes of the figures, which read this file.
-# POINTS=N takes another number of points, SEED another sample, and both another OUT.
+# Maps of the paper's data sets (Figures 2 (c, d), 6, 17): a sample of 1,000 points of a set, stratified by robustness, placed
+# by multidimensional scaling (mds) or random trees (rte).  Other recipes include this file.
+# POINTS=N changes the number of points, SEED the sample; for either, also change OUT.
 
 ifndef MAPS_MK
 MAPS_MK := $(lastword $(MAKEFILE_LIST))

@@ -1,12 +1,11 @@
-# A denoiser of one's own of 28 x 28 greyscale images, judged by a classifier (Sections 4 and C): does it learn digits, do
-# clones keep their class?  Trained on 4,000 images of MNIST (M of sets.mk) for EPOCHS=16, in bf16.
+# A denoiser of 28 x 28 greyscale images, judged by a classifier (Sections 4 and C): does it learn digits, and do clones keep
+# their class?  It is trained on 4,000 images of MNIST (M of sets.mk) for EPOCHS=16, in bf16.
 #
-# A classifier, trained on 6,000 real images and then left as it is, says of how many images it finds the right label: of 500
-# that nothing was trained on, of one clone of each, and of 500 samples made from labels alone.
-# The paper's numbers: none.  Ours: 97.4 % of real images, 95.8 % of clones, 76.4 % of samples; results/mnist-denoiser.json,
-# results/mnist-clones.png (at half size).
+# A classifier is trained on 6,000 real images.  It then labels 500 images that were not trained on, one clone of each, and 500
+# samples made from labels alone.  Result, fraction with the right label: results/mnist-denoiser.json; pictures, half size:
+# results/mnist-clones.png.
 #
-# Hardware: twelve minutes of one CPU core that knows bfloat16 (computed from its rates; PRECISION=fp32 for others).
+# Hardware: twelve minutes of one CPU core with bfloat16 (computed from its rates); PRECISION=fp32 for other processors.
 #
 #   make -C examples mnist-denoiser DATA=/folder/of/published/files OUT=/folder/of/results
 

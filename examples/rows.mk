@@ -1,34 +1,35 @@
-# Rows of Tables 2 to 4 and of Figure 1 (b): one training and one evaluation each, for the recipes that read this file.
+# Rows of Tables 2 to 4 and of Figure 1 (b): one training and one evaluation each.  Other recipes include this file.
 #
-# Names.  C10inf,-A,c(B) of the paper is c10inf-A-c_B here; (.) is "none", v' is vp, "*" is -star.  A row holds A out of
-# the training, tracks B with PGD-40, which picks the best epoch, and has B in focus where B is trained on.
+# Names.  The paper's C10inf,-A,c(B) is c10inf-A-c_B here; (.) is "none", v' is vp, "*" is -star.  A row holds out A from
+# training and tracks B with PGD-40, which selects the best epoch.  If B is trained on, it is also in focus.
 #
-#   v    the first 1,024 points: CIFAR's order is random, and the code that the paper modifies takes these
-#   vp   the 1,024 points after them
+#   v    the first 1,024 points: CIFAR's order is random, and the code that the paper modifies uses these
+#   vp   the next 1,024 points
 #   2v   the first 2,048
-#   s    the 1,024 least robust points in the norm of the row; 2s and 4s are 2,048 and 4,096 of them
+#   s    the 1,024 least robust points in the norm of the row; 2s and 4s: the 2,048 and 4,096 least robust
 #   m    the 1,024 most robust
 #
-# Focus.  The paper's rows without a star relied on an effect of tracking that its Appendix D suspects.  There is none (see
-# glitch.mk), so a focus has to be asked for: FOCUS=oversample has all points in focus in every epoch (the authors say of
-# theirs that they were fixed parts of the training data in every epoch; other points are drawn about once in five epochs);
-# FOCUS=inject appends 32 PGD-40 examples to every batch, as the rows with a star do; FOCUS=none is what the published code
-# does: these rows then differ by their schedules, their hold-out and by which epoch is the best, and else not at all.
+# Focus.  The paper's rows without a star relied on an effect of tracking that its Appendix D suspects.  There is no such effect
+# (glitch.mk), so the focus must be set:
 #
-# Data in DATA, beside CIFAR's (sets.mk): 20m.npz (61 GB), 50m.npz and cifar100-50m.npz (154 GB each), the generated images
-# of Wang et al. 2023, whose repository DM-Improves-AT says where the parts are and merges them.  They are imported once,
-# in random order, which takes their size again on the disk; training streams them.
+#   FOCUS=oversample   All focus points are in every epoch; other points are drawn about once in five epochs.  The authors say
+#                      that theirs were fixed parts of the training data in every epoch.
+#   FOCUS=inject       32 PGD-40 examples are appended to every batch, as in the rows with a star.
+#   FOCUS=none         As the published code.  Rows then differ only by schedule, hold-out and best epoch.
 #
-# Hardware.  The paper: 4 x A100 40 GB, 60 hours a row of 2400 epochs, that is 240 A100-hours.  Here GPUS=4 processes on one
-# machine by default; GPUS=1 is one process, on the processor where there is no GPU.  examples/slurm and
-# examples/kubernetes have one row as a job.
+# Data in DATA, besides CIFAR's (sets.mk): 20m.npz (61 GB), 50m.npz and cifar100-50m.npz (154 GB each), the generated images of
+# Wang et al. 2023.  Their repository DM-Improves-AT says where the parts are and merges them.  They are imported once, in
+# random order, which takes the same disk space again; training streams them.
 #
-# SMALL=yes makes a row in three minutes of a processor core, evaluation included: WRN-10-1, 6 epochs (8 where the paper has a
-# quarter more) of 2,000 points of CIFAR-10 in batches of 64, sets of 64 for sets of 1,024, largest learning rate 0.1, no
-# generated images, 500 test images and two of AutoAttack's four attacks, of 20 steps.  small.mk runs ten of the rows with
-# three seeds and says what can be seen at that size.
+# Hardware.  The paper: 4 x A100 40 GB, 60 hours per row of 2400 epochs, that is 240 A100-hours.  Here the default is GPUS=4
+# processes on one machine.  GPUS=1 is one process, on the CPU if there is no GPU.  examples/slurm and examples/kubernetes have
+# one row as a job.
 #
-# A row is told by its name and seed: another FOCUS or PRECISION, or more options, take another OUT.
+# SMALL=yes takes three minutes of a CPU core per row, evaluation included: WRN-10-1; 6 epochs (8 where the paper has a quarter
+# more) of 2,000 points of CIFAR-10 in batches of 64; sets of 64 instead of 1,024; largest learning rate 0.1; no generated
+# images; 500 test images; two of AutoAttack's four attacks, with 20 steps.  small.mk runs ten of the rows with three seeds.
+#
+# A row is identified by its name and seed.  If you change FOCUS, PRECISION or other options, also change OUT.
 
 ifndef ROWS_MK
 ROWS_MK := yes

@@ -1,6 +1,6 @@
-# The paper's data sets (Section 4, Appendix C) and their rankings in both norms, for the recipes of the figures, which
-# read this file.  Each set comes from the published file in DATA, of several names the first that is there; or, with
-# FETCH=yes, from where it is published.  What is not there is left out.
+# The paper's data sets (Section 4, Appendix C) and their rankings in both norms.  Other recipes include this file.
+# Each set comes from the published file in DATA (the first of the names below that exists) or, with FETCH=yes, is
+# downloaded.  Missing sets are left out.
 #
 #   set       what it is                                  file in DATA                          FETCH=yes
 #   c10       CIFAR-10, training set, 50,000              cifar-10-python.tar.gz,               cifar10      170 MB
@@ -8,20 +8,20 @@
 #   c10-test  its test set, 10,000                        the same archives, cifar10_test.npz   cifar10
 #   c100      CIFAR-100 without the 40 least robust       cifar-100-python.tar.gz,              cifar100     169 MB
 #                                                         cifar-100-binary.tar.gz
-#   c100s     the same points under 20 super-classes      the same                              cifar100
+#   c100s     the same points with 20 super-classes       the same                              cifar100
 #   ti500k    50,000 random points of TI500K              ti_500K_pseudo_labeled.pickle         no: see the repository
 #                                                         (1.5 GB)                              semisup-adv of Carmon et al.
 #   1m        50,000 random points of 1m                  1m.npz                                cifar10-1m   3.1 GB
-#   20m 50m   generated images, whole: for rows.mk,      20m.npz, 50m.npz, cifar100-50m.npz    no: see rows.mk
-#   c100-50m  which says more
+#   20m 50m   generated images, complete                  20m.npz, 50m.npz, cifar100-50m.npz    no: see rows.mk
+#   c100-50m
 #   M         EMNIST's MNIST, 60,000, else MNIST          emnist-mnist-train-images-idx3-ubyte.gz, emnist-mnist  562 MB,
 #                                                         train-images-idx3-ubyte.gz, mnist_train.npz  once for all six
 #   D L B     Digits, Letters, Balanced, By-Merge,        emnist-digits-train-images-idx3-ubyte.gz,  emnist-digits, ...
 #   BM BC     By-Class                                    ..., each with its labels beside it
 #
-# FORM=pdf or FORM=png instead of svg is the form of pictures. Another SEED, SAMPLE, N or WITHIN takes another OUT.
-# An npz file has the arrays x, y or image, label. Paths cannot have spaces in them: that is make's rule. A finished
-# artifact is left alone; before another file of the same name comes into DATA, remove what came from the old one.
+# FORM=pdf or FORM=png changes the format of pictures (svg).  If you change SEED, SAMPLE, N or WITHIN, also change OUT.
+# An npz file has the arrays x, y or image, label.  Paths must not contain spaces: a limit of make.  Finished artifacts are kept:
+# if you replace a file in DATA, remove what was made from the old one.
 
 ifndef SETS_MK
 SETS_MK := $(lastword $(MAKEFILE_LIST))

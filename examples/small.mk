@@ -1,18 +1,17 @@
-# Tables 1 to 4 and Figure 1 (b) at a size that two processor cores finish in an hour: does a focus on the least robust
-# points help, is the clone of a robust image another distance away, do the accuracies of Figure 1 (b) differ by two?
+# Tables 1 to 4 and Figure 1 (b) at a small size.  Does a focus on the least robust points help?  Are clones of robust images
+# farther away?  Do the accuracies of Figure 1 (b) differ by a factor of two?
 #
-# Rows of Tables 2 to 4 (rows.mk, SMALL=yes): ten of them, each with three seeds, on 2,000 images of CIFAR-10, with 64 points
-# for the paper's 1,024, tested on 500 images with two attacks of AutoAttack.  FOCUS=oversample (rows.mk says what that is).
-# The row with v' held out and v in focus is the control: does a focus help, or one on the least robust?
-# Table 1 and Figures 3, 7 to 11 (clones.mk, SMALL=yes): a denoiser of its own, trained on the same 2,000 images.
+# Tables 2 to 4 (rows.mk, SMALL=yes): ten rows, three seeds each, on 2,000 images of CIFAR-10, with 64 points instead of the
+# paper's 1,024, tested on 500 images with two attacks of AutoAttack.  FOCUS=oversample.  The row with v' held out and v in
+# focus is the control: does any focus help, or only one on the least robust?
+# Table 1 and Figures 3, 7 to 11 (clones.mk, SMALL=yes): a small denoiser, trained on the same 2,000 images.
 #
-# The results are $(OUT)/small.md, that is small-tables.md (rows, mean and deviation), small-differences.md (differences
-# with their 95 % interval, the paper's beside them), small-focus.md (Figure 1 b) and small-table1.md in one; small-figure1b.svg
-# and small-figure3.png.  Ours: results/small.md; what we make of it is in README.md.
+# Results: $(OUT)/small.md, which contains small-tables.md (rows, mean and standard deviation), small-differences.md
+# (differences with 95 % intervals, beside the paper's), small-focus.md (Figure 1 b) and small-table1.md; small-figure1b.svg;
+# small-figure3.png.  Ours: results/small.md, discussed in README.md.
 #
-# Hardware: two CPU cores that know bfloat16, an hour or a little more with make -j2 (about 140 minutes of processor time, measured
-# where other work went on; 3 a row, 25 for Table 1 and the figures); PRECISION=fp32 takes a third longer.  Data: CIFAR-10
-# (sets.mk).
+# Hardware: two CPU cores with bfloat16, an hour or a little more with make -j2 (about 140 minutes of processor time, measured on
+# a busy machine; 3 per row, 25 for Table 1 and the figures); PRECISION=fp32 takes a third longer.  Data: CIFAR-10 (sets.mk).
 #
 #   make -j2 -C examples small DATA=/folder/of/published/files OUT=/folder/of/results
 

@@ -1,16 +1,16 @@
-# Tables 1 and 5: distances between the 10,000 most or least robust images of CIFAR-10 (1) and CIFAR-100 (5) and their clones
-# (O:C, with the FID), and between ten clones that follow one another of the 1,024 most or least robust (C:C), in both norms.
-# Data and denoisers: sets.mk, clones.mk.  The FID's network: pt_inception-2015-12-05-6726825d.pth (96 MB) in DATA, a release
-# asset of pytorch-fid and torch-fidelity; where it is not there, FEATURES=pixels takes its place, and nothing is called FID.
+# Tables 1 and 5: distances between the 10,000 most or least robust images of CIFAR-10 (1) or CIFAR-100 (5) and their clones
+# (O:C, with the FID), and between ten successive clones of the 1,024 most or least robust (C:C), in both norms.
+# Data and denoisers: sets.mk, clones.mk.  Network of the FID: pt_inception-2015-12-05-6726825d.pth (96 MB) in DATA, a release
+# asset of pytorch-fid and torch-fidelity.  If it is missing, FEATURES=pixels is used and nothing is called FID.
 #
-# The paper's numbers are table1.tsv and table5.tsv; the results are $(OUT)/table1.md and table5.md, theirs beside ours.
-# Ours: not run at this size.  The column "of two halves" is the distance of 5,000 originals from the other 5,000, the noise of
-# so few images.  Clones are paired with their originals, which lowers their distance, so it may lie below that.
+# Results: $(OUT)/table1.md and table5.md, beside the paper's numbers, which are in table1.tsv and table5.tsv.  The column "of
+# two halves" is the distance between 5,000 originals and the other 5,000: the noise at this number of images.  Clones are
+# paired with their originals, which lowers their distance, so it may be smaller.
 #
-# Hardware.  A row is 20,240 clones, 33 PFLOP, and 20,000 times Inception, 0.2 PFLOP: on a GPU of today minutes (estimated), with
-# PRECISION=bf16 on two CPU cores 7 hours.  All eight rows take eight times that.  SMALL=yes takes 200 for 10,000 and 32 for
-# 1,024 images of the 2,000 that a small denoiser was trained on, and pixels: 25 minutes of a processor core with EPOCHS=24
-# PRECISION=bf16; its table, small-table1.md, has none of the paper's numbers, since the clones are others (README.md).
+# Hardware.  A row is 20,240 clones, 33 PFLOP, and 20,000 evaluations of Inception, 0.2 PFLOP: minutes on a current GPU
+# (estimated), 7 hours with PRECISION=bf16 on two CPU cores.  There are eight rows.  SMALL=yes uses 200 instead of 10,000 and
+# 32 instead of 1,024 of the 2,000 images that a small denoiser was trained on, and pixels: 25 minutes of a CPU core with
+# EPOCHS=24 PRECISION=bf16.  Its table, small-table1.md, has none of the paper's numbers, because the clones are different.
 #
 #   make -C examples table1 DATA=/folder/of/published/files OUT=/folder/of/results      both; table5 is CIFAR-100 alone
 #   make -C examples table1 DATA=/folder/of/published/files SMALL=yes

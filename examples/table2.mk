@@ -1,16 +1,15 @@
 # Table 2: CIFAR-10, l_inf, 2400 epochs in batches of 2,048 with 20 million generated images, seed SEED_2.
-# Data, notation, focus, hardware, SMALL=yes: rows.mk.  The paper: 4 x A100 40 GB, 60 hours (240 A100-hours) a row, and
-# one run a row.  Ours: not run at this size.  SMALL=yes: 3 minutes of a processor core a row.
+# Data, notation, focus, hardware, SMALL=yes: rows.mk.
 #
-# The paper's numbers are table2.tsv; the result is $(OUT)/table2.md, theirs beside ours.  The paper counts its gain of 0.2
-# percentage points of AutoAttack accuracy as "about 200 images" of the test set: of 10,000 images they are 20.  The standard
-# error of such an accuracy is 0.47 points, so read aacompare before reading a difference.
+# Result: $(OUT)/table2.md, beside the paper's numbers (table2.tsv).  The paper says that a gain of 0.2 percentage points is
+# "about 200 images" of the test set; of 10,000 images it is 20.  The standard error of such an accuracy is 0.47 points, so
+# test a difference with aacompare before you interpret it.
 #
 #   make -C examples table2/c10inf-v_s DATA=/folder/of/published/files OUT=/folder/of/results     one row
 #   make -C examples table2 DATA=/folder/of/published/files SMALL=yes                             all, small
 #
-# A row is $(OUT)/runs/NAME.SEED, its evaluations NAME.SEED.best.zarr and NAME.SEED.last.zarr beside it, and their lines
-# NAME.SEED.jsonl (in small small-runs, small-table2.md).
+# A row is $(OUT)/runs/NAME.SEED.  Beside it are its evaluations NAME.SEED.best.zarr and NAME.SEED.last.zarr and their lines
+# NAME.SEED.jsonl.  With SMALL=yes: small-runs, small-table2.md.
 
 .PHONY: table2
 table2:

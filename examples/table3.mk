@@ -1,14 +1,10 @@
-# Table 3: the baseline and schedule c with a focus on s, with new random seeds, SEED_34: CIFAR-10 in l_inf (2400 epochs,
+# Table 3: the baseline, and schedule c with a focus on s, with new random seeds, SEED_34: CIFAR-10 in l_inf (2400 epochs,
 # 20 million generated images) and l2, CIFAR-100 in l_inf (1600 epochs, 50 million each); batches of 2,048.
-# Data, notation, focus, hardware, SMALL=yes: rows.mk.  The paper: 4 x A100 40 GB, 60 hours (240 A100-hours) a row of 2400
-# epochs, 40 hours one of 1600.  Ours: not run at this size.  SMALL=yes: 3 minutes of a processor core a row.
-#
-# The paper's numbers are table3.tsv; the result is $(OUT)/table3.md, theirs beside ours.  0.2 percentage points of 10,000 test
-# images are 20 images.
+# Data, notation, focus, hardware, SMALL=yes: rows.mk; a row of 1600 epochs took the paper 40 hours.  CIFAR-100 is without the
+# 40 points that the paper leaves out (sets.mk).
+# Result: $(OUT)/table3.md, beside the paper's numbers (table3.tsv).  How to read a difference: table2.mk.
 #
 #   make -C examples table3/c10l2-v-c_s DATA=/folder/of/published/files OUT=/folder/of/results
-#
-# CIFAR-100 is without the 40 points that the paper leaves out (sets.mk).
 
 .PHONY: table3
 table3:

@@ -1,12 +1,9 @@
 # Table 4: more epochs (3000 with 20 million generated images, 2000 with 50 million), batches of 2,080, sets twice as large,
-# nothing held out, the seeds of Table 3.  The rows with "*" have batches of 2,048 and 32 PGD-40 examples of the points in
-# focus in each, whatever FOCUS says.
-# Data, notation, focus, hardware, SMALL=yes: rows.mk.  The paper: 4 x A100 40 GB, 60 hours (240 A100-hours) for 2400
-# epochs, so 75 hours a row of 3000 and 50 a row of 2000.  Ours: not run at this size.  SMALL=yes: 3 minutes of a processor
-# core a row.
-#
-# The paper's numbers are table4.tsv; the result is $(OUT)/table4.md, theirs beside ours.  0.2 percentage points of 10,000 test
-# images are 20 images.
+# nothing held out, the seeds of Table 3.  The rows with "*" have batches of 2,048 plus 32 PGD-40 examples of the focus points,
+# for any FOCUS.
+# Data, notation, focus, hardware, SMALL=yes: rows.mk; a row of 3000 epochs takes 75 hours at the paper's speed, one of 2000
+# epochs 50 hours.
+# Result: $(OUT)/table4.md, beside the paper's numbers (table4.tsv).  How to read a difference: table2.mk.
 #
 #   make -C examples table4/c10inf-c_2s-star DATA=/folder/of/published/files OUT=/folder/of/results
 

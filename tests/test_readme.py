@@ -17,9 +17,8 @@ def test_the_sessions_run(tmp_path: Path, scripts: Path, quick: Path) -> None:
     assert commandlines.session(ROOT / "README.md").count("\n") > 10
     done = commandlines.run_session(ROOT / "README.md", tmp_path, quick, scripts)
     rows = [line.split("\t") for line in done.stdout.splitlines() if line.count("\t") == 4]
-    distances = [float(row[1]) for row in rows[:5]]
-    assert len(distances) == 5
-    assert distances == sorted(distances)
+    [(_, shown)] = commandlines.blocks(README, "text")
+    assert rows[:3] == [line.split() for line in shown.splitlines()]
 
 
 def test_the_table_has_every_command() -> None:
@@ -29,8 +28,8 @@ def test_the_table_has_every_command() -> None:
 
 
 def test_it_stays_short() -> None:
-    assert README.count("\n") <= 180
+    assert README.count("\n") <= 160
 
 
 def test_the_first_targets_are_there() -> None:
-    assert {"demo", "test"} <= set(re.findall(r"(?m)^make ([a-z]+)", README.partition("\n## ")[0]))
+    assert {"install", "demo", "test"} == set(re.findall(r"(?m)^make ([a-z]+)", README.split("\n## ")[1]))

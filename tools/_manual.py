@@ -23,10 +23,10 @@ app = _cli.tool(__doc__)
 
 #: Of every command; README.md has the same table.
 EXIT_CODES = (
-    ("0", "done; also where the reader of stdout had enough, as `head` does"),
+    ("0", "done; also if the reader of stdout closes it early, as `head` does"),
     ("1", "failed: one sentence on stderr, nothing on stdout that could be taken for a result"),
     ("2", "usage: an option or argument makes no sense"),
-    ("129, 130, 143", "hung up, interrupted, terminated; the state is saved"),
+    ("129, 130, 143", "SIGHUP, SIGINT, SIGTERM; the state is saved"),
 )
 
 # -------------------------------------------------------------------------------------- what commands say of themselves
