@@ -85,6 +85,13 @@ def test_the_example_is_whole() -> None:
     ]
 
 
+def test_the_files_it_names_exist() -> None:
+    folders = (ROOT, ROOT / "lib/datarobust", ROOT / "lib/datarobust/datasets")
+    named = set(re.findall(r"`([\w/]+\.py)`", TEXT.partition("## How to add a data format")[2]))
+    assert len(named) > 5
+    assert not [name for name in named if not any((folder / name).exists() for folder in folders)]
+
+
 def test_it_passes_its_tests_and_obeys_the_rules(tree: Path) -> None:
     tests = ["tests/lib/test_medoids.py", "tests/tools/test_medoids.py", "tests/test_layout.py"]
     chosen = " or ".join(["test_medoids", *(f"({rule})" for rule in RULES)])
