@@ -1,8 +1,7 @@
 """Several processes at one task: the one place that knows torch.distributed.
 
 ``torchrun`` starts the processes and says in the environment who is who; a process that it did not start is alone, and
-then torch is not even imported. Arrays in main memory are exchanged over gloo, tensors of
-accelerators over nccl.
+then torch is not even imported. Arrays in main memory are exchanged over gloo, tensors of accelerators over nccl.
 """
 
 from __future__ import annotations
@@ -15,34 +14,25 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datarobust.errors import DatarobustError, UsageError
+from datarobust.types import Array
 
 if TYPE_CHECKING:
     import torch
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Group:
     """The processes of one command."""
 
-    rank: int
-    """This process, from 0; rank 0 speaks and writes."""
+    rank: int  # this process, from 0
     size: int
-    here: int = 1
-    """How many of them share this machine."""
+    here: int = 1  # how many of them share this machine
 
     @property
     def is_main(self) -> bool:
         """Whether this process speaks and writes."""
-        return self.rank == 0
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes the result."""
         return self.rank == 0
 
     def all_gather(self, array: Array) -> list[Array]:
@@ -53,12 +43,10 @@ class Group:
         from torch import distributed
 
         mine = torch.from_numpy(np.ascontiguousarray(array))
-        theirs = [torch.empty_like(mine) for _ in range(self.size)]
-        try:
-            distributed.all_gather(theirs, mine)
-        except RuntimeError as error:
-            raise DatarobustError("another process of this command failed: its own message says why") from error
-        return [part.numpy() for part in theirs]
+        parts = [torch.empty_like(mine) for _ in range(self.size)]
+        with _errors_of_others():
+            distributed.all_gather(parts, mine)
+        return [part.numpy() for part in parts]
 
     def agree(self, value: bool) -> bool:
         """What rank 0 says."""
@@ -74,14 +62,17 @@ class Group:
 
     def sum(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace tensors, in place, by their sums over all processes."""
-        self._in_one(tensors, lambda flat, distributed: distributed.all_reduce(flat), None)
+        self._in_one(tensors, lambda flat, distributed: distributed.all_reduce(flat))
 
     def broadcast(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace tensors, in place, by those of rank 0."""
-        self._in_one(tensors, lambda flat, distributed: distributed.broadcast(flat, 0), None)
+        self._in_one(tensors, lambda flat, distributed: distributed.broadcast(flat, 0))
 
     def _in_one(
-        self, tensors: Sequence[torch.Tensor], exchange: Callable[[torch.Tensor, Any], object], factor: float | None
+        self,
+        tensors: Sequence[torch.Tensor],
+        exchange: Callable[[torch.Tensor, Any], object],
+        factor: float | None = None,
     ) -> None:
         """Exchange tensors as one vector for each dtype and device, and put the results back."""
         if self.size == 1:
@@ -94,19 +85,25 @@ class Group:
             kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
         for parts in kinds.values():
             flat = torch.cat([part.detach().reshape(-1) for part in parts])
-            try:
+            with _errors_of_others():
                 exchange(flat, distributed)
-            except RuntimeError as error:
-                raise DatarobustError("another process of this command failed: its own message says why") from error
             if factor is not None:
                 flat.mul_(factor)
             with torch.no_grad():
-                for part, found in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
-                    part.copy_(found.view(part.shape))
+                for part, result in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
+                    part.copy_(result.view(part.shape))
 
     def merge_neighbours(self, key: Array, index: Array) -> tuple[Array, Array]:
         """The k best of all processes' lists: (N, k) keys ascending, equal keys by index, no index twice."""
         return merge_lists(self.all_gather(key), self.all_gather(index))
+
+
+@contextmanager
+def _errors_of_others() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise DatarobustError("another process of this command failed: its own message says why") from error
 
 
 def merge_lists(keys: list[Array], indices: list[Array]) -> tuple[Array, Array]:
@@ -135,11 +132,12 @@ def group() -> Iterator[Group]:
     if size == 1:
         yield Group(0, 1)
         return
-    from torch import distributed
+    from torch import cuda, distributed
 
-    # A shard that goes on after a kill may be done long before the others.
-    try:
-        distributed.init_process_group(_backend(), rank=rank, world_size=size, timeout=timedelta(days=30))
+    on_gpus = cuda.is_available() and distributed.is_nccl_available()
+    backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+    try:  # the timeout: a shard that goes on after a kill may be done long before the others
+        distributed.init_process_group(backend, rank=rank, world_size=size, timeout=timedelta(days=30))
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"the {size} processes cannot find each other: start the command with torchrun") from error
     try:
@@ -149,11 +147,9 @@ def group() -> Iterator[Group]:
 
 
 def device_of(name: str) -> torch.device:
-    """The device of that name, ready for use.
+    """The device ``name``, ready for use: cpu, cuda, cuda:INDEX, or auto, which takes CUDA where there is any.
 
-    Args:
-        name: cpu, cuda, cuda:INDEX, or auto, which takes CUDA where there is any; of several processes on a machine
-            each takes its own accelerator, unless there is an INDEX.
+    Of several processes on a machine each takes its own accelerator, unless there is an INDEX.
 
     Raises:
         UsageError: there is no such device.
@@ -172,13 +168,6 @@ def device_of(name: str) -> torch.device:
         raise UsageError(f"`device` {name}: there are {count} CUDA devices, counted from 0.")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
-
-
-def _backend() -> str:
-    """Gloo between processors; nccl between accelerators where there are any."""
-    from torch import cuda, distributed
-
-    return "cpu:gloo,cuda:nccl" if cuda.is_available() and distributed.is_nccl_available() else "gloo"
 
 
 def _number(name: str, default: int) -> int:

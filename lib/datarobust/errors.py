@@ -17,7 +17,7 @@ The library raises these and nothing else on purpose; a tool prints the sentence
 Any other exception is a bug of ours and keeps its traceback.
 
 A sentence names arguments in backticks, as Python has them: "`batch` 0: at least one image is needed". The tools print
-them as options (`datarobust.tools._talk.as_options`), so the library need not know the command line.
+them as options (`datarobust.tools._console.as_options`), so the library need not know the command line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from __future__ import annotations
 class DatarobustError(Exception):
     """A mistake the user can mend; ``str(error)`` is one complete sentence."""
 
-    exit_code: int = 1
+    exit_code = 1
 
 
 class UsageError(DatarobustError):

@@ -18,64 +18,35 @@ _SUBDOMAINS = 40
 class Domain(IntEnum):
     """What random numbers are for. A number is never given to another use: it is part of every result drawn with it."""
 
-    IMPORT = 1
-    """The shuffle of an import."""
-    SELECTION = 2
-    """``random:K:SEED``."""
-    RELABEL = 3
-    """Random labels."""
-    CORRUPTION = 4
-    """Which points get a random label."""
-    EPOCH_REAL = 16
-    """The order of real images in an epoch."""
-    EPOCH_FOCUS = 17
-    """Which points in focus are injected."""
-    STREAM_BLOCKS = 18
-    """The order of blocks of generated images."""
-    STREAM_WITHIN = 19
-    """The order within a block of generated images."""
-    BATCH_MIX = 20
-    """The order within a batch of real and generated images."""
-    EPOCH_OVERSAMPLE = 21
-    """The order of an epoch with all points in focus."""
-    AUGMENT = 32
-    """Crops and flips."""
-    TRAIN = 40
-    """Random starts of training attacks."""
-    TRACK = 41
-    """Random starts of attacks on the tracked points."""
-    TEST = 42
-    """Random starts of attacks on the test set."""
-    FOCUS = 43
-    """Random starts of attacks on the points in focus."""
-    CLONE = 48
-    """Noise of a clone."""
-    CLONE_LABEL = 49
-    """Random classes of clones."""
-    DENOISER_ORDER = 50
-    """The order of images in an epoch of a denoiser."""
-    DENOISER_TRAINING = 51
-    """Noise levels, noise and augmentation of a denoiser's training."""
-    DENOISER_DROPOUT = 52
-    """Dropout of a denoiser."""
-    SEARCH_ORDER = 56
-    """The order in which the points of the grid are tried."""
-    FID_HALVES = 60
-    """Halves of a set that are held against each other."""
-    FID_POOL = 61
-    """Points whose kernel distances are taken."""
-    FID_ORDER = 62
-    """Points of the smaller sets that a distance is extrapolated from."""
-    FID_REPEAT = 63
-    """Which clone of a point is compared."""
-    MAP_SAMPLE = 72
-    """The stratified sample of a map."""
-    MAP_START = 73
-    """Random starts of multidimensional scaling."""
-    MAP_TREES = 74
-    """Random trees."""
-    MAP_SHUFFLE = 75
-    """Permutations that show what chance gives on a map."""
+    IMPORT = 1  # the shuffle of an import
+    SELECTION = 2  # ``random:K:SEED``
+    RELABEL = 3  # random labels
+    CORRUPTION = 4  # which points get a random label
+    EPOCH_REAL = 16  # the order of real images in an epoch
+    EPOCH_FOCUS = 17  # which points in focus are injected
+    STREAM_BLOCKS = 18  # the order of blocks of generated images
+    STREAM_WITHIN = 19  # the order within a block of generated images
+    BATCH_MIX = 20  # the order within a batch of real and generated images
+    EPOCH_OVERSAMPLE = 21  # the order of an epoch with all points in focus
+    AUGMENT = 32  # crops and flips
+    TRAIN = 40  # random starts of training attacks
+    TRACK = 41  # random starts of attacks on the tracked points
+    TEST = 42  # random starts of attacks on the test set
+    FOCUS = 43  # random starts of attacks on the points in focus
+    CLONE = 48  # noise of a clone
+    CLONE_LABEL = 49  # random classes of clones
+    DENOISER_ORDER = 50  # the order of images in an epoch of a denoiser
+    DENOISER_TRAINING = 51  # noise levels, noise and augmentation of a denoiser's training
+    DENOISER_DROPOUT = 52  # dropout of a denoiser
+    SEARCH_ORDER = 56  # the order in which the points of the grid are tried
+    FID_HALVES = 60  # halves of a set that are held against each other
+    FID_POOL = 61  # points whose kernel distances are taken
+    FID_ORDER = 62  # points of the smaller sets that a distance is extrapolated from
+    FID_REPEAT = 63  # which clone of a point is compared
+    MAP_SAMPLE = 72  # the stratified sample of a map
+    MAP_START = 73  # random starts of multidimensional scaling
+    MAP_TREES = 74  # random trees
+    MAP_SHUFFLE = 75  # permutations that show what chance gives on a map
 
     def of(self, number: int) -> int:
         """The domain of one ``number`` (an epoch, a pass over a set) of this use; ``number`` from 0 to 2^40 - 1."""

@@ -106,20 +106,20 @@ import sys, time
 sys.path.insert(0, {here!r})
 import test_artifacts
 from pathlib import Path
-test_artifacts.write(Path(sys.argv[1]), rows=3_000_000, resume_key="k")
+test_artifacts.write(Path(sys.argv[1]), rows=2_000_000, resume_key="k")
 """
 
 
 def test_kill_at_random_moments_and_go_on(tmp_path: Path) -> None:
     """Real processes, real signals, real fsyncs: the same command until it succeeds."""
-    write(tmp_path / "reference.zarr", rows=3_000_000)
+    write(tmp_path / "reference.zarr", rows=2_000_000)
     script = KILLED.format(here=str(Path(__file__).parent))
     random = np.random.default_rng(7)
     path, kills = tmp_path / "d.zarr", 0
     for _ in range(40):
         with subprocess.Popen([sys.executable, "-c", script, str(path)]) as process:
             try:
-                process.wait(timeout=0.5 + random.random() if kills < 8 else 60)
+                process.wait(timeout=0.5 + random.random() if kills < 6 else 60)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 kills += 1

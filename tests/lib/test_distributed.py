@@ -86,7 +86,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_torchrun_a_process_is_alone() -> None:
     with distributed.group() as group:
         assert group == Group(0, 1)
-        assert group.leads
+        assert group.is_main
         array = np.arange(3)
         assert group.all_gather(array)[0] is array
         assert (group.agree(True), group.agree(False)) == (True, False)
@@ -132,8 +132,8 @@ def test_an_environment_that_cannot_be(monkeypatch: pytest.MonkeyPatch, rank: st
     assert "\n" not in str(told.value)
 
 
-def test_only_the_first_leads() -> None:
-    assert [Group(rank, 3).leads for rank in range(3)] == [True, False, False]
+def test_only_the_first_is_main() -> None:
+    assert [Group(rank, 3).is_main for rank in range(3)] == [True, False, False]
 
 
 def test_devices() -> None:

@@ -14,7 +14,6 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from datarobust.errors import ArtifactError, ExistsError, LockedError
@@ -38,7 +37,6 @@ def os_errors(path: Path, doing: str = "written") -> Iterator[None]:
 
 
 def _reason(error: OSError) -> str:
-    """An OSError in words, with the way out where the disk is full."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space, or choose another place, and run the command again"
     words = (error.strerror or str(error)).lower()
@@ -51,11 +49,7 @@ def hidden(path: Path, role: str) -> Path:
 
 
 def checked_output(path: Path) -> Path:
-    """``path``, if something can be written there.
-
-    Raises:
-        ArtifactError: it has no name of its own, or its folder does not exist.
-    """
+    """``path``; ArtifactError where it has no name of its own, or its folder does not exist."""
     path = Path(path)
     if path.name in ("", ".."):
         raise ArtifactError(f"{path} cannot be written: it names no file")
@@ -66,12 +60,8 @@ def checked_output(path: Path) -> Path:
 
 
 def sync_folder(path: Path) -> None:
-    """Bring a folder's entries to the disk."""
-    _sync(path, os.O_DIRECTORY)
-
-
-def _sync(path: Path, flags: int = 0) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    """Bring a folder's entries, or a file, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
@@ -83,15 +73,11 @@ def _sync_tree(path: Path) -> None:
     if path.is_dir():
         for entry in path.iterdir():
             _sync_tree(entry)
-    _sync(path)
+    sync_folder(path)
 
 
 def write_file(path: Path, *parts: Any) -> None:
-    """Create ``path``, which must not exist, from buffers; on the disk when this returns. Obeys the umask.
-
-    Raises:
-        OSError: as the system gives it; the caller knows what the file is for.
-    """
+    """Create ``path``, which must not exist, from buffers; on the disk when this returns. Obeys the umask."""
     with path.open("xb") as file:
         for part in parts:
             file.write(part)
@@ -161,9 +147,7 @@ class Lock:
         self._lock = lock
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give the lock back."""
         lock, self._lock = self._lock, None
         if lock is None or not lock.is_locked:  # in a forked process it is the parent's
@@ -176,13 +160,11 @@ class Lock:
 
 
 def _sign(descriptor: int) -> None:
-    """Write into a lock file who holds it."""
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
 
 
 def _holder(file: Path) -> str:
-    """Who holds a lock, in words."""
     try:
         words = file.read_bytes()[:300].decode(errors="replace").split()
     except FileNotFoundError:  # given back just now
@@ -197,16 +179,12 @@ def _holder(file: Path) -> str:
 
 @contextlib.contextmanager
 def whole_or_absent(
-    path: Path,
-    *,
-    overwrite: bool = False,
-    keep: bool = False,
-    may_replace: Callable[[Path], bool] = Path.is_file,
+    path: Path, *, overwrite: bool = False, keep: bool = False, may_replace: Callable[[Path], bool] = Path.is_file
 ) -> Iterator[Path]:
-    """A place to write an output that appears under its name complete, or not at all.
+    """A place to write an output, file or folder, that appears under its name complete, or not at all.
 
     Args:
-        path: the output, a file or a folder.
+        path: the output.
         overwrite: replace what is there, if ``may_replace`` says that it is ours to replace.
         keep: leave the unfinished work where it is on an exception, and offer it again next time (resume).
         may_replace: whether an existing output may be replaced.
@@ -223,8 +201,8 @@ def whole_or_absent(
     partial = hidden(path, "partial")
     with Lock(path):
         demand_vacant(path, overwrite, may_replace)
-        with os_errors(path):
-            if not keep:
+        if not keep:
+            with os_errors(path):
                 remove(partial)
         try:
             try:
@@ -244,13 +222,7 @@ def whole_or_absent(
 
 
 def demand_vacant(path: Path, overwrite: bool, may_replace: Callable[[Path], bool]) -> None:
-    """Refuse, before long work, what :func:`whole_or_absent` would refuse after it.
-
-    Raises:
-        ExistsError: ``path`` exists and ``overwrite`` is not given, or it is not ours to replace.
-        LockedError: another process is writing it.
-        ArtifactError: its folder does not exist.
-    """
+    """Refuse, before long work, what :func:`whole_or_absent` would refuse after it."""
     path = checked_output(path)
     with Lock(path), os_errors(path):
         recover(path)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from datarobust.artifacts.kinds import DTYPES
+from datarobust.artifacts.kinds import DTYPES, Shapes
 from datarobust.errors import ArtifactError
 from datarobust.types import Array, Images
 
@@ -25,22 +25,19 @@ BLOCK_BYTES = 1 << 24
 CHUNK_BYTES = 1 << 20
 MAX_ROW_BYTES = 1 << 28
 """A row of more than 256 MiB is no row: nothing of ours is near it, and it would break the bound on memory."""
-
+CRC_BYTES = 4
+_ENTRY_BYTES = 16  # of a chunk in the index of a shard: offset and length
 _DEPTH = 64
 
 
+# -------------------------------------------------------------------------------------------------- JSON and hashes
+
+
 def plain(value: object, where: str) -> Any:
-    """``value`` as the types that JSON has, with NumPy scalars and tuples made ordinary.
-
-    Args:
-        value: what an attribute or a history step holds.
-        where: what to call it in the error.
-
-    Returns:
-        None, bool, int, float, str, list or dict (keys are strings), nested.
+    """``value`` in the types that JSON has, with NumPy scalars and tuples made ordinary.
 
     Raises:
-        ArtifactError: NaN or an infinity, which JSON cannot hold, or another type.
+        ArtifactError: NaN or an infinity, which JSON cannot hold, or another type; it names ``where``.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -62,12 +59,12 @@ def plain(value: object, where: str) -> Any:
 
 def canonical(value: object) -> bytes:
     """The one spelling of a JSON value that is hashed: sorted keys, no spaces, ASCII, finite numbers."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def pretty(value: object) -> bytes:
     """The one spelling of a metadata file on disk: sorted keys, two spaces, ASCII, a newline at the end."""
-    return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+    return json.dumps(value, sort_keys=True, indent=2, allow_nan=False).encode() + b"\n"
 
 
 def parse(text: bytes) -> Any:
@@ -110,15 +107,14 @@ def fingerprint(value: object) -> str:
     return sha256(canonical(plain(value, "the request")))
 
 
-def digest_of(arrays: Mapping[str, tuple[str, Sequence[int], Sequence[str]]]) -> str:
-    """What an artifact *is*: sha256 over names, dtypes, shapes and the hashes of the bytes of its arrays.
+def digest_of(arrays: Shapes, blocks: Mapping[str, Sequence[str]]) -> str:
+    """What an artifact *is*: sha256 over names, dtypes and shapes of its arrays, and the sha256 of their blocks.
 
-    Args:
-        arrays: name -> (dtype, shape, sha256 of each block in order). How many rows are one block is a function of
-            the shape of a row alone (`Layout.block`), so the digest does not depend on how an array was written.
+    How many rows are one block depends on the size of a row alone (`Layout.block`), so the digest does not depend on
+    how an array was written.
     """
     return sha256(
-        canonical({name: [kind, list(shape), list(hashes)] for name, (kind, shape, hashes) in arrays.items()})
+        canonical({name: [dtype, list(shape), list(blocks[name])] for name, (dtype, shape) in arrays.items()})
     )
 
 
@@ -129,9 +125,6 @@ def seal_of(attributes: Mapping[str, Any]) -> str:
 
 # ----------------------------------------------------------------------------------------------------- rows in files
 
-CRC_BYTES = 4
-_ENTRY_BYTES = 16  # of a chunk in the index of a shard: offset and length
-
 
 def _rows_in(size: int, row_bytes: int) -> int:
     """The largest power of two of rows that fits in ``size`` bytes, at least 1."""
@@ -140,18 +133,12 @@ def _rows_in(size: int, row_bytes: int) -> int:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the rows of one array lie.
-
-    Attributes:
-        dtype: one of `kinds.DTYPES`.
-        shape: of the array; rows are axis 0.
-    """
+    """Where the rows of one array, along axis 0, lie. ValueError for what cannot be an array of ours."""
 
     dtype: str
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be an array of ours, with ValueError."""
         if self.dtype not in DTYPES:
             raise ValueError(f"has dtype {self.dtype!r}; allowed are {', '.join(DTYPES)}")
         if not self.shape or any(type(length) is not int for length in self.shape):
@@ -186,6 +173,11 @@ class Layout:
         """Rows that a shard has room for: a block, or all rows rounded up to chunks where they are fewer."""
         return min(self.block, max(1, -(-self.shape[0] // self.chunk)) * self.chunk)
 
+    @cached_property
+    def chunk_bytes(self) -> int:
+        """Bytes of a chunk in a file: its rows and their crc32c."""
+        return self.chunk * self.row_bytes + CRC_BYTES
+
     def rows_of(self, block: int) -> int:
         """Rows that block number ``block`` holds."""
         return min(self.block, self.shape[0] - block * self.block)
@@ -197,11 +189,6 @@ class Layout:
     def chunks_of(self, block: int) -> int:
         """Chunks that the file of a block has; the last one is filled with zeros."""
         return -(-self.rows_of(block) // self.chunk)
-
-    @cached_property
-    def chunk_bytes(self) -> int:
-        """Bytes of a chunk in a file: its rows and their crc32c."""
-        return self.chunk * self.row_bytes + CRC_BYTES
 
     def index(self, block: int) -> bytes:
         """The end of a block's file: offset and length of each chunk, 2^64 - 1 where it is absent, and their crc32c."""
@@ -253,16 +240,12 @@ def shape_of(document: object) -> Layout:
     Raises:
         ValueError: they claim nothing that can be.
     """
-    if not isinstance(document, dict):
-        raise ValueError("is no zarr metadata")
-    if document.get("zarr_format") != 3 or document.get("node_type") != "array":
+    if not isinstance(document, dict) or (document.get("zarr_format"), document.get("node_type")) != (3, "array"):
         raise ValueError("is no zarr v3 array")
     shape, dtype = document.get("shape"), document.get("data_type")
     if not isinstance(shape, list):
         raise ValueError("has no shape")
-    if not isinstance(dtype, str):
-        raise ValueError(f"has dtype {dtype!r}; allowed are {', '.join(DTYPES)}")
-    return Layout(dtype, tuple(shape))
+    return Layout(dtype if isinstance(dtype, str) else repr(dtype), tuple(shape))
 
 
 def flat(rows: Array) -> Images:

@@ -1,46 +1,43 @@
-"""Where an artifact comes from: one `Step` for every command on the way to it."""
+"""What every artifact, folder or file, says about itself: kind, digest, seal, and the commands that led to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from datarobust.artifacts.format import plain
+from datarobust.artifacts.format import digest_of, plain, seal_of
+from datarobust.artifacts.kinds import KINDS, RESERVED, Kind, Shapes, chosen
+from datarobust.errors import ArtifactError
+
+RESTORE = "restore it from a copy, or make it again"
+Blocks = Mapping[str, Sequence[str]]
+"""Array -> sha256 of each of its blocks."""
+
+
+# ----------------------------------------------------------------------------------------------------------- history
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command: enough to run it again.
-
-    Attributes:
-        tool: name of the command, as typed.
-        argv: its arguments, without the name.
-        version: of datarobust.
-        seed: of the random numbers; None where none were drawn.
-        device: where it was computed, for instance ``"cpu, 2 threads"``; None where that cannot matter.
-        inputs: role -> digest of the artifact that was read in that role.
-        output: digest of the artifact that this step made, as far as it is known. The last step of an opened artifact
-            has that artifact's own digest. Steps before it have theirs if the artifact was written with version 2 of
-            its kind.
-    """
+    """One command on the way to an artifact: enough to run it again."""
 
     tool: str
-    argv: tuple[str, ...]
-    version: str
+    argv: tuple[str, ...]  # without the name
+    version: str  # of datarobust
     seed: int | None = None
-    device: str | None = None
-    inputs: Mapping[str, str] = field(default_factory=dict)
+    device: str | None = None  # such as "cpu, 2 threads"; None where it cannot matter
+    inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest of what was read
     output: str | None = None
-
-
-_FIELDS = {"tool", "argv", "version", "seed", "device", "inputs"}
+    """Digest of what this step made. The last step of an opened artifact has that artifact's own; steps before it have
+    theirs if it was written with version 2 of its kind."""
 
 
 def to_json(history: Sequence[Step]) -> list[dict[str, Any]]:
-    """The steps as JSON objects, oldest first. Times are left out on purpose: equal work gives equal bytes.
+    """The steps as JSON objects, oldest first, without ``output`` where it is not known.
 
-    A step whose output is not known has no field ``output``.
+    Times are left out on purpose: equal work gives equal bytes.
     """
     steps = []
     for i, step in enumerate(history):
@@ -51,15 +48,6 @@ def to_json(history: Sequence[Step]) -> list[dict[str, Any]]:
     return steps
 
 
-def unfinished(history: Sequence[Step]) -> list[Step]:
-    """The history as it is written into an artifact: the last step does not name the digest that it is about to make.
-
-    So the metadata of an artifact do not repeat its digest, and a history that was read gives the bytes that it came
-    from.
-    """
-    return [*history[:-1], *(replace(step, output=None) for step in history[-1:])]
-
-
 def from_json(steps: object, digest: str) -> tuple[Step, ...]:
     """The history of an artifact that is opened: the inverse of `to_json`, and the last step has made ``digest``.
 
@@ -68,8 +56,7 @@ def from_json(steps: object, digest: str) -> tuple[Step, ...]:
     """
     if not isinstance(steps, list):
         raise ValueError("history is not a list")
-    history = [_step(step, f"history[{place}]") for place, step in enumerate(steps)]
-    return (*history[:-1], *(replace(step, output=digest) for step in history[-1:]))
+    return _last_made([_step(step, f"history[{place}]") for place, step in enumerate(steps)], digest)
 
 
 def join(histories: Iterable[Sequence[Step]]) -> list[Step]:
@@ -92,21 +79,146 @@ def join(histories: Iterable[Sequence[Step]]) -> list[Step]:
     return joined
 
 
+def _last_made(history: Sequence[Step], digest: str | None) -> tuple[Step, ...]:
+    return (*history[:-1], *(replace(step, output=digest) for step in history[-1:]))
+
+
 def _step(step: object, where: str) -> Step:
-    if not isinstance(step, dict) or set(step) - {"output"} != _FIELDS:
-        raise ValueError(f"{where} does not have the fields {', '.join(sorted(_FIELDS))}")
-    argv, inputs, seed, device = step["argv"], step["inputs"], step["seed"], step["device"]
-    if not isinstance(step["tool"], str) or not isinstance(step["version"], str):
-        raise ValueError(f"{where} names no tool or no version")
-    if not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
-        raise ValueError(f"{where}.argv is not a list of words")
-    if not isinstance(inputs, dict) or not all(isinstance(value, str) for value in inputs.values()):
-        raise ValueError(f"{where}.inputs does not map roles to digests")
-    if seed is not None and type(seed) is not int:
-        raise ValueError(f"{where}.seed is no integer")
-    if device is not None and not isinstance(device, str):
-        raise ValueError(f"{where}.device is no text")
-    output = step.get("output")
-    if "output" in step and not isinstance(output, str):
-        raise ValueError(f"{where}.output is no digest")
-    return Step(step["tool"], tuple(argv), step["version"], seed, device, inputs, output)
+    names = {"tool", "argv", "version", "seed", "device", "inputs"}
+    if not isinstance(step, dict) or set(step) - {"output"} != names:
+        raise ValueError(f"{where} does not have the fields {', '.join(sorted(names))}")
+    argv, inputs = step["argv"], step["inputs"]
+    right = {
+        "tool": isinstance(step["tool"], str),
+        "version": isinstance(step["version"], str),
+        "argv": isinstance(argv, list) and all(isinstance(word, str) for word in argv),
+        "inputs": isinstance(inputs, dict) and all(isinstance(value, str) for value in inputs.values()),
+        "seed": step["seed"] is None or type(step["seed"]) is int,
+        "device": step["device"] is None or isinstance(step["device"], str),
+        "output": isinstance(step.get("output", ""), str),
+    }
+    for name, is_right in right.items():
+        if not is_right:
+            raise ValueError(f"{where}.{name} is not of the type that it was written with")
+    return Step(**{**step, "argv": tuple(argv)})
+
+
+# ----------------------------------------------------------------------------------------------------------- summary
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an artifact says about itself."""
+
+    path: Path
+    kind: str
+    version: int  # of the kind's schema
+    digest: str  # sha256 over names, dtypes, shapes and bytes of its arrays
+    history: tuple[Step, ...]  # oldest first
+    attributes: Mapping[str, Any]  # all others
+    arrays: Shapes
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """A summary as JSON has it: path, kind, version, digest, arrays, attributes, history."""
+    return {
+        "path": str(summary.path),
+        "kind": summary.kind,
+        "version": summary.version,
+        "digest": summary.digest,
+        "arrays": {name: {"dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in summary.arrays.items()},
+        "attributes": dict(summary.attributes),
+        "history": to_json(summary.history),
+    }
+
+
+def build_head(
+    kind: Kind, attributes: Mapping[str, Any], history: Sequence[Step], arrays: Shapes, blocks: Blocks, path: Path
+) -> dict[str, Any]:
+    """All attributes of an artifact to be written, digest and seal included.
+
+    The last step does not name the digest that it is about to make: so the metadata do not repeat the digest, and a
+    history that was read gives the bytes that it came from.
+
+    Raises:
+        ArtifactError: arrays or attributes that the kind does not allow.
+    """
+    own = own_attributes(attributes, path)
+    complaint = kind.complaint_about_arrays(arrays) or kind.complaint_about_attributes(own)
+    if complaint:
+        raise ArtifactError(f"{path} cannot be written: it {complaint}")
+    whole = {
+        **own,
+        "kind": kind.name,
+        "version": kind.version,
+        "digest": digest_of(arrays, blocks),
+        "history": to_json(_last_made(history, None)),
+        "blocks": {name: list(blocks[name]) for name in arrays},
+    }
+    return {**whole, "seal": seal_of(whole)}
+
+
+def own_attributes(attributes: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The caller's attributes in JSON's types; ArtifactError if JSON cannot hold them or a name is reserved."""
+    for name in RESERVED:
+        if name in attributes:
+            raise ArtifactError(f"{path} cannot be written: the attribute {name!r} is set by the writer alone")
+    own: dict[str, Any] = plain(attributes, f"{path} cannot be written: attribute")
+    return own
+
+
+def read_head(attributes: object, file: Path, path: Path, kind: str | Collection[str] | None) -> tuple[Summary, Blocks]:
+    """The checked attributes in ``file`` of the artifact ``path``; its arrays, still to be seen, are left out.
+
+    Kind and version come first, because another version may define all the rest differently.
+
+    Raises:
+        ArtifactError: they are not those of an artifact, of another kind or version, or were altered.
+    """
+    if not isinstance(attributes, dict) or not isinstance(attributes.get("kind"), str):
+        raise ArtifactError(f"{file} is not the head of an artifact: it names no kind")
+    schema = KINDS.get(attributes["kind"])
+    if schema is None:
+        raise ArtifactError(f"{file} has the unknown kind {attributes['kind']!r}; known are {', '.join(KINDS)}")
+    version = attributes.get("version")
+    if type(version) is not int or version not in schema.reads:
+        known = " and ".join(map(str, schema.reads))
+        raise ArtifactError(f"{file} has version {version!r} of the kind {schema.name}; this datarobust reads {known}")
+    if attributes.get("seal") != seal_of(attributes):
+        raise ArtifactError(f"{file} was altered (its seal does not fit): {RESTORE}")
+    kinds = chosen(kind)
+    if schema.name not in kinds:
+        raise ArtifactError(f"{path} is {_article(schema.name)}, where {' or '.join(map(_article, kinds))} is needed")
+    digest, blocks = attributes.get("digest"), attributes.get("blocks")
+    try:
+        if not isinstance(digest, str):
+            raise ValueError("it has no digest")
+        steps = from_json(attributes.get("history"), digest)
+        if not isinstance(blocks, dict) or not blocks:
+            raise ValueError("it lists no blocks")
+        for name, hashes in blocks.items():
+            if not isinstance(hashes, list) or not all(isinstance(item, str) for item in hashes):
+                raise ValueError(f"its list of the blocks of {name!r} is no list of hashes")
+    except ValueError as error:
+        raise ArtifactError(f"{file} was not written by datarobust: {error}") from error
+    own = {name: value for name, value in attributes.items() if name not in RESERVED}
+    if complaint := schema.complaint_about_attributes(own):
+        raise ArtifactError(f"{file} {complaint}")
+    return Summary(path, schema.name, version, digest, steps, own, {}), blocks
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def confirm_arrays(summary: Summary, arrays: Shapes, blocks: Blocks, file: Path) -> Summary:
+    """The summary with the arrays that are there, which are those of its kind and of its digest.
+
+    Raises:
+        ArtifactError: they do not belong together.
+    """
+    if complaint := KINDS[summary.kind].complaint_about_arrays(arrays):
+        raise ArtifactError(f"{file} {complaint}")
+    if digest_of(arrays, blocks) != summary.digest:
+        raise ArtifactError(f"{file} was altered (its digest does not fit its arrays): {RESTORE}")
+    return replace(summary, arrays=arrays)

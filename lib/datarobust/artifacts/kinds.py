@@ -6,7 +6,7 @@ Version 2 of every kind lets the steps of a history name their ``output``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,18 @@ DTYPES = ("uint8", "int64", "float32", "float64", "bool")
 
 RESERVED = ("kind", "version", "digest", "history", "blocks", "seal")
 """Attributes that this package writes itself."""
+
+Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Array -> (dtype, shape)."""
+
+_NAMES = {
+    "text": "a text",
+    "texts": "a list of texts",
+    "integer": "an integer",
+    "number": "a number",
+    "flag": "true or false",
+    "object": "an object",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute of a kind: ``type`` is text, texts, integer, number, flag or object; or one of ``choices``."""
+    """One attribute of a kind."""
 
     type: Literal["text", "texts", "integer", "number", "flag", "object"]
     choices: tuple[str, ...] = ()
@@ -47,44 +59,22 @@ class Attribute:
             "flag": type(value) is bool,
             "object": isinstance(value, dict),
         }[self.type]
-        return None if fits else f"is {value!r}, not {_ARTICLE[self.type]}"
-
-
-_ARTICLE = {
-    "text": "a text",
-    "texts": "a list of texts",
-    "integer": "an integer",
-    "number": "a number",
-    "flag": "true or false",
-    "object": "an object",
-}
+        return None if fits else f"is {value!r}, not {_NAMES[self.type]}"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A schema.
-
-    Attributes:
-        name: as the attribute ``kind`` has it.
-        version: the schema's number that is written.
-        reads: the numbers that are read.
-        format: a zarr folder or a safetensors file.
-        required: arrays that must be there.
-        optional: arrays that may be there; no others may.
-        one_of: exactly one of these arrays must be there.
-        attributes: attributes that must be there; others may be added freely.
-        optional_attributes: attributes that have a prescribed type where they are there.
-    """
+    """A schema."""
 
     name: str
     format: Literal["zarr", "safetensors"] = "zarr"
-    version: int = 2
-    reads: tuple[int, ...] = (1, 2)
+    version: int = 2  # that is written
+    reads: tuple[int, ...] = (1, 2)  # versions that are read
     required: Mapping[str, Field] = field(default_factory=dict)
-    optional: Mapping[str, Field] = field(default_factory=dict)
-    one_of: tuple[str, ...] = ()
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
-    optional_attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    optional: Mapping[str, Field] = field(default_factory=dict)  # no other arrays may be there
+    one_of: tuple[str, ...] = ()  # exactly one of these must be there
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)  # that must be there; others may be added
+    optional_attributes: Mapping[str, Attribute] = field(default_factory=dict)  # of this type where they are there
 
     def complaint_about_arrays(self, arrays: Mapping[str, tuple[str, tuple[int | None, ...]]]) -> str | None:
         """What is wrong with arrays of these (dtype, shape), or None; a length that is not known yet is None."""
@@ -101,152 +91,134 @@ class Kind:
             return (
                 f"has {' and '.join(names) or 'none'} of {', '.join(self.one_of)}; the kind {self.name} has exactly one"
             )
-        lengths: dict[str, tuple[int, str]] = {}
+        first: dict[str, tuple[int, str]] = {}  # dimension -> its length, and the array that set it
         for name, (dtype, shape) in arrays.items():
-            complaint = _dimensions(name, known[name], dtype, shape, lengths)
-            if complaint:
-                return complaint
+            dtypes, dims = known[name].dtypes, known[name].dims
+            if dtype not in dtypes:
+                return f"has {name} as {dtype}, not {' or '.join(dtypes)}"
+            if len(shape) != len(dims):
+                return f"has {name} with {len(shape)} dimensions, not ({', '.join(dims)})"
+            for dim, length in zip(dims, shape, strict=True):
+                if length is None:
+                    continue
+                if dim.isdigit() and length != int(dim):
+                    return f"has {name} with {length} where ({', '.join(dims)}) is due"
+                other, setter = first.setdefault(dim, (length, name))
+                if other != length:
+                    return f"has {name} with {length} for {dim}, but {setter} with {other}"
         return None
 
     def complaint_about_attributes(self, attributes: Mapping[str, Any]) -> str | None:
         """What is wrong with these attributes, or None."""
         for name, attribute in {**self.attributes, **self.optional_attributes}.items():
             if name in attributes:
-                complaint = attribute.complaint(attributes[name])
-                if complaint:
+                if complaint := attribute.complaint(attributes[name]):
                     return f"has an attribute {name!r} that {complaint}"
             elif name in self.attributes:
                 return f"has no attribute {name!r}, which the kind {self.name} must have"
         return None
 
 
-def _dimensions(
-    name: str, expected: Field, dtype: str, shape: tuple[int | None, ...], lengths: dict[str, tuple[int, str]]
-) -> str | None:
-    """Compare one array with its field; ``lengths`` collects dimension -> (length, the array that set it)."""
-    if dtype not in expected.dtypes:
-        return f"has {name} as {dtype}, not {' or '.join(expected.dtypes)}"
-    if len(shape) != len(expected.dims):
-        return f"has {name} with {len(shape)} dimensions, not ({', '.join(expected.dims)})"
-    for dim, length in zip(expected.dims, shape, strict=True):
-        if length is None:
-            continue
-        if dim.isdigit() and length != int(dim):
-            return f"has {name} with {length} where ({', '.join(expected.dims)}) is due"
-        first = lengths.setdefault(dim, (length, name))
-        if first[0] != length:
-            return f"has {name} with {length} for {dim}, but {first[1]} with {first[0]}"
-    return None
-
-
-def _kinds(kinds: Iterable[Kind]) -> Mapping[str, Kind]:
-    return {kind.name: kind for kind in kinds}
-
-
 _LABELS = Field(("int64",), ("N",))
-_TEXT, _DIGEST, _NORM = Attribute("text"), Attribute("text"), Attribute("text", choices=("l2", "linf"))
+_INDEX = Field(("int64",), ("M",))
+_TEXT = _DIGEST = Attribute("text")
+_INTEGER, _NUMBER, _FLAG, _OBJECT = Attribute("integer"), Attribute("number"), Attribute("flag"), Attribute("object")
+_NORM = Attribute("text", choices=("l2", "linf"))
+_NETWORK: Mapping[str, Any] = {
+    "format": "safetensors",
+    "attributes": {"arch": _OBJECT, "weights": Attribute("text", choices=("best", "last"))},
+    "optional_attributes": {"epoch": Attribute("integer", null=True)},
+}
 
-KINDS: Mapping[str, Kind] = _kinds(
-    (
-        Kind(
-            "dataset",
-            required={"labels": _LABELS, "index": _LABELS},
-            optional={
-                "images": Field(("uint8",), ("N", "C", "H", "W")),
-                "features": Field(("float32",), ("N", "D")),
-                "coarse": _LABELS,
-                "soft": Field(("float32",), ("N", "K")),
-                "source": _LABELS,
-            },
-            one_of=("images", "features"),
-            attributes={"name": _TEXT, "classes": Attribute("texts")},
-            optional_attributes={"shuffled": Attribute("integer")},
-        ),
-        Kind(
-            "ranking",
-            required={"distance": Field(("float64",), ("N",)), "neighbour": _LABELS},
-            optional={"distances": Field(("float64",), ("N", "k")), "neighbours": Field(("int64",), ("N", "k"))},
-            attributes={
-                "norm": _NORM,
-                "labels": Attribute("text", choices=("hard", "soft")),
-                "dataset": _DIGEST,
-                "against": Attribute("text", null=True),
-                "duplicates": Attribute("text", choices=("inf", "drop", "error")),
-                "k": Attribute("integer"),
-            },
-        ),
-        Kind(
-            "clones",
-            required={
-                "images": Field(("uint8",), ("M", "R", "C", "H", "W")),
-                "labels": Field(("int64",), ("M",)),
-                "index": Field(("int64",), ("M",)),
-            },
-            attributes={"dataset": _DIGEST, "model": _DIGEST, "sampler": Attribute("object")},
-        ),
-        Kind(
-            "moments",
-            required={"mean": Field(("float64",), ("D",)), "covariance": Field(("float64",), ("D", "D"))},
-            attributes={"count": Attribute("integer"), "features": _TEXT},
-            optional_attributes={
-                "dataset": _DIGEST,
-                "weights": _TEXT,
-                "mode": _TEXT,
-                "rows": _DIGEST,
-                "calibration": Attribute("object", null=True),
-            },
-        ),
-        Kind(
-            "embedding",
-            required={
-                "position": Field(("float64",), ("M", "2")),
-                "index": Field(("int64",), ("M",)),
-                "distance": Field(("float64",), ("M",)),
-            },
-            attributes={
-                "method": Attribute("text", choices=("mds", "rte")),
-                "norm": _NORM,
-                "seed": Attribute("integer"),
-                "arguments": Attribute("object"),
-                "dataset": _DIGEST,
-                "ranking": _DIGEST,
-            },
-            optional_attributes={
-                "scaling": Attribute("text", choices=("metric", "nonmetric", "classical")),
-                "dissimilarity": _NORM,
-                "stress": Attribute("number"),
-                "raw_stress": Attribute("number"),
-                "iterations": Attribute("integer"),
-                "converged": Attribute("flag"),
-                "leaves": Attribute("integer"),
-                "coherence": Attribute("object"),
-            },
-        ),
-        Kind(
-            "evaluation",
-            required={name: Field(("int64",), ("M",)) for name in ("index", "label", "clean", "attacked", "broken")},
-            optional={"adversarial": Field(("uint8", "float32"), ("M", "C", "H", "W"))},
-            attributes={
-                "attacks": Attribute("texts"),
-                "norm": Attribute("text", choices=("l2", "linf", "l1")),
-                "eps": Attribute("number"),
-                "protocol": Attribute("object"),
-                "flags": Attribute("object"),
-                "dataset": _DIGEST,
-                "model": _TEXT,
-            },
-        ),
-        *(
-            Kind(
-                name,
-                format="safetensors",
-                attributes={"arch": Attribute("object"), "weights": Attribute("text", choices=("best", "last"))},
-                optional_attributes={"epoch": Attribute("integer", null=True)},
-            )
-            for name in ("classifier", "denoiser")
-        ),
-    )
+_KINDS = (
+    Kind(
+        "dataset",
+        required={"labels": _LABELS, "index": _LABELS},
+        optional={
+            "images": Field(("uint8",), ("N", "C", "H", "W")),
+            "features": Field(("float32",), ("N", "D")),
+            "coarse": _LABELS,
+            "soft": Field(("float32",), ("N", "K")),
+            "source": _LABELS,
+        },
+        one_of=("images", "features"),
+        attributes={"name": _TEXT, "classes": Attribute("texts")},
+        optional_attributes={"shuffled": _INTEGER},
+    ),
+    Kind(
+        "ranking",
+        required={"distance": Field(("float64",), ("N",)), "neighbour": _LABELS},
+        optional={"distances": Field(("float64",), ("N", "k")), "neighbours": Field(("int64",), ("N", "k"))},
+        attributes={
+            "norm": _NORM,
+            "labels": Attribute("text", choices=("hard", "soft")),
+            "dataset": _DIGEST,
+            "against": Attribute("text", null=True),
+            "duplicates": Attribute("text", choices=("inf", "drop", "error")),
+            "k": _INTEGER,
+        },
+    ),
+    Kind(
+        "clones",
+        required={"images": Field(("uint8",), ("M", "R", "C", "H", "W")), "labels": _INDEX, "index": _INDEX},
+        attributes={"dataset": _DIGEST, "model": _DIGEST, "sampler": _OBJECT},
+    ),
+    Kind(
+        "moments",
+        required={"mean": Field(("float64",), ("D",)), "covariance": Field(("float64",), ("D", "D"))},
+        attributes={"count": _INTEGER, "features": _TEXT},
+        optional_attributes={
+            "dataset": _DIGEST,
+            "weights": _TEXT,
+            "mode": _TEXT,
+            "rows": _DIGEST,
+            "calibration": Attribute("object", null=True),
+        },
+    ),
+    Kind(
+        "embedding",
+        required={
+            "position": Field(("float64",), ("M", "2")),
+            "index": _INDEX,
+            "distance": Field(("float64",), ("M",)),
+        },
+        attributes={
+            "method": Attribute("text", choices=("mds", "rte")),
+            "norm": _NORM,
+            "seed": _INTEGER,
+            "arguments": _OBJECT,
+            "dataset": _DIGEST,
+            "ranking": _DIGEST,
+        },
+        optional_attributes={
+            "scaling": Attribute("text", choices=("metric", "nonmetric", "classical")),
+            "dissimilarity": _NORM,
+            "stress": _NUMBER,
+            "raw_stress": _NUMBER,
+            "iterations": _INTEGER,
+            "converged": _FLAG,
+            "leaves": _INTEGER,
+            "coherence": _OBJECT,
+        },
+    ),
+    Kind(
+        "evaluation",
+        required=dict.fromkeys(("index", "label", "clean", "attacked", "broken"), _INDEX),
+        optional={"adversarial": Field(("uint8", "float32"), ("M", "C", "H", "W"))},
+        attributes={
+            "attacks": Attribute("texts"),
+            "norm": Attribute("text", choices=("l2", "linf", "l1")),
+            "eps": _NUMBER,
+            "protocol": _OBJECT,
+            "flags": _OBJECT,
+            "dataset": _DIGEST,
+            "model": _TEXT,
+        },
+    ),
+    Kind("classifier", **_NETWORK),
+    Kind("denoiser", **_NETWORK),
 )
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
 
 
 def chosen(kind: str | Collection[str] | None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from datarobust.artifacts.format import canonical, parse
 from datarobust.types import Array
 
 _KEY = "datarobust"
-_KINDS = "biuf"
 
 
 class Resume:
@@ -29,12 +28,9 @@ class Resume:
     Args:
         output: the output that the computation works for.
         request: names the request, as `fingerprint` gives it.
-        rank: number of this process, from 0; every process keeps a state of its own.
+        rank: number of this process, from 0; every process keeps a state of its own, as ``.NAME.3of8.resume``.
         size: how many processes there are.
         every: seconds between two saved states, for `due`.
-
-    Attributes:
-        path: of this process's state: ``.NAME.resume``, or ``.NAME.3of8.resume``.
     """
 
     def __init__(self, output: Path, request: str, rank: int = 0, size: int = 1, every: float = 20.0) -> None:
@@ -58,7 +54,7 @@ class Resume:
     @property
     def left(self) -> bool:
         """Whether some process has left a state, be it of another request."""
-        return bool(self._states())
+        return bool(self._states("*of*", "part-*"))
 
     def load(self) -> dict[str, Array] | None:
         """The arrays of the last `save` of this request, writable; None if there are none.
@@ -70,8 +66,8 @@ class Resume:
 
     def load_all(self) -> list[dict[str, Array]]:
         """The states of this request that any process has left, this process's first."""
-        states = [self._load(path) for path in [self.path, *(other for other in self._parts() if other != self.path)]]
-        return [state for state in states if state is not None]
+        paths = [self.path, *(path for path in self._states("*of*") if path != self.path)]
+        return [state for path in paths if (state := self._load(path)) is not None]
 
     def load_journal(self) -> dict[str, Array] | None:
         """The arrays of this request that version 0.1 left in ``.NAME.journal``; None if there are none.
@@ -96,10 +92,7 @@ class Resume:
         return arrays
 
     def save(self, arrays: Mapping[str, Array | int | float]) -> None:
-        """Replace the state at once; it is on the disk when this returns.
-
-        Args:
-            arrays: name -> array of numbers or booleans, of any shape; plain numbers become arrays of no dimension.
+        """Replace the state at once with arrays of numbers or booleans; it is on the disk when this returns.
 
         Raises:
             ArtifactError: the system refuses, for instance because the disk is full; the state before is still there.
@@ -107,47 +100,41 @@ class Resume:
         """
         from safetensors.numpy import save
 
-        parts = {name: np.asarray(value) for name, value in arrays.items()}
-        for name, part in parts.items():
-            if part.dtype.kind not in _KINDS:
-                raise TypeError(f"a state cannot hold {name} of dtype {part.dtype}")
-        whole = {name: np.require(part, part.dtype.newbyteorder("="), "C") for name, part in parts.items()}
+        whole = {}
+        for name, value in arrays.items():
+            array = np.asarray(value)
+            if array.dtype.kind not in "biuf":
+                raise TypeError(f"a state cannot hold {name} of dtype {array.dtype}")
+            whole[name] = np.require(array, array.dtype.newbyteorder("="), "C")
         head = canonical({"request": self.request, "sha256": _hashes(whole)}).decode()
         with durable.os_errors(self.output):
             durable.replace_file(self.path, save(whole, {_KEY: head}))
         self._saved = time.monotonic()
 
     def discard(self) -> None:
-        """Remove the states of all processes and parts, because the work is done or is not wanted.
-
-        Journals, which version 0.1 kept in their place, go too.
-        """
-        journals = [durable.hidden(self.output, "journal"), *self._siblings("journal", "*of*", "[ab]", "*-*")]
-        self._remove([self.path, *self._states(), *journals])
+        """Remove the states of all processes and parts, and journals of version 0.1: the work is done or not wanted."""
+        journals = self._siblings("journal", "*of*", "[ab]", "*-*")
+        self._remove([self.path, *self._states("*of*", "part-*"), *journals])
 
     def discard_part(self) -> None:
         """Remove this state alone."""
         self._remove([self.path])
 
-    def _remove(self, paths: Sequence[Path]) -> None:
+    def _remove(self, paths: Iterable[Path]) -> None:
         with durable.os_errors(self.output):
             for path in paths:
                 path.unlink(missing_ok=True)
                 path.with_name(f"{path.name}.new").unlink(missing_ok=True)
 
-    def _states(self) -> list[Path]:
-        """Files of all processes and parts that are there."""
-        return [*self._parts(), *self._siblings("resume", "part-*")]
-
-    def _parts(self) -> list[Path]:
-        """Files of all processes that are there."""
-        parts = [durable.hidden(self.output, "resume"), *self._siblings("resume", "*of*")]
-        return [path for path in parts if path.is_file()]
+    def _states(self, *parts: str) -> list[Path]:
+        """Files of states that are there, also of other processes and parts."""
+        return [path for path in self._siblings("resume", *parts) if path.is_file()]
 
     def _siblings(self, role: str, *parts: str) -> list[Path]:
-        """Hidden files of the output, of this role and of parts with such names."""
+        """Hidden files of the output that have this role: its own, and those there are of parts with such names."""
         name, folder = glob.escape(self.output.name), self.output.parent
-        return sorted(path for part in parts for path in folder.glob(f".{name}.{part}.{role}"))
+        others = sorted(path for part in parts for path in folder.glob(f".{name}.{part}.{role}"))
+        return [durable.hidden(self.output, role), *others]
 
     def _load(self, path: Path) -> dict[str, Array] | None:
         with durable.os_errors(self.output, "resumed"):

@@ -1,29 +1,35 @@
-"""Reading zarr artifacts: every name, size and metadata byte is checked at the start, rows as they are read.
+"""Zarr artifacts: rows are appended, a killed run is continued, and nothing is read that was not written.
 
-Shards are read here and not by the zarr library. Every byte of a file is known but for the rows and their checksums, so
-a shard is a few reads at known places into the caller's array. zarr gives zeros where a file is missing, holds what it
-reads twice, and leaves threads behind that do not survive a fork.
+Names, sizes and metadata are checked when a store is opened, rows as they are read. Shards are read here and not by
+the zarr library. Every byte of a file is known but for the rows and their checksums, so a shard is a few reads at known
+places into the caller's array. zarr gives zeros where a file is missing, holds what it reads twice, and leaves threads
+behind that do not survive a fork.
 """
 
 from __future__ import annotations
 
-import copy
+import asyncio
+import importlib.metadata
+import json
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datarobust.artifacts import durable, headers
+from datarobust.artifacts import durable
+from datarobust.artifacts.durable import Lock
 from datarobust.artifacts.format import (
     CRC_BYTES,
     Layout,
     array_document,
     crc32c,
+    fingerprint,
     flat,
     group_document,
     parse,
@@ -31,31 +37,26 @@ from datarobust.artifacts.format import (
     sha256,
     shape_of,
 )
-from datarobust.artifacts.headers import RESTORE, Header, Summary
-from datarobust.artifacts.history import Step
-from datarobust.artifacts.kinds import chosen
+from datarobust.artifacts.history import RESTORE, Step, Summary, build_head, confirm_arrays, own_attributes, read_head
+from datarobust.artifacts.kinds import KINDS, Kind, chosen
+from datarobust.artifacts.resume import Resume
 from datarobust.artifacts.tensors import load_tensors, peek_tensors
 from datarobust.errors import ArtifactError
-from datarobust.types import Array
+from datarobust.types import Array, Images
 
+Columns = Mapping[str, tuple[np.dtype[Any] | type | str, tuple[int, ...]]]
+"""Array -> (dtype, shape of one row)."""
+_META = "zarr.json"
 _GROUP_BYTES = 1 << 26
 """Largest head of a store that is read: hashes of about 12 TB of images."""
 _ARRAY_BYTES = 1 << 16
-_META = "zarr.json"
 
 
-def threads() -> int:
-    """How many threads read: the processors that this process may use, at most 4 (more gain little)."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(4, usable)
-
-
-def _without_links(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)
+# -------------------------------------------------------------------------------------------------------------- rows
 
 
 class Column:
-    """One array; rows are axis 0.
+    """One array, whose rows are along axis 0.
 
     A block is verified against its sha256 in whole when a row of it is first needed; later reads of parts of it are
     checked by the crc32c of their chunks.
@@ -65,12 +66,6 @@ class Column:
         layout: where its rows lie.
         hashes: sha256 of each block.
         row: shape of a row as it is read, where that is not the layout's; of as many numbers.
-
-    Attributes:
-        folder: of the array.
-        layout: where its rows lie.
-        shape: of the array.
-        dtype: of the array.
     """
 
     def __init__(self, folder: Path, layout: Layout, hashes: Sequence[str], row: tuple[int, ...] | None = None) -> None:
@@ -85,11 +80,7 @@ class Column:
         return self.shape[0]
 
     def read(self, start: int = 0, stop: int | None = None) -> Array:
-        """Rows ``start`` to ``stop``, C-contiguous and verified.
-
-        Args:
-            start: first row, 0 <= start.
-            stop: one past the last row; None for the end.
+        """Rows ``start`` to ``stop``, or to the end; C-contiguous and verified.
 
         Raises:
             IndexError: the range does not lie in the array (a mistake of the caller).
@@ -105,7 +96,7 @@ class Column:
             low, high = max(start, block * size), min(stop, (block + 1) * size)
             self._fill(block, low - block * size, high - block * size, rows[low - start : high - start])
 
-        self._each(fill, range(start // size, -(-stop // size)) if stop > start else range(0))
+        _each(fill, range(start // size, -(-stop // size)) if stop > start else range(0))
         return rows
 
     def blocks(self, rows: int | None = None) -> Iterator[tuple[int, Array]]:
@@ -123,31 +114,27 @@ class Column:
         rows = self.layout.block if rows is None else rows
         if rows < 1:
             raise ValueError(f"blocks of {rows} rows")
-        carried: list[Array] = []  # fewer than ``rows`` rows, which end a file and begin a part
-        start = held = 0
+        start = 0
+        held: list[Array] = []  # fewer rows than are given at a time
         with ThreadPoolExecutor(1) as reader:
             following = reader.submit(self._block, 0) if self.layout.blocks else None
             for number in range(1, self.layout.blocks + 1):
                 assert following is not None
-                block = following.result()
+                held.append(following.result())
                 following = reader.submit(self._block, number) if number < self.layout.blocks else None
-                taken = 0
-                while held + len(block) - taken >= rows:
-                    carried.append(block[taken : taken + rows - held])
-                    taken += rows - held
-                    yield start, carried[0] if len(carried) == 1 else np.concatenate(carried)
-                    start, held, carried = start + rows, 0, []
-                if taken < len(block):
-                    carried.append(block[taken:])
-                    held += len(block) - taken
-        if held:
-            yield start, carried[0] if len(carried) == 1 else np.concatenate(carried)
+                if sum(map(len, held)) < rows and following is not None:
+                    continue
+                whole = np.concatenate(held) if len(held) > 1 else held[0]
+                for first in range(0, len(whole), rows):
+                    part = whole[first : first + rows]
+                    if len(part) == rows or following is None:
+                        yield start, part
+                        start += rows
+                rest = whole[len(whole) // rows * rows :]
+                held = [rest] if len(rest) else []
 
     def take(self, rows: Array) -> Array:
-        """Chosen rows in the order of ``rows``, verified; repetitions are allowed.
-
-        Args:
-            rows: integer indices, one axis, each in 0..N-1.
+        """Chosen rows in the order of the integers ``rows``, verified; repetitions are allowed.
 
         Raises:
             IndexError: an index does not lie in the array (a mistake of the caller).
@@ -174,37 +161,19 @@ class Column:
                     of_chunk = chunks == chunk
                     taken[places[block][of_chunk]] = self._chunk(shard, block, chunk)[inside[of_chunk]]
 
-        self._each(pick, list(places))
+        _each(pick, list(places))
         return taken
 
     def verify(self) -> None:
-        """Read every byte of every file against hash, checksums and index.
-
-        Raises:
-            ArtifactError: one is not as it was written.
-        """
+        """Read every byte of every file against hash, checksums and index; ArtifactError where one is altered."""
 
         def verify(block: int) -> None:
             self._block(block)
 
-        self._each(verify, range(self.layout.blocks))
+        _each(verify, range(self.layout.blocks))
 
     def _empty(self, rows: int) -> Array:
         return np.empty((rows, *self.shape[1:]), self.dtype)
-
-    def _each(self, work: Callable[[int], None], blocks: Sequence[int]) -> None:
-        """Do ``work`` for every block, on several threads where there are several; the first error in order wins."""
-        if len(blocks) < 2:
-            for block in blocks:
-                work(block)
-            return
-        with ThreadPoolExecutor(min(threads(), len(blocks))) as pool:
-            for future in [pool.submit(work, block) for block in blocks]:
-                try:
-                    future.result()
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
 
     def _block(self, block: int) -> Array:
         """All rows of a block, verified."""
@@ -248,7 +217,7 @@ class Column:
             ) as shard:
                 length, size = os.fstat(shard.fileno()).st_size, self.layout.file_bytes(block)
                 if length != size:
-                    raise ArtifactError(f"{file} has {length:,} bytes where {size:,} were written: {RESTORE}")
+                    raise ArtifactError(_wrong_size(file, length, size))
                 index = self.layout.index(block)
                 if os.pread(shard.fileno(), len(index), size - len(index)) != index:
                     raise ValueError("its index is another")
@@ -278,34 +247,39 @@ class Column:
         return rows
 
 
+def _each(work: Callable[[int], None], blocks: Sequence[int]) -> None:
+    """Do ``work`` for every block, on at most 4 threads (more gain little); the first error in order wins."""
+    if len(blocks) < 2:
+        for block in blocks:
+            work(block)
+        return
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1, len(blocks))) as pool:
+        for future in [pool.submit(work, block) for block in blocks]:
+            try:
+                future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+
+
 class Store:
-    """An open zarr artifact, read only. Nothing is held open: a store may be passed to other processes.
+    """An open zarr artifact, read only. Nothing is held open: a store may be passed to other processes."""
 
-    Attributes:
-        path: where it is.
-        kind: its kind.
-        version: of the kind's schema.
-        digest: what it is; see `format.digest_of`.
-        history: the commands that led to it, oldest first.
-        attributes: all others.
-    """
-
-    def __init__(self, path: Path, header: Header, layouts: Mapping[str, Layout]) -> None:
-        self.path = path
-        self.kind = header.kind.name
-        self.version = header.version
-        self.digest = header.digest
-        self.history: tuple[Step, ...] = header.history
-        self.attributes: Mapping[str, Any] = header.attributes
-        self._header = header
-        self._columns = {
-            name: Column(path / name, layout, header.blocks[name]) for name, layout in sorted(layouts.items())
-        }
+    def __init__(self, summary: Summary, columns: Mapping[str, Column]) -> None:
+        self.path = summary.path
+        self.kind = summary.kind
+        self.digest = summary.digest
+        self.history = summary.history
+        self.attributes = summary.attributes
+        self._summary = summary
+        self._columns = columns
 
     def __len__(self) -> int:
         """Number of rows, which is that of the first required array."""
-        name = next(iter(self._header.kind.required))
-        return self._columns[name].shape[0]
+        return len(self._columns[next(iter(KINDS[self.kind].required))])
 
     def __contains__(self, name: object) -> bool:
         return name in self._columns
@@ -315,26 +289,17 @@ class Store:
         return tuple(self._columns)
 
     def column(self, name: str) -> Column:
-        """One array.
-
-        Raises:
-            ArtifactError: the store does not have it.
-        """
-        try:
-            return self._columns[name]
-        except KeyError:
-            raise ArtifactError(f"{self.path} has no array {name!r}; it has {', '.join(self._columns)}") from None
+        """One array; ArtifactError where the store does not have it."""
+        if name not in self._columns:
+            raise ArtifactError(f"{self.path} has no array {name!r}; it has {', '.join(self._columns)}")
+        return self._columns[name]
 
     def summary(self) -> Summary:
         """What it says about itself."""
-        return self._header.summary(self.path, {n: (c.layout.dtype, c.shape) for n, c in self._columns.items()})
+        return self._summary
 
     def verify(self) -> None:
-        """Read every byte of every file.
-
-        Raises:
-            ArtifactError: one is not as it was written.
-        """
+        """Read every byte of every file; ArtifactError where one is not as it was written."""
         for column in self._columns.values():
             column.verify()
 
@@ -364,36 +329,35 @@ def open_store(path: Path, kind: str | Collection[str] | None = None) -> Store:
         kinds, attributes = chosen(kind), document.get("attributes")
         as_dataset = "dataset" in kinds and "clones" not in kinds
         as_dataset = as_dataset and isinstance(attributes, dict) and attributes.get("kind") == "clones"
-        header = headers.read(attributes, head, path, "clones" if as_dataset else kind)
-        if header.kind.format != "zarr" or pretty(document) != pretty(group_document(document["attributes"])):
+        summary, blocks = read_head(attributes, head, path, "clones" if as_dataset else kind)
+        if KINDS[summary.kind].format != "zarr" or pretty(document) != pretty(group_document(document["attributes"])):
             raise ArtifactError(f"{head} was not written by datarobust: {RESTORE}")
-        _exactly(path, {_META, *header.blocks}, folders=set(header.blocks))
-        layouts = {name: _layout(path / name, len(hashes)) for name, hashes in header.blocks.items()}
-        headers.confirm(header, {name: (layout.dtype, layout.shape) for name, layout in layouts.items()}, head)
+        _sizes(path, {_META, *blocks}, folders=set(blocks))
+        layouts = {name: _layout(path / name, len(hashes)) for name, hashes in sorted(blocks.items())}
+        arrays = {name: (layout.dtype, layout.shape) for name, layout in layouts.items()}
+        summary = confirm_arrays(summary, arrays, blocks, head)
         for name, layout in layouts.items():
-            _files(path / name, layout)
-    store = Store(path, header, layouts)
-    return _as_dataset(store) if as_dataset else store
+            keys = [layout.key(block) for block in range(layout.blocks)]
+            sizes = _sizes(path / name, {_META, *keys})
+            for block, key in enumerate(keys):
+                if sizes[key] != layout.file_bytes(block):
+                    raise ArtifactError(_wrong_size(path / name / key, sizes[key], layout.file_bytes(block)))
+    columns = {name: Column(path / name, layout, blocks[name]) for name, layout in layouts.items()}
+    return _as_dataset(summary, columns) if as_dataset else Store(summary, columns)
 
 
-def _as_dataset(clones: Store) -> Store:
-    """Clones as the dataset of their images: the name and the classes are those of the dataset they were made from.
-
-    Raises:
-        ArtifactError: there are several clones of each point.
-    """
-    images = clones.column("images")
+def _as_dataset(summary: Summary, columns: dict[str, Column]) -> Store:
+    """Clones as the dataset of their images: the name and the classes are those of the dataset they were made from."""
+    images = columns["images"]
     if images.shape[1] != 1:
         raise ArtifactError(
-            f"{clones.path} has {images.shape[1]} clones of each point, where a dataset is needed: clones read as one "
+            f"{summary.path} has {images.shape[1]} clones of each point, where a dataset is needed: clones read as one "
             "where there is one of each (clone `repeats` 1)"
         )
-    dataset = copy.copy(clones)
-    dataset.kind = "dataset"
-    dataset.attributes = {"name": "clones", "classes": [], **clones.attributes}
-    squeezed = Column(images.folder, images.layout, images.hashes, images.shape[2:])
-    dataset._columns = {**clones._columns, "images": squeezed}
-    return dataset
+    columns["images"] = squeezed = Column(images.folder, images.layout, images.hashes, images.shape[2:])
+    arrays = {**summary.arrays, "images": (images.dtype.name, squeezed.shape)}
+    attributes = {"name": "clones", "classes": [], **summary.attributes}
+    return Store(replace(summary, kind="dataset", attributes=attributes, arrays=arrays), columns)
 
 
 def _absent(path: Path) -> str:
@@ -408,9 +372,14 @@ def _absent(path: Path) -> str:
 
 
 def _metadata(file: Path, limit: int) -> Any:
-    """A zarr.json, read with bounds, and accepted only if it is spelled as we spell it."""
+    """A zarr.json of at most ``limit`` bytes, accepted only if it is spelled as we spell it."""
     try:
-        text = _read_bounded(file, limit)
+        state = file.stat(follow_symlinks=False)
+        if not stat.S_ISREG(state.st_mode):
+            raise ValueError("it is a link or no regular file")
+        if state.st_size > limit:
+            raise ValueError(f"it has {state.st_size:,} bytes, more than {limit:,}")
+        text = file.read_bytes()
         document = parse(text)
         if pretty(document) != text:
             raise ValueError("it is not spelled as datarobust spells it")
@@ -423,39 +392,26 @@ def _metadata(file: Path, limit: int) -> Any:
     return document
 
 
-def _read_bounded(file: Path, limit: int) -> bytes:
-    """The bytes of a regular file of at most ``limit`` bytes.
-
-    Raises:
-        ValueError: it is larger, or no regular file.
-        OSError: it cannot be read.
-    """
-    state = file.stat(follow_symlinks=False)
-    if not stat.S_ISREG(state.st_mode):
-        raise ValueError("it is a link or no regular file")
-    if state.st_size > limit:
-        raise ValueError(f"it has {state.st_size:,} bytes, more than {limit:,}")
-    return file.read_bytes()
-
-
-def _exactly(folder: Path, names: Collection[str], folders: Collection[str] = ()) -> dict[str, int]:
-    """Demand that a folder holds these entries and no others; their sizes."""
+def _sizes(folder: Path, names: Collection[str], folders: Collection[str] = ()) -> dict[str, int]:
+    """The sizes of the entries of a folder, which must be these and no others."""
     sizes: dict[str, int] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
-            right = (
-                entry.is_dir(follow_symlinks=False) if entry.name in folders else entry.is_file(follow_symlinks=False)
-            )
             if entry.name not in names:
                 raise ArtifactError(f"{folder / entry.name} does not belong into the artifact: remove it")
-            if not right:
-                what = "folder" if entry.name in folders else "regular file"
+            is_folder = entry.name in folders
+            if not (entry.is_dir(follow_symlinks=False) if is_folder else entry.is_file(follow_symlinks=False)):
+                what = "folder" if is_folder else "regular file"
                 raise ArtifactError(f"{folder / entry.name} is not a {what}, as the artifact had: {RESTORE}")
             sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
     for name in names:
         if name not in sizes:
             raise ArtifactError(f"{folder / name} is missing: {RESTORE}")
     return sizes
+
+
+def _wrong_size(file: Path, size: int, written: int) -> str:
+    return f"{file} has {size:,} bytes where {written:,} were written: {RESTORE}"
 
 
 def _layout(folder: Path, blocks: int) -> Layout:
@@ -473,23 +429,8 @@ def _layout(folder: Path, blocks: int) -> Layout:
     return layout
 
 
-def _files(folder: Path, layout: Layout) -> None:
-    """Demand every file of an array, each of its exact size."""
-    keys = [layout.key(block) for block in range(layout.blocks)]
-    sizes = _exactly(folder, {_META, *keys})
-    for block, key in enumerate(keys):
-        if sizes[key] != layout.file_bytes(block):
-            raise ArtifactError(
-                f"{folder / key} has {sizes[key]:,} bytes where {layout.file_bytes(block):,} were written: {RESTORE}"
-            )
-
-
 def same_digest(ranking: Store, dataset: Store) -> None:
-    """Refuse a ranking, clones or anything else that was derived from another dataset.
-
-    Raises:
-        ArtifactError: its attribute ``dataset`` is not the digest of ``dataset``.
-    """
+    """Refuse, with ArtifactError, a ranking or anything else that was derived from another dataset."""
     theirs = ranking.attributes.get("dataset")
     if theirs != dataset.digest:
         raise ArtifactError(
@@ -509,11 +450,7 @@ def peek(path: Path) -> Summary:
 
 
 def check(path: Path) -> Summary:
-    """Verify every byte of an artifact.
-
-    Raises:
-        ArtifactError: the first file that is not as it was written, and why.
-    """
+    """Verify every byte of an artifact; ArtifactError names the first file that is not as it was written."""
     path = Path(path)
     if not _is_folder(path):
         return load_tensors(path).summary
@@ -530,3 +467,363 @@ def _is_folder(path: Path) -> bool:
         if not path.is_file():
             raise ArtifactError(f"{path} is no file and no folder" if path.exists() else _absent(path))
     return False
+
+
+# ----------------------------------------------------------------------------------------------------------- writing
+
+
+class Writer:
+    """Takes rows in order; see `create`.
+
+    With a ``resume_key`` all that was appended before the last `save` survives ``kill -9``: the next run goes on with
+    row `done` of each array. The writer saves by itself, every ``save_every`` seconds and where the block ends with an
+    exception, so a caller needs no state of its own::
+
+        with artifacts.create(path, "dataset", columns, ..., resume_key=request) as writer:
+            for row in range(writer.done("images"), count):
+                writer.append("images", make(row)[None])
+
+    ``attributes`` of the artifact may be added to before the end.
+    """
+
+    def __init__(
+        self, path: Path, columns: Mapping[str, _Column], attributes: dict[str, Any], resume: Resume | None
+    ) -> None:
+        self.attributes = attributes
+        self._path = path
+        self._columns = columns
+        self._resume = resume
+
+    def done(self, name: str) -> int:
+        """Rows that the array ``name`` has, with those of earlier, killed runs: go on with the row of that number."""
+        return self._columns[name].rows
+
+    def append(self, name: str, rows: Array) -> None:
+        """Add rows (n, *row shape) to the array ``name``; the arrays may take turns as they like.
+
+        Raises:
+            ArtifactError: another shape or dtype than the column's, or the disk refuses.
+        """
+        with durable.os_errors(self._path):
+            self._columns[name].append(rows)
+        if self._resume is not None and self._resume.due:
+            self.save()
+
+    def save(self) -> None:
+        """Bring all rows that were appended to the disk, for the next run; nothing without a ``resume_key``.
+
+        Whole blocks are there already. Their hashes and the rows after the last one, at most 16 MiB of each array, are
+        written into ``.NAME.resume``.
+
+        Raises:
+            ArtifactError: the disk refuses; what was saved before is still there.
+        """
+        if self._resume is not None:
+            state: dict[str, Array] = {}
+            for name, column in self._columns.items():
+                state[f"{name}/blocks"] = np.frombuffer(bytes.fromhex("".join(column.hashes)), np.uint8)
+                state[f"{name}/rows"] = column.tail()
+            self._resume.save(state)
+
+
+class _Column:
+    """One array being written: at most one block is in memory.
+
+    ``hashes`` are the sha256 of the blocks that are on the disk; ``rows`` counts those on the disk and in memory.
+    """
+
+    def __init__(self, path: Path, folder: Path, dtype: str, row: tuple[int, ...]) -> None:
+        self.path = path
+        self.folder = folder
+        self.row = row
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.hashes: list[str] = []
+        self.rows = 0
+        self._size = Layout(dtype, (0, *row)).block
+        self._buffer: Array | None = None
+        self._filled = 0
+
+    def resume(self, hashes: Sequence[str], tail: Array | None) -> None:
+        """Keep the leading blocks whose files still have these hashes, and the rows after them; drop the rest."""
+        self.folder.mkdir(exist_ok=True)
+        column = Column(self.folder, Layout(self.dtype.name, (len(hashes) * self._size, *self.row)), hashes)
+        for block in range(len(hashes)):
+            try:
+                column.read(block * self._size, (block + 1) * self._size)
+            except ArtifactError:
+                break
+            self.hashes.append(hashes[block])
+        self.rows = len(self.hashes) * self._size
+        keep = {column.layout.key(block) for block in range(len(self.hashes))}
+        for entry in self.folder.iterdir():
+            if entry.name not in keep:
+                durable.remove(entry)
+        if tail is not None and len(self.hashes) == len(hashes):
+            self.append(tail)
+
+    def append(self, rows: Array) -> None:
+        if rows.dtype != self.dtype or rows.shape[1:] != self.row or rows.ndim != len(self.row) + 1:
+            raise ArtifactError(
+                f"{self.path}: {self.folder.name} takes {self.dtype} rows of shape {self.row},"
+                f" not {rows.dtype} of shape {rows.shape[1:]}"
+            )
+        start = 0
+        while start < len(rows):
+            if self._filled == 0 and len(rows) - start >= self._size:  # a whole block at once: no copy
+                part = rows[start : start + self._size]
+                self._write(np.ascontiguousarray(part))
+            else:
+                if self._buffer is None:
+                    self._buffer = np.empty((self._size, *self.row), self.dtype)
+                part = rows[start : start + self._size - self._filled]
+                self._buffer[self._filled : self._filled + len(part)] = part
+                self._filled += len(part)
+                if self._filled == self._size:
+                    self.flush()
+            start += len(part)
+            self.rows += len(part)
+
+    def tail(self) -> Array:
+        """The rows that fill no block yet; a view."""
+        return np.empty((0, *self.row), self.dtype) if self._buffer is None else self._buffer[: self._filled]
+
+    def flush(self) -> None:
+        """Write the rows in memory as a block."""
+        if self._filled:
+            self._write(self.tail())
+            self._filled = 0
+
+    def layout(self) -> Layout:
+        """Of all rows so far."""
+        return Layout(self.dtype.name, (self.rows, *self.row))
+
+    def _write(self, rows: Array) -> None:
+        """Write a block, C-contiguous; it is on the disk when this returns."""
+        block = len(self.hashes)
+        start = block * self._size
+        layout = Layout(self.dtype.name, (start + len(rows), *self.row))
+        hashes = [*self.hashes, sha256(flat(rows))]
+        file = self.folder / layout.key(block)
+        durable.write_file(file, _run(_encoded(layout, rows)))
+        try:
+            Column(self.folder, layout, hashes).read(start)
+        except ArtifactError as error:
+            zarr = importlib.metadata.version("zarr")
+            raise ArtifactError(f"{file} cannot be written: zarr {zarr} writes it otherwise than we read it") from error
+        self.hashes = hashes
+
+
+async def _encoded(layout: Layout, rows: Array) -> Images:
+    """The bytes of the file of one block, as zarr writes it.
+
+    zarr writes into memory and not into our folder: so a file reaches the disk before its hash is noted, its name and
+    its metadata are ours, and a disk that is full is told as everywhere else.
+    """
+    from zarr.api.asynchronous import create_array
+    from zarr.codecs import BytesCodec, Crc32cCodec
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    row = layout.shape[1:]
+    array = await create_array(
+        MemoryStore(files),
+        shape=rows.shape,
+        dtype=layout.dtype,
+        chunks=(layout.chunk, *row),
+        shards=(layout.shard, *row),
+        filters=None,
+        serializer=BytesCodec(),
+        compressors=Crc32cCodec(),
+        fill_value=0,
+        zarr_format=3,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        config={"order": "C", "write_empty_chunks": True},
+    )
+    await array.setitem((slice(0, len(rows)),), rows)
+    shard: Images = files[layout.key(0)].as_numpy_array().view(np.uint8)
+    return shard
+
+
+def _run(work: Coroutine[Any, Any, Images]) -> Images:
+    """Do ``work`` in this thread, with an event loop of its own.
+
+    zarr's synchronous functions would start threads that stay: they do not survive a fork.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(work)
+    with ThreadPoolExecutor(1) as helper:  # in a notebook, for instance
+        return helper.submit(asyncio.run, work).result()
+
+
+@contextmanager
+def create(
+    path: Path,
+    kind: str,
+    columns: Columns,
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    history: Sequence[Step],
+    overwrite: bool = False,
+    resume_key: str | None = None,
+    save_every: float = 20.0,
+) -> Iterator[Writer]:
+    """Write a zarr artifact; it appears under its name, whole, when the block ends without an exception.
+
+    The same arrays, attributes and history give the same bytes in every file, also after any number of interruptions.
+
+    Args:
+        path: the output, a folder that does not exist.
+        kind: name of a zarr kind.
+        columns: array -> (dtype, shape of one row).
+        attributes: what the kind requires and more; may be completed through the writer.
+        history: the steps that led here, oldest first, this one last.
+        overwrite: replace an artifact that is there, once this one is whole.
+        resume_key: names the request (`fingerprint`). With it, work that was interrupted, by an exception or by
+            ``kill -9``, stays hidden beside the output, and the next call with the same key goes on with it. The
+            output's `Resume` is then the writer's: the caller may not keep another state there.
+        save_every: seconds between two saved states, with a ``resume_key``; see `Writer.save`.
+
+    Raises:
+        ArtifactError: columns, attributes or rows that the kind does not have, or the system refuses to write.
+        ExistsError: the output exists, and may not be replaced.
+        LockedError: another process is writing it.
+    """
+    path = durable.checked_output(Path(path))
+    schema, described = _checked(path, kind, columns)
+    own = own_attributes(attributes or {}, path)
+    request = fingerprint([resume_key, kind, {name: [dtype, row] for name, (dtype, row) in described.items()}])
+    resume = Resume(path, request, every=save_every) if resume_key is not None else None
+    with Lock(path):
+        with durable.os_errors(path):
+            sweep(path)
+        with durable.whole_or_absent(
+            path, overwrite=overwrite, keep=resume is not None, may_replace=lambda output: _ours(output, kind)
+        ) as folder:
+            state = resume.load() if resume else None
+            with durable.os_errors(path):
+                if state is None:
+                    durable.remove(folder)
+                folder.mkdir(exist_ok=True)
+                for entry in folder.iterdir():
+                    if entry.name not in described:
+                        durable.remove(entry)
+                arrays = {name: _Column(path, folder / name, dtype, row) for name, (dtype, row) in described.items()}
+                for name, column in arrays.items():
+                    blocks = bytes(state[f"{name}/blocks"]) if state else b""
+                    hashes = [blocks[start : start + 32].hex() for start in range(0, len(blocks), 32)]
+                    column.resume(hashes, state[f"{name}/rows"] if state else None)
+            writer = Writer(path, arrays, own, resume)
+            try:
+                yield writer
+            except BaseException:
+                with suppress(ArtifactError):  # the first error matters; what was saved before is still there
+                    writer.save()
+                raise
+            with durable.os_errors(path):
+                for column in arrays.values():
+                    column.flush()
+                layouts = {name: column.layout() for name, column in arrays.items()}
+                shapes = {name: (layout.dtype, layout.shape) for name, layout in layouts.items()}
+                written = {name: column.hashes for name, column in arrays.items()}
+                head = build_head(schema, writer.attributes, history, shapes, written, path)
+                for name, layout in layouts.items():
+                    durable.write_file(folder / name / _META, pretty(array_document(layout)))
+                durable.write_file(folder / _META, pretty(group_document(head)))
+        if resume:
+            resume.discard()
+
+
+def _checked(path: Path, kind: str, columns: Columns) -> tuple[Kind, dict[str, tuple[str, tuple[int, ...]]]]:
+    """The schema, and array -> (dtype, row shape) in the order of names; ArtifactError if they do not fit."""
+    schema = KINDS.get(kind)
+    if schema is None or schema.format != "zarr":
+        known = ", ".join(kind.name for kind in KINDS.values() if kind.format == "zarr")
+        raise ArtifactError(f"{path} cannot be written: {kind!r} is no kind of zarr artifact ({known})")
+    described = {name: (np.dtype(dtype).name, tuple(row)) for name, (dtype, row) in sorted(columns.items())}
+    complaint = schema.complaint_about_arrays({name: (dtype, (None, *row)) for name, (dtype, row) in described.items()})
+    if complaint:
+        raise ArtifactError(f"{path} cannot be written: it {complaint}")
+    for name, (dtype, row) in described.items():
+        try:
+            Layout(dtype, (0, *row))
+        except ValueError as error:
+            raise ArtifactError(f"{path} cannot be written: {name} {error}") from error
+    return schema, described
+
+
+# -------------------------------------------------------------------------------------------- the place of an output
+
+
+def sweep(path: Path) -> None:
+    """Put in order what killed runs left beside ``path``; work that can be continued stays. Under the lock."""
+    durable.recover(path)
+    for role in ("resume.new", "progress", "progress.new"):  # progress: of version 0.1, which is not continued
+        durable.remove(durable.hidden(path, role))
+    if not durable.hidden(path, "resume").exists():
+        durable.remove(durable.hidden(path, "partial"))
+
+
+def abandon(path: Path) -> None:
+    """Remove unfinished work that a call of `create` with a ``resume_key`` has left beside ``path``.
+
+    Raises:
+        LockedError: another process is writing it.
+        ArtifactError: the system refuses.
+    """
+    with Lock(path), durable.os_errors(path):
+        durable.remove(durable.hidden(path, "resume"))
+        sweep(path)
+
+
+def demand_vacant(path: Path, kind: str, overwrite: bool = False) -> None:
+    """Refuse, before long work, an output that :func:`create` or `tensors.save_tensors` would refuse after it.
+
+    Raises:
+        ExistsError: the output exists, and may not be replaced.
+        ArtifactError: its folder does not exist, or is an artifact.
+    """
+    is_file = KINDS[kind].format == "safetensors"
+    durable.demand_vacant(path, overwrite, Path.is_file if is_file else lambda output: _ours(output, kind))
+
+
+def _ours(path: Path, kind: str) -> bool:
+    """Whether ``overwrite`` may replace ``path`` by a store of this kind: one of the same kind, be it damaged."""
+    if not path.is_dir() or not (path / _META).is_file():
+        return False
+    try:
+        written = json.loads((path / _META).read_bytes())["attributes"]["kind"]
+    except (ValueError, TypeError, KeyError):
+        written = None
+    if isinstance(written, str) and written != kind:
+        return False
+    arrays = {name for each in KINDS.values() for name in (*each.required, *each.optional)}
+    return all(entry.name == _META or (entry.name in arrays and entry.is_dir()) for entry in path.iterdir())
+
+
+def finished(path: Path, request: str) -> bool:
+    """Whether ``path`` is the artifact that this very request has made: then there is nothing to do.
+
+    Args:
+        path: the output.
+        request: `format.fingerprint` of the inputs' digests and the options; tools store it as attribute ``request``.
+
+    Returns:
+        False where there is nothing, something else, or something damaged; `create` then says what is in the way.
+
+    Raises:
+        LockedError: killed runs left traces to be removed, but another process is writing ``path``.
+    """
+    path = Path(path)
+    states = {durable.hidden(path, role) for role in ("journal", "resume")}
+    if set(durable.leftovers(path)) - states:
+        with Lock(path), durable.os_errors(path):
+            sweep(path)
+    if not os.path.lexists(path):
+        return False
+    try:
+        return peek(path).attributes.get("request") == request
+    except ArtifactError:
+        return False

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from datarobust.artifacts import durable, headers
-from datarobust.artifacts.format import canonical, parse, sha256
-from datarobust.artifacts.headers import RESTORE, Header, Summary
-from datarobust.artifacts.history import Step
+from datarobust.artifacts import durable
+from datarobust.artifacts.format import canonical, flat, parse, sha256
+from datarobust.artifacts.history import RESTORE, Blocks, Step, Summary, build_head, confirm_arrays, read_head
 from datarobust.artifacts.kinds import KINDS
 from datarobust.errors import ArtifactError
+from datarobust.types import Array
 
 CODES = {"F16": "float16", "F32": "float32", "F64": "float64", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
 """dtypes of safetensors that are read and written, with NumPy's names; bfloat16 has none and is refused."""
@@ -29,33 +28,23 @@ KEY = "datarobust"
 _HEADER_BYTES = 1 << 26
 
 
-class Tensors(Mapping[str, NDArray[Any]]):
-    """A verified classifier or denoiser in memory: a mapping from names to arrays, and what it says about itself."""
+class Tensors(dict[str, Array]):
+    """A verified classifier or denoiser in memory: its state dict, and what it says about itself."""
 
-    def __init__(self, summary: Summary, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(self, summary: Summary, arrays: Mapping[str, Array]) -> None:
+        super().__init__(arrays)
         self.summary = summary
         self.path = summary.path
         self.kind = summary.kind
-        self.version = summary.version
         self.digest = summary.digest
         self.history = summary.history
         self.attributes = summary.attributes
-        self._arrays = dict(arrays)
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._arrays[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
 
 
 def save_tensors(
     path: Path,
     kind: str,
-    tensors: Mapping[str, NDArray[Any]],
+    tensors: Mapping[str, Array],
     *,
     attributes: Mapping[str, Any] | None = None,
     history: Sequence[Step],
@@ -87,19 +76,17 @@ def save_tensors(
         raise ArtifactError(f"{path} cannot be written: {kind!r} is no kind of safetensors artifact")
     if not tensors:
         raise ArtifactError(f"{path} cannot be written: it would hold no tensor")
-    plain: dict[str, NDArray[Any]] = {}
+    plain: dict[str, Array] = {}
     for name, tensor in sorted(tensors.items()):
         if name == "__metadata__":
             raise ArtifactError(f"{path} cannot be written: a tensor cannot be called {name}")
-        plain[name] = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("=")).reshape(
-            tensor.shape
-        )  # ascontiguousarray makes scalars vectors
         if tensor.dtype.name not in CODES.values():
             allowed = ", ".join(CODES.values())
             raise ArtifactError(f"{path} cannot be written: {name} has dtype {tensor.dtype}; allowed are {allowed}")
+        plain[name] = np.require(tensor, tensor.dtype.newbyteorder("="), "C")
     arrays = {name: (tensor.dtype.name, tensor.shape) for name, tensor in plain.items()}
-    blocks = {name: [sha256(_bytes(tensor))] for name, tensor in plain.items()}
-    head = headers.build(schema, attributes or {}, history, arrays, blocks, path)
+    blocks = {name: [sha256(flat(tensor))] for name, tensor in plain.items()}
+    head = build_head(schema, attributes or {}, history, arrays, blocks, path)
     data = save(plain, {KEY: canonical(head).decode()})
     with durable.whole_or_absent(path, overwrite=overwrite) as partial, durable.os_errors(path):
         durable.write_file(partial, data)
@@ -118,46 +105,35 @@ def load_tensors(path: Path, kind: str | Collection[str] | None = None) -> Tenso
         Its tensors, as writable arrays of their own.
 
     Raises:
-        ArtifactError: it is not there, incomplete, altered, or of another kind or version.
+        ArtifactError: it is not there, cut short, altered, or of another kind or version.
     """
     import safetensors
 
     deserialize: Any = safetensors.deserialize  # has no annotations
-
     path = Path(path)
     with _opened(path) as file:
-        header, arrays = _head(file, path, kind)
+        summary, blocks = _head(file, path, kind)
         file.seek(0)
         data = file.read()
     try:
         parts = deserialize(data)
     except safetensors.SafetensorError as error:
         raise ArtifactError(f"{path} was altered or cut short ({error}): {RESTORE}") from error
-    tensors: dict[str, NDArray[Any]] = {}
+    tensors: dict[str, Array] = {}
     for name, part in parts:
-        dtype, shape = arrays[name]
-        if sha256(part["data"]) != header.blocks[name][0]:
+        dtype, shape = summary.arrays[name]
+        if sha256(part["data"]) != blocks[name][0]:
             raise ArtifactError(f"{path} was altered (tensor {name} does not have the recorded sha256): {RESTORE}")
         if dtype == "bool" and part["data"].strip(b"\0\1"):
             raise ArtifactError(f"{path} holds a boolean in {name} that is neither 0 nor 1: {RESTORE}")
         tensors[name] = np.frombuffer(part["data"], dtype).reshape(shape)
-    return Tensors(header.summary(path, arrays), tensors)
+    return Tensors(summary, tensors)
 
 
-def peek_tensors(path: Path, kind: str | Collection[str] | None = None) -> Summary:
-    """What a safetensors artifact says about itself; its metadata are verified, its tensors are not.
-
-    Raises:
-        ArtifactError: it is not there, cut short, of another kind or version, or its metadata were altered.
-    """
-    path = Path(path)
+def peek_tensors(path: Path) -> Summary:
+    """What a safetensors artifact says about itself; its metadata are verified, its tensors are not."""
     with _opened(path) as file:
-        header, arrays = _head(file, path, kind)
-    return header.summary(path, arrays)
-
-
-def _bytes(tensor: NDArray[Any]) -> NDArray[np.uint8]:
-    return tensor.reshape(-1).view(np.uint8)
+        return _head(file, path, None)[0]
 
 
 @contextmanager
@@ -170,10 +146,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield file
 
 
-def _head(
-    file: BinaryIO, path: Path, kind: str | Collection[str] | None
-) -> tuple[Header, dict[str, tuple[str, tuple[int, ...]]]]:
-    """The checked metadata of a file, and name -> (dtype, shape) of its tensors."""
+def _head(file: BinaryIO, path: Path, kind: str | Collection[str] | None) -> tuple[Summary, Blocks]:
+    """The checked metadata of a file, and the hash of each tensor."""
     try:
         size = os.fstat(file.fileno()).st_size
         start = file.read(8)
@@ -193,23 +167,21 @@ def _head(
         attributes = parse(metadata[KEY].encode())
     except ValueError as error:
         raise ArtifactError(f"{path} is no safetensors artifact, or was altered ({error}): {RESTORE}") from error
-    header = headers.read(attributes, path, path, kind)
-    if header.kind.format != "safetensors" or set(header.blocks) != set(arrays):
+    summary, blocks = read_head(attributes, path, path, kind)
+    if KINDS[summary.kind].format != "safetensors" or set(blocks) != set(arrays):
         raise ArtifactError(f"{path} was altered (its tensors are not those recorded): {RESTORE}")
-    if any(len(hashes) != 1 for hashes in header.blocks.values()):
+    if any(len(hashes) != 1 for hashes in blocks.values()):
         raise ArtifactError(f"{path} was not written by datarobust: {RESTORE}")
-    headers.confirm(header, arrays, path)
-    return header, arrays
+    return confirm_arrays(summary, arrays, blocks, path), blocks
 
 
 def _described(name: str, entry: object) -> tuple[str, tuple[int, ...]]:
-    if not isinstance(entry, dict) or not isinstance(entry.get("shape"), list):
-        raise ValueError(f"tensor {name} has no shape")
-    if set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"tensor {name} has fields of no meaning")
-    dtype, shape = CODES.get(str(entry.get("dtype"))), entry["shape"]
-    if dtype is None:
-        raise ValueError(f"tensor {name} has dtype {entry.get('dtype')!r}; read are {', '.join(CODES)}")
-    if not all(type(length) is int and length >= 0 for length in shape):
+    """Dtype and shape of a tensor by its entry in the header."""
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"tensor {name} does not have dtype, shape and data_offsets alone")
+    code, shape = entry["dtype"], entry["shape"]
+    if str(code) not in CODES:
+        raise ValueError(f"tensor {name} has dtype {code!r}; read are {', '.join(CODES)}")
+    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError(f"tensor {name} has the shape {shape}")
-    return dtype, tuple(shape)
+    return CODES[str(code)], tuple(shape)

@@ -21,7 +21,7 @@ import numpy as np
 from markupsafe import Markup
 
 from datarobust import artifacts
-from datarobust.artifacts import Step, Store, Summary, files
+from datarobust.artifacts import Step, Store, Summary, durable
 from datarobust.artifacts.runs import read_log
 from datarobust.errors import ArtifactError, DataError
 from datarobust.figures import lineage, report_parts
@@ -155,7 +155,7 @@ def _order(item: Item) -> tuple[int, str, str, str, str]:
 
 def _item(path: Path) -> Item:
     called = path.resolve().name
-    with files.told(path, "read"):
+    with durable.os_errors(path, "read"):
         state = path.stat()
         if stat.S_ISDIR(state.st_mode):
             if (path / "recipe.json").is_file():

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from datarobust import artifacts
-from datarobust.artifacts import Summary, files
+from datarobust.artifacts import Summary, durable
 from datarobust.artifacts.runs import BEST, LAST, RECIPE, read_log
 from datarobust.errors import ArtifactError, DataError
 from datarobust.evaluation import eps_text
@@ -96,7 +96,7 @@ def read_run(path: Path) -> Run:
     Raises:
         ArtifactError: recipe, log or weights are missing or damaged.
     """
-    with files.told(path / RECIPE, "read"):
+    with durable.os_errors(path / RECIPE, "read"):
         if (path / RECIPE).stat().st_size > _RECIPE_BYTES:
             raise ArtifactError(f"{shown(path / RECIPE)} is too large for a recipe")
         text = (path / RECIPE).read_bytes()

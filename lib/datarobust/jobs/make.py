@@ -72,16 +72,14 @@ class Artifact:
         return path
 
 
-def _anything(path: Path) -> bool:
-    return True
-
-
 @dataclass(frozen=True)
 class Text:
-    """An output that is a text file, whose first line is a JSON object with the ``request`` that made it."""
+    """An output that is a text file, whose first line is a JSON object with the ``request`` that made it.
 
-    complete: Callable[[Path], bool] = _anything
-    """Whether nothing is missing, of a file that was made by the same request."""
+    ``complete`` tells of a file that the same request made whether nothing is missing.
+    """
+
+    complete: Callable[[Path], bool] = lambda path: True
 
     def finished(self, path: Path, request: str) -> bool:
         """Whether this very request has made the file that is there, and nothing is missing."""
@@ -120,16 +118,13 @@ class Output:
 
     path: Path
     form: Form
-    request: str
-    """Names the request."""
+    request: str  # names the request
     step: MakeStep
     overwrite: bool
-    group: Group
-    """The processes that share the work; the one of rank 0 writes."""
+    group: Group  # the processes that share the work; the one of rank 0 writes
     progress: Progress
     labelled: Labelled
-    resume: Resume
-    """What this process has left for the next run."""
+    resume: Resume  # what this process has left for the next run
 
     def writer(
         self,
@@ -141,8 +136,8 @@ class Output:
     ) -> AbstractContextManager[Writer]:
         """A writer of the artifact, which appears when the block ends; see `artifacts.create`.
 
-        With ``resume`` rows that a killed run has written stay, for the next run of the same request that has equal
-        values there: whatever may change bits beside the request.
+        With ``resume``, values that may change bits beside the request, rows that a killed run has written stay for the
+        next run that has an equal request and equal values.
         """
         assert isinstance(self.form, Artifact)
         key = artifacts.fingerprint([self.request, *resume]) if resume else self.request
@@ -208,7 +203,7 @@ def make(
         overwrite: replace what is there, once the result is whole.
         group: the processes that share the work.
         progress: of the job's loop.
-        labelled: of the loops of a job that has several.
+        labelled: progress of the loops of a job that has several.
         save_every: seconds between two saved states.
 
     Raises:

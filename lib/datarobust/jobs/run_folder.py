@@ -1,4 +1,4 @@
-"""The folder that a training makes (`datarobust.artifacts.runs`): how it is claimed, kept and told to TensorBoard.
+"""The folder that a training makes (`datarobust.artifacts.runs`): how it is claimed, kept, and shown to TensorBoard.
 
 It grows while the training goes on, so it is not whole or absent as artifacts are: the same request takes it up at any
 time, and every file in it is replaced at once.
@@ -12,19 +12,14 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, durable
 from datarobust.artifacts.runs import BEST, EVENTS, LAST, LOG, RECIPE, STATE, read_log, recorded
 from datarobust.errors import ExistsError, UsageError
 from datarobust.jobs.make import Output
-from datarobust.training.loop import Arrays, Line, Loop, Weights
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-    from datarobust.training.loop import Listener
+from datarobust.training.loop import Arrays, Line, Listener, Loop, Weights
 
 _OURS = (LOG, BEST, LAST, EVENTS, RECIPE)
 _EVENTS = "events.out.tfevents.*.datarobust*"
@@ -62,14 +57,17 @@ class RunFolder:
                 durable.remove(path / f"{name}.new")
             if recorded(path).get("request") == request:
                 return
-            names = {entry.name for entry in path.iterdir() if not entry.name.startswith(_hidden())}
+            hidden = tuple(f".{name}." for name in (STATE, BEST, LAST))
+            names = {entry.name for entry in path.iterdir() if not entry.name.startswith(hidden)}
             if not names:
                 return
             if not overwrite:
                 what = "another run" if RECIPE in names else "something that is no run"
                 advice = ", or say `overwrite`" if RECIPE in names else ""
                 raise ExistsError(f"{path} holds {what}: choose another folder{advice}")
-            strange = sorted(names - set(_OURS)) + _foreign_events(path)
+            events = path / EVENTS
+            foreign = set(events.iterdir()) - set(events.glob(_EVENTS)) if events.is_dir() else set()
+            strange = sorted(names - set(_OURS)) + sorted(f"{EVENTS}/{entry.name}" for entry in foreign)
             if strange:
                 raise ExistsError(
                     f"{path} holds {strange[0]}, which `overwrite` does not remove: choose another folder"
@@ -80,40 +78,17 @@ class RunFolder:
                 durable.remove(path / name)
 
 
-def _hidden() -> tuple[str, ...]:
-    """How names of hidden files begin that a run makes."""
-    return tuple(f".{name}." for name in (STATE, BEST, LAST))
-
-
-def _foreign_events(path: Path) -> list[str]:
-    """What is in the folder for TensorBoard and was not written by a run, as ``tensorboard/NAME``."""
-    folder = path / EVENTS
-    foreign = set(folder.iterdir()) - set(folder.glob(_EVENTS)) if folder.is_dir() else set()
-    return sorted(f"{EVENTS}/{entry.name}" for entry in foreign)
-
-
 @dataclass
 class Run:
-    """A training at work in its folder: the :class:`~datarobust.training.loop.Checkpoint` of its loop.
+    """A training at work in its folder: the :class:`~datarobust.training.loop.Checkpoint` of its loop."""
 
-    Attributes:
-        output: the folder.
-        record: what recipe.json says: recipe, arch and inputs.
-        kind: of the artifacts that the weights become.
-        history: of these, this step at the end.
-        attributes: more of theirs.
-        tensorboard: write the log for TensorBoard, too.
-    """
-
-    output: Output
-    record: Mapping[str, Any]
-    kind: str
-    history: Sequence[Step]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    tensorboard: bool = False
-    _events: SummaryWriter | None = None
-    _seconds: float = 0.0
-    """Of the epochs in the log."""
+    output: Output  # the folder
+    record: Mapping[str, Any]  # what recipe.json says: recipe, arch and inputs
+    kind: str  # of the artifacts that the weights become
+    history: Sequence[Step]  # of these, this step at the end
+    attributes: Mapping[str, Any] = field(default_factory=dict)  # more of theirs
+    tensorboard: bool = False  # write the log for TensorBoard, too
+    _events: Events | None = None
 
     @property
     def path(self) -> Path:
@@ -147,20 +122,14 @@ class Run:
     def save(self, state: Arrays, best: Weights | None, last: Weights | None) -> None:
         """Replace the state, then the weights that belong to it."""
         self.output.resume.save(state)
+        about = {**self.attributes, "arch": self.record["arch"], "request": self.output.request}
         for name, weights in (("best", best), ("last", last)):
             if weights is not None:
-                attributes = {
-                    **self.attributes,
-                    "arch": self.record["arch"],
-                    "weights": name,
-                    "epoch": weights.epoch,
-                    "request": self.output.request,
-                }
                 artifacts.save_tensors(
                     self.path / f"{name}.safetensors",
                     self.kind,
                     weights.arrays,
-                    attributes=attributes,
+                    attributes={**about, "weights": name, "epoch": weights.epoch},
                     history=self.history,
                     overwrite=True,
                 )
@@ -172,7 +141,7 @@ class Run:
             file.flush()
             os.fsync(file.fileno())
         if self._events is not None:
-            self._seconds = write_events(self._events, [line], self._seconds)
+            self._events.write([line])
 
     def rewind(self, epochs: int) -> None:
         """Keep the first lines of the log; a torn one at its end goes too."""
@@ -180,8 +149,8 @@ class Run:
         with durable.os_errors(self.path):
             durable.replace_file(self.path / LOG, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
         if self.tensorboard:
-            self._events = new_events(self.path)
-            self._seconds = write_events(self._events, lines)
+            self._events = Events(self.path)
+            self._events.write(lines)
 
 
 # ------------------------------------------------------------------------------------------------------ TensorBoard
@@ -198,41 +167,39 @@ def demand_tensorboard() -> None:
         ) from error
 
 
-def new_events(run: Path) -> SummaryWriter:
-    """A new file of events, in the place of those that the run has: no step stands there twice.
+class Events:
+    """The log of a run for TensorBoard: a new file, in the place of those there are, so that no epoch stands twice.
 
-    Raises:
-        ArtifactError: the folder cannot be written.
+    Every number of a line is a scalar, the epoch its step; its time is what the training has taken, for TensorBoard's
+    relative axis. Scalars are of single precision: who wants all digits reads the log.
     """
-    from torch.utils.tensorboard import SummaryWriter
 
-    folder = run / EVENTS
-    with durable.os_errors(folder):
-        for path in folder.glob(_EVENTS):
-            path.unlink()
-        return SummaryWriter(str(folder), filename_suffix=".datarobust")
+    def __init__(self, run: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
 
+        folder = run / EVENTS
+        with durable.os_errors(folder):
+            for path in folder.glob(_EVENTS):
+                path.unlink()
+            self._writer = SummaryWriter(str(folder), filename_suffix=".datarobust")
+        self._seconds = 0.0
 
-def write_events(events: SummaryWriter, lines: Iterable[Line], seconds: float = 0.0) -> float:
-    """Append epochs: every number of a line of the log is a scalar, the epoch its step.
+    def write(self, lines: Iterable[Line]) -> None:
+        """Append epochs."""
+        for line in lines:
+            self._seconds += line["seconds"]
+            for name, number in line.items():
+                if name != "epoch" and isinstance(number, int | float):
+                    self._writer.add_scalar(name, number, line["epoch"], self._seconds)
+        self._writer.flush()
 
-    The time of an epoch is what the training has taken, for TensorBoard's relative axis; ``seconds`` before the first.
-    Scalars are of single precision: who wants all digits reads the log.
-
-    Returns:
-        The seconds after the last.
-    """
-    for line in lines:
-        seconds += line["seconds"]
-        for name, number in line.items():
-            if name != "epoch" and isinstance(number, int | float):
-                events.add_scalar(name, number, line["epoch"], seconds)
-    events.flush()
-    return seconds
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
 
 
 def rewrite_events(run: Path) -> None:
     """Write the log of a finished run for TensorBoard."""
-    events = new_events(run)
-    write_events(events, read_log(run))
+    events = Events(run)
+    events.write(read_log(run))
     events.close()

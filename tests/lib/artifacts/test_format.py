@@ -17,7 +17,7 @@ from datarobust.artifacts import Column
 from datarobust.artifacts import format as file_format
 from datarobust.artifacts.format import Layout, array_document, pretty, sha256, shape_of
 from datarobust.artifacts.kinds import DTYPES
-from datarobust.artifacts.writer import _Column
+from datarobust.artifacts.store import _Column
 
 
 def random_rows(dtype: str, shape: tuple[int, ...], zeros: bool) -> np.ndarray[Any, Any]:
