@@ -31,16 +31,16 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from datarobust import __version__
 from datarobust.errors import UsageError
 
-from . import _ending
-from ._console import Console, be_quiet, emit, escape, is_main, progress, say
-from ._ending import deferred, resumable
+from . import _console
+from ._console import Console, be_quiet, deferred, emit, escape, resumable, say
+from ._console import Loop as progress
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,6 @@ __all__ = [
     "deferred",
     "emit",
     "escape",
-    "is_main",
     "progress",
     "resumable",
     "run",
@@ -161,11 +160,10 @@ Exclude = Annotated[str | None, typer.Option("--exclude", metavar="SEL", help="A
 
 
 def tool(doc: str | None) -> typer.Typer:
-    """A Typer app with our settings.
+    """A Typer app with our settings, and the docstring of the command's module as its help.
 
-    Args:
-        doc: the help of the command: the docstring of its module. Indented lines, such as examples, keep their lines.
-            The docstring of a command's function takes its place where there is one.
+    Indented lines, such as examples, keep their lines. The docstring of a command's function, where there is one, takes
+    its place.
     """
     return typer.Typer(
         help=doc,
@@ -176,35 +174,20 @@ def tool(doc: str | None) -> typer.Typer:
     )
 
 
-@overload
-def step(tool: str, seed: int | None, device: str | None) -> MakeStep: ...
-@overload
-def step(tool: str, seed: int | None, device: str | None, inputs: Mapping[str, str]) -> Step: ...
-def step(tool: str, seed: int | None, device: str | None, inputs: Mapping[str, str] | None = None) -> Step | MakeStep:
-    """This run of a command as a step of an artifact's history, once the inputs are known.
-
-    Args:
-        tool: name of the command.
-        seed: its seed, where it draws random numbers.
-        device: where it computed.
-        inputs: digest of every input by its role; a job of `datarobust.jobs` adds them itself.
-    """
+def step(tool: str, seed: int | None, device: str | None) -> MakeStep:
+    """This run of a command as a step of an artifact's history, once the digests of its inputs are known."""
     from datarobust.artifacts import Step
 
     def made(inputs: Mapping[str, str]) -> Step:
-        argv = tuple(sys.argv[1:])
-        return Step(tool=tool, argv=argv, version=__version__, seed=seed, device=device, inputs=dict(inputs))
+        return Step(tool, tuple(sys.argv[1:]), __version__, seed, device, dict(inputs))
 
-    return made if inputs is None else made(inputs)
+    return made
 
 
 def torch_device(name: str, threads: int | None, here: int = 1) -> torch.device:
     """The device that ``--device`` names, ready for use, with so many threads of the processor.
 
-    Args:
-        name: auto, cpu, cuda or cuda:INDEX; of several processes on a machine each takes its own accelerator.
-        threads: of ``--threads``.
-        here: processes on this machine, which share its processors.
+    The processes on this machine, so many as ``here`` says, share its processors; each takes its own accelerator.
 
     Raises:
         UsageError: there is no such device.
@@ -241,18 +224,18 @@ def run(app: typer.Typer, name: str) -> NoReturn:
     arguments = sys.argv[1:]
     Console.name = name
     Console.json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
-    _ending.guard_streams()
+    _console.guard_streams()
     command = command_of(app)
     if f"_{name.replace('-', '_').upper()}_COMPLETE" in os.environ:
         command.main(prog_name=name)
-    _ending.catch_signals()
+    _console.catch_signals()
     try:
         with command.make_context(name, arguments) as context:
             command.invoke(context)
         code = 0
     except BaseException as error:  # noqa: BLE001 - every way to end is told and becomes an exit code there
-        code = _ending.explain(error)
-    sys.exit(_ending.close_stdout(code))
+        code = _console.explain(error)
+    sys.exit(_console.close_stdout(code))
 
 
 def command_of(app: typer.Typer) -> Any:

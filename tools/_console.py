@@ -1,4 +1,4 @@
-"""What a command says: the product on stdout; talk, errors and progress on stderr.
+"""What a command says, and how it ends: the product on stdout; talk, errors and progress on stderr; the exit code.
 
 stdout carries nothing but the product, so a pipe can rely on it; ``-q`` silences talk and progress, never the product.
 Under ``torchrun`` only the process of rank 0 speaks. Progress is a bar on a terminal, else a plain line now and then:
@@ -7,13 +7,24 @@ rate, time left, and the figure that matters, such as a loss.
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
+import select
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from operator import length_hint
+from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from datarobust.errors import DatarobustError, is_out_of_memory
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -36,8 +47,24 @@ _UNSAFE = {
     **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)},  # bytes of a file name that are no text
     **{ord(char): name for char, name in {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.items()},
 }
-_RENAMED = {"lam": "lambda"}
-"""Options that have another name than their argument, because Python has a use for it."""
+
+SIGNALS = {signal.SIGHUP: "hung up", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_MACHINE = (
+    "EACCES",
+    "EDQUOT",
+    "EFBIG",
+    "EIO",
+    "EISDIR",
+    "ELOOP",
+    "EMFILE",
+    "ENAMETOOLONG",
+    "ENFILE",
+    "ENOENT",
+    "ENOMEM",
+)
+_MACHINE += ("ENOSPC", "ENOTDIR", "EPERM", "EROFS", "ESTALE")
+ENVIRONMENT = {getattr(errno, name) for name in _MACHINE}
+"""What the machine, not our code, is to blame for: told in a sentence instead of a traceback."""
 
 
 class Console:
@@ -48,6 +75,10 @@ class Console:
     json = False  # errors as JSON objects
     bar: Bar | None = None  # the live one: stopped before an error is shown, also where a loop was left halfway
     spoken = 0.0  # when something was said last, on the clock of time.monotonic
+    can_resume = False  # the same command goes on from here
+
+
+# -------------------------------------------------------------------------------------------------------------- talk
 
 
 def is_main() -> bool:
@@ -66,7 +97,8 @@ def as_options(text: str) -> str:
     >>> as_options("`hold_out` takes all points")
     '--hold-out takes all points'
     """
-    return re.sub(r"`([a-z]\w*)`", lambda match: "--" + _RENAMED.get(match[1], match[1]).replace("_", "-"), text)
+    renamed = {"lam": "lambda"}  # because Python has a use for it
+    return re.sub(r"`([a-z]\w*)`", lambda match: "--" + renamed.get(match[1], match[1]).replace("_", "-"), text)
 
 
 def be_quiet(quiet: bool) -> bool:
@@ -76,11 +108,7 @@ def be_quiet(quiet: bool) -> bool:
 
 
 def emit(line: str) -> None:
-    """Write one line of the product to stdout.
-
-    Raises:
-        OSError: nobody reads it any more, or there is no room for it; :mod:`datarobust.tools._ending` tells them apart.
-    """
+    """Write one line of the product to stdout; OSError where nobody reads it any more, or there is no room for it."""
     if is_main() and sys.stdout is not None:
         try:
             sys.stdout.write(f"{line}\n")
@@ -115,27 +143,27 @@ def stop_bar() -> None:
         bar.stop()
 
 
-def progress(quiet: bool, label: str, unit: Unit | None = None, note: Callable[[], str] | None = None) -> Loop:
-    """Progress of a loop; with ``-q`` nothing.
+# ---------------------------------------------------------------------------------------------------------- progress
+
+
+class Loop:
+    """Yields the items it is called with, and shows how far it is; with ``-q`` nothing.
+
+    It shows the rate, and where the items have a length the share and the time left. What took long is told once more
+    at its end.
 
     Args:
         quiet: the ``-q`` of the command.
         label: what is being done, as in ``ranking``; shown before the numbers.
         unit: what the rate counts; items if not given.
         note: the figure that matters, such as ``loss 1.234``; asked for between two items, when it is to be shown.
-
-    Returns:
-        A function that yields the items it is given, and counts them. It shows the rate, and where the items have a
-        length the share and the time left. What took long is told once more at its end.
     """
-    return Loop(label, quiet or Console.quiet or not is_main(), unit, note)
 
-
-class Loop:
-    """A loop that shows how far it is."""
-
-    def __init__(self, label: str, silent: bool, unit: Unit | None, note: Callable[[], str] | None) -> None:
-        self._label, self._silent, self._unit, self._note = label, silent, unit, note
+    def __init__(
+        self, quiet: bool, label: str, unit: Unit | None = None, note: Callable[[], str] | None = None
+    ) -> None:
+        self._silent = quiet or Console.quiet or not is_main()
+        self._label, self._unit, self._note = label, unit, note
         self._begin(())
 
     def __call__(self, items: Iterable[T], /) -> Iterable[T]:
@@ -153,9 +181,10 @@ class Loop:
                 self._count(done)
                 if bar is not None and self._now - updated >= LOOK_EVERY:
                     updated = self._now
-                    bar.update(bar.task_ids[0], completed=done, state=escape(self._state(share=False)))
+                    bar.update(bar.task_ids[0], completed=done, state=escape(self._state()))
                 elif bar is None and done and self._now - Console.spoken >= LINE_EVERY:
-                    say(f"{self._label} {self._state(share=True)}")
+                    percent = f" ({done / self._total:.0%})" if self._total else ""
+                    say(f"{self._label} {self._state(percent)}")
                 yield item
         finally:
             if bar is not None:
@@ -164,8 +193,8 @@ class Loop:
         if done >= 0:
             self._count(done + 1)
             if self._now - self._began >= LINE_EVERY:
-                seconds = clock(self._now - self._began)
-                say(_joined(f"{self._label} {self._share} in {seconds}", self._speed(), self._figure()))
+                took = f"{self._label} {self._share} in {clock(self._now - self._began)}"
+                say(_joined(took, self._speed(), self._note and self._note()))
 
     def _begin(self, items: Iterable[object]) -> None:
         self._total = length_hint(items, 0)
@@ -201,13 +230,9 @@ class Loop:
         number = f"{rate:,.0f}" if rate >= 1000 else f"{rate:.3g}"
         return f"{number} {name}/s".replace(" /", "/") if rate else ""
 
-    def _figure(self) -> str:
-        return self._note() if self._note else ""
-
-    def _state(self, share: bool) -> str:
+    def _state(self, percent: str = "") -> str:
         """``120/450 (27%), 14.2/s, 0:00:23 left, loss 1.234``."""
-        percent = f" ({self._done / self._total:.0%})" if share and self._total else ""
-        return _joined(f"{self._share}{percent}", self._speed(), self.left, self._figure())
+        return _joined(f"{self._share}{percent}", self._speed(), self.left, self._note and self._note())
 
 
 def _bar(label: str, total: int) -> Bar:
@@ -232,7 +257,7 @@ def _bar(label: str, total: int) -> Bar:
     return bar
 
 
-def _joined(*parts: str) -> str:
+def _joined(*parts: str | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
@@ -240,3 +265,173 @@ def clock(seconds: float) -> str:
     """``0:04:27``."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+# ------------------------------------------------------------------------------------------------------------ the end
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal came: raised in the main thread like Ctrl-C, so that ``finally`` blocks run."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def resumable() -> None:
+    """From here on an interrupted run can be continued by the same command; the message of an interrupt says so."""
+    Console.can_resume = True
+
+
+def guard_streams() -> None:
+    """Make the three standard streams safe to use, also where the caller closed them."""
+    for descriptor in range(3):  # else the next file opened would become "stdout", and take what is printed
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - stays open until the end
+    for stream in (sys.stdin, sys.stdout):  # names of files are bytes: what comes in goes out unchanged
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape")
+
+
+def catch_signals() -> None:
+    """Let SIGHUP, SIGINT and SIGTERM raise :class:`Stopped`, but for those that the caller asked to ignore."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a background job of a shell script
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _ignore_further()
+    raise Stopped(number)
+
+
+def _ignore_further() -> None:
+    # Once is a request to end well, and a repeat by timeout or make must not disturb the clean-up; but a second
+    # Ctrl-C is a user who does not want to wait. What was saved is whole either way.
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
+
+
+@contextmanager
+def deferred() -> Iterator[Callable[[], bool]]:
+    """Within, a signal is noted and nothing else, so that a step of long work ends whole; a second Ctrl-C ends at once.
+
+    Yields:
+        Whether a signal came: then the work saves its state and returns.
+
+    Raises:
+        Stopped: at the end, where one came.
+    """
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        _ignore_further()
+
+    before = {number: signal.signal(number, note) for number in SIGNALS if signal.getsignal(number) is _stop}
+    try:
+        yield lambda: bool(noted)
+    except KeyboardInterrupt:  # how the work says that it was told to stop
+        if not noted:
+            raise
+    finally:
+        if not noted:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if noted:
+        raise Stopped(noted[0])
+
+
+def explain(error: BaseException) -> int:
+    """Tell the user what ended the command; the exit code, as :mod:`datarobust.tools._cli` lists them."""
+    _default_signals()
+    stop_bar()
+    match error:
+        case typer.Exit():
+            return error.exit_code
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else int(error.code is not None)
+        case Stopped():
+            hint = "; the same command again goes on from here" if Console.can_resume else ""
+            return _report("Interrupted", SIGNALS[signal.Signals(error.number)] + hint, 128 + error.number)
+        case typer.Abort() | KeyboardInterrupt():
+            return _report("Interrupted", "interrupted", 130)
+        case DatarobustError():
+            return _report(type(error).__name__, as_options(str(error)), error.exit_code)
+        case typer.TyperException():
+            return _report("UsageError", _usage_message(error), error.exit_code)
+        case OSError() if _reader_left(error):
+            return 0
+        case OSError() if error.errno in ENVIRONMENT:
+            return _report("OSError", _os_message(error), 1)
+        case MemoryError() | RuntimeError() if is_out_of_memory(error):
+            return _report("MemoryError", _memory_message(error), 1)
+    traceback.print_exception(error)
+    if Console.json:
+        _report(type(error).__name__, f"{error} (a bug in datarobust; the traceback is above)", 1)
+    return 1
+
+
+def close_stdout(code: int) -> int:
+    """Flush stdout, and keep the interpreter from trying again.
+
+    The exit code is then ``code``, or 1 if the product did not get out although somebody still reads it.
+    """
+    _default_signals()
+    if sys.stdout is None:
+        return code
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        error.filename = "stdout"
+        if code == 0 and not _reader_left(error):
+            code = _report("OSError", _os_message(error), 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code
+
+
+def _default_signals() -> None:
+    # The work is over or given up: nothing is left that a signal could disturb.
+    for number in SIGNALS:
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _report(kind: str, message: str, code: int) -> int:
+    message = message if is_main() else f"process {os.environ['RANK']}: {message}"
+    if Console.json:
+        tell(json.dumps({"error": {"type": kind, "message": message, "exit_code": code}}))
+    else:
+        tell(f"{Console.name}: {message}" if kind == "Interrupted" else f"{Console.name}: error: {message}")
+    return code
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    hint = f" Try '{context.command_path} --help'." if context is not None else ""
+    message = re.sub(r"\s*\n\s*", " ", error.format_message()).strip().replace("Value error, ", "")
+    return f"{message}{'' if message.endswith(('.', '?')) else '.'}{hint}"
+
+
+def _os_message(error: OSError) -> str:
+    place = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+    return f"{error.strerror}{place}"
+
+
+def _reader_left(error: OSError) -> bool:
+    """Whether the reader of stdout went away; another broken pipe is a failure like any other."""
+    if error.errno != errno.EPIPE or sys.stdout is None:
+        return False
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+
+
+def _memory_message(error: BaseException) -> str:
+    detail = str(error).strip().splitlines()
+    return f"out of memory{f' ({detail[0]})' if detail else ''}: make room, or take fewer points with --limit."

@@ -8,18 +8,15 @@ A guide is text that follows from the commands alone, so it can be compared with
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any, NamedTuple
 
 from . import _cli
-
-app = _cli.tool(__doc__)
 
 #: Of every command; README.md has the same table.
 EXIT_CODES = (
@@ -32,19 +29,15 @@ EXIT_CODES = (
 # -------------------------------------------------------------------------------------- what commands say of themselves
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """An argument or an option."""
 
-    names: str
-    """As ``-o, --output PATH``."""
+    names: str  # as "-o, --output PATH"
     text: str
-    limits: str
-    """As ``default: 1; x>=1``, ``required``, or nothing."""
+    limits: str  # as "default: 1; x>=1", "required", or nothing
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A paragraph, or lines that stay as they are."""
 
     text: str
@@ -55,19 +48,12 @@ class Block:
 class Page:
     """A command, or a sub-command."""
 
-    name: str
-    """As it is called: ``dataset import``."""
+    name: str  # as it is called: "dataset import"
     usage: str
     blocks: tuple[Block, ...]
     arguments: tuple[Entry, ...]
     options: tuple[Entry, ...]
-    parts: tuple[Page, ...] = ()
-    """Its sub-commands."""
-
-    @property
-    def summary(self) -> str:
-        """The first sentence of its help, without the stop."""
-        return re.split(r"\.(?:\s|$)", " ".join(self.blocks[0].text.split()), maxsplit=1)[0]
+    parts: tuple[Page, ...]  # its sub-commands
 
 
 @cache
@@ -117,50 +103,38 @@ def _blocks(text: str) -> Iterator[Block]:
 # ------------------------------------------------------------------------------------------------------------ Markdown
 
 
-def markdown(one: Page) -> str:
+def markdown(page: Page) -> str:
     """The guide to a command."""
-    top = [f"# {one.name}", "", "*Made of the command's own help by `make guides`.*", ""]
-    return "\n".join([*top, *_section(one, 2), "## Exit codes", "", *_codes(), ""])
+    top = (f"# {page.name}", "", "*Made of the command's own help by `make guides`.*", "")
+    codes = (f"| {code} | {meaning} |" for code, meaning in EXIT_CODES)
+    return "\n".join([*top, *_section(page, 2), "## Exit codes", "", "| Code | |", "|---|---|", *codes, ""])
 
 
 def index(pages: list[Page]) -> str:
-    """The list of all guides."""
-    lines = [
-        "# Commands",
-        "",
-        "A guide to each, made of its own help by `make guides`.",
-        "",
-        "| Command | |",
-        "|---|---|",
-    ]
-    return "\n".join([*lines, *(f"| [{one.name}]({one.name}.md) | {_safe(one.summary)} |" for one in pages), ""])
+    """The list of all guides, with the first sentence of each command's help."""
+    lines = ["# Commands", "", "A guide to each, made of its own help by `make guides`.", ""]
+    lines += ["| Command | |", "|---|---|"]
+    for page in pages:
+        first = re.split(r"\.(?:\s|$)", " ".join(page.blocks[0].text.split()), maxsplit=1)[0]
+        lines.append(f"| [{page.name}]({page.name}.md) | {_safe(first)} |")
+    return "\n".join([*lines, ""])
 
 
-def _section(one: Page, level: int) -> Iterator[str]:
-    yield from ("```text", one.usage, "```", "")
-    for block in one.blocks:
-        yield from (_fence(block.text), block.text, "```", "") if block.verbatim else (_safe(block.text), "")
-    for entries, title in ((one.arguments, "Argument"), (one.options, "Option")):
+def _section(page: Page, level: int) -> Iterator[str]:
+    yield from ("```text", page.usage, "```", "")
+    known = "|".join(map(re.escape, [*names(), "torchrun", "python"]))
+    for block in page.blocks:
+        fence = "```sh" if re.match(rf"({known}) ", block.text) else "```text"
+        yield from (fence, block.text, "```", "") if block.verbatim else (_safe(block.text), "")
+    for entries, title in ((page.arguments, "Argument"), (page.options, "Option")):
         if entries:
             yield from (f"| {title} | | Default, range |", "|---|---|---|")
             for entry in entries:
                 limits = entry.limits.removeprefix("default: ")
                 yield f"| `{_cell(entry.names)}` | {_safe(entry.text)} | {_safe(limits)} |"
             yield ""
-    for part in one.parts:
-        yield from (f"{'#' * level} {part.name}", "")
-        yield from _section(part, level + 1)
-
-
-def _fence(text: str) -> str:
-    """How a block of commands begins, or one of something else."""
-    known = "|".join(map(re.escape, [*names(), "torchrun", "python"]))
-    return "```sh" if re.match(rf"({known}) ", text) else "```text"
-
-
-def _codes() -> Iterator[str]:
-    yield from ("| Code | |", "|---|---|")
-    yield from (f"| {code} | {meaning} |" for code, meaning in EXIT_CODES)
+    for part in page.parts:
+        yield from (f"{'#' * level} {part.name}", "", *_section(part, level + 1))
 
 
 def _cell(text: str) -> str:
@@ -176,9 +150,6 @@ def _safe(text: str) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ commands
-
-
 def pages() -> list[Page]:
     """All commands, by name."""
     return [page(name, command) for name, command in commands().items()]
@@ -187,24 +158,15 @@ def pages() -> list[Page]:
 def guide_files() -> dict[str, str]:
     """Every guide by the name of its file."""
     every = pages()
-    return {"README.md": index(every)} | {f"{one.name}.md": markdown(one) for one in every}
+    return {"README.md": index(every)} | {f"{page.name}.md": markdown(page) for page in every}
 
 
-@app.command()
-def guides(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where they go; made where it is absent.")],
-) -> None:
-    """Write a guide to each command, in Markdown.
-
-    For example:
-
-        python -m datarobust.tools._manual examples/guides/commands
-    """
+def main(folder: Path) -> None:
+    """Write a guide to each command."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in guide_files().items():
         (folder / name).write_text(text, encoding="utf-8")
-    _cli.emit(str(folder))
 
 
 if __name__ == "__main__":
-    _cli.run(app, "manual")
+    main(Path(sys.argv[1]))

@@ -1,10 +1,11 @@
-"""Networks that commands take from outside: the options, where they run, and what they print."""
+"""Networks that commands take: the options, where they run, and what they print."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,16 @@ OptionalNetwork = Annotated[
 ]
 Batch = Annotated[
     int, typer.Option("--batch", metavar="N", min=1, help="Points at a time; changes rounding, and memory.")
+]
+_FEATURES = typer.Option(
+    "--features",
+    metavar="WHICH",
+    help="inception, classifier:M or pixels: what distances are of; fid also takes file:F.",
+)
+Features = Annotated[str, _FEATURES]
+OptionalFeatures = Annotated[str | None, _FEATURES]
+InceptionWeights = Annotated[
+    Path | None, typer.Option("--weights", metavar="PATH", help="Of Inception, as published or imported.")
 ]
 
 

@@ -29,7 +29,7 @@ class Listener:
         epochs: of the training.
         images: of a step, those of all processes.
         figures: a line of the log in words.
-        standing: the first numbers of one in a few words.
+        brief: the first numbers of one in a few words.
         stopped: whether a signal came.
         quiet: the ``-q`` of the command.
     """
@@ -39,12 +39,12 @@ class Listener:
         epochs: int,
         images: int,
         figures: Callable[[Line], str],
-        standing: Callable[[Line], str],
+        brief: Callable[[Line], str],
         stopped: Callable[[], bool],
         quiet: bool,
     ) -> None:
         self.stops = stopped
-        self._epochs, self._figures, self._brief = epochs, figures, standing
+        self._epochs, self._figures, self._brief = epochs, figures, brief
         self._loop = _cli.progress(quiet, "training", ("images", lambda _: images), self._note)
         self._standing: Callable[[], Line] = dict
         self._last: Line = {}
@@ -66,10 +66,9 @@ class Listener:
         if now - self._spoken < _SAY_EVERY and line["epoch"] < self._epochs:
             return
         self._spoken = now
-        speed, left = f"{line['images_per_second']:,.0f} images/s", self._loop.left
-        _cli.say(
-            ", ".join([f"epoch {line['epoch']}/{self._epochs}: {self._figures(line)}", speed, *filter(None, [left])])
-        )
+        epoch = f"epoch {line['epoch']}/{self._epochs}: {self._figures(line)}"
+        speed = f"{line['images_per_second']:,.0f} images/s"
+        _cli.say(", ".join(filter(None, [epoch, speed, self._loop.left])))
 
     def _note(self) -> str:
         """The epoch so far; before its first step the last one."""

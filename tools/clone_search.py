@@ -32,7 +32,7 @@ import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli, _diffusion, _features, _models
+from . import _cli, _diffusion, _models
 
 app = _cli.tool(__doc__)
 
@@ -48,8 +48,8 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
         list[str] | None,
         typer.Option("--grid", metavar="NAME=X,X..", help="Other values of one argument; may be given again."),
     ] = None,
-    features: _features.Features = "pixels",
-    weights: _features.InceptionWeights = None,
+    features: _models.Features = "pixels",
+    weights: _models.InceptionWeights = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="How many, from --seed on.")] = 3,
     start: _diffusion.Start = "paper",
     noise_weight: _diffusion.NoiseWeight = 0.45,

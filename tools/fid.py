@@ -35,7 +35,7 @@ import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli, _features, _models
+from . import _cli, _models
 
 app = _cli.tool(__doc__)
 
@@ -46,8 +46,8 @@ def fid(  # noqa: D103 - the help is the docstring of the module
     b: Annotated[
         Path | None, typer.Argument(metavar="B.zarr", help="The other set; - takes its path from stdin.")
     ] = None,
-    features: _features.OptionalFeatures = None,
-    weights: _features.InceptionWeights = None,
+    features: _models.OptionalFeatures = None,
+    weights: _models.InceptionWeights = None,
     whole: Annotated[bool, typer.Option("--whole", help="Never restrict A to the points that B was made of.")] = False,
     output: _cli.OptionalOutput = None,
     save_moments: Annotated[
