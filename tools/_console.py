@@ -49,21 +49,13 @@ _UNSAFE = {
 }
 
 SIGNALS = {signal.SIGHUP: "hung up", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-_MACHINE = (
-    "EACCES",
-    "EDQUOT",
-    "EFBIG",
-    "EIO",
-    "EISDIR",
-    "ELOOP",
-    "EMFILE",
-    "ENAMETOOLONG",
-    "ENFILE",
-    "ENOENT",
-    "ENOMEM",
+ENVIRONMENT = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EDQUOT", "EFBIG", "EIO", "EISDIR", "ELOOP", "EMFILE", "ENAMETOOLONG", "ENFILE", "ENOENT"),
+        *("ENOMEM", "ENOSPC", "ENOTDIR", "EPERM", "EROFS", "ESTALE"),
+    )
 )
-_MACHINE += ("ENOSPC", "ENOTDIR", "EPERM", "EROFS", "ESTALE")
-ENVIRONMENT = {getattr(errno, name) for name in _MACHINE}
 """What the machine, not our code, is to blame for: told in a sentence instead of a traceback."""
 
 
