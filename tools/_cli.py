@@ -29,7 +29,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -80,7 +80,13 @@ def fraction(value: str) -> float:
         raise typer.BadParameter(f"{value!r} is no number and no fraction such as 8/255.") from None
 
 
-_OUTPUT = typer.Option("-o", "--output", metavar="PATH", help="Where the result goes.", show_default=False)
+def output_option(check: Callable[[Path], Path] | None = None) -> Any:
+    """``--output``, whose path ``check`` may refuse before any work."""
+    words = "Where the result goes."
+    return typer.Option("-o", "--output", metavar="PATH", help=words, show_default=False, callback=check)
+
+
+_OUTPUT = output_option()
 
 Output = Annotated[Path, _OUTPUT]
 OptionalOutput = Annotated[Path | None, _OUTPUT]

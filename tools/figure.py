@@ -18,23 +18,39 @@ The path of the finished picture is printed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from datarobust.errors import DataError, UsageError
+from datarobust import __version__
+from datarobust.errors import UsageError
 from datarobust.figures import format_of
 
-from . import _cli, _figure_report
-from ._figure import Table, opened, write, write_picture
+from . import _cli
 
 if TYPE_CHECKING:
-    from datarobust.figures.difference import By
-    from datarobust.figures.sensitivity import Scale
+    from datarobust.artifacts import Store
+    from datarobust.figures.sensitivity import By, Scale
+    from datarobust.jobs.figure import Drawing
 
 app = _cli.tool(__doc__)
+
+
+def _picture(output: Path) -> Path:
+    """Refuse a name that is of no picture before there is any work."""
+    format_of(output.suffix)
+    return output
+
+
+Picture = Annotated[Path, _cli.output_option(_picture)]
+Table = Annotated[
+    Path | None,
+    typer.Option("--tsv", metavar="FILE", help="Also write the values behind the picture, a header line first."),
+]
 
 
 class Way(StrEnum):
@@ -47,7 +63,7 @@ class Way(StrEnum):
 @app.command()
 def sensitivity(
     rankings: Annotated[list[Path], typer.Argument(metavar="R.zarr...", help="Rankings; - for one on stdin.")],
-    output: _cli.Output,
+    output: Picture,
     absolute: Annotated[bool, typer.Option("--absolute", help="Only the panel of absolute values.")] = False,
     relative: Annotated[bool, typer.Option("--relative", help="Only the panel of relative values.")] = False,
     name: _cli.Names = None,
@@ -76,13 +92,12 @@ def sensitivity(
 
         figure sensitivity mnist-l2.zarr letters-l2.zarr --name M --name L -o figure16.svg --tsv figure16.tsv
     """
-    format_of(output.suffix)
     from datarobust.jobs import figure
 
     scales: list[Scale] = ["absolute"] if absolute or not relative else []
     scales += ["relative"] if relative or not absolute else []
-    drawing = figure.sensitivity(opened(rankings, "ranking"), scales, name, without_least)
-    write_picture(drawing, output, tsv, overwrite)
+    drawing = figure.sensitivity(_opened(rankings, "ranking"), scales, name, without_least)
+    _write_picture(drawing, output, tsv, overwrite)
 
 
 @app.command()
@@ -90,7 +105,7 @@ def difference(
     rankings: Annotated[
         list[Path], typer.Argument(metavar="BASE.zarr OTHER.zarr...", help="Rankings of one norm; - for one on stdin.")
     ],
-    output: _cli.Output,
+    output: Picture,
     by: Annotated[
         list[Way] | None,
         typer.Option(
@@ -128,13 +143,12 @@ def difference(
 
         figure difference c100-l2.zarr c10-l2.zarr c100s-l2.zarr --by rank --by point -o figure2b.pdf
     """
-    format_of(output.suffix)
     if len(rankings) < 2:
         raise UsageError("A difference takes two rankings or more: BASE.zarr OTHER.zarr.")
     from datarobust.jobs import figure
 
     ways: list[By] = ["point" if way is Way.POINT else "rank" for way in by or []]
-    write_picture(figure.difference(opened(rankings, "ranking"), ways, name), output, tsv, overwrite)
+    _write_picture(figure.difference(_opened(rankings, "ranking"), ways, name), output, tsv, overwrite)
 
 
 @app.command()
@@ -143,7 +157,7 @@ def labels(
         list[Path],
         typer.Argument(metavar="R.zarr... D.zarr", help="Rankings of one dataset, and the dataset; - for stdin."),
     ],
-    output: _cli.Output,
+    output: Picture,
     n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="How many points.")] = 1024,
     seed: _cli.Seed = 0,
     tsv: Table = None,
@@ -163,8 +177,7 @@ def labels(
 
         figure labels c10-l2.zarr c10-linf.zarr c10.zarr --n 1024 -o figure4.pdf --tsv figure4.tsv
     """
-    format_of(output.suffix)
-    given = opened(stores, ("ranking", "dataset"))
+    given = _opened(stores, ("ranking", "dataset"))
     rankings = [store for store in given if store.kind == "ranking"]
     datasets = [store for store in given if store.kind == "dataset"]
     if len(datasets) != 1 or not rankings:
@@ -174,7 +187,7 @@ def labels(
         )
     from datarobust.jobs import figure
 
-    write_picture(figure.labels(rankings, datasets[0], n, seed), output, tsv, overwrite)
+    _write_picture(figure.labels(rankings, datasets[0], n, seed), output, tsv, overwrite)
 
 
 @app.command("map")
@@ -182,7 +195,7 @@ def map_(
     embeddings: Annotated[
         list[Path], typer.Argument(metavar="E.zarr...", help="Results of embed; - for one on stdin.")
     ],
-    output: _cli.Output,
+    output: Picture,
     columns: Annotated[
         int | None, typer.Option("--columns", metavar="N", min=1, help="Panels in a row; at most 3 if not given.")
     ] = None,
@@ -209,17 +222,16 @@ def map_(
 
         figure map c10-mds-l2.zarr c10-rte-l2.zarr --name CIFAR-10 --name CIFAR-10 -o figure6.png
     """
-    format_of(output.suffix)
     from datarobust.jobs import figure
 
-    write_picture(figure.maps(opened(embeddings, "embedding"), columns, scale, name), output, tsv, overwrite)
+    _write_picture(figure.maps(_opened(embeddings, "embedding"), columns, scale, name), output, tsv, overwrite)
 
 
 @app.command()
 def pairs(
     dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="The points; - for stdin.")],
     ranking: Annotated[Path, typer.Argument(metavar="R.zarr", help="A ranking of them; - for stdin.")],
-    output: _cli.Output,
+    output: Picture,
     select: _cli.Select = None,
     against: _cli.Against = None,
     tsv: Table = None,
@@ -238,12 +250,11 @@ def pairs(
 
         figure pairs c10.zarr c10-linf.zarr --select c10-linf.zarr:least:12 -o pairs.pdf
     """
-    format_of(output.suffix)
-    data, *others = opened([dataset, *([] if against is None else [against])], "dataset")
-    (rank,) = opened([ranking], "ranking")
+    data, *others = _opened([dataset, *([] if against is None else [against])], "dataset")
+    (rank,) = _opened([ranking], "ranking")
     from datarobust.jobs import figure
 
-    write_picture(figure.pairs(data, rank, next(iter(others), None), select), output, tsv, overwrite)
+    _write_picture(figure.pairs(data, rank, next(iter(others), None), select), output, tsv, overwrite)
 
 
 @app.command()
@@ -251,7 +262,7 @@ def clones(
     stores: Annotated[
         list[Path], typer.Argument(metavar="D.zarr... K.zarr...", help="Clones, and the datasets they are of.")
     ],
-    output: _cli.Output,
+    output: Picture,
     layout: Annotated[
         Literal["squares", "rows"], typer.Option("--layout", help="Squares of images and clones, or a row an image.")
     ] = "squares",
@@ -276,17 +287,16 @@ def clones(
         figure clones c10.zarr most.zarr least.zarr -o figure3.png
         figure clones c10.zarr most.zarr --layout rows -o figure8.png
     """
-    format_of(output.suffix)
     from datarobust.jobs import figure
 
-    drawing = figure.clones(opened(stores, ("dataset", "clones")), layout, n, name)
-    write_picture(drawing, output, tsv, overwrite)
+    drawing = figure.clones(_opened(stores, ("dataset", "clones")), layout, n, name)
+    _write_picture(drawing, output, tsv, overwrite)
 
 
 @app.command()
 def search(
     lines: Annotated[Path, typer.Argument(metavar="S.jsonl", help="Lines of clone-search; - takes their path.")],
-    output: _cli.Output,
+    output: Picture,
     also: Annotated[
         list[Path] | None, typer.Option("--also", metavar="FILE", help="Lines of another shard; may be given again.")
     ] = None,
@@ -305,16 +315,15 @@ def search(
 
         figure search search.jsonl -o effects.svg --tsv effects.tsv
     """
-    format_of(output.suffix)
     from datarobust.jobs import figure
 
-    write_picture(figure.search([_cli.argument_path(lines), *(also or [])]), output, tsv, overwrite)
+    _write_picture(figure.search([_cli.argument_path(lines), *(also or [])]), output, tsv, overwrite)
 
 
 @app.command()
 def training(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of advtrain; - for one on stdin.")],
-    output: _cli.Output,
+    output: Picture,
     name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -334,15 +343,14 @@ def training(
 
         figure training most least --name 'most robust' --name 'least robust' -o figure1b.svg
     """
-    format_of(output.suffix)
     from datarobust.jobs import figure
 
-    write_picture(figure.training([_cli.argument_path(path) for path in runs], name), output, tsv, overwrite)
+    _write_picture(figure.training([_cli.argument_path(path) for path in runs], name), output, tsv, overwrite)
 
 
 @app.command()
 def schedules(
-    output: _cli.Output,
+    output: Picture,
     epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Of the training.")] = 2400,
     lr: _cli.Rate = 0.2,
     tsv: Table = None,
@@ -361,10 +369,9 @@ def schedules(
 
         figure schedules --epochs 1600 -o figure4cd.svg --tsv figure4cd.tsv
     """
-    format_of(output.suffix)
     from datarobust.jobs import figure
 
-    write_picture(figure.schedules(epochs, lr), output, tsv, overwrite)
+    _write_picture(figure.schedules(epochs, lr), output, tsv, overwrite)
 
 
 @app.command()
@@ -373,7 +380,7 @@ def deciles(
         list[Path], typer.Argument(metavar="E.zarr...", help="Results of aaeval on one dataset; - for one on stdin.")
     ],
     ranking: _cli.EvaluatedRanking,
-    output: _cli.Output,
+    output: Picture,
     quantiles: _cli.Quantiles = 10,
     name: _cli.Names = None,
     tsv: Table = None,
@@ -395,12 +402,11 @@ def deciles(
         sens-rank c10-test.zarr --against c10.zarr --norm linf -o r.zarr
         figure deciles baseline.zarr focus.zarr --ranking r.zarr -o deciles.svg
     """
-    format_of(output.suffix)
     from datarobust.jobs import figure
 
-    (ranked,) = opened([ranking], "ranking")
+    (ranked,) = _opened([ranking], "ranking")
     drawing = figure.deciles([_cli.argument_path(path) for path in evaluations], ranked, quantiles, name)
-    write_picture(drawing, output, tsv, overwrite)
+    _write_picture(drawing, output, tsv, overwrite)
 
 
 @app.command()
@@ -438,26 +444,105 @@ def table(
     """
     if output.suffix.lower() != ".md":
         raise UsageError(f"{output}: a table is Markdown, so its name ends in .md.")
-    from datarobust.figures import table as figure
-    from datarobust.jobs.figure_table import rows
+    from datarobust.jobs import figure
 
-    ours = rows([_cli.argument_path(path) for path in sources], name)
-    theirs = [] if beside is None else figure.read_paper(_text(beside), str(beside))
-    text = "".join(figure.markdown(ours, theirs))
-    write(output, text.encode(), tsv, lambda: figure.table(ours), overwrite)
+    text, lines = figure.table([_cli.argument_path(path) for path in sources], beside, name)
+    _write(output, text, overwrite, tsv, lines)
 
 
-def _text(path: Path) -> str:
-    """A small file of text."""
-    try:
-        if path.stat().st_size > 1 << 20:
-            raise DataError(f"{path} is too large for the paper's rows.")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}).") from error
+@app.command()
+def report(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="ARTIFACT...",
+            help="Artifacts, folders of advtrain and edmtrain, png and svg pictures, text; - for one on stdin.",
+        ),
+    ],
+    output: _cli.Output,
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="Heading of the page.")] = "Report",
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Write one HTML page about any set of artifacts.
+
+    The page holds everything itself: it loads nothing, runs nothing, and can be sent, printed and kept. Each artifact
+    has a card with its digest and the main figures of its kind: of a ranking the least robust points, of a run the
+    curves of "figure training", of clones some of them beside the originals. What belongs together is told by digests,
+    so name the dataset beside its ranking or clones to see the images. Then come pictures and text: tables of "figure
+    table", lines of fid and sens-rank.
+
+    Below, the histories of all artifacts are drawn as one graph, and every command is listed in an order in which it
+    can be run again.
+
+    The same artifacts give the same bytes, in whatever order and from whatever folder they are named. Pictures of more
+    than 8 MiB, and text of more than 16, are refused; long tables are cut, and the page says so.
+
+    For example:
+
+        figure report digits.zarr digits-linf.zarr run best.zarr sensitivity.svg table.md -o report.html
+    """
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{output}: a report is a page of HTML, so its name ends in .html.")
+    paths = [_cli.argument_path(path) for path in sources]
+    if output.resolve() in {path.resolve() for path in paths}:
+        raise UsageError(f"{output} cannot be both the report and a part of it: name the output otherwise.")
+    from datarobust.figures.report import collect, page
+
+    cards, commands = collect(paths, _cli.progress(quiet, "reading"))
+    _write(output, page(title, cards, commands, __version__), overwrite)
 
 
-app.command()(_figure_report.report)
+def _opened(paths: Iterable[Path], kind: str | tuple[str, ...]) -> list[Store]:
+    """The artifacts that are named, ``-`` for one on stdin."""
+    from datarobust import artifacts
+
+    return [artifacts.open_store(_cli.argument_path(path), kind) for path in paths]
+
+
+def _write_picture(drawing: Drawing, output: Path, tsv: Path | None, overwrite: bool) -> None:
+    """Say what a reader should know; write the picture in the format of its name, and its table."""
+    from datarobust.figures import style
+
+    for remark in drawing.remarks:
+        _cli.say(remark)
+    _write(output, style.picture(drawing.figure, format_of(output.suffix)), overwrite, tsv, drawing.table)
+
+
+def _write(
+    output: Path,
+    content: str | bytes,
+    overwrite: bool,
+    tsv: Path | None = None,
+    lines: Callable[[], Iterable[str]] = tuple,
+) -> None:
+    """Write the picture, page or table and the values behind it, both or none, and print the path.
+
+    A file that exists already with the same bytes is as good as written.
+    """
+    from datarobust.artifacts import whole_or_absent
+
+    whole = content.encode() if isinstance(content, str) else content
+    files: dict[Path, Callable[[], Iterable[bytes]]] = {output: lambda: [whole]}
+    if tsv is not None:
+        if tsv.resolve() == output.resolve():
+            raise UsageError(f"{tsv} cannot be both the picture and the table: give two names.")
+        files[tsv] = lambda: (line.encode() for line in lines())
+    with ExitStack() as stack:
+        for path, parts in files.items():
+            if not _holds(path, parts()):
+                partial = stack.enter_context(whole_or_absent(path, overwrite=overwrite))
+                with partial.open("wb") as file:
+                    file.writelines(parts())
+    _cli.emit(str(output))
+
+
+def _holds(path: Path, parts: Iterable[bytes]) -> bool:
+    """Whether a file exists and has exactly these bytes."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return all(file.read(len(part)) == part for part in parts) and not file.read(1)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ principal axes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
@@ -36,8 +36,19 @@ from datarobust.norms import norm_of
 from datarobust.randomness import Domain, permutation, row_keys
 from datarobust.types import Array, Floats, Progress, Rows
 
+Scaling = Literal["metric", "nonmetric", "classical"]
+Init = Literal["classical", "random"]
+
 FEWEST: Final = 3
 """Points of a map: two are a line."""
+EPS: Final = 1e-6
+"""SMACOF ends where an iteration lowers the stress by less than this share of the sum of squared distances."""
+
+
+def demand_seed(seed: int) -> None:
+    """Raise UsageError where random numbers cannot be a function of the seed."""
+    if not 0 <= seed < 1 << 64:
+        raise UsageError(f"`seed` {seed}: seeds are from 0 to 2**64 - 1")
 
 
 def stratified(robustness: Floats, count: int, seed: int) -> Rows:
@@ -54,17 +65,14 @@ def stratified(robustness: Floats, count: int, seed: int) -> Rows:
 
     Returns:
         int64 (count,), distinct rows, least robust first.
-
-    Raises:
-        UsageError: fewer than ``count`` points have a finite robustness; no such seed.
     """
     demand_seed(seed)
     ordered = np.argsort(robustness, kind="stable")
     ordered = ordered[np.isfinite(robustness[ordered])]
     if not 1 <= count <= len(ordered):
         raise UsageError(
-            f"a sample of {count:,} points cannot be drawn, as {len(ordered):,} have a finite distance: "
-            f"choose `n` from 1 to {len(ordered):,}"
+            f"{len(ordered):,} points have a finite distance, so there is no sample of {count:,}: choose `n` from 1 to "
+            f"{len(ordered):,}"
         )
     bounds = [stratum * len(ordered) // count for stratum in range(count + 1)]
     keys = row_keys(seed, Domain.MAP_SAMPLE.of(0), 0, count).tolist()
@@ -72,29 +80,16 @@ def stratified(robustness: Floats, count: int, seed: int) -> Rows:
     return ordered[places].astype(np.int64)
 
 
-def demand_seed(seed: int) -> None:
-    """Raise UsageError where random numbers cannot be a function of the seed."""
-    if not 0 <= seed < 1 << 64:
-        raise UsageError(f"`seed` {seed}: seeds are from 0 to 2**64 - 1")
-
-
-def demand_points(count: int) -> None:
-    """Raise DataError where there are too few points for a map."""
-    if count < FEWEST:
-        raise DataError(f"{count} point{'' if count == 1 else 's'} make no map: it takes {FEWEST} or more")
-
-
-def demand_different(largest: float) -> None:
-    """Raise DataError where the largest difference of two points is 0."""
-    if largest == 0.0:
+def _flat(points: Array, dtype: type[np.floating]) -> Array:
+    """The points as rows (M, D), M at least :data:`FEWEST`, all finite and not all equal; else DataError."""
+    if len(points) < FEWEST:
+        raise DataError(f"{len(points)} point{'' if len(points) == 1 else 's'} make no map: it takes {FEWEST} or more")
+    flat = points.reshape(len(points), -1).astype(dtype)
+    if not np.isfinite(flat).all():
+        raise DataError("the points have numbers that are not finite, so they cannot be mapped")
+    if (flat == flat[0]).all():
         raise DataError("all points of the sample are equal, so there is nothing to map")
-
-
-Scaling = Literal["metric", "nonmetric", "classical"]
-Init = Literal["classical", "random"]
-
-EPS: Final = 1e-6
-"""SMACOF ends where an iteration lowers the stress by less than this share of the sum of squared distances."""
+    return flat
 
 
 def dissimilarities(points: Array, norm: str) -> Floats:
@@ -103,39 +98,23 @@ def dissimilarities(points: Array, norm: str) -> Floats:
     On bytes the sums and maxima that are compared are whole numbers, so equal distances are equal.
 
     Args:
-        points: (M, ...) uint8 or float32.
+        points: (M, ...) uint8 or float32, M at least 3.
         norm: l2 or linf.
-
-    Raises:
-        DataError: fewer than three points, numbers that are not finite, or points that are all equal.
-        UsageError: no such norm.
     """
-    demand_points(len(points))
-    flat = points.reshape(len(points), -1).astype(np.float64)
-    keys = pdist(flat, "sqeuclidean" if norm_of(norm).name == "l2" else "chebyshev")
-    if not np.isfinite(keys).all():
-        raise DataError("the points have numbers that are not finite, so they have no distances")
-    demand_different(float(keys.max()))
-    return np.asarray(squareform(norm_of(norm).distances(keys, points.dtype)), np.float64)
+    record = norm_of(norm)
+    keys = pdist(_flat(points, np.float64), "sqeuclidean" if record.name == "l2" else "chebyshev")
+    return np.asarray(squareform(record.distances(keys, points.dtype)), np.float64)
 
 
 @dataclass(frozen=True)
 class Scaled:
-    """A map by multidimensional scaling.
+    """A map by multidimensional scaling."""
 
-    Attributes:
-        position: float64 (M, 2).
-        stress: of Kruskal 1964, "stress-1", see :func:`stress_of`.
-        raw_stress: what SMACOF makes small, the sum of squares alone.
-        iterations: of the start that was taken; 0 for classical scaling.
-        converged: whether it ended before the most iterations allowed.
-    """
-
-    position: Floats
-    stress: float
-    raw_stress: float
-    iterations: int
-    converged: bool
+    position: Floats  # (M, 2)
+    stress: float  # Kruskal's stress-1, see stress_of
+    raw_stress: float  # what SMACOF makes small, the sum of squares alone
+    iterations: int  # of the start that was taken; 0 for classical scaling
+    converged: bool  # whether it ended before the most iterations allowed
 
 
 def scaled(
@@ -171,7 +150,9 @@ def scaled(
             return Scaled(position, normalised, raw, 0, True)
         results: list[Scaled] = []
         starts = [classical(dissimilarity)] if init == "classical" else []
-        starts += [_random_start(len(dissimilarity), seed, number) for number in range(n_init if not starts else 0)]
+        for number in range(n_init if init == "random" else 0):
+            keys = row_keys(seed, Domain.MAP_START.of(number), 0, 2 * len(dissimilarity))
+            starts.append(np.asarray((keys >> np.uint64(11)) * 2.0**-53, np.float64).reshape(-1, 2))
         for start in progress(starts):
             position, _, iterations = smacof(
                 dissimilarity,
@@ -194,22 +175,11 @@ def scaled(
     return min(results, key=lambda result: result.stress if scaling == "nonmetric" else result.raw_stress)
 
 
-def _random_start(count: int, seed: int, number: int) -> Floats:
-    """(count, 2) float64, uniform in [0, 1)."""
-    keys = row_keys(seed, Domain.MAP_START.of(number), 0, 2 * count)
-    return np.asarray((keys >> np.uint64(11)) * 2.0**-53, np.float64).reshape(count, 2)
-
-
 def classical(dissimilarity: Floats) -> Floats:
-    """Classical scaling (Torgerson 1952): the two largest principal axes of the doubly centred squared distances.
+    """Classical scaling (Torgerson 1952), float64 (M, 2): the principal axes of the doubly centred squared distances.
 
-    Exact where the dissimilarities are Euclidean distances in the plane. scikit-learn has it from 1.8 on only.
-
-    Args:
-        dissimilarity: (M, M) float64, symmetric, 0 on the diagonal.
-
-    Returns:
-        float64 (M, 2); an axis whose eigenvalue is not positive is 0.
+    Exact where the dissimilarities (M, M) are Euclidean distances in the plane; an axis whose eigenvalue is not
+    positive is 0. scikit-learn has it from 1.8 on only.
     """
     squares = np.square(dissimilarity)
     means = squares.mean(axis=0)
@@ -229,17 +199,11 @@ def principal_axes(position: Floats) -> Floats:
 
 
 def stress_of(position: Floats, dissimilarity: Floats, *, monotone: bool = False) -> tuple[float, float]:
-    """How badly distances d on a map show the dissimilarities δ.
+    """How badly distances d on a map (M, 2) show the dissimilarities δ (M, M): raw stress, and Kruskal's stress-1.
 
-    Args:
-        position: (M, 2) float64.
-        dissimilarity: (M, M) float64.
-        monotone: hold d against the disparities of Kruskal 1964, the values nearest to d that rise with δ and are equal
-            where δ is, instead of δ itself.
-
-    Returns:
-        The raw stress, sum of (d - δ)² over pairs i < j, and Kruskal's stress-1, the root of it over the sum of d²;
-        0.05 is called good, 0.2 poor. NaN where all positions are equal.
+    The raw stress is the sum of (d - δ)² over pairs i < j, stress-1 the root of it over the sum of d²; 0.05 is called
+    good, 0.2 poor, and it is NaN where all positions are equal. ``monotone`` holds d against the disparities of Kruskal
+    1964, the values nearest to d that rise with δ and are equal where δ is, instead of δ itself.
     """
     distance, target = pdist(position), squareform(dissimilarity, checks=False)
     if monotone:
@@ -256,23 +220,16 @@ def random_trees(points: Array, *, n_estimators: int = 100, max_depth: int = 5, 
     here by ARPACK to full precision, so that how they are found leaves no trace.
 
     Args:
-        points: (M, ...) uint8 or float32, M at least three.
+        points: (M, ...) uint8 or float32, M at least 3.
         n_estimators: trees.
         max_depth: of each tree.
         seed: of the trees.
 
     Returns:
         Positions float64 (M, 2), and how many leaves the trees have together.
-
-    Raises:
-        DataError: too few points, or points that are all equal.
-        UsageError: trees with fewer than three leaves.
     """
-    demand_points(len(points))
-    flat = points.reshape(len(points), -1).astype(np.float32)
-    if not np.isfinite(flat).all():
-        raise DataError("the points have numbers that are not finite, so no tree can split them")
-    demand_different(float(np.abs(flat - flat[0]).max()))
+    flat = _flat(points, np.float32)
+    forest_seed, start = (int(row_keys(seed, Domain.MAP_TREES.of(i), 0, 1)[0] >> np.uint64(32)) for i in (0, 1))
     forest = RandomTreesEmbedding(
         n_estimators=n_estimators,
         max_depth=max_depth,
@@ -283,7 +240,7 @@ def random_trees(points: Array, *, n_estimators: int = 100, max_depth: int = 5, 
         min_impurity_decrease=0.0,
         sparse_output=True,
         n_jobs=None,
-        random_state=int(row_keys(seed, Domain.MAP_TREES.of(0), 0, 1)[0] >> np.uint64(32)),
+        random_state=forest_seed,
         verbose=0,
         warm_start=False,
     )
@@ -292,37 +249,22 @@ def random_trees(points: Array, *, n_estimators: int = 100, max_depth: int = 5, 
         leaves = int(membership.shape[1])
         if leaves < FEWEST:
             raise UsageError(f"the trees have {leaves} leaves together: raise `n_estimators` or `max_depth`")
-        start = int(row_keys(seed, Domain.MAP_TREES.of(1), 0, 1)[0] >> np.uint64(32))
         reduced = TruncatedSVD(n_components=2, algorithm="arpack", random_state=start, tol=0.0)
         return np.asarray(reduced.fit_transform(membership), np.float64), leaves
 
 
-PERMUTATIONS: Final = 999
-
-
 @dataclass(frozen=True)
 class NeighbourCorrelation:
-    """Whether neighbours on a map are alike in robustness.
+    """Whether neighbours on a map are alike in robustness."""
 
-    Attributes:
-        correlation: Spearman's, of a point's robustness and that of its nearest neighbour; None where all are equal.
-        permuted: the largest correlation with the robustness of the points exchanged at random.
-        permutations: how many times.
-        p: the share of permutations that reach the correlation, it among them: at least 1/(permutations + 1).
-    """
-
-    correlation: float | None
-    permuted: float | None
-    permutations: int
-    p: float | None
-
-    def as_json(self) -> dict[str, float | int | None]:
-        """Names and values."""
-        return asdict(self)
+    correlation: float | None  # Spearman's, of a point and its nearest neighbour; None where all are equally robust
+    permuted: float | None  # the largest correlation with the robustness of the points exchanged at random
+    permutations: int  # how many times
+    p: float | None  # share of permutations that reach the correlation, it among them
 
 
 def neighbour_correlation(
-    position: Floats, robustness: Floats, seed: int, permutations: int = PERMUTATIONS
+    position: Floats, robustness: Floats, seed: int, permutations: int = 999
 ) -> NeighbourCorrelation:
     """Whether patterns emerge: is a point about as robust as its nearest neighbour on the map?
 

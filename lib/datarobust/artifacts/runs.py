@@ -19,10 +19,11 @@ from typing import Any
 
 from datarobust.artifacts import durable
 from datarobust.errors import ArtifactError
+from datarobust.text import shown
 
 RECIPE, LOG, BEST, LAST = "recipe.json", "log.jsonl", "best.safetensors", "last.safetensors"
 STATE, EVENTS = "state", "tensorboard"
-_LOG_BYTES = 1 << 30
+_LOG_BYTES, _RECIPE_BYTES = 1 << 30, 1 << 24
 
 
 def read_log(run: Path, epochs: int | None = None) -> list[dict[str, Any]]:
@@ -47,6 +48,23 @@ def read_log(run: Path, epochs: int | None = None) -> list[dict[str, Any]]:
             raise ArtifactError(f"{path}, line {number}: no line of a log of training (epoch {number} is expected)")
         lines.append(line)
     return lines
+
+
+def read_recipe(run: Path) -> dict[str, Any]:
+    """The content of a run's recipe.json: at least the objects ``recipe``, ``arch`` and ``inputs``."""
+    path = run / RECIPE
+    with durable.os_errors(path, "read"):
+        if path.stat().st_size > _RECIPE_BYTES:
+            raise ArtifactError(f"{shown(path)} is too large for a recipe")
+        content = path.read_bytes()
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{shown(path)} is no recipe of a training ({error})") from error
+    parts = ("recipe", "arch", "inputs")
+    if not isinstance(document, dict) or not all(isinstance(document.get(part), dict) for part in parts):
+        raise ArtifactError(f"{shown(path)} is no recipe of a training: it lacks recipe, arch or inputs")
+    return document
 
 
 def recorded(run: Path) -> dict[str, Any]:

@@ -20,53 +20,37 @@ from datarobust.figures import style
 from datarobust.norms import norm_of
 from datarobust.text import tsv
 
-MOST: Final = len(style.COLOURS)
-"""Networks on one picture: each has a colour of its own."""
+MOST: Final = len(style.COLOURS)  # networks on one picture: each has a colour of its own
 FIELDS: Final = ("quantile", "points", "lowest", "highest", "clean", "robust", "low", "high")
 
 _SIZE: Final = (5.6, 3.3)  # inches
-_APART: Final = 0.09
-"""Between the markers of two networks, in parts."""
-_FEW: Final = 12
-"""So many parts, or fewer, have their distances written beneath them."""
+_APART: Final = 0.09  # between the markers of two networks, in parts
+_FEW: Final = 12  # so many parts, or fewer, have their distances written beneath them
 _NAME_WIDTH: Final = 150.0  # points
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Accuracy of one network, part by part.
+    """Accuracy of one network, part by part."""
 
-    Attributes:
-        name: any text.
-        rows: one a part, least robust first, with :data:`FIELDS` (:func:`datarobust.jobs.aacompare.deciles`).
-        upper_bound: whether more attacks could lower ``robust``.
-    """
-
-    name: str
-    rows: Sequence[Mapping[str, Any]]
-    upper_bound: bool = False
+    name: str  # any text
+    rows: Sequence[Mapping[str, Any]]  # one a part, least robust first, with FIELDS
+    upper_bound: bool = False  # whether more attacks could lower ``robust``
 
 
 def draw(profiles: Sequence[Profile], ranked_by: str, norm: str, eps: str) -> Figure:
     """One panel: pentagons with 95 % intervals for accuracy under attack, small dots for clean accuracy.
 
     Args:
-        profiles: all with the same parts.
+        profiles: one or more, all with the same parts.
         ranked_by: the norm of the distances.
         norm: the norm of the attack.
         eps: the radius of the attack, as it is written.
-
-    Raises:
-        UsageError: nothing to draw, more networks than :data:`MOST`, or other parts for one than for another.
     """
-    if not profiles:
-        raise UsageError("nothing to draw: give at least one evaluation")
     if len(profiles) > MOST:
         raise UsageError(f"{len(profiles)} evaluations cannot be told apart on one picture: it has room for {MOST}")
     rows = profiles[0].rows
     parts = len(rows)
-    if any(len(profile.rows) != parts for profile in profiles):
-        raise UsageError("evaluations with different parts cannot be drawn side by side")
     pentagon: dict[str, Any] = {"marker": "p", "markersize": 6.0, "linewidth": style.LINE_WIDTH}
     dot: dict[str, Any] = {"marker": "o", "markersize": 2.5, "linestyle": (0, (1.2, 1.3)), "linewidth": 0.8}
     with style.look():
@@ -109,8 +93,8 @@ def draw(profiles: Sequence[Profile], ranked_by: str, norm: str, eps: str) -> Fi
 
 
 def table(profiles: Sequence[Profile]) -> Iterator[str]:
-    """Every part as a line of a TSV file: evaluation, upper_bound and :data:`FIELDS`."""
-    yield from tsv(
+    """Every part as a line of a TSV file."""
+    return tsv(
         f"evaluation upper_bound {' '.join(FIELDS)}",
         (
             (profile.name, profile.upper_bound, *(row[field] for field in FIELDS))

@@ -22,8 +22,7 @@ from datarobust.norms import norm_of
 from datarobust.text import tsv
 from datarobust.types import Rows
 
-#: More classes than this on one picture help nobody.
-MOST: Final = 300
+MOST: Final = 300  # more classes on one picture help nobody
 
 GROUPS: Final = ("least robust", "random", "most robust")
 _LOOKS: Final[tuple[dict[str, Any], ...]] = (
@@ -46,15 +45,10 @@ _EDGE: Final = 0.5  # points
 
 @dataclass(frozen=True)
 class Distribution:
-    """How many points of each class are in each of :data:`GROUPS`, for one norm.
+    """How many points of each class are in each of :data:`GROUPS`, for one norm."""
 
-    Attributes:
-        norm: of the ranking.
-        counts: int64 (3, C).
-    """
-
-    norm: str
-    counts: Rows
+    norm: str  # of the ranking
+    counts: Rows  # (3, C)
 
 
 def count(labels: Rows, classes: Rows, chosen: Sequence[Rows]) -> Rows:
@@ -73,15 +67,10 @@ def draw(distributions: Sequence[Distribution], names: Sequence[str], points: in
     """A panel for each norm, one below the other; many classes go on in further panels.
 
     Args:
-        distributions: in order, all with the same C classes, one for each norm.
+        distributions: one or more, in order, all with the same C classes, one for each norm.
         names: C names of classes, any text.
         points: in each group; the label of the vertical axis says so.
-
-    Raises:
-        UsageError: nothing to draw, more than :data:`MOST` classes, or two distributions of one norm.
     """
-    if not distributions:
-        raise UsageError("nothing to draw: give at least one ranking.")
     if len(names) > MOST:
         raise UsageError(f"{len(names):,} classes cannot be shown on one picture: it has room for {MOST}.")
     norms = [norm_of(distribution.norm).name for distribution in distributions]
@@ -133,14 +122,8 @@ def draw(distributions: Sequence[Distribution], names: Sequence[str], points: in
 
 
 def table(distributions: Sequence[Distribution], labels: Sequence[int], names: Sequence[str]) -> Iterator[str]:
-    """The counts as lines of a TSV file: norm, label, class, least, random, most.
-
-    Args:
-        distributions: in order.
-        labels: of the C classes.
-        names: of the C classes.
-    """
-    yield from tsv(
+    """The counts as lines of a TSV file; ``labels`` and ``names`` are those of the C classes."""
+    return tsv(
         "norm label class least random most",
         (
             (distribution.norm, label, name, *counts)

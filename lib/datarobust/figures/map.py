@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
 Scale = Literal["value", "rank"]
 
-MOST: Final = 24
-"""Maps on one picture."""
-LEVELS: Final = 24
-"""Steps of colour and size, more than the eye can tell apart."""
+MOST: Final = 24  # maps on one picture
+LEVELS: Final = 24  # steps of colour and size, more than the eye can tell apart
 
 # Inches.
 _LARGEST: Final = 3.2  # width of a panel
@@ -49,37 +47,21 @@ _COLOURS: Final = LinearSegmentedColormap.from_list("robustness", _SHADES, N=LEV
 
 @dataclass(frozen=True)
 class Map:
-    """Points in the plane.
+    """Points in the plane."""
 
-    Attributes:
-        name: of the set; any text.
-        method: how they were placed, in our own words; mathtext allowed.
-        norm: of ``distance``, l2 or linf.
-        position: (M, 2).
-        distance: (M,) r(x) in [0, 1] units.
-        index: (M,) rows in the dataset.
-        method_key: the method without mathtext, for tables.
-        stress: Kruskal's stress-1, where there is one.
-        correlation: of robustness between nearest neighbours on the map; see
-            :func:`datarobust.embedding.neighbour_correlation`.
-        permuted: the largest of the permutations there.
-
-    Raises:
-        DataError: no points, or numbers that are not finite.
-    """
-
-    name: str
-    method: str
-    norm: str
-    position: Floats
-    distance: Floats
-    index: Rows
-    method_key: str
-    stress: float | None = None
-    correlation: float | None = None
-    permuted: float | None = None
+    name: str  # of the set; any text
+    method: str  # how they were placed, in our own words; mathtext allowed
+    norm: str  # of ``distance``
+    position: Floats  # (M, 2)
+    distance: Floats  # (M,) r(x) in [0, 1] units
+    index: Rows  # (M,) rows in the dataset
+    method_key: str  # the method without mathtext, for tables
+    stress: float | None = None  # Kruskal's stress-1, where there is one
+    correlation: float | None = None  # of robustness between nearest neighbours on the map (datarobust.embedding)
+    permuted: float | None = None  # the largest of the permutations there
 
     def __post_init__(self) -> None:
+        """Refuse what cannot be drawn."""
         if not len(self.position):
             raise DataError(f"{self.name}: there are no points on the map")
         if not (np.isfinite(self.position).all() and np.isfinite(self.distance).all()):
@@ -89,9 +71,7 @@ class Map:
 def levels(distance: Floats, scale: Scale = "value") -> Rows:
     """Which of :data:`LEVELS` equal steps from the least (0) to the most robust point each point is in, int64 (M,).
 
-    Args:
-        distance: (M,).
-        scale: steps of robustness, or of its rank, the mean one of equal points. All in the middle where all are equal.
+    Steps of robustness, or of its rank, the mean one of equal points; all in the middle where all are equal.
     """
     values = rankdata(distance) if scale == "rank" else distance
     low, high = float(values.min()), float(values.max())
@@ -103,18 +83,8 @@ def draw(maps: Sequence[Map], columns: int | None = None, scale: Scale = "value"
     """A panel for each map, row by row in their order.
 
     Colour and diameter go evenly from the least to the most robust point of each panel, by robustness or by its rank;
-    the key beneath it has the numbers.
-
-    Args:
-        maps: in order.
-        columns: panels in a row; 1 to 3 by their number where not given.
-        scale: of colour and diameter.
-
-    Raises:
-        UsageError: nothing to draw, more than :data:`MOST`, or more columns than maps.
+    the key beneath it has the numbers. Without ``columns`` a row has 1 to 3 panels.
     """
-    if not maps:
-        raise UsageError("nothing to draw: give at least one embedding")
     if len(maps) > MOST:
         raise UsageError(f"{len(maps)} maps cannot be shown on one picture: it has room for {MOST}")
     if columns is None:
@@ -183,12 +153,8 @@ def draw(maps: Sequence[Map], columns: int | None = None, scale: Scale = "value"
 
 
 def table(maps: Sequence[Map]) -> Iterator[str]:
-    """Every point as a line of a TSV file.
-
-    Columns: set, method, norm, stress, correlation, permuted (these of the whole map; empty where there is none),
-    index, distance, x, y.
-    """
-    yield from tsv(
+    """Every point as a line of a TSV file; stress and correlations are of the whole map, empty where there is none."""
+    return tsv(
         "set method norm stress correlation permuted index distance x y",
         (
             (m.name, m.method_key, m.norm, m.stress, m.correlation, m.permuted, index, distance, *place)

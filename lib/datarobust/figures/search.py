@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from datarobust.diffusion.search import GRID, Point, Result, main_effects, mean_scores, seed_spread, survivors, top_set
-from datarobust.errors import DataError
 from datarobust.figures import style
 from datarobust.text import tsv
 
@@ -29,12 +28,7 @@ def draw(points: Sequence[Point], first: Sequence[Result], last: Sequence[Result
         first: results of the first rung, over all points.
         last: results of the last rung.
         features: what the scores are distances of, any text.
-
-    Raises:
-        DataError: no results.
     """
-    if not first or not last:
-        raise DataError("nothing to draw: the search has no results yet")
     with style.look():
         figure = style.new_figure(*_SIZE, layout="constrained")
         grid = figure.add_gridspec(2, len(GRID))
@@ -67,8 +61,8 @@ def draw(points: Sequence[Point], first: Sequence[Result], last: Sequence[Result
 
 
 def table(points: Sequence[Point], results: Sequence[Result]) -> Iterator[str]:
-    """Every result as a line of a TSV file: point, its arguments, seed, images, score."""
-    yield from tsv(
+    """Every result as a line of a TSV file."""
+    return tsv(
         f"point {' '.join(GRID)} seed images score",
         (
             (

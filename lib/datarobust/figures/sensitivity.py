@@ -1,9 +1,21 @@
-"""Ordered sensitivity values: Figures 2 (a), 5 (a) and 16.
+"""Ordered sensitivity values, Figures 2 (a), 5 (a) and 16, and their differences, Figures 2 (b) and 5 (b).
 
 The sensitivity of a point is 1/r(x), r(x) its distance to the nearest point with another label (Section 3, Algorithm
 1), distances in [0, 1] units. A curve has one value a point in ascending order: the most robust point at the left, the
 least robust at the right. The horizontal axis is the fraction of the set, as in Figure 16, so that sets of different
 size compare.
+
+A difference is the sensitivity in one set minus that in another, a marker a point, in the order of the first set. Two
+sets are compared in one of two ways:
+
+``point``
+    The sets hold the same points in the same order under other labels, or the points were held against other sets:
+    each point has two values. (CIFAR-100 and CIFAR-100s.) Markers of a large set hide how many of them lie where; a
+    line joins the medians of equal parts of the set.
+``rank``
+    The sets hold different points: the i-th value in the order of the one is compared with the i-th of the other.
+    Where their sizes differ, with the value at the same fraction of the other set, (rank - 1/2)/n, on the straight
+    line between the two ranks around it; beyond its first or last rank with that one. (CIFAR-100 and CIFAR-10.)
 """
 
 from __future__ import annotations
@@ -11,10 +23,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
@@ -23,6 +36,9 @@ from datarobust.text import tsv
 from datarobust.types import Floats, Rows
 
 Scale = Literal["absolute", "relative"]
+By = Literal["point", "rank"]
+
+MARKERS: Final = ("+", "o", "x", "s", "^", "D")  # of differences; the first two are the paper's
 
 _LABELS: Final[dict[Scale, str]] = {
     "absolute": r"Sensitivity $1/r$",
@@ -32,28 +48,24 @@ _PANEL: Final = (2.75, 2.1)  # inches
 _LONE_PANEL: Final = (3.4, 2.5)
 _HEADROOM: Final = 0.04  # between the highest value and the top of the panel
 
+_DIFFERENCES: Final = (4.4, 2.8)  # inches
+_DRAWN: Final = (266.4, 158.4)  # about the panel without its labels, points
+_STEP: Final = 2.8  # two markers of a set are at least about so far apart, points
+_PARTS: Final = 64  # of a set, each with its median
+_ROOM: Final = 0.06  # above and below the values, as a fraction of their range
+
 
 @dataclass(frozen=True)
 class Curve:
-    """The points of one set in the order of the curve; the arrays have shape (n,), n the number of points drawn.
+    """The points of one set in the order of the curve; the arrays have shape (n,), n the number of points drawn."""
 
-    Attributes:
-        name: whose points they are; any text.
-        norm: of the distances.
-        index: the points' rows in their set.
-        distance: r(x) in descending order, in [0, 1] units; +inf where no point has another label.
-        least: how many of the least robust points were left out on request.
-        equal: how many others were left out because r(x) = 0: an equal point has another label, and 1/r is infinite.
-        dropped: how many were left out because the ranking dropped them (r(x) is NaN).
-    """
-
-    name: str
+    name: str  # any text
     norm: str
-    index: Rows
-    distance: Floats
-    least: int = 0
-    equal: int = 0
-    dropped: int = 0
+    index: Rows  # the points' rows in their set
+    distance: Floats  # r(x), descending; +inf where no point has another label
+    least: int = 0  # how many of the least robust points were left out on request
+    equal: int = 0  # how many others because r(x) = 0: an equal point has another label, and 1/r is infinite
+    dropped: int = 0  # how many because the ranking dropped them (r(x) is NaN)
 
     @property
     def sensitivity(self) -> Floats:
@@ -63,11 +75,7 @@ class Curve:
 
     @property
     def relative(self) -> Floats:
-        """Sensitivity divided by the largest that is drawn, which is r_min/r(x).
-
-        Raises:
-            DataError: all sensitivities are 0.
-        """
+        """Sensitivity divided by the largest that is drawn, which is r_min/r(x)."""
         if np.isinf(self.distance[-1]):
             raise DataError(
                 f"no point of {self.name!r} has a neighbour with another label, so there is no largest sensitivity to "
@@ -84,8 +92,11 @@ class Curve:
     @property
     def left_out(self) -> str:
         """What is missing from the curve, in words; empty where nothing is."""
-        parts = [(self.least, "least robust"), (self.equal, "at r = 0"), (self.dropped, "dropped")]
-        return ", ".join(f"{count:,} {why}" for count, why in parts if count)
+        return _counted((self.least, "least robust"), (self.equal, "at r = 0"), (self.dropped, "dropped"))
+
+
+def _counted(*parts: tuple[int, str]) -> str:
+    return ", ".join(f"{count:,} {why}" for count, why in parts if count)
 
 
 def ordered(name: str, norm: str, distance: Floats, *, without_least: int = 0) -> Curve:
@@ -100,16 +111,9 @@ def ordered(name: str, norm: str, distance: Floats, *, without_least: int = 0) -
         norm: of the distances.
         distance: (N,) r(x) in [0, 1] units, +inf where no point has another label, NaN where dropped.
         without_least: how many of the least robust points to leave out.
-
-    Raises:
-        DataError: a distance is negative, or no point is left to draw.
-        UsageError: the norm is unknown, or ``without_least`` is negative.
     """
-    norm_of(norm)
     if without_least < 0:
         raise UsageError(f"cannot leave out {without_least} points: give 0 or more.")
-    if distance.ndim != 1:
-        raise DataError(f"the distances of {name!r} have shape {distance.shape}, not (N,).")
     negative = np.flatnonzero(distance < 0)
     if negative.size:
         first = int(negative[0])
@@ -122,30 +126,18 @@ def ordered(name: str, norm: str, distance: Floats, *, without_least: int = 0) -
     order = order[equal:][::-1]
     if not order.size:
         raise DataError(f"no point of {name!r} is left to draw, out of {len(distance):,}.")
-    return Curve(
-        name=name,
-        norm=norm,
-        index=order.astype(np.int64),
-        distance=np.ascontiguousarray(distance[order], dtype=np.float64),
-        least=min(without_least, len(kept)),
-        equal=equal,
-        dropped=len(distance) - len(kept),
-    )
+    least, dropped = min(without_least, len(kept)), len(distance) - len(kept)
+    ranked = np.ascontiguousarray(distance[order], dtype=np.float64)
+    return Curve(name, norm, order.astype(np.int64), ranked, least, equal, dropped)
 
 
 def draw(curves: Sequence[Curve], scales: Sequence[Scale] = ("absolute", "relative")) -> Figure:
     """One row of panels a norm, one column a scale; a set has the same colour and dashes in all of them.
 
     Args:
-        curves: in the order of the legend; those of one norm have different names.
-        scales: the panels of a row.
-
-    Raises:
-        DataError: a relative curve of nothing but zeros.
-        UsageError: nothing to draw, more sets than there are styles, or two curves of a norm with one name.
+        curves: one or more, in the order of the legend; those of one norm have different names.
+        scales: the panels of a row, one or two.
     """
-    if not curves or not scales:
-        raise UsageError("nothing to draw: give at least one ranking, and absolute or relative or both.")
     names = list(dict.fromkeys(curve.name for curve in curves))
     if len(names) > style.STYLES:
         raise UsageError(f"{len(names)} sets are more than the {style.STYLES} that can be told apart: draw fewer.")
@@ -186,24 +178,178 @@ def draw(curves: Sequence[Curve], scales: Sequence[Scale] = ("absolute", "relati
 
 
 def table(curves: Sequence[Curve]) -> Iterator[str]:
-    """All values behind the figure as lines of a TSV file, curve by curve in its order.
-
-    Columns: rank (1 is the most robust), fraction, sensitivity, set, norm, index (row in the set), distance.
-    """
-    yield from tsv(
+    """All values as lines of a TSV file, curve by curve, the most robust point (rank 1) first."""
+    return tsv(
         "rank fraction sensitivity set norm index distance",
         (
             (rank, fraction, value, curve.name, curve.norm, index, distance)
             for curve in curves
             for rank, (fraction, value, index, distance) in enumerate(
                 zip(
-                    curve.fraction.tolist(),
-                    curve.sensitivity.tolist(),
-                    curve.index.tolist(),
-                    curve.distance.tolist(),
-                    strict=True,
+                    *(a.tolist() for a in (curve.fraction, curve.sensitivity, curve.index, curve.distance)), strict=True
                 ),
                 1,
+            )
+        ),
+    )
+
+
+# --------------------------------------------------------------------------------------------------- differences
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A set compared with ``base``: arrays of shape (m,), in the order of ``base``, most robust point first."""
+
+    name: str  # of the other set, any text
+    by: By
+    base: Curve
+    place: Rows  # places in ``base``, ascending; all of them where the comparison is by rank
+    other: Floats  # sensitivity in the other set
+    left_out: str  # what is missing besides what is missing from ``base``, in words
+    size: int  # how many points of the other set were compared
+
+    @property
+    def values(self) -> Floats:
+        """Sensitivity in ``base`` minus that in the other set, (m,)."""
+        difference: Floats = self.base.sensitivity[self.place] - self.other
+        return difference
+
+    @property
+    def fraction(self) -> Floats:
+        """Place of each on the horizontal axis, that of its point in the curve of ``base``, (m,)."""
+        return self.base.fraction[self.place]
+
+    def remarks(self) -> Iterator[str]:
+        """Sentences that the user should see."""
+        if self.by == "rank" and self.size != len(self.base.index):
+            yield (
+                f"{self.base.name} has {len(self.base.index):,} points and {self.name} {self.size:,}: "
+                "values are compared at equal fractions of the sets"
+            )
+        if self.left_out:
+            yield f"{self.name} is compared without {self.left_out}"
+
+
+def difference(base: Curve, name: str, distance: Floats, by: By) -> Difference:
+    """Compare a set with ``base``.
+
+    Infinite sensitivities (points at distance 0) have no difference: by point, a point with one in either set is left
+    out; by rank, each set is ordered without them. The same holds for points that a ranking dropped.
+
+    Args:
+        base: the first set, nothing left out on request.
+        name: of the other set.
+        distance: (M,) r(x) of the other set, as :func:`ordered` has it; by point, M as in the first set.
+        by: the way.
+    """
+    curve = ordered(name, base.norm, distance)
+    if by == "rank":
+        values = np.interp(base.fraction, curve.fraction, curve.sensitivity)
+        return Difference(name, by, base, np.arange(len(base.index)), values, curve.left_out, len(curve.index))
+    points = len(base.index) + base.least + base.equal + base.dropped
+    if len(distance) != points:
+        raise UsageError(
+            f"{base.name!r} has {points:,} points and {name!r} has {len(distance):,}, so they are not the same points: "
+            "compare them by rank."
+        )
+    mine = distance[base.index]
+    equal, dropped = mine == 0.0, np.isnan(mine)
+    place = np.flatnonzero(~(equal | dropped)).astype(np.int64)
+    if not place.size:
+        raise DataError(f"no point has a finite sensitivity in both {base.name!r} and {name!r}.")
+    left_out = _counted((int(equal.sum()), "at r = 0"), (int(dropped.sum()), "dropped"))
+    return Difference(name, by, base, place, np.reciprocal(mine[place]), left_out, len(place))
+
+
+def draw_differences(differences: Sequence[Difference]) -> Figure:
+    """One panel, one kind of marker for each set that is compared with the first.
+
+    Args:
+        differences: one or more, in the order of the legend, all with the same base, names all different.
+    """
+    if len(differences) > len(MARKERS):
+        raise UsageError(f"{len(differences)} sets are more than the {len(MARKERS)} markers: draw fewer.")
+    names = [pair.name for pair in differences]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two sets that are compared with the first are called {name!r}: give each its own name.")
+    base = differences[0].base
+    low = min(0.0, *(float(pair.values.min()) for pair in differences))
+    high = max(0.0, *(float(pair.values.max()) for pair in differences))
+    room = _ROOM * (high - low) or 1.0
+    low, high = low - room, high + room
+    markers: dict[str, Any] = {
+        "linestyle": "none",
+        "markersize": 3.2,
+        "markerfacecolor": "none",
+        "markeredgewidth": 0.6,
+    }
+    styles = [
+        {"color": colour, "marker": marker} | markers
+        for colour, marker, _ in zip(style.COLOURS, MARKERS, differences, strict=False)
+    ]
+    with style.look():
+        figure = style.new_figure(*_DIFFERENCES, layout="constrained")
+        axes = figure.subplots()
+        axes.axhline(0.0, color=style.QUIET, linewidth=0.6, zorder=1)
+        for pair, look in zip(differences, styles, strict=True):
+            kept = _apart(pair, low, high)
+            axes.plot(pair.fraction[kept], pair.values[kept], zorder=2, clip_on=False, **look)
+            if pair.by == "point":  # with white edges, to be seen among the markers
+                edges = [Stroke(linewidth=3 * style.LINE_WIDTH, foreground="white"), Normal()]
+                line = {"color": look["color"], "linewidth": style.LINE_WIDTH, "path_effects": edges}
+                axes.plot(*medians(pair), zorder=3, **line)
+        name = style.fitted(base.name, style.NAME_WIDTH, style.NORMAL)
+        without = f" without {base.left_out}" if base.left_out else ""
+        style.fraction_axis(axes, f"Fraction of {name}{without}\n(most to least robust)")
+        axes.set_ylim(low, high)
+        axes.set_ylabel(f"Sensitivity of {name}\nminus that of the other set", parse_math=False)
+        ways = {"rank": ", by rank", "point": ", by point\n(line: median)"}
+        make = partial(
+            style.legend_of_sets,
+            title=f"{norm_of(base.norm).symbol} norm",
+            names=[style.fitted(pair.name, style.NAME_WIDTH, style.SMALL) + ways[pair.by] for pair in differences],
+            notes=[pair.left_out for pair in differences],
+            styles=styles,
+        )
+        style.place_legends(figure, [([axes], make)], ["upper left", "lower left", "upper right", "lower right"])
+    return figure
+
+
+def medians(pair: Difference) -> tuple[Floats, Floats]:
+    """The line through the scatter: fraction and difference, (p,), medians of p equal parts of the points."""
+    parts = min(_PARTS, len(pair.place))
+    across, up = (np.array_split(values, parts) for values in (pair.fraction, pair.values))
+    return np.array([np.median(part) for part in across]), np.array([np.median(part) for part in up])
+
+
+def _apart(pair: Difference, low: float, high: float) -> Rows:
+    """Which markers to draw, ascending: of those within one small square of the panel the first.
+
+    The others would be hidden, and a vector picture of 50,000 markers would be large and show no more.
+    """
+    across = np.floor(pair.fraction * _DRAWN[0] / _STEP).astype(np.int64)
+    up = np.floor((pair.values - low) / (high - low) * _DRAWN[1] / _STEP).astype(np.int64)
+    _, first = np.unique(across * (int(up.max()) + 1) + up, return_index=True)
+    return np.sort(first)
+
+
+def table_of_differences(differences: Sequence[Difference]) -> Iterator[str]:
+    """All values as lines of a TSV file, set by set; ranks, indices and sensitivities are those of the base set."""
+    return tsv(
+        "rank fraction difference base set norm by index sensitivity other",
+        (
+            (rank, fraction, value, pair.base.name, pair.name, pair.base.norm, pair.by, index, mine, other)
+            for pair in differences
+            for rank, fraction, value, index, mine, other in zip(
+                (pair.place + 1).tolist(),
+                pair.fraction.tolist(),
+                pair.values.tolist(),
+                pair.base.index[pair.place].tolist(),
+                pair.base.sensitivity[pair.place].tolist(),
+                pair.other.tolist(),
+                strict=True,
             )
         ),
     )

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -25,9 +24,9 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import MaxNLocator
 
 from datarobust.figures import Format
-from datarobust.types import Images
 
 DPI: Final = 300
 POINTS_PER_INCH: Final = 72
@@ -115,13 +114,7 @@ def look() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float, **options: Any) -> Figure:
-    """An empty white figure, to be filled inside :func:`look`.
-
-    Args:
-        width: in inches.
-        height: in inches.
-        options: passed on to :class:`matplotlib.figure.Figure`.
-    """
+    """An empty white figure of a size in inches, to be filled inside :func:`look`."""
     figure = Figure(figsize=(width, height), **options)
     FigureCanvasAgg(figure)
     return figure
@@ -153,24 +146,21 @@ def fraction_axis(axes: Axes, label: str) -> None:
     axes.set_xlabel(label, parse_math=False)
 
 
-# ------------------------------------------------------------------------------------------------------ text
+def epoch_axis(axes: Axes, start: int, end: int) -> None:
+    """The horizontal axis of epochs, marked at round numbers."""
+    axes.set_xlim(start, end)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True))
 
 
 def plain(text: str) -> str:
-    r"""A name given by somebody else as one line that the font can print.
-
-    Runs of white space become one space; characters that cannot be printed or that the font lacks are spelled
-    ``\u732b``, so that two names never look alike.
-    """
+    r"""A name given by somebody else as one line that the font can print, spelled ``\u732b`` where it cannot."""
     font = get_font(findfont(FontProperties(family=FAMILY)))
-
-    def spelled(character: str) -> str:
-        code = ord(character)
-        if character.isprintable() and font.get_char_index(code):
-            return character
-        return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-    return "".join(spelled(character) for character in " ".join(text.split()))
+    return "".join(
+        character
+        if character.isprintable() and font.get_char_index(ord(character))
+        else character.encode("unicode_escape").decode("ascii")
+        for character in " ".join(text.split())
+    )
 
 
 def width_of(text: str, size: float) -> float:
@@ -199,9 +189,6 @@ def fitted(text: str, width: float, size: float) -> str:
     return shortened(max(0, fits - 1))
 
 
-# --------------------------------------------------------------------------------------------------- legends
-
-
 def legend(owner: Axes | Figure, styles: Sequence[Mapping[str, Any]], entries: Sequence[str], **options: Any) -> Legend:
     """A legend whose entries are shown as they are: matplotlib alone drops names with a "_" in front and reads "$".
 
@@ -227,12 +214,12 @@ def legend_of_sets(
     styles: Sequence[Mapping[str, Any]],
     **options: Any,
 ) -> Legend:
-    """A legend of sets, names shortened; what is missing from all of them is said once, in the title.
+    """A legend of sets; what is missing from all of them (``notes``) is said once, in the title.
 
     Args:
         axes: the panel.
         title: our own text, mathtext allowed.
-        names: of the sets, any text, and behind a line break what follows the name as it is.
+        names: of the sets.
         notes: what was left out of each; empty where nothing was.
         styles: of their lines or markers.
         options: passed on to matplotlib's ``legend``.
@@ -250,11 +237,10 @@ def legend_of_sets(
 def place_legends(
     figure: Figure, rows: Sequence[tuple[Sequence[Axes], Callable[[Axes], Legend]]], corners: Sequence[Corner]
 ) -> None:
-    """Give each row of panels its legend where it hides nothing.
+    """Give each row of panels its legend in the first corner of the first panel that no curve and no marker enters.
 
-    That is the first corner, in the first panel, that no curve and no marker enters. Where one row has no such corner,
-    all legends stand in a column beside the last panels; the figure becomes wider, up to a page, and rows as high as
-    their legends.
+    Where one row has no such corner, all legends stand in a column beside the last panels; the figure becomes wider, up
+    to a page, and rows as high as their legends.
 
     Args:
         figure: with a constrained layout, its panels drawn.
@@ -285,10 +271,9 @@ def _placed_inside(panels: Sequence[Axes], make: Callable[[Axes], Legend], corne
         for axes in panels:
             drawn = make(axes)
             drawn.set_loc(corner)
-            box = drawn.get_window_extent()
-            if (axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and axes.bbox.y0 <= box.y0) and (
-                box.y1 <= axes.bbox.y1 and not any(_enters(line, box) for line in axes.lines)
-            ):
+            box, panel = drawn.get_window_extent(), axes.bbox
+            fits = panel.x0 <= box.x0 and box.x1 <= panel.x1 and panel.y0 <= box.y0 and box.y1 <= panel.y1
+            if fits and not any(_enters(line, box) for line in axes.lines):
                 return True
             drawn.remove()
     return False
@@ -301,61 +286,3 @@ def _enters(line: Line2D, box: Any) -> bool:
         return True
     radius = line.get_markersize() / 2 * DPI / POINTS_PER_INCH
     return line.get_marker() not in ("", "None", None) and bool(box.padded(radius).count_contains(path.vertices))
-
-
-# ---------------------------------------------------------------------------------------------------- images
-
-
-def mosaic(images: Images, columns: int, times: int, gap: int) -> Images:
-    """Images in rows of so many columns, each pixel a square of ``times`` dots, ``gap`` white dots between images.
-
-    Args:
-        images: uint8 (M, C, H, W), C = 1 or 3; M at least 1.
-        columns: images in a row; the last row may have fewer.
-        times: dots a pixel.
-        gap: dots between images.
-
-    Returns:
-        uint8 (height, width, 3).
-    """
-    count, _, height, width = images.shape
-    down, across = height * times + gap, width * times + gap
-    raster = np.full((math.ceil(count / columns) * down - gap, columns * across - gap, 3), 255, np.uint8)
-    pixels = np.broadcast_to(images.transpose(0, 2, 3, 1), (count, height, width, 3))
-    for number, image in enumerate(pixels.repeat(times, axis=1).repeat(times, axis=2)):
-        row, column = divmod(number, columns)
-        raster[row * down :, column * across :][: height * times, : width * times] = image
-    return raster
-
-
-class Sheet:
-    """A figure of rasters that are shown dot for dot, and text between them; all places in dots from the upper left."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self._width, self._height = width, height
-        self.figure: Figure = new_figure(width / DPI, height / DPI)
-
-    def show(self, raster: Images, left: int, top: int, frame: bool = False) -> None:
-        """Put a raster uint8 (height, width, 3) at a place; ``frame`` draws an edge, for images on white."""
-        height, width = raster.shape[:2]
-        trifle = 1e-4  # inside its dots: rounded outwards, as matplotlib rounds, it must not grow by a dot
-        bounds = (
-            (left + trifle) / self._width,
-            1 - (top + height - trifle) / self._height,
-            (width - 2 * trifle) / self._width,
-            (height - 2 * trifle) / self._height,
-        )
-        axes = self.figure.add_axes(bounds, xticks=[], yticks=[])
-        axes.imshow(raster, interpolation="nearest", aspect="auto")
-        axes.spines[:].set(visible=frame, linewidth=0.4, edgecolor=QUIET)
-
-    def write(self, text: str, middle: float, line: float, size: float = SMALL, **options: Any) -> None:
-        """One line of plain text (unless ``parse_math`` is given), centred at ``middle``, its middle at ``line``."""
-        baseline = line + 0.36 * size * DPI / POINTS_PER_INCH  # half of a capital letter below
-        where = middle / self._width, 1 - baseline / self._height
-        self.figure.text(*where, text, size=size, ha="center", va="baseline", **{"parse_math": False} | options)
-
-
-def fitted_dots(text: str, width: float, size: float = SMALL) -> str:
-    """:func:`fitted` to a width in dots."""
-    return fitted(text, width * POINTS_PER_INCH / DPI, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
 
@@ -16,7 +16,7 @@ from datarobust.artifacts.history import join
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import Artifact, Form, Output
 from datarobust.text import shown
-from datarobust.types import Array, Floats, Progress, Rows
+from datarobust.types import Array, Floats, Rows
 
 Method = Literal["mds", "rte"]
 
@@ -30,11 +30,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 def options_of(method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of the method: those that are not None, else the defaults.
-
-    Raises:
-        UsageError: an option of the other method, or of another scaling or start.
-    """
+    """All options of the method: those that are not None, else the defaults; one that would say nothing is refused."""
     chosen = {name for name, value in options.items() if value is not None}
     for name in sorted(chosen - set(OPTIONS[method])):
         raise UsageError(f"`{name}` says nothing to `method` {method}: leave it out")
@@ -49,49 +45,34 @@ def options_of(method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Embedding:
-    """A map to be made.
-
-    Attributes:
-        dataset: the points.
-        ranking: of that dataset.
-        count: points of the sample; None for :data:`POINTS`, or all that have a distance where there are fewer.
-        method: mds or rte.
-        options: as :func:`options_of` gives them.
-        seed: of sample, random starts, trees and permutations.
-        limit: sample only the first points of the dataset.
-
-    Raises:
-        ArtifactError: the ranking is of another dataset.
-        DataError: fewer than three points, or none, have a finite distance.
-        UsageError: more points are asked for than have a finite distance; no such seed.
-    """
+    """A map of a sample of a dataset's points."""
 
     form: ClassVar[Form] = Artifact("embedding")
 
     dataset: Store
-    ranking: Store
-    count: int | None
+    ranking: Store  # of that dataset
+    count: int | None  # points of the sample; None: POINTS, or all that have a distance where there are fewer
     method: Method
-    options: Mapping[str, Any]
-    seed: int = 0
-    limit: int | None = None
+    options: Mapping[str, Any]  # as options_of gives them
+    seed: int = 0  # of sample, random starts, trees and permutations
+    limit: int | None = None  # sample only the first points of the dataset
 
     def __post_init__(self) -> None:
+        """Refuse a ranking of another dataset, and too few points of finite distance."""
         artifacts.same_digest(self.ranking, self.dataset)
         embedding.demand_seed(self.seed)
-        count = POINTS if self.count is None else self.count
         where = f"{shown(self.ranking.path)}{'' if self.limit is None else f', first {self.limit:,} points'}"
         if not self.finite:
             raise DataError(
                 f"{where}: no point has a finite distance to another label, so there is no robustness to map: rank a "
                 "dataset of two classes or more"
             )
-        if self.count is not None and count > self.finite:
+        if self.count is not None and self.count > self.finite:
             raise UsageError(
                 f"{where}: {self.finite:,} points have a finite distance: choose `n` from 3 to {self.finite:,}"
             )
-        if min(count, self.finite) < embedding.FEWEST:
-            raise DataError(f"{where}: a map takes {embedding.FEWEST} points or more, not {min(count, self.finite)}")
+        if self.finite < embedding.FEWEST:
+            raise DataError(f"{where}: a map takes {embedding.FEWEST} points or more, not {self.finite}")
 
     @cached_property
     def distance(self) -> Floats:
@@ -106,7 +87,7 @@ class Embedding:
 
     @property
     def finite(self) -> int:
-        """Points that may be sampled."""
+        """How many points may be sampled."""
         return int(np.isfinite(self.distance).sum())
 
     @cached_property
@@ -133,13 +114,18 @@ class Embedding:
                 del options["n_init"]
         return settings | {"arguments": options, "dataset": self.dataset.digest, "ranking": self.ranking.digest}
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """Attributes that decide nothing."""
+        return {"name": str(self.dataset.attributes["name"]), "left_out": len(self.distance) - self.finite}
+
     def request(self) -> dict[str, Any]:
         """All that decides the bits."""
         return {"tool": "embed", "points": len(self.rows), "limit": self.limit, **self.settings}
 
     def remarks(self) -> Iterator[str]:
         """What a user should know before the work."""
-        if left := len(self.distance) - self.finite:
+        if left := self.about["left_out"]:
             yield f"{left:,} points have no finite distance to another label and are not on the map."
         if self.count is None and self.finite < POINTS:
             yield f"All {self.finite:,} points that have a distance are on the map, as there are fewer than {POINTS:,}."
@@ -156,25 +142,31 @@ class Embedding:
             rounds = 0 if self.options["scaling"] == "classical" else starts * self.options["max_iter"]
             operations = 3 * count * count // 2 * width + 20 * rounds * count * count
             held = 8 * count * width + 8 * 8 * count * count
-        # name and left_out stand in the artifact, too, but decide nothing
-        settings |= {"name": str(self.dataset.attributes["name"]), "left_out": len(self.distance) - self.finite}
-        return {"points": count, "numbers": width, **settings, "operations": operations, "bytes_to_hold": held}
+        cost = {"operations": operations, "bytes_to_hold": held}
+        return {"points": count, "numbers": width, **settings, **self.about, **cost}
 
     def run(self, output: Output) -> None:
-        """Make the map and write it.
-
-        Raises:
-            DataError: points that are all equal or not finite.
-        """
-        position, quality = self._positions(output.progress)
+        """Make the map and write it."""
+        settings, quality = self.settings, dict[str, Any]()
+        try:
+            if self.method == "rte":
+                position, quality["leaves"] = embedding.random_trees(self.points, **self.options, seed=self.seed)
+            else:
+                dissimilarity = embedding.dissimilarities(self.points, settings["dissimilarity"])
+        except DataError as error:
+            raise DataError(f"{shown(self.dataset.path)}: {error}") from error
+        if self.method == "mds":
+            options = {name: value for name, value in self.options.items() if name != "norm"}
+            result = embedding.scaled(dissimilarity, **options, seed=self.seed, progress=output.progress)
+            position, quality = result.position, {"stress": result.stress, "raw_stress": result.raw_stress}
+            if settings["scaling"] != "classical":
+                quality |= {"iterations": result.iterations, "converged": result.converged}
         robustness = self.distance[self.rows]
-        neighbours = embedding.neighbour_correlation(position, robustness, self.seed)
         attributes = {
-            **self.settings,
-            "name": str(self.dataset.attributes["name"]),
-            "left_out": len(self.distance) - self.finite,
+            **settings,
+            **self.about,
             **quality,
-            "coherence": neighbours.as_json(),
+            "coherence": asdict(embedding.neighbour_correlation(position, robustness, self.seed)),
             "libraries": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")},
         }
         step = output.step({"dataset": self.dataset.digest, "ranking": self.ranking.digest})
@@ -183,22 +175,6 @@ class Embedding:
             attributes,
             [*join([self.dataset.history, self.ranking.history]), step],
         )
-
-    def _positions(self, progress: Progress) -> tuple[Floats, dict[str, Any]]:
-        """Positions (M, 2), and how good they are."""
-        try:
-            if self.method == "rte":
-                position, leaves = embedding.random_trees(self.points, **self.options, seed=self.seed)
-                return position, {"leaves": leaves}
-            dissimilarity = embedding.dissimilarities(self.points, self.settings["dissimilarity"])
-        except DataError as error:
-            raise DataError(f"{shown(self.dataset.path)}: {error}") from error
-        steps = {name: self.options[name] for name in ("init", "n_init", "max_iter")}
-        scaled = embedding.scaled(dissimilarity, self.options["scaling"], **steps, seed=self.seed, progress=progress)
-        quality: dict[str, Any] = {"stress": scaled.stress, "raw_stress": scaled.raw_stress}
-        if self.options["scaling"] != "classical":
-            quality |= {"iterations": scaled.iterations, "converged": scaled.converged}
-        return scaled.position, quality
 
 
 def summary(store: Store) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures of artifacts, behind ``figure``: what is read, checked and put in order before it is drawn.
+"""Pictures and tables of artifacts, behind ``figure``: what is read, checked and put in order before it is drawn.
 
 A function a command; each gives a :class:`Drawing`, which the tool writes. What draws is imported where it is needed,
 because some of it needs torch or SciPy, and a picture should not wait for what it does without.
@@ -7,64 +7,65 @@ because some of it needs torch or SciPy, and a picture should not wait for what 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from datarobust import artifacts, selection
-from datarobust.artifacts import Store
+from datarobust.artifacts import Store, Summary
+from datarobust.artifacts.runs import BEST, LAST, RECIPE, read_log, read_recipe
 from datarobust.errors import ArtifactError, DataError, UsageError
+from datarobust.text import shown
 from datarobust.types import Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from datarobust.figures.difference import By
+    from datarobust.figures.images import Side
     from datarobust.figures.map import Scale as MapScale
-    from datarobust.figures.pairs import Side
-    from datarobust.figures.sensitivity import Scale
+    from datarobust.figures.sensitivity import By, Scale
+    from datarobust.figures.table import Accuracy, Row
 
 _PAIRS: Final = 8
 """Pairs that are shown where none are selected."""
+_PAPER_BYTES: Final = 1 << 20
+
+Table = Callable[[], Iterator[str]]
+"""The numbers behind a picture as lines of a TSV file."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture, the numbers behind it, and what a reader should know."""
+    """A picture, the numbers behind it, and sentences that a reader should know."""
 
     figure: Figure
-    table: Callable[[], Iterator[str]]
-    """The numbers as lines of a TSV file."""
+    table: Table
     remarks: Sequence[str] = ()
-    """Sentences."""
 
 
-def names_of(what: str, names: Sequence[str] | None, defaults: Sequence[str]) -> list[str]:
-    """What each set or run is called: as ``names`` has it, else as ``defaults`` has it.
-
-    Raises:
-        UsageError: there are names, but not one for each.
-    """
+def _names_of(what: str, names: Sequence[str] | None, defaults: Sequence[str]) -> list[str]:
+    """What each set or run is called: as ``names`` has it, one for each, else as ``defaults`` has it."""
     if names and len(names) != len(defaults):
         raise UsageError(f"{len(defaults)} {what}, but {len(names)} names: give `name` once for each, in their order.")
     return list(names or defaults)
 
 
 def _names_of_rankings(rankings: Sequence[Store], names: Sequence[str] | None) -> list[str]:
-    """As :func:`names_of`; the norm at the end of a file's name is left out, which the legend has anyway."""
-    stems = [(store.path.resolve().stem, store.attributes["norm"]) for store in rankings]
-    return names_of("rankings", names, [re.sub(rf"[-_.]{norm}$", "", stem) or stem for stem, norm in stems])
+    """The norm at the end of a file's name is left out, which the legend has anyway."""
+    stems = [(_stem(store.path), store.attributes["norm"]) for store in rankings]
+    return _names_of("rankings", names, [re.sub(rf"[-_.]{norm}$", "", stem) or stem for stem, norm in stems])
+
+
+def _stem(path: Path) -> str:
+    return path.resolve().stem
 
 
 def sensitivity(
-    rankings: Sequence[Store],
-    scales: Sequence[Scale],
-    names: Sequence[str] | None = None,
-    without_least: int = 0,
+    rankings: Sequence[Store], scales: Sequence[Scale], names: Sequence[str] | None, without_least: int
 ) -> Drawing:
     """Ordered sensitivity of each ranking, without so many of its least robust points."""
     from datarobust.figures.sensitivity import draw, ordered, table
@@ -77,21 +78,13 @@ def sensitivity(
     return Drawing(draw(curves, scales), partial(table, curves), remarks)
 
 
-def difference(rankings: Sequence[Store], by: Sequence[By], names: Sequence[str] | None = None) -> Drawing:
+def difference(rankings: Sequence[Store], by: Sequence[By], names: Sequence[str] | None) -> Drawing:
     """Sensitivity in the first ranking minus that in each of the others.
 
-    Args:
-        rankings: two or more.
-        by: how the others are compared with the first, one way for all or one for each; where it is empty, rankings of
-            one dataset by point and all others by rank.
-        names: of all rankings.
-
-    Raises:
-        UsageError: rankings that do not compare, or another number of ways.
+    They are compared in one way for all or one for each; where ``by`` is empty, rankings of one dataset by point and
+    all others by rank.
     """
-    from datarobust.figures.difference import difference as compared
-    from datarobust.figures.difference import draw, table
-    from datarobust.figures.sensitivity import ordered
+    from datarobust.figures import sensitivity as figure
 
     base, *others = rankings
     if len(by) not in (0, 1, len(others)):
@@ -112,14 +105,15 @@ def difference(rankings: Sequence[Store], by: Sequence[By], names: Sequence[str]
         same = [other.attributes["dataset"] == base.attributes["dataset"] for other in others]
         ways = ["point" if dataset else "rank" for dataset in same]
     title, *called = _names_of_rankings(rankings, names)
-    curve = ordered(title, base.attributes["norm"], base.column("distance").read())
+    curve = figure.ordered(title, base.attributes["norm"], base.column("distance").read())
     differences = [
-        compared(curve, name, other.column("distance").read(), way)
+        figure.difference(curve, name, other.column("distance").read(), way)
         for name, other, way in zip(called, others, ways, strict=True)
     ]
     remarks = [f"{title} is compared without {curve.left_out}"] if curve.left_out else []
     remarks += [remark for pair in differences for remark in pair.remarks()]
-    return Drawing(draw(differences), partial(table, differences), remarks)
+    drawn = figure.draw_differences(differences)
+    return Drawing(drawn, partial(figure.table_of_differences, differences), remarks)
 
 
 def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> Drawing:
@@ -138,11 +132,8 @@ def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> 
             remarks += [f"{how} robust, {norm}: {remark}" for remark in chosen.remarks()]
             groups.append(chosen.rows)
         distributions.append(figure.Distribution(norm, figure.count(every, classes, groups)))
-    return Drawing(
-        figure.draw(distributions, names, count),
-        partial(figure.table, distributions, classes.tolist(), names),
-        remarks,
-    )
+    table = partial(figure.table, distributions, classes.tolist(), names)
+    return Drawing(figure.draw(distributions, names, count), table, remarks)
 
 
 def _class_names(dataset: Store, labels: Rows) -> list[str]:
@@ -159,13 +150,8 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
         ranking: of them.
         against: the set of the neighbours, where the ranking has one.
         select: which points; None: the least robust pairs, two points nearest each other being one.
-
-    Raises:
-        ArtifactError: the ranking is of other sets.
-        DataError: features, points without a neighbour, or a ranking that is wrong.
-        UsageError: ``against`` is missing, or needless.
     """
-    from datarobust.figures.pairs import demand_count, draw, table
+    from datarobust.figures.images import demand_count, draw_pairs, table_of_pairs
 
     artifacts.same_digest(ranking, dataset)
     ranked_against = ranking.attributes["against"]
@@ -203,7 +189,8 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
     left, right = _side(dataset, rows), _side(other, neighbours)
     hard = ranking.attributes["labels"] == "hard"  # else distances are weighed with the labels, not those of the images
     norm = ranking.attributes["norm"]
-    return Drawing(draw(left, right, norm, distance if hard else None), partial(table, left, right, norm), remarks)
+    drawn = draw_pairs(left, right, norm, distance if hard else None)
+    return Drawing(drawn, partial(table_of_pairs, left, right, norm), remarks)
 
 
 def _least_robust_pairs(ranking: Store) -> Rows:
@@ -220,50 +207,36 @@ def _least_robust_pairs(ranking: Store) -> Rows:
 
 
 def _side(dataset: Store, rows: Rows) -> Side:
-    from datarobust.figures.pairs import Side
+    from datarobust.figures.images import Side
 
     labels = dataset.column("labels").take(rows)
     return Side(dataset.column("images").take(rows), rows, labels, _class_names(dataset, labels))
 
 
-def maps(
-    embeddings: Sequence[Store],
-    columns: int | None,
-    scale: MapScale,
-    names: Sequence[str] | None = None,
-) -> Drawing:
+def maps(embeddings: Sequence[Store], columns: int | None, scale: MapScale, names: Sequence[str] | None) -> Drawing:
     """A map of the points of each embedding."""
     from datarobust.figures.map import draw, map_of, table
 
-    stems = [str(store.attributes.get("name", store.path.resolve().stem)) for store in embeddings]
-    called = names_of("embeddings", names, stems)
+    sets = [str(store.attributes.get("name", _stem(store.path))) for store in embeddings]
+    called = _names_of("embeddings", names, sets)
     drawn = [map_of(store, name) for store, name in zip(embeddings, called, strict=True)]
     return Drawing(draw(drawn, columns, scale), partial(table, drawn))
 
 
 def clones(
-    stores: Sequence[Store], layout: Literal["squares", "rows"], count: int, names: Sequence[str] | None = None
+    stores: Sequence[Store], layout: Literal["squares", "rows"], count: int, names: Sequence[str] | None
 ) -> Drawing:
-    """The first images of each set of clones, with them.
-
-    Args:
-        stores: sets of clones in order, and the datasets they are of, in any order.
-        layout: squares of images and clones, or a row an image.
-        count: images of each set, at most.
-        names: of the sets of clones.
-
-    Raises:
-        DataError: a dataset is missing.
-        UsageError: no clones.
-    """
-    from datarobust.figures import clones as figure
+    """The first ``count`` images of each set of clones, with them, from the sets in order and their datasets."""
+    from datarobust.figures import images as figure
 
     datasets = {store.digest: store for store in stores if store.kind == "dataset"}
     sets = [store for store in stores if store.kind == "clones"]
     if not sets:
         raise UsageError("No clones are given: name one or more results of clone, and their datasets.")
     copies = []
-    for name, store in zip(names_of("sets of clones", names, [s.path.resolve().stem for s in sets]), sets, strict=True):
+    for name, store in zip(
+        _names_of("sets of clones", names, [_stem(store.path) for store in sets]), sets, strict=True
+    ):
         data = datasets.get(str(store.attributes["dataset"]))
         if data is None:
             raise DataError(f"{store.path} was made from a dataset that is not given: name it beside its clones.")
@@ -272,15 +245,11 @@ def clones(
         images = data.column("images").take(index)
         copies.append(figure.Copies(name, images, store.column("images").read(0, end), index, labels))
     draw = figure.squares if layout == "squares" else figure.rows
-    return Drawing(draw(copies), partial(figure.table, copies))
+    return Drawing(draw(copies), partial(figure.table_of_clones, copies))
 
 
 def search(lines: Sequence[Path]) -> Drawing:
-    """What a search for the sampler's arguments found, from the lines of its shards.
-
-    Raises:
-        DataError: they have no results yet, or are not of one search.
-    """
+    """What a search for the sampler's arguments found, from the lines of its shards."""
     from datarobust.figures.search import draw, table
     from datarobust.jobs.clone_search import gather
 
@@ -292,32 +261,31 @@ def search(lines: Sequence[Path]) -> Drawing:
     return Drawing(draw(points, first, last, features), partial(table, points, results))
 
 
-def training(runs: Sequence[Path], names: Sequence[str] | None = None) -> Drawing:
+def training(runs: Sequence[Path], names: Sequence[str] | None) -> Drawing:
     """Accuracies by epoch, from the logs of runs."""
-    from datarobust.artifacts.runs import read_log
     from datarobust.figures.training import course, draw, table
 
-    called = names_of("runs", names, [run.resolve().name for run in runs])
+    called = _names_of("runs", names, [run.resolve().name for run in runs])
     courses = [course(name, read_log(run), str(run)) for name, run in zip(called, runs, strict=True)]
     return Drawing(draw(courses), partial(table, courses))
 
 
 def schedules(epochs: int, lr: float) -> Drawing:
     """The learning rates that a training may follow."""
-    from datarobust.figures import schedules as figure
+    from datarobust.figures import training as figure
 
     every = figure.schedules(epochs, lr)
-    return Drawing(figure.draw(every), partial(figure.table, every))
+    return Drawing(figure.draw_schedules(every), partial(figure.table_of_schedules, every))
 
 
-def deciles(evaluations: Sequence[Path], ranking: Store, parts: int, names: Sequence[str] | None = None) -> Drawing:
+def deciles(evaluations: Sequence[Path], ranking: Store, parts: int, names: Sequence[str] | None) -> Drawing:
     """Accuracy of each evaluation by robustness of the points, cut into so many parts."""
     from datarobust.evaluation import eps_text
     from datarobust.figures.deciles import Profile, draw, table
     from datarobust.jobs.aacompare import deciles as profile_rows
     from datarobust.jobs.aacompare import demand_comparable, opened
 
-    called = names_of("evaluations", names, [path.resolve().stem for path in evaluations])
+    called = _names_of("evaluations", names, [_stem(path) for path in evaluations])
     verdicts = [opened(path) for path in evaluations]
     for other in verdicts[1:]:
         demand_comparable(verdicts[0], other)
@@ -326,6 +294,156 @@ def deciles(evaluations: Sequence[Path], ranking: Store, parts: int, names: Sequ
         for name, each in zip(called, verdicts, strict=True)
     ]
     attack = verdicts[0].attributes
-    return Drawing(
-        draw(profiles, ranking.attributes["norm"], attack["norm"], eps_text(attack["eps"])), partial(table, profiles)
+    drawn = draw(profiles, ranking.attributes["norm"], attack["norm"], eps_text(attack["eps"]))
+    return Drawing(drawn, partial(table, profiles))
+
+
+# ------------------------------------------------------------------------------------------------- Tables 2 to 4
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """An evaluation, as far as a table has it."""
+
+    path: Path
+    line: Mapping[str, Any]  # what aaeval prints of it
+    index: Rows  # which points
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """Of the network, in shares."""
+        from datarobust.figures.table import Accuracy
+
+        bound = "autoattack_upper_bound" in self.line
+        return Accuracy(self.line["clean"], self.line["autoattack_upper_bound" if bound else "autoattack"], bound)
+
+    def agrees(self, other: _Evaluation) -> bool:
+        """Whether two evaluations of the same weights, which may be both best and last, agree in all that matters."""
+        keys = ("dataset_digest", "norm", "eps_value", "version", "clean_points", "attacks", "left_out", "flags")
+        same = all(self.line[key] == other.line[key] for key in keys)
+        return same and np.array_equal(self.index, other.index)
+
+    def remarks(self) -> Iterator[str]:
+        """What a reader of the accuracy should know."""
+        line = self.line
+        points, every = line["points"], line.get("dataset_points", line["points"])
+        some = f"{points:,} of {every:,} points" if points < every else f"{points:,} points"
+        attacks = ", ".join(attack["attack"] for attack in line["attacks"])
+        share = f"{100 / points:.2g} percentage point{'' if points == 100 else 's'}"
+        attack = f"{line['norm']} {line['eps']}, {line['version']} ({attacks})"
+        yield f"Evaluated on {some}, one of which is {share}: {attack}."
+        for attack, why in line["left_out"].items():
+            yield f"{attack} was left out: {why}."
+        if line["flags"]:
+            yield f"There are signs of an unreliable evaluation: {', '.join(line['flags'])}."
+
+
+def table(sources: Sequence[Path], beside: Path | None, names: Sequence[str] | None) -> tuple[str, Table]:
+    """Tables 2 to 4 as Markdown, and the numbers behind it; ``beside`` has the paper's rows."""
+    from datarobust.figures import table as figure
+
+    ours, theirs = table_rows(sources, names), []
+    if beside is not None:
+        try:
+            if beside.stat().st_size > _PAPER_BYTES:
+                raise DataError(f"{beside} is too large for the paper's rows.")
+            text = beside.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{beside} cannot be read ({error}).") from error
+        theirs = figure.read_paper(text, str(beside))
+    return "".join(figure.markdown(ours, theirs)), partial(figure.table, ours)
+
+
+def table_rows(sources: Sequence[Path], names: Sequence[str] | None = None) -> list[Row]:
+    """A row for each run, and one for each evaluation of other weights.
+
+    Which evaluation belongs to which run is told by digests, not by names: an evaluation says which weights it is of.
+
+    Args:
+        sources: folders of ``advtrain``, in the order of the rows, and evaluations of their weights, in any order;
+            evaluations of other weights make rows that are called as their files.
+        names: of the runs; else those of their folders.
+    """
+    from datarobust.evaluation.statistics import VERDICTS, summary
+    from datarobust.figures.table import Row
+
+    folders = [path for path in sources if (path / RECIPE).is_file()]
+    evaluations: dict[str, _Evaluation] = {}
+    for path in sources:
+        if path in folders:
+            continue
+        store = artifacts.open_store(path, "evaluation")
+        columns, model = {name: store.column(name).read() for name in VERDICTS}, str(store.attributes["model"])
+        evaluation = _Evaluation(path, summary(columns, store.attributes), columns["index"])
+        if model in evaluations and not evaluations[model].agrees(evaluation):
+            raise DataError(
+                f"{shown(evaluations[model].path)} and {shown(path)} are different evaluations of the same weights: "
+                "name one of them."
+            )
+        evaluations[model] = evaluation
+    rows, ours = [], set()
+    called = _names_of("runs", names, [path.resolve().name for path in folders])
+    for name, path in zip(called, folders, strict=True):
+        row, digests = _row(name, path, evaluations)
+        rows.append(row)
+        ours |= digests
+    for model, evaluation in evaluations.items():
+        if model not in ours:  # weights that no run is given for, such as published ones
+            best, arch = evaluation.line.get("weights") == "best", evaluation.line.get("arch")
+            of_best, of_last = (evaluation.accuracy, None) if best else (None, evaluation.accuracy)
+            remark = f"{arch}, no run is given." if arch is not None else "No run is given."
+            rows.append(Row(_stem(evaluation.path), of_best, of_last, remarks=(remark, *evaluation.remarks())))
+    return rows
+
+
+def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple[Row, set[str]]:
+    """The row of a run, from the evaluations of its weights by their digests; and these digests."""
+    from datarobust.evaluation import eps_text
+    from datarobust.figures.table import Row
+
+    document = read_recipe(path)
+    try:
+        norm, eps, epochs, batch, seed = (document["recipe"][key] for key in ("norm", "eps", "epochs", "batch", "seed"))
+        arch, radius = str(document["arch"]["name"]), eps_text(eps)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{shown(path / RECIPE)} is no recipe of an adversarial training ({error!r})") from error
+    weights: dict[str, Summary] = {
+        file: artifacts.peek(path / file) for file in (BEST, LAST) if (path / file).is_file()
+    }
+    if not weights:
+        raise ArtifactError(f"{shown(path)} has no weights yet: its training goes on when advtrain is run again")
+    best, last = (evaluations.get(weights[file].digest) if file in weights else None for file in (BEST, LAST))
+    if best is not None and last is not None:
+        pair = f"{shown(best.path)} and {shown(last.path)} are of one run, but"
+        for key in ("dataset_digest", "points", "version", "norm", "eps_value"):
+            if best.line[key] != last.line[key]:
+                raise DataError(
+                    f"{pair} their {key} are {best.line[key]} and {last.line[key]}: evaluate both weights alike."
+                )
+        if not np.array_equal(best.index, last.index):
+            raise DataError(f"{pair} of different points.")
+    tracked = {
+        entry["epoch"]: float(entry["tracked_accuracy"])
+        for entry in read_log(path)
+        if isinstance(entry.get("tracked_accuracy"), int | float)
+    }
+    best_epoch = weights[BEST].attributes.get("epoch") if BEST in weights and tracked else None
+    last_epoch = weights[LAST].attributes.get("epoch") if LAST in weights else None
+    unfinished = isinstance(last_epoch, int) and last_epoch < epochs
+    remarks = [
+        f"{arch}, {norm} {radius}, {epochs} epoch{'' if epochs == 1 else 's'} in batches of {batch}, seed {seed}"
+        f"{f', unfinished: after epoch {last_epoch}' if unfinished else ''}."
+    ]
+    remarks += [remark for each in (best, last) if each is not None for remark in each.remarks()]
+    if best is None and last is None:
+        remarks.append("Its weights are in no evaluation that was given.")
+    row = Row(
+        name,
+        None if best is None else best.accuracy,
+        None if last is None else last.accuracy,
+        best_epoch,
+        None if best_epoch is None else tracked.get(best_epoch),
+        f"seed {seed}",
+        tuple(dict.fromkeys(remarks)),
     )
+    return row, {summary.digest for summary in weights.values()}

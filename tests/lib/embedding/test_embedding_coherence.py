@@ -50,4 +50,4 @@ def test_equal_positions_and_equal_robustness() -> None:
     assert twins.correlation == pytest.approx(1.0)
     alike = neighbour_correlation(PLACES, np.ones(200), 0, 9)
     assert (alike.correlation, alike.permuted, alike.p) == (None, None, None)
-    assert alike.as_json()["permutations"] == 9
+    assert alike.permutations == 9

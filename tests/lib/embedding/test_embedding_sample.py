@@ -19,7 +19,7 @@ def test_one_point_of_each_stratum_least_robust_first(values: list[float], count
     distance = np.array(values)
     ranked = sorted((value, row) for row, value in enumerate(values) if np.isfinite(value))
     if count > len(ranked):
-        with pytest.raises(UsageError, match=f"{len(ranked)} have a finite distance"):
+        with pytest.raises(UsageError, match=f"{len(ranked)} points have a finite distance"):
             stratified(distance, count, seed)
         return
     rows = stratified(distance, count, seed)

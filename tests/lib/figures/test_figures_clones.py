@@ -13,8 +13,8 @@ from PIL import Image
 
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
-from datarobust.figures.clones import MOST, Copies, rows, squares, table
-from datarobust.figures.style import mosaic
+from datarobust.figures.images import MOST_CLONED, Copies, mosaic, rows, squares
+from datarobust.figures.images import table_of_clones as table
 
 
 def copies(count: int = 5, repeats: int = 3, shape: tuple[int, ...] = (1, 8, 8), name: str = "set") -> Copies:
@@ -113,8 +113,5 @@ def test_what_cannot_be_drawn() -> None:
         copies(shape=(2, 4, 4))
     with pytest.raises(DataError, match="neither"):
         copies(0)
-    with pytest.raises(UsageError, match=f"at most {MOST}"):
-        copies(MOST + 1)
-    for draw in (squares, rows):
-        with pytest.raises(UsageError, match="nothing to draw"):
-            draw([])
+    with pytest.raises(UsageError, match=f"at most {MOST_CLONED}"):
+        copies(MOST_CLONED + 1)

@@ -83,9 +83,5 @@ def test_table_has_every_part() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UsageError, match="at least one"):
-        draw([], "l2", "l2", "")
     with pytest.raises(UsageError, match=f"{MOST + 1} evaluations"):
         draw([profile("a")] * (MOST + 1), "l2", "l2", "")
-    with pytest.raises(UsageError, match="different parts"):
-        draw([profile("a"), profile("b", parts=5)], "l2", "l2", "")

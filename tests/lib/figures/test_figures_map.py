@@ -130,8 +130,6 @@ def test_the_table_has_every_point_exactly() -> None:
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:
-    with pytest.raises(UsageError, match="at least one embedding"):
-        draw([])
     with pytest.raises(UsageError, match="25 maps cannot be shown"):
         draw([one()] * 25)
     with pytest.raises(UsageError, match="`columns` 3: a picture of 2 maps has 1 to 2 in a row"):

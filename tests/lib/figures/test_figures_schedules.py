@@ -8,7 +8,9 @@ from matplotlib.lines import Line2D
 
 from datarobust.errors import UsageError
 from datarobust.figures import style
-from datarobust.figures.schedules import MOST, Schedule, draw, schedules, table
+from datarobust.figures.training import MOST_EPOCHS, Schedule, schedules
+from datarobust.figures.training import draw_schedules as draw
+from datarobust.figures.training import table_of_schedules as table
 from datarobust.schedules import SCHEDULES, momentum_and_rate
 
 
@@ -88,7 +90,7 @@ def test_the_same_schedules_give_the_same_bytes(form: style.Format) -> None:
     [
         (39, 0.2, "`epochs` 39: from 40 to 100,000"),
         (-1, 0.2, "`epochs` -1"),
-        (MOST + 1, 0.2, f"`epochs` {MOST + 1}"),
+        (MOST_EPOCHS + 1, 0.2, f"`epochs` {MOST_EPOCHS + 1}"),
         (100, 0.0, "`lr` 0: a positive"),
         (100, float("nan"), "`lr` nan"),
         (100, float("inf"), "`lr` inf"),

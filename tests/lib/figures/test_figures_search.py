@@ -6,7 +6,6 @@ import pytest
 
 from datarobust.diffusion.sampler import Sampler
 from datarobust.diffusion.search import GRID, Result, grid, main_effects
-from datarobust.errors import DataError
 from datarobust.figures import style
 from datarobust.figures.search import draw, table
 
@@ -40,8 +39,3 @@ def test_the_table_has_every_result() -> None:
     assert header == ["point", *GRID, "seed", "images", "score"]
     assert len(lines) == 729 + 27
     assert lines[0] == ["0", "0.003", "1.3", "1.5", "2.4", "0.4", "1.006", "0", "100", repr(FIRST[0].score)]
-
-
-def test_nothing_to_draw() -> None:
-    with pytest.raises(DataError, match="no results"):
-        draw(POINTS, [], [], "pixels")

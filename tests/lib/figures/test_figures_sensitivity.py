@@ -62,8 +62,6 @@ def test_what_is_left_out_is_told() -> None:
     [
         ([1.0, -0.5], "l2", 0, DataError, "point 1 of 'set' has the negative distance -0.5"),
         ([1.0, -np.inf], "l2", 0, DataError, "point 1"),
-        ([[1.0]], "l2", 0, DataError, r"shape \(1, 1\)"),
-        ([1.0], "l1", 0, UsageError, "'l1'"),
         ([1.0], "l2", -1, UsageError, "-1"),
         ([np.nan], "l2", 0, DataError, "left to draw, out of 1"),
         ([], "l2", 0, DataError, "left to draw, out of 0"),
@@ -202,10 +200,6 @@ def test_vector_pictures_of_large_sets_are_small() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UsageError, match="nothing to draw"):
-        draw([])
-    with pytest.raises(UsageError, match="nothing to draw"):
-        draw([curve()], [])
     with pytest.raises(UsageError, match="two curves of the linf panel are called 'set'"):
         draw([curve(), curve()])
     with pytest.raises(UsageError, match="50 sets are more than"):

@@ -15,23 +15,23 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from datarobust.errors import UsageError
-from datarobust.figures import FORMATS, format_of, pairs, sensitivity, style
+from datarobust.figures import FORMATS, format_of, images, sensitivity, style
 
 #: Draws one figure of each kind in all formats and prints what the bytes are.
 DRAW = """
 import hashlib, sys
 import numpy as np
-from datarobust.figures import FORMATS, pairs, sensitivity, style
+from datarobust.figures import FORMATS, images, sensitivity, style
 random = np.random.default_rng(7)
 lines = [
     sensitivity.ordered(f"set ${n}$", norm, random.gamma(20, 0.1, 500), without_least=n)
     for n in (0, 1)
     for norm in ("l2", "linf")
 ]
-images = random.integers(0, 256, (2, 3, 3, 8, 8), dtype=np.uint8)
+points = random.integers(0, 256, (2, 3, 3, 8, 8), dtype=np.uint8)
 rows = np.arange(3)
-one, other = (pairs.Side(side, rows, rows, ["cat", "dog", "Übermensch"]) for side in images)
-for figure in (sensitivity.draw(lines), pairs.draw(one, other, "linf")):
+one, other = (images.Side(side, rows, rows, ["cat", "dog", "Übermensch"]) for side in points)
+for figure in (sensitivity.draw(lines), images.draw_pairs(one, other, "linf")):
     for form in FORMATS:
         print(form, hashlib.sha256(style.picture(figure, form)).hexdigest())
 print("matplotlib.pyplot" in sys.modules)
@@ -128,8 +128,8 @@ def test_pictures_have_300_dots_an_inch() -> None:
 
 
 def test_a_figure_of_images_is_small() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (2, 8, 3, 32, 32), dtype=np.uint8)
-    one, other = (pairs.Side(side, np.arange(8), np.arange(8), ["x"] * 8) for side in images)
-    figure = pairs.draw(one, other, "l2")
+    points = np.random.default_rng(0).integers(0, 256, (2, 8, 3, 32, 32), dtype=np.uint8)
+    one, other = (images.Side(side, np.arange(8), np.arange(8), ["x"] * 8) for side in points)
+    figure = images.draw_pairs(one, other, "l2")
     for form in FORMATS:
         assert len(style.picture(figure, form)) < 400_000

@@ -133,7 +133,5 @@ def test_refusals() -> None:
         course("a", [], "run")
     with pytest.raises(DataError, match="the log of no adversarial training"):
         course("a", [{"epoch": 1, "loss": 2.0}], "run")
-    with pytest.raises(UsageError, match="at least one run"):
-        draw([])
     with pytest.raises(UsageError, match=f"{MOST + 1} runs"):
         draw([some(1)] * (MOST + 1))

@@ -13,7 +13,7 @@ from tests.lib.jobs import evaluated
 from datarobust import artifacts
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.figures.table import Accuracy
-from datarobust.jobs import figure_table
+from datarobust.jobs.figure import table_rows
 
 RIGHT = np.array([True] * 8 + [False] * 2)
 BROKEN = np.array([0, 0, 1, -1, -1, -1, -1, -1, -1, -1])
@@ -42,7 +42,7 @@ def test_a_row_has_what_the_artifacts_have(tmp_path: Path) -> None:
     one = run(tmp_path / "c10inf-v_s.3")
     best = judged(tmp_path / "x.zarr", one / "best.safetensors")
     last = judged(tmp_path / "y.zarr", one / "last.safetensors", np.full(10, -1))
-    (row,) = figure_table.rows([last, one, best])
+    (row,) = table_rows([last, one, best])
     assert (row.name, row.label) == ("c10inf-v_s.3", "seed 3")
     assert (row.best, row.last) == (Accuracy(0.8, 0.5), Accuracy(0.8, 0.8))
     assert (row.epoch, row.tracked) == (7, 0.7)
@@ -50,14 +50,14 @@ def test_a_row_has_what_the_artifacts_have(tmp_path: Path) -> None:
         "wrn-10-1, linf 8/255, 9 epochs in batches of 64, seed 3.",
         "Evaluated on 10 points, one of which is 10 percentage points: linf 8/255, standard (apgd-ce, apgd-t).",
     )
-    (named,) = figure_table.rows([one], ["c10inf-v_s"])
+    (named,) = table_rows([one], ["c10inf-v_s"])
     assert (named.name, named.best, named.last, named.epoch) == ("c10inf-v_s", None, None, 7)
     assert named.remarks[-1] == "Its weights are in no evaluation that was given."
 
 
 def test_where_nothing_was_tracked_no_epoch_is_best(tmp_path: Path) -> None:
     one = run(tmp_path / "r", tracked=False)
-    (row,) = figure_table.rows([one, judged(tmp_path / "l.zarr", one / "last.safetensors")])
+    (row,) = table_rows([one, judged(tmp_path / "l.zarr", one / "last.safetensors")])
     assert (row.best, row.epoch, row.tracked) == (None, None, None)
     assert row.last == Accuracy(0.8, 0.5)
 
@@ -66,7 +66,7 @@ def test_what_should_be_known_is_told(tmp_path: Path) -> None:
     one = run(tmp_path / "r", epochs=8)
     more = {"flags": {"randomised": True}, "dataset_points": 10_000}
     protocol = {"version": "fast", "upper_bound": True, "left_out": {"apgd-t": "few classes"}}
-    (row,) = figure_table.rows([one, judged(tmp_path / "l.zarr", one / "last.safetensors", protocol=protocol, **more)])
+    (row,) = table_rows([one, judged(tmp_path / "l.zarr", one / "last.safetensors", protocol=protocol, **more)])
     assert row.last == Accuracy(0.8, 0.5, upper_bound=True)
     assert row.remarks == (
         "wrn-10-1, linf 8/255, 9 epochs in batches of 64, seed 3, unfinished: after epoch 8.",
@@ -78,7 +78,7 @@ def test_what_should_be_known_is_told(tmp_path: Path) -> None:
 
 def test_weights_of_no_run_make_rows_of_their_own(tmp_path: Path) -> None:
     about = {"arch": {"name": "wrn-28-10", "arguments": {}}, "weights": "best"}
-    (row,) = figure_table.rows([evaluated.evaluation(tmp_path / "wang2023.zarr", RIGHT, BROKEN, about=about)])
+    (row,) = table_rows([evaluated.evaluation(tmp_path / "wang2023.zarr", RIGHT, BROKEN, about=about)])
     assert (row.name, row.best, row.last) == ("wang2023", Accuracy(0.8, 0.5), None)
     assert row.remarks[0] == "wrn-28-10, no run is given."
 
@@ -89,10 +89,10 @@ def test_equal_evaluations_of_the_same_weights_are_one(tmp_path: Path) -> None:
         judged(tmp_path / f"{name}.zarr", one / "best.safetensors", about={"weights": weights})
         for name, weights in (("a", "best"), ("b", "last"))
     ]
-    assert figure_table.rows([one, *same])[0].best == Accuracy(0.8, 0.5)
+    assert table_rows([one, *same])[0].best == Accuracy(0.8, 0.5)
     other = judged(tmp_path / "c.zarr", one / "best.safetensors", np.full(10, -1))
     with pytest.raises(DataError, match=r"a\.zarr and .*c\.zarr are different evaluations of the same weights"):
-        figure_table.rows([one, same[0], other])
+        table_rows([one, same[0], other])
 
 
 @pytest.mark.parametrize(
@@ -109,22 +109,22 @@ def test_evaluations_that_belong_into_no_row(tmp_path: Path, change: dict[str, A
     one = run(tmp_path / "r")
     best = judged(tmp_path / "b.zarr", one / "best.safetensors")
     with pytest.raises(DataError, match=says) as told:
-        figure_table.rows([one, best, judged(tmp_path / "l.zarr", one / "last.safetensors", **change)])
+        table_rows([one, best, judged(tmp_path / "l.zarr", one / "last.safetensors", **change)])
     assert "\n" not in str(told.value)
 
 
 def test_runs_that_are_none(tmp_path: Path) -> None:
     one = run(tmp_path / "r")
     with pytest.raises(UsageError, match="1 runs, but 2 names"):
-        figure_table.rows([one], ["a", "b"])
+        table_rows([one], ["a", "b"])
     for name in ("best", "last"):
         (one / f"{name}.safetensors").unlink()
     with pytest.raises(ArtifactError, match="has no weights yet"):
-        figure_table.rows([one])
+        table_rows([one])
     for text in ("", "[]", "{}", '{"recipe": {"norm": "linf"}}'):
         (one / "recipe.json").write_text(text)
-        with pytest.raises(ArtifactError, match=r"recipe\.json is no recipe of an adversarial training"):
-            figure_table.rows([one])
+        with pytest.raises(ArtifactError, match=r"recipe\.json is no recipe of"):
+            table_rows([one])
     (one / "recipe.json").unlink()
     with pytest.raises(ArtifactError, match="r is no artifact"):
-        figure_table.rows([tmp_path / "r"])
+        table_rows([tmp_path / "r"])
