@@ -109,6 +109,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
     from datarobust import artifacts, distributed, evaluation
     from datarobust.checkpoints.models import load_model
     from datarobust.evaluation.checks import REMARKS, demand_radius
+    from datarobust.evaluation.driver import Options
     from datarobust.evaluation.statistics import summary
     from datarobust.jobs.aaeval import Evaluation, classes_of, read
     from datarobust.jobs.make import make
@@ -118,44 +119,25 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
         raise UsageError(f"--fast and --attacks {attacks} contradict each other.")
     outputs = _outputs(output or [], len(models), limit, overwrite)
     known = "fast" if fast else cast(evaluation.Version, attacks) if attacks in get_args(evaluation.Version) else None
+    names = [part.strip() for part in attacks.split(",")] if known is None else None
     radius = ATTACK_NORMS[norm].eps if eps is None else eps
     with distributed.group() as group:
         points = _points(dataset, select, limit)
         demand_radius(norm, radius, points.images.shape[1:], force_eps)
         torch_device = _cli.torch_device(device, threads, group.here)
+        options = Options(torch_device, adversarial, physical_batch, faster, compiled, official)
         jobs = []
         with _models.foreign_code():
             for name in models:
                 model = load_model(name)
                 protocol = evaluation.plan(
-                    known or "custom",
-                    norm,
-                    radius,
-                    classes_of(model, points, torch_device),
-                    attacks=[part.strip() for part in attacks.split(",")] if known is None else None,
-                    restarts=restarts,
-                    iterations=iterations,
-                    targets=targets,
-                    queries=queries,
-                    seed=seed,
-                    batch=batch,
-                )
+                    known or "custom", norm, radius, classes_of(model, points, torch_device), attacks=names,
+                    restarts=restarts, iterations=iterations, targets=targets, queries=queries, seed=seed, batch=batch,
+                )  # fmt: skip
                 for attack, why in protocol.left_out:
                     _cli.say(f"{attack} is left out: {why}.")
                 standing = _Standing(name, len(points.rows), quiet)
-                job = Evaluation(
-                    points,
-                    model,
-                    protocol,
-                    torch_device,
-                    keep=adversarial,
-                    limit=physical_batch,
-                    faster=faster,
-                    compiled=compiled,
-                    official=official,
-                    standing=standing.update,
-                )
-                jobs.append((job, standing))
+                jobs.append((Evaluation(points, model, protocol, options, standing.update), standing))
         flagged = []
         for (job, standing), path in zip(jobs, outputs, strict=True):
             if dry_run:
@@ -175,8 +157,8 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
                 _cli.say(f"{path} was finished before; nothing to do.")
             for flag in result["flags"] if new else ():
                 _cli.say(f"{job.model.name}: {flag}: {REMARKS[flag]}.")
-            names = {"model": job.model.name, "dataset": str(points.dataset.path), "evaluation": path and str(path)}
-            line = json.dumps(names | result)
+            about = {"model": job.model.name, "dataset": str(points.dataset.path), "evaluation": path and str(path)}
+            line = json.dumps(about | result)
             if strict and result["flags"]:
                 flagged.append(f"{job.model.name} ({', '.join(result['flags'])})")
                 _cli.say(line)

@@ -119,6 +119,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     quiet: _cli.Quiet = False,
 ) -> None:
     from datarobust import artifacts, distributed
+    from datarobust.artifacts.runs import BEST, LAST, read_log
     from datarobust.jobs.advtrain import AdversarialTraining, Inputs, augmentation
     from datarobust.jobs.make import make
     from datarobust.jobs.run_folder import demand_tensorboard, rewrite_events
@@ -142,29 +143,11 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         augment = augmentation(base)
         _cli.say(f"--augment auto: {augment}.")
     recipe = Recipe(
-        arch=arch,
-        norm=norm,
-        eps=eps,
-        step=step,
-        steps=steps,
-        l2_step=l2_step,
-        beta=beta,
-        label_smoothing=label_smoothing,
-        epochs=epochs,
-        batch=batch,
-        generated_fraction=generated_fraction,
-        schedule=schedule,
-        lr=lr,
-        ema=ema,
-        weight_decay=weight_decay,
-        augment=augment,
-        precision=precision,
-        bn_group=bn_group,
-        focus_mode=focus_mode,
-        focus_batch=focus_batch,
-        inject_as=inject_as,
-        seed=seed,
-    )
+        arch=arch, norm=norm, eps=eps, step=step, steps=steps, l2_step=l2_step, beta=beta, epochs=epochs, batch=batch,
+        label_smoothing=label_smoothing, generated_fraction=generated_fraction, schedule=schedule, lr=lr, ema=ema,
+        weight_decay=weight_decay, augment=augment, precision=precision, bn_group=bn_group, focus_mode=focus_mode,
+        focus_batch=focus_batch, inject_as=inject_as, seed=seed,
+    )  # fmt: skip
     with distributed.group() as group:
         plan = AdversarialTraining(inputs, recipe, int(memory * 1e9), group=group)
         if dry_run:
@@ -183,7 +166,12 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         if group.is_main:
             if tensorboard and not new:
                 rewrite_events(output)
-            _cli.emit(_result(output) if as_json else str(output))
+            if not as_json:
+                _cli.emit(str(output))
+                return
+            best, last = output / BEST, output / LAST
+            weights = {"best": str(best) if best.exists() else None, "last": str(last)}
+            _cli.emit(json.dumps({"run": str(output), **weights, **read_log(output)[-1]}))
 
 
 def _points(name: str, text: str | None, dataset: Store) -> Chosen | None:
@@ -196,15 +184,6 @@ def _points(name: str, text: str | None, dataset: Store) -> Chosen | None:
     except SelectionError as error:
         default = " That is its default: choose fewer, or none." if text == _FIRST else ""
         raise SelectionError(f"`{name}`: {error}{default}") from error
-
-
-def _result(output: Path) -> str:
-    """The last line of the log, and where the weights are, as one JSON object."""
-    from datarobust.artifacts.runs import BEST, LAST, read_log
-
-    best = output / BEST
-    weights = {"best": str(best) if best.exists() else None, "last": str(output / LAST)}
-    return json.dumps({"run": str(output), **weights, **read_log(output)[-1]})
 
 
 def _figures(line: Line) -> str:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from datarobust.errors import DatarobustError
 from datarobust.networks.precision import products
 from datarobust.norms import ATTACK_NORMS
 
-from .protocol import Attack
+from . import Attack
 
 Forward = Callable[[Tensor], Tensor]
 """Images (B, C, H, W) in [0, 1] to logits (B, classes)."""
@@ -34,8 +33,6 @@ _MARGIN = 1e-3
 """By how much of the largest logit a wrong class must lead before an attack stops early: not by rounding alone."""
 _FAILURES = 100
 """Forward passes of which the images with logits that are not finite are kept."""
-
-# ------------------------------------------------------------------------------------------------------ the attacks
 
 
 class Log:
@@ -60,11 +57,7 @@ class Log:
 
 
 def library() -> tuple[str, str]:
-    """Name and version of the package whose attacks are run.
-
-    Raises:
-        DatarobustError: there is none.
-    """
+    """Name and version of the package whose attacks are run. Raises DatarobustError where there is none."""
     for name in PACKAGES:
         if importlib.util.find_spec(name) is not None:
             try:
@@ -87,17 +80,12 @@ def attacker(
 ) -> Perturb:
     """An attack that is ready to run; it seeds torch's global random numbers at every call.
 
-    Args:
-        attack: which, and its parameters.
-        forward: the network; its parameters want no gradient.
-        norm: linf, l2 or l1.
-        eps: radius, pixels in [0, 1].
-        seed: of the random numbers.
-        device: where the network is.
-        log: collects what the attack reports.
-        official: do not stop gradient attacks early.
+    The parameters of the network want no gradient. With ``official`` gradient attacks do not stop early.
     """
-    package = library()[0]
+
+    def module(name: str) -> Any:
+        return importlib.import_module(f"{library()[0]}.{name}")
+
     common: dict[str, Any] = {
         "eps": eps,
         "norm": ATTACK_NORMS[norm].official,
@@ -106,34 +94,22 @@ def attacker(
         "device": device,
         "verbose": False,
     }
+    targeted = attack.name.endswith("-t")
     if attack.name == "square":
-        square = _module(package, "square").SquareAttack
-        instance = square(forward, p_init=0.8, n_queries=attack.queries, resc_schedule=False, **common)
+        common |= {"p_init": 0.8, "n_queries": attack.queries, "resc_schedule": False}
+        kind = module("square").SquareAttack
     elif attack.name.startswith("fab"):
-        fab = _module(package, "fab_pt").FABAttack_PT
-        targeted = attack.name == "fab-t"
-        instance = fab(forward, n_iter=attack.iterations, targeted=targeted, n_target_classes=attack.targets, **common)
+        common |= {"n_iter": attack.iterations, "targeted": targeted, "n_target_classes": attack.targets}
+        kind = module("fab_pt").FABAttack_PT
     else:
-        targeted = attack.name == "apgd-t"
-        apgd = getattr(_module(package, "autopgd_base"), "APGDAttack_targeted" if targeted else "APGDAttack")
+        common |= {"n_iter": attack.iterations, "eot_iter": attack.draws, "rho": 0.75, "logger": log}
+        common |= {"use_largereps": attack.radii > 1}
+        common |= {"n_target_classes": attack.targets} if targeted else {"loss": attack.name.removeprefix("apgd-")}
+        kind = getattr(module("autopgd_base"), "APGDAttack_targeted" if targeted else "APGDAttack")
         if not official and attack.radii == 1 and attack.draws == 1:
-            apgd = _stopping_early(apgd)
-        instance = apgd(
-            forward,
-            n_iter=attack.iterations,
-            eot_iter=attack.draws,
-            rho=0.75,
-            use_largereps=attack.radii > 1,
-            logger=log,
-            **({"n_target_classes": attack.targets} if targeted else {"loss": attack.name.removeprefix("apgd-")}),
-            **common,
-        )
-    perturb: Perturb = instance.perturb
+            kind = _stopping_early(kind)
+    perturb: Perturb = kind(forward, **common).perturb
     return perturb
-
-
-def _module(package: str, name: str) -> ModuleType:
-    return importlib.import_module(f"{package}.{name}")
 
 
 class _AllFooled(Exception):
@@ -172,11 +148,8 @@ def _stopping_early(apgd: Any) -> Any:
     return Stopping
 
 
-# ------------------------------------------------------------------------------------------------------ the network
-
-
 class AttackedModel:
-    """From images to logits, for the attacks.
+    """From images (B, C, H, W) to logits (B, classes), for the attacks.
 
     Args:
         module: the network.
@@ -191,27 +164,25 @@ class AttackedModel:
     def __init__(self, module: nn.Module, fast: nn.Module | None = None, limit: int | None = None) -> None:
         self._module, self._fast = module, module if fast is None else fast
         self.limit = limit
-        self.watching = False
-        """Whether to keep the images for which logits are not finite; looking for them waits for the device."""
+        self.begin(watching=False)
+
+    def begin(self, watching: bool) -> None:
+        """Forget what failed before. With ``watching``, which waits for the device, keep the images that fail."""
+        self._watching = watching
+        self._failed: Tensor | None = None
         self.failures: list[Tensor] = []
         """Images for which attacks got logits that are not finite; attacks take those for the class that is right."""
-        self._failed: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W), as attacks get them."""
+        """Logits as attacks get them."""
         logits = self._run(self._fast, x)
         finite = torch.isfinite(logits.detach())
-        if not self.watching:
+        if not self._watching:
             failed = ~finite.all()
             self._failed = failed if self._failed is None else self._failed | failed
         elif not bool(finite.all()) and len(self.failures) < _FAILURES:
             self.failures.append(x.detach()[~finite.all(1)])
         return logits
-
-    def begin(self, watching: bool) -> None:
-        """Forget what failed before."""
-        self.watching, self._failed = watching, None
-        self.failures.clear()
 
     def failed(self) -> bool:
         """Whether logits were not finite since :meth:`begin`, without watching."""
@@ -244,14 +215,12 @@ class _InParts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, module: nn.Module, limit: int) -> Tensor:
-        """Logits of all parts."""
         ctx.save_for_backward(x)
         ctx.module, ctx.limit = module, limit
         return torch.cat([module(part) for part in torch.split(x, limit)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """Gradients with respect to the images, each part from a forward pass of its own."""
         (x,) = ctx.saved_tensors
         parts = []
         for part, gradient in zip(*(torch.split(each, ctx.limit) for each in (x, gradients[0])), strict=True):

@@ -1,7 +1,7 @@
 """What cannot be evaluated, refused before any work, and signs that an evaluation may not be reliable.
 
-Attacks move within [0, 1] and follow the gradient of logits. A network that expects other inputs, gives probabilities
-or passes no gradients would seem robust, or fail, without a word: it is refused.
+A network that expects other inputs than images in [0, 1], gives probabilities or passes no gradients would seem robust,
+or fail, without a word: it is refused.
 
 The signs ("flags") are those that AutoAttack's authors name, and some more:
 
@@ -23,7 +23,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -58,40 +57,12 @@ REMARKS = {
 # ------------------------------------------------------------------------------------------- what cannot be evaluated
 
 
-def demand_images(images: Array, labels: Rows, where: str) -> None:
-    """Refuse what are no labelled images in [0, 1].
-
-    Args:
-        images: (M, C, H, W), uint8 (as v/255) or float32.
-        labels: int64 (M).
-        where: their name, for messages.
-
-    Raises:
-        DataError: the first that is wrong, by its place.
-    """
-    if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
-        raise DataError(f"{where} holds no images (N, C, H, W) of bytes or float32 in [0, 1], which attacks need.")
-    if not len(images) or len(labels) != len(images):
-        raise DataError(f"{where} has {len(images)} images and {len(labels)} labels to evaluate.")
-    if images.dtype == np.float32:
-        flat = images.reshape(len(images), -1)
-        with np.errstate(invalid="ignore"):
-            wrong = ~((flat >= 0) & (flat <= 1)).all(axis=1)
-        if wrong.any():
-            row = int(wrong.argmax())
-            low, high = float(flat[row].min()), float(flat[row].max())
-            what = "NaN" if np.isnan(low) else f"pixels from {low:g} to {high:g}"
-            raise DataError(f"{where}: image {row} has {what}, outside [0, 1]: divide bytes by 255.")
-
-
 def demand_radius(norm: str, eps: float, shape: tuple[int, ...], force: bool) -> None:
-    """Refuse a radius that must be a slip, such as 8 for 8/255.
+    """Refuse a radius that must be a slip, such as 8 for 8/255: a considerable part of the whole cube.
 
     Raises:
-        UsageError: it is none, or a considerable part of the whole cube; the latter not with ``force``.
+        UsageError: it is, and there is no ``force``.
     """
-    if not (np.isfinite(eps) and eps > 0):
-        raise UsageError(f"`eps` {eps:g} is no radius: give a positive number, as 8/255.")
     space = ATTACK_NORMS[norm]
     if eps >= space.largest * space.diameter(math.prod(shape)) and not force:
         raise UsageError(
@@ -101,16 +72,7 @@ def demand_radius(norm: str, eps: float, shape: tuple[int, ...], force: bool) ->
 
 
 def demand_classifier(name: str, module: nn.Module, images: Array, device: torch.device) -> int:
-    """Refuse a network that attacks cannot work on; it is in evaluation mode.
-
-    Args:
-        name: of the network, for messages.
-        module: from images to logits.
-        images: some of those to be evaluated.
-        device: where the network is.
-
-    Returns:
-        How many numbers it gives for an image.
+    """How many logits a network in evaluation mode gives for an image, having tried it on some of the images.
 
     Raises:
         DataError: it fails, changes its input, gives no finite (B, classes) logits but something else, among that
@@ -118,18 +80,10 @@ def demand_classifier(name: str, module: nn.Module, images: Array, device: torch
     """
     x = as_inputs(images[:PROBED], device)
     inputs = x.clone()
-    logits = foreign.run(name, module, inputs)
+    outputs = foreign.run(name, module, inputs)
     if not torch.equal(inputs, x):
         raise DataError(f"{name} changes its input in place: let it work on a copy.")
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or not logits.is_floating_point():
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise DataError(f"{name} gives {shape} for {len(x)} images: a classifier gives one row of logits an image.")
-    if logits.shape[1] < 2:
-        raise DataError(f"{name} gives {logits.shape[1]} logit an image: a classifier has two classes or more.")
-    finite = torch.isfinite(logits).all(dim=1)
-    if not bool(finite.all()):
-        row = int((~finite).nonzero()[0, 0])
-        raise DataError(f"{name} gives logits that are not finite, first for image {row}: it is broken.")
+    logits = foreign.demand_scores(name, outputs, x)
     foreign.demand_logits(name, logits)
 
     def gradient(images: Tensor) -> Tensor | None:
@@ -147,11 +101,7 @@ def demand_classifier(name: str, module: nn.Module, images: Array, device: torch
 
 
 def demand_width(name: str, width: int, labels: Rows, names: int, where: str) -> None:
-    """Refuse a network that gives ``width`` logits for a dataset of other classes; ``names`` of them have names, or 0.
-
-    Raises:
-        DataError: it has not as many as the dataset names, or there is a label beyond them.
-    """
+    """Raise DataError where ``width`` logits do not fit the labels of a dataset, or its ``names`` classes (0: unnamed)."""
     if names and width != names:
         raise DataError(f"{name} gives {width} logits an image, but {where} has {names} classes.")
     if width <= (most := int(labels.max())):
@@ -159,24 +109,14 @@ def demand_width(name: str, width: int, labels: Rows, names: int, where: str) ->
 
 
 def demand_unit_inputs(name: str, predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> None:
-    """Refuse a network that plainly expects other inputs than images in [0, 1].
-
-    Args:
-        name: of the network, for messages.
-        predict: from inputs to logits.
-        x: images (B, C, H, W) in [0, 1].
-        y: their labels (B).
+    """Refuse a network that plainly expects other inputs than images (B, C, H, W) in [0, 1], which have the labels y.
 
     Raises:
         DataError: it classifies many more of them when they are given as bytes, in [-1, 1] or standardised.
     """
     mean = x.mean((0, 2, 3), keepdim=True)
     deviation = x.std((0, 2, 3), keepdim=True).clamp_min(1e-3)
-    others = {
-        "from 0 to 255": x * 255.0,
-        "in [-1, 1]": x * 2.0 - 1.0,
-        "standardised": (x - mean) / deviation,
-    }
+    others = {"from 0 to 255": x * 255.0, "in [-1, 1]": x * 2.0 - 1.0, "standardised": (x - mean) / deviation}
 
     def accuracy(inputs: Tensor) -> float:
         return float((predict(inputs).argmax(1) == y).float().mean())
@@ -211,7 +151,6 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Note the function, and run it."""
         self.differentiated |= func in (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
         return func(*args, **(kwargs or {}))
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +24,14 @@ from datarobust.errors import is_out_of_memory
 from datarobust.fid.features import as_inputs
 from datarobust.networks.classifier import frozen
 from datarobust.norms import ATTACK_NORMS
-from datarobust.types import Array, Progress, Rows
+from datarobust.types import Array, Progress, Rows, T
 
+from . import Protocol as Attacks
 from . import checks
-from .attacks import AttackedModel, Log, Perturb, attacker, seeded
-from .protocol import Protocol as Attacks
+from .attacks import AttackedModel, Log, Perturb, accelerated, attacker, seeded
 
-T = TypeVar("T")
 Flags = npt.NDArray[np.bool_]
+Floats32 = npt.NDArray[np.float32]
 
 SAVE_EVERY = 1.0
 """Seconds between two saves of the state, and at least ten times what one takes."""
@@ -54,35 +54,26 @@ class Checkpoint(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """How to evaluate; nothing here changes the noise, and ``fast`` and ``limit`` change rounding alone."""
+    """How to evaluate; nothing here changes the noise."""
 
     device: torch.device
-    keep: bool = False
-    """Keep the adversarial images."""
-    fast: nn.Module | None = None
-    """What attacks run in the place of the network (:func:`.attacks.accelerated`)."""
-    limit: int | None = None
-    """Images in memory at a time; it is halved when memory runs out."""
-    official: bool = False
-    """Do not stop gradient attacks once a whole batch is fooled."""
+    keep: bool = False  # the adversarial images
+    limit: int | None = None  # images in memory at a time; it is halved when memory runs out, and changes rounding
+    faster: bool = False  # attack a copy that is faster on a GPU, and rounds otherwise (`attacks.accelerated`)
+    compiled: bool = False  # attack what torch.compile makes of the network
+    official: bool = False  # do not stop gradient attacks once a whole batch is fooled
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The verdicts on M points, and what should be known of them."""
 
-    clean: Rows
-    """(M) predicted classes without attack."""
-    attacked: Rows
-    """(M) predicted classes of the adversarial images; where there is none, as ``clean``."""
-    broken: Rows
-    """(M) number of the attack that succeeded, from 0; -1: none."""
-    adversarial: npt.NDArray[np.float32] | None
-    """(M, C, H, W) the adversarial images, the original ones where there is none."""
-    flags: dict[str, Any]
-    """Signs of unreliability (:mod:`.checks`); empty where there are none."""
-    rechecked: int
-    """Images that fooled what attacks run (:attr:`Options.fast`), but not the network itself: they do not count."""
+    clean: Rows  # (M) predicted classes without attack
+    attacked: Rows  # (M) predicted classes of the adversarial images; where there is none, as clean
+    broken: Rows  # (M) number of the attack that succeeded, from 0; -1: none
+    adversarial: Floats32 | None  # (M, C, H, W) the adversarial images, the original ones where there is none
+    flags: dict[str, Any]  # signs of unreliability (`checks`); empty where there are none
+    rechecked: int  # images that fooled what attacks run, but not the network itself: they do not count
 
 
 def evaluate(
@@ -104,7 +95,7 @@ def evaluate(
             mode and its parameters are frozen, and afterwards it is as it was.
         images: (M, C, H, W), uint8 (as v/255) or float32 in [0, 1].
         labels: int64 (M).
-        protocol: the attacks (:func:`.protocol.plan`).
+        protocol: the attacks (:func:`datarobust.evaluation.plan`).
         options: how.
         progress: from the name of a stage to what counts its batches.
         standing: is called after every batch and stage with how many points are classified right, as this process
@@ -112,11 +103,13 @@ def evaluate(
         checkpoint: lets a killed run go on; it ends with the bits of an uninterrupted one.
         group: processes that share the batches of each attack.
     """
-    run = _Run(module, images, labels, protocol, options, group or Group(0, 1), checkpoint)
+    fast = accelerated(module, options.device, options.faster, options.compiled)
+    model = AttackedModel(module, fast, options.limit)
+    run = _Run(model, images, labels, protocol, options, group or Group(0, 1), checkpoint)
     with ExitStack() as stack:
         stack.enter_context(frozen(module))
-        if options.fast is not None:
-            stack.enter_context(frozen(options.fast))
+        if fast is not None:
+            stack.enter_context(frozen(fast))
         stack.enter_context(torch.no_grad())
         for arrays in checkpoint.load_all() if checkpoint is not None else []:
             run.state.restore(arrays)
@@ -132,7 +125,7 @@ class _Run:
 
     def __init__(
         self,
-        module: nn.Module,
+        model: AttackedModel,
         images: Array,
         labels: Rows,
         protocol: Attacks,
@@ -140,11 +133,9 @@ class _Run:
         group: Group,
         checkpoint: Checkpoint | None,
     ) -> None:
-        self.images, self.labels, self.protocol, self.options = images, labels, protocol, options
+        self.model, self.images, self.labels, self.protocol, self.options = model, images, labels, protocol, options
         self.group, self.checkpoint = group, checkpoint
-        self.model = AttackedModel(module, options.fast, options.limit)
-        self.log = Log()
-        self.state = State(len(images))
+        self.log, self.state = Log(), State(len(images))
         self._saved, self._pause = time.monotonic(), SAVE_EVERY
 
     def first_flags(self) -> dict[str, Any]:
@@ -161,14 +152,13 @@ class _Run:
     def stage(self, stage: int, progress: Progress, standing: Callable[[int, int], None]) -> None:
         """Bring all points through a stage, this process its share of the batches, and exchange the verdicts."""
         protocol, options = self.protocol, self.options
-        batches = self.state.batches(self.labels, stage, protocol.batch)
-        mine = batches[self.group.rank :: self.group.size]
+        mine = self.state.batches(self.labels, stage, protocol.batch)[self.group.rank :: self.group.size]
         perturb = None
         if stage > 0 and mine:
-            attack = protocol.attacks[stage - 1]
+            attack, official = protocol.attacks[stage - 1], options.official
             perturb = attacker(
                 attack, self.model, protocol.norm, protocol.eps, protocol.seed, options.device, self.log,
-                official=options.official,
+                official=official,
             )  # fmt: skip
         for batch in progress(mine):
             if not self.state.done(batch, stage):
@@ -184,22 +174,20 @@ class _Run:
         """Run a stage on a batch."""
         x = as_inputs(self.images[batch], self.options.device)
         y = torch.from_numpy(self.labels[batch]).to(self.options.device)
-        watching = False
 
-        def work() -> Verdicts:
+        def work(watching: bool) -> Verdicts:
             self.log.zero_gradients = 0
             self.model.begin(watching)
             if perturb is None:
-                return clean_verdicts(self.model, x, y)
+                return verdicts_on(self.model, x, y)
             x_adv = perturb(x.clone(), y.clone())
             verdicts = attacked_verdicts(self.model, x, y, x_adv, self.protocol.norm, self.protocol.eps)
             verdicts.tally["zero_gradients"] = self.log.zero_gradients
             return verdicts
 
-        verdicts = self._within_memory(len(batch), work)
+        verdicts = self._within_memory(len(batch), lambda: work(watching=False))
         if self.model.failed():  # asked once a batch; the same again, to see on which images
-            watching = True
-            verdicts = self._within_memory(len(batch), work)
+            verdicts = self._within_memory(len(batch), lambda: work(watching=True))
         return verdicts
 
     def _within_memory(self, size: int, work: Callable[[], T]) -> T:
@@ -231,7 +219,7 @@ class _Run:
         """Let every process know what all know."""
         if self.group.size == 1:
             return
-        for table in self.group.all_gather(self.state.table()):
+        for table in self.group.all_gather(self.state.table):
             self.state.merge(table)
         rows, images = self.state.images()
         most = max(int(count[0]) for count in self.group.all_gather(np.array([len(rows)])))
@@ -259,7 +247,8 @@ class _Run:
             rows, images = state.images()
             if len(rows):
                 adversarial[rows] = images
-        return Outcome(state.clean, state.attacked, state.broken, adversarial, flags, counts["rechecked"])
+        verdicts = state.clean.copy(), state.attacked.copy(), state.broken.copy()
+        return Outcome(*verdicts, adversarial, flags, counts["rechecked"])
 
 
 # --------------------------------------------------------------------------------------------------------- verdicts
@@ -271,21 +260,17 @@ class Verdicts:
 
     predicted: Rows
     """(B) class of the adversarial image, or of the image itself; -1 where the logits are not finite."""
-    fooled: Flags
-    """(B) whether the prediction is wrong."""
-    images: npt.NDArray[np.float32] | None
-    """(B, C, H, W) what the attack made; none for the stage without attack."""
+    fooled: Flags  # (B) whether the prediction is wrong
+    images: Floats32 | None  # (B, C, H, W) what the attack made; none for the stage without attack
     tally: dict[str, int] = field(default_factory=dict)
 
 
-def clean_verdicts(model: AttackedModel, x: Tensor, y: Tensor) -> Verdicts:
-    """Verdicts on the images (B, C, H, W) themselves, whose labels are ``y`` (B).
-
-    Logits that are not finite are wrong, as under attack.
-    """
-    predicted, failed = _predicted(model, x)
-    fooled = (predicted != y).cpu().numpy()
-    return Verdicts(predicted.cpu().numpy(), fooled, None, {"not_finite": int(failed.sum())})
+def verdicts_on(model: AttackedModel, x: Tensor, y: Tensor) -> Verdicts:
+    """Verdicts on images (B, C, H, W) as they are, whose labels are ``y`` (B); logits not finite are wrong."""
+    logits = model.exact(x)
+    failed = ~torch.isfinite(logits).all(1)
+    predicted = logits.argmax(1).masked_fill(failed, NONE)
+    return Verdicts(predicted.cpu().numpy(), (predicted != y).cpu().numpy(), None, {"not_finite": int(failed.sum())})
 
 
 def attacked_verdicts(model: AttackedModel, x: Tensor, y: Tensor, x_adv: Tensor, norm: str, eps: float) -> Verdicts:
@@ -301,21 +286,13 @@ def attacked_verdicts(model: AttackedModel, x: Tensor, y: Tensor, x_adv: Tensor,
             row = int((x - image).flatten(1).abs().amax(1).argmin())
             if bool(within(x[row : row + 1], image[None], norm, eps)):
                 x_adv[row] = image
-    predicted, failed = _predicted(model, x_adv)
-    wrong = predicted != y
-    outside = wrong & ~within(x, x_adv, norm, eps)
+    verdicts = verdicts_on(model, x_adv, y)
+    wrong, outside = verdicts.fooled, verdicts.fooled & ~within(x, x_adv, norm, eps).cpu().numpy()
+    failed = verdicts.predicted == NONE
     tally = {"outside": int(outside.sum()), "not_finite": int((failed & ~outside).sum())}
     if model.rounds_otherwise(x_adv):
-        tally["rechecked"] = int(((model(x_adv).argmax(1) != y) & ~wrong).sum())
-    fooled = (wrong & ~outside).cpu().numpy()
-    return Verdicts(predicted.cpu().numpy(), fooled, x_adv.cpu().numpy(), tally)
-
-
-def _predicted(model: AttackedModel, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Predicted classes, -1 where logits are not finite, and where that is."""
-    logits = model.exact(x)
-    failed = ~torch.isfinite(logits).all(1)
-    return logits.argmax(1).masked_fill(failed, NONE), failed
+        tally["rechecked"] = int(((model(x_adv).argmax(1) != y).cpu().numpy() & ~wrong).sum())
+    return Verdicts(verdicts.predicted, wrong & ~outside, x_adv.cpu().numpy(), tally)
 
 
 def within(x: Tensor, x_adv: Tensor, norm: str, eps: float) -> Tensor:
@@ -341,19 +318,21 @@ class State:
     merged by taking for each point the one that has gone further.
 
     Attributes:
-        clean: int64 (M), predicted class without attack.
-        attacked: int64 (M), predicted class of the adversarial image; where there is none, as ``clean``.
-        broken: int64 (M), number of the attack that succeeded, from 0; -1: none.
-        settled: int64 (M), how many stages each point has gone through.
-        tally: int64 (M, T), counts over batches, each in the row of its batch's first point.
+        table: int64 (M, 4 + T), everything but images; the others are its columns.
+        settled: (M), how many stages each point has gone through.
+        clean: (M), predicted class without attack.
+        attacked: (M), predicted class of the adversarial image; where there is none, as ``clean``.
+        broken: (M), number of the attack that succeeded, from 0; -1: none.
+        tally: (M, T), counts over batches, each in the row of its batch's first point.
         adversarial: images float32 (C, H, W) by row, where they are kept.
     """
 
     def __init__(self, points: int) -> None:
-        self.clean, self.attacked, self.broken = (np.full(points, NONE, np.int64) for _ in range(3))
-        self.settled = np.zeros(points, np.int64)
-        self.tally = np.zeros((points, len(TALLIES)), np.int64)
-        self.adversarial: dict[int, npt.NDArray[np.float32]] = {}
+        self.table = np.zeros((points, 4 + len(TALLIES)), np.int64)
+        self.settled, self.clean, self.attacked, self.broken = self.table[:, :4].T
+        self.tally = self.table[:, 4:]
+        self.table[:, 1:4] = NONE
+        self.adversarial: dict[int, Floats32] = {}
 
     def robust(self, labels: Rows, stage: int) -> Flags:
         """Which points (M) are classified right after ``stage`` stages, all of which every point has gone through."""
@@ -391,12 +370,7 @@ class State:
         """The tallies over all batches."""
         return dict(zip(TALLIES, self.tally.sum(axis=0).tolist(), strict=True))
 
-    def table(self) -> Rows:
-        """Everything but the images: int64 (M, 4 + T)."""
-        columns = np.stack([self.settled, self.clean, self.attacked, self.broken], axis=1)
-        return np.concatenate([columns, self.tally], axis=1)
-
-    def images(self) -> tuple[Rows, npt.NDArray[np.float32]]:
+    def images(self) -> tuple[Rows, Floats32]:
         """Rows (F), ascending, whose images are kept, and the images (F, C, H, W)."""
         rows = np.array(sorted(self.adversarial), np.int64)
         kept = [self.adversarial[row] for row in rows.tolist()]
@@ -405,18 +379,16 @@ class State:
     def arrays(self) -> dict[str, Array]:
         """All of it, to be saved."""
         rows, images = self.images()
-        return {"table": self.table(), "rows": rows, "images": images}
+        return {"table": self.table, "rows": rows, "images": images}
 
     def merge(self, table: Rows) -> None:
         """Take over the points that have gone further in another state's table."""
         further = table[:, 0] > self.settled
-        self.settled[further], self.clean[further] = table[further, 0], table[further, 1]
-        self.attacked[further], self.broken[further] = table[further, 2], table[further, 3]
-        self.tally[further] = table[further, 4:]
+        self.table[further] = table[further]
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take up what was saved; a state of another number of points is passed over."""
-        if arrays["table"].shape == self.table().shape:
+        if arrays["table"].shape == self.table.shape:
             self.merge(arrays["table"])
             self.add(arrays["rows"], arrays["images"])
 

@@ -9,7 +9,6 @@ with another seed gives another network: for that, evaluations of several seeds 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from scipy import stats
 from datarobust.errors import UsageError
 from datarobust.types import Array, Floats, Rows
 
-from .protocol import eps_text
+from . import eps_text
 
 Flags = npt.NDArray[np.bool_]
 VERDICTS = ("index", "label", "clean", "attacked", "broken")
@@ -36,15 +35,14 @@ def summary(verdicts: Mapping[str, Array], attributes: Mapping[str, Any]) -> dic
     could lower the accuracy, no number is called by that name.
     """
     broken, right = verdicts["broken"], verdicts["clean"] == verdicts["label"]
-    points, left = len(broken), int(right.sum())
-    robust = int((right & (broken < 0)).sum())
-    protocol = attributes["protocol"]
-    attacks, remaining = [], left
+    protocol, points, clean = attributes["protocol"], len(broken), int(right.sum())
+    attacks, robust = [], clean
     for number, name in enumerate(attributes["attacks"]):
         fooled = int((broken == number).sum())
-        accuracy = (remaining - fooled) / points
-        attacks.append({"attack": name, "attacked": remaining, "broken": fooled, "accuracy": accuracy})
-        remaining -= fooled
+        accuracy = (robust - fooled) / points
+        attacks.append({"attack": name, "attacked": robust, "broken": fooled, "accuracy": accuracy})
+        robust -= fooled
+    robust = int((right & (broken < 0)).sum())
     about = attributes.get("about", {})
     return {
         **({"arch": about["arch"]["name"]} if "arch" in about else {}),
@@ -55,10 +53,10 @@ def summary(verdicts: Mapping[str, Array], attributes: Mapping[str, Any]) -> dic
         "eps": eps_text(attributes["eps"]),
         "eps_value": round(attributes["eps"], 6),
         "version": protocol["version"],
-        "clean": left / points,
-        accuracy_key(protocol): robust / points,
-        "delta_lower_bound" if protocol["upper_bound"] else "delta": (left - robust) / points,
-        "clean_points": left,
+        "clean": clean / points,
+        accuracy_key(protocol["upper_bound"]): robust / points,
+        "delta_lower_bound" if protocol["upper_bound"] else "delta": (clean - robust) / points,
+        "clean_points": clean,
         "robust_points": robust,
         "attacks": attacks,
         "left_out": protocol["left_out"],
@@ -73,44 +71,18 @@ def summary(verdicts: Mapping[str, Array], attributes: Mapping[str, Any]) -> dic
     }
 
 
-def accuracy_key(protocol: Mapping[str, Any]) -> str:
+def accuracy_key(upper_bound: bool) -> str:
     """What the accuracy under attack is called: not AutoAttack's where that could be lower."""
-    return "autoattack_upper_bound" if protocol["upper_bound"] else "autoattack"
+    return "autoattack_upper_bound" if upper_bound else "autoattack"
 
 
-@dataclass(frozen=True)
-class Paired:
-    """Two networks on the same M points."""
+def paired(a: Flags, b: Flags, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """Which of the same M points two networks have right, bool (M) each, compared; as JSON.
 
-    a: float
-    """Accuracy of the first."""
-    b: float
-    difference: float
-    """b minus a."""
-    interval: tuple[float, float]
-    """95 % of the difference, by a bootstrap over points."""
-    only_a: int
-    """Points that the first alone has right."""
-    only_b: int
-    p: float
-    """McNemar's exact test, two-sided."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Its fields; the interval as a list."""
-        return asdict(self) | {"interval": list(self.interval)}
-
-
-def paired(a: Flags, b: Flags, seed: int = 0, resamples: int = RESAMPLES) -> Paired:
-    """Compare which of the same M points two networks have right.
-
-    Drawing M points with replacement draws numbers of points on which only a, only b, or both or none are right: a
-    multinomial, which is what is drawn. The interval is that of percentiles.
-
-    Args:
-        a: bool (M), whether the first network has each point right.
-        b: the same of the second.
-        seed: of the bootstrap.
-        resamples: how many sets are drawn.
+    ``a`` and ``b`` are the accuracies, ``difference`` is b minus a, ``interval`` 95 % of it by a bootstrap over points,
+    ``only_a`` and ``only_b`` count points that one alone has right, ``p`` is McNemar's. Drawing M points with
+    replacement draws numbers of points on which only a, only b, or both or none are right: a multinomial, which is what
+    is drawn. The interval is that of percentiles.
 
     Raises:
         UsageError: there are no points, or not as many for both.
@@ -118,14 +90,18 @@ def paired(a: Flags, b: Flags, seed: int = 0, resamples: int = RESAMPLES) -> Pai
     if len(a) != len(b) or not len(a):
         raise UsageError(f"{len(a)} and {len(b)} points cannot be compared one by one")
     points, only_a, only_b = len(a), int((a & ~b).sum()), int((b & ~a).sum())
-    random = np.random.Generator(np.random.Philox(seed))
     shares = np.array([only_a, only_b, points - only_a - only_b]) / points
-    drawn = random.multinomial(points, shares, size=resamples)
-    low, high = np.quantile((drawn[:, 1] - drawn[:, 0]) / points, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Paired(
-        float(a.mean()), float(b.mean()), (only_b - only_a) / points, (float(low), float(high)), only_a, only_b,
-        mcnemar(only_a, only_b),
-    )  # fmt: skip
+    drawn = np.random.Generator(np.random.Philox(seed)).multinomial(points, shares, size=resamples)
+    interval = np.quantile((drawn[:, 1] - drawn[:, 0]) / points, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return {
+        "a": float(a.mean()),
+        "b": float(b.mean()),
+        "difference": (only_b - only_a) / points,
+        "interval": interval.tolist(),
+        "only_a": only_a,
+        "only_b": only_b,
+        "p": mcnemar(only_a, only_b),
+    }
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -169,7 +145,7 @@ def unpaired(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
 def compared(a: Sequence[Flags], b: Sequence[Flags], seed: int) -> dict[str, Any]:
     """Which points two networks, or two groups of several seeds, have right, as JSON: paired, or by their means."""
     if len(a) == len(b) == 1:
-        return paired(a[0], b[0], seed).as_json()
+        return paired(a[0], b[0], seed)
     means = [[float(flags.mean()) for flags in group] for group in (a, b)]
     return {"a": spread(means[0]), "b": spread(means[1]), **unpaired(*means)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,13 @@ class Evaluation:
     path: Path
     attributes: Mapping[str, Any]
     index: Rows
-    clean: Flags
-    """(M) whether each point is classified right."""
-    robust: Flags
-    """(M) whether it also is under attack."""
+    clean: Flags  # (M) whether each point is classified right
+    robust: Flags  # (M) whether it also is under attack
 
 
 def opened(path: Path) -> Evaluation:
     """Read an evaluation artifact. Raises ArtifactError where it is none, or not intact."""
-    store: Store = artifacts.open_store(path, "evaluation")
+    store = artifacts.open_store(path, "evaluation")
     verdicts = {name: store.column(name).read() for name in VERDICTS}
     clean = verdicts["clean"] == verdicts["label"]
     return Evaluation(path, store.attributes, verdicts["index"], clean, clean & (verdicts["broken"] < 0))
@@ -63,26 +61,38 @@ def compare(
         DataError: they cannot be compared.
         ArtifactError: the ranking belongs to another dataset.
     """
-    every = [*a, *b]
-    for other in every[1:]:
-        demand_comparable(every[0], other)
-    protocol = every[0].attributes["protocol"]
-    key = accuracy_key({"upper_bound": any(each.attributes["protocol"]["upper_bound"] for each in every)})
+    first, *others = every = [*a, *b]
+    for other in others:
+        demand_comparable(first, other)
+    protocols = [each.attributes["protocol"] for each in every]
+    bounds = any(protocol["upper_bound"] for protocol in protocols)
+    remarks = [ONE_PAIR] if len(every) == 2 else [FEW_SEEDS] if min(len(a), len(b)) < 3 else []
+    if bounds:
+        remarks.append(UPPER_BOUNDS)
+    if len({artifacts.fingerprint({"attacks": protocol["parameters"]}) for protocol in protocols}) > 1:
+        remarks.append(OTHER_ATTACKS)
     paths = [[str(each.path) for each in group] for group in (a, b)]
-    alone = len(every) == 2
     result: dict[str, Any] = {
-        "a": paths[0][0] if alone else paths[0],
-        "b": paths[1][0] if alone else paths[1],
-        "points": len(every[0].index),
-        "norm": every[0].attributes["norm"],
-        "eps": eps_text(every[0].attributes["eps"]),
-        "version": protocol["version"],
+        "a": paths[0][0] if len(every) == 2 else paths[0],
+        "b": paths[1][0] if len(every) == 2 else paths[1],
+        "points": len(first.index),
+        "norm": first.attributes["norm"],
+        "eps": eps_text(first.attributes["eps"]),
+        "version": protocols[0]["version"],
         "clean": statistics.compared([each.clean for each in a], [each.clean for each in b], seed),
-        key: statistics.compared([each.robust for each in a], [each.robust for each in b], seed),
+        accuracy_key(bounds): statistics.compared([each.robust for each in a], [each.robust for each in b], seed),
     }
     if ranking is not None:
-        result["quantiles"] = _by_robustness(a, b, _distances(ranking, every[0]), parts, seed)
-    return result | {"remarks": _remarks(a, b)}
+        result["quantiles"] = [
+            {
+                "quantile": number,
+                "points": len(part),
+                "distance": [end if np.isfinite(end) else None for end in (low, high)],
+                **statistics.compared([each.robust[part] for each in a], [each.robust[part] for each in b], seed),
+            }
+            for number, part, low, high in _parts(ranking, first, parts)
+        ]
+    return result | {"remarks": remarks}
 
 
 def deciles(which: Evaluation, ranking: Store, parts: int = 10) -> list[dict[str, Any]]:
@@ -95,51 +105,24 @@ def deciles(which: Evaluation, ranking: Store, parts: int = 10) -> list[dict[str
         ArtifactError: the ranking belongs to another dataset.
         UsageError: there are fewer points than parts.
     """
-    distance = _distances(ranking, which)
     rows = []
-    for number, part in enumerate(statistics.parts_by(distance, parts), 1):
+    for number, part, lowest, highest in _parts(ranking, which, parts):
+        row: dict[str, Any] = {"quantile": number, "points": len(part), "lowest": lowest, "highest": highest}
         robust, low, high = statistics.share(which.robust[part])
-        rows.append(
-            {
-                "quantile": number,
-                "points": len(part),
-                "lowest": float(distance[part[0]]),
-                "highest": float(distance[part[-1]]),
-                "clean": float(which.clean[part].mean()),
-                "robust": robust,
-                "low": low,
-                "high": high,
-            }
-        )
+        rows.append(row | {"clean": float(which.clean[part].mean()), "robust": robust, "low": low, "high": high})
     return rows
 
 
-def _by_robustness(
-    a: Sequence[Evaluation], b: Sequence[Evaluation], distance: Floats, parts: int, seed: int
-) -> list[dict[str, Any]]:
-    rows = []
-    for number, part in enumerate(statistics.parts_by(distance, parts), 1):
-        ends = [float(distance[part[0]]), float(distance[part[-1]])]
-        groups = [[each.robust[part] for each in group] for group in (a, b)]
-        rows.append(
-            {
-                "quantile": number,
-                "points": len(part),
-                "distance": [end if np.isfinite(end) else None for end in ends],
-                **statistics.compared(groups[0], groups[1], seed),
-            }
-        )
-    return rows
-
-
-def _distances(ranking: Store, which: Evaluation) -> Floats:
-    """Robustness (M) of the points of an evaluation."""
+def _parts(ranking: Store, which: Evaluation, parts: int) -> Iterator[tuple[int, Rows, float, float]]:
+    """Parts of the points of an evaluation, least robust first: number, rows, lowest and highest distance."""
     if ranking.attributes["dataset"] != which.attributes["dataset"]:
         raise ArtifactError(
             f"{shown(ranking.path)} ranks another dataset than that of {shown(which.path)}: rank the points that were "
             "evaluated, with `against` the training set"
         )
-    return np.asarray(ranking.column("distance").read()[which.index], np.float64)
+    distance: Floats = np.asarray(ranking.column("distance").read()[which.index], np.float64)
+    for number, part in enumerate(statistics.parts_by(distance, parts), 1):
+        yield number, part, float(distance[part[0]]), float(distance[part[-1]])
 
 
 def demand_comparable(first: Evaluation, other: Evaluation) -> None:
@@ -153,19 +136,3 @@ def demand_comparable(first: Evaluation, other: Evaluation) -> None:
         values = first.attributes[name], other.attributes[name]
         if values[0] != values[1]:
             raise DataError(f"{pair}: their {name} are {values[0]} and {values[1]}.")
-
-
-def _remarks(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> list[str]:
-    """What the numbers cannot say."""
-    every = [*a, *b]
-    remarks = []
-    if len(every) == 2:
-        remarks.append(ONE_PAIR)
-    elif min(len(a), len(b)) < 3:
-        remarks.append(FEW_SEEDS)
-    if any(each.attributes["protocol"]["upper_bound"] for each in every):
-        remarks.append(UPPER_BOUNDS)
-    attacks = {artifacts.fingerprint({"attacks": each.attributes["protocol"]["parameters"]}) for each in every}
-    if len(attacks) > 1:
-        remarks.append(OTHER_ATTACKS)
-    return remarks

@@ -17,7 +17,7 @@ from datarobust.checkpoints.models import Model
 from datarobust.distributed import Group
 from datarobust.errors import DataError
 from datarobust.evaluation import Protocol, checks
-from datarobust.evaluation.attacks import accelerated, library
+from datarobust.evaluation.attacks import library
 from datarobust.evaluation.driver import Checkpoint, Options, Outcome, evaluate
 from datarobust.evaluation.statistics import VERDICTS, summary
 from datarobust.fid.features import as_inputs
@@ -31,15 +31,16 @@ from datarobust.types import Array, Rows
 
 @dataclass(frozen=True)
 class Points:
-    """What is evaluated of a dataset."""
+    """What is evaluated of a dataset: all of it, or what is chosen."""
 
     dataset: Store
     chosen: Chosen | None = None
-    """Only these points."""
 
     def __post_init__(self) -> None:
         if "images" not in self.dataset:
             raise DataError(f"{shown(self.dataset.path)} holds features: attacks on images need images.")
+        if not len(self.rows):
+            raise DataError(f"{shown(self.dataset.path)} has no images to evaluate.")
 
     @cached_property
     def rows(self) -> Rows:
@@ -59,24 +60,18 @@ class Points:
 
 
 def classes_of(model: Model, points: Points, device: torch.device) -> int:
-    """Move the model to the device, see that it can be evaluated on these points, and tell how many classes it has.
+    """How many classes a model has, having moved it to the device and seen that it can be evaluated on these points.
 
     Raises:
         DataError: what does not fit; see :mod:`datarobust.evaluation.checks`.
     """
-    where = shown(points.dataset.path)
-    checks.demand_images(points.images, points.labels, where)
-    module, name = model.module.to(device), shown(model.name)
+    where, module, name = shown(points.dataset.path), model.module.to(device), shown(model.name)
     with frozen(module):
         width = checks.demand_classifier(name, module, points.images, device)
         checks.demand_width(name, width, points.labels, len(points.dataset.attributes["classes"]), where)
-        first = slice(0, evaluation.BATCH)
-        checks.demand_unit_inputs(
-            name,
-            lambda x: foreign.run(name, module, x),
-            as_inputs(points.images[first], device),
-            torch.from_numpy(points.labels[first]).to(device),
-        )
+        x = as_inputs(points.images[: evaluation.BATCH], device)
+        y = torch.from_numpy(points.labels[: evaluation.BATCH]).to(device)
+        checks.demand_unit_inputs(name, lambda x: foreign.run(name, module, x), x, y)
     return width
 
 
@@ -86,33 +81,16 @@ def unheard(right: int, seen: int) -> None:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation to be made: all that decides its verdicts, and how.
-
-    Attributes:
-        points: what is attacked.
-        model: on the device, and fit for these points (:func:`classes_of`).
-        protocol: the attacks.
-        device: where it computes.
-        keep: keep the adversarial images.
-        limit: images in memory at a time.
-        faster: on a GPU, attack a copy of the network that is faster, and rounds otherwise.
-        compiled: attack what torch.compile makes of it.
-        official: do not stop gradient attacks once a whole batch is fooled.
-        standing: is called as the evaluation goes on; see :func:`datarobust.evaluation.driver.evaluate`.
-    """
+    """An evaluation to be made: all that decides its verdicts, and how."""
 
     form: ClassVar[Form] = Artifact("evaluation")
 
     points: Points
-    model: Model
+    model: Model  # on the device, and fit for these points (`classes_of`)
     protocol: Protocol
-    device: torch.device
-    keep: bool = False
-    limit: int | None = None
-    faster: bool = False
-    compiled: bool = False
-    official: bool = False
+    options: Options
     standing: Callable[[int, int], None] = field(default=unheard, compare=False)
+    """Is called as the evaluation goes on; see :func:`datarobust.evaluation.driver.evaluate`."""
 
     def request(self) -> dict[str, Any]:
         """All that decides the verdicts."""
@@ -124,7 +102,7 @@ class Evaluation:
             "norm": self.protocol.norm,
             "eps": self.protocol.eps,
             "protocol": self.protocol.describe(),
-            "keep": self.keep,
+            "keep": self.options.keep,
         }
 
     def plan(self) -> dict[str, Any]:
@@ -143,44 +121,27 @@ class Evaluation:
         self, labelled: Labelled = silent, group: Group = ALONE, checkpoint: Checkpoint | None = None
     ) -> Outcome:
         """The verdicts; with ``checkpoint`` a killed run is gone on with."""
+        points = self.points.images, self.points.labels
         return evaluate(
-            self.model.module,
-            self.points.images,
-            self.points.labels,
-            self.protocol,
-            Options(
-                self.device,
-                keep=self.keep,
-                fast=accelerated(self.model.module, self.device, self.faster, self.compiled),
-                limit=self.limit,
-                official=self.official,
-            ),
-            progress=labelled,
-            standing=self.standing,
-            checkpoint=checkpoint,
-            group=group,
-        )
+            self.model.module, *points, self.protocol, self.options, progress=labelled, standing=self.standing,
+            checkpoint=checkpoint, group=group,
+        )  # fmt: skip
 
     def run(self, output: Output) -> None:
         """Evaluate, and write the verdicts."""
         outcome = self.evaluate(output.labelled, output.group, output.resume)
         if not output.group.is_main:
             return
-        chosen = self.points.chosen
-        inputs = {"dataset": self.points.dataset.digest, "model": self.model.identity}
+        chosen, dataset = self.points.chosen, self.points.dataset
+        inputs = {"dataset": dataset.digest, "model": self.model.identity}
         step = output.step(inputs | ({} if chosen is None else dict(chosen.inputs)))
-        histories = [self.points.dataset.history, () if chosen is None else chosen.history, self.model.history]
+        histories = [dataset.history, () if chosen is None else chosen.history, self.model.history]
         output.save(self.arrays(outcome), self.attributes(outcome), [*join(histories), step])
 
     def arrays(self, outcome: Outcome) -> dict[str, Array]:
         """The arrays of the artifact."""
-        arrays: dict[str, Array] = {
-            "index": self.points.rows,
-            "label": self.points.labels,
-            "clean": outcome.clean,
-            "attacked": outcome.attacked,
-            "broken": outcome.broken,
-        }
+        verdicts = self.points.rows, self.points.labels, outcome.clean, outcome.attacked, outcome.broken
+        arrays: dict[str, Array] = dict(zip(VERDICTS, verdicts, strict=True))
         return arrays | ({} if outcome.adversarial is None else {"adversarial": outcome.adversarial})
 
     def attributes(self, outcome: Outcome) -> dict[str, Any]:
@@ -198,7 +159,7 @@ class Evaluation:
             "rechecked": outcome.rechecked,
             "dataset_points": len(self.points.dataset),
             "libraries": {"datarobust": __version__, package: version, "torch": torch.__version__},
-            "device": str(self.device),
+            "device": str(self.options.device),
         }
 
 

@@ -35,7 +35,7 @@ _SMALLEST_CROP = 16
 
 @dataclass(frozen=True)
 class Inputs:
-    """The stores and points of one training; what does not fit is refused before any work."""
+    """The stores and points of one training. Raises DataError for stores that cannot be trained on together."""
 
     dataset: Store
     generated: Store | None = None
@@ -45,23 +45,38 @@ class Inputs:
     focus: Chosen | None = None
 
     def __post_init__(self) -> None:
-        """Refuse stores that cannot be trained on together."""
         if "images" not in self.dataset:
             raise DataError(f"{shown(self.dataset.path)} holds features: adversarial training is for images.")
-        for store in (self.generated, self.test):
-            if store is not None:
-                _fits(self.dataset, store)
+        shape, names = self.dataset.column("images").shape[1:], self.dataset.attributes["classes"]
+        for other in (self.generated, self.test):
+            if other is None:
+                continue
+            pair = f"{shown(other.path)} does not go with {shown(self.dataset.path)}"
+            if "images" not in other:
+                raise DataError(f"{pair}: it holds features, not images.")
+            if (other_shape := other.column("images").shape[1:]) != shape:
+                raise DataError(f"{pair}: its images have shape {other_shape}, not {shape}.")
+            if names and other.attributes["classes"] and names != other.attributes["classes"]:
+                raise DataError(f"{pair}: {other_classes(self.dataset, other)}.")
+
+    @property
+    def stores(self) -> dict[str, Store]:
+        """Those that there are, by role."""
+        stores = {"dataset": self.dataset, "generated": self.generated, "test": self.test}
+        return {role: store for role, store in stores.items() if store is not None}
+
+    @property
+    def selections(self) -> dict[str, Chosen]:
+        """Those that there are, by role."""
+        selections = {"hold_out": self.hold_out, "track": self.track, "focus": self.focus}
+        return {role: points for role, points in selections.items() if points is not None}
 
     @property
     def digests(self) -> dict[str, str]:
         """What the run depends on, by role; points count by which they are, not by how they were named."""
-        stores = {"dataset": self.dataset, "generated": self.generated, "test": self.test}
-        selections = {"hold_out": self.hold_out, "track": self.track, "focus": self.focus}
-        return {role: store.digest for role, store in stores.items() if store is not None} | {
-            role: artifacts.fingerprint({"rows": points.rows.tolist()})
-            for role, points in selections.items()
-            if points is not None
-        }
+        rows = {role: points.rows.tolist() for role, points in self.selections.items()}
+        stores = {role: store.digest for role, store in self.stores.items()}
+        return stores | {role: artifacts.fingerprint({"rows": places}) for role, places in rows.items()}
 
     @property
     def held_out(self) -> Rows:
@@ -85,18 +100,14 @@ class Inputs:
 
     def remarks(self) -> list[str]:
         """What the user should know about the selections."""
-        remarks = []
-        for name, points in (("hold_out", self.hold_out), ("track", self.track), ("focus", self.focus)):
-            if points is not None:
-                remarks += [f"`{name}`: {remark}." for remark in points.remarks()]
-        if self.focus is not None and len(self.focused) < len(self.focus.rows):
-            held = len(self.focus.rows) - len(self.focused)
+        remarks = [f"`{role}`: {remark}." for role, points in self.selections.items() for remark in points.remarks()]
+        if self.focus is not None and (held := len(self.focus.rows) - len(self.focused)):
             remarks.append(f"`focus`: {held:,} of {len(self.focus.rows):,} points are held out and stay so.")
         return remarks
 
     def read(self, memory: int) -> tuple[Points, Points | None]:
         """The dataset and the test set in memory. Raises DataError where they take more than ``memory`` bytes."""
-        sets = [store for store in (self.dataset, self.test) if store is not None]
+        sets = [store for role, store in self.stores.items() if role != "generated"]
         if (size := sum(int(np.prod(store.column("images").shape)) for store in sets)) > memory:
             raise DataError(
                 f"{shown(self.dataset.path)} takes {size / 1e9:,.1f} GB of memory, more than `memory`: give more, or "
@@ -110,16 +121,14 @@ class Inputs:
         Raises:
             DataError: it is larger than that and not in random order.
         """
-        store = self.generated
-        if store is None:
+        if (store := self.generated) is None:
             return None
         images = store.column("images")
-        fits = int(np.prod(images.shape)) <= memory
+        fits = (size := int(np.prod(images.shape))) <= memory
         if not fits and store.attributes.get("shuffled") is None:
-            size = np.prod(images.shape) / 1e9
             raise DataError(
-                f"{shown(store.path)} has {size:,.1f} GB, more than `memory`, and is not in random order, so it cannot "
-                "be read as it lies: import it again with `shuffle` SEED."
+                f"{shown(store.path)} has {size / 1e9:,.1f} GB, more than `memory`, and is not in random order, so it "
+                "cannot be read as it lies: import it again with `shuffle` SEED."
             )
         block = len(store) if fits else images.layout.block
         return stack.enter_context(Stream(images, store.column("labels"), seed, block))
@@ -127,27 +136,17 @@ class Inputs:
 
 @dataclass(frozen=True)
 class AdversarialTraining:
-    """A classifier to be trained against adversaries.
-
-    Attributes:
-        inputs: stores and points.
-        recipe: every number that decides the bits.
-        memory: bytes of images to hold.
-        device: where to train; with the group it decides the last bits.
-        listener: who hears of the epochs and may stop the training.
-        tensorboard: write the log for TensorBoard, too.
-        group: the processes that share each batch.
-    """
+    """A classifier to be trained against adversaries."""
 
     form: ClassVar[Form] = RunFolder()
 
     inputs: Inputs
     recipe: Recipe
-    memory: int
-    device: torch.device | None = None
+    memory: int  # bytes of images to hold
+    device: torch.device | None = None  # with the group it decides the last bits
     listener: Listener = SILENT
-    tensorboard: bool = False
-    group: Group = ALONE
+    tensorboard: bool = False  # write the log for TensorBoard, too
+    group: Group = ALONE  # the processes that share each batch
 
     @cached_property
     def counts(self) -> Counts:
@@ -178,12 +177,8 @@ class AdversarialTraining:
 
     def request(self) -> dict[str, Any]:
         """All that decides the bits on one machine."""
-        return {
-            "tool": "advtrain",
-            "recipe": asdict(self.recipe),
-            "arch": self.arch,
-            "inputs": self.inputs.digests,
-        }
+        inputs = self.inputs.digests
+        return {"tool": "advtrain", "recipe": asdict(self.recipe), "arch": self.arch, "inputs": inputs}
 
     def plan(self) -> dict[str, Any]:
         """What the training takes: parameters, images, forward passes, and so operations and memory."""
@@ -214,23 +209,24 @@ class AdversarialTraining:
         """Train, from the state that the run has or from the start."""
         import torch
 
-        from datarobust.training.adversarial import Sets, Training
+        from datarobust.training.adversarial import Training
         from datarobust.training.batches import Batches
 
-        inputs, (base, test) = self.inputs, self.points
+        inputs, (base, test), group = self.inputs, self.points, self.group
         device = self.device or torch.device("cpu")
         track = None if inputs.track is None else base.at(inputs.track.rows).to(device)
-        sets = Sets(base.to(device), track, None if test is None else test.to(device))
-        stores = [store.history for store in (inputs.dataset, inputs.generated, inputs.test) if store is not None]
-        selections = [points.history for points in (inputs.hold_out, inputs.track, inputs.focus) if points is not None]
+        test = None if test is None else test.to(device)
+        base = base.to(device)
+        histories = [store.history for store in inputs.stores.values()]
+        histories += [points.history for points in inputs.selections.values()]
         with ExitStack() as stack:
             generated = inputs.stream(self.recipe.seed, self.memory, stack)
-            share = (self.group.rank, self.group.size)
-            batches = Batches(self.recipe, self.counts, sets.base, inputs.available, generated, inputs.focused, share)
-            history = [*join([*stores, *selections]), output.step(inputs.digests)]
+            share = (group.rank, group.size)
+            batches = Batches(self.recipe, self.counts, base, inputs.available, generated, inputs.focused, share)
+            history = [*join(histories), output.step(inputs.digests)]
             run = Run(output, self.request(), "classifier", history, tensorboard=self.tensorboard)
             model = copy.deepcopy(self.model)  # the job stays as it is
-            run.train(Training(self.recipe, self.counts, sets, batches, model, device, self.group), self.listener)
+            run.train(Training(self.recipe, self.counts, batches, model, device, group, track, test), self.listener)
 
 
 def select(text: str | None, dataset: Store) -> Chosen | None:
@@ -240,8 +236,8 @@ def select(text: str | None, dataset: Store) -> Chosen | None:
 
 def classes_of(inputs: Inputs) -> int:
     """How many classes the network has: as many as are named, or as the labels need. Raises DataError below two."""
-    stores = [store for store in (inputs.dataset, inputs.generated, inputs.test) if store is not None]
-    most = max(int(rows.max()) for store in stores for _, rows in store.column("labels").blocks()) + 1
+    columns = [store.column("labels") for store in inputs.stores.values()]
+    most = max(int(rows.max()) for column in columns for _, rows in column.blocks()) + 1
     named = len(inputs.dataset.attributes["classes"])
     if named and most > named:
         raise DataError(f"{shown(inputs.dataset.path)} names {named} classes, but a label is {most - 1}.")
@@ -268,16 +264,3 @@ def augmentation(dataset: Store) -> Augment:
 def points_of(store: Store) -> Points:
     """Images and labels of a dataset in memory."""
     return Points.of(store.column("images").read(), store.column("labels").read())
-
-
-def _fits(dataset: Store, other: Store) -> None:
-    """Refuse a generated or a test set whose images or classes are others."""
-    pair = f"{shown(other.path)} does not go with {shown(dataset.path)}"
-    if "images" not in other:
-        raise DataError(f"{pair}: it holds features, not images.")
-    shape, other_shape = dataset.column("images").shape[1:], other.column("images").shape[1:]
-    if shape != other_shape:
-        raise DataError(f"{pair}: its images have shape {other_shape}, not {shape}.")
-    names, other_names = dataset.attributes["classes"], other.attributes["classes"]
-    if names and other_names and names != other_names:
-        raise DataError(f"{pair}: {other_classes(dataset, other)}.")

@@ -1,110 +1,93 @@
-"""What classifiers of images share: normalisation inside the network, batch norms in groups, averaged features."""
+"""Classifiers by name: from a name and arguments to a network with initial weights.
+
+Artifacts keep the architecture of a classifier as ``{"name": "wrn-28-10", "arguments": {...}}``. Names of parameters,
+paddings and initial values are those of the implementations that published weights were trained in.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
 
 from datarobust.errors import UsageError
 
-
-class Classifier(nn.Module):
-    """A network from images (B, channels, H, W) in [0, 1] to logits (B, classes), float32.
-
-    ``mean`` and ``std``, a number for each channel, normalise the images within the network, so that attacks act on
-    images in [0, 1]. They are no part of the state dict: the architecture has them. Without them images go in as they
-    are.
-
-    Raises:
-        UsageError: classes or channels are no counts, or ``mean`` and ``std`` do not fit the channels.
-    """
-
-    mean: Tensor | None
-    std: Tensor | None
-
-    def __init__(self, classes: int, channels: int, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
-        super().__init__()
-        self.classes = _count("classes", classes, 2)
-        self.channels = _count("channels", channels, 1)
-        if (mean is None) != (std is None):
-            raise UsageError("a network needs both mean and std to normalise its images, or neither")
-        self._normalisation: dict[str, Any] = {}
-        for name, values in (("mean", mean), ("std", std)):
-            tensor = None
-            if values is not None:
-                self._normalisation[name] = _per_channel(name, values, channels)
-                tensor = torch.tensor(self._normalisation[name]).view(1, -1, 1, 1)
-            self.register_buffer(name, tensor, persistent=False)
-
-    @property
-    def arch(self) -> dict[str, Any]:
-        """Name and arguments, enough for :func:`datarobust.networks.build` to make the like; JSON values."""
-        raise NotImplementedError
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """Draw all initial values anew."""
-        raise NotImplementedError
-
-    @property
-    def _arguments(self) -> dict[str, Any]:
-        """The arguments that all classifiers have."""
-        return {"classes": self.classes, "channels": self.channels, **self._normalisation}
-
-    def _normalised(self, x: Tensor) -> Tensor:
-        return x if self.mean is None or self.std is None else (x - self.mean) / self.std
+_NAMES = "wrn-DEPTH-WIDTH, such as wrn-28-10, or preact-resnet-18"
 
 
-class BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation over groups of ``group`` consecutive images, 0 for the whole batch.
+def build(arch: Mapping[str, Any], seed: int = 0, bn_group: int = 0) -> Classifier:
+    """A network of an architecture, with initial weights; on the CPU, in training mode, channels last in memory.
 
-    In training, each group of images is normalised by its own statistics, and the running ones take in those of the
-    first group only: what several devices do that share a batch (``DataParallel``), and "ghost" batch norm (Hoffer et
-    al. 2017). In evaluation, and with batches no larger than a group, it is PyTorch's.
+    Args:
+        arch: "name", "wrn-DEPTH-WIDTH" or "preact-resnet-18"; "arguments" (optional), those of :class:`WideResNet` (but
+            for depth and width) or :class:`PreActResNet18`.
+        seed: the initial weights are a function of it alone; no other random numbers are touched.
+        bn_group: images that share batch statistics in training, 0 for the whole batch (:class:`BatchNorm2d`).
 
     Raises:
-        UsageError: in training, where the group does not divide the batch.
+        UsageError: there is no such network, or its arguments make no sense.
     """
+    with torch.random.fork_rng(devices=[]):  # modules draw default weights from the global state
+        model = _module(arch, "cpu")
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            model.draw(module.weight, generator)
+        elif isinstance(module, BatchNorm2d):
+            module.reset_parameters()
+            module.group = bn_group
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            bound = 1.0 / math.sqrt(module.in_features)
+            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+            nn.init.zeros_(module.bias)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    group: int = 0
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The normalised features, of the shape and dtype of ``x`` (B, C, H, W)."""
-        if not (self.training and 0 < self.group < len(x)):
-            normalised: Tensor = super().forward(x)
-            return normalised
-        demand_division(len(x), self.group)
-        first, *others = torch.split(x, self.group)
-        parts = [super().forward(first)]
-        parts += [F.batch_norm(part, None, None, self.weight, self.bias, True, 0.0, self.eps) for part in others]
-        return torch.cat(parts)
-
-
-def group_of(model: nn.Module, batch: int) -> int:
-    """Images of a batch that share statistics in all batch norms of a model: its ``group``, or the whole batch.
+def shapes(arch: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the state dict of the network of ``arch``, without the memory that it takes.
 
     Raises:
-        UsageError: the group does not divide the batch.
+        UsageError: there is no such network, or its arguments make no sense.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    groups = {module.group if isinstance(module, BatchNorm2d) else 0 for module in norms}
-    group = groups.pop() if len(groups) == 1 else 0
-    if not 0 < group < batch:
-        return max(batch, 1)
-    demand_division(batch, group)
-    return group
+    return {name: tuple(tensor.shape) for name, tensor in _module(arch, "meta").state_dict().items()}
 
 
-def demand_division(batch: int, group: int) -> None:
-    """Raise UsageError where groups do not divide a batch."""
-    if batch % group:
-        raise UsageError(f"batch statistics of {group} images do not divide a batch of {batch}")
+def _module(arch: Mapping[str, Any], device: str) -> Classifier:
+    """The network of ``arch`` with the weights that PyTorch's modules draw."""
+    name, arguments = arch.get("name"), arch.get("arguments", {})
+    if not isinstance(name, str) or not isinstance(arguments, Mapping):
+        raise UsageError(f"an architecture has a name and arguments: {_NAMES}")
+    make: Callable[..., Classifier] = PreActResNet18
+    if name != "preact-resnet-18":
+        if (match := re.fullmatch(r"wrn-([0-9]{1,4})-([0-9]{1,4})", name)) is None:
+            raise UsageError(f"there is no network {name!r} here: choose {_NAMES}")
+        make = partial(WideResNet, int(match[1]), int(match[2]))
+    if unknown := sorted(set(arguments) - {*inspect.signature(make).parameters}):
+        raise UsageError(f"the network {name} has no argument {unknown[0]!r}")
+    with torch.device(device):
+        return make(**arguments)
+
+
+def forward_operations(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Multiplications and additions in the convolutions and matrix products of one image (C, H, W).
+
+    10,486,657,536 for WRN-28-10 on CIFAR-10. Nothing is computed.
+    """
+    state = {name: tensor.detach().to("meta") for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    with frozen(model), FlopCounterMode(display=False) as counter, torch.no_grad():
+        torch.func.functional_call(model, state, torch.empty((1, *shape), device="meta"))
+    return int(counter.get_total_flops())
 
 
 @contextmanager
@@ -125,33 +108,274 @@ def frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(requires_grad)
 
 
-def pooled_logits(x: Tensor, linear: nn.Linear) -> Tensor:
+# --------------------------------------------------------------------------------------------------- what all share
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over groups of ``group`` consecutive images, 0 for the whole batch.
+
+    In training, each group of images is normalised by its own statistics, and the running ones take in those of the
+    first group only: what several devices do that share a batch (``DataParallel``), and "ghost" batch norm (Hoffer et
+    al. 2017). In evaluation, and with batches no larger than a group, it is PyTorch's.
+
+    Raises:
+        UsageError: in training, where the group does not divide the batch.
+    """
+
+    group: int = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The normalised features, of the shape and dtype of ``x`` (B, C, H, W)."""
+        if not (self.training and 0 < self.group < len(x)):
+            normalised: Tensor = super().forward(x)
+            return normalised
+        _demand_division(len(x), self.group)
+        first, *others = torch.split(x, self.group)
+        parts = [super().forward(first)]
+        parts += [F.batch_norm(part, None, None, self.weight, self.bias, True, 0.0, self.eps) for part in others]
+        return torch.cat(parts)
+
+
+def group_of(model: nn.Module, batch: int) -> int:
+    """Images of a batch that share statistics in all batch norms of a model: its ``group``, or the whole batch.
+
+    Raises:
+        UsageError: the group does not divide the batch.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    groups = {module.group if isinstance(module, BatchNorm2d) else 0 for module in norms}
+    group = groups.pop() if len(groups) == 1 else 0
+    if not 0 < group < batch:
+        return max(batch, 1)
+    _demand_division(batch, group)
+    return group
+
+
+def _demand_division(batch: int, group: int) -> None:
+    if batch % group:
+        raise UsageError(f"batch statistics of {group} images do not divide a batch of {batch}")
+
+
+class Classifier(nn.Module):
+    """A network from images (B, channels, H, W) in [0, 1] to logits (B, classes), float32.
+
+    ``mean`` and ``std``, a number for each channel, normalise the images within the network, so that attacks act on
+    images in [0, 1]. They are no part of the state dict: the architecture has them. Without them images go in as they
+    are.
+
+    Raises:
+        UsageError: an argument makes no sense.
+    """
+
+    arch: dict[str, Any]
+    """Name and arguments, enough for :func:`build` to make the like; JSON values."""
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(
+        self,
+        name: str,
+        classes: int,
+        channels: int,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        **more: object,
+    ) -> None:
+        super().__init__()
+        arguments: dict[str, Any] = {}
+        for counted, value, least in (("classes", classes, 2), ("channels", channels, 1)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UsageError(f"a network's {counted} are a whole number from {least} on, not {value!r}")
+            arguments[counted] = value
+        if (mean is None) != (std is None):
+            raise UsageError("a network needs both mean and std to normalise its images, or neither")
+        for part, values in (("mean", mean), ("std", std)):
+            tensor = None
+            if values is not None:
+                numbers = list(values) if isinstance(values, Sequence) else []
+                finite = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+                if len(numbers) != channels or not finite:
+                    raise UsageError(
+                        f"{part} of a network for {channels} channels has {channels} finite numbers, not {values!r}"
+                    )
+                if part == "std" and min(numbers) <= 0:
+                    raise UsageError(f"std of a network has positive numbers, not {values!r}")
+                arguments[part] = [float(number) for number in numbers]
+                tensor = torch.tensor(arguments[part]).view(1, -1, 1, 1)
+            self.register_buffer(part, tensor, persistent=False)
+        self.arch = {"name": name, "arguments": arguments | more}
+
+    @staticmethod
+    def draw(weight: Tensor, generator: torch.Generator) -> None:
+        """Draw the initial weights of a convolution."""
+        raise NotImplementedError
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return x if self.mean is None or self.std is None else (x - self.mean) / self.std
+
+
+def _pooled_logits(x: Tensor, linear: nn.Linear) -> Tensor:
     """Logits of features (B, C, H, W), each channel averaged over the image: in float32 whatever came before."""
-    if x.dtype == torch.float32:
-        logits: Tensor = linear(x.mean((2, 3)))
-        return logits
-    with torch.autocast(x.device.type, enabled=False):
-        return pooled_logits(x.float(), linear)
+    if x.dtype != torch.float32:
+        with torch.autocast(x.device.type, enabled=False):
+            return _pooled_logits(x.float(), linear)
+    logits: Tensor = linear(x.mean((2, 3)))
+    return logits
 
 
-def initialise_linear(linear: nn.Linear, generator: torch.Generator) -> None:
-    """Uniform weights within 1/sqrt(inputs) of 0, biases 0."""
-    bound = 1.0 / math.sqrt(linear.in_features)
-    nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
-    nn.init.zeros_(linear.bias)
+# ----------------------------------------------------------------------------------------------------- wide residual
 
 
-def _count(name: str, value: object, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"a network's {name} are a whole number from {least} on, not {value!r}")
-    return value
+class WideResNet(Classifier):
+    """A wide residual network with SiLU (Zagoruyko & Komodakis 2016; Gowal et al. 2020), as Wang et al. 2023 train it.
+
+    ``depth`` 6n + 4 gives three groups of n blocks; their convolutions have ``width`` times 16, 32 and 64 channels.
+    What differs from other wide residual networks: a convolution of stride 2 pads as TensorFlow's "SAME" does, at the
+    right and at the bottom only (at all sides where the size is odd); a shortcut starts after the first batch norm and
+    activation; batch norms have momentum 0.01.
+    """
+
+    def __init__(
+        self,
+        depth: int = 28,
+        width: int = 10,
+        classes: int = 10,
+        channels: int = 3,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(f"wrn-{depth}-{width}", classes, channels, mean, std)
+        if depth < 10 or depth % 6 != 4:
+            raise UsageError(f"a wide residual network has a depth of 6n + 4 (10, 16, 22, 28, ...), not {depth}")
+        if width < 1:
+            raise UsageError(f"a wide residual network has a width from 1 on, not {width}")
+        widths = [16, 16 * width, 32 * width, 64 * width]
+        self.init_conv = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+        self.layer = nn.ModuleList(
+            _WideGroup(before, after, (depth - 4) // 6, stride)
+            for before, after, stride in zip(widths, widths[1:], (1, 2, 2), strict=False)
+        )
+        self.batchnorm = _wide_norm(widths[-1])
+        self.logits = nn.Linear(widths[-1], classes)
+
+    @staticmethod
+    def draw(weight: Tensor, generator: torch.Generator) -> None:
+        """Normal, of variance 2 / (9 outputs), 2 / outputs in shortcuts."""
+        deviation = math.sqrt(2.0 / (math.prod(weight.shape[2:]) * len(weight)))
+        nn.init.normal_(weight, 0.0, deviation, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, float32 (B, classes), of images (B, channels, H, W)."""
+        x = self.init_conv(self._normalised(x))
+        for group in self.layer:
+            x = group(x)
+        return _pooled_logits(F.silu(self.batchnorm(x)), self.logits)
 
 
-def _per_channel(name: str, values: object, channels: int) -> list[float]:
-    numbers = list(values) if isinstance(values, Sequence) else []
-    right = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
-    if len(numbers) != channels or not right:
-        raise UsageError(f"{name} of a network for {channels} channels has {channels} finite numbers, not {values!r}")
-    if name == "std" and min(numbers) <= 0:
-        raise UsageError(f"std of a network has positive numbers, not {values!r}")
-    return [float(number) for number in numbers]
+class _WideGroup(nn.Module):
+    def __init__(self, before: int, after: int, blocks: int, stride: int) -> None:
+        super().__init__()
+        others = [_WideBlock(after, after, 1) for _ in range(blocks - 1)]
+        self.block = nn.ModuleList([_WideBlock(before, after, stride), *others])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.block:
+            x = block(x)
+        return x
+
+
+class _WideBlock(nn.Module):
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.batchnorm_0 = _wide_norm(before)
+        self.conv_0 = nn.Conv2d(before, after, 3, stride, padding=1 if stride == 1 else 0, bias=False)
+        self.batchnorm_1 = _wide_norm(after)
+        self.conv_1 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv2d(before, after, 1, stride, bias=False) if before != after else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Not in place: silu(inplace=True) copies what its backward pass needs, and saves no memory.
+        y = F.silu(self.batchnorm_0(x))
+        if self.shortcut is not None:
+            x = self.shortcut(y)
+        if self.conv_0.stride != (1, 1):
+            height, width = y.shape[2:]
+            y = F.pad(y, (width % 2, 1, height % 2, 1))
+        y = F.silu(self.batchnorm_1(self.conv_0(y)))
+        total: Tensor = x + self.conv_1(y)
+        return total
+
+
+def _wide_norm(channels: int) -> BatchNorm2d:
+    return BatchNorm2d(channels, momentum=0.01)
+
+
+# --------------------------------------------------------------------------------------------------- pre-activation
+
+_ACTIVATIONS = {"relu": F.relu, "silu": F.silu}
+
+
+class PreActResNet18(Classifier):
+    """The pre-activation ResNet-18 for small images (He et al. 2016, "Identity Mappings in Deep Residual Networks").
+
+    It is the variant that most work on adversarial training of small networks uses (Rice et al. 2020): a 3x3 stem
+    without batch norm, four groups of two blocks with 64, 128, 256 and 512 channels, a batch norm and activation before
+    the average, 11,172,170 parameters for ten classes. Activations are ReLU, or SiLU on request.
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,
+        channels: int = 3,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        activation: Literal["relu", "silu"] = "relu",
+    ) -> None:
+        super().__init__("preact-resnet-18", classes, channels, mean, std, activation=activation)
+        if activation not in _ACTIVATIONS:
+            raise UsageError(f"there is no activation {activation!r} here: choose relu or silu")
+        self.activation = activation
+
+        def group(before: int, after: int, stride: int) -> nn.Sequential:
+            blocks = _PreActBlock(before, after, stride, activation), _PreActBlock(after, after, 1, activation)
+            return nn.Sequential(*blocks)
+
+        self.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        self.layer1 = group(64, 64, 1)
+        self.layer2 = group(64, 128, 2)
+        self.layer3 = group(128, 256, 2)
+        self.layer4 = group(256, 512, 2)
+        self.bn = BatchNorm2d(512)
+        self.linear = nn.Linear(512, classes)
+
+    @staticmethod
+    def draw(weight: Tensor, generator: torch.Generator) -> None:
+        """As He et al. 2015: normal, by the outputs."""
+        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, float32 (B, classes), of images (B, channels, H, W)."""
+        x = self.conv1(self._normalised(x))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return _pooled_logits(_ACTIVATIONS[self.activation](self.bn(x)), self.linear)
+
+
+class _PreActBlock(nn.Module):
+    def __init__(self, before: int, after: int, stride: int, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
+        self.bn1 = BatchNorm2d(before)
+        self.conv1 = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+        self.bn2 = BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        same = stride == 1 and before == after
+        # In a list of one, because published weights call it shortcut.0.
+        self.shortcut = None if same else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        activate = _ACTIVATIONS[self.activation]
+        y = activate(self.bn1(x))
+        if self.shortcut is not None:
+            x = self.shortcut(y)
+        total: Tensor = x + self.conv2(activate(self.bn2(self.conv1(y))))
+        return total

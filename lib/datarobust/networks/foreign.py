@@ -19,8 +19,6 @@ UNLIKE = 1e-3
 Network = Callable[[Tensor], Any]
 """A torch.nn.Module, or another function of a batch."""
 
-_MESSAGE = 300
-
 
 def run(spec: str, module: Network, batch: Tensor) -> Any:
     """What the network makes of a batch, without gradients.
@@ -38,26 +36,30 @@ def run(spec: str, module: Network, batch: Tensor) -> Any:
 
 
 def demand_classes(spec: str, module: Network, batch: Tensor) -> int:
-    """Run the network on a few points, and see whether it is a classifier: how many classes it has.
-
-    Args:
-        spec: its name, for messages.
-        module: from points to outputs, on the device of ``batch``.
-        batch: (B, ...) float32, B >= 1.
+    """How many classes a network has, having run it on a few points (B, ...) and seen that it is a classifier.
 
     Raises:
-        DataError: the outputs are no (B, C) finite numbers with C >= 2, or those of a point depend on chance or on the
-            other points of the batch.
+        DataError: it gives no (B, C) finite numbers with C >= 2, or those of a point depend on chance or on the other
+            points of the batch.
     """
-    outputs = demand_steady(spec, module, batch)
-    if outputs.ndim != 2 or outputs.shape[1] < 2:
+    return int(demand_scores(spec, demand_steady(spec, module, batch), batch).shape[1])
+
+
+def demand_scores(spec: str, outputs: Any, batch: Tensor) -> Tensor:
+    """The outputs for a batch. Raises DataError where they are no (B, C) finite numbers with C >= 2."""
+    scores = _rows(spec, outputs, batch)
+    if scores.ndim != 2 or scores.shape[1] < 2:
         raise DataError(
-            f"{spec} gives outputs of shape {tuple(outputs.shape)} for {len(batch)} points: a classifier gives one row "
+            f"{spec} gives outputs of shape {tuple(scores.shape)} for {len(batch)} points: a classifier gives one row "
             "of numbers a point, a number a class."
         )
-    if not torch.isfinite(outputs).all():
-        raise DataError(f"{spec} gives outputs that are not finite: it is broken, or expects other inputs.")
-    return int(outputs.shape[1])
+    wrong = ~torch.isfinite(scores).all(dim=1)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0, 0])
+        raise DataError(
+            f"{spec} gives outputs that are not finite, first for point {row}: it is broken, or expects other inputs."
+        )
+    return scores
 
 
 def demand_steady(spec: str, module: Network, batch: Tensor) -> Tensor:
@@ -69,7 +71,10 @@ def demand_steady(spec: str, module: Network, batch: Tensor) -> Tensor:
     outputs = _rows(spec, run(spec, module, batch), batch)
     half = -(-len(batch) // 2)
     again = _rows(spec, run(spec, module, batch[:half]), batch[:half])
-    if again.shape[1:] != outputs.shape[1:] or _unlike(again, outputs[:half]):
+    first = outputs[:half].double()
+    if again.shape != first.shape or (
+        again.numel() and float((again.double() - first).abs().amax()) > UNLIKE * float(first.abs().amax())
+    ):
         raise DataError(
             f"{spec} gives other outputs for the same points in another batch: leave out dropout, other chance, and "
             "statistics of the batch."
@@ -78,11 +83,7 @@ def demand_steady(spec: str, module: Network, batch: Tensor) -> Tensor:
 
 
 def demand_logits(spec: str, outputs: Tensor) -> None:
-    """Refuse probabilities, (B, C), where logits are needed: attacks on them fail for want of gradients.
-
-    Raises:
-        DataError: no output is negative, and every row sums to 1.
-    """
+    """Raise DataError where outputs (B, C) are probabilities: attacks on them fail for want of gradients."""
     sums = outputs.double().sum(dim=1)
     if bool((outputs >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
         raise DataError(f"{spec} gives probabilities, but logits are needed: leave out its softmax.")
@@ -93,18 +94,12 @@ def refuse(spec: str, what: str, error: BaseException) -> NoReturn:
     if is_out_of_memory(error):
         raise error
     lines = str(error).strip().splitlines()
-    detail = f" ({lines[0][:_MESSAGE].rstrip('.')})" if lines else ""
+    detail = f" ({lines[0][:300].rstrip('.')})" if lines else ""
     passing = {Path(__file__).parent.parent, *(Path(str(library.__file__)).parent for library in (torch, importlib))}
     frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     own = [(file, line) for file, line in frames if file.is_file() and not passing & {file, *file.parents}]
     place = f" in line {own[-1][1]} of {own[-1][0]}" if own else ""
     raise DataError(f"{spec} {what} raises {type(error).__name__}{detail}{place}.") from error
-
-
-def _unlike(one: Tensor, two: Tensor) -> bool:
-    """Whether outputs differ by more than rounding."""
-    gaps, sizes = (one.double() - two.double()).abs(), two.double().abs()
-    return bool(gaps.numel()) and float(gaps.amax()) > UNLIKE * float(sizes.amax())
 
 
 def _rows(spec: str, outputs: Any, batch: Tensor) -> Tensor:

@@ -1,38 +1,139 @@
-"""Adversarial training (Section 4, Appendix B): what a step and an epoch do."""
+"""Adversarial training (Section 4, Appendix B): optimiser and averaged weights, what a step and an epoch do.
+
+Tracking is a pure function of weights and images: the model measured is a copy (the averaged one), in evaluation mode,
+with frozen parameters, and random numbers follow from (seed, epoch, place). So no tracked set and no strength of attack
+can change a weight, which Appendix D suspects and ``examples/glitch.mk`` shows to a reader.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from datarobust.attacks import training_noise
+from datarobust.attacks import margin_attack, training_noise, uniform_noise
 from datarobust.distributed import Group
+from datarobust.networks.classifier import frozen
 from datarobust.networks.precision import products
 from datarobust.randomness import Domain
 from datarobust.schedules import momentum_and_rate
 from datarobust.trades import trades_step
-from datarobust.training.batches import Batches
-from datarobust.training.focus import Injection, craft
-from datarobust.training.images import Points
+from datarobust.training.batches import Batches, Injection
+from datarobust.training.images import Points, to_float
 from datarobust.training.loop import Checkpoint, Line, Listener, Loop, prefixed
-from datarobust.training.measures import clean_hits, robust_hits
-from datarobust.training.optimiser import Ema, first_momentum, sgd
-from datarobust.training.recipe import TEST_EVERY, Counts, Recipe
+from datarobust.training.recipe import TEST_EVERY, TRACK_STEPS, Counts, Recipe
 
-_SUMS = ("loss", "clean_loss", "clean_hits", "robust_hits", "images")
+Attack = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
+"""From a model, images float32 (B, C, H, W), their labels and the place of the first in its set to adversaries."""
+
+WARM_UP = 0.025
+"""Share of the training before weights are averaged."""
+BATCH, CRAFTED = 512, 128
+"""Images measured, and examples crafted, at a time; it changes nothing but rounding."""
+_SUMS = ("loss", "clean_loss", "train_accuracy", "train_robust_accuracy", "images")
+
+# ------------------------------------------------------------------------------------- optimiser and averaged weights
 
 
-@dataclass(frozen=True)
-class Sets:
-    """What a training reads besides its batches, on the device."""
+def sgd(model: nn.Module, weight_decay: float) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; learning rate and momentum are set before every step.
 
-    base: Points
-    track: Points | None
-    test: Points | None
+    Weights and biases of batch norms do not decay; all others do, the bias of the classifier too.
+    """
+    norms = {id(p) for module in model.modules() if isinstance(module, _BatchNorm) for p in module.parameters()}
+    decaying = [p for p in model.parameters() if id(p) not in norms]
+    others = [p for p in model.parameters() if id(p) in norms]
+    groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(
+        [group for group in groups if group["params"]], lr=0.1, momentum=0.9, nesterov=True, foreach=True
+    )
+
+
+class Ema:
+    """Exponentially averaged parameters; the buffers (statistics of batch norms) are those of the model itself.
+
+    After step g (from 1): a copy during the first 2.5 % of the training; then the decay rises as (1 + n) / (10 + n), n
+    steps after that, up to its value. The reference counts floor(50000 / batch) + 1 steps an epoch for this; here it
+    is the steps there are, the same number for its batches.
+    """
+
+    def __init__(self, model: nn.Module, decay: float, epochs: int, steps: int) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        self._decay = decay
+        self._warm_up = WARM_UP * epochs * steps
+
+    def decay_at(self, step: int) -> float:
+        """Share of the old average that step 0, 1, ... keeps."""
+        after = step + 1 - self._warm_up
+        return 0.0 if after < 0 else min(self._decay, (1.0 + after) / (10.0 + after))
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take the parameters of a step into the average."""
+        averages: list[Tensor] = list(self.model.parameters())
+        parameters: list[Tensor] = list(model.parameters())
+        decay = self.decay_at(step)
+        if decay == 0.0:
+            torch._foreach_copy_(averages, parameters)
+        else:
+            torch._foreach_lerp_(averages, parameters, 1.0 - decay)
+
+    @torch.no_grad()
+    def copy_buffers(self, model: nn.Module) -> None:
+        """Take over the statistics of the batch norms, as at the end of an epoch."""
+        for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            average.copy_(buffer)
+
+
+@contextmanager
+def first_momentum(model: nn.Module, first: bool) -> Iterator[None]:
+    """In the first step batch norms take over the statistics of the batch (momentum 1), as the reference has it."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)] if first else []
+    momenta = [module.momentum for module in norms]
+    for module in norms:
+        module.momentum = 1.0
+    try:
+        yield
+    finally:
+        for module, momentum in zip(norms, momenta, strict=True):
+            module.momentum = momentum
+
+
+# ---------------------------------------------------------------------------------------------------------- measures
+
+
+def tracking_attack(recipe: Recipe, domain: Domain, epoch: int) -> Attack:
+    """PGD-40 on the margin, its random starts those of an epoch."""
+
+    def attack(model: nn.Module, x: Tensor, y: Tensor, first: int) -> Tensor:
+        noise = uniform_noise(tuple(x.shape), recipe.seed, domain, epoch, first, x.device)
+        return margin_attack(model, x, y, noise, norm=recipe.norm, eps=recipe.eps, step=recipe.step, steps=TRACK_STEPS)
+
+    return attack
+
+
+def hits(model: nn.Module, points: Points, attack: Attack | None = None, share: tuple[int, int] = (0, 1)) -> Tensor:
+    """How many of the i-th of n parts of the points, ``share`` (i, n), are classified as labelled: int64 ()."""
+    right = torch.zeros((), dtype=torch.int64, device=points.labels.device)
+    rank, processes = share
+    begin, end = len(points) * rank // processes, len(points) * (rank + 1) // processes
+    with frozen(model):
+        for first in range(begin, end, BATCH):
+            part = slice(first, min(first + BATCH, end))
+            x = to_float(points.images[part]).contiguous(memory_format=torch.channels_last)
+            y = points.labels[part]
+            if attack is not None:
+                x = attack(model, x, y, first)
+            with torch.no_grad():
+                right += (model(x).argmax(1) == y).sum()
+    return right
+
+
+# ---------------------------------------------------------------------------------------------------------- training
 
 
 class Training(Loop):
@@ -41,24 +142,26 @@ class Training(Loop):
     Args:
         recipe: every number that decides its bits.
         counts: what the recipe means for these sets.
-        sets: on the device.
         batches: of this process.
         model: freshly initialised.
         device: where everything is.
         group: the processes that share each batch.
+        track: the tracked points, on the device.
+        test: the test set, on the device.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         counts: Counts,
-        sets: Sets,
         batches: Batches,
         model: nn.Module,
         device: torch.device,
         group: Group,
+        track: Points | None = None,
+        test: Points | None = None,
     ) -> None:
-        self.recipe, self.counts, self.sets, self.batches = recipe, counts, sets, batches
+        self.recipe, self.counts, self.batches, self.track, self.test = recipe, counts, batches, track, test
         self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, recipe.ema, recipe.epochs, counts.steps)
         super().__init__(self.ema.model, recipe.epochs, counts.steps, counts.total, device, group)
@@ -72,9 +175,17 @@ class Training(Loop):
             return super().run(checkpoint, listener, save_every)
 
     def begin_epoch(self) -> None:
-        """Craft the examples that the epoch injects."""
-        if self.counts.focus:
-            self.injection = craft(self.ema.model, self.batches.originals(self.epoch), self.recipe, self.epoch)
+        """Craft the PGD-40 examples that the epoch injects, on the averaged model."""
+        if not self.counts.focus:
+            return
+        originals = self.batches.originals(self.epoch)
+        attack = tracking_attack(self.recipe, Domain.FOCUS, self.epoch)
+        examples = []
+        with frozen(self.ema.model):
+            for first in range(0, len(originals), CRAFTED):
+                part = slice(first, first + CRAFTED)
+                examples.append(attack(self.ema.model, to_float(originals.images[part]), originals.labels[part], first))
+        self.injection = Injection(torch.cat(examples), originals)
 
     def train_step(self, number: int) -> None:
         """One step on one batch."""
@@ -88,28 +199,18 @@ class Training(Loop):
         self.optimiser.zero_grad(set_to_none=True)
         with first_momentum(self.model, number == 0):
             result = trades_step(
-                self.model,
-                batch.x,
-                batch.y,
-                noise,
-                norm=recipe.norm,
-                eps=recipe.eps,
-                step=recipe.attack_step,
-                steps=recipe.steps,
-                beta=recipe.beta,
-                label_smoothing=recipe.label_smoothing,
-                fixed=batch.fixed,
-                adversaries=batch.adversaries,
-                precision=recipe.precision,
-            )
+                self.model, batch.x, batch.y, noise, norm=recipe.norm, eps=recipe.eps, step=recipe.attack_step,
+                steps=recipe.steps, beta=recipe.beta, label_smoothing=recipe.label_smoothing, fixed=batch.fixed,
+                adversaries=batch.adversaries, precision=recipe.precision,
+            )  # fmt: skip
         self.group.average([p.grad for p in self.model.parameters() if p.grad is not None])
         self.optimiser.step()
         self.ema.update(self.model, number)
         with torch.no_grad():
             count = torch.tensor(float(len(batch.y)), dtype=torch.float64, device=self.device)
-            hits = [(z.argmax(1) == batch.y).sum() for z in (result.clean_logits, result.adversarial_logits)]
+            right = [(z.argmax(1) == batch.y).sum() for z in (result.clean_logits, result.adversarial_logits)]
             losses = [result.loss.double() * count, result.clean_loss.double() * count]
-            self.sums += torch.stack([*losses, *(h.double() for h in hits), count])
+            self.sums += torch.stack([*losses, *(h.double() for h in right), count])
 
     def loss_sum(self) -> float:
         """Sum of the epoch's losses so far."""
@@ -117,17 +218,9 @@ class Training(Loop):
 
     def standing(self) -> Line:
         """The number of the epoch, and where it has images the means over them."""
-        sums = dict(zip(_SUMS, self.sums.tolist(), strict=True))
-        images = sums["images"]
-        if not images:
-            return {"epoch": self.epoch + 1}
-        return {
-            "epoch": self.epoch + 1,
-            "loss": sums["loss"] / images,
-            "clean_loss": sums["clean_loss"] / images,
-            "train_accuracy": sums["clean_hits"] / images,
-            "train_robust_accuracy": sums["robust_hits"] / images,
-        }
+        *sums, images = self.sums.tolist()
+        means = {name: value / images for name, value in zip(_SUMS, sums, strict=False)} if images else {}
+        return {"epoch": self.epoch + 1} | means
 
     def end_epoch(self) -> Line:
         """Figures of the epoch, measured on the averaged model."""
@@ -147,29 +240,28 @@ class Training(Loop):
             "injected": counts.focus * self.steps,
             "focus": self.batches.focus_count(self.epoch),
         }
-        if self.sets.test is not None:
-            line["test_accuracy"] = self._accuracy(clean_hits, self.sets.test)
+        if self.test is not None:
+            line["test_accuracy"] = self._accuracy(self.test)
             if self.epoch + 1 == recipe.epochs or (self.epoch + 1) % TEST_EVERY == 0:
-                line["test_robust_accuracy"] = self._accuracy(
-                    robust_hits, self.sets.test, recipe, Domain.TEST, self.epoch
-                )
-        if self.sets.track is not None:
-            line["tracked_accuracy"] = self._accuracy(robust_hits, self.sets.track, recipe, Domain.TRACK, self.epoch)
+                line["test_robust_accuracy"] = self._accuracy(self.test, Domain.TEST)
+        if self.track is not None:
+            line["tracked_accuracy"] = self._accuracy(self.track, Domain.TRACK)
         self.sums.zero_()
         return line
 
-    def _accuracy(self, count: Callable[..., torch.Tensor], points: Points, *arguments: Any) -> float:
-        """An accuracy, counted by all processes together, each on its part."""
-        hits = count(self.ema.model, points, *arguments, share=(self.group.rank, self.group.size))
-        self.group.sum([hits])
-        return float(hits) / len(points)
+    def _accuracy(self, points: Points, domain: Domain | None = None) -> float:
+        """The clean accuracy, or the one under attack, counted by all processes together, each on its part."""
+        attack = None if domain is None else tracking_attack(self.recipe, domain, self.epoch)
+        right = hits(self.ema.model, points, attack, (self.group.rank, self.group.size))
+        self.group.sum([right])
+        return float(right) / len(points)
 
     def memory(self) -> Line:
         """The most that an accelerator has held, in GB."""
         cuda = self.device.type == "cuda"
         return {"memory_gb": torch.cuda.max_memory_allocated(self.device) / 1e9 if cuda else None}
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """Weights, momenta, averages, sums of the epoch; within an epoch what it injects, too."""
         momenta = {
             name: self.optimiser.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional
 
@@ -19,9 +18,11 @@ from datarobust.types import Array, Floats, Images, Rows
 if TYPE_CHECKING:
     from datarobust.training.recipe import Augment
 
-Labels = npt.NDArray[np.int64]
-Block = tuple[Images, Labels]
-
+PUBLISHED = (
+    ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
+    ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+)
+"""Means and deviations of CIFAR-10 and CIFAR-100 by channel, as published networks have them."""
 PAD = 4
 """Pixels of black around an image before it is cropped to its size again."""
 MOST_DEGREES = 15.0
@@ -32,10 +33,8 @@ MOST_DEGREES = 15.0
 class Points:
     """Labelled images in memory."""
 
-    images: torch.Tensor
-    """uint8 (N, C, H, W)."""
-    labels: torch.Tensor
-    """int64 (N)."""
+    images: torch.Tensor  # uint8 (N, C, H, W)
+    labels: torch.Tensor  # int64 (N)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,17 +49,9 @@ class Points:
         return Points(self.images.to(device), self.labels.to(device))
 
     @classmethod
-    def of(cls, images: Images, labels: Labels) -> Points:
+    def of(cls, images: Images, labels: Rows) -> Points:
         """From arrays."""
         return cls(torch.from_numpy(images), torch.from_numpy(labels))
-
-
-PUBLISHED = (
-    ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
-    ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-)
-"""Means and deviations of CIFAR-10 and CIFAR-100 by channel, as published networks have them."""
-_ALIKE = 5e-4
 
 
 def normalisation(points: Points) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -68,18 +59,17 @@ def normalisation(points: Points) -> tuple[tuple[float, ...], tuple[float, ...]]
 
     Computed in whole numbers, so they are the same everywhere; rounded to four digits as published ones are.
     """
-    images = points.images.numpy()
-    histograms = [np.bincount(images[:, channel].ravel(), minlength=256) for channel in range(images.shape[1])]
     levels = np.arange(256)
     means, deviations = [], []
-    for histogram in histograms:
+    for channel in points.images.transpose(0, 1).numpy():
+        histogram = np.bincount(channel.ravel(), minlength=256)
         total = int(histogram.sum())
         mean = int((histogram * levels).sum()) / total
         square = int((histogram * levels**2).sum()) / total
         means.append(round(mean / 255, 4))
         deviations.append(round(max(square - mean * mean, 0.0) ** 0.5 / 255, 4) or 1.0)
     for published in PUBLISHED:
-        if len(means) == 3 and np.allclose([means, deviations], published, rtol=0, atol=_ALIKE):
+        if len(means) == 3 and np.allclose([means, deviations], published, rtol=0, atol=5e-4):
             return published
     return tuple(means), tuple(deviations)
 
@@ -96,11 +86,11 @@ class StreamOrder:
     """
 
     def __init__(self, seed: int, rows: int, block: int) -> None:
-        self.rows = rows
-        self.block = block
-        self._seed = seed
+        self.rows, self.block = rows, block
+        self._seed, self._blocks = seed, -(-rows // block)
         self._turn = -1
-        self._blocks: Rows = np.empty(0, np.int64)
+        self._order: Rows = np.empty(0, np.int64)
+        """The blocks of that pass in order, and where each ends among its draws."""
         self._ends: Rows = np.empty(0, np.int64)
 
     def pieces(self, start: int, count: int) -> list[tuple[int, int, int, int]]:
@@ -108,11 +98,13 @@ class StreamOrder:
         pieces = []
         while count:
             turn, place = divmod(start, self.rows)
-            self._enter(turn)
+            if turn != self._turn:
+                self._turn, self._order = turn, permutation(self._seed, Domain.STREAM_BLOCKS.of(turn), self._blocks)
+                self._ends = np.cumsum([self.size(int(block)) for block in self._order])
             i = int(np.searchsorted(self._ends, place, side="right"))
-            block, size = int(self._blocks[i]), self.size(int(self._blocks[i]))
-            low = place - (int(self._ends[i]) - size)
-            high = min(low + count, size)
+            block = int(self._order[i])
+            low = place - (int(self._ends[i]) - self.size(block))
+            high = min(low + count, self.size(block))
             pieces.append((turn, block, low, high))
             start += high - low
             count -= high - low
@@ -124,27 +116,15 @@ class StreamOrder:
 
     def within(self, turn: int, block: int) -> Rows:
         """The random order of a block's rows in a pass, counted from the block's first row."""
-        blocks = -(-self.rows // self.block)
-        return permutation(self._seed, Domain.STREAM_WITHIN.of(turn * blocks + block), self.size(block))
-
-    def _enter(self, turn: int) -> None:
-        """Draw the order of a pass's blocks."""
-        if turn != self._turn:
-            blocks = -(-self.rows // self.block)
-            self._blocks = permutation(self._seed, Domain.STREAM_BLOCKS.of(turn), blocks)
-            self._ends = np.cumsum(np.array([self.size(int(block)) for block in self._blocks], np.int64))
-            self._turn = turn
+        return permutation(self._seed, Domain.STREAM_WITHIN.of(turn * self._blocks + block), self.size(block))
 
 
-class Column(Protocol):
+class _Column(Protocol):
     """A column of a store, or anything that reads like one."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, ...)."""
-
-    def read(self, start: int = 0, stop: int | None = None) -> Array:
-        """Rows start..stop."""
+    def shape(self) -> tuple[int, ...]: ...
+    def read(self, start: int = 0, stop: int | None = None) -> Array: ...
 
 
 class Stream:
@@ -160,13 +140,11 @@ class Stream:
         block: rows of a block: the store's (on a set that was shuffled once), or N for a set that fits into memory.
     """
 
-    def __init__(self, images: Column, labels: Column, seed: int, block: int) -> None:
-        self.shape = tuple(images.shape[1:])
-        self._images = images
-        self._labels = labels
+    def __init__(self, images: _Column, labels: _Column, seed: int, block: int) -> None:
+        self._images, self._labels = images, labels
         self._order = StreamOrder(seed, images.shape[0], block)
         self._pool = ThreadPoolExecutor(1, "stream")
-        self._loaded: OrderedDict[int, Future[Block]] = OrderedDict()
+        self._loaded: OrderedDict[int, Future[tuple[Images, Rows]]] = OrderedDict()
         self._within: tuple[int, int, Rows] | None = None
         """The last (pass, block) and its order."""
 
@@ -179,13 +157,13 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def draw(self, start: int, count: int) -> Block:
+    def draw(self, start: int, count: int) -> tuple[Images, Rows]:
         """Draws ``start .. start + count``: uint8 (count, C, H, W), int64 (count).
 
         Raises:
             ArtifactError: a file of the store is missing or altered.
         """
-        images = np.empty((count, *self.shape), np.uint8)
+        images = np.empty((count, *self._images.shape[1:]), np.uint8)
         labels = np.empty(count, np.int64)
         done = 0
         for turn, block, low, high in self._order.pieces(start, count):
@@ -201,7 +179,7 @@ class Stream:
             self._load(block)
         return images, labels
 
-    def _load(self, block: int) -> Future[Block]:
+    def _load(self, block: int) -> Future[tuple[Images, Rows]]:
         """A block, which is being read if it is not there."""
         if block in self._loaded:
             self._loaded.move_to_end(block)
@@ -225,17 +203,8 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
 def augment(images: torch.Tensor, kind: Augment, seed: int, step: int, first: int = 0) -> torch.Tensor:
     """Augmented images, as the reference has them: zero padding, random crop, flip; then rotation for CIFAR-100.
 
-    The whole batch at once, where the images are; a function of (seed, step, place).
-
-    Args:
-        images: uint8 (B, C, H, W), on any device.
-        kind: "crop-flip", "crop", "none" or "cifar100" (crop, flip and rotation by at most 15 degrees, nearest pixel).
-        seed: of the training.
-        step: of the training, from 0.
-        first: place of the first of these images in the batch, where processes share one.
-
-    Returns:
-        float32 (B, C, H, W) in [0,1], in channels-last order of memory.
+    A function of (seed, step, place); ``first`` is the place of the first of the images in the batch. For uint8
+    (B, C, H, W) on any device float32 (B, C, H, W) in [0,1], in channels-last order of memory.
     """
     if kind == "none":
         return to_float(images).contiguous(memory_format=torch.channels_last)
@@ -246,27 +215,20 @@ def augment(images: torch.Tensor, kind: Augment, seed: int, step: int, first: in
         bits = (keys >> np.uint64(shift)) & np.uint64(0xFFFF)
         return (bits * np.uint64(count) >> np.uint64(16)).astype(np.int64)
 
-    shifts = 2 * PAD + 1
-    dy, dx = below(0, shifts), below(16, shifts)
-    flip = below(32, 2) if kind != "crop" else np.zeros(len(keys), np.int64)
-    x = to_float(_crop(images, dy, dx, flip))
-    if kind == "cifar100":
-        x = _rotate(x, (below(40, 1 << 16) / ((1 << 16) - 1) * 2.0 - 1.0) * MOST_DEGREES)
-    return x
-
-
-def _crop(images: torch.Tensor, dy: Rows, dx: Rows, flip: Rows) -> torch.Tensor:
-    """Each image, padded, from its own corner on, mirrored where ``flip`` is 1: one gather for the batch."""
-    count, _, height, width = images.shape
+    # Each image, padded, from its own corner on, perhaps mirrored: one gather for the batch.
+    count, channels, height, width = images.shape
     padded = functional.pad(images, (PAD, PAD, PAD, PAD)).permute(0, 2, 3, 1).contiguous()
-    rows = dy[:, None] + np.arange(height)
+    rows = below(0, 2 * PAD + 1)[:, None] + np.arange(height)
     across = np.arange(width)
-    columns = dx[:, None] + np.where(flip[:, None] == 1, across[::-1], across)
-    wide = width + 2 * PAD
-    place = (np.arange(count)[:, None, None] * (height + 2 * PAD) + rows[:, :, None]) * wide + columns[:, None, :]
+    mirrored = (below(32, 2) == 1) & (kind != "crop")
+    columns = below(16, 2 * PAD + 1)[:, None] + np.where(mirrored[:, None], across[::-1], across)
+    rows += np.arange(count)[:, None] * (height + 2 * PAD)
+    place = rows[:, :, None] * (width + 2 * PAD) + columns[:, None, :]
     index = torch.from_numpy(place.reshape(-1)).to(images.device)
-    flat = padded.view(-1, images.shape[1]).index_select(0, index)
-    return flat.view(count, height, width, -1).permute(0, 3, 1, 2)
+    cropped = padded.view(-1, channels).index_select(0, index).view(count, height, width, -1).permute(0, 3, 1, 2)
+    if kind == "cifar100":
+        return _rotate(to_float(cropped), (below(40, 1 << 16) / ((1 << 16) - 1) * 2.0 - 1.0) * MOST_DEGREES)
+    return to_float(cropped)
 
 
 def _rotate(images: torch.Tensor, degrees: Floats) -> torch.Tensor:

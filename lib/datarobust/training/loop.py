@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,9 +21,8 @@ from torch import nn
 
 from datarobust.distributed import Group
 from datarobust.errors import DivergedError
-from datarobust.types import Array
+from datarobust.types import Array, T
 
-T = TypeVar("T")
 Arrays = dict[str, Array]
 Line = dict[str, Any]
 """One epoch of the log."""
@@ -54,13 +53,15 @@ class Checkpoint(Protocol):
 
 
 class Listener(Protocol):
-    """Who hears of a training while it goes on."""
+    """Who hears of a training while it goes on; by itself it tells nobody and lets it go on to its end."""
 
     def epoch(self, line: Line) -> None:
         """An epoch is over."""
+        return
 
     def remark(self, text: str) -> None:
         """Something that the user should know."""
+        return
 
     def stops(self) -> bool:
         """Whether the training is to save its state and stop after this step."""
@@ -69,20 +70,14 @@ class Listener(Protocol):
     def progress(self, steps: Iterable[T], standing: Callable[[], Line], /) -> Iterable[T]:
         """Wrapped around the steps that are left.
 
-        ``standing`` tells, between two steps, the epoch so far as a line of the log would, as far as this process
-        knows it; an epoch without a step has its number alone. On a GPU it waits for the step.
+        Between two steps ``standing()`` is the epoch so far as a line of the log, as far as this process knows it; of
+        an epoch without a step the number alone. On a GPU it waits for the step.
         """
         return steps
 
 
 class _Silent(Listener):
-    """Tells nobody, and lets a training go on to its end."""
-
-    def epoch(self, line: Line) -> None:
-        return
-
-    def remark(self, text: str) -> None:
-        return
+    """Tells nobody."""
 
 
 SILENT = _Silent()
@@ -111,8 +106,6 @@ class Loop(ABC):
         """The best tracked accuracy, the latest of equals, and the averaged weights that have it."""
         self._best_is_new = False
 
-    # ----------------------------------------------------------------------------------- what a training has to say
-
     @abstractmethod
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that a step changes, by name; read and written in place."""
@@ -136,15 +129,15 @@ class Loop(ABC):
     def begin_epoch(self) -> None:  # noqa: B027 - a training may have nothing to do
         """What is to be done before the first step of an epoch."""
 
-    # -------------------------------------------------------------------------------------------------- the loop
+    def memory(self) -> Line:
+        """Columns of the log about memory."""
+        return {}
 
     def run(self, checkpoint: Checkpoint, listener: Listener, save_every: float) -> bool:
         """Train to the end; False where the listener stopped it.
 
-        Args:
-            checkpoint: its state is gone on from, and states are saved to it at ends of epochs and when stopped.
-            listener: is told of every epoch, and may stop the training.
-            save_every: seconds between two saved states.
+        The last saved state is gone on from. States are saved at ends of epochs, ``save_every`` seconds apart, and when
+        stopped.
 
         Raises:
             DivergedError: a loss is not finite; the last state that was saved stays.
@@ -159,7 +152,16 @@ class Loop(ABC):
             self.train_step(number)
             self.step += 1
             if self.step == self.steps:
-                self._close(checkpoint, listener, time.monotonic() - began)
+                line = self.end_epoch()
+                tracked = line.get("tracked_accuracy")
+                if tracked is not None and (self.best is None or tracked >= self.best[0]):
+                    self.best, self._best_is_new = (tracked, self._weights(self.epoch + 1)), True
+                self.epoch, self.step = self.epoch + 1, 0
+                seconds = time.monotonic() - began
+                line |= {"images_per_second": self.images * self.steps / seconds, "seconds": seconds, **self.memory()}
+                if self.group.is_main:
+                    checkpoint.log(line)
+                    listener.epoch(line)
             if number + 1 < total:
                 stopped = self.group.any(listener.stops())
                 due = self.step == 0 and self.group.agree(time.monotonic() - saved >= save_every)
@@ -171,22 +173,6 @@ class Loop(ABC):
         self._save(checkpoint)
         return True
 
-    def _close(self, checkpoint: Checkpoint, listener: Listener, seconds: float) -> None:
-        """Measure, log, and go to the next epoch."""
-        line = self.end_epoch()
-        tracked = line.get("tracked_accuracy")
-        if tracked is not None and (self.best is None or tracked >= self.best[0]):
-            self.best, self._best_is_new = (tracked, self._weights(self.epoch + 1)), True
-        self.epoch, self.step = self.epoch + 1, 0
-        line |= {"images_per_second": self.images * self.steps / seconds, "seconds": seconds, **self.memory()}
-        if self.group.is_main:
-            checkpoint.log(line)
-            listener.epoch(line)
-
-    def memory(self) -> Line:
-        """Columns of the log about memory."""
-        return {}
-
     def demand_finite(self, loss: float) -> None:
         """Raise DivergedError where the sum of an epoch's losses is not finite."""
         if not math.isfinite(loss):
@@ -195,10 +181,8 @@ class Loop(ABC):
                 "a smaller `lr` or another `precision` may help, in a new run"
             )
 
-    # -------------------------------------------------------------------------------------------------- the state
-
     def _weights(self, epoch: int) -> Weights:
-        return Weights({name: to_array(tensor) for name, tensor in self.average.state_dict().items()}, epoch)
+        return Weights(_arrays(self.average.state_dict()), epoch)
 
     def _save(self, checkpoint: Checkpoint) -> None:
         """Save the state between two steps: rank 0 does it, and nobody goes on before it is safe.
@@ -209,12 +193,13 @@ class Loop(ABC):
         self.demand_finite(self.loss_sum())
         if self.group.is_main:
             position: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "environment": self._environment()}
-            arrays = {name: to_array(tensor) for name, tensor in self.state().items()}
+            arrays, best = _arrays(self.state()), None
             if self.best is not None:
-                position["best"] = {"accuracy": self.best[0], "epoch": self.best[1].epoch}
-                arrays |= {f"best/{name}": array for name, array in self.best[1].arrays.items()}
+                accuracy, weights = self.best
+                position["best"] = {"accuracy": accuracy, "epoch": weights.epoch}
+                arrays |= {f"best/{name}": array for name, array in weights.arrays.items()}
+                best = weights if self._best_is_new else None
             arrays["where"] = np.frombuffer(json.dumps(position, sort_keys=True).encode(), np.uint8).copy()
-            best = self.best[1] if self.best is not None and self._best_is_new else None
             checkpoint.save(arrays, best, self._weights(self.epoch) if self.step == 0 else None)
             self._best_is_new = False
         self.group.agree(True)
@@ -231,7 +216,15 @@ class Loop(ABC):
                     best = {name.removeprefix("best/"): arrays[name] for name in arrays if name.startswith("best/")}
                     self.best = (position["best"]["accuracy"], Weights(best, position["best"]["epoch"]))
                     self._best_is_new = True
-                self._compare(position.get("environment"), listener)
+                now = self._environment()
+                before = position.get("environment", now)  # not in denoisers of version 0.1.0
+                changes = [f"{name} {before.get(name)} before, {now[name]} now" for name in sorted(now)
+                           if before.get(name) != now[name]]  # fmt: skip
+                if changes:
+                    listener.remark(
+                        "The run goes on, but no longer bit for bit as it would have without the stop: "
+                        f"{'; '.join(changes)}."
+                    )
             self.group.broadcast([place])
             self.epoch, self.step = (int(number) for number in place)
             tensors = self.state()
@@ -253,24 +246,10 @@ class Loop(ABC):
             "numpy": np.__version__,
         }
 
-    def _compare(self, before: Mapping[str, Any] | None, listener: Listener) -> None:
-        """Say so where a run goes on elsewhere; None: it is not known (denoisers of version 0.1.0)."""
-        now = self._environment()
-        before = now if before is None else before
-        changes = [
-            f"{name} {before.get(name)} before, {now[name]} now"
-            for name in sorted(now)
-            if before.get(name) != now[name]
-        ]
-        if changes:
-            listener.remark(
-                f"The run goes on, but no longer bit for bit as it would have without the stop: {'; '.join(changes)}."
-            )
 
-
-def to_array(tensor: torch.Tensor) -> Array:
-    """A copy in memory of its own, C-contiguous."""
-    return np.array(tensor.detach().cpu().contiguous().numpy(), order="C", copy=True)
+def _arrays(tensors: Mapping[str, torch.Tensor]) -> Arrays:
+    """Copies in memory of their own, C-contiguous."""
+    return {name: np.array(tensor.detach().cpu().contiguous().numpy(), order="C") for name, tensor in tensors.items()}
 
 
 def prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,13 +12,16 @@ from datarobust.networks.precision import Precision
 from datarobust.norms import ball_of
 
 Augment = Literal["crop-flip", "crop", "none", "cifar100"]
-FocusMode = Literal["inject", "oversample"]
-InjectAs = Literal["input", "adversary"]
-
 TRACK_STEPS = 40
 """Steps of the attack that tracks robustness: PGD-40 (Appendix B)."""
 TEST_EVERY = 25
 """Epochs between two attacks on the test set, as in the reference."""
+_NEEDED: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
+    "a positive number": (("eps", "step", "lr"), lambda value: 0 < value < math.inf),
+    "a number from 0 on": (("beta", "weight_decay"), lambda value: 0 <= value < math.inf),
+    "a share from 0 to below 1": (("generated_fraction", "label_smoothing", "ema"), lambda value: 0 <= value < 1),
+    "at least 1": (("epochs", "batch", "steps"), lambda value: value >= 1),
+}
 
 
 @dataclass(frozen=True)
@@ -26,22 +30,16 @@ class Recipe:
 
     arch: str = "wrn-28-10"
     norm: str = "linf"
-    eps: float = ball_of("linf").eps
-    """Radius of the attack, pixels in [0,1]."""
-    step: float = ball_of("linf").step
-    """Step of the attack; in l2 it moves the tracking attack alone, see ``l2_step``."""
-    steps: int = 10
-    """Steps of the training attack."""
+    eps: float = ball_of("linf").eps  # radius of the attack, pixels in [0,1]
+    step: float = ball_of("linf").step  # of the attack; in l2 it moves the tracking attack alone, see l2_step
+    steps: int = 10  # of the training attack
     l2_step: Literal["reference", "stated"] = "reference"
     """In l2 the reference takes 2 eps / steps, whatever it was told; "stated" takes ``step`` (Appendix B)."""
-    beta: float = 5.0
-    """Weight of the robust term of TRADES."""
+    beta: float = 5.0  # weight of the robust term of TRADES
     label_smoothing: float = 0.1
     epochs: int = 2400
-    batch: int = 2048
-    """Images of a step, without injected ones."""
-    generated_fraction: float = 0.8
-    """Share of generated images in a batch, where there are any."""
+    batch: int = 2048  # images of a step, without injected ones
+    generated_fraction: float = 0.8  # of a batch, where there are generated images
     schedule: str = "original"
     lr: float = 0.2
     ema: float = 0.995
@@ -50,33 +48,20 @@ class Recipe:
     precision: Precision = "fp32"
     bn_group: int | None = None
     """Images that share batch statistics; None: a quarter of the batch, as four GPUs had it; 0: the whole batch."""
-    focus_mode: FocusMode = "inject"
-    focus_batch: int = 32
-    """Images of the focus set that are appended to every batch."""
-    inject_as: InjectAs = "input"
+    focus_mode: Literal["inject", "oversample"] = "inject"
+    focus_batch: int = 32  # images of the focus set that are appended to every batch
+    inject_as: Literal["input", "adversary"] = "input"
     """Injected examples are inputs like any other, or stand as the adversaries of their originals."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense whatever the data are. Raises UsageError."""
         largest_eps = ball_of(self.norm).largest_eps
-        if math.isfinite(largest_eps) and not 0 < self.eps <= largest_eps:
+        if largest_eps < math.inf and not 0 < self.eps <= largest_eps:
             raise UsageError(f"`eps` {self.eps:g} is no radius for pixels in [0,1]: write 8/255, not 8")
-        for name, value in (("`eps`", self.eps), ("`step`", self.step), ("`lr`", self.lr)):
-            if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{name} {value:g}: a positive number is needed")
-        for name, value in (("`beta`", self.beta), ("`weight_decay`", self.weight_decay)):
-            if not (math.isfinite(value) and value >= 0):
-                raise UsageError(f"{name} {value:g}: a number from 0 on is needed")
-        if not 0 <= self.generated_fraction < 1:
-            raise UsageError(f"`generated_fraction` {self.generated_fraction:g}: a share from 0 to below 1 is needed")
-        if not 0 <= self.label_smoothing < 1:
-            raise UsageError(f"`label_smoothing` {self.label_smoothing:g}: a share from 0 to below 1 is needed")
-        if not 0 <= self.ema < 1:
-            raise UsageError(f"`ema` {self.ema:g}: a decay from 0 to below 1 is needed")
-        for name, count in (("`epochs`", self.epochs), ("`batch`", self.batch), ("`steps`", self.steps)):
-            if count < 1:
-                raise UsageError(f"{name} {count}: at least 1 is needed")
+        for needed, (names, fits) in _NEEDED.items():
+            for name in names:
+                if not fits(value := getattr(self, name)):
+                    raise UsageError(f"`{name}` {value:g}: {needed} is needed")
 
     @property
     def attack_step(self) -> float:
@@ -91,14 +76,10 @@ class Counts:
     """How many images of which kind make a step, and how many steps an epoch."""
 
     real: int
-    """Of the base set, in a batch."""
     generated: int
-    focus: int
-    """Injected ones."""
-    group: int
-    """Images that share batch statistics."""
-    steps: int
-    """Of an epoch."""
+    focus: int  # injected ones
+    group: int  # images that share batch statistics
+    steps: int  # of an epoch
 
     @property
     def total(self) -> int:
@@ -107,15 +88,9 @@ class Counts:
 
 
 def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int, processes: int = 1) -> Counts:
-    """What a recipe means for given sets.
+    """What a recipe means for ``base`` images, of which so many are held out, and so many others are in focus.
 
-    Args:
-        recipe: the recipe.
-        base: images of the base set, those held out included: an epoch has ceil(base / batch) steps.
-        held_out: how many of them are held out.
-        generated: whether there is a generated set.
-        focus: points in focus that are not held out.
-        processes: how many share each batch.
+    An epoch has ceil(base / batch) steps, whatever is held out.
 
     Raises:
         UsageError: nothing is left to train on, or a batch cannot be made or shared out.
@@ -123,7 +98,7 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
     if held_out >= base:
         raise UsageError(f"`hold_out` takes all {base:,} points: nothing is left to train on")
     drawn = int(recipe.batch * recipe.generated_fraction) if generated else 0
-    real = recipe.batch - drawn
+    real, steps = recipe.batch - drawn, -(-base // recipe.batch)
     if generated and drawn == 0:
         raise UsageError(
             f"a batch of {recipe.batch} with `generated_fraction` {recipe.generated_fraction:g} has no room for a "
@@ -134,8 +109,7 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
         raise UsageError(
             f"`focus_batch` {recipe.focus_batch}: from 1 to the {focus:,} points in focus can be injected in a batch"
         )
-    steps = -(-base // recipe.batch)
-    if focus and recipe.focus_mode == "oversample" and focus > real * steps:
+    if recipe.focus_mode == "oversample" and focus > real * steps:
         raise UsageError(
             f"`focus` names {focus:,} points, but an epoch has room for {real * steps:,} real images: "
             "name fewer, or make `batch` larger"
@@ -144,16 +118,12 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
     total = recipe.batch + injected
     if total % processes:
         raise UsageError(f"a batch of {total} images cannot be shared by {processes} processes: change `batch`")
-    share = total // processes
-    if recipe.bn_group is None:
-        if total % 4:
-            raise UsageError(
-                f"a batch of {total} images has no quarter for batch statistics: change `batch`, or say `bn_group`"
-            )
-        group = total // 4
-    else:
-        group = recipe.bn_group or total
-    if share % group:
+    if recipe.bn_group is None and total % 4:
+        raise UsageError(
+            f"a batch of {total} images has no quarter for batch statistics: change `batch`, or say `bn_group`"
+        )
+    group = total // 4 if recipe.bn_group is None else recipe.bn_group or total
+    if (share := total // processes) % group:
         raise UsageError(
             f"batch statistics of {group} images do not divide the {share} images of "
             f"{'a batch' if processes == 1 else 'each process'}: change `batch` or `bn_group`"

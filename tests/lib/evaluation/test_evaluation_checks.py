@@ -12,19 +12,12 @@ from torch import Tensor, nn
 
 from datarobust.errors import DataError, UsageError
 from datarobust.evaluation import checks, plan
-from datarobust.evaluation.checks import (
-    demand_classifier,
-    demand_images,
-    demand_radius,
-    demand_unit_inputs,
-    demand_width,
-)
+from datarobust.evaluation.checks import demand_classifier, demand_radius, demand_unit_inputs, demand_width
 from datarobust.evaluation.driver import Options, evaluate
 
 from . import made
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 3, 8, 8)).astype(np.uint8)
-LABELS = np.zeros(30, np.int64)
 
 
 class Wrapped(nn.Module):
@@ -38,23 +31,6 @@ class Wrapped(nn.Module):
         return self.after(self.inner(self.before(x)))
 
 
-def test_images_of_all_kinds() -> None:
-    demand_images(IMAGES, LABELS, "d.zarr")
-    demand_images(IMAGES / np.float32(255), LABELS, "d.zarr")
-    with pytest.raises(DataError, match=r"image 0 has pixels from 0 to 255, outside \[0, 1\]"):
-        demand_images(IMAGES.astype(np.float32), LABELS, "d.zarr")
-    wrong = IMAGES / np.float32(255)
-    wrong[7, 0, 0, 0] = np.nan
-    with pytest.raises(DataError, match="image 7 has NaN"):
-        demand_images(wrong, LABELS, "d.zarr")
-    for other in (IMAGES[:, 0], IMAGES.astype(np.float64), IMAGES.astype(np.int64)):
-        with pytest.raises(DataError, match="no images"):
-            demand_images(other, LABELS, "d.zarr")
-    for images, labels in ((IMAGES[:0], LABELS[:0]), (IMAGES, LABELS[:3])):
-        with pytest.raises(DataError, match="to evaluate"):
-            demand_images(images, labels, "d.zarr")
-
-
 @pytest.mark.parametrize(
     ("norm", "meant", "slip"), [("linf", 8 / 255, 8.0), ("linf", 0.3, 1.0), ("l2", 3.0, 128.0), ("l1", 12.0, 1000.0)]
 )
@@ -64,9 +40,6 @@ def test_radii(norm: str, meant: float, slip: float) -> None:
     with pytest.raises(UsageError, match="8 levels are 8/255; `force_eps`"):
         demand_radius(norm, slip, shape, force=False)
     demand_radius(norm, slip, shape, force=True)
-    for nothing in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match="no radius"):
-            demand_radius(norm, nothing, shape, force=True)
 
 
 def test_a_classifier_is_one() -> None:
@@ -77,10 +50,10 @@ def test_a_classifier_is_one() -> None:
     ("change", "says"),
     [
         ({"after": lambda z: z.softmax(1)}, "probabilities"),
-        ({"after": lambda z: z[:, 0]}, r"gives \(30,\) for 30 images"),
-        ({"after": lambda z: [z]}, "gives list for 30 images"),
-        ({"after": lambda z: z[:, :1]}, "1 logit an image"),
-        ({"after": lambda z: z / 0}, "not finite, first for image 0"),
+        ({"after": lambda z: z[:, 0]}, r"shape \(30,\) for 30 points"),
+        ({"after": lambda z: [z]}, "gives a list, not a tensor"),
+        ({"after": lambda z: z[:, :1]}, r"shape \(30, 1\) for 30 points"),
+        ({"after": lambda z: z / 0}, "not finite, first for point 0"),
         ({"after": lambda z: z.detach()}, "passes no gradients"),
         ({"before": lambda x: x.round().detach()}, "passes no gradients"),
         ({"before": lambda x: x.sub_(0.5)}, "changes its input"),

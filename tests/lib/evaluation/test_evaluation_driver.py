@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from datarobust.evaluation import ATTACKS, Protocol, driver, plan
+from datarobust.evaluation import ATTACKS, Norm, Protocol, driver, plan
 from datarobust.evaluation.driver import Options, Outcome, State, Verdicts, evaluate, within
-from datarobust.evaluation.protocol import Norm
 
 from . import made
 
@@ -345,17 +344,19 @@ class Otherwise(nn.Module):
         return logits + self.shift * torch.arange(logits.shape[1])
 
 
-def test_verdicts_are_the_networks_own() -> None:
+def test_verdicts_are_the_networks_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """An attack on something faster that differs from the network is judged by the network."""
     model = made.network()
     images, labels = made.points(model, 24)
     protocol = reduced("linf")
     exact = evaluate(model, images, labels, protocol, KEEP)
     assert exact.rechecked == 0
-    close = evaluate(model, images, labels, protocol, Options(made.CPU, keep=True, fast=Otherwise(model, 0.0)))
+    monkeypatch.setattr(driver, "accelerated", lambda module, *_: Otherwise(module, 0.0))
+    close = evaluate(model, images, labels, protocol, KEEP)
     assert same(close, exact)
     assert close.rechecked == 0
-    far = evaluate(model, images, labels, protocol, Options(made.CPU, keep=True, fast=Otherwise(model, 0.2).eval()))
+    monkeypatch.setattr(driver, "accelerated", lambda module, *_: Otherwise(module, 0.2))
+    far = evaluate(model, images, labels, protocol, KEEP)
     assert far.rechecked > 0
     with torch.no_grad():
         predicted = model.eval()(torch.from_numpy(far.adversarial)).argmax(1).numpy()
@@ -432,7 +433,7 @@ def test_shared_and_interrupted_is_as_alone(verdicts: list[int], size: int, part
                     states[number] = state = State(len(falls))
                     state.restore(saved)
                 assert state.done(batch, stage)
-        tables = [state.table() for state in states]
+        tables = [state.table.copy() for state in states]
         images = [state.images() for state in states]
         for state in states:
             for table in tables:
@@ -441,7 +442,7 @@ def test_shared_and_interrupted_is_as_alone(verdicts: list[int], size: int, part
                 if len(rows):
                     state.add(rows, found)
     for state in states:
-        assert np.array_equal(state.table(), alone.table())
+        assert np.array_equal(state.table, alone.table)
         assert state.adversarial.keys() == alone.adversarial.keys()
         assert all(np.array_equal(state.adversarial[row], alone.adversarial[row]) for row in alone.adversarial)
     assert np.array_equal(alone.broken, np.where((falls == 0) | (falls >= stages), -1, falls - 1))

@@ -7,8 +7,7 @@ import pytest
 from torch import nn
 
 from datarobust.errors import UsageError
-from datarobust.evaluation import ATTACKS, eps_text, plan
-from datarobust.evaluation.protocol import Norm, Version
+from datarobust.evaluation import ATTACKS, Norm, Version, eps_text, plan
 
 from .made import NORMS
 

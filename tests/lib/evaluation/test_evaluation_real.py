@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from datarobust.evaluation import ATTACKS, plan
+from datarobust.evaluation import ATTACKS, STANDARD, Norm, plan
 from datarobust.evaluation.driver import Options, evaluate
-from datarobust.evaluation.protocol import STANDARD, Norm
 
 from . import made, real
 

@@ -37,8 +37,8 @@ def made(path: Path, seed: int = 0, accuracy: float = 0.7, **more: Any) -> Any:
 def test_two_are_compared_point_by_point(tmp_path: Path) -> None:
     a, b = made(tmp_path / "a.zarr", 1), made(tmp_path / "b.zarr", 2)
     found = compare([a], [b], None, 10, seed=0)
-    assert found["autoattack"] == paired(a.robust, b.robust).as_json()
-    assert found["clean"] == paired(a.clean, b.clean).as_json()
+    assert found["autoattack"] == paired(a.robust, b.robust)
+    assert found["clean"] == paired(a.clean, b.clean)
     assert (found["a"], found["b"], found["points"]) == (str(a.path), str(b.path), POINTS)
     assert found["remarks"] == [ONE_PAIR]
     assert "another seed" in ONE_PAIR

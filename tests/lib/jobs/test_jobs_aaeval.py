@@ -16,6 +16,7 @@ from datarobust.artifacts import Step
 from datarobust.checkpoints.models import load_model
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.evaluation import driver, plan
+from datarobust.evaluation.driver import Options
 from datarobust.evaluation.statistics import summary
 from datarobust.jobs.aaeval import Evaluation, Points, classes_of, read
 from datarobust.jobs.make import make
@@ -54,7 +55,7 @@ def job(tmp_path: Path) -> Evaluation:
         queries=20,
         batch=5,
     )
-    return Evaluation(points, model, protocol, CPU, keep=True)
+    return Evaluation(points, model, protocol, Options(CPU, keep=True))
 
 
 def step(inputs: Mapping[str, str]) -> Step:
@@ -125,7 +126,7 @@ def test_requests_differ_where_verdicts_could(job: Evaluation, tmp_path: Path) -
 
     chosen = selection.choose("first:5", job.points.dataset)
     others = [
-        replace(job, keep=False),
+        replace(job, options=Options(CPU)),
         replace(job, points=Points(job.points.dataset, chosen)),
         replace(job, protocol=replace(job.protocol, seed=1)),
         replace(job, protocol=replace(job.protocol, batch=6)),
@@ -135,7 +136,7 @@ def test_requests_differ_where_verdicts_could(job: Evaluation, tmp_path: Path) -
     ]
     requests = [artifacts.fingerprint(each.request()) for each in (job, *others)]
     assert len(set(requests)) == 8
-    assert replace(job, limit=3).request() == job.request()
+    assert replace(job, options=Options(CPU, keep=True, limit=3)).request() == job.request()
 
 
 def test_chosen_points(job: Evaluation) -> None:

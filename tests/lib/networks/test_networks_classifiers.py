@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datarobust.errors import UsageError
-from datarobust.networks import build, describe, forward_operations
+from datarobust.networks import build, forward_operations
 from datarobust.networks.classifier import BatchNorm2d
 
 CIFAR10 = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2471, 0.2435, 0.2616]}
@@ -187,8 +187,8 @@ def test_logits_are_float32_in_bfloat16_too() -> None:
 )
 def test_an_architecture_survives_json(arch: dict[str, Any]) -> None:
     model = build(arch)
-    assert describe(model) == arch
-    again = build(json.loads(json.dumps(describe(model))), seed=1)
+    assert model.arch == arch
+    again = build(json.loads(json.dumps(model.arch)), seed=1)
     again.load_state_dict(model.state_dict())
     x = torch.rand(2, arch["arguments"]["channels"], 8, 8)
     with torch.no_grad():
@@ -221,11 +221,6 @@ def test_an_architecture_survives_json(arch: dict[str, Any]) -> None:
 def test_architectures_that_make_no_sense(arch: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         build(arch)
-
-
-def test_a_network_that_is_not_ours_has_no_description() -> None:
-    with pytest.raises(UsageError, match="Linear is none of the networks here"):
-        describe(nn.Linear(2, 2))
 
 
 def test_operations_of_the_papers_network() -> None:

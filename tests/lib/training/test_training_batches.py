@@ -8,8 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.training.batches import mixed, real_rows
-from datarobust.training.focus import injected, oversampled
+from datarobust.training.batches import injected, mixed, oversampled, real_rows
 from datarobust.training.images import StreamOrder
 
 seeds = st.integers(0, 2**64 - 1)

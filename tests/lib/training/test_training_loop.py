@@ -13,8 +13,9 @@ import torch
 from datarobust.distributed import Group
 from datarobust.errors import DivergedError
 from datarobust.networks import build
+from datarobust.networks.classifier import frozen
 from datarobust.randomness import Domain
-from datarobust.training.adversarial import Sets, Training
+from datarobust.training.adversarial import Training, hits, tracking_attack
 from datarobust.training.batches import Batches
 from datarobust.training.images import Points, Stream
 from datarobust.training.loop import Arrays, Line, Weights
@@ -25,7 +26,9 @@ SMALL: dict[str, Any] = {"epochs": 3, "batch": 16, "steps": 2, "augment": "crop"
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterable[None]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterable[None]:
+    """One thread, and short attacks to track by."""
+    monkeypatch.setattr("datarobust.training.adversarial.TRACK_STEPS", 3)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -102,7 +105,7 @@ def training(
         stream = Stream(_Rows(more.images.numpy()), _Rows(more.labels.numpy()), chosen.seed, 32)
     batches = Batches(chosen, counts, base, np.arange(5, 40), stream, rows)
     model = build(ARCH, chosen.seed, counts.group)
-    return Training(chosen, counts, Sets(base, track, points(20, 3)), batches, model, torch.device("cpu"), Group(0, 1))
+    return Training(chosen, counts, batches, model, torch.device("cpu"), Group(0, 1), track, points(20, 3))
 
 
 class _Rows:
@@ -207,8 +210,8 @@ def test_tracking_changes_no_weight(focus: list[int] | None) -> None:
 def test_the_strength_of_tracking_changes_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     track = points(40).at(np.arange(20, 30))
     expected = bits(finished(lambda: training(track=track))[0])
-    for steps in (0, 1, 100):
-        monkeypatch.setattr("datarobust.training.measures.TRACK_STEPS", steps)
+    for steps in (0, 1, 20):
+        monkeypatch.setattr("datarobust.training.adversarial.TRACK_STEPS", steps)
         assert bits(finished(lambda: training(track=track))[0]) == expected
 
 
@@ -257,14 +260,14 @@ def test_the_log_states_what_was_trained_on() -> None:
 def test_best_is_the_last_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.2, 0.5, 0.5, 0.4])
     monkeypatch.setattr(
-        "datarobust.training.adversarial.robust_hits",
-        lambda model, points, *rest, share: torch.tensor(next(accuracies) * len(points)),
+        "datarobust.training.adversarial.hits",
+        lambda model, points, attack, share: torch.tensor(next(accuracies) * len(points)),
     )
 
     def make() -> Training:
         found = training(track=points(10, 5), epochs=4)
-        return Training(found.recipe, found.counts, Sets(found.sets.base, points(10, 5), None), found.batches,
-                        found.model, found.device, found.group)  # fmt: skip
+        found.test = None
+        return found
 
     _, memory = finished(make)
     assert memory.weights["best"].epoch == 3
@@ -308,17 +311,14 @@ def test_another_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_measuring_leaves_the_model_as_it_was() -> None:
-    from datarobust.networks.classifier import frozen
-    from datarobust.training.measures import clean_hits, robust_hits
-
     model = build(ARCH, 0).train()
     model.logits.weight.requires_grad_(False)
     model.batchnorm.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     some = points(30)
-    clean_hits(model, some)
-    robust_hits(model, some, Recipe(**SMALL), Domain.TRACK, 0)
+    hits(model, some)
+    hits(model, some, tracking_attack(Recipe(**SMALL), Domain.TRACK, 0))
     with pytest.raises(ZeroDivisionError), frozen(model):
         raise ZeroDivisionError
     assert [module.training for module in model.modules()] == modes
@@ -330,13 +330,11 @@ def test_measuring_leaves_the_model_as_it_was() -> None:
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
 def test_parts_of_a_measurement_add_up(processes: int) -> None:
-    from datarobust.training.measures import clean_hits, robust_hits
 
-    model, some, recipe = build(ARCH, 0), points(30), Recipe(**SMALL)
-    for measure, rest in ((clean_hits, ()), (robust_hits, (recipe, Domain.TRACK, 3))):
-        whole = int(measure(model, some, *rest))  # type: ignore[operator]
-        parts = [int(measure(model, some, *rest, share=(i, processes))) for i in range(processes)]  # type: ignore[operator]
-        assert sum(parts) == whole
+    model, some = build(ARCH, 0), points(30)
+    for attack in (None, tracking_attack(Recipe(**SMALL), Domain.TRACK, 3)):
+        parts = [int(hits(model, some, attack, (i, processes))) for i in range(processes)]
+        assert sum(parts) == int(hits(model, some, attack))
 
 
 def test_a_state_on_the_disk_has_plain_names(tmp_path: Path) -> None:

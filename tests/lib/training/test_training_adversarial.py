@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from datarobust.training.optimiser import Ema, first_momentum, sgd
+from datarobust.training.adversarial import Ema, first_momentum, sgd
 
 
 def network() -> nn.Sequential:
