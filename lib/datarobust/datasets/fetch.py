@@ -1,9 +1,9 @@
 """Published files, fetched once and kept: over https alone, resumed where they broke off, whole or absent.
 
-``.NAME.partial`` holds what has come, ``.NAME.progress`` the address and which version of the file it is (its ETag, or
-its date of change), so that a server is asked for the rest of the same version (Range, If-Range; RFC 9110, sections 13
-and 14). Redirects are followed, to https alone. Whatever a server says, size and sha256 of the whole decide: then the
-file gets its name. A lock keeps two commands from fetching one file at once.
+``.NAME.partial`` holds what has come; a server is asked for the rest (Range; RFC 9110, section 14). Redirects are
+followed, to https alone. Whatever a server says, size and sha256 of the whole decide: then the file gets its name, and
+what came in parts of different versions is fetched once more as a whole. A lock keeps two commands from fetching one
+file at once.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import reduce
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from datarobust import __version__
 from datarobust.artifacts import Lock, whole_or_absent
-from datarobust.artifacts.durable import hidden, os_errors, remove, replace_file, sync_folder
+from datarobust.artifacts.durable import hidden, os_errors, remove, sync_folder
 from datarobust.datasets.files import file_sha256
 from datarobust.datasets.sources import Counted
 from datarobust.errors import ArtifactError, DataError, FetchError
@@ -159,8 +160,9 @@ class _Download:
     most: int = 0  # bytes that this run had at one time
     in_parts: bool = False  # whether the partial file came in several answers
 
-    def __post_init__(self) -> None:
-        self.partial, self.note = hidden(self.target, "partial"), hidden(self.target, "progress")
+    @property
+    def partial(self) -> Path:
+        return hidden(self.target, "partial")
 
     def run(self, progress: Progress) -> None:
         """Fetch, verify, give the file its name; what came in parts and is wrong is fetched once more as a whole."""
@@ -181,7 +183,6 @@ class _Download:
             if sha256 == self.remote.sha256:
                 with os_errors(self.target):
                     self.partial.replace(self.target)
-                    remove(self.note)
                     sync_folder(self.target.parent)
                 return
             self._discard()
@@ -200,7 +201,6 @@ class _Download:
     def _discard(self) -> None:
         with os_errors(self.target):
             remove(self.partial)
-            remove(self.note)
 
     def _chunks(self) -> Iterator[int]:
         """Receive what is missing, and yield the size of each chunk when it is written."""
@@ -218,20 +218,14 @@ class _Download:
 
     def _request(self) -> Iterator[int]:
         """One request for the rest of the file, written as it comes."""
-        size, version = self._size(), self._version()
-        headers = {"Accept-Encoding": "identity"}
-        if size:
-            headers["Range"] = f"bytes={size}-"
-            if version:
-                headers["If-Range"] = version
+        size = self._size()
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
         with closing(self._answer(headers)) as response:
-            self._check(response, size, version)
-            if response.status == 200 and size:  # the whole file: ranges are not served, or the file changed
+            self._check(response, size)
+            if response.status == 200 and size:  # the whole file: ranges are not served
                 self._discard()
                 size = 0
             self.in_parts = size > 0
-            with os_errors(self.note):  # which version comes, before its first byte
-                replace_file(self.note, f"{self.url}\n{_version_of(response) or ''}\n".encode())
             with os_errors(self.target), self.partial.open("ab") as file:
                 while chunk := _chunk_of(response):
                     size += len(chunk)
@@ -244,14 +238,6 @@ class _Download:
                 os.fsync(file.fileno())
         if size < self.remote.size:
             raise _TryAgain(f"the connection ended after {size:,} of {self.remote.size:,} bytes")
-
-    def _version(self) -> str | None:
-        """The version of which the partial file is a part, at this address; None where that is not known."""
-        if not self.note.is_file():
-            return None
-        with os_errors(self.note, "read"):
-            lines = self.note.read_text(encoding="utf-8", errors="replace").split("\n")
-        return lines[1] if len(lines) == 3 and lines[0] == self.url and lines[1] else None
 
     def _answer(self, headers: Mapping[str, str]) -> HTTPResponse:
         """The answer at the end of all redirects."""
@@ -277,7 +263,7 @@ class _Download:
                 raise FetchError(f"the server leads to {shown(location[:200])}, which is no address") from error
         raise FetchError(f"the server redirects more than {MOST_REDIRECTS} times")
 
-    def _check(self, response: HTTPResponse, size: int, version: str | None) -> None:
+    def _check(self, response: HTTPResponse, size: int) -> None:
         """Raise FetchError or _TryAgain where an answer does not bring the file, or its rest from ``size`` on."""
         status, headers = response.status, response.headers
         if status in _PASSING:
@@ -294,22 +280,12 @@ class _Download:
         total = headers.get("content-length", "*")
         if status == 206:
             part = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", headers.get("content-range", ""))
-            changed = version is not None and _version_of(response) not in (version, None)
-            if part is None or int(part[1]) != size or changed:
+            if part is None or int(part[1]) != size:
                 self._discard()
-                raise _TryAgain("the server gives another part than was asked for, or of another version")
+                raise _TryAgain("the server gives another part than was asked for")
             total = part[2]
         if total not in ("*", str(self.remote.size)):
             raise FetchError(f"the server offers {shown(total[:20])} bytes, not {self.remote.size}")
-
-
-def _version_of(response: HTTPResponse) -> str | None:
-    """A strong ETag, else the date of change; a weak ETag does not promise equal bytes."""
-    for name in ("etag", "last-modified"):
-        value = response.headers.get(name, "")
-        if value and value.isprintable() and not value.startswith("W/"):
-            return str(value)
-    return None
 
 
 def _chunk_of(response: HTTPResponse) -> bytes:
@@ -360,8 +336,5 @@ def unzip(archive: Path, member: str, folder: Path) -> Path:
 
 
 def _crc32(path: Path) -> int:
-    crc = 0
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            crc = zlib.crc32(chunk, crc)
-    return crc
+        return reduce(lambda crc, chunk: zlib.crc32(chunk, crc), iter(lambda: file.read(CHUNK), b""), 0)

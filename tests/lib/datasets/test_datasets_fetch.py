@@ -64,14 +64,13 @@ class Web:
         return answer
 
 
-def serve(data=DATA, *, etag='"v1"', ranges=True, until=None, breaks=None, length=True, **more):
-    """A server of one file: whole or from the asked place on, of one version, cut after ``until`` bytes."""
+def serve(data=DATA, *, ranges=True, until=None, breaks=None, length=True, **more):
+    """A server of one file: whole or from the asked place on, cut after ``until`` bytes."""
 
     def answer(url, headers):
         wanted = re.fullmatch(r"bytes=(\d+)-", headers.get("Range", ""))
-        known = headers.get("If-Range") in (None, etag)
-        fields = {"etag": etag} if etag else {}
-        if wanted and ranges and known:
+        fields = {}
+        if wanted and ranges:
             start = int(wanted[1])
             if start >= len(data):
                 return Answer(416, content_range=f"bytes */{len(data)}")
@@ -139,17 +138,11 @@ def test_what_is_there_and_another_file_is_refused_and_kept(tmp_path):
 
 
 @pytest.mark.parametrize("breaks", [None, ConnectionResetError("reset"), TimeoutError(), ssl.SSLError(1, "bad record")])
-@pytest.mark.parametrize("etag", ['"v1"', None])
-def test_a_broken_connection_is_resumed(tmp_path, breaks, etag):
-    web = Web(
-        serve(until=CHUNK + 5, breaks=breaks, etag=etag),
-        serve(until=2 * CHUNK, breaks=breaks, etag=etag),
-        serve(etag=etag),
-    )
+def test_a_broken_connection_is_resumed(tmp_path, breaks):
+    web = Web(serve(until=CHUNK + 5, breaks=breaks), serve(until=2 * CHUNK, breaks=breaks), serve())
     assert fetch(tmp_path, web) == [1.0, 1.0]
     ranges = [headers.get("Range") for _, headers in web.requests]
     assert ranges == [None, f"bytes={CHUNK + 5}-", f"bytes={2 * CHUNK}-"]
-    assert [headers.get("If-Range") for _, headers in web.requests] == [None, etag, etag]
 
 
 def test_a_killed_run_is_resumed(tmp_path):
@@ -167,25 +160,12 @@ def test_a_killed_run_is_resumed(tmp_path):
     assert (tmp_path / ".data.bin.partial").stat().st_size >= 2 * CHUNK
     web = Web(serve())
     fetch(tmp_path, web)
-    assert web.requests[0][1]["If-Range"] == '"v1"'
     assert int(re.findall(r"\d+", web.requests[0][1]["Range"])[0]) >= 2 * CHUNK
 
 
-def half(folder, data=DATA, note=f'{URL}\n"v1"\n', size=CHUNK):
+def half(folder, data=DATA, size=CHUNK):
     """What an earlier run left."""
     (folder / ".data.bin.partial").write_bytes(data[:size])
-    if note is not None:
-        (folder / ".data.bin.progress").write_text(note)
-
-
-@pytest.mark.parametrize(
-    "note", [f'{URL}\n"v1"\n', f"{URL}\n\n", "torn", "", None, f'{MIRROR}\n"other"\n', "\0\xff\n\n"]
-)
-def test_every_note_leads_to_the_file(tmp_path, note):
-    half(tmp_path, note=note)
-    web = Web(serve())
-    fetch(tmp_path, web)
-    assert web.requests[0][1]["Range"] == f"bytes={CHUNK}-"
 
 
 def test_a_server_that_ignores_ranges_begins_anew(tmp_path):
@@ -195,32 +175,8 @@ def test_a_server_that_ignores_ranges_begins_anew(tmp_path):
     assert len(web.requests) == 1
 
 
-def test_a_file_that_changed_begins_anew(tmp_path):
-    half(tmp_path, data=bytes(len(DATA)), note=f'{URL}\n"v0"\n')
-    web = Web(serve())  # If-Range does not match: 200 and the whole
-    fetch(tmp_path, web)
-    assert len(web.requests) == 1
-    (tmp_path / "data.bin").unlink()
-    half(tmp_path, data=bytes(len(DATA)), note=f'{URL}\n"v0"\n')
-    ignoring = serve()
-    web = Web(lambda url, headers: ignoring(url, {k: v for k, v in headers.items() if k != "If-Range"}))
-    fetch(tmp_path, web)  # 206 of another version
-    assert len(web.requests) == 2
-
-
-def test_weak_etags_are_no_promise(tmp_path):
-    date = "Wed, 21 Oct 2015 07:28:00 GMT"
-    web = Web(serve(etag='W/"v1"', until=CHUNK, last_modified=date), serve(etag=None, ranges=True))
-    web2 = Web(serve(etag='W/"v1"', until=CHUNK), serve(etag=None))
-    fetch(tmp_path, web2)
-    assert "If-Range" not in web2.requests[1][1]
-    (tmp_path / "data.bin").unlink()
-    fetch(tmp_path, web)
-    assert web.requests[1][1]["If-Range"] == date
-
-
 def test_wrong_bytes_in_what_was_there_begin_anew_once(tmp_path):
-    half(tmp_path, data=bytes(len(DATA)), note=None)
+    half(tmp_path, data=bytes(len(DATA)))
     web = Web(serve())
     fetch(tmp_path, web)
     assert [headers.get("Range") for _, headers in web.requests] == [f"bytes={CHUNK}-", None]
@@ -320,7 +276,6 @@ def test_redirects_to_https_are_followed(tmp_path):
         URL, "https://cdn.example/there?sig=1", "https://cdn.example/data", URL, "https://cdn.example/there?sig=2",
     ]  # fmt: skip
     assert web.requests[4][1]["Range"] == f"bytes={CHUNK}-"
-    assert web.requests[4][1]["If-Range"] == '"v1"'
 
 
 def test_addresses_that_are_not_https_are_not_asked(tmp_path):
@@ -337,7 +292,7 @@ def test_mirrors_are_tried_in_order(tmp_path):
     fetch(tmp_path, web, remote(DATA, URL, MIRROR))
     assert [url for url, _ in web.requests] == [URL, MIRROR]
     (tmp_path / "data.bin").unlink()
-    web = Web(serve(until=CHUNK), *[OSError("gone")] * ATTEMPTS, serve(etag='"mirror"'))
+    web = Web(serve(until=CHUNK), *[OSError("gone")] * ATTEMPTS, serve())
     fetch(tmp_path, web, remote(DATA, URL, MIRROR))  # the rest of the file from another server
     assert web.requests[-1] == (MIRROR, {"Accept-Encoding": "identity", "Range": f"bytes={CHUNK}-"})
     web = Web(Answer(404))
@@ -430,7 +385,7 @@ def test_any_weather_gives_the_file_or_an_error(tmp_path):
                 case 2:
                     return serve(ranges=False, until=dice.randrange(len(DATA)))(url, headers)
                 case 3:
-                    return serve(etag=dice.choice(('"v1"', '"v2"', None)))(url, headers)
+                    return serve()(url, headers)
                 case _:
                     return serve(until=dice.randrange(len(DATA) + 1), breaks=dice.choice((None, TimeoutError())))(
                         url, headers
