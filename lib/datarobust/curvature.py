@@ -38,32 +38,27 @@ import numpy.typing as npt
 
 from datarobust.errors import UsageError
 from datarobust.norms import norm_of
-
-Floats = npt.NDArray[np.float64]
+from datarobust.types import Floats
 
 
 def kappa_tilde(distance: npt.ArrayLike, manifold: npt.ArrayLike) -> Floats:
     """κ~ = (d~ - d) / d³ (Section 3); with a number λ for d~, the perceived curvature κ~_perc.
 
-    Args:
-        distance: d >= 0, any shape; in [0,1] units, or those of features.
-        manifold: d~ in the same units, of a shape that broadcasts with d, or one number.
-
-    Returns:
-        float64, in 1/units². +inf at d = 0 < d~. Negative where d~ < d, which no manifold has. NaN where nothing is
-        defined: d = d~ = 0; d = +inf, which stands for "there is no such pair"; d = NaN, a point that was dropped.
+    ``distance`` is d >= 0, ``manifold`` d~, in one unit and of shapes that broadcast. The result is in 1/units²: +inf
+    at d = 0 < d~; negative where d~ < d, which no manifold has; NaN where nothing is defined: d = d~ = 0; d = +inf,
+    which stands for "there is no such pair"; d = NaN, a point that was dropped.
 
     Where d <= d~ = λ the result never rises with d, not even by rounding: each step of the calculation is monotone.
     """
     near, far = np.asarray(distance, np.float64), np.asarray(manifold, np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         # Divided three times: d³ would leave the range of a double for features in small or large units.
-        found = (far - near) / near / near / near
-    return np.asarray(np.where(np.isinf(near), np.nan, found))
+        tilde = (far - near) / near / near / near
+    return np.asarray(np.where(np.isinf(near), np.nan, tilde))
 
 
 def kappa_of(tilde: npt.ArrayLike) -> Floats:
-    """κ = (4! κ~)^½ (Section 3), elementwise: float64, in 1/units; NaN where κ~ is negative and κ imaginary."""
+    """κ = (4! κ~)^½ (Section 3), in 1/units; NaN where κ~ is negative and κ imaginary."""
     values = np.asarray(tilde, np.float64)
     with np.errstate(invalid="ignore"):
         # The sign, because a negative number that is too small for a double is -0.0, whose root is no NaN.
@@ -97,49 +92,34 @@ def diameter(norm: str, numbers: int) -> float:
 
 @dataclass(frozen=True)
 class Order:
-    """How many points of a set have a perceived curvature in the order of their sensitivity; see the head of this
-    module.
-    """
+    """How many points have a perceived curvature in the order of their sensitivity; see the head of this module."""
 
-    points: int
-    """Those that have a neighbour of another label at all."""
-    imaginary: int
-    """d > λ: κ_perc is imaginary."""
-    reversed: int
-    """d > 1.5 λ, a part of those: κ~_perc rises with d."""
-    largest: float
-    """The largest d, 0 where there is none: the least λ at which κ_perc is real for all."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether κ~_perc of the nearest neighbours has the order of 1/d, on all points."""
-        return not self.reversed
+    points: int  # those that have a neighbour of another label at all
+    imaginary: int  # d > λ: κ_perc is imaginary
+    reversed: int  # d > 1.5 λ, a part of those: κ~_perc rises with d
+    largest: float  # the largest d, 0 where there is none: the least λ at which κ_perc is real for all
 
     def remarks(self) -> list[str]:
         """What a reader of the curvature should know, a sentence each; nothing where λ is large enough."""
-        said = []
+        sentences = []
         if self.imaginary:
-            said.append(
+            sentences.append(
                 f"{self.imaginary} of {self.points} points have a distance above lambda, although no distance along a "
                 f"manifold is shorter: kappa_perc is imaginary there (nan). From `lam` {self.largest} on it is real."
             )
         if self.reversed:
-            said.append(
+            sentences.append(
                 f"{self.reversed} of {self.points} points have a distance above 1.5 lambda: their kappa_tilde_perc is "
                 "in the reverse order of their sensitivity."
             )
-        return said
+        return sentences
 
 
 def order(distance: npt.ArrayLike, lam: float) -> Order:
     """Count for which points the order of 1/d is the order of the perceived curvature at λ.
 
-    Args:
-        distance: (N,) to the nearest point of another label; infinite and NaN are not counted.
-        lam: λ, in the same units.
-
-    Raises:
-        UsageError: λ is not a positive number.
+    ``distance`` is (N,), to the nearest point of another label; infinite and NaN are not counted. Raises UsageError
+    where λ is not a positive number.
     """
     lam = demand_positive(lam)
     known = np.asarray(distance, np.float64)
@@ -149,11 +129,7 @@ def order(distance: npt.ArrayLike, lam: float) -> Order:
 
 
 def demand_positive(lam: float) -> float:
-    """Return λ, a distance that a model perceives between points of different labels (Section 3: δ(y) > 0).
-
-    Raises:
-        UsageError: it is not a positive number.
-    """
+    """Return λ, a distance perceived between points of different labels (Section 3: δ(y) > 0); else UsageError."""
     if not (0.0 < lam < math.inf):
         raise UsageError(
             f"lambda is the distance perceived between points of different labels: give a positive number, not {lam}"

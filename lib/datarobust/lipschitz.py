@@ -25,16 +25,14 @@ the sensitivity is δ / (r - t), whose slope reaches L as t goes to ρ.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from datarobust.errors import UsageError
 from datarobust.norms import norm_of
+from datarobust.types import Array, Floats, Rows
 
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
 _NUMBERS = 1 << 22
 """Differences held at a time by :func:`sensitivity_at`: 32 MiB."""
 
@@ -42,15 +40,12 @@ _NUMBERS = 1 << 22
 def bound(robustness: npt.ArrayLike, radius: npt.ArrayLike | None = None, delta: float = 1.0) -> Floats:
     """L = δ / (r - ρ)², the Lipschitz constant of s_y on the ball of radius ρ around each point (Theorem 1).
 
-    Args:
-        robustness: r, distances to the nearest points of another label, any shape.
-        radius: ρ in the units of r, one for each point or one for all; r/2 if not given, so L = 4 δ / r².
-        delta: δ, the largest distance between two labels: 1 for s_y = 1/r, as Algorithm 1 has it; √2 for one-hot
-            labels in l2.
+    ``robustness`` is r, distances to the nearest points of another label. ``radius`` is ρ, one for each point or one
+    for all; r/2 if not given, so L = 4 δ / r². ``delta`` is δ, the largest distance between two labels: 1 for
+    s_y = 1/r, as Algorithm 1 has it; √2 for one-hot labels in l2.
 
-    Returns:
-        float64, in 1/units². +inf where ρ >= r, also at r = 0: there y is not constant on the ball, and s_y has no
-        bound on it. 0 at r = +inf, where no point has another label and s_y is 0. NaN where r is NaN.
+    The result is in 1/units²: +inf where ρ >= r, also at r = 0, as y is not constant on that ball, and s_y has no bound
+    on it; 0 at r = +inf, where no point has another label and s_y is 0; NaN where r is NaN.
 
     Raises:
         UsageError: a radius is negative or NaN, or δ is no positive number.
@@ -63,27 +58,18 @@ def bound(robustness: npt.ArrayLike, radius: npt.ArrayLike | None = None, delta:
         raise UsageError(f"a radius is a distance, and not {rho[~(rho >= 0.0)].ravel()[0]}")
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         gap = r - rho
-        found = np.where(gap > 0.0, delta / gap / gap, math.inf)  # a square would leave the range of a double
-    return np.asarray(np.where(np.isnan(r), math.nan, np.where(np.isinf(r), 0.0, found)))
+        constant = np.where(gap > 0.0, delta / gap / gap, math.inf)  # a square would leave the range of a double
+    return np.asarray(np.where(np.isnan(r), math.nan, np.where(np.isinf(r), 0.0, constant)))
 
 
-def sensitivity_at(x: npt.ArrayLike, label: int, points: Array, labels: npt.NDArray[np.int64], norm: str) -> Floats:
+def sensitivity_at(x: npt.ArrayLike, label: int, points: Array, labels: Rows, norm: str) -> Floats:
     """s_y(x) of Theorem 1 with δ = 1 at any places x, where y is the label given: 1/d(x, nearest of another label).
 
-    Brute force in float64, of the order of len(x) N D operations: for a few places, to look at or to test.
+    Brute force in float64, of the order of M N D operations: for a few places, to look at or to test.
 
-    Args:
-        x: (M, D) places, in [0,1] units where the points are bytes.
-        label: y on all of them: the label of the point of the data that they are near to.
-        points: (N, D) uint8 (images, in units of 1/255) or float (features).
-        labels: (N,) of the points.
-        norm: "l2" or "linf".
-
-    Returns:
-        (M,) float64; +inf at a point of another label, 0 where there is none.
-
-    Raises:
-        UsageError: there is no such norm.
+    ``x`` are (M, D) places, in [0,1] units where ``points`` (N, D) are bytes; ``label`` is y on all of them, the label
+    of the point of the data that they are near to. The result is (M,): +inf at a point of another label, 0 where there
+    is none. Raises UsageError where there is no such norm.
     """
     measure = norm_of(norm)
     places = np.asarray(x, np.float64)

@@ -41,10 +41,8 @@ LEAST_EPOCHS = 40
 class _Tail:
     """How a version ends."""
 
-    leaves: Fraction
-    """At which share of the training."""
-    end: float
-    """The last learning rate, as a share of the largest one."""
+    leaves: Fraction  # at which share of the training
+    end: float  # the last learning rate, as a share of the largest one
     exponential: bool
 
 
@@ -59,17 +57,9 @@ SCHEDULES: dict[str, _Tail | None] = {
 
 
 def momentum_and_rate(schedule: str, step: int, epochs: int, steps: int, largest: float) -> tuple[float, float]:
-    """Momentum and learning rate of a step.
+    """Momentum and learning rate of a step 0 .. epochs * steps - 1; ``steps`` are those of an epoch.
 
-    Args:
-        schedule: "original", "a", "b", "c", "d" or "e".
-        step: 0 .. epochs * steps - 1.
-        epochs: of the training.
-        steps: of an epoch.
-        largest: the largest learning rate.
-
-    Raises:
-        UsageError: there is no such schedule.
+    Raises UsageError where there is no such schedule.
     """
     if schedule not in SCHEDULES:
         raise UsageError(f"there is no schedule {schedule!r}: choose {', '.join(SCHEDULES)}")

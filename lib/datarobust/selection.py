@@ -29,17 +29,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from datarobust.datasets.linefiles import read_indices
 from datarobust.errors import SelectionError
-from datarobust.randomness import Domain, row_keys
+from datarobust.randomness import Domain, permutation
 from datarobust.text import shown
+from datarobust.types import Floats, Rows
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Step, Store
 
-Rows = npt.NDArray[np.int64]
 How = Literal["least", "most", "first", "random", "file"]
 
 _SPELLINGS = "R.zarr:least:K, R.zarr:most:K, first:K, random:K:SEED, an index file or -"
@@ -63,33 +62,29 @@ class Selection:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The chosen points of one dataset.
+    """The chosen points of one dataset."""
 
-    ``rows`` int64 (K) are distinct places in the dataset. At the cut of a selection by ranking, ``tied`` points share
-    the distance of the last point that entered, and ``ties_cut`` of them stayed out. ``dropped`` points of the ranking
-    have no distance and are in no selection. ``inputs`` (role -> digest) and ``history`` are those of the ranking or
-    of the index lines, for the history of what is made with the selection.
-    """
-
-    rows: Rows
-    tied: int = 0
-    ties_cut: int = 0
-    dropped: int = 0
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    history: tuple[Step, ...] = ()
+    rows: Rows  # (K,) distinct places in the dataset
+    tied: int = 0  # points that share the distance of the last one that entered by a ranking
+    ties_cut: int = 0  # those of them that stayed out
+    dropped: int = 0  # points without a distance in the ranking: in no selection
+    inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest of the ranking or of the index lines
+    history: tuple[Step, ...] = ()  # of the ranking
 
     def remarks(self) -> list[str]:
         """Sentences that the user should see."""
-        found = []
+        sentences = []
         if self.ties_cut:
             entered = self.tied - self.ties_cut
-            found.append(
+            sentences.append(
                 f"{self.tied:,} points share the distance at the cut: "
                 f"the {entered:,} of lowest index enter, {self.ties_cut:,} do not"
             )
         if self.dropped:
-            found.append(f"{self.dropped:,} points that the ranking dropped are neither selected nor in a complement")
-        return found
+            sentences.append(
+                f"{self.dropped:,} points that the ranking dropped are neither selected nor in a complement"
+            )
+        return sentences
 
 
 def parse(text: str) -> Selection:
@@ -137,74 +132,84 @@ def choose(selection: Selection | str, dataset: Store, stdin: BinaryIO | None = 
     """
     if isinstance(selection, str):
         selection = parse(selection)
-    points = len(dataset)
+    points, dropped = len(dataset), np.empty(0, np.int64)
     if selection.how in ("least", "most"):
-        return _by_ranking(selection, dataset, stdin)
-    inputs: dict[str, str] = {}
-    if selection.how == "file":
-        rows, inputs["selection"] = _from_lines(selection, points, stdin)
+        chosen, dropped = _by_ranking(selection, dataset, stdin)
+    elif selection.how == "file":
+        rows, digest = _from_lines(selection, points, stdin)
+        chosen = Chosen(rows, inputs={"selection": digest})
+    elif selection.count > points:
+        raise SelectionError(f"'{shown(selection.text)}' asks for {selection.count:,} of {points:,} points.")
+    elif selection.how == "first":
+        chosen = Chosen(np.arange(selection.count, dtype=np.int64))
     else:
-        _demand(
-            selection.count, points, f"'{shown(selection.text)}' asks for {selection.count:,} of {points:,} points."
-        )
-        rows = first(selection.count) if selection.how == "first" else random(points, selection.count, selection.seed)
-    return Chosen(_finish(rows, selection, points), inputs=inputs)
-
-
-def first(count: int) -> Rows:
-    """0, 1, ... ``count`` - 1."""
-    return np.arange(count, dtype=np.int64)
+        chosen = Chosen(random(points, selection.count, selection.seed))
+    if not selection.complement:
+        return chosen
+    rest = others(np.concatenate([chosen.rows, dropped]), points)
+    if not len(rest):
+        raise SelectionError(f"'{shown(selection.text)}' leaves no point.")
+    return replace(chosen, rows=rest)
 
 
 def random(points: int, count: int, seed: int) -> Rows:
     """``count`` distinct of ``points`` rows, uniform, in random order; of equal seeds, fewer are the first of more."""
-    keys = row_keys(seed, Domain.SELECTION, 0, points)
-    return np.argsort(keys, kind="stable")[:count].astype(np.int64)
+    return permutation(seed, Domain.SELECTION, points)[:count]
 
 
-def extreme(distance: npt.NDArray[np.float64], count: int, how: Literal["least", "most"]) -> tuple[Rows, int, int]:
+def extreme(distance: Floats, count: int, how: Literal["least", "most"]) -> tuple[Rows, int, int]:
     """The ``count`` least or most robust rows, and at the cut: how many points tie, how many of them stay out.
 
-    ``distance`` float64 (N); +inf is most robust, NaN is never chosen. The rows come by distance (rising for
-    ``least``, falling for ``most``), equal distances by rising index. Raises SelectionError where fewer than ``count``
-    points have a distance.
+    ``distance`` (N,): +inf is most robust, NaN is never chosen. The rows come by distance (rising for ``least``,
+    falling for ``most``), equal distances by rising index. Raises SelectionError where fewer than ``count`` points have
+    a distance.
     """
-    there = len(distance) - int(np.isnan(distance).sum())
-    _demand(count, there, f"{count:,} points are asked for, but the ranking has {there:,}.")
+    ranked = len(distance) - int(np.isnan(distance).sum())
+    if count > ranked:
+        raise SelectionError(f"{count:,} points are asked for, but the ranking has {ranked:,}.")
     key = distance if how == "least" else -distance  # sorting puts NaN last, in either case
     rows = np.argsort(key, kind="stable")[:count].astype(np.int64)
     at_cut = distance[rows[-1]]
     tied = int((distance == at_cut).sum())
-    entered = int((distance[rows] == at_cut).sum())
-    return rows, tied, tied - entered
+    return rows, tied, tied - int((distance[rows] == at_cut).sum())
 
 
 def others(rows: Rows, points: int) -> Rows:
     """All of 0..``points`` - 1 that are not among ``rows``, ascending."""
-    rest = np.ones(points, dtype=np.bool_)
+    rest = np.ones(points, np.bool_)
     rest[rows] = False
-    return np.flatnonzero(rest).astype(np.int64)
+    return np.flatnonzero(rest)
 
 
-def _by_ranking(selection: Selection, dataset: Store, stdin: BinaryIO | None) -> Chosen:
+def rows_digest(rows: Rows) -> str:
+    """sha256 of row numbers (M,), as little-endian int64: names a choice of points in their order."""
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+
+
+def _by_ranking(selection: Selection, dataset: Store, stdin: BinaryIO | None) -> tuple[Chosen, Rows]:
+    """The points that a ranking chooses, and those that it dropped."""
     from datarobust import artifacts
 
-    path = _path_from(stdin) if selection.path == "-" else Path(selection.path)
+    path = Path(selection.path)
+    if selection.path == "-":  # the path that another command printed
+        words = _stdin(stdin).read(1 << 16).decode("utf-8", "surrogateescape").splitlines()
+        if len(words) != 1 or not words[0]:
+            raise SelectionError(
+                f"'-' takes one path from stdin, but {len(words)} lines came: did the command before it fail?"
+            )
+        path = Path(words[0])
     ranking = artifacts.open_store(path, "ranking")
     artifacts.same_digest(ranking, dataset)
-    distance = np.asarray(ranking.column("distance").read(), dtype=np.float64)
+    distance = np.asarray(ranking.column("distance").read(), np.float64)
     if len(distance) != len(dataset):
         raise SelectionError(f"{shown(path)} ranks {len(distance):,} points, but the dataset has {len(dataset):,}.")
     try:
         rows, tied, cut = extreme(distance, selection.count, "least" if selection.how == "least" else "most")
     except SelectionError as error:
         raise SelectionError(f"'{shown(selection.text)}': {error}") from error
-    dropped = np.flatnonzero(np.isnan(distance)).astype(np.int64)
-    if selection.complement:
-        rows = others(np.concatenate([rows, dropped]), len(dataset))
-        _demand(1, len(rows), f"'{shown(selection.text)}' leaves no point.")
+    dropped = np.flatnonzero(np.isnan(distance))
     inputs = {"selection": ranking.digest}
-    return Chosen(rows, tied, cut, len(dropped), inputs, tuple(ranking.history))
+    return Chosen(rows, tied, cut, len(dropped), inputs, tuple(ranking.history)), dropped
 
 
 def _from_lines(selection: Selection, points: int, stdin: BinaryIO | None) -> tuple[Rows, str]:
@@ -226,40 +231,9 @@ def _from_lines(selection: Selection, points: int, stdin: BinaryIO | None) -> tu
         ) from error
 
 
-def _finish(rows: Rows, selection: Selection, points: int) -> Rows:
-    if not selection.complement:
-        return rows
-    rest = others(rows, points)
-    _demand(1, len(rest), f"'{shown(selection.text)}' leaves no point.")
-    return rest
-
-
-def _demand(count: int, there: int, otherwise: str) -> None:
-    if count > there:
-        raise SelectionError(otherwise)
-
-
-def _stdin(given: BinaryIO | None) -> BinaryIO:
-    if given is not None:
-        return given
+def _stdin(stdin: BinaryIO | None) -> BinaryIO:
+    if stdin is not None:
+        return stdin
     if sys.stdin is None or sys.stdin.isatty():
         raise SelectionError("'-' takes index lines from stdin, but nothing is piped into this command.")
     return sys.stdin.buffer
-
-
-def _path_from(stdin: BinaryIO | None) -> Path:
-    """The ranking's path that another command printed."""
-    words = _stdin(stdin).read(1 << 16).decode("utf-8", "surrogateescape").splitlines()
-    if len(words) != 1 or not words[0]:
-        raise SelectionError(
-            f"'-' takes one path from stdin, but {len(words)} lines came: did the command before it fail?"
-        )
-    return Path(words[0])
-
-
-__all__ = ["Chosen", "Selection", "choose", "extreme", "first", "others", "parse", "random"]
-
-
-def rows_digest(rows: Rows) -> str:
-    """sha256 of row numbers (M), as little-endian int64: names a choice of points in their order."""
-    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
