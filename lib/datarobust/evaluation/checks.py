@@ -101,7 +101,7 @@ def demand_classifier(name: str, module: nn.Module, images: Array, device: torch
 
 
 def demand_width(name: str, width: int, labels: Rows, names: int, where: str) -> None:
-    """Raise DataError where ``width`` logits do not fit the labels of a dataset, or its ``names`` classes (0: unnamed)."""
+    """Raise DataError where ``width`` logits do not fit the labels of a dataset, or its so many named classes."""
     if names and width != names:
         raise DataError(f"{name} gives {width} logits an image, but {where} has {names} classes.")
     if width <= (most := int(labels.max())):
