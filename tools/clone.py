@@ -67,8 +67,8 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     from datarobust import distributed
     from datarobust.diffusion.cloning import default_batch
     from datarobust.diffusion.denoiser import prepare, seconds_per_image
-    from datarobust.diffusion.starts import sampler_of
-    from datarobust.jobs.clone import Cloning, labels_of
+    from datarobust.diffusion.sampler import sampler_of
+    from datarobust.jobs.clone import Cloning
     from datarobust.jobs.make import make
 
     steps = {"num_steps": num_steps, "sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho}
@@ -86,7 +86,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
             start,
             noise_weight,
             repeats,
-            labels_of(labels),
+            labels,
             precision,
             seed,
             batch or default_batch(place.type),

@@ -76,7 +76,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     from datarobust.diffusion import search
     from datarobust.diffusion.cloning import default_batch
     from datarobust.diffusion.denoiser import prepare
-    from datarobust.diffusion.starts import DEFAULTS
+    from datarobust.diffusion.sampler import DEFAULTS
     from datarobust.jobs.clone import Cloning
     from datarobust.jobs.clone_search import Search, sentences
     from datarobust.jobs.fid import feature_space, some_images

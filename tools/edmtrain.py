@@ -21,7 +21,7 @@ For example:
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -34,7 +34,7 @@ from . import _cli, _training
 if TYPE_CHECKING:
     import torch
 
-    from datarobust.jobs.clone import Judgement
+    from datarobust.jobs.edmtrain import Judgement
     from datarobust.training.loop import Line
 
 app = _cli.tool(__doc__)
@@ -139,7 +139,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
             if judge is not None and test is not None:
                 judgement = _judge(output / LAST, judge, test, judged, place, quiet)
                 _cli.say(judgement.sentence())
-                verdict = {"judgement": judgement.as_json()}
+                verdict = {"judgement": asdict(judgement)}
             result = {"run": str(output), "last": str(output / LAST)}
             _cli.emit(json.dumps({**result, **read_log(output)[-1], **verdict}) if as_json else str(output))
 
@@ -148,9 +148,8 @@ def _judge(weights: Path, judge: str, test: Path, count: int, device: torch.devi
     """What the classifier says of the finished denoiser."""
     from datarobust import artifacts
     from datarobust.checkpoints.models import load_denoiser, load_model
-    from datarobust.diffusion.cloning import default_batch
     from datarobust.diffusion.denoiser import prepare
-    from datarobust.jobs.clone import judge as judge_denoiser
+    from datarobust.jobs.edmtrain import judge as judge_denoiser
 
     denoiser, tensors = load_denoiser(weights)
     return judge_denoiser(
@@ -159,7 +158,6 @@ def _judge(weights: Path, judge: str, test: Path, count: int, device: torch.devi
         tensors,
         load_model(judge).module,
         count,
-        default_batch(device.type),
         device,
         lambda label: _cli.progress(quiet, label),
     )

@@ -10,8 +10,7 @@ import torch
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.diffusion.denoiser import Denoiser
-from datarobust.diffusion.precondition import Edm
+from datarobust.diffusion.denoiser import Denoiser, Edm
 from datarobust.networks.song_unet import DDPMPP, SongUNet
 
 STEP = Step("made", (), "0.1.0", None, "cpu", {})

@@ -23,8 +23,7 @@ from datarobust.checkpoints.torchfiles import load_weights, published_file
 from datarobust.datasets import unpickle
 from datarobust.datasets.files import file_sha256
 from datarobust.datasets.unpickle import Name, Refusal, Unpickler
-from datarobust.diffusion.denoiser import NAME
-from datarobust.diffusion.precondition import FORMS, as_json
+from datarobust.diffusion.denoiser import FORMS, NAME, as_json
 from datarobust.errors import ArtifactError, DataError
 from datarobust.text import shown
 from datarobust.types import Array

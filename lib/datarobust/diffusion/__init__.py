@@ -2,8 +2,7 @@
 
 ::
 
-    precondition  c_skip, c_out, c_in, c_noise     denoiser   a network under them; its cost
-    sampler       Algorithm 2 of Karras et al.     starts     what a clone begins with
-    cloning       images -> clones                 search     the grid of Appendix B
-    augmenting    for training                     training   EDM's loss, averaging, resuming
+    denoiser   a network under a preconditioning; its cost     sampler    where a clone starts, and Algorithm 2
+    cloning    images -> clones; their noise                   search     the grid of Appendix B
+    training   EDM's loss, augmentation, averaging, resuming
 """

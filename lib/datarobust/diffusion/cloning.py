@@ -1,5 +1,9 @@
 """Cloning images (Section 4): each is mixed with noise and denoised by the sampler. The result is a function of image,
 label, seed, row and repeat; batches, processes and devices change it by no more than rounding does.
+
+The noise of an image is a function of (seed, repeat, row), whatever the batch or the device: it is drawn on the CPU. An
+image has a key of 64 bits (:mod:`datarobust.randomness`); the numbers of its part s (the start, or a step) are those of
+a Philox generator under the key (the image's key, s).
 """
 
 from __future__ import annotations
@@ -10,16 +14,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from datarobust.diffusion.denoiser import Denoiser, one_hot
-from datarobust.diffusion.sampler import Sampler, sample
-from datarobust.diffusion.starts import Start, image_keys, normals
+from datarobust.diffusion.sampler import Sampler, Start, sample
 from datarobust.distributed import Group
 from datarobust.errors import DataError, DatarobustError
 from datarobust.networks.precision import products
-from datarobust.types import Array, Images, Progress, Rows
+from datarobust.randomness import Domain, row_keys
+from datarobust.types import Array, Floats, Images, Progress, Rows
+
+Keys = npt.NDArray[np.uint64]
 
 
 class Readable(Protocol):
@@ -32,29 +39,19 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """Images to clone, and how; it decides every clone.
-
-    Attributes:
-        images: a column of images.
-        rows: int64 (M), the rows to clone.
-        labels: int64 (M), the classes to clone them as.
-        repeats: R, clones of each.
-        start: what a clone is started from.
-        sampler: from there to the clone.
-        seed: of the noise.
-    """
+    """Images to clone, and how; it decides every clone."""
 
     images: Readable
-    rows: Rows
-    labels: Rows
-    repeats: int
+    rows: Rows  # int64 (M), the rows to clone
+    labels: Rows  # int64 (M), the classes to clone them as
+    repeats: int  # clones of each
     start: Start
-    sampler: Sampler
-    seed: int
+    sampler: Sampler  # from the start to the clone
+    seed: int  # of the noise
 
     @property
     def count(self) -> int:
-        """M R, the number of clones. Number p is repeat p mod R of row p div R."""
+        """The number of clones. Number p is repeat p mod R of row p div R."""
         return len(self.rows) * self.repeats
 
 
@@ -93,66 +90,60 @@ def clones(
         DatarobustError: a denoised image is not finite.
         DataError: labels that the denoiser does not know.
     """
-    _demand_labels(task, denoiser.classes)
+    unknown = np.flatnonzero((task.labels < 0) | (task.labels >= denoiser.classes))
+    if denoiser.classes and unknown.size:
+        place = int(unknown[0])
+        raise DataError(
+            f"point {task.rows[place]} has the label {task.labels[place]}, but the denoiser knows the classes "
+            f"0 to {denoiser.classes - 1} only: choose a denoiser of this dataset's classes, or give other labels"
+        )
     group = group or Group(0, 1)
-    rounds = range(first // (batch * group.size), -(-task.count // (batch * group.size)))
-    batches = [_Batch.of(task, (number * group.size + group.rank) * batch, batch) for number in rounds]
+    together = batch * group.size
+    rounds = range(first // together, -(-task.count // together))
+
+    def numbers(number: int) -> Rows:
+        """The clones of this process in a round."""
+        start = number * together + group.rank * batch
+        return np.arange(start, max(start, min(start + batch, task.count)))
+
+    def noise(number: int) -> dict[int, Tensor]:
+        """Standard normal numbers (B, C, H, W) of the start (-1) and of every step that adds noise."""
+        points, repeats = np.divmod(numbers(number), task.repeats)
+        keys = image_keys(task.seed, repeats, task.rows[points])
+        parts = [-1, *(number for number, step in enumerate(task.sampler.steps()) if step.noise)]
+        return {part: torch.from_numpy(normals(keys, part + 1, denoiser.shape)) for part in parts}
+
     with ThreadPoolExecutor(1) as ahead:  # draws the next batch's noise while this one is computed
-        pending = [ahead.submit(part.noise, denoiser.shape) for part in batches[:1]]
-        for place, number in enumerate(progress(rounds)):
-            noise = pending.pop().result()
-            pending += [ahead.submit(part.noise, denoiser.shape) for part in batches[place + 1 : place + 2]]
-            images = batches[place].cloned(denoiser, noise, batch if pad else 0)
+        pending = ahead.submit(noise, rounds.start)
+        for number in progress(rounds):
+            drawn, pending = pending.result(), ahead.submit(noise, number + 1)
+            images = _cloned(denoiser, task, numbers(number) // task.repeats, drawn, batch if pad else 0)
             padded = np.zeros((batch, *denoiser.shape), np.uint8)
             padded[: len(images)] = images
             gathered = np.concatenate(group.all_gather(padded))
-            start = number * group.size * batch
-            yield start, gathered[: task.count - start]
+            yield number * together, gathered[: task.count - number * together]
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """The clones whose numbers begin at ``start``."""
-
-    task: Task
-    points: Rows
-    """Places among the task's rows."""
-    repeats: Rows
-
-    @classmethod
-    def of(cls, task: Task, start: int, size: int) -> _Batch:
-        points, repeats = np.divmod(np.arange(start, max(start, min(start + size, task.count))), task.repeats)
-        return cls(task, points, repeats)
-
-    def noise(self, shape: tuple[int, int, int]) -> dict[int, Tensor]:
-        """Standard normal numbers (B, *shape) of the start (-1) and of every step that adds noise."""
-        keys = image_keys(self.task.seed, self.repeats, self.task.rows[self.points])
-        steps = [number for number, step in enumerate(self.task.sampler.steps()) if step.noise]
-        return {part: torch.from_numpy(normals(keys, part + 1, shape)) for part in (-1, *steps)}
-
-    def cloned(self, denoiser: Denoiser, noise: dict[int, Tensor], padded: int) -> Images:
-        """The clones uint8 (B, C, H, W); ``padded`` is the size of the batch that is computed, where it is larger."""
-        if not len(self.points):
-            return np.zeros((0, *denoiser.shape), np.uint8)
-        device = next(denoiser.parameters()).device
-        fill = [len(self.points) - 1] * (padded - len(self.points))
-        places = np.concatenate([np.arange(len(self.points)), np.array(fill, np.int64)])
-        images = torch.from_numpy(self.task.images.take(self.task.rows[self.points[places]])).to(device)
-        labels = one_hot(torch.from_numpy(self.task.labels[self.points[places]]).to(device), denoiser.classes)
-        drawn = {part: numbers[torch.from_numpy(places)].to(device) for part, numbers in noise.items()}
-        start = self.task.start
-        with torch.no_grad(), products(denoiser.precision):
-            x = start.image * to_model(images).to(torch.float64) + start.noise * drawn[-1]
-            x = sample(lambda x, sigma: denoiser(x, sigma, labels), x, self.task.sampler.steps(), drawn.__getitem__)
-            x = x[: len(self.points)]
-            finite = x.isfinite().flatten(1).all(1).cpu().numpy()
-            if not finite.all():
-                row = self.task.rows[self.points[int(np.argmin(finite))]]
-                raise DatarobustError(
-                    f"the clone of point {row} is not finite: the denoiser's weights are damaged, or the sampler's "
-                    "arguments lead it astray"
-                )
-            return np.asarray(to_bytes(x).cpu().numpy())
+def _cloned(denoiser: Denoiser, task: Task, points: Rows, noise: dict[int, Tensor], padded: int) -> Images:
+    """Clones uint8 (B, C, H, W) of these places among the task's rows; so many are computed, where that is more."""
+    if not len(points):
+        return np.zeros((0, *denoiser.shape), np.uint8)
+    device = next(denoiser.parameters()).device
+    places = np.minimum(np.arange(max(len(points), padded)), len(points) - 1)  # the last one fills the batch up
+    images = torch.from_numpy(task.images.take(task.rows[points[places]])).to(device)
+    labels = one_hot(torch.from_numpy(task.labels[points[places]]).to(device), denoiser.classes)
+    drawn = {part: numbers[torch.from_numpy(places)].to(device) for part, numbers in noise.items()}
+    with torch.no_grad(), products(denoiser.precision):
+        x = task.start.image * to_model(images).to(torch.float64) + task.start.noise * drawn[-1]
+        x = sample(lambda x, sigma: denoiser(x, sigma, labels), x, task.sampler.steps(), drawn.__getitem__)
+        x = x[: len(points)]
+        finite = x.isfinite().flatten(1).all(1).cpu().numpy()
+        if not finite.all():
+            raise DatarobustError(
+                f"the clone of point {task.rows[points[int(np.argmin(finite))]]} is not finite: the denoiser's weights "
+                "are damaged, or the sampler's arguments lead it astray"
+            )
+        return np.asarray(to_bytes(x).cpu().numpy())
 
 
 def to_model(images: Tensor) -> Tensor:
@@ -165,13 +156,37 @@ def to_bytes(x: Tensor) -> Tensor:
     return (x * 127.5 + 128).clip(0, 255).to(torch.uint8)
 
 
-def _demand_labels(task: Task, classes: int) -> None:
-    if classes == 0:
-        return
-    unknown = np.flatnonzero((task.labels < 0) | (task.labels >= classes))
-    if unknown.size:
-        place = int(unknown[0])
-        raise DataError(
-            f"point {task.rows[place]} has the label {task.labels[place]}, but the denoiser knows the classes "
-            f"0 to {classes - 1} only: choose a denoiser of this dataset's classes, or give other labels"
-        )
+# ---------------------------------------------------------------------------------------------- random numbers
+
+
+def image_keys(seed: int, repeats: Rows, rows: Rows) -> Keys:
+    """The keys uint64 (B) of clones: number ``repeats`` (B) of the images ``rows`` (B) of a dataset."""
+    pairs = zip(repeats.tolist(), rows.tolist(), strict=True)
+    keys = [row_keys(seed, Domain.CLONE.of(repeat), row, row + 1)[0] for repeat, row in pairs]
+    return np.array(keys, np.uint64)
+
+
+def normals(keys: Keys, part: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Standard normal numbers float32 (B, *shape) of one part: the start, a step, a noise level; shape is not ()."""
+    noise = np.empty((len(keys), *shape), np.float32)
+    for row, key in zip(noise, keys.tolist(), strict=True):
+        _generator(key, part).standard_normal(dtype=np.float32, out=row)
+    return noise
+
+
+def uniforms(keys: Keys, part: int, count: int) -> Floats:
+    """Numbers float64 (B, count), uniform in [0, 1), of one part."""
+    numbers = np.empty((len(keys), count))
+    for row, key in zip(numbers, keys.tolist(), strict=True):
+        _generator(key, part).random(out=row)
+    return numbers
+
+
+def random_labels(seed: int, rows: Rows, classes: int) -> Rows:
+    """A random label int64 (B), from 0 to classes - 1, for each row of a dataset."""
+    labels = [int(row_keys(seed, Domain.CLONE_LABEL.of(0), row, row + 1)[0]) % classes for row in rows.tolist()]
+    return np.array(labels, np.int64)
+
+
+def _generator(key: int, part: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array([key, part], np.uint64)))

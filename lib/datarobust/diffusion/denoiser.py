@@ -1,19 +1,125 @@
-"""Denoisers: a U-Net under a preconditioning, built from what an artifact says of it, and made fast for sampling."""
+"""Denoisers D(x; σ): a U-Net under a preconditioning, built from what an artifact says of it, and made fast.
+
+``D = c_skip x + c_out F(c_in x, c_noise)`` of a network F (Table 1 of Karras et al. 2022), in the forms that published
+checkpoints have: EDM (theirs), and VP and VE, under which the networks of Song et al. were trained. σ is the deviation
+of the noise in images scaled to [-1, 1].
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datarobust.diffusion.precondition import Edm, Precondition, as_json, from_json
 from datarobust.errors import UsageError
 from datarobust.networks.precision import Precision
 from datarobust.networks.song_unet import Block, SongUNet
+
+# ------------------------------------------------------------------------------------------- preconditioning
+
+
+class Coefficients(NamedTuple):
+    """What a noise level makes of input and output, float32 (B,) each."""
+
+    skip: Tensor
+    out: Tensor
+    into: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class Edm:
+    """The form of Karras et al.: inputs and training targets have variance 1 at every noise level."""
+
+    name: ClassVar[str] = "edm"
+    sigma_data: float = 0.5  # deviation of the data
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and largest σ that the network was made for: all."""
+        return 0.0, math.inf
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        """Of noise levels float32 (B,), positive."""
+        total = sigma.square() + self.sigma_data**2
+        into = total.rsqrt()
+        return Coefficients(self.sigma_data**2 / total, sigma * self.sigma_data * into, into, sigma.log() / 4)
+
+
+@dataclass(frozen=True)
+class Vp:
+    """The form of variance-preserving diffusion: F tells the noise, at one of M steps of its own time."""
+
+    name: ClassVar[str] = "vp"
+    beta_d: float = 19.9
+    beta_min: float = 0.1
+    M: int = 1000
+    epsilon_t: float = 1e-5
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """σ at the times ``epsilon_t`` and 1."""
+        low, high = (
+            math.sqrt(math.expm1(0.5 * self.beta_d * time**2 + self.beta_min * time)) for time in (self.epsilon_t, 1.0)
+        )
+        return low, high
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        """Of noise levels float32 (B,), positive."""
+        grown = (1 + sigma.square()).log()
+        time = ((self.beta_min**2 + 2 * self.beta_d * grown).sqrt() - self.beta_min) / self.beta_d
+        into = (1 + sigma.square()).rsqrt()
+        return Coefficients(torch.ones_like(sigma), -sigma, into, (self.M - 1) * time)
+
+
+@dataclass(frozen=True)
+class Ve:
+    """The form of variance-exploding diffusion: images and noise go in as they are."""
+
+    name: ClassVar[str] = "ve"
+    sigma_min: float = 0.02
+    sigma_max: float = 100.0
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """As it was trained."""
+        return self.sigma_min, self.sigma_max
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        """Of noise levels float32 (B,), positive."""
+        one = torch.ones_like(sigma)
+        return Coefficients(one, sigma, one, (sigma / 2).log())
+
+
+Precondition = Edm | Vp | Ve
+FORMS: dict[str, type[Precondition]] = {form.name: form for form in (Edm, Vp, Ve)}
+
+
+def as_json(form: Precondition) -> dict[str, Any]:
+    """Name and parameters of a preconditioning."""
+    return {"name": form.name, **asdict(form)}
+
+
+def from_json(described: object) -> Precondition:
+    """The inverse of :func:`as_json`. Raises UsageError where there is no such form."""
+    if not isinstance(described, dict) or described.get("name") not in FORMS:
+        raise UsageError(f"there is no preconditioning {described!r} here: known are {', '.join(FORMS)}")
+    form = FORMS[described["name"]]
+    parameters = {name: value for name, value in described.items() if name != "name"}
+    for name, value in parameters.items():
+        known = name in form.__dataclass_fields__ and type(value) in (int, float)
+        if not (known and math.isfinite(value) and value > 0):
+            raise UsageError(f"preconditioning {form.name} has no parameter {name} = {value!r}")
+    return form(**parameters)
+
+
+# -------------------------------------------------------------------------------------------------- denoisers
 
 NAME = "song-unet"
 """The one architecture of denoisers, in ``arch``; DDPM++ and NCSN++ are sets of its arguments."""
@@ -26,10 +132,8 @@ class Denoiser(nn.Module):
         super().__init__()
         self.model = model
         self.precondition = precondition
-        self.dtype = torch.float32
-        """In which convolutions compute; see :func:`prepare`."""
-        self.precision: Precision = "fp32"
-        """In which products are computed; see :func:`prepare`."""
+        self.dtype = torch.float32  # in which convolutions compute; see :func:`prepare`
+        self.precision: Precision = "fp32"  # in which products are computed; see :func:`prepare`
 
     @property
     def arch(self) -> dict[str, Any]:
@@ -46,11 +150,6 @@ class Denoiser(nn.Module):
         """Number of classes that it is conditioned on; 0 without labels."""
         return self.model.label_dim
 
-    @property
-    def range(self) -> tuple[float, float]:
-        """The smallest and the largest σ that it was made for."""
-        return self.precondition.range
-
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
         """Denoised images float32 (B, C, H, W), in [-1, 1] or near it.
 
@@ -63,19 +162,20 @@ class Denoiser(nn.Module):
         Raises:
             UsageError: labels are missing, or there are no classes.
         """
-        if (labels is None) != (self.classes == 0):
+        if labels is None and self.classes:
             raise UsageError(
                 f"the denoiser was trained with labels of {self.classes} classes, and without one its answer means "
                 "nothing: give every image a label"
-                if labels is None
-                else "the denoiser was trained without labels: give it none"
             )
+        if labels is not None and not self.classes:
+            raise UsageError("the denoiser was trained without labels: give it none")
         x = x.to(torch.float32)
         sigma = sigma.to(torch.float32).reshape(-1)
         c = self.precondition.coefficients(sigma)
-        inner = (_wide(c.into) * x).to(self.dtype, memory_format=torch.channels_last)
+        skip, out, into = (part[:, None, None, None] for part in (c.skip, c.out, c.into))
+        inner = (into * x).to(self.dtype, memory_format=torch.channels_last)
         outputs = self.model(inner, c.noise.expand(len(x)), labels, augment)
-        return torch.addcmul(_wide(c.skip) * x, _wide(c.out), outputs.to(torch.float32))
+        return torch.addcmul(skip * x, out, outputs.to(torch.float32))
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor | None:
@@ -160,10 +260,3 @@ def seconds_per_image(denoiser: Denoiser, batch: int) -> float:
             denoised = denoiser(x, torch.ones((), device=device), labels)
             float(denoised.flatten()[0])  # waits for the device
     return (time.perf_counter() - began) / batch
-
-
-def _wide(numbers: Tensor) -> Tensor:
-    return numbers[:, None, None, None]
-
-
-__all__ = ["NAME", "Denoiser", "Precision", "build_denoiser", "flops", "one_hot", "prepare", "seconds_per_image"]

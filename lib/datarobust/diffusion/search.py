@@ -27,18 +27,15 @@ GRID: Final[dict[str, tuple[float, ...]]] = {
     "S_noise": (1.006, 1.012, 1.015),
 }
 """The grid of Appendix B; 20 steps, S_max infinite."""
-KEPT: Final = 9
-"""One in so many points goes on to the next rung, and so many do at least."""
-SHARES: Final = (0.1, 0.3, 1.0)
-"""Of the images, by rung."""
+KEPT: Final = 9  # one in so many points goes on to the next rung, and so many do at least
+SHARES: Final = (0.1, 0.3, 1.0)  # of the images, by rung
 
 
 @dataclass(frozen=True)
 class Point:
     """A point of the grid."""
 
-    number: int
-    """Its place, the last argument running fastest."""
+    number: int  # its place, the last argument running fastest
     sampler: Sampler
 
     def values(self) -> dict[str, float]:
@@ -53,8 +50,7 @@ class Result:
     point: int
     seed: int
     images: int
-    score: float
-    """The Fréchet distance between images and clones; less is better."""
+    score: float  # the Fréchet distance between images and clones; less is better
 
 
 @dataclass(frozen=True)
@@ -78,11 +74,9 @@ def grid(changes: Mapping[str, Sequence[float]], base: Sampler) -> list[Point]:
     axes = {name: tuple(changes.get(name, values)) for name, values in GRID.items()}
     if not all(axes.values()):
         raise UsageError(f"the grid has no value of {next(name for name in axes if not axes[name])}")
-    points = []
-    for number, values in enumerate(itertools.product(*axes.values())):
-        varied: dict[str, Any] = dict(zip(axes, values, strict=True))
-        points.append(Point(number, replace(base, **varied)))
-    return points
+    places = itertools.product(*axes.values())
+    varied: list[dict[str, Any]] = [dict(zip(axes, values, strict=True)) for values in places]
+    return [Point(number, replace(base, **values)) for number, values in enumerate(varied)]
 
 
 def ladder(strategy: Literal["full", "halving"], points: int, images: int, seeds: Sequence[int]) -> list[Rung]:

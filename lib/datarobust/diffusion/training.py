@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from datarobust.diffusion.augmenting import augment
-from datarobust.diffusion.cloning import to_model
+from datarobust.diffusion.cloning import Keys, normals, to_model, uniforms
 from datarobust.diffusion.denoiser import Denoiser, one_hot
-from datarobust.diffusion.starts import Keys, normals
 from datarobust.distributed import Group
 from datarobust.errors import UsageError
 from datarobust.networks.precision import Precision, casting, products
@@ -21,9 +20,12 @@ from datarobust.randomness import Domain, row_keys
 from datarobust.training.batches import real_rows
 from datarobust.training.images import Points
 from datarobust.training.loop import Line, Loop, prefixed
+from datarobust.types import Floats
 
-_LEVEL, _NOISE, _AUGMENT = range(3)
-"""Parts of an image's random numbers in a step."""
+_LEVEL, _NOISE, _AUGMENT = range(3)  # parts of an image's random numbers in a step
+AUGMENT_DIM = 9  # numbers that tell how an image was augmented
+SCALE_STD = 0.2  # of log2 of scale and stretch
+SHIFT_STD = 0.125  # of the translation, in sides of the image
 
 
 @dataclass(frozen=True)
@@ -37,23 +39,16 @@ class Recipe:
     epochs: int
     batch: int = 512
     lr: float = 1e-3
-    warm_up: float = 0.05
-    """Share of the training in which the learning rate rises to ``lr``."""
-    ema_images: float = 500_000.0
-    """Images after which a weight counts half in the average."""
-    ema_share: float = 0.05
-    """The same as a share of the images so far, where that is fewer: early weights are forgotten."""
-    P_mean: float = -1.2
-    """Mean of ln σ."""
+    warm_up: float = 0.05  # share of the training in which the learning rate rises to ``lr``
+    ema_images: float = 500_000.0  # after so many a weight counts half in the average;
+    ema_share: float = 0.05  # or after this share of the images so far, where that is fewer
+    P_mean: float = -1.2  # of ln σ
     P_std: float = 1.2
-    """Deviation of ln σ."""
-    augment: float = 0.0
-    """Probability of each augmentation; the denoiser is told what was done."""
+    augment: float = 0.0  # probability of each augmentation; the denoiser is told what was done
     precision: Precision = "fp32"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
         for name, count in (("`epochs`", self.epochs), ("`batch`", self.batch)):
             if count < 1:
                 raise UsageError(f"{name} {count}: at least 1 is needed")
@@ -77,13 +72,8 @@ def edm_loss(
 ) -> Tensor:
     """Equation 8 of Karras et al.: λ(σ) ||D(y + σ n; σ) - y||², the mean over pixels, with λ = 1 / c_out².
 
-    Args:
-        denoiser: D.
-        images: y, float32 (B, C, H, W) in [-1, 1].
-        sigma: float32 (B,).
-        noise: n, standard normal, like ``images``.
-        labels: one-hot, or None for a denoiser without classes.
-        augmentation: how the images were augmented, (B, 9), or None.
+    ``images`` are y, float32 (B, C, H, W) in [-1, 1]; ``sigma`` (B,); ``noise`` n, standard normal; ``augmentation``
+    (B, 9) or None.
     """
     level = sigma[:, None, None, None]
     weight = denoiser.precondition.coefficients(sigma).out.square().reciprocal()
@@ -93,14 +83,7 @@ def edm_loss(
 
 
 class Training(Loop):
-    """One training: its network, averaged weights, optimiser, and where it is.
-
-    Args:
-        recipe: every number that decides its bits.
-        points: the images, on the device.
-        denoiser: freshly initialised.
-        device: where everything is.
-        group: the processes that share each batch.
+    """One training of a freshly initialised denoiser on images that are on its device.
 
     Raises:
         UsageError: a batch cannot be shared by the processes.
@@ -117,8 +100,7 @@ class Training(Loop):
         average = copy.deepcopy(self.model).requires_grad_(False).eval()
         super().__init__(average, recipe.epochs, -(-len(points) // recipe.batch), recipe.batch, device, group)
         self.optimiser = torch.optim.Adam(self.model.parameters(), recipe.lr, (0.9, 0.999), 1e-8, fused=True)
-        self.loss = torch.zeros((), dtype=torch.float64, device=device)
-        """Sum of the epoch's losses so far."""
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)  # sum of the epoch's losses so far
 
     def train_step(self, number: int) -> None:
         """One step on one batch."""
@@ -128,7 +110,11 @@ class Training(Loop):
         place = self.step * recipe.batch + first
         points = self.points.at(rows[place : place + share])
         keys = row_keys(recipe.seed, Domain.DENOISER_TRAINING.of(number), first, first + share)
-        images, augmentation = self._augmented(to_model(points.images), keys)
+        images, augmentation = to_model(points.images), None
+        if recipe.augment:
+            images, augmentation = augment(images, recipe.augment, keys, _AUGMENT)
+        elif self.model.model.augment_dim:  # the denoiser is told that nothing was done
+            augmentation = torch.zeros((len(images), self.model.model.augment_dim), device=self.device)
         level = torch.from_numpy(normals(keys, _LEVEL, (1,))[:, 0])
         sigma = (level * recipe.P_std + recipe.P_mean).exp().to(self.device)
         noise = torch.from_numpy(normals(keys, _NOISE, tuple(images.shape[1:]))).to(self.device)
@@ -151,26 +137,18 @@ class Training(Loop):
             torch._foreach_lerp_(averages, parameters, 1.0 - recipe.decay(seen))
             self.loss += loss.double()
 
-    def _augmented(self, images: Tensor, keys: Keys) -> tuple[Tensor, Tensor | None]:
-        """Images as they are trained on, and what the denoiser is told of it; zeros where nothing was done."""
-        length = self.model.model.augment_dim
-        if self.recipe.augment:
-            return augment(images, self.recipe.augment, keys, _AUGMENT)
-        return images, torch.zeros((len(images), length), device=self.device) if length else None
-
     def loss_sum(self) -> float:
         """Sum of the epoch's losses so far."""
         return float(self.loss)
 
     def standing(self) -> Line:
         """The epoch so far, of this process's images."""
-        loss = {"loss": float(self.loss) / self.step} if self.step else {}
-        return {"epoch": self.epoch + 1} | loss
+        return {"epoch": self.epoch + 1} | ({"loss": self.loss_sum() / self.step} if self.step else {})
 
     def end_epoch(self) -> Line:
         """Figures of the epoch."""
         self.group.average([self.loss])
-        loss = float(self.loss) / self.steps
+        loss = self.loss_sum() / self.steps
         self.demand_finite(loss)
         images = self.steps * self.recipe.batch
         seen = (self.epoch + 1) * images
@@ -191,3 +169,63 @@ class Training(Loop):
         tensors = prefixed("model", dict(self.model.named_parameters()))
         tensors |= prefixed("average", dict(self.average.named_parameters()))
         return tensors | prefixed("first", first) | prefixed("second", second) | {"sums/loss": self.loss}
+
+
+# ------------------------------------------------------------------------------------------------ augmentation
+
+
+def augment(images: Tensor, probability: float, keys: Keys, part: int) -> tuple[Tensor, Tensor]:
+    """Augmented images float32 (B, C, H, W), and float32 (B, 9) what was done to them.
+
+    Scale, rotation, stretch, translation and y flip have this probability each; an x flip has probability 1/2. A
+    denoiser is told, so that it does not make augmented images (Karras et al. 2020, 2022). The nine numbers are x flip,
+    y flip, ln of the scale, cos - 1 and sin of the rotation, the logarithm of the stretch times cos and sin of its
+    direction, and the translation in x and y; zeros: nothing was done. Everything is one affine map of each image, its
+    border mirrored.
+    """
+    matrices, numbers = maps(probability, keys, part)
+    thetas = torch.from_numpy(matrices[:, :2].astype(np.float32)).to(images.device)
+    grid = F.affine_grid(thetas, list(images.shape), align_corners=False)
+    mapped = F.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+    same = torch.from_numpy((matrices == np.eye(3)).all((1, 2))).to(images.device)  # exact, where nothing was done
+    augmented = torch.where(same[:, None, None, None], images, mapped.clip(-1, 1))
+    return augmented, torch.from_numpy(numbers.astype(np.float32)).to(images.device)
+
+
+def maps(probability: float, keys: Keys, part: int) -> tuple[Floats, Floats]:
+    """Where each pixel of an augmented image is from, (B, 3, 3) in coordinates from -1 to 1, and the nine numbers."""
+    chance, angle = uniforms(keys, 2 * part, 6), uniforms(keys, 2 * part + 1, 2)
+    drawn = normals(keys, (1 << 32) + part, (4,)).astype(np.float64)  # far from the parts that noise is made of
+    done = chance < probability
+    x_flip, y_flip = chance[:, 0] < 0.5, done[:, 1] & (angle[:, 0] < 0.5)
+    scale = np.where(done[:, 2], drawn[:, 0] * SCALE_STD * math.log(2), 0.0)
+    turn = np.where(done[:, 3], (angle[:, 0] * 2 - 1) * math.pi, 0.0)
+    stretch = np.where(done[:, 4], drawn[:, 1] * SCALE_STD * math.log(2), 0.0)
+    direction = np.where(done[:, 4], (angle[:, 1] * 2 - 1) * math.pi, 0.0)
+    shift = np.where(done[:, 5:], drawn[:, 2:] * SHIFT_STD, 0.0)
+    still = np.zeros_like(shift)
+    moved = _affine(np.exp(scale), np.exp(scale), shift * 2) @ _rotation(turn)
+    moved = moved @ _rotation(direction) @ _affine(np.exp(stretch), np.exp(-stretch), still) @ _rotation(-direction)
+    moved = moved @ _affine(np.where(x_flip, -1.0, 1.0), np.where(y_flip, -1.0, 1.0), still)
+    numbers = [x_flip, y_flip, scale, np.cos(turn) - 1, np.sin(turn)]
+    numbers += [stretch * np.cos(direction), stretch * np.sin(direction), shift[:, 0], shift[:, 1]]
+    inverse: Floats = np.linalg.inv(moved).astype(np.float64)
+    return inverse, np.stack([number.astype(np.float64) for number in numbers], 1)
+
+
+def _affine(x: Floats, y: Floats, shift: Floats) -> Floats:
+    """Matrices (B, 3, 3) that scale x and y, then shift by (B, 2)."""
+    matrices = np.zeros((len(x), 3, 3))
+    matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 2, 2] = x, y, 1.0
+    matrices[:, :2, 2] = shift
+    return matrices
+
+
+def _rotation(angle: Floats) -> Floats:
+    """Matrices (B, 3, 3) that turn by angles (B)."""
+    matrices = np.zeros((len(angle), 3, 3))
+    matrices[:, 0, 0] = matrices[:, 1, 1] = np.cos(angle)
+    matrices[:, 1, 0] = np.sin(angle)
+    matrices[:, 0, 1] = -matrices[:, 1, 0]
+    matrices[:, 2, 2] = 1.0
+    return matrices

@@ -1,4 +1,4 @@
-"""Trainings of denoisers as runs: from a dataset to a denoiser of its images."""
+"""Trainings of denoisers as runs: from a dataset to a denoiser of its images; and how a classifier takes its clones."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from torch import nn
 
-from datarobust.artifacts import Store
-from datarobust.diffusion.augmenting import LABELS
-from datarobust.diffusion.denoiser import Denoiser, flops
-from datarobust.diffusion.precondition import Edm
-from datarobust.diffusion.training import Recipe, Training
+from datarobust.artifacts import Store, Tensors
+from datarobust.diffusion.cloning import clones, default_batch
+from datarobust.diffusion.denoiser import Denoiser, Edm, flops
+from datarobust.diffusion.sampler import DEFAULTS
+from datarobust.diffusion.training import AUGMENT_DIM, Recipe, Training
 from datarobust.distributed import Group
 from datarobust.errors import DataError
+from datarobust.fid.features import BATCH, as_inputs
 from datarobust.jobs.advtrain import points_of
-from datarobust.jobs.make import ALONE, Form, Output
+from datarobust.jobs.clone import Cloning
+from datarobust.jobs.make import ALONE, Form, Labelled, Output
 from datarobust.jobs.run_folder import Run, RunFolder
 from datarobust.networks.song_unet import CIFAR, DDPMPP, NCSNPP, SongUNet
+from datarobust.selection import Chosen, random
 from datarobust.text import shown
 from datarobust.training.images import Points
 from datarobust.training.loop import SILENT, Listener
+from datarobust.types import Images, Rows
 
 KINDS = {"ddpmpp": DDPMPP, "ncsnpp": NCSNPP}
-_PASSES = 3
-"""Forward passes' worth of a step: the backward pass counts two."""
+_PASSES = 3  # forward passes' worth of a step: the backward pass counts two
 
 
 @dataclass(frozen=True)
@@ -43,96 +48,69 @@ class Size:
 
 @dataclass(frozen=True)
 class DenoiserTraining:
-    """A denoiser to be trained.
-
-    Attributes:
-        dataset: the images.
-        recipe: every number that decides the bits.
-        size: of the network.
-        labelled: whether the denoiser is told labels.
-        memory: bytes of images to hold.
-        device: where to train; with the group it decides the last bits.
-        listener: who hears of the epochs and may stop the training.
-        tensorboard: write the log for TensorBoard, too.
-        group: the processes that share each batch.
-
-    Raises:
-        DataError: the dataset holds no square images.
-    """
+    """A denoiser to be trained. Raises DataError where the dataset holds no square images."""
 
     form: ClassVar[Form] = RunFolder()
 
     dataset: Store
-    recipe: Recipe
-    size: Size
-    labelled: bool
-    memory: int
-    device: torch.device | None = None
-    listener: Listener = SILENT
-    tensorboard: bool = False
-    group: Group = ALONE
+    recipe: Recipe  # every number that decides the bits
+    size: Size  # of the network
+    labelled: bool  # whether the denoiser is told labels
+    memory: int  # bytes of images to hold
+    device: torch.device | None = None  # with the group it decides the last bits
+    listener: Listener = SILENT  # who hears of the epochs and may stop the training
+    tensorboard: bool = False  # write the log for TensorBoard, too
+    group: Group = ALONE  # the processes that share each batch
 
     def __post_init__(self) -> None:
+        where = shown(self.dataset.path)
         if "images" not in self.dataset:
-            raise DataError(f"{shown(self.dataset.path)} holds features: denoisers are for images")
+            raise DataError(f"{where} holds features: denoisers are for images")
         _, channels, height, width = self.dataset.column("images").shape
         if height != width:
-            raise DataError(
-                f"{shown(self.dataset.path)} has images of {height} x {width}: denoisers are for square ones"
-            )
+            raise DataError(f"{where} has images of {height} x {width}: denoisers are for square ones")
         if len(self.dataset) * channels * height * width > self.memory:
-            raise DataError(
-                f"{shown(self.dataset.path)} takes more memory than `memory`: give more, or train on a part"
-            )
+            raise DataError(f"{where} takes more memory than `memory`: give more, or train on a part")
 
     @cached_property
     def points(self) -> Points:
         """The images in memory."""
         return points_of(self.dataset)
 
-    @property
-    def classes(self) -> int:
-        """How many classes the denoiser is told apart; 0 without labels."""
-        if not self.labelled:
-            return 0
-        named = len(self.dataset.attributes["classes"])
-        most = int(self.points.labels.max()) + 1
-        if named and most > named:
-            raise DataError(f"{shown(self.dataset.path)} names {named} classes, but a label is {most - 1}")
-        return named or most
-
     @cached_property
     def denoiser(self) -> Denoiser:
         """The network, with initial values that follow from the seed."""
+        classes = 0
+        if self.labelled:
+            named, most = len(self.dataset.attributes["classes"]), int(self.points.labels.max()) + 1
+            if named and most > named:
+                raise DataError(f"{shown(self.dataset.path)} names {named} classes, but a label is {most - 1}")
+            classes = named or most
         _, channels, side, _ = self.dataset.column("images").shape
-        usual = usual_size(side)
-        chosen = {
+        size = {
             "model_channels": self.size.width,
             "channel_mult": self.size.mult,
             "num_blocks": self.size.blocks,
             "attn_resolutions": self.size.attention,
             "dropout": self.size.dropout,
         }
-        arguments: dict[str, Any] = usual | {name: value for name, value in chosen.items() if value is not None}
+        usual = usual_size(side)
+        arguments: dict[str, Any] = {name: usual[name] if value is None else value for name, value in size.items()}
         arguments |= KINDS[self.size.kind] | {"img_resolution": side, "img_channels": channels}
-        arguments |= {"label_dim": self.classes, "augment_dim": LABELS if self.recipe.augment else 0}
+        arguments |= {"label_dim": classes, "augment_dim": AUGMENT_DIM if self.recipe.augment else 0}
         denoiser = Denoiser(SongUNet(**arguments), Edm())
         denoiser.model.initialise(torch.Generator().manual_seed(self.recipe.seed))
         return denoiser
 
-    @property
-    def steps(self) -> int:
-        """Of all epochs."""
-        return -(-len(self.dataset) // self.recipe.batch) * self.recipe.epochs
-
     def plan(self) -> dict[str, Any]:
         """What the training takes."""
         operations = flops(self.denoiser)
-        images = self.steps * self.recipe.batch
+        steps = -(-len(self.dataset) // self.recipe.batch) * self.recipe.epochs
+        images = steps * self.recipe.batch
         return {
             "arch": self.denoiser.arch,
             "parameters": sum(parameter.numel() for parameter in self.denoiser.parameters()),
-            "steps": self.steps,
+            "steps": steps,
             "images": images,
             "forward_operations_an_image": operations,
             "operations": images * operations * _PASSES,
@@ -150,8 +128,7 @@ class DenoiserTraining:
     def run(self, output: Output) -> None:
         """Train, from the state that the run has or from the start."""
         denoiser = copy.deepcopy(self.denoiser)  # the job stays as it is
-        device = self.device or torch.device("cpu")
-        dataset = self.dataset
+        device, dataset = self.device or torch.device("cpu"), self.dataset
         history = [*dataset.history, output.step({"dataset": dataset.digest})]
         classes = list(dataset.attributes["classes"]) if self.labelled else []
         attributes = {"name": dataset.attributes["name"], "classes": classes, "dataset": dataset.digest}
@@ -165,14 +142,80 @@ def usual_size(side: int) -> dict[str, Any]:
     The small ones learn digits within minutes on two processors.
     """
     if side >= 32:
-        names = ("model_channels", "channel_mult", "num_blocks", "attn_resolutions", "dropout")
-        return {name: CIFAR[name] for name in names}
+        return dict(CIFAR)
     levels = 3 if side % 4 == 0 and side >= 16 else 2 if side % 2 == 0 and side >= 4 else 1
-    lowest = side >> (levels - 1)
     return {
         "model_channels": 32,
         "channel_mult": [1, 2, 2][:levels],
         "num_blocks": 1,
-        "attn_resolutions": [lowest],
+        "attn_resolutions": [side >> (levels - 1)],
         "dropout": 0.1,
     }
+
+
+# ------------------------------------------------------------------------------- how a classifier takes clones
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The accuracy, as shares, of a classifier that was trained on real images."""
+
+    images: int  # how many of each kind
+    held_out: float  # on real images that the denoiser was not trained on: what the others are compared with
+    clones: float  # on their clones, by the paper's start, for their own labels
+    samples: float | None  # on images made from nothing but their labels; None for a denoiser without labels
+
+    def sentence(self) -> str:
+        """The same in words."""
+        samples = "" if self.samples is None else f"{self.samples:.1%} of samples, "
+        return (
+            f"The judge finds the right label of {samples}{self.clones:.1%} of clones, and {self.held_out:.1%} of the "
+            f"real held-out images ({self.images:,} of each)."
+        )
+
+
+def judge(
+    test: Store,
+    denoiser: Denoiser,
+    weights: Tensors,
+    classifier: nn.Module,
+    count: int,
+    device: torch.device,
+    progress: Labelled,
+) -> Judgement:
+    """The accuracy of a classifier on held-out images, on their clones, and on samples for their labels.
+
+    Args:
+        test: images that neither the denoiser nor the classifier was trained on.
+        denoiser: ready on the device.
+        weights: its artifact.
+        classifier: from images in [0, 1] to logits.
+        count: how many images; a random choice of the test set's.
+        device: where it is done.
+        progress: of a label.
+    """
+    rows = random(len(test), min(count, len(test)), 0)
+    images, labels = test.column("images").take(rows), test.column("labels").take(rows)
+    classifier = classifier.to(device).eval()
+
+    def made(start: str, label: str) -> float:
+        task = Cloning(test, denoiser, weights, Chosen(rows), DEFAULTS[start], start).task
+        batches = clones(denoiser, task, default_batch(device.type), progress=progress(label))
+        return _accuracy(classifier, np.concatenate([images for _, images in batches]), labels, device)
+
+    return Judgement(
+        len(rows),
+        _accuracy(classifier, images, labels, device),
+        made("paper", "judged clones"),
+        made("noise", "samples") if denoiser.classes else None,
+    )
+
+
+def _accuracy(classifier: nn.Module, images: Images, labels: Rows, device: torch.device) -> float:
+    """The share of images uint8 (N, C, H, W) of which a classifier finds the label, int64 (N)."""
+    correct = 0
+    with torch.no_grad():
+        for start in range(0, len(images), BATCH):
+            logits = classifier(as_inputs(images[start : start + BATCH], device))
+            correct += int((logits.argmax(1).cpu().numpy() == labels[start : start + BATCH]).sum())
+    return correct / len(images)

@@ -2,7 +2,7 @@
 
 DDPM++ is the net of EDM's "VP" checkpoints, NCSN++ that of its "VE" ones. Names and shapes in the state dict are those
 of the published checkpoints; arguments have their names there, too. This is F of the preconditioning, which
-:mod:`datarobust.diffusion.precondition` wraps around it.
+:mod:`datarobust.diffusion.denoiser` wraps around it.
 """
 
 from __future__ import annotations

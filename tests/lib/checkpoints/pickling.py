@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from datarobust.diffusion.denoiser import Denoiser
-from datarobust.diffusion.precondition import Edm
+from datarobust.diffusion.denoiser import Denoiser, Edm
 from datarobust.networks.song_unet import DDPMPP, SongUNet
 
 SOURCE = "import torch\n" + "# a module's whole source, longer than 4 KiB\n" * 200

@@ -17,8 +17,7 @@ import torch
 
 from datarobust.checkpoints.edm import read_edm_pickle
 from datarobust.checkpoints.models import load_denoiser
-from datarobust.diffusion.denoiser import Denoiser, build_denoiser
-from datarobust.diffusion.precondition import Ve, Vp
+from datarobust.diffusion.denoiser import Denoiser, Ve, Vp, build_denoiser
 from datarobust.errors import DataError
 from datarobust.networks.song_unet import NCSNPP
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from datarobust.diffusion.denoiser import Denoiser
-from datarobust.diffusion.precondition import Edm, Precondition
+from datarobust.diffusion.denoiser import Denoiser, Edm, Precondition
 from datarobust.networks.song_unet import DDPMPP, SongUNet
 
 

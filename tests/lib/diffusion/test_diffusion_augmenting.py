@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from datarobust.diffusion.augmenting import LABELS, augment, maps
-from datarobust.diffusion.starts import image_keys
+from datarobust.diffusion.cloning import image_keys
+from datarobust.diffusion.training import AUGMENT_DIM, augment, maps
 
 
 def keys(count: int, seed: int = 0) -> np.ndarray:
@@ -21,7 +21,7 @@ def test_without_probability_only_flips_happen_and_are_exact() -> None:
     assert torch.equal(found[~flipped], images[~flipped])
     torch.testing.assert_close(found[flipped], images[flipped].flip(3), rtol=0, atol=1e-5)
     assert not told[:, 1:].any()
-    assert told.shape == (40, LABELS)
+    assert told.shape == (40, AUGMENT_DIM)
 
 
 def test_maps_follow_from_what_is_told() -> None:

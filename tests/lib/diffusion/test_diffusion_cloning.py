@@ -12,10 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.diffusion.cloning import Task, clones, to_bytes, to_model
+from datarobust.diffusion.cloning import Task, clones, image_keys, normals, to_bytes, to_model
 from datarobust.diffusion.denoiser import Denoiser, one_hot, prepare
-from datarobust.diffusion.sampler import Sampler, sample
-from datarobust.diffusion.starts import Start, image_keys, normals, start
+from datarobust.diffusion.sampler import Sampler, sample, start
 from datarobust.distributed import Group
 from datarobust.errors import DataError, DatarobustError
 
@@ -179,13 +178,3 @@ def test_bytes_to_the_model_and_back() -> None:
     assert (float(inside.min()), float(inside.max())) == (-1.0, 1.0)
     assert torch.equal(to_bytes(inside), levels)
     assert to_bytes(torch.tensor([-9.0, 9.0])).tolist() == [0, 255]
-
-
-def test_start_is_a_plain_record() -> None:
-    assert Start("paper", 0.45, 1.0, 0.8, 1.3).as_json() == {
-        "name": "paper",
-        "noise_weight": 0.45,
-        "image": 1.0,
-        "noise": 0.8,
-        "told": 1.3,
-    }

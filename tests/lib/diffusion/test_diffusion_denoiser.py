@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from datarobust.diffusion.denoiser import Denoiser, build_denoiser, flops, one_hot, prepare, seconds_per_image
-from datarobust.diffusion.precondition import Edm, Ve, Vp
+from datarobust.diffusion.denoiser import (
+    Denoiser,
+    Edm,
+    Ve,
+    Vp,
+    build_denoiser,
+    flops,
+    one_hot,
+    prepare,
+    seconds_per_image,
+)
 from datarobust.errors import UsageError
 from datarobust.networks.song_unet import CIFAR, DDPMPP, NCSNPP, SongUNet
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from datarobust.diffusion.precondition import Edm, Precondition, Ve, Vp, as_json, from_json
+from datarobust.diffusion.denoiser import Edm, Precondition, Ve, Vp, as_json, from_json
 from datarobust.errors import UsageError
 
 SIGMAS = torch.tensor([0.002, 0.1, 0.5, 1.4, 80.0])

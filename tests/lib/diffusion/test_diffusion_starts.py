@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datarobust.diffusion.sampler import Sampler
-from datarobust.diffusion.starts import DEFAULTS, image_keys, normals, random_labels, start, uniforms
+from datarobust.diffusion.cloning import image_keys, normals, random_labels, uniforms
+from datarobust.diffusion.sampler import DEFAULTS, Sampler, start
 from datarobust.errors import UsageError
 
 
@@ -46,14 +46,6 @@ def test_plain_noise() -> None:
     assert (found.image, found.noise, found.told) == (0.0, 80.0, 80.0)
     assert sampler.evaluations == 35
     assert not any(step.noise for step in sampler.steps())
-
-
-def test_what_is_told() -> None:
-    said = start("paper", Sampler())[0].remark()
-    assert "1.084" in said
-    assert "0.8865" in said
-    assert "told 1.4" in said
-    assert start("paper", Sampler())[0].as_json()["told"] == 1.4
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, -0.1, math.nan])

@@ -180,7 +180,7 @@ def test_seeds_and_numbers_matter() -> None:
 
 def test_two_processes_are_one_up_to_rounding() -> None:
     alone = Memory()
-    recipe = Recipe(2, 8, 5e-3)
+    recipe = Recipe(2, 8, 1e-6)  # so small that Adam does not make steps of other signs out of rounding
     denoisers = [small(dropout=0.0) for _ in range(3)]  # dropout depends on who has which images
     Training(recipe, points(), denoisers[0], CPU, Group(0, 1)).run(alone, Listener(), 1e9)
     meeting = threading.Barrier(2)
@@ -217,10 +217,11 @@ def test_two_processes_are_one_up_to_rounding() -> None:
     for thread in threads:
         thread.join(60)
     assert found[1].last is None
-    assert found[0].last is not None
-    assert alone.last is not None
-    for name, array in alone.last.arrays.items():
-        np.testing.assert_allclose(found[0].last.arrays[name], array, rtol=0, atol=2e-3)
+    assert alone.state is not None
+    assert found[0].state is not None
+    numbers = {name: array for name, array in alone.state.items() if array.dtype.kind == "f"}
+    for name, array in numbers.items():  # weights, averages, and both moments of the gradients
+        np.testing.assert_allclose(found[0].state[name], array, rtol=0, atol=1e-3 * np.abs(array).max(), err_msg=name)
 
 
 def test_averaging_forgets_by_half_lives() -> None:

@@ -18,10 +18,8 @@ from datarobust import artifacts, selection
 from datarobust.artifacts import Step
 from datarobust.artifacts.durable import leftovers
 from datarobust.checkpoints.models import load_denoiser
-from datarobust.diffusion.denoiser import flops, prepare
-from datarobust.diffusion.precondition import Ve
-from datarobust.diffusion.sampler import Sampler
-from datarobust.diffusion.starts import DEFAULTS
+from datarobust.diffusion.denoiser import Ve, flops, prepare
+from datarobust.diffusion.sampler import DEFAULTS, Sampler
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.jobs.clone import Cloning
 from datarobust.jobs.make import make
@@ -165,7 +163,7 @@ def test_labels_from_a_file_and_random_ones(job: Cloning, tmp_path: Path) -> Non
     file.write_text("\n".join(str(n % 2) for n in range(9)) + "\n")
     given = replace(job, labels=file)
     np.testing.assert_array_equal(given.task.labels, np.arange(9) % 2)
-    assert "labels" in given.inputs
+    assert "labels" in given.targets[1]
     drawn = replace(job, labels="random")
     assert drawn.task.labels.max() < 3
     assert any("random" in remark for remark in drawn.remarks())
