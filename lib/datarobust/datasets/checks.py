@@ -96,15 +96,10 @@ def as_features(raw: Array, row: int, where: str) -> npt.NDArray[np.float32]:
     if raw.dtype.kind in "ui" and raw.dtype.itemsize > 2:
         wide = (raw > 1 << 24) | ((raw < -(1 << 24)) if raw.dtype.kind == "i" else False)
         _refuse(np.asarray(wide), raw, row, where, lambda v: "exceeds 2**24 and is not exact in float32: scale it down")
-    good = np.isfinite(values)
-    if not good.all():
-        _refuse(
-            ~good,
-            raw,
-            row,
-            where,
-            lambda v: "exceeds float32" if np.isfinite(v) else "is no number: features are finite",
-        )
+    wrong = ~np.isfinite(values)
+    _refuse(
+        wrong, raw, row, where, lambda v: "exceeds float32" if abs(v) < np.inf else "is no number: give finite ones"
+    )
     return values
 
 
@@ -142,10 +137,8 @@ def _distributions(raw: Array, row: int, where: str) -> tuple[Rows, npt.NDArray[
     good = (sums == 1.0) if hard else np.abs(sums - 1.0) <= SUM_TOLERANCE
     if not good.all():
         first = int(np.argmin(good))
-        raise DataError(
-            f"{where}[{row + first}] sums to {sums[first]:g}, not to 1: "
-            "labels of two dimensions must be one-hot rows or probabilities."
-        )
+        kinds = "labels of two dimensions are one-hot rows or probabilities"
+        raise DataError(f"{where}[{row + first}] sums to {sums[first]:g}, not to 1: {kinds}.")
     return exact.argmax(axis=1).astype(np.int64), None if hard else raw.astype(np.float32)
 
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from datarobust.datasets import checks, unpickle
 from datarobust.datasets.files import Raw, is_tar, raw_file, read_start, reading, tar_files
-from datarobust.datasets.sources import Block, FileSource, Labels, Spec, spans
+from datarobust.datasets.sources import Block, Labels, Names, Source, Spec, spans
 from datarobust.datasets.unpickle import array_of, text_of
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
@@ -102,7 +102,7 @@ def looks_like(path: Path) -> bool:
     return is_tar(path)
 
 
-class _BatchSource(FileSource):
+class _BatchSource(Source):
     """Rows in one file after the other; ``index`` counts on through all."""
 
     _batches: list[PickledBatch | BinaryBatch]
@@ -136,13 +136,7 @@ class CifarSource(_BatchSource):
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        split: str | None = None,
-        labels: Labels | None = None,
-        classes: tuple[str, ...] | None = None,
-        name: str | None = None,
+        self, path: Path, *, split: str | None = None, labels: Labels | None = None, classes: Names | None = None
     ) -> None:
         archive = not path.is_dir()
         split = split or "train"
@@ -178,7 +172,7 @@ class CifarSource(_BatchSource):
             self._classes[self._label] = classes
         title = release.title + ("s" if labels == "coarse" else "")
         self.spec = Spec(
-            name=name or f"{title.lower().replace('-', '')}-{split}",
+            name=f"{title.lower().replace('-', '')}-{split}",
             rows=sum(batch.rows for batch in self._batches),
             kind="images",
             shape=SHAPE,
@@ -194,14 +188,14 @@ class Ti500kSource(_BatchSource):
     Raises DataError at construction when the pickle is not plain data, or its arrays are not images and labels.
     """
 
-    def __init__(self, path: Path, *, classes: tuple[str, ...] | None = None, name: str | None = None) -> None:
+    def __init__(self, path: Path, *, classes: Names | None = None) -> None:
         super().__init__(path)
         _, self._label = TI500K
         batch = PickledBatch(raw_file(path), (self._label,), ti500k=True)
         self._batches, self._classes = [batch], {self._label: CIFAR10 if classes is None else classes}
         aside = f"left aside: {', '.join(map(shown, batch.aside[:12]))}"
         self.spec = Spec(
-            name=name or path.stem,
+            name=path.stem,
             rows=batch.rows,
             kind="images",
             shape=batch.images.shape[1:],
@@ -265,10 +259,8 @@ class PickledBatch:
         self._columns = dict(zip(columns, labels, strict=True))
         for key, column in self._columns.items():
             if column.shape != (self.rows,) or column.dtype.kind not in "iu":
-                raise DataError(
-                    f"{where}: {key} are {column.dtype} of shape {column.shape}; one integer for each of "
-                    f"{self.rows:,} images is expected."
-                )
+                faulty = f"{column.dtype} of shape {column.shape}"
+                raise DataError(f"{where}: {key} are {faulty}, not one integer for each of {self.rows:,} images.")
 
     def blocks(self, step: int, start: int, stop: int) -> Iterator[tuple[Array, Mapping[str, Array]]]:
         """The images ``start:stop``, (B, C, H, W), and their labels by column; at most ``step`` at a time."""
@@ -287,10 +279,8 @@ class BinaryBatch:
         self._size = len(columns) + ROW_BYTES
         self.rows, rest = divmod(raw.size, self._size)
         if rest:
-            raise DataError(
-                f"{raw.where} has {raw.size:,} bytes, which are no whole number of records of {self._size:,}: "
-                "it is cut short, or of another release."
-            )
+            size = f"{raw.size:,} bytes, no whole number of records of {self._size:,}"
+            raise DataError(f"{raw.where} has {size}: it is cut short, or of another release.")
 
     def blocks(self, step: int, start: int, stop: int) -> Iterator[tuple[Array, Mapping[str, Array]]]:
         """The images ``start:stop``, (B, 3, 32, 32), and their labels by column; at most ``step`` at a time."""

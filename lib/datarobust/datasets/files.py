@@ -150,25 +150,16 @@ def read_start(path: Path) -> bytes:
     if not start:
         raise DataError(f"{shown(path)} is empty: get the file again.")
     if start.startswith(_LFS):
-        raise DataError(
-            f"{shown(path)} is a pointer of Git LFS, not the data: run `git lfs pull` in its repository, or get the "
-            "file from its download link."
-        )
+        raise DataError(f"{shown(path)} is a pointer of Git LFS: run `git lfs pull` in its repository, or download it.")
     if _ANNEX.match(start):
-        raise DataError(
-            f"{shown(path)} is a pointer of git-annex, not the data: run `git annex get` in its repository."
-        )
+        raise DataError(f"{shown(path)} is a pointer of git-annex: run `git annex get` in its repository.")
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if _PAGE.match(text):
-        raise DataError(
-            f"{shown(path)} is a web page or an XML message, not the data: a server sent it in place of the file, "
-            "often because of a quota or a login; open it in a browser to see why, and get the file again."
-        )
+        way = "open it in a browser to see why, and get the file again"
+        raise DataError(f"{shown(path)} is a web page or an XML message of a server, not the data: {way}.")
     if _JSON.match(text) or text[:64].lower().startswith(_REFUSALS):
-        line = text[:80].decode("utf-8", "replace").split("\n")[0]
-        raise DataError(
-            f"{shown(path)} is a message of a server, not the data: it begins with {shown(line)}; get the file again."
-        )
+        line = shown(text[:80].decode("utf-8", "replace").split("\n")[0])
+        raise DataError(f"{shown(path)} is a message of a server: it begins with {line}; get the file again.")
     return start
 
 

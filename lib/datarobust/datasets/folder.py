@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from datarobust.datasets.files import brief, reading
-from datarobust.datasets.sources import Block, FileSource, Spec, spans
+from datarobust.datasets.sources import Block, Names, Source, Spec, spans
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Images
@@ -39,17 +39,10 @@ MOST_BYTES = 1 << 28
 _MOST_DEPTH = 64
 
 
-class FolderSource(FileSource):
+class FolderSource(Source):
     """A folder of class folders as a Source. Raises DataError at construction where there are no images."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        channels: int | None = None,
-        classes: tuple[str, ...] | None = None,
-        name: str | None = None,
-    ) -> None:
+    def __init__(self, path: Path, *, channels: int | None = None, classes: Names | None = None) -> None:
         folders: list[str] = []
         files: list[str] = []
         labels: list[int] = []
@@ -89,7 +82,7 @@ class FolderSource(FileSource):
         if empty := [shown(folder) for label, folder in enumerate(folders) if label not in used]:
             notes.append(f"classes without images: {', '.join(empty[:8])}")
         self.spec = Spec(
-            name=name or path.resolve().name or "images",
+            name=path.resolve().name or "images",
             rows=len(files),
             kind="images",
             shape=shape,
@@ -166,10 +159,8 @@ def decode(data: bytes, where: str, channels: int | None, size: tuple[int, int] 
                 if width * height > MOST_PIXELS:
                     raise DataError(f"{where} claims {width}x{height} pixels, more than {MOST_PIXELS:,}.")
                 if size is not None and image.size != size:
-                    raise DataError(
-                        f"{where} has {width}x{height} pixels, but the first image has {size[0]}x{size[1]}: bring them "
-                        "to one size."
-                    )
+                    sizes = f"{width}x{height} pixels, but the first image has {size[0]}x{size[1]}"
+                    raise DataError(f"{where} has {sizes}: bring them to one size.")
                 if getattr(image, "is_animated", False):
                     raise DataError(f"{where} has several frames: save the one that is meant.")
                 image.verify()  # a PNG's checksums, which decoding passes over

@@ -3,7 +3,7 @@
 Their names say what they hold::
 
     train-images-idx3-ubyte(.gz)  train-labels-idx1-ubyte(.gz)     and t10k- for the test set
-    emnist-balanced-train-images-idx3-ubyte.gz ...-labels-idx1-ubyte.gz  emnist-balanced-mapping.txt     and test-
+    emnist-balanced-train-images-idx3-ubyte.gz  emnist-balanced-train-labels-idx1-ubyte.gz     and test-
 
 A dot in place of the hyphen before ``idx`` is read as well. EMNIST stores its images transposed; they are turned
 upright, as MNIST's are. The labels of EMNIST Letters are 1..26 and become 0..25.
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from datarobust.datasets.files import GZIP_START, open_unpacked, read_start, reading
-from datarobust.datasets.sources import Block, FileSource, Spec
+from datarobust.datasets.sources import Block, Names, Source, Spec
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Images
@@ -48,7 +48,6 @@ _CLASSES = {
     "letters": _UPPER,
     "mnist": _DIGITS,
 }
-_MAPPING_BYTES = 1 << 16
 _GZIP_RATIO = 1033
 _TYPES = {0x09: "signed bytes", 0x0B: "16-bit integers", 0x0C: "32-bit integers", 0x0D: "floats", 0x0E: "doubles"}
 
@@ -67,22 +66,15 @@ def looks_like(path: Path) -> bool:
     return start[:3] == b"\0\0\x08" and start[3:] in (b"\1", b"\2", b"\3", b"\4")
 
 
-class IdxSource(FileSource):
+class IdxSource(Source):
     """Images and labels in two idx files as a Source.
 
     ``path`` is the file of images, beside which its labels lie, or a folder that holds one data set; then ``split``
-    chooses ``train`` (the default) or ``test``. ``classes`` override the names of ``emnist-SUBSET-mapping.txt``, or of
-    the digits. Raises DataError at construction when names and headers alone show that this is no data set.
+    chooses ``train`` (the default) or ``test``. ``classes`` override the names of digits, or of EMNIST's characters.
+    Raises DataError at construction when names and headers alone show that this is no data set.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        split: str | None = None,
-        classes: tuple[str, ...] | None = None,
-        name: str | None = None,
-    ) -> None:
+    def __init__(self, path: Path, *, split: str | None = None, classes: Names | None = None) -> None:
         aside: list[str] = []
         images = path
         if path.is_dir():
@@ -93,22 +85,16 @@ class IdxSource(FileSource):
         known = _EMNIST.fullmatch(stem)
         subset = known["subset"] if known else None
         own = known["split"] if known else _SPLITS.get(stem, stem.strip("-_. ") or "idx")
-        if split not in (None, own):
-            raise DataError(
-                f"{shown(images)} is the {shown(own)} set by its name, not {shown(str(split))}: leave out `split`."
-            )
+        if split is not None and split != own:
+            raise DataError(f"{shown(images)} is the {shown(own)} set by its name: leave out `split` {shown(split)}.")
         super().__init__(path, [images.name, labels.name], images.parent)
         self._images, self._labels = IdxFile(images, 3), IdxFile(labels, 1)
         rows, height, width = self._images.shape
         if self._labels.shape[0] != rows:
-            raise DataError(
-                f"{shown(labels)} has {self._labels.shape[0]:,} labels for the {rows:,} images of {shown(images.name)}."
-            )
+            count = self._labels.shape[0]
+            raise DataError(f"{shown(labels)} has {count:,} labels for the {rows:,} images of {shown(images.name)}.")
         self._transposed = subset is not None
         self._first = 1 if subset == "letters" else 0
-        if classes is None:
-            mapping = images.with_name(f"emnist-{subset}-mapping.txt")
-            classes = _mapped(mapping, self._first) if subset and mapping.is_file() else _CLASSES[subset or "mnist"]
         notes = [f"{rows:,} images from {shown(images.name)}, labels from {shown(labels.name)}"]
         if self._transposed:
             notes.append("EMNIST stores images transposed: they are turned upright")
@@ -116,11 +102,11 @@ class IdxSource(FileSource):
             notes.append(f"{', '.join(map(shown, aside))} left aside")
         title = f"emnist-{subset}" if subset else images.resolve().parent.name or "idx"
         self.spec = Spec(
-            name=name or f"{title}-{own}",
+            name=f"{title}-{own}",
             rows=rows,
             kind="images",
             shape=(1, width, height) if self._transposed else (1, height, width),
-            classes=classes,
+            classes=_CLASSES[subset or "mnist"] if classes is None else classes,
             notes=tuple(notes),
         )
 
@@ -132,11 +118,9 @@ class IdxSource(FileSource):
             bad = (labels < 0) | (labels >= count)
             if bad.any():
                 place = int(np.argmax(bad))
-                raise DataError(
-                    f"{shown(self._labels.path)}: the label of row {row + place} is {raw[place]}, not among the "
-                    f"{count} classes {self._first}..{self._first + count - 1}: if it is right, name all classes with "
-                    "`classes`."
-                )
+                known = f"{count} classes {self._first}..{self._first + count - 1}; name others with `classes`"
+                where = f"{shown(self._labels.path)}: the label of row {row + place}"
+                raise DataError(f"{where} is {raw[place]}, not among the {known}.")
             upright = images.transpose(0, 2, 1) if self._transposed else images
             index = np.arange(row, row + len(raw), dtype=np.int64)
             yield Block(np.ascontiguousarray(upright[:, None]), labels, index)
@@ -202,10 +186,7 @@ def _beside(images: Path) -> tuple[str, Path]:
     """How the name of a file of images begins, and the file of its labels."""
     name = _NAME.fullmatch(images.name)
     if name is None:
-        raise DataError(
-            f"{shown(images)}: the labels are found by the name of the images, NAME-images-idx3-ubyte or "
-            "NAME-images-idx3-ubyte.gz: give it such a name."
-        )
+        raise DataError(f"{shown(images)}: labels are found by the name of the images: call it X-images-idx3-ubyte.")
     stem = name["stem"]
     if name["what"] == "labels":
         raise DataError(f"{shown(images)} are labels: give the file of the images, {shown(stem)}images-idx3-ubyte.")
@@ -246,32 +227,3 @@ def _in_folder(folder: Path, split: str) -> list[str]:
         listing = ", ".join(sorted(names[0] for names in sets))
         raise DataError(f"{shown(folder)} holds several sets ({listing}): give the file of images that is meant.")
     return sets[0]
-
-
-def _mapped(path: Path, first: int) -> tuple[str, ...]:
-    """The classes' names in a mapping file, in the order of labels, which begin at ``first``."""
-    where = shown(path)
-    with reading(path), path.open("rb") as file:
-        data = file.read(_MAPPING_BYTES + 1)
-    if len(data) > _MAPPING_BYTES:
-        raise DataError(
-            f"{where} has more than {_MAPPING_BYTES >> 10} KiB: a label and its characters a line are meant."
-        )
-    names: list[str] = []
-    for number, line in enumerate(data.splitlines(), start=1):
-        words = line.split()
-        if not words:
-            continue
-        # Upper and lower case that share a class follow one another; the first names it.
-        if len(words) not in (2, 3) or not all(re.fullmatch(rb"\d{1,3}", word) for word in words):
-            raise DataError(f"{where}, line {number}: a label and the codes of its characters are expected.")
-        label, code = int(words[0]), int(words[1])
-        if label != first + len(names) or not 33 <= code <= 126:
-            raise DataError(
-                f"{where}, line {number}: label {label} and code {code} are not the next label "
-                f"{first + len(names)} and an ASCII character."
-            )
-        names.append(chr(code))
-    if not names:
-        raise DataError(f"{where} names no classes.")
-    return tuple(names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tokenize
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,14 +16,12 @@ import numpy as np
 
 from datarobust.datasets.checks import MOST_CLASSES, as_labels
 from datarobust.datasets.files import brief, file_sha256, reading
-from datarobust.errors import DataError, SelectionError
+from datarobust.errors import DataError, DatarobustError, SelectionError
 from datarobust.text import shown
 from datarobust.types import Rows
 
-MOST_NAMES_BYTES = 16 << 20
-"""Of a file of class names."""
-LINE_BYTES = 4096
-"""Longest line that is read; a number takes a few bytes, a comment may take more."""
+MOST_NAMES_BYTES = 16 << 20  # of a file of class names
+LINE_BYTES = 4096  # longest line that is read; a number takes a few bytes, a comment may take more
 
 _NPY = b"\x93NUMPY"
 _FAULTS = (ValueError, SyntaxError, TypeError, KeyError, EOFError, RecursionError, MemoryError, tokenize.TokenError)
@@ -38,7 +36,7 @@ def read_indices(file: BinaryIO, name: str, points: int) -> tuple[Rows, str]:
     indices: list[int] = []
     numbers: list[int] = []
     digest = hashlib.sha256()
-    for number, word in _words(file, digest.update, lambda at: SelectionError(f"{name}, {at} for an index file.")):
+    for number, word in _words(file, digest, name, SelectionError):
         where = f"{name}, line {number}"
         text = shown(word[:40].decode("utf-8", "backslashreplace"))
         if word.isdigit() and len(word) <= 18:
@@ -83,7 +81,7 @@ def read_labels(path: Path, points: int, classes: int) -> tuple[Rows, str]:
 def _labels_of_lines(file: BinaryIO, name: str, points: int, classes: int) -> tuple[Rows, str]:
     labels: list[int] = []
     digest = hashlib.sha256()
-    for number, word in _words(file, digest.update, lambda at: DataError(f"{name}, {at} for a file of labels.")):
+    for number, word in _words(file, digest, name, DataError):
         where = f"{name}, line {number}"
         if len(labels) == points:
             raise DataError(f"{where} is one label too many: the dataset has {points:,} points.")
@@ -96,9 +94,7 @@ def _labels_of_lines(file: BinaryIO, name: str, points: int, classes: int) -> tu
             raise DataError(f"{where} is {label}, but {most or 'that is no class number'}.")
         labels.append(label)
     if len(labels) < points:
-        raise DataError(
-            f"{name} has {len(labels):,} labels, but the dataset has {points:,} points: one a point is needed."
-        )
+        raise DataError(f"{name} has {len(labels):,} labels, but the dataset has {points:,} points.")
     return np.array(labels, np.int64), digest.hexdigest()
 
 
@@ -119,19 +115,16 @@ def _labels_of_array(path: Path, points: int, classes: int) -> tuple[Rows, str]:
 
 
 def _words(
-    file: BinaryIO, read: Callable[[bytes], object], too_long: Callable[[str], Exception]
+    file: BinaryIO, digest: hashlib._Hash, name: str, error: type[DatarobustError]
 ) -> Iterator[tuple[int, bytes]]:
-    """Number and text of every line that is not blank; ``read`` is given all bytes.
-
-    Raises ``too_long("line 3 is too long")`` where a blank line or a comment has LINE_BYTES or more.
-    """
+    """Number and text of every line that is not blank; ``digest`` is updated with all bytes."""
     for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES), b""), start=1):
-        read(line)
+        digest.update(line)
         word = line.strip()
         if word and not word.startswith(b"#"):
             yield number, word
         elif len(line) == LINE_BYTES and not line.endswith(b"\n"):
-            raise too_long(f"line {number} is too long")
+            raise error(f"{name}, line {number} is too long.")
 
 
 def read_names(path: Path) -> tuple[str, ...]:
@@ -147,9 +140,7 @@ def read_names(path: Path) -> tuple[str, ...]:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(f"{shown(path)}, line {line}: class names are UTF-8 text, one a line.") from error
     if len(data) > MOST_NAMES_BYTES:
-        raise DataError(
-            f"{shown(path)} has more than {MOST_NAMES_BYTES >> 20} MiB: class names are expected, one a line."
-        )
+        raise DataError(f"{shown(path)} has more than {MOST_NAMES_BYTES >> 20} MiB: it is no file of class names.")
     names = tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
     if names == ("",):
         raise DataError(f"{shown(path)} holds no class names.")

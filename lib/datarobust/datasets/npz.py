@@ -29,7 +29,7 @@ from numpy.lib import format as npy
 
 from datarobust.datasets import checks
 from datarobust.datasets.files import brief, reading
-from datarobust.datasets.sources import Block, FileSource, Layout, Spec
+from datarobust.datasets.sources import Block, Layout, Names, Source, Spec
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Array
@@ -53,7 +53,7 @@ def looks_like(path: Path, start: bytes) -> bool:
     return path.suffix == ".npz" or start.startswith((b"PK\x03\x04", b"PK\x05\x06"))
 
 
-class NpzSource(FileSource):
+class NpzSource(Source):
     """An npz file as a Source. ``keys`` and ``layout`` override what is recognised, ``classes`` the stored names.
 
     Raises DataError at construction when the headers alone show that this is no data set.
@@ -65,8 +65,7 @@ class NpzSource(FileSource):
         *,
         keys: tuple[str, str] | None = None,
         layout: Layout | None = None,
-        classes: tuple[str, ...] | None = None,
-        name: str | None = None,
+        classes: Names | None = None,
     ) -> None:
         super().__init__(path)
         self._archive = Archive(path)
@@ -75,9 +74,7 @@ class NpzSource(FileSource):
         self.choices = (points.key, labels.key, self._layout)
         shape = points.shape
         if labels.dtype.kind not in "biuf":
-            raise DataError(
-                f"{labels.where} holds text: labels are numbers 0..C-1, and class names belong into `classes`."
-            )
+            raise DataError(f"{labels.where} holds text: labels are numbers 0..C-1; names belong into `classes`.")
         if len(labels.shape) not in (1, 2) or labels.shape[1:] == (0,):
             raise DataError(f"{labels.where} has shape {labels.shape}; labels are (N,), or (N, C) one-hot or soft.")
         if labels.shape[0] != shape[0]:
@@ -93,7 +90,7 @@ class NpzSource(FileSource):
             "nd": ("feature vectors", shape[1:]),
         }[self._layout]
         self.spec = Spec(
-            name=name or path.stem,
+            name=path.stem,
             rows=shape[0],
             kind="features" if self._layout == "nd" else "images",
             shape=point,
@@ -136,9 +133,7 @@ class NpzSource(FileSource):
         member = self._archive.member("classes")
         names = self._archive.whole(member, _CLASSES_BYTES)
         if names.ndim != 1 or names.dtype.kind not in "SU":
-            raise DataError(
-                f"{member.where} should hold one name a class, but has dtype {names.dtype} and shape {names.shape}."
-            )
+            raise DataError(f"{member.where} has dtype {names.dtype} and shape {names.shape}, not one name a class.")
         try:
             return tuple(name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names.tolist())
         except UnicodeDecodeError as error:
@@ -154,9 +149,7 @@ def _pair(archive: Archive, keys: tuple[str, str] | None) -> tuple[str, str]:
     if pairs:
         raise DataError(f"{shown(archive.path)} holds several data sets ({listed}): choose with `keys` POINTS,LABELS.")
     expected = "; ".join(f"{a}, {b}" for a, b in PAIRS) if keys is None else ", ".join(map(shown, keys))
-    raise DataError(
-        f"{shown(archive.path)} has the arrays {listed}; expected: {expected} (others with `keys` POINTS,LABELS)."
-    )
+    raise DataError(f"{shown(archive.path)} has the arrays {listed}; expected: {expected}, or `keys` POINTS,LABELS.")
 
 
 def _layout(points: Member, layout: Layout | None) -> Literal["nhwc", "nchw", "nhw", "nd"]:
@@ -241,10 +234,7 @@ class Archive:
             raise DataError(f"{where} claims the shape {shape}, which no array has.")
         size = start.tell() + dtype.itemsize * math.prod(shape)
         if size != info.file_size:
-            raise DataError(
-                f"{where} claims {size:,} bytes by its shape {shape} and dtype {dtype}, "
-                f"but the archive has {info.file_size:,} for it."
-            )
+            raise DataError(f"{where} claims {size:,} bytes for {dtype} of shape {shape}, but has {info.file_size:,}.")
         return Member(key, where, dtype, shape, bool(fortran) and len(shape) > 1, info)
 
     def rows(self, member: Member, step: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Array]]:
@@ -261,10 +251,7 @@ class Archive:
         with self._open(member.info, where) as stream:
             if member.fortran:  # rows lie scattered: all are read at once
                 if member.info.file_size > _IN_MEMORY:
-                    raise DataError(
-                        f"{where} lies in Fortran's order, which cannot be streamed by rows: "
-                        "save it through numpy.ascontiguousarray."
-                    )
+                    raise DataError(f"{where} lies in Fortran's order: save it through numpy.ascontiguousarray.")
                 data = stream.read(header + total * member.row_bytes + 1)  # the end compares the checksum
                 if len(data) != member.info.file_size:
                     raise DataError(f"{where} has {len(data):,} bytes: the file is cut short, or goes on.")
@@ -299,18 +286,14 @@ class Archive:
         if info.flag_bits & 1:
             raise DataError(f"{where} is encrypted.")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise DataError(
-                f"{where} is compressed by another method than deflate: save it with numpy.savez_compressed."
-            )
+            raise DataError(f"{where} is compressed, but not by deflate: save it with numpy.savez_compressed.")
         if info.header_offset < 0 or info.header_offset + packed > self._size:
             raise DataError(f"{where} claims {packed:,} bytes of a file that has {self._size:,}: it is cut short.")
         if size > packed * (1 if info.compress_type == zipfile.ZIP_STORED else _DEFLATE_RATIO):
             raise DataError(f"{where} claims {size:,} bytes, which {packed:,} cannot hold.")
         if size > _BOMB_BYTES and size > packed * _BOMB_RATIO:
-            raise DataError(
-                f"{where} would grow {size // packed}-fold to {size:,} bytes: "
-                "this is no data; if it is, save it with numpy.savez, uncompressed."
-            )
+            growth = f"{size // packed}-fold to {size:,} bytes"
+            raise DataError(f"{where} would grow {growth}, as no data do; if these do, save them with numpy.savez.")
 
     @contextmanager
     def _open(self, info: zipfile.ZipInfo, where: str) -> Iterator[IO[bytes]]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import re
 from collections import defaultdict
@@ -32,7 +33,7 @@ import numpy as np
 from datarobust.datasets import checks
 from datarobust.datasets.files import brief, read_start, reading
 from datarobust.datasets.folder import decode, other_mode
-from datarobust.datasets.sources import Block, FileSource, Labels, Spec
+from datarobust.datasets.sources import Block, Labels, Names, Source, Spec
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Images
@@ -53,7 +54,7 @@ _ENCRYPTED = b"PARE"
 _READ_AHEAD = 1 << 16
 _DEPTH = 3
 _MOST_ENTRIES = 1 << 16
-_OF = re.compile(r"(?P<split>.+?)-(?P<number>\d{4,6})-of-(?P<count>\d{4,6})(-[0-9a-f]+)?\.parquet", re.DOTALL)
+_OF = re.compile(r"(?P<split>.+?)-(?P<number>\d{4,6})-of-(?P<total>\d{4,6})(-[0-9a-f]+)?\.parquet", re.DOTALL)
 _NUMBERED = re.compile(r"(part[.-])?(?P<number>\d{1,6})\.parquet")
 _PLAIN = re.compile(r"(.*[-_.])?(?P<split>train|test|validation|valid|val)\.parquet", re.DOTALL)
 
@@ -80,7 +81,7 @@ def looks_like(path: Path) -> bool:
         return False
 
 
-class ParquetSource(FileSource):
+class ParquetSource(Source):
     """A Parquet file, or the files of one split in a folder, as a Source.
 
     ``split`` chooses among the files of a folder (``train`` if not given). ``keys`` are the columns of pictures and
@@ -97,8 +98,7 @@ class ParquetSource(FileSource):
         *,
         split: str | None = None,
         keys: tuple[str, str] | None = None,
-        classes: tuple[str, ...] | None = None,
-        name: str | None = None,
+        classes: Names | None = None,
         labels: Labels | None = None,
         channels: int | None = None,
     ) -> None:
@@ -115,10 +115,8 @@ class ParquetSource(FileSource):
                     or other.schema.field(column).type != first.schema.field(column).type
                     or class_names(other, column) != class_names(first, column)
                 ):
-                    raise DataError(
-                        f"{shown(other.path)} differs from {shown(first.path.name)} in its column {shown(column)}: "
-                        "they are not of one data set."
-                    )
+                    files = f"{shown(other.path)} differs from {shown(first.path.name)}"
+                    raise DataError(f"{files} in its column {shown(column)}: they are not of one data set.")
         self._channels = channels
         self._coarse_classes = class_names(first, columns.coarse) if columns.coarse else ()
         self._size: tuple[int, int] | None = None  # any, of the first
@@ -127,7 +125,7 @@ class ParquetSource(FileSource):
         where = shown(paths[0].name) if len(paths) == 1 else f"{len(paths)} files"
         coarse = f", coarse labels from {shown(columns.coarse)}" if columns.coarse else ""
         self.spec = Spec(
-            name=name or (f"{path.resolve().name}-{split or 'train'}" if path.is_dir() else path.stem),
+            name=(f"{path.resolve().name}-{split or 'train'}" if path.is_dir() else path.stem),
             rows=sum(sum(each.groups) for each in self._shards),
             kind="images",
             shape=shape,
@@ -245,10 +243,8 @@ def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels
     kind = file.schema.field(images).type
     inner = kind.field("bytes").type if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
     if not types.is_binary(inner) and not types.is_large_binary(inner):
-        raise DataError(
-            f"{shown(file.path)}: {shown(images)} has type {shown(str(kind)[:80])}: pictures are PNG or JPEG files as "
-            "bytes, or structs with the field bytes."
-        )
+        column = f"{shown(file.path)}: {shown(images)} has type {shown(str(kind)[:80])}"
+        raise DataError(f"{column}: pictures are PNG or JPEG files as bytes, or structs with the field bytes.")
     return Columns(images, images if inner is kind else f"{images}.bytes", label, coarse)
 
 
@@ -258,15 +254,11 @@ def _one(file: ParquetFile, candidates: tuple[str, ...], what: str) -> str:
     present = [name for name in candidates if name in names]
     if not present:
         listed = ", ".join(shown(name) for name in names[:12]) or "none"
-        raise DataError(
-            f"{shown(file.path)} has the columns {listed}, none of them {what} "
-            f"({' or '.join(map(shown, candidates))}): name both with `keys` PICTURES,LABELS."
-        )
+        columns = f"{listed}, none of them {what} ({' or '.join(map(shown, candidates))})"
+        raise DataError(f"{shown(file.path)} has the columns {columns}: name both with `keys` PICTURES,LABELS.")
     if len(present) > 1 or names.count(present[0]) > 1:
-        raise DataError(
-            f"{shown(file.path)} has several columns of {what} ({', '.join(map(shown, present))}): choose with `keys` "
-            "PICTURES,LABELS."
-        )
+        columns = f"several columns of {what} ({', '.join(map(shown, present))})"
+        raise DataError(f"{shown(file.path)} has {columns}: choose with `keys` PICTURES,LABELS.")
     return present[0]
 
 
@@ -291,88 +283,58 @@ def class_names(file: ParquetFile, column: str) -> tuple[str, ...]:
 # --------------------------------------------------------------------------------------------------- files of a split
 
 
-class _Shard(NamedTuple):
-    """What the name of a file says."""
-
-    number: int
-    name: str
-    path: Path
-    split: str
-    folder: Path  # of its configuration
-    total: int | None  # of how many files, where the name says it
-
-
 def find_shards(folder: Path, split: str) -> list[Path]:
     """The files of one split, in order.
 
     Raises DataError where there is no such split, where several configurations have it, or where a file is missing.
     """
-    shards: list[_Shard] = []
+    sets: dict[tuple[str, Path], list[tuple[int, Path, int | None]]] = defaultdict(list)  # by split and configuration
     unknown: list[Path] = []
     for path in sorted(_files(folder)):
         if match := _OF.fullmatch(path.name):
-            number, count = int(match["number"]), int(match["count"])
-            shards.append(_Shard(number, path.name, path, match["split"], path.parent, count))
+            sets[match["split"], path.parent].append((int(match["number"]), path, int(match["total"])))
         elif match := _PLAIN.fullmatch(path.name):
-            shards.append(_Shard(0, path.name, path, match["split"], path.parent, 1))
+            sets[match["split"], path.parent].append((0, path, 1))
         elif match := _NUMBERED.fullmatch(path.name):
-            shards.append(_Shard(int(match["number"]), path.name, path, path.parent.name, path.parent.parent, None))
+            sets[path.parent.name, path.parent.parent].append((int(match["number"]), path, None))
         else:
             unknown.append(path)
-    groups: dict[Path, list[_Shard]] = defaultdict(list)
-    for shard in shards:
-        if shard.split == split:
-            groups[shard.folder].append(shard)
-    if unknown and not shards:
-        raise DataError(
-            f"{shown(unknown[0])}: its name tells no split (train-00000-of-00001.parquet, test.parquet): give the file "
-            "itself."
-        )
-    if not groups:
-        listing = ", ".join(map(shown, sorted({shard.split for shard in shards}))) or "none"
+    if unknown and not sets:
+        raise DataError(f"{shown(unknown[0])}: its name tells no split, as test.parquet does: give the file itself.")
+    folders = sorted(below for name, below in sets if name == split)
+    if not folders:
+        listing = ", ".join(map(shown, sorted({name for name, _ in sets}))) or "none"
         raise DataError(f"{shown(folder)} has no Parquet files of the split {shown(split)}; its splits are: {listing}.")
-    if len(groups) > 1:
-        listing = ", ".join(shown(each.relative_to(folder)) for each in sorted(groups))
-        raise DataError(
-            f"{shown(folder)} holds several data sets ({listing}): give the folder of the one that is meant."
-        )
-    [group] = groups.values()
-    group.sort()
-    numbers = {shard.number for shard in group}
-    totals = {shard.total for shard in group}
-    if len(totals) > 1 or len(numbers) < len(group):
-        names = ", ".join(shown(shard.name) for shard in group[:4])
+    if len(folders) > 1:
+        listing = ", ".join(shown(each.relative_to(folder)) for each in folders)
+        raise DataError(f"{shown(folder)} holds several data sets ({listing}): give the folder of one.")
+    numbers, paths, totals = zip(*sorted(sets[split, folders[0]]), strict=True)
+    if len(set(totals)) > 1 or len(set(numbers)) < len(numbers):
+        names = ", ".join(shown(path.name) for path in paths[:4])
         raise DataError(f"{shown(folder)} mixes files of different sets ({names} ...): keep those of one.")
-    [total] = totals
-    missing = min(set(range(total or len(group))) - numbers, default=None)
+    missing = min(set(range(totals[0] or len(paths))) - set(numbers), default=None)
     if missing is not None:
-        raise DataError(
-            f"{shown(group[0].path.parent)} lacks file {missing} of split {shown(split)}: of "
-            f"{total or group[-1].number + 1} files only {len(group)} are there."
-        )
-    return [shard.path for shard in group]
+        count = f"of {totals[0] or numbers[-1] + 1} files only {len(paths)} are there"
+        raise DataError(f"{shown(paths[0].parent)} lacks file {missing} of split {shown(split)}: {count}.")
+    return list(paths)
 
 
-def _files(folder: Path, most: int | None = None) -> Iterator[Path]:
+def _files(folder: Path, most: float = math.inf) -> Iterator[Path]:
     """The Parquet files at most three folders down; hidden ones and links to folders are left out.
 
-    Looks at no more than ``most`` entries.
+    Looks into no further folder after ``most`` entries.
     """
-    todo, looked = [(folder, 0)], 0
-    while todo:
-        subfolder, depth = todo.pop(0)
-        with reading(subfolder), os.scandir(subfolder) as entries:
-            for entry in entries:
-                looked += 1
-                if most is not None and looked > most:
-                    return
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    if depth < _DEPTH:
-                        todo.append((Path(entry.path), depth + 1))
-                elif entry.name.endswith(SUFFIX):
-                    yield Path(entry.path)
+
+    def fail(error: OSError) -> None:
+        raise DataError(f"{shown(error.filename)} cannot be read: {error.strerror}.") from error
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        deep = len(Path(place).relative_to(folder).parts) >= _DEPTH
+        folders[:] = [] if deep else [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names if name.endswith(SUFFIX) and not name.startswith("."))
+        most -= len(folders) + len(names)
+        if most < 0:
+            return
 
 
 # ----------------------------------------------------------------------------------------------------------- one file
@@ -383,10 +345,8 @@ def pyarrow(name: str = "pyarrow") -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise DataError(
-            f"Parquet files are read by pyarrow, which is not there ({shown(str(error))}): "
-            "pip install 'datarobust[hf]' brings it."
-        ) from error
+        way = "pip install 'datarobust[hf]' brings it"
+        raise DataError(f"Parquet files are read by pyarrow, which is not there ({brief(error)}): {way}.") from error
 
 
 class ParquetFile:
@@ -488,10 +448,8 @@ def _footer(path: Path) -> tuple[int, bytes]:
     if size < 12 or end[4:] != START:
         raise DataError(f"{where} does not end as a Parquet file does: it is cut short.")
     if length > min(size - 12, MOST_FOOTER_BYTES):
-        raise DataError(
-            f"{where} claims a footer of {length:,} bytes in a file of {size:,}: it is damaged, or has too many row "
-            "groups."
-        )
+        claim = f"a footer of {length:,} bytes in a file of {size:,}"
+        raise DataError(f"{where} claims {claim}: it is damaged, or has too many row groups.")
     return size, footer
 
 
@@ -577,14 +535,10 @@ class _Header:
             case 4 | 5 | 6:  # integers of 16, 32 and 64 bits
                 return self._signed()
             case 7:  # a double
-                self.at += 8
+                self._bytes(8)
                 return None
-            case 8:  # bytes
-                length = self._varint()
-                self.at += length
-                if self.at > len(self._data):
-                    raise BadHeader("a header is cut short or too long")
-                return self._data[self.at - length : self.at]
+            case 8:
+                return self._bytes(self._varint())
             case 9 | 10:  # a list, a set
                 head = self._byte()
                 count = head >> 4 if head >> 4 < 15 else self._varint()
@@ -595,11 +549,14 @@ class _Header:
                 return self.struct(depth + 1)
         raise BadHeader(f"a header has a field of type {kind}")
 
-    def _byte(self) -> int:
-        if self.at >= len(self._data):
+    def _bytes(self, size: int) -> bytes:
+        self.at += size
+        if self.at > len(self._data):
             raise BadHeader("a header is cut short or too long")
-        self.at += 1
-        return self._data[self.at - 1]
+        return self._data[self.at - size : self.at]
+
+    def _byte(self) -> int:
+        return self._bytes(1)[0]
 
     def _varint(self) -> int:
         """An unsigned number of seven bits a byte, the lowest first."""

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from datarobust.datasets import cifar, idx, npz, parquet, unpickle
 from datarobust.datasets.files import never, read_start, reading
 from datarobust.datasets.folder import FolderSource
-from datarobust.datasets.sources import Block, Labels, Layout, Source, Spec
+from datarobust.datasets.sources import Block, Labels, Layout, Names, Source, Spec
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Rows
@@ -34,15 +35,15 @@ _ALL = (
 )
 
 
-class DigitsSource:
+class DigitsSource(Source):
     """The test part of the UCI "Optical Recognition of Handwritten Digits" set (Alpaydin and Kaynak 1998).
 
     It has 17 grey levels 0..16. A level v becomes the byte round(255 v / 16). No such value lies halfway but 127.5
     (v = 8), which goes up to 128; rising levels stay rising, so the order of l_inf distances of single pixels is kept.
     """
 
-    def __init__(self, name: str | None = None) -> None:
-        self.spec = Spec(name or "digits", DIGITS, "images", (1, 8, 8), tuple("0123456789"))
+    def __init__(self) -> None:
+        self.spec = Spec("digits", DIGITS, "images", (1, 8, 8), tuple("0123456789"))
 
     def identity(self) -> str:
         """They are the same everywhere."""
@@ -56,8 +57,7 @@ class DigitsSource:
     def unchanged(self) -> None:
         """They are, always."""
 
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The rows ``start:stop`` as one block."""
+    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
         levels, labels = self._raw
         images = ((levels.astype(np.int32) * 255 + 8) // 16).astype(np.uint8)
         block = Block(images, labels, np.arange(DIGITS, dtype=np.int64)).part(start, stop)
@@ -83,8 +83,8 @@ class _Reader(NamedTuple):
 
     @property
     def options(self) -> set[str]:
-        """What the constructor takes beside the path and the name of the set."""
-        return set(inspect.signature(self.source).parameters) - {"path", "name"}
+        """What the constructor takes beside the path."""
+        return set(inspect.signature(self.source).parameters) - {"path"}
 
 
 _READERS: Mapping[Format, _Reader] = {
@@ -129,7 +129,7 @@ def open_source(
     *,
     format: Literal["auto"] | Format = "auto",
     name: str | None = None,
-    classes: tuple[str, ...] | None = None,
+    classes: Names | None = None,
     keys: tuple[str, str] | None = None,
     layout: Layout | None = None,
     channels: int | None = None,
@@ -155,14 +155,17 @@ def open_source(
     if chosen == "digits":
         if source != "digits":
             raise UsageError(f"`format` digits goes with the word digits, not with {shown(source)}.")
-        return reader.source(name=name)
-    path = Path(source)
-    if not path.exists():
-        raise DataError(f"{shown(source)} does not exist.")
-    if ("folder" if path.is_dir() else "file") not in reader.places:
-        raise DataError(
-            f"{shown(source)} is {'a folder' if path.is_dir() else 'a file'}: `format` {chosen} does not fit."
-        )
-    if format != "auto" and path.is_file():
-        read_start(path)
-    return reader.source(path, name=name, **options)
+        made = reader.source()
+    else:
+        path = Path(source)
+        if not path.exists():
+            raise DataError(f"{shown(source)} does not exist.")
+        place = "folder" if path.is_dir() else "file"
+        if place not in reader.places:
+            raise DataError(f"{shown(source)} is a {place}: `format` {chosen} does not fit.")
+        if format != "auto" and place == "file":
+            read_start(path)
+        made = reader.source(path, **options)
+    if name is not None:
+        made.spec = replace(made.spec, name=name)
+    return made

@@ -104,10 +104,7 @@ def _releases() -> Iterator[Release]:
         ("mnist", "digits, 10 balanced classes, of MNIST's size"),
     ):
         archive, start = (_REMOTES["gzip.zip"],), f"gzip/emnist-{subset}"
-        members = {
-            split: (*(f"{start}-{split}-{part}" for part in parts), f"{start}-mapping.txt")
-            for split in ("train", "test")
-        }
+        members = {split: tuple(f"{start}-{split}-{part}" for part in parts) for split in ("train", "test")}
         title = f"EMNIST {title}; Cohen et al. 2017"
         files = dict.fromkeys(members, archive)
         yield Release(f"emnist-{subset}", title, "emnist", files, "idx", members)

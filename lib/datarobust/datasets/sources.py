@@ -1,8 +1,4 @@
-"""What a reader of a published format offers to the importer: a :class:`Spec`, known at once, and blocks of rows.
-
-What is the same for all readers of files, which were read and whether they changed since, stands in
-:class:`FileSource`.
-"""
+"""What a reader of a published format offers to the importer: a :class:`Spec`, known at once, and blocks of rows."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +19,11 @@ from datarobust.text import shown
 from datarobust.types import Array, Rows
 
 T = TypeVar("T")
-Kind = Literal["images", "features"]
 Labels = Literal["fine", "coarse"]
 Layout = Literal["nhwc", "nchw"]
+Names = tuple[str, ...]
 
-BLOCK_BYTES = 4 << 20
-"""A block holds about this many bytes of raw points: big enough for numpy, small beside any memory."""
+BLOCK_BYTES = 4 << 20  # of the raw points of a block, about: big enough for numpy, small beside any memory
 
 
 @dataclass(frozen=True)
@@ -37,19 +32,13 @@ class Spec:
 
     name: str
     rows: int
-    kind: Kind
-    shape: tuple[int, ...]
-    """Of one point: (C, H, W) of uint8 images, (D,) of float32 features."""
-    classes: tuple[str, ...] = ()
-    """Their names, if it has them."""
-    soft: int = 0
-    """Columns of its soft labels, 0 without."""
-    coarse: bool = False
-    """Whether it has labels of super-classes."""
-    notes: tuple[str, ...] = ()
-    """Sentences the user should see, about what was recognised and what was left out."""
-    raw_bytes: int = 0
-    """Of one point as it is read."""
+    kind: Literal["images", "features"]
+    shape: tuple[int, ...]  # of one point: (C, H, W) of uint8 images, (D,) of float32 features
+    classes: tuple[str, ...] = ()  # names, if it has them
+    soft: int = 0  # columns of its soft labels, 0 without
+    coarse: bool = False  # whether it has labels of super-classes
+    notes: tuple[str, ...] = ()  # sentences the user should see: what was recognised, what was left out
+    raw_bytes: int = 0  # of one point as it is read
 
     @property
     def step(self) -> int:
@@ -71,15 +60,11 @@ class Spec:
 class Block:
     """Consecutive rows, checked."""
 
-    points: Array
-    """(B, *shape)."""
+    points: Array  # (B, *shape)
     labels: Rows
-    index: Rows
-    """The rows' places in the source."""
-    soft: npt.NDArray[np.float32] | None = None
-    """(B, C) where the source has probabilities."""
-    coarse: Rows | None = None
-    """Where it has super-classes."""
+    index: Rows  # places in the source
+    soft: npt.NDArray[np.float32] | None = None  # (B, C) where the source has probabilities
+    coarse: Rows | None = None  # where it has super-classes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -90,33 +75,11 @@ class Block:
         return Block(*(None if array is None else array[start:stop] for array in arrays))  # type: ignore[arg-type]
 
 
-class Source(Protocol):
-    """A data set in somebody's format."""
+class Source:
+    """A data set in somebody's format; readers set ``spec`` and yield the rows.
 
-    @property
-    def spec(self) -> Spec:
-        """What it holds."""
-
-    def identity(self) -> str:
-        """A cheap fingerprint (paths, sizes, times of change): tells a rerun whether the source is still the same."""
-
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The rows ``start:stop`` in order, checked; every call begins anew.
-
-        Raises DataError, naming file and index, at the first row that cannot be what it claims to be.
-        """
-
-    def digest(self, stopped: Callable[[], bool] = never) -> str:
-        """The sha256 of the raw source, for the history. Raises Cancelled where ``stopped`` turns true meanwhile."""
-
-    def unchanged(self) -> None:
-        """Raise DataError where the source is no longer what it was when it was opened."""
-
-
-class FileSource:
-    """What the readers of files share. ``path`` is what the user gave; readers set ``spec`` and yield the rows.
-
-    ``names`` are the files that are read, below ``folder`` (``path`` if not given); the file ``path`` without them.
+    ``path`` is what the user gave. The files that are read are ``names`` below ``folder``, which is ``path`` if not
+    given; without names it is the file ``path`` itself.
     """
 
     spec: Spec
@@ -139,18 +102,19 @@ class FileSource:
         return digest.hexdigest()
 
     def identity(self) -> str:
-        """A hash of the places, sizes and times of change of the files when they were opened."""
+        """A cheap fingerprint, of places, sizes and times of change: tells a rerun whether it is the same source."""
         return ":".join([self._state, *map(ascii, self.choices)])
 
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The rows ``start:stop``, decoded and checked as they are asked for."""
-        return self._blocks(start, self.spec.rows if stop is None else min(stop, self.spec.rows))
-
-    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
-        raise NotImplementedError
+    def unchanged(self) -> None:
+        """Raise DataError where the source is no longer what it was when it was opened."""
+        if self._state_now() != self._state:
+            raise DataError(f"{shown(self._path)} changed while it was read.")
 
     def digest(self, stopped: Callable[[], bool] = never) -> str:
-        """sha256 of the file; of several, of the lines ``sha256  name`` that ``sha256sum`` prints, in order."""
+        """sha256 of the file; of several, of the lines ``sha256  name`` that ``sha256sum`` prints, in order.
+
+        Raises Cancelled where ``stopped`` turns true meanwhile.
+        """
         if self._alone:
             return file_sha256(self._path, stopped)
         digest = hashlib.sha256()
@@ -158,10 +122,15 @@ class FileSource:
             digest.update(os.fsencode(f"{file_sha256(self._folder / name, stopped)}  {name}\n"))
         return digest.hexdigest()
 
-    def unchanged(self) -> None:
-        """Raise DataError where a file's size or time of change is another."""
-        if self._state_now() != self._state:
-            raise DataError(f"{shown(self._path)} changed while it was read.")
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
+        """The rows ``start:stop`` in order, checked; every call begins anew.
+
+        Raises DataError, naming file and index, at the first row that cannot be what it claims to be.
+        """
+        return self._blocks(start, self.spec.rows if stop is None else min(stop, self.spec.rows))
+
+    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+        raise NotImplementedError
 
 
 class Counted(Generic[T]):

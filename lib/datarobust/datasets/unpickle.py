@@ -1,15 +1,13 @@
-"""Pickles of others, read without running them.
+"""Pickles of others, of protocols 0 to 5 as Python 2 and 3 write them, read without running them.
 
 A pickle is a program: Python's reader imports and calls whatever it names. :class:`Unpickler` is that reader, with two
 allow-lists. Of instructions it knows those of plain data; of names those that NumPy's arrays need. Nothing is imported
 for a name and nothing of NumPy is called: it stands for code here, which checks every argument.
 
-Its memory is bounded by a few times the size of the file: what a file claims is compared with what it has before it is
-read; the number of instructions is limited; dicts have text for keys, so that no key is expensive to hash; no bytes are
-made twice of the same text.
-
-The base class is the reader in Python, ``pickle._Unpickler``: the one in C reserves what a file claims (a place 2**31
-of the memo costs 34 GB) and cannot be told which keys to take. Protocols 0 to 5 are read, as Python 2 and 3 write them.
+Memory is bounded by a few times the size of the file: what it claims is compared with what it has; instructions are
+counted; keys of dicts are text, which is cheap to hash; no bytes are made twice of the same text. Hence the base class
+is the reader in Python, ``pickle._Unpickler``: the one in C reserves what a file claims (a place 2**31 of the memo
+costs 34 GB) and cannot be told which keys to take.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ import struct
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 
@@ -31,30 +29,21 @@ from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Array
 
-MOST_BYTES = 1 << 30
-"""Of a pickle, unless the caller says otherwise; a file of CIFAR-100 has 155 MB."""
-MOST_INSTRUCTIONS = 4_000_000
-"""Of one pickle; CIFAR-100 takes 400,000. At about 100 bytes each at worst, what they make fits in memory."""
+MOST_BYTES = 1 << 30  # of a pickle, unless the caller says otherwise; a file of CIFAR-100 has 155 MB
+MOST_INSTRUCTIONS = 4_000_000  # CIFAR-100 takes 400,000; at 100 bytes each at worst, what they make fits in memory
 MOST_DIMENSIONS = 32
 
 _START = re.compile(rb"\x80[\2-\5]|\(d(p\d+\n|[SV])|\}[q(]")
 _DTYPE = re.compile(r"[<>|=]?([biufSUO])[1-9]\d{0,5}")
 _DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError)
 _CHECKED_FROM = 4096  # bytes: shorter strings are simply read
-# fmt: off
-_PLAIN = {
-    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET",
-    "BINGET", "LONG_BINGET", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1",
-    "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
-    "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
-    "EMPTY_LIST", "LIST", "EMPTY_DICT", "GLOBAL",
-}
-# fmt: on
-"""Instructions that are Python's own."""
-_MODULES = {
-    "__builtin__": "builtins",
-    "numpy._core.multiarray": "numpy.core.multiarray",
-    "numpy._core.numeric": "numpy.core.numeric",
+_PLAIN = """
+PROTO FRAME STOP MARK POP POP_MARK DUP PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET NONE NEWTRUE NEWFALSE INT
+BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE
+BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST EMPTY_DICT GLOBAL
+"""  # instructions that are Python's own
+_MODULES = {"__builtin__": "builtins"} | {
+    f"numpy._core.{name}": f"numpy.core.{name}" for name in ("multiarray", "numeric")
 }
 """Spellings of Python 2 and NumPy 2 -> the one here."""
 
@@ -80,15 +69,11 @@ class Numbers:
 def load(raw: Raw, reader: type[Unpickler] | None = None, *, most_bytes: int = MOST_BYTES) -> object:
     """The value of a pickle: None, numbers, str, bytes, lists, tuples, dicts with text for keys, and Numbers.
 
-    What Python 2 calls ``str`` is bytes. ``reader`` knows other names than :class:`Unpickler`.
-
-    Raises:
-        DataError: it wants anything else, is damaged, or has more than ``most_bytes``; the sentence names the file.
+    What Python 2 calls ``str`` is bytes. ``reader`` knows other names than :class:`Unpickler`. Raises DataError, naming
+    the file, where it wants anything else, is damaged, or has more than ``most_bytes``.
     """
     if raw.size > most_bytes:
-        raise DataError(
-            f"{raw.where} has {raw.size:,} bytes, more than the {most_bytes:,} of a pickle that is read here."
-        )
+        raise DataError(f"{raw.where} has {raw.size:,} bytes, more than the {most_bytes:,} of a pickle that is read.")
     with raw.open() as handle, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an unknown escape in a string of Python 2 stands for itself
         try:
@@ -149,8 +134,7 @@ class Unpickler(pickle._Unpickler):
             "numpy.core.numeric._frombuffer", "_codecs.encode", "builtins.bytes",
         )
     )  # fmt: skip
-    instructions: ClassVar[Mapping[int, Callable[[Any], object]]]
-    """Byte -> method."""
+    instructions: ClassVar[Mapping[int, Callable[[Any], object]]]  # byte -> method
     unknown: ClassVar[str] = "which is not data; it is refused, and nothing of it was run"
 
     stack: list[Any]
@@ -186,12 +170,11 @@ class Unpickler(pickle._Unpickler):
                 "numpy.core.numeric._frombuffer",
                 (bytes(data), Numbers(np.dtype() as dtype), tuple(shape), str(order), *axes),
             ):
-                straight = list(range(len(shape)))
                 match order, axes:
-                    case "C" | "F", [] | [None]:
-                        return Numbers(_array(data, dtype, shape, straight if order == "C" else straight[::-1]))
-                    case "K", [tuple(permuted)] if sorted(permuted) == straight:
-                        return Numbers(_array(data, dtype, shape, list(permuted), stored=shape))
+                    case "C" | "F" as known, [] | [None]:
+                        return Numbers(_array(data, dtype, shape, known))
+                    case "K", [tuple(permuted)] if sorted(permuted) == list(range(len(shape))):
+                        return Numbers(_array(data, dtype, shape).transpose(permuted))
                 raise Refusal("has an array whose axes are in no order that is known")
             case "_codecs.encode", (str(text), "latin1" | "latin-1"):
                 self.spend(len(text))
@@ -220,8 +203,7 @@ class Unpickler(pickle._Unpickler):
             case Numbers(np.dtype()), _:
                 raise Refusal("has an array of records, not of numbers")
             case Numbers(), (*_, tuple(shape), Numbers(np.dtype() as dtype), bool() | int() as fortran, bytes(data)):
-                axes = list(range(len(shape)))
-                target.value = _array(data, dtype, shape, axes[::-1] if fortran else axes)
+                target.value = _array(data, dtype, shape, "F" if fortran else "C")
             case _:
                 raise Refusal("sets the state of an object, which is not data")
 
@@ -254,10 +236,6 @@ class Unpickler(pickle._Unpickler):
                 raise Refusal(f"has the key {shown(name[:40])} twice")
             target[name] = value
 
-    def _setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._update([key, value])
-
     def _dict(self) -> None:
         items = self.pop_mark()
         self.append({})
@@ -274,12 +252,16 @@ class Unpickler(pickle._Unpickler):
 
 
 Unpickler.instructions = {
-    **{ord(op.code): pickle._Unpickler.dispatch[ord(op.code)] for op in pickletools.opcodes if op.name in _PLAIN},
+    **{
+        ord(op.code): pickle._Unpickler.dispatch[ord(op.code)]
+        for op in pickletools.opcodes
+        if op.name in _PLAIN.split()
+    },
     ord("R"): Unpickler._reduce,
     ord("b"): Unpickler._build,
     ord("a"): lambda self: self._extend([self.stack.pop()]),
     ord("e"): lambda self: self._extend(self.pop_mark()),
-    ord("s"): Unpickler._setitem,
+    ord("s"): lambda self: self._update([self.stack.pop(), self.stack.pop()][::-1]),
     ord("u"): lambda self: self._update(self.pop_mark()),
     ord("d"): Unpickler._dict,
     ord("\x93"): Unpickler._stack_global,
@@ -340,14 +322,12 @@ def _dtype(code: object) -> np.dtype[Any]:
         raise Refusal(f"has an array of dtype {shown(name[:20])}, which does not exist") from error
 
 
-def _array(
-    data: bytes, dtype: np.dtype[Any], shape: tuple[Any, ...], axes: list[int], stored: tuple[Any, ...] | None = None
-) -> Array:
-    """A view of ``data`` as an array; ``axes`` are those of its shape in memory, ``stored`` if that is its order."""
+def _array(data: bytes, dtype: np.dtype[Any], shape: tuple[Any, ...], order: Literal["C", "F"] = "C") -> Array:
+    """A view of ``data`` as an array."""
     if len(shape) > MOST_DIMENSIONS or any(type(length) is not int or not 0 <= length < 1 << 63 for length in shape):
         raise Refusal("has an array of a shape that no array has")
     size = dtype.itemsize * math.prod(shape)
     if len(data) != size:
         lengths = "x".join(map(str, shape)) or "()"
         raise Refusal(f"claims {size:,} bytes for an array {lengths} of {dtype}, but has {len(data):,} for it")
-    return np.ndarray(stored or tuple(shape[axis] for axis in axes), dtype, data).transpose(axes)
+    return np.ndarray(shape, dtype, data, order=order)

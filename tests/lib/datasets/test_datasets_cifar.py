@@ -209,7 +209,7 @@ def batch(**changed):
     [
         ({"labels": None}, "data_batch_3 has the keys data, filenames; expected: data, labels"),
         ({"data": None}, "data_batch_3 has the keys labels, filenames; expected"),
-        ({"labels": [0] * 6}, r"data_batch_3: labels are int64 of shape \(6,\); one integer for each of 7 images"),
+        ({"labels": [0] * 6}, r"data_batch_3: labels are int64 of shape \(6,\), not one integer for each of 7 images"),
         ({"labels": np.zeros(7)}, r"labels are float64 of shape \(7,\)"),
         ({"labels": ["0"] * 7}, r"data_batch_3: labels\[0\] is no integer"),
         ({"labels": [0, 0, 10, 0, 0, 0, 0]}, r"data_batch_3: labels\[2\] = 10 is not among the 10 classes"),
@@ -231,7 +231,7 @@ def test_pickles_that_are_no_rows(tmp_path, changed, words):
 @pytest.mark.parametrize(
     ("file", "data", "words"),
     [
-        ("data_batch_2.bin", bytes(3073 * 2 - 1), "has 6,145 bytes, which are no whole number of records of 3,073"),
+        ("data_batch_2.bin", bytes(3073 * 2 - 1), "has 6,145 bytes, no whole number of records of 3,073"),
         ("data_batch_2.bin", bytes(3073) + b"\x0a" + bytes(3072), r"data_batch_2.bin: labels\[1\] = 10 is not among"),
         ("batches.meta.txt", b"\n\n", "batches.meta.txt holds no class names"),
         ("batches.meta.txt", b"a\xff\n", "batches.meta.txt holds class names that are not UTF-8"),

@@ -45,7 +45,7 @@ def test_arrays(tmp_path, dtype):
         ("1\n2\t3\n3\n", 10, r"line 2 is '2\\t3', no label"),
         ("1\n1_0\n3\n", 10, r"line 2 is '1_0', no label"),
         ("\x1b[31m\n", 10, r"line 1 is '\\x1b\[31m', no label"),
-        (f"1\n{' ' * 5000}\n3\n", 10, r"line 2 is too long for a file of labels"),
+        (f"1\n{' ' * 5000}\n3\n", 10, r"line 2 is too long"),
         ("", 10, r"labels\.txt has 0 labels"),
     ],
 )

@@ -83,7 +83,7 @@ def test_a_file(tmp_path, shape, struct):
     assert (source.spec.name, source.spec.rows, source.spec.shape) == ("a", 7, expected.shape[1:])
     assert not source.spec.coarse
     assert source.digest() == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert ParquetSource(path, classes=("p", "q", "r"), name="n").spec.classes == ("p", "q", "r")
+    assert ParquetSource(path, classes=("p", "q", "r")).spec.classes == ("p", "q", "r")
 
 
 def test_every_part_can_be_read(tmp_path, monkeypatch):

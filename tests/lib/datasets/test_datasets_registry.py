@@ -168,7 +168,6 @@ def test_emnist_is_taken_out_of_its_archive(site, tmp_path):
     assert source.spec.classes == tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     assert source.spec.name == "emnist-letters-test"
     assert sorted(p.name for p in (tmp_path / "emnist").iterdir()) == [
-        "emnist-letters-mapping.txt",
         "emnist-letters-test-images-idx3-ubyte.gz",
         "emnist-letters-test-labels-idx1-ubyte.gz",
         "gzip.zip",

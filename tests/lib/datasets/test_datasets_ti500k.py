@@ -94,7 +94,7 @@ class Touch:
         ({"data": np.zeros((50, 0, 32, 3), np.uint8)}, r"uint8 of shape \(50, 0, 32, 3\)"),
         ({"data": np.zeros((1, 3000, 3000, 3), np.uint8)}, "which no set of images has"),
         ({"data": "text"}, "a.pickle: data is no array of numbers"),
-        ({"extrapolated_targets": LABELS[:49]}, r"int64 of shape \(49,\); one integer for each of 50 images"),
+        ({"extrapolated_targets": LABELS[:49]}, r"int64 of shape \(49,\), not one integer for each of 50 images"),
         ({"extrapolated_targets": LABELS / 2}, r"extrapolated_targets are float64"),
         ({"extrapolated_targets": LABELS * 10}, r"extrapolated_targets\[\d+\] = \d0 is not among the 10 classes"),
         ({"extrapolated_targets": LABELS - 10}, r"extrapolated_targets\[0\] = -\d+ is negative"),
