@@ -1,19 +1,7 @@
 """What every command shares: its options, and how it starts and ends.
 
-A command is written as follows; imports among the commands are relative, because mypy knows this folder as ``tools``::
-
-    from . import _cli
-
-    app = _cli.tool(__doc__)
-
-    @app.command()
-    def sens_rank(dataset: Path, output: _cli.OptionalOutput = None, quiet: _cli.Quiet = False) -> None: ...
-
-    def main() -> None:
-        _cli.run(app, "sens-rank")
-
-    if __name__ == "__main__":  # python -m datarobust.tools.sens_rank, torchrun -m datarobust.tools.sens_rank
-        main()
+A command is a module with ``app = _cli.tool(__doc__)``, a function under ``@app.command()``, and a ``main`` that calls
+``_cli.run(app, "its-name")``. Imports among the commands are relative, because mypy knows this folder as ``tools``.
 
 Exit codes: 0 done, also where the reader of stdout went away; 1 failed, with one sentence on stderr; 2 usage;
 129 hung up, 130 interrupted, 143 terminated, each after clean-up. With ``--json`` an error is one JSON object, the
@@ -210,11 +198,7 @@ def torch_device(name: str, threads: int | None, here: int = 1) -> torch.device:
 
 
 def argument_path(path: Path) -> Path:
-    """The path itself, or for ``-`` the path that stands on stdin, the one line another command printed there.
-
-    Raises:
-        UsageError: stdin is a terminal, holds no path or several, or was already read for another argument.
-    """
+    """The path itself, or for ``-`` the path that stands on stdin, the one line another command printed there."""
     if str(path) != "-":
         return path
     if sys.stdin is None or sys.stdin.isatty():

@@ -120,11 +120,7 @@ def merge_lists(keys: list[Array], indices: list[Array]) -> tuple[Array, Array]:
 
 @contextmanager
 def group() -> Iterator[Group]:
-    """The processes that torchrun started together with this one, connected; alone without torchrun.
-
-    Raises:
-        UsageError: the environment names processes that cannot be.
-    """
+    """The processes that torchrun started together with this one, connected; alone without torchrun."""
     size = _number("WORLD_SIZE", 1)
     rank = _number("RANK", 0)
     if not 0 <= rank < size:

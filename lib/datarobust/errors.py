@@ -1,17 +1,4 @@
-"""What can go wrong, as a tree.
-
-::
-
-    DatarobustError             one sentence for the user: what, where, and the way out     exit 1
-    ├── UsageError              an option or argument makes no sense                         exit 2
-    ├── DataError               input data are wrong: labels, range, shape, truncation
-    │   └── DuplicateError      equal points with different labels, where they are forbidden
-    ├── FetchError              a download that cannot be finished
-    ├── SelectionError          a selection that cannot be read, or names absent points
-    ├── DivergedError           a training whose loss is not finite
-    └── ArtifactError           a store that is incomplete, altered, or of another kind
-        ├── ExistsError         refusal to replace something without `overwrite`
-        └── LockedError         another process is writing the same output
+"""What can go wrong: every error is one sentence for the user that says what, where, and the way out.
 
 The library raises these and nothing else on purpose; a tool prints the sentence and exits with ``exit_code``.
 Any other exception is a bug of ours and keeps its traceback.

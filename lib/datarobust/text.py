@@ -23,17 +23,13 @@ def sized(shape: tuple[int, ...]) -> str:
 
 
 def tsv(header: str, rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    r"""Lines of a TSV file, a header first.
+    r"""Lines of a TSV file: the names of columns, which spaces divide in ``header``, then rows of Python's own values.
 
     Floats are written so that reading gives them back exactly, None is an empty field, white space in text becomes one
     space.
 
     >>> list(tsv("set index distance", [("a\tset", 3, 0.1), ("b", None, float("inf"))]))
     ['set\tindex\tdistance\n', 'a set\t3\t0.1\n', 'b\t\tinf\n']
-
-    Args:
-        header: the columns' names, spaces between them.
-        rows: their values; floats and integers are Python's own, not NumPy's.
     """
     yield "\t".join(header.split()) + "\n"
     for row in rows:

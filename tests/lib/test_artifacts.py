@@ -162,7 +162,7 @@ with artifacts.create(path, "dataset", columns, attributes={{"name": "", "classe
         writer.append("images", rows)
         writer.append("labels", np.zeros(1000, np.int64))
         writer.append("index", np.arange(start, start + 1000))
-total = sum(len(part) for _, part in artifacts.open_store(path).column("images").blocks(700))
+total = sum(len(part) for _, part in artifacts.open_store(path).column("images").blocks())
 artifacts.check(path)
 print(total, (status("VmHWM") - used) >> 10)
 """

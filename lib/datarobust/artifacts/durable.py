@@ -114,15 +114,11 @@ def remove(path: Path) -> None:
 
 
 class Lock:
-    """The right to write one output, for one process; a context manager, and re-entrant within its thread.
+    """The right to write one output, for one process: LockedError, at once, where another one or a thread has it.
 
-    A ``flock`` of the filelock library on ``.NAME.lock`` beside the output, which holds the process id and the host for
-    the message. The kernel drops the lock with the process, so it is never stale; a lock file without a holder is
-    harmless. A forked process does not inherit it.
-
-    Raises:
-        LockedError: at once, if another process or thread holds it.
-        ArtifactError: the folder is missing or cannot be written.
+    A context manager, re-entrant within its thread. It is a ``flock`` of the filelock library on ``.NAME.lock`` beside
+    the output, which names process and host for the message. The kernel drops the lock with the process, so it is never
+    stale; a lock file without a holder is harmless. A forked process does not inherit it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -183,17 +179,12 @@ def whole_or_absent(
 ) -> Iterator[Path]:
     """A place to write an output, file or folder, that appears under its name complete, or not at all.
 
-    Args:
-        path: the output.
-        overwrite: replace what is there, if ``may_replace`` says that it is ours to replace.
-        keep: leave the unfinished work where it is on an exception, and offer it again next time (resume).
-        may_replace: whether an existing output may be replaced.
-
     Yields:
-        A hidden path beside ``path`` to create; with ``keep`` it may hold the work of an earlier run.
+        A hidden path beside ``path`` to create. With ``keep`` unfinished work stays there on an exception, and it may
+        hold the work of an earlier run.
 
     Raises:
-        ExistsError: ``path`` exists and ``overwrite`` is not given, or it is not ours to replace.
+        ExistsError: ``path`` exists, and is not to be replaced or, as ``may_replace`` says, not ours to replace.
         LockedError: another process is writing it.
         ArtifactError: the system refuses, for instance because the disk is full; what was there is untouched.
     """

@@ -77,21 +77,18 @@ def parse(text: bytes) -> Any:
     def refuse(name: str) -> NoReturn:
         raise ValueError(f"{name} is no JSON number")
 
+    def depth(value: object) -> int:
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return 1 + max(map(depth, items), default=0)
+
     try:
         value = json.loads(text.decode("utf-8"), parse_constant=refuse)
+        too_deep = depth(value) > _DEPTH
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    level = [value]
-    for _ in range(_DEPTH):
-        level = [
-            item
-            for container in level
-            if isinstance(container, dict | list)
-            for item in (container.values() if isinstance(container, dict) else container)
-        ]
-        if not level:
-            return value
-    raise ValueError("it is nested too deeply")
+        too_deep = True
+    if too_deep:
+        raise ValueError("it is nested too deeply")
+    return value
 
 
 def sha256(data: Any) -> str:

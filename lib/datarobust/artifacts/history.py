@@ -123,9 +123,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     """A summary as JSON has it: path, kind, version, digest, arrays, attributes, history."""
     return {
         "path": str(summary.path),
-        "kind": summary.kind,
-        "version": summary.version,
-        "digest": summary.digest,
+        **{name: getattr(summary, name) for name in ("kind", "version", "digest")},
         "arrays": {name: {"dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in summary.arrays.items()},
         "attributes": dict(summary.attributes),
         "history": to_json(summary.history),

@@ -6,7 +6,7 @@ Version 2 of every kind lets the steps of a history name their ``output``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,13 +19,16 @@ RESERVED = ("kind", "version", "digest", "history", "blocks", "seal")
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 """Array -> (dtype, shape)."""
 
-_NAMES = {
-    "text": "a text",
-    "texts": "a list of texts",
-    "integer": "an integer",
-    "number": "a number",
-    "flag": "true or false",
-    "object": "an object",
+_TYPES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "text": ("a text", lambda value: isinstance(value, str)),
+    "texts": (
+        "a list of texts",
+        lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    ),
+    "integer": ("an integer", lambda value: type(value) is int),
+    "number": ("a number", lambda value: type(value) in (int, float)),
+    "flag": ("true or false", lambda value: type(value) is bool),
+    "object": ("an object", lambda value: isinstance(value, dict)),
 }
 
 
@@ -51,15 +54,8 @@ class Attribute:
             return None
         if self.choices:
             return None if value in self.choices else f"is {value!r}, not {' or '.join(self.choices)}"
-        fits = {
-            "text": isinstance(value, str),
-            "texts": isinstance(value, list) and all(isinstance(item, str) for item in value),
-            "integer": type(value) is int,
-            "number": type(value) in (int, float),
-            "flag": type(value) is bool,
-            "object": isinstance(value, dict),
-        }[self.type]
-        return None if fits else f"is {value!r}, not {_NAMES[self.type]}"
+        words, fits = _TYPES[self.type]
+        return None if fits(value) else f"is {value!r}, not {words}"
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,9 @@ class Resume:
     """Named arrays in ``.NAME.resume`` beside the output ``NAME``: at every moment one whole state, or none.
 
     The file is a safetensors file, replaced at once: after a crash the state before or the new one is there. Its
-    metadata name the request and have the sha256 of each array. A state of another request, or a damaged one, is
-    removed and never used. Hold the output's lock while using it.
-
-    Args:
-        output: the output that the computation works for.
-        request: names the request, as `fingerprint` gives it.
-        rank: number of this process, from 0; every process keeps a state of its own, as ``.NAME.3of8.resume``.
-        size: how many processes there are.
-        every: seconds between two saved states, for `due`.
+    metadata name the request, a `fingerprint`, and have the sha256 of each array. A state of another request, or a
+    damaged one, is removed and never used. Hold the output's lock while using it. Of ``size`` processes each keeps a
+    state of its own, as ``.NAME.3of8.resume``. States are `due` ``every`` so many seconds.
     """
 
     def __init__(self, output: Path, request: str, rank: int = 0, size: int = 1, every: float = 20.0) -> None:
@@ -57,11 +51,7 @@ class Resume:
         return bool(self._states("*of*", "part-*"))
 
     def load(self) -> dict[str, Array] | None:
-        """The arrays of the last `save` of this request, writable; None if there are none.
-
-        Raises:
-            ArtifactError: the file cannot be read.
-        """
+        """The arrays of the last `save` of this request, writable; None if there are none."""
         return self._load(self.path)
 
     def load_all(self) -> list[dict[str, Array]]:
@@ -96,7 +86,6 @@ class Resume:
 
         Raises:
             ArtifactError: the system refuses, for instance because the disk is full; the state before is still there.
-            TypeError: an array that holds neither numbers nor booleans.
         """
         from safetensors.numpy import save
 

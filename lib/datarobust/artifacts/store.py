@@ -13,7 +13,7 @@ import importlib.metadata
 import json
 import os
 import stat
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -56,16 +56,10 @@ _ARRAY_BYTES = 1 << 16
 
 
 class Column:
-    """One array, whose rows are along axis 0.
+    """One array, whose rows are along axis 0; ArtifactError where one that is read is missing, cut short or altered.
 
     A block is verified against its sha256 in whole when a row of it is first needed; later reads of parts of it are
-    checked by the crc32c of their chunks.
-
-    Args:
-        folder: of the array.
-        layout: where its rows lie.
-        hashes: sha256 of each block.
-        row: shape of a row as it is read, where that is not the layout's; of as many numbers.
+    checked by the crc32c of their chunks. ``row`` is the shape of a row as it is read, where it is not the layout's.
     """
 
     def __init__(self, folder: Path, layout: Layout, hashes: Sequence[str], row: tuple[int, ...] | None = None) -> None:
@@ -80,12 +74,7 @@ class Column:
         return self.shape[0]
 
     def read(self, start: int = 0, stop: int | None = None) -> Array:
-        """Rows ``start`` to ``stop``, or to the end; C-contiguous and verified.
-
-        Raises:
-            IndexError: the range does not lie in the array (a mistake of the caller).
-            ArtifactError: a file is missing, cut short or altered.
-        """
+        """Rows ``start`` to ``stop``, or to the end, C-contiguous; IndexError where the array does not have them."""
         stop = len(self) if stop is None else stop
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"rows {start} to {stop} of {len(self)}")
@@ -99,47 +88,20 @@ class Column:
         _each(fill, range(start // size, -(-stop // size)) if stop > start else range(0))
         return rows
 
-    def blocks(self, rows: int | None = None) -> Iterator[tuple[int, Array]]:
-        """All rows in order, a few at a time, verified; the next ones are read while the caller works.
+    def blocks(self) -> Iterator[tuple[int, Array]]:
+        """All rows in order, as many at a time as a file holds (at most 16 MiB, or one row), after their first number.
 
-        Args:
-            rows: how many at a time; None for as many as one file holds (at most 16 MiB, or one row).
-
-        Yields:
-            The number of the first row, and the rows, C-contiguous. The arrays may be kept and changed.
-
-        Raises:
-            ArtifactError: a file is missing, cut short or altered.
+        The next ones are read while the caller works. The arrays may be kept and changed.
         """
-        rows = self.layout.block if rows is None else rows
-        if rows < 1:
-            raise ValueError(f"blocks of {rows} rows")
-        start = 0
-        held: list[Array] = []  # fewer rows than are given at a time
         with ThreadPoolExecutor(1) as reader:
-            following = reader.submit(self._block, 0) if self.layout.blocks else None
-            for number in range(1, self.layout.blocks + 1):
-                assert following is not None
-                held.append(following.result())
-                following = reader.submit(self._block, number) if number < self.layout.blocks else None
-                if sum(map(len, held)) < rows and following is not None:
-                    continue
-                whole = np.concatenate(held) if len(held) > 1 else held[0]
-                for first in range(0, len(whole), rows):
-                    part = whole[first : first + rows]
-                    if len(part) == rows or following is None:
-                        yield start, part
-                        start += rows
-                rest = whole[len(whole) // rows * rows :]
-                held = [rest] if len(rest) else []
+            following = None
+            for block in range(self.layout.blocks):
+                rows = (following or reader.submit(self._block, block)).result()
+                following = reader.submit(self._block, block + 1) if block + 1 < self.layout.blocks else None
+                yield block * self.layout.block, rows
 
     def take(self, rows: Array) -> Array:
-        """Chosen rows in the order of the integers ``rows``, verified; repetitions are allowed.
-
-        Raises:
-            IndexError: an index does not lie in the array (a mistake of the caller).
-            ArtifactError: a file is missing, cut short or altered.
-        """
+        """Chosen rows in the order of the integers ``rows``, repetitions too; IndexError where one is not there."""
         rows = np.asarray(rows)
         if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
             raise IndexError(f"indices are integers along one axis, not {rows.dtype} of shape {rows.shape}")
@@ -165,9 +127,9 @@ class Column:
         return taken
 
     def verify(self) -> None:
-        """Read every byte of every file against hash, checksums and index; ArtifactError where one is altered."""
+        """Read every byte of every file against hash, checksums and index."""
 
-        def verify(block: int) -> None:
+        def verify(block: int) -> None:  # not the rows: they would all be held until the end
             self._block(block)
 
         _each(verify, range(self.layout.blocks))
@@ -305,15 +267,10 @@ class Store:
 
 
 def open_store(path: Path, kind: str | Collection[str] | None = None) -> Store:
-    """Open a zarr artifact.
+    """Open a zarr artifact of a ``kind`` that will do, or of any.
 
-    All metadata and the presence and size of every file are checked here; rows are verified as they are read.
-
-    Clones, one of each point, will do where a dataset does: then they read as one.
-
-    Args:
-        path: the folder.
-        kind: the kind, or the kinds, that will do; None for any.
+    All metadata and the presence and size of every file are checked here; rows are verified as they are read. Clones,
+    one of each point, will do where a dataset does: then they read as one.
 
     Raises:
         ArtifactError: it is not there, incomplete, altered, or of another kind or version.
@@ -368,7 +325,7 @@ def _absent(path: Path) -> str:
         return f"{path} is missing (its replacement was cut short): run that command again, or rename {old} to {path}"
     if path.name and os.path.lexists(durable.hidden(path, "partial")):
         return f"{path} is not finished: run the command that writes it again"
-    return f"{path} does not exist"
+    return f"{path} is no file and no folder" if path.exists() else f"{path} does not exist"
 
 
 def _metadata(file: Path, limit: int) -> Any:
@@ -445,35 +402,28 @@ def peek(path: Path) -> Summary:
     Raises:
         ArtifactError: there is none at ``path``, or what was looked at is not intact.
     """
-    path = Path(path)
-    return open_store(path).summary() if _is_folder(path) else peek_tensors(path)
+    return peek_tensors(path) if _is_file(path) else open_store(path).summary()
 
 
 def check(path: Path) -> Summary:
     """Verify every byte of an artifact; ArtifactError names the first file that is not as it was written."""
-    path = Path(path)
-    if not _is_folder(path):
+    if _is_file(path):
         return load_tensors(path).summary
     store = open_store(path)
     store.verify()
     return store.summary()
 
 
-def _is_folder(path: Path) -> bool:
-    """Whether a zarr or a safetensors artifact is to be expected at ``path``; ArtifactError where there is neither."""
+def _is_file(path: Path) -> bool:
     with durable.os_errors(path, "read"):
-        if path.is_dir():
-            return True
-        if not path.is_file():
-            raise ArtifactError(f"{path} is no file and no folder" if path.exists() else _absent(path))
-    return False
+        return path.is_file()
 
 
 # ----------------------------------------------------------------------------------------------------------- writing
 
 
 class Writer:
-    """Takes rows in order; see `create`.
+    """Takes rows in order; see `create`. ``attributes`` of the artifact may be added to before the end.
 
     With a ``resume_key`` all that was appended before the last `save` survives ``kill -9``: the next run goes on with
     row `done` of each array. The writer saves by itself, every ``save_every`` seconds and where the block ends with an
@@ -482,8 +432,6 @@ class Writer:
         with artifacts.create(path, "dataset", columns, ..., resume_key=request) as writer:
             for row in range(writer.done("images"), count):
                 writer.append("images", make(row)[None])
-
-    ``attributes`` of the artifact may be added to before the end.
     """
 
     def __init__(
@@ -499,11 +447,7 @@ class Writer:
         return self._columns[name].rows
 
     def append(self, name: str, rows: Array) -> None:
-        """Add rows (n, *row shape) to the array ``name``; the arrays may take turns as they like.
-
-        Raises:
-            ArtifactError: another shape or dtype than the column's, or the disk refuses.
-        """
+        """Add rows (n, *row shape), of the column's dtype, to the array ``name``; the arrays may take turns."""
         with durable.os_errors(self._path):
             self._columns[name].append(rows)
         if self._resume is not None and self._resume.due:
@@ -514,9 +458,6 @@ class Writer:
 
         Whole blocks are there already. Their hashes and the rows after the last one, at most 16 MiB of each array, are
         written into ``.NAME.resume``.
-
-        Raises:
-            ArtifactError: the disk refuses; what was saved before is still there.
         """
         if self._resume is not None:
             state: dict[str, Array] = {}
@@ -567,21 +508,18 @@ class _Column:
                 f"{self.path}: {self.folder.name} takes {self.dtype} rows of shape {self.row},"
                 f" not {rows.dtype} of shape {rows.shape[1:]}"
             )
-        start = 0
-        while start < len(rows):
-            if self._filled == 0 and len(rows) - start >= self._size:  # a whole block at once: no copy
-                part = rows[start : start + self._size]
+        self.rows += len(rows)
+        while len(rows):
+            part, rows = np.split(rows, [self._size - self._filled])
+            if len(part) == self._size:  # a whole block at once: no copy
                 self._write(np.ascontiguousarray(part))
-            else:
-                if self._buffer is None:
-                    self._buffer = np.empty((self._size, *self.row), self.dtype)
-                part = rows[start : start + self._size - self._filled]
-                self._buffer[self._filled : self._filled + len(part)] = part
-                self._filled += len(part)
-                if self._filled == self._size:
-                    self.flush()
-            start += len(part)
-            self.rows += len(part)
+                continue
+            if self._buffer is None:
+                self._buffer = np.empty((self._size, *self.row), self.dtype)
+            self._buffer[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            if self._filled == self._size:
+                self.flush()
 
     def tail(self) -> Array:
         """The rows that fill no block yet; a view."""
@@ -599,12 +537,15 @@ class _Column:
 
     def _write(self, rows: Array) -> None:
         """Write a block, C-contiguous; it is on the disk when this returns."""
-        block = len(self.hashes)
-        start = block * self._size
+        start = len(self.hashes) * self._size
         layout = Layout(self.dtype.name, (start + len(rows), *self.row))
         hashes = [*self.hashes, sha256(flat(rows))]
-        file = self.folder / layout.key(block)
-        durable.write_file(file, _run(_encoded(layout, rows)))
+        file = self.folder / layout.key(len(self.hashes))
+        # In a thread, with an event loop of its own: zarr's synchronous functions would start threads that stay, and
+        # do not survive a fork.
+        with ThreadPoolExecutor(1) as helper:
+            shard = helper.submit(asyncio.run, _encoded(layout, rows)).result()
+        durable.write_file(file, shard)
         try:
             Column(self.folder, layout, hashes).read(start)
         except ArtifactError as error:
@@ -644,20 +585,6 @@ async def _encoded(layout: Layout, rows: Array) -> Images:
     return shard
 
 
-def _run(work: Coroutine[Any, Any, Images]) -> Images:
-    """Do ``work`` in this thread, with an event loop of its own.
-
-    zarr's synchronous functions would start threads that stay: they do not survive a fork.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            return runner.run(work)
-    with ThreadPoolExecutor(1) as helper:  # in a notebook, for instance
-        return helper.submit(asyncio.run, work).result()
-
-
 @contextmanager
 def create(
     path: Path,
@@ -684,7 +611,7 @@ def create(
         resume_key: names the request (`fingerprint`). With it, work that was interrupted, by an exception or by
             ``kill -9``, stays hidden beside the output, and the next call with the same key goes on with it. The
             output's `Resume` is then the writer's: the caller may not keep another state there.
-        save_every: seconds between two saved states, with a ``resume_key``; see `Writer.save`.
+        save_every: seconds between two saved states, with a ``resume_key``.
 
     Raises:
         ArtifactError: columns, attributes or rows that the kind does not have, or the system refuses to write.
@@ -767,24 +694,14 @@ def sweep(path: Path) -> None:
 
 
 def abandon(path: Path) -> None:
-    """Remove unfinished work that a call of `create` with a ``resume_key`` has left beside ``path``.
-
-    Raises:
-        LockedError: another process is writing it.
-        ArtifactError: the system refuses.
-    """
+    """Remove unfinished work that a call of `create` with a ``resume_key`` has left beside ``path``."""
     with Lock(path), durable.os_errors(path):
         durable.remove(durable.hidden(path, "resume"))
         sweep(path)
 
 
 def demand_vacant(path: Path, kind: str, overwrite: bool = False) -> None:
-    """Refuse, before long work, an output that :func:`create` or `tensors.save_tensors` would refuse after it.
-
-    Raises:
-        ExistsError: the output exists, and may not be replaced.
-        ArtifactError: its folder does not exist, or is an artifact.
-    """
+    """Refuse, before long work, an output that `create` or `save_tensors` would refuse after it."""
     is_file = KINDS[kind].format == "safetensors"
     durable.demand_vacant(path, overwrite, Path.is_file if is_file else lambda output: _ours(output, kind))
 
@@ -804,19 +721,13 @@ def _ours(path: Path, kind: str) -> bool:
 
 
 def finished(path: Path, request: str) -> bool:
-    """Whether ``path`` is the artifact that this very request has made: then there is nothing to do.
+    """Whether ``path`` is the artifact that this very request, a `fingerprint`, has made: there is nothing to do.
 
-    Args:
-        path: the output.
-        request: `format.fingerprint` of the inputs' digests and the options; tools store it as attribute ``request``.
-
-    Returns:
-        False where there is nothing, something else, or something damaged; `create` then says what is in the way.
+    False where there is nothing, something else, or something damaged; `create` then says what is in the way.
 
     Raises:
         LockedError: killed runs left traces to be removed, but another process is writing ``path``.
     """
-    path = Path(path)
     states = {durable.hidden(path, role) for role in ("journal", "resume")}
     if set(durable.leftovers(path)) - states:
         with Lock(path), durable.os_errors(path):

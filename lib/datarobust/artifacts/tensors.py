@@ -50,18 +50,10 @@ def save_tensors(
     history: Sequence[Step],
     overwrite: bool = False,
 ) -> str:
-    """Write a safetensors artifact; it appears under its name whole, and equal arguments give equal bytes.
+    """Write a state dict as a safetensors artifact, and return its digest.
 
-    Args:
-        path: the output.
-        kind: classifier or denoiser.
-        tensors: a state dict: name -> array, of any shape, with a dtype of `CODES`.
-        attributes: what the kind requires, and more.
-        history: the steps that led here, oldest first, this one last.
-        overwrite: replace a file that is there, at once.
-
-    Returns:
-        The digest.
+    It appears under its name whole, and equal arguments give equal bytes. Attributes are what the kind requires, and
+    more; the history has the steps that led here, oldest first, this one last.
 
     Raises:
         ArtifactError: a kind, dtype or attribute that cannot be written, or the system refuses.
@@ -95,14 +87,9 @@ def save_tensors(
 
 
 def load_tensors(path: Path, kind: str | Collection[str] | None = None) -> Tensors:
-    """Read a safetensors artifact and verify every byte of it.
+    """Read a safetensors artifact of a ``kind`` that will do, or of any, and verify every byte of it.
 
-    Args:
-        path: the file.
-        kind: the kind, or the kinds, that will do; None for any.
-
-    Returns:
-        Its tensors, as writable arrays of their own.
+    The tensors are writable arrays of their own.
 
     Raises:
         ArtifactError: it is not there, cut short, altered, or of another kind or version.

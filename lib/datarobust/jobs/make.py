@@ -42,15 +42,12 @@ class Form(Protocol):
 
     def finished(self, path: Path, request: str) -> bool:
         """Whether this very request has made the output that is there."""
-        ...
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Raise ExistsError where the output may not be written; make its place ready where it grows there."""
-        ...
 
     def state(self, path: Path) -> Path:
         """The output beside which unfinished work leaves its state; see `artifacts.Resume`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -172,15 +169,12 @@ class Job(Protocol):
     @property
     def form(self) -> Form:
         """What the output is on the disk."""
-        ...
 
     def request(self) -> dict[str, Any]:
         """All that decides the bits of the result, as JSON has it; equal requests are one result."""
-        ...
 
     def run(self, output: Output) -> None:
         """Compute the result and write it. In several processes all call this; the one of rank 0 writes."""
-        ...
 
 
 def make(
@@ -209,7 +203,6 @@ def make(
     Raises:
         ExistsError: the output exists, and may not be replaced.
         LockedError: another process is writing it.
-        DatarobustError: what the job raises.
     """
     request, form = artifacts.fingerprint(job.request()), job.form
 
