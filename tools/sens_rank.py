@@ -136,33 +136,27 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
 
 
 def _print(job: Sensitivity, ranking: Ranking, as_json: bool, lam: float | None) -> None:
-    """Print the ranking, a row a point; with λ what --curvature adds is at the end of each."""
+    """Print a row a point; in JSON null stands for a neighbour that is not there, and for what is not finite."""
     from datarobust.jobs.sens_rank import GEOMETRY
 
-    count = 0 if lam is None else len(GEOMETRY)
+    columns = () if lam is None else GEOMETRY
     for row in job.rows(ranking, lam):
-        if as_json:
-            split = len(row) - count
-            numbers = [number if math.isfinite(number) else None for number in row[split:]]
-            more = {"lambda": lam, **dict(zip(GEOMETRY, numbers, strict=True))} if count else {}
-            _cli.emit(json.dumps(_as_object(row[:split]) | more))
-        else:
+        if not as_json:
             _cli.emit("\t".join(map(repr, row)))
-
-
-def _as_object(row: list[int | float]) -> dict[str, object]:
-    """A row as JSON has it: null where there is no neighbour, a list of objects for further neighbours."""
-
-    def known(distance: float, neighbour: float, label: float) -> dict[str, object]:
-        if neighbour < 0:
-            return {"distance": None, "neighbour": None, "neighbour_label": None}
-        return {"distance": distance, "neighbour": neighbour, "neighbour_label": label}
-
-    index, distance, neighbour, label, other = row[:5]
-    further = [known(*row[start : start + 3]) for start in range(5, len(row), 3)]
-    return {"index": index, "label": label, **known(distance, neighbour, other)} | (
-        {"further": further} if further else {}
-    )
+            continue
+        end = len(row) - len(columns)
+        index, distance, neighbour, label, other = row[:5]
+        nearest, *further = (
+            dict(zip(("distance", "neighbour", "neighbour_label"), of if of[1] >= 0 else [None] * 3, strict=True))
+            for of in ([distance, neighbour, other], *(row[start : start + 3] for start in range(5, end, 3)))
+        )
+        point: dict[str, object] = {"index": index, "label": label, **nearest}
+        if further:
+            point["further"] = further
+        if lam is not None:
+            numbers = [number if math.isfinite(number) else None for number in row[end:]]
+            point |= {"lambda": lam, **dict(zip(columns, numbers, strict=True))}
+        _cli.emit(json.dumps(point))
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,14 +50,11 @@ _LONGER = 4
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of rows, the nearest first, equal distances by (first, second)."""
+    """Pairs of rows (M,), the nearest first, equal distances by (first, second)."""
 
     first: Ints
-    """(M,) rows."""
-    second: Ints
-    """(M,) rows; above ``first`` where both are of one set."""
-    distance: Floats
-    """(M,) in [0,1] units for uint8 points, in their own units for float32."""
+    second: Ints  # above ``first`` where both are of one set
+    distance: Floats  # in [0,1] units for uint8 points, in their own units for float32
 
     def __len__(self) -> int:
         return len(self.first)
@@ -68,16 +66,12 @@ class Pairs:
         return f"{len(self):,} pairs at distances from {self.distance[0]:.6g} to {self.distance[-1]:.6g}"
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(NamedTuple):
     """Pairs found so far, by (key, first, second), each once."""
 
     key: Floats
     first: Ints
     second: Ints
-
-    def __len__(self) -> int:
-        return len(self.key)
 
     def cut(self, count: int) -> _Known:
         return _Known(self.key[:count], self.first[:count], self.second[:count])
@@ -121,15 +115,12 @@ def nearest_pairs(
 
     def open_points(known: _Known, lists: _Points) -> npt.NDArray[np.bool_]:
         row, last_key, last = lists
-        if len(known) < count:
+        if len(known.key) < count:
             return np.ones(len(row), np.bool_)
         limit, a, b = known.key[count - 1], known.first[count - 1], known.second[count - 1]
         of_one = (row <= a) | (last < a)
         of_two = (row < a) | ((row == a) & (last < b))
-        found: npt.NDArray[np.bool_] = (last_key < limit) | (
-            (last_key == limit) & (of_one if against is None else of_two)
-        )
-        return found
+        return np.asarray((last_key < limit) | ((last_key == limit) & (of_one if against is None else of_two)))
 
     start = 1 + 2 * count // max(1, points.shape[0])
     return _grow(points, against, norm, start, lambda k: k.cut(count), open_points, memory, options, progress)
@@ -159,10 +150,10 @@ def pairs_within(
         return np.asarray(to_distance(key, points.dtype) <= distance)
 
     def within(known: _Known) -> _Known:
-        found = known.cut(int(np.count_nonzero(near(known.key))))
-        if len(found) > MOST:
+        count = int(np.count_nonzero(near(known.key)))
+        if count > MOST:
             raise DataError(f"more than {MOST:,} pairs are within {distance} of each other: choose a lesser distance.")
-        return found
+        return known.cut(count)
 
     return _grow(points, against, norm, 1, within, lambda _, lists: near(lists[1]), memory, options, progress)
 
@@ -233,18 +224,17 @@ def _joined(known: _Known, key: Floats, rows: Ints, other: Ints, *, ordered: boo
     first, second = np.repeat(rows, key.shape[1]), other.ravel()
     if ordered:
         first, second = np.minimum(first, second), np.maximum(first, second)
-    keys = np.concatenate([known.key, key.ravel()])
-    first, second = np.concatenate([known.first, first]), np.concatenate([known.second, second])
-    order = np.lexsort((second, first, keys))
-    keys, first, second = keys[order], first[order], second[order]
-    fresh = np.ones(len(keys), np.bool_)  # a pair has one key, so that its repetitions stand together
+    columns = [np.concatenate(both) for both in zip(known, (key.ravel(), first, second), strict=True)]
+    order = np.lexsort(columns[::-1])
+    key, first, second = (column[order] for column in columns)
+    fresh = np.ones(len(key), np.bool_)  # a pair has one key, so that its repetitions stand together
     fresh[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    return _Known(keys[fresh], first[fresh], second[fresh])
+    return _Known(key[fresh], first[fresh], second[fresh])
 
 
 def _check(points: Rows, against: Rows | None, norm: str) -> None:
     norm_of(norm)
-    for part in (points, *(() if against is None else (against,))):
+    for part in [points] if against is None else [points, against]:
         if np.dtype(part.dtype) not in (np.uint8, np.float32):
             raise DataError(f"points must be uint8 or float32, not {np.dtype(part.dtype).name}.")
         if 0 in part.shape:

@@ -117,11 +117,16 @@ def equal_points(
         label[mine] = column.take(row[mine])
         index[mine] = store.column("index").take(row[mine])
         meaning[mine] = _meaning(stores[0], store, label[mine]) if labels == "own" else label[mine]
-    least, most = _extremes(group, meaning, len(groups))
-    partners = slice(None) if against is None else second
-    low, high = _extremes(group[partners], meaning[partners], len(groups))
-    at_zero = int((~second & ((low[group] != meaning) | (high[group] != meaning))).sum())
-    return Equal(group, second, row, label, index, least != most, at_zero)
+    _, kind = np.unique(np.stack([group, meaning]), axis=1, return_inverse=True)
+    kind = kind.ravel()  # a number for each pair of group and label
+
+    def otherwise(partners: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """(M,) whether one of the partners in a point's group has another label."""
+        return np.bincount(group, partners)[group] > np.bincount(kind, partners)[kind]
+
+    different = np.bincount(group, otherwise(np.ones_like(second)), minlength=len(groups)) > 0
+    at_zero = int((otherwise(second | (against is None)) & ~second).sum())
+    return Equal(group, second, row, label, index, different, at_zero)
 
 
 def point_column(store: Store) -> Column:
@@ -211,12 +216,3 @@ def _meaning(first: Store, store: Store, label: Rows) -> Rows:
     known = np.array([place.get(name, -1 - number) for number, name in enumerate(theirs)], np.int64)
     beyond = label >= len(known)
     return np.where(beyond, -1 - label, known[np.where(beyond, 0, label)])
-
-
-def _extremes(group: Rows, values: Rows, groups: int) -> tuple[Rows, Rows]:
-    """(G,) least and largest of the values of each group; every group has one."""
-    limits = np.iinfo(np.int64)
-    least, most = np.full(groups, limits.max), np.full(groups, limits.min)
-    np.minimum.at(least, group, values)
-    np.maximum.at(most, group, values)
-    return least, most
