@@ -17,19 +17,18 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import reduce
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
+from zlib import crc32
 
 from datarobust import __version__
 from datarobust.artifacts import Lock, whole_or_absent
 from datarobust.artifacts.durable import hidden, os_errors, remove, sync_folder
-from datarobust.datasets.files import file_sha256
+from datarobust.datasets.files import file_sha256, reading
 from datarobust.datasets.sources import Counted
 from datarobust.errors import ArtifactError, DataError, FetchError
 from datarobust.text import shown
@@ -312,29 +311,17 @@ def unzip(archive: Path, member: str, folder: Path) -> Path:
         LockedError: another process is unpacking it.
         ArtifactError: the folder cannot be written.
     """
-    where = f"{shown(archive)}: {shown(member)}"
     target = folder / Path(member).name
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            info = opened.getinfo(member)
-            if info.file_size > MOST_UNPACKED:
-                raise DataError(f"{where} claims {info.file_size:,} bytes: this is no file of a data set.")
-            if target.is_file() and target.stat().st_size == info.file_size and _crc32(target) == info.CRC:
-                return target
-            with (
-                whole_or_absent(target, overwrite=True) as partial,
-                opened.open(info) as packed,
-                partial.open("wb") as file,
-            ):
-                shutil.copyfileobj(packed, file, CHUNK)
-    except KeyError as error:
-        raise DataError(f"{shown(archive)} has no member {shown(member)}: it is another archive.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        text = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{where} is damaged ({shown(text[:160])}): remove the archive, and fetch it again.") from error
+    with reading(f"{archive}: {member}"), zipfile.ZipFile(archive) as opened:
+        if member not in opened.namelist():
+            raise DataError(f"{shown(archive)} has no member {shown(member)}: it is another archive.")
+        info = opened.getinfo(member)
+        if info.file_size > MOST_UNPACKED:
+            raise DataError(
+                f"{shown(archive)}: {shown(member)} claims {info.file_size:,} bytes: this is no file of a data set."
+            )
+        if target.is_file() and target.stat().st_size == info.file_size and crc32(target.read_bytes()) == info.CRC:
+            return target
+        with whole_or_absent(target, overwrite=True) as part, opened.open(info) as packed, part.open("wb") as file:
+            shutil.copyfileobj(packed, file, CHUNK)
     return target
-
-
-def _crc32(path: Path) -> int:
-    with path.open("rb") as file:
-        return reduce(lambda crc, chunk: zlib.crc32(chunk, crc), iter(lambda: file.read(CHUNK), b""), 0)
