@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.lib.stored import merge, subset
+from tests.lib.stored import Interrupt, dataset, merge, stopping, subset
 
 from datarobust import artifacts, selection
 from datarobust.artifacts import Step
@@ -19,23 +19,6 @@ def step(inputs):
     return Step("dataset", ("derive",), "0", None, None, inputs)
 
 
-def make(path, rows=20, classes=("a", "b", "c"), shape=(1, 2, 3), first=100, **extra):
-    arrays = {
-        "images": RNG.integers(0, 256, (rows, *shape), dtype=np.uint8),
-        "labels": RNG.integers(0, 3, rows),
-        "index": np.arange(first, first + rows),
-        **extra,
-    }
-    attributes = {"name": path.stem, "classes": list(classes)}
-    described = {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}
-    with artifacts.create(
-        path, "dataset", described, attributes=attributes, history=[Step("make", (path.stem,), "0")]
-    ) as writer:
-        for name, array in arrays.items():
-            writer.append(name, array)
-    return artifacts.open_store(path), arrays
-
-
 def columns(path):
     store = artifacts.open_store(path, "dataset")
     return {name: store.column(name).read() for name in store.names()}
@@ -43,7 +26,7 @@ def columns(path):
 
 def test_a_subset_keeps_order_places_and_columns(tmp_path):
     soft = RNG.dirichlet(np.ones(3), 20).astype(np.float32)
-    store, arrays = make(tmp_path / "a.zarr", soft=soft, coarse=np.arange(20) % 2, source=np.arange(20) // 10)
+    store, arrays = dataset(tmp_path / "a.zarr", soft=soft, coarse=np.arange(20) % 2, source=np.arange(20) // 10)
     rows = np.array([7, 2, 19, 0, 3])
     other = (store.history[0], Step("sens-rank", (), "0"))
     assert subset(store, rows, tmp_path / "s.zarr", step, inputs={"selection": "abc"}, histories=[other])
@@ -62,7 +45,7 @@ def test_a_subset_keeps_order_places_and_columns(tmp_path):
 @given(st.permutations(range(12)), st.integers(1, 11), st.integers(1, 60))
 def test_subset_and_its_complement_make_the_whole(tmp_path_factory, order, cut, taken):
     folder = tmp_path_factory.mktemp("s")
-    store, arrays = make(folder / "a.zarr", rows=12)
+    store, arrays = dataset(folder / "a.zarr", rows=12)
     (folder / "rows").write_text("".join(f"{row}\n" for row in order[:cut]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "COPIED_BYTES", taken)
@@ -79,13 +62,13 @@ def test_subset_and_its_complement_make_the_whole(tmp_path_factory, order, cut, 
 
 
 def test_the_whole_in_order_is_the_same_data(tmp_path):
-    store, _ = make(tmp_path / "a.zarr")
+    store, _ = dataset(tmp_path / "a.zarr")
     subset(store, np.arange(20), tmp_path / "s.zarr", step)
     assert artifacts.open_store(tmp_path / "s.zarr").digest == store.digest
 
 
 def test_finished_work_is_not_redone(tmp_path):
-    store, _ = make(tmp_path / "a.zarr")
+    store, _ = dataset(tmp_path / "a.zarr")
     for work in (
         lambda: subset(store, np.arange(5), tmp_path / "s.zarr", step),
         lambda: merge([store, store], tmp_path / "m.zarr", step),
@@ -100,8 +83,8 @@ def test_finished_work_is_not_redone(tmp_path):
 
 
 def test_a_merge(tmp_path):
-    one, first = make(tmp_path / "one.zarr", rows=5)
-    two, second = make(tmp_path / "two.zarr", rows=4, first=0, source=np.full(4, 9))
+    one, first = dataset(tmp_path / "one.zarr", rows=5)
+    two, second = dataset(tmp_path / "two.zarr", rows=4, index=np.arange(4), source=np.full(4, 9))
     assert merge([one, two], tmp_path / "m.zarr", step)
     found = columns(tmp_path / "m.zarr")
     for name in ("images", "labels", "index"):
@@ -113,24 +96,11 @@ def test_a_merge(tmp_path):
     assert made.history[-1].inputs == {"dataset 0": one.digest, "dataset 1": two.digest}
 
 
-class Interrupt(BaseException):
-    pass
-
-
 def test_interrupted_work_goes_on(tmp_path, monkeypatch):
     """Three shards of images, taken in pieces; interrupted in every one of them."""
-    store, arrays = make(tmp_path / "a.zarr", rows=10_000, shape=(3, 32, 32))
+    store, arrays = dataset(tmp_path / "a.zarr", rows=10_000, shape=(3, 32, 32))
     monkeypatch.setattr(jobs, "COPIED_BYTES", 6 << 20)
     rows = RNG.permutation(10_000)
-
-    def stopping(count):
-        def progress(items):
-            for place, item in enumerate(items):
-                if place == count:
-                    raise Interrupt
-                yield item
-
-        return progress
 
     for name, work in {
         "s": lambda **o: subset(store, rows, tmp_path / "s.zarr", step, **o),
@@ -146,14 +116,14 @@ def test_interrupted_work_goes_on(tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_together(tmp_path):
-    base, _ = make(tmp_path / "base.zarr")
+    base, _ = dataset(tmp_path / "base.zarr")
     soft = RNG.dirichlet(np.ones(3), 20).astype(np.float32)
     others = {
-        "shape of one point|shape": make(tmp_path / "shape.zarr", shape=(1, 3, 2))[0],
-        "3 and 2 class names": make(tmp_path / "fewer.zarr", classes=("a", "b"))[0],
-        "3 and 0 class names": make(tmp_path / "none.zarr", classes=())[0],
-        r"class 1 is b and x\\x1b": make(tmp_path / "names.zarr", classes=("a", "x\x1b", "c"))[0],
-        r"only .*soft\.zarr has soft": make(tmp_path / "soft.zarr", soft=soft)[0],
+        "shape of one point|shape": dataset(tmp_path / "shape.zarr", shape=(1, 3, 2))[0],
+        "3 and 2 class names": dataset(tmp_path / "fewer.zarr", classes=("a", "b"))[0],
+        "3 and 0 class names": dataset(tmp_path / "none.zarr", classes=())[0],
+        r"class 1 is b and x\\x1b": dataset(tmp_path / "names.zarr", classes=("a", "x\x1b", "c"))[0],
+        r"only .*soft\.zarr has soft": dataset(tmp_path / "soft.zarr", soft=soft)[0],
     }
     for words, other in others.items():
         with pytest.raises(DataError, match=words):
@@ -164,7 +134,7 @@ def test_what_does_not_fit_together(tmp_path):
 
 
 def test_a_summary(tmp_path):
-    store, arrays = make(tmp_path / "a.zarr", classes=("cat\x1b[31m", "[red]dog", "cow", "nobody"))
+    store, arrays = dataset(tmp_path / "a.zarr", classes=("cat\x1b[31m", "[red]dog", "cow", "nobody"))
     found = describe(store)
     counts = np.bincount(arrays["labels"], minlength=4)
     assert [entry["count"] for entry in found["classes"]] == counts.tolist()
@@ -175,5 +145,5 @@ def test_a_summary(tmp_path):
     assert "\x1b" not in text
     assert "cat\\x1b[31m" in text
     assert "[red]dog" in text
-    nameless, _ = make(tmp_path / "b.zarr", classes=())
+    nameless, _ = dataset(tmp_path / "b.zarr", classes=())
     assert all(entry["name"] is None for entry in describe(nameless)["classes"])

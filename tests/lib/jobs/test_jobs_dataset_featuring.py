@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.lib.stored import represent
+from tests.lib.stored import Interrupt, dataset, represent, stopping
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
@@ -17,21 +17,8 @@ def step(inputs):
 
 
 def make(path, rows=50, shape=(1, 2, 3)):
-    arrays = {
-        "images": RNG.integers(0, 256, (rows, *shape), dtype=np.uint8),
-        "labels": RNG.integers(0, 3, rows),
-        "index": np.arange(100, 100 + rows),
-        "coarse": np.arange(rows) % 2,
-        "soft": RNG.dirichlet(np.ones(3), rows).astype(np.float32),
-    }
-    described = {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}
-    attributes = {"name": path.stem, "classes": ["a", "b", "c"]}
-    with artifacts.create(
-        path, "dataset", described, attributes=attributes, history=[Step("make", (path.stem,), "0")]
-    ) as writer:
-        for name, array in arrays.items():
-            writer.append(name, array)
-    return artifacts.open_store(path), arrays
+    soft = RNG.dirichlet(np.ones(3), rows).astype(np.float32)
+    return dataset(path, rows, shape=shape, coarse=np.arange(rows) % 2, soft=soft)
 
 
 def halves(points):
@@ -97,10 +84,6 @@ def test_features_that_are_not_finite_are_named_by_row_and_index(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
 
 
-class Interrupt(BaseException):
-    pass
-
-
 def test_interrupted_work_goes_on_at_the_same_batches(tmp_path):
     """A block of features has 1,024 rows, a batch 300: after six batches the next begins at row 1,800."""
     store, arrays = make(tmp_path / "a.zarr", rows=2500, shape=(1, 1, 4))
@@ -110,15 +93,9 @@ def test_interrupted_work_goes_on_at_the_same_batches(tmp_path):
         batches.append(points)
         return np.repeat(points.reshape(len(points), 4).astype(np.float32), 1000, axis=1)
 
-    def stopping(items):
-        for place, item in enumerate(items):
-            if place == 6:
-                raise Interrupt
-            yield item
-
     representation = Representation(wide, 4000, "net", "x", 300, "here")
     with pytest.raises(Interrupt):
-        represent(store, representation, tmp_path / "f.zarr", step, progress=stopping)
+        represent(store, representation, tmp_path / "f.zarr", step, progress=stopping(6))
     batches.clear()
     assert represent(store, representation, tmp_path / "f.zarr", step)
     np.testing.assert_array_equal(batches[0], arrays["images"][1800:2100])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.lib.stored import import_dataset
+from tests.lib.stored import Interrupt, import_dataset, stopping
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
@@ -105,20 +105,6 @@ def test_a_finished_import_does_nothing(tmp_path, big, monkeypatch):
     assert len(artifacts.open_store(output)) == 99
 
 
-class Interrupt(BaseException):
-    """As abrupt as a kill for the code above it."""
-
-
-def stop_after(blocks):
-    def progress(items):
-        for place, item in enumerate(items):
-            if place == blocks:
-                raise Interrupt
-            yield item
-
-    return progress
-
-
 @pytest.mark.parametrize("options", [{}, {"shuffle": 1}, {"shuffle": 1, "budget": 8 << 20}])
 def test_an_interrupted_import_goes_on_with_the_same_bits(tmp_path, big, options):
     straight, output = tmp_path / "straight.zarr", tmp_path / "d.zarr"
@@ -126,7 +112,7 @@ def test_an_interrupted_import_goes_on_with_the_same_bits(tmp_path, big, options
     running = threading.active_count()
     for blocks in (0, 2, 0, 1, 2):  # after those that an earlier run has left
         with pytest.raises(Interrupt):
-            import_dataset(open_source(str(big)), output, step, progress=stop_after(blocks), **options)
+            import_dataset(open_source(str(big)), output, step, progress=stopping(blocks), **options)
         assert not output.exists()
         assert threading.active_count() == running
     first = tmp_path / ".d.zarr.partial" / "images" / "c.0.0.0.0"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.lib.stored import relabel
+from tests.lib.stored import Interrupt, dataset, relabel, stopping
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
@@ -27,26 +27,6 @@ def step(inputs):
     return Step("dataset", ("relabel",), "0", None, None, inputs)
 
 
-def make(path, rows=20, classes=NAMES, **extra):
-    arrays = {
-        "images": RNG.integers(0, 256, (rows, 1, 2, 3), dtype=np.uint8),
-        "labels": RNG.integers(0, 3, rows),
-        "index": np.arange(100, 100 + rows),
-        **extra,
-    }
-    described = {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}
-    with artifacts.create(
-        path,
-        "dataset",
-        described,
-        attributes={"name": path.stem, "classes": list(classes)},
-        history=[Step("make", (path.stem,), "0")],
-    ) as writer:
-        for name, array in arrays.items():
-            writer.append(name, array)
-    return artifacts.open_store(path), arrays
-
-
 def labels_of(path):
     return artifacts.open_store(path, "dataset").column("labels").read()
 
@@ -62,7 +42,7 @@ def classifier(extract=brightest, batch=4, **more):
 
 def test_labels_of_a_file(tmp_path):
     soft = RNG.dirichlet(np.ones(3), 20).astype(np.float32)
-    store, arrays = make(tmp_path / "a.zarr", soft=soft, coarse=np.arange(20) % 2, source=np.arange(20) // 10)
+    store, arrays = dataset(tmp_path / "a.zarr", soft=soft, coarse=np.arange(20) % 2, source=np.arange(20) // 10)
     wanted = (arrays["labels"] + np.arange(20) % 2) % 3
     (tmp_path / "l").write_text("".join(f"{label}\n" for label in wanted))
     assert relabel(store, labels_from_file(store, tmp_path / "l"), tmp_path / "r.zarr", step, name="new") == 10
@@ -88,7 +68,7 @@ def test_labels_of_a_file(tmp_path):
 @given(st.integers(0, 2**64 - 1), st.integers(2, 12), st.sampled_from([0.0, 0.25, 1.0]), st.integers(1, 9))
 def test_random_labels_are_those_of_seed_and_row(tmp_path_factory, seed, count, fraction, rows_at_once):
     folder = tmp_path_factory.mktemp("r")
-    store, arrays = make(folder / "a.zarr", classes=[str(n) for n in range(count)], labels=np.arange(20) % count)
+    store, arrays = dataset(folder / "a.zarr", classes=[str(n) for n in range(count)], labels=np.arange(20) % count)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "LABELS_AT_ONCE", rows_at_once)
         relabel(store, random_labels(store, seed, fraction), folder / "r.zarr", step)
@@ -107,7 +87,7 @@ def test_random_labels_are_those_of_seed_and_row(tmp_path_factory, seed, count, 
 def test_random_labels_are_uniform(tmp_path):
     """50,000 labels of 10 classes: chi-squared with 9 degrees of freedom exceeds 27.9 once in a thousand seeds."""
     images = np.zeros((50_000, 1, 1, 1), np.uint8)
-    store, arrays = make(
+    store, arrays = dataset(
         tmp_path / "a.zarr",
         classes=[str(n) for n in range(10)],
         images=images,
@@ -125,14 +105,14 @@ def test_random_labels_are_uniform(tmp_path):
 
 
 def test_random_labels_without_names(tmp_path):
-    store, _ = make(tmp_path / "a.zarr", classes=(), labels=np.arange(20) % 5)
+    store, _ = dataset(tmp_path / "a.zarr", classes=(), labels=np.arange(20) % 5)
     relabel(store, random_labels(store, 1), tmp_path / "r.zarr", step)
     assert set(labels_of(tmp_path / "r.zarr").tolist()) <= set(range(5))
     relabel(store, random_labels(store, 1, classes=("x", "y")), tmp_path / "two.zarr", step)
     assert set(labels_of(tmp_path / "two.zarr").tolist()) == {0, 1}
     with pytest.raises(DataError, match=r"row 2 has label 2, but the classes are 0\.\.1"):
         relabel(store, random_labels(store, 1, 0.0, ("x", "y")), tmp_path / "no.zarr", step)
-    one, _ = make(tmp_path / "one.zarr", classes=(), labels=np.zeros(20, np.int64))
+    one, _ = dataset(tmp_path / "one.zarr", classes=(), labels=np.zeros(20, np.int64))
     with pytest.raises(DataError, match="has one class"):
         random_labels(one, 1)
     for fraction in (-0.1, 1.1, float("nan")):
@@ -142,7 +122,7 @@ def test_random_labels_without_names(tmp_path):
 
 def test_coarse_labels(tmp_path):
     coarse = np.arange(20) % 2
-    store, _ = make(tmp_path / "a.zarr", coarse=coarse)
+    store, _ = dataset(tmp_path / "a.zarr", coarse=coarse)
     new = coarse_labels(store)
     assert "`classes`" in new.remarks[0]
     relabel(store, new, tmp_path / "r.zarr", step)
@@ -154,13 +134,13 @@ def test_coarse_labels(tmp_path):
     assert artifacts.open_store(tmp_path / "n.zarr").attributes["classes"] == ["x", "y"]
     with pytest.raises(DataError, match=r"row 1 has label 1, but the classes are 0\.\.0"):
         relabel(store, coarse_labels(store, ("x",)), tmp_path / "no.zarr", step)
-    plain, _ = make(tmp_path / "b.zarr")
+    plain, _ = dataset(tmp_path / "b.zarr")
     with pytest.raises(UsageError, match=r"b\.zarr has no coarse labels"):
         coarse_labels(plain)
 
 
 def test_labels_of_a_classifier(tmp_path):
-    store, arrays = make(tmp_path / "a.zarr", rows=21)
+    store, arrays = dataset(tmp_path / "a.zarr", rows=21)
     relabel(store, predicted_labels(store, classifier()), tmp_path / "r.zarr", step)
     assert labels_of(tmp_path / "r.zarr").tolist() == brightest(arrays["images"]).argmax(axis=1).tolist()
     made = artifacts.open_store(tmp_path / "r.zarr")
@@ -169,7 +149,7 @@ def test_labels_of_a_classifier(tmp_path):
     equal = classifier(lambda points: np.ones((len(points), 3), np.float32))
     relabel(store, predicted_labels(store, equal), tmp_path / "e.zarr", step, overwrite=True)
     assert not labels_of(tmp_path / "e.zarr").any()  # of equal numbers the lowest class
-    other, _ = make(tmp_path / "b.zarr", classes=("a", "b"))
+    other, _ = dataset(tmp_path / "b.zarr", classes=("a", "b"))
     new = predicted_labels(other, classifier())
     assert new.classes == ()
     assert "names of 2 classes are left out: the model has 3" in new.remarks[0]
@@ -178,7 +158,7 @@ def test_labels_of_a_classifier(tmp_path):
 
 
 def test_outputs_that_are_not_finite_are_named_by_row_and_index(tmp_path):
-    store, _ = make(tmp_path / "a.zarr")
+    store, _ = dataset(tmp_path / "a.zarr")
     seen = []
 
     def broken(points):
@@ -193,26 +173,13 @@ def test_outputs_that_are_not_finite_are_named_by_row_and_index(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
 
 
-class Interrupt(BaseException):
-    pass
-
-
 def test_interrupted_predictions_go_on(tmp_path):
-    store, arrays = make(tmp_path / "a.zarr", rows=22)
+    store, arrays = dataset(tmp_path / "a.zarr", rows=22)
     batches = []
 
     def counted(points):
         batches.append(len(points))
         return brightest(points)
-
-    def stopping(count):
-        def progress(items):
-            for place, item in enumerate(items):
-                if place == count:
-                    raise Interrupt
-                yield item
-
-        return progress
 
     new = predicted_labels(store, classifier(counted, device="here"))
     for count in (2, 3):
@@ -232,7 +199,7 @@ def test_interrupted_predictions_go_on(tmp_path):
 
 
 def test_finished_work_is_not_redone(tmp_path):
-    store, _ = make(tmp_path / "a.zarr")
+    store, _ = dataset(tmp_path / "a.zarr")
     assert relabel(store, random_labels(store, 1), tmp_path / "r.zarr", step) is not None
     assert relabel(store, random_labels(store, 1), tmp_path / "r.zarr", step) is None
     for other in (random_labels(store, 2), random_labels(store, 1, 0.5), predicted_labels(store, classifier())):
