@@ -232,7 +232,7 @@ class Store:
 
     def __init__(self, summary: Summary, columns: Mapping[str, Column]) -> None:
         self.path = summary.path
-        self.kind = summary.kind
+        self.kind, self.version = summary.kind, summary.version
         self.digest = summary.digest
         self.history = summary.history
         self.attributes = summary.attributes
