@@ -21,15 +21,10 @@ Scale = Literal["unit", "bytes"]
 
 PIXEL_TOLERANCE = 1e-4
 """How far 255 v may lie from a whole number, for v = k/255 in float32 or float64 (float32 rounds to within 2e-5)."""
-
 HALF_TOLERANCE = 0.13
 """The same for float16, whose rounding of k/255 alone moves 255 v by up to 255 * 2**-11 = 0.125."""
-
-SUM_TOLERANCE = 1e-3
-"""How far the entries of a soft label may sum from 1 (float16 probabilities of 100 classes stay within)."""
-
-MOST_CLASSES = 1_000_000
-"""Labels at or above it are no class numbers but identifiers: refused."""
+SUM_TOLERANCE = 1e-3  # of the entries of a soft label from 1; float16 probabilities of 100 classes stay within
+MOST_CLASSES = 1_000_000  # labels at or above it are no class numbers but identifiers: refused
 
 
 def tell_scale(raw: Array) -> Scale | None:
@@ -65,10 +60,8 @@ def as_images(raw: Array, scale: Scale, row: int, where: str) -> npt.NDArray[np.
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = exact * 255.0 if scale == "unit" else exact
         nearest = np.rint(scaled)
-        if scale == "bytes":
-            near: float = 0.0
-        else:
-            near = HALF_TOLERANCE if raw.dtype.itemsize < 4 else PIXEL_TOLERANCE
+        tolerance = HALF_TOLERANCE if raw.dtype.itemsize < 4 else PIXEL_TOLERANCE
+        near = tolerance if scale == "unit" else 0.0
         good = (np.abs(scaled - nearest) <= near) & (scaled >= -near) & (scaled <= 255.0 + near)
     _refuse(~good, raw, row, where, lambda value: _pixel_fault(value, scale))
     return nearest.astype(np.uint8)
@@ -119,11 +112,9 @@ def as_labels(raw: Array, row: int, where: str, classes: int = 0) -> tuple[Rows,
         _refuse(~whole, flat, row, where, lambda v: "is no whole number: labels are 0, 1, ... C-1")
     if flat.dtype.kind != "b":
         _refuse(flat < 0, flat, row, where, lambda v: "is negative: labels are 0, 1, ... C-1")
-        limit = classes or MOST_CLASSES
-        reason = (
-            f"is not among the {classes} classes 0..{classes - 1}" if classes else "is too large for a class number"
-        )
-        _refuse(flat >= limit, flat, row, where, lambda v: reason)
+        known = f"is not among the {classes} classes 0..{classes - 1}"
+        fault = known if classes else "is too large for a class number"
+        _refuse(flat >= (classes or MOST_CLASSES), flat, row, where, lambda v: fault)
     return flat.astype(np.int64), None
 
 

@@ -37,8 +37,7 @@ SHAPE = (3, 32, 32)
 ROW_BYTES = 3072
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-"""Of CIFAR-10 (Krizhevsky 2009), in the order of its labels."""
-
+"""The classes of CIFAR-10, in the order of its labels."""
 _FINE = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
 caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
@@ -49,28 +48,21 @@ sunflower sweet_pepper table tank telephone television tiger tractor train trout
 willow_tree wolf woman worm
 """
 CIFAR100 = tuple(_FINE.split())
-"""Of CIFAR-100 (Krizhevsky 2009), the fine ones, in the order of its labels."""
+"""The classes of CIFAR-100, the fine ones, in the order of its labels."""
 
 
-TI500K = ("data", "extrapolated_targets")
-"""The keys of images and labels in the pickle."""
-MOST_TI500K_BYTES = 8 << 30
-"""Of that file."""
-MOST_ROW_BYTES = 1 << 24
-"""Of one image in it."""
-_NAMES_BYTES = 1 << 16
+MOST_TI500K_BYTES = 8 << 30  # of the file
+MOST_ROW_BYTES = 1 << 24  # of one image
+_NAMES_BYTES = 1 << 16  # of a file of class names
 
 
 class Release(NamedTuple):
     """The files of a release."""
 
     title: str
-    splits: Mapping[str, tuple[str, ...]]
-    """Those with rows."""
-    columns: tuple[str, ...]
-    """The labels of a row, in the order in which a binary file has them."""
-    names: tuple[str, ...]
-    """The files that name the classes of each column."""
+    splits: Mapping[str, tuple[str, ...]]  # those with rows
+    columns: tuple[str, ...]  # the labels of a row, in the order in which a binary file has them
+    names: tuple[str, ...]  # the files that name the classes of each column
 
     @property
     def binary(self) -> bool:
@@ -131,8 +123,7 @@ class CifarSource(_BatchSource):
 
     ``path`` is the unpacked folder or the archive; ``split`` is ``train`` (the default) or ``test``. ``labels`` says
     which labels of CIFAR-100 are taken, ``fine`` (the default) or ``coarse``. ``classes`` override the names in the
-    release. Raises DataError at construction where files are absent or cannot be what they claim, UsageError where
-    there is no such split, or no super-classes.
+    release. Raises DataError where files are absent or cannot be what they claim.
     """
 
     def __init__(
@@ -183,14 +174,12 @@ class CifarSource(_BatchSource):
 
 
 class Ti500kSource(_BatchSource):
-    """The pickle as a Source. ``classes`` override the names of CIFAR-10's classes.
+    """The pickle as a Source. ``classes`` override the names of CIFAR-10's classes."""
 
-    Raises DataError at construction when the pickle is not plain data, or its arrays are not images and labels.
-    """
+    _label = "extrapolated_targets"
 
     def __init__(self, path: Path, *, classes: Names | None = None) -> None:
         super().__init__(path)
-        _, self._label = TI500K
         batch = PickledBatch(raw_file(path), (self._label,), ti500k=True)
         self._batches, self._classes = [batch], {self._label: CIFAR10 if classes is None else classes}
         aside = f"left aside: {', '.join(map(shown, batch.aside[:12]))}"

@@ -32,37 +32,20 @@ from datarobust.text import shown
 
 GZIP_START = b"\x1f\x8b"
 START_BYTES = 1024  # so many first bytes tell what a file is
-
-MOST_FILES = 1000
-"""In an archive; the largest release has nine."""
-MOST_BYTES = 2 << 30
-"""Of an archive, unpacked; the largest release has 190 MB."""
+MOST_FILES = 1000  # in an archive; the largest release has nine
+MOST_BYTES = 2 << 30  # of an archive, unpacked; the largest release has 190 MB
 _MOST_EXTRA = 1 << 16  # bytes of one extra header
 _MOST_HEADERS = 2 << 20  # bytes; that of a file takes up to 1.5 KiB
 
-_DAMAGE = (
-    gzip.BadGzipFile,
-    zlib.error,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    struct.error,
-    NotImplementedError,
-    UnicodeDecodeError,
-)
+_DAMAGE: tuple[type[Exception], ...] = (gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+_DAMAGE += (struct.error, NotImplementedError, UnicodeDecodeError)
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ANNEX = re.compile(rb"(?:/annex|(?:\.\./)*\.git/annex)/objects/")
 _PAGE = re.compile(rb"<(?:!doctype|html|head|body|title|meta|script|\?xml|!--|error\b|svg|rss)", re.IGNORECASE)
 _JSON = re.compile(rb'\{\s*(?:"[^"]*"\s*:|\})')
-_REFUSALS = (
-    b"404: not found",
-    b"404 not found",
-    b"access denied",
-    b"entry not found",
-    b"invalid username or password",
-    b"not found",
-    b"repository not found",
-    b"too many requests",
-    b"unauthorized",
+_REFUSAL = re.compile(
+    rb"(404:? |entry |repository )?not found|access denied|invalid username or password|too many requests|unauthorized",
+    re.IGNORECASE,
 )
 
 
@@ -157,7 +140,7 @@ def read_start(path: Path) -> bytes:
     if _PAGE.match(text):
         way = "open it in a browser to see why, and get the file again"
         raise DataError(f"{shown(path)} is a web page or an XML message of a server, not the data: {way}.")
-    if _JSON.match(text) or text[:64].lower().startswith(_REFUSALS):
+    if _JSON.match(text) or _REFUSAL.match(text):
         line = shown(text[:80].decode("utf-8", "replace").split("\n")[0])
         raise DataError(f"{shown(path)} is a message of a server: it begins with {line}; get the file again.")
     return start

@@ -24,19 +24,12 @@ from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Images
 
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")
-)
-
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """What pillow may decode for us; others it knows run programs (EPS) or are not pictures."""
-
-MOST_PIXELS = 1 << 24
-"""Of one image; checked on its header, before anything is decoded."""
-MOST_BYTES = 1 << 28
-"""Of one encoded image."""
-
-_MOST_DEPTH = 64
+MOST_PIXELS = 1 << 24  # of one image; checked on its header
+MOST_BYTES = 1 << 28  # of one encoded image
+_MOST_DEPTH = 64  # of folders
 
 
 class FolderSource(Source):
@@ -54,13 +47,13 @@ class FolderSource(Source):
                 except UnicodeEncodeError as error:
                     raise DataError(f"{shown(entry.path)}: the name of this class is not UTF-8.") from error
                 for file in _walk(path, entry.name, (_place(entry.stat()),)):
-                    if _is_image(file):
+                    if file.lower().endswith(SUFFIXES):
                         files.append(file)
                         labels.append(len(folders))
                     else:
                         skipped.append(file)
                 folders.append(entry.name)
-            elif _is_image(entry.name):
+            elif entry.name.lower().endswith(SUFFIXES):
                 raise DataError(f"{shown(entry.path)} is in no class: images lie in sub-folders, one a class.")
             else:
                 skipped.append(entry.name)
@@ -71,9 +64,8 @@ class FolderSource(Source):
             raise DataError(f"{shown(path)} has {len(folders)} class folders, but {len(classes)} names are given.")
         self._labels = np.array(labels, dtype=np.int64)
         self._channels = channels
-        self._size: tuple[int, int] | None = None  # any, of the first
-        shape = self._image(0).shape
-        self._size = (shape[2], shape[1])
+        self._shape: tuple[int, ...] | None = None  # any, of the first image
+        self._shape = shape = self._image(0).shape
         notes = [f"{len(files)} images in {len(folders)} classes"]
         if skipped:
             first = shown(path / skipped[0])
@@ -92,20 +84,14 @@ class FolderSource(Source):
 
     def _blocks(self, start: int, stop: int) -> Iterator[Block]:
         for begin, end in spans(stop, self.spec.step, start):
-            images = np.empty((end - begin, *self.spec.shape), dtype=np.uint8)
-            for row in range(begin, end):
-                image = self._image(row)
-                if image.shape != self.spec.shape:
-                    raise other_mode(shown(self._path / self._names[row]), len(image), self.spec.shape[0])
-                images[row - begin] = image
+            images = np.stack([self._image(row) for row in range(begin, end)])
             yield Block(images, self._labels[begin:end], np.arange(begin, end, dtype=np.int64))
 
     def _image(self, row: int) -> Images:
-        """One image as uint8 (C, H, W)."""
         path = self._path / self._names[row]
         with reading(path), path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
-        return decode(data, shown(path), self._channels, self._size)
+        return decode(data, shown(path), self._channels, self._shape)
 
 
 def _walk(root: Path, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
@@ -136,16 +122,12 @@ def _place(state: os.stat_result) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a million names, none of them a path
-
-
-def decode(data: bytes, where: str, channels: int | None, size: tuple[int, int] | None) -> Images:
+def decode(data: bytes, where: str, channels: int | None, first: tuple[int, ...] | None) -> Images:
     """An encoded image, called ``where`` in sentences, as uint8 (C, H, W); its header is checked before it is decoded.
 
     Grey stays one channel, palettes become RGB, opaque alpha is dropped; ``channels`` makes all grey (1) or RGB (3).
-    EXIF orientation is not applied. Raises DataError where it is damaged, too large, of another (width, height) than
-    ``size``, animated, partly transparent, or of more than 8 bits.
+    EXIF orientation is not applied. Raises DataError where it is damaged, too large, of another shape than ``first``,
+    animated, partly transparent, or of more than 8 bits.
     """
     from PIL import Image
 
@@ -158,8 +140,8 @@ def decode(data: bytes, where: str, channels: int | None, size: tuple[int, int] 
                 width, height = image.size
                 if width * height > MOST_PIXELS:
                     raise DataError(f"{where} claims {width}x{height} pixels, more than {MOST_PIXELS:,}.")
-                if size is not None and image.size != size:
-                    sizes = f"{width}x{height} pixels, but the first image has {size[0]}x{size[1]}"
+                if first is not None and first[1:] != (height, width):
+                    sizes = f"{width}x{height} pixels, but the first image has {first[2]}x{first[1]}"
                     raise DataError(f"{where} has {sizes}: bring them to one size.")
                 if getattr(image, "is_animated", False):
                     raise DataError(f"{where} has several frames: save the one that is meant.")
@@ -172,6 +154,11 @@ def decode(data: bytes, where: str, channels: int | None, size: tuple[int, int] 
                 if alpha and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
                     raise DataError(f"{where} is partly transparent: save it with the background that is meant.")
                 grey = channels == 1 if channels else mode in ("1", "L", "LA")
+                if first is not None and first[0] != (1 if grey else 3):
+                    kinds = ("grey", "RGB") if grey else ("RGB", "grey")
+                    raise DataError(
+                        f"{where} is {kinds[0]}, but the first image is {kinds[1]}: `channels` makes them alike."
+                    )
                 pixels = np.asarray(image.convert("L" if grey else "RGB"))
     except DataError:
         raise
@@ -179,12 +166,3 @@ def decode(data: bytes, where: str, channels: int | None, size: tuple[int, int] 
         reason = "it is damaged or no image" if "BytesIO" in str(error) else brief(error)
         raise DataError(f"{where} cannot be decoded: {reason}.") from error
     return np.ascontiguousarray(pixels[None] if grey else pixels.transpose(2, 0, 1))
-
-
-def other_mode(where: str, channels: int, first: int) -> DataError:
-    """The error for an image that is grey where the first is RGB, or the other way round."""
-    kinds = {1: "grey", 3: "RGB"}
-    return DataError(
-        f"{where} is {kinds[channels]}, but the first image is {kinds[first]}: "
-        "`channels` 1 or `channels` 3 makes them alike."
-    )

@@ -21,6 +21,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase, digits
 
 import numpy as np
 
@@ -30,23 +31,18 @@ from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Images
 
-MOST_ROW_BYTES = 1 << 24
-"""Of one image; an idx header can claim 2**64."""
-
+MOST_ROW_BYTES = 1 << 24  # of one image; an idx header can claim 2**64
 _NAME = re.compile(r"(?P<stem>.*?)(?P<what>images|labels)(?P<dot>[-.])idx[13]-ubyte(?P<gz>\.gz)?", re.DOTALL)
 _EMNIST = re.compile(r"emnist-(?P<subset>balanced|byclass|bymerge|digits|letters|mnist)-(?P<split>train|test)-")
 _SPLITS = {"train-": "train", "t10k-": "test", "test-": "test"}
-
-_DIGITS = tuple("0123456789")
-_UPPER = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_MERGED = (*_DIGITS, *_UPPER, *"abdefghnqrt")  # letters whose lower case looks like the upper case share a class
+_MERGED = digits + ascii_uppercase + "abdefghnqrt"  # letters whose lower case looks like the upper case share a class
 _CLASSES = {
     "balanced": _MERGED,
-    "byclass": (*_DIGITS, *_UPPER, *"abcdefghijklmnopqrstuvwxyz"),
+    "byclass": digits + ascii_uppercase + ascii_lowercase,
     "bymerge": _MERGED,
-    "digits": _DIGITS,
-    "letters": _UPPER,
-    "mnist": _DIGITS,
+    "digits": digits,
+    "letters": ascii_uppercase,
+    "mnist": digits,
 }
 _GZIP_RATIO = 1033
 _TYPES = {0x09: "signed bytes", 0x0B: "16-bit integers", 0x0C: "32-bit integers", 0x0D: "floats", 0x0E: "doubles"}
@@ -106,7 +102,7 @@ class IdxSource(Source):
             rows=rows,
             kind="images",
             shape=(1, width, height) if self._transposed else (1, height, width),
-            classes=_CLASSES[subset or "mnist"] if classes is None else classes,
+            classes=tuple(_CLASSES[subset or "mnist"]) if classes is None else classes,
             notes=tuple(notes),
         )
 

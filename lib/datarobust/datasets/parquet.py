@@ -32,7 +32,7 @@ import numpy as np
 
 from datarobust.datasets import checks
 from datarobust.datasets.files import brief, read_start, reading
-from datarobust.datasets.folder import decode, other_mode
+from datarobust.datasets.folder import decode
 from datarobust.datasets.sources import Block, Labels, Names, Source, Spec
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
@@ -43,12 +43,9 @@ SUFFIX = ".parquet"
 IMAGES = ("img", "image", "images")
 LABELS = ("label", "fine_label", "labels")
 COARSE = "coarse_label"
-MOST_FOOTER_BYTES = 8 << 20
-"""Enough for thousands of row groups of a few columns."""
-MOST_PAGE_BYTES = 512 << 20
-"""Of one page when it is unpacked; writers make pages of about 1 MiB, or of 1,024 rows."""
-BATCH_BYTES = 64 << 20
-"""A batch holds about this much at most, whatever the file says, unless a single value is larger."""
+MOST_FOOTER_BYTES = 8 << 20  # enough for thousands of row groups of a few columns
+MOST_PAGE_BYTES = 512 << 20  # of one page, unpacked; writers make pages of about 1 MiB, or of 1,024 rows
+BATCH_BYTES = 64 << 20  # a batch holds about so much at most, whatever the file says, unless one value is larger
 
 _ENCRYPTED = b"PARE"
 _READ_AHEAD = 1 << 16
@@ -86,10 +83,8 @@ class ParquetSource(Source):
 
     ``split`` chooses among the files of a folder (``train`` if not given). ``keys`` are the columns of pictures and
     labels where they have other names than ``img`` and ``label``; ``labels`` chooses between fine and coarse labels;
-    ``channels`` makes all pictures grey (1) or RGB (3); ``classes`` override the names.
-
-    Raises DataError at construction when footers and the first picture show that this is no data set, or where pyarrow
-    is not installed; UsageError where ``keys`` and ``labels`` are both given.
+    ``channels`` makes all pictures grey (1) or RGB (3); ``classes`` override the names. Raises DataError when footers
+    and the first picture show that this is no data set, or without pyarrow.
     """
 
     def __init__(
@@ -119,9 +114,8 @@ class ParquetSource(Source):
                     raise DataError(f"{files} in its column {shown(column)}: they are not of one data set.")
         self._channels = channels
         self._coarse_classes = class_names(first, columns.coarse) if columns.coarse else ()
-        self._size: tuple[int, int] | None = None  # any, of the first
-        shape = self._first_picture().shape
-        self._size = (shape[2], shape[1])
+        self._shape: tuple[int, ...] | None = None  # any, of the first picture
+        self._shape = shape = self._first_picture().shape
         where = shown(paths[0].name) if len(paths) == 1 else f"{len(paths)} files"
         coarse = f", coarse labels from {shown(columns.coarse)}" if columns.coarse else ""
         self.spec = Spec(
@@ -166,7 +160,7 @@ class ParquetSource(Source):
                 row = end
 
     def _decoded(self, shard: ParquetFile, batch: Any, row: int) -> Iterator[tuple[Images, int, int]]:
-        """The rows of a record batch, checked; its first row is ``row`` of the file."""
+        """The rows of a record batch, whose first is ``row`` of the file."""
         columns: list[list[int]] = []
         classes = (len(self.spec.classes), len(self._coarse_classes))
         for name, count in zip((self._columns.labels, self._columns.coarse), classes, strict=True):
@@ -180,36 +174,24 @@ class ParquetSource(Source):
                 raise DataError(f"{where}[{row + place}] is empty: every point has a label.")
             labels, _ = checks.as_labels(values.to_numpy(zero_copy_only=False), row, where, count)
             columns.append(labels.tolist())
-        for place, (data, *labelled) in enumerate(zip(self._encoded(batch), *columns, strict=True)):
-            image = self._picture(shard, data, row + place)
-            if image.shape != self.spec.shape:
-                raise other_mode(self._where(shard, row + place), len(image), self.spec.shape[0])
-            yield image, labelled[0], labelled[1]
+        yield from zip(self._pictures(shard, batch, row), *columns, strict=True)
 
-    def _encoded(self, batch: Any) -> Iterator[bytes | None]:
-        """The encoded pictures of a batch."""
+    def _pictures(self, shard: ParquetFile, batch: Any, row: int) -> Iterator[Images]:
         column = batch.column(batch.schema.get_field_index(self._columns.images))
         if self._columns.read != self._columns.images:
             [column] = column.flatten()
-        for value in column:
-            yield value.as_py()
-
-    def _where(self, shard: ParquetFile, row: int) -> str:
-        return f"{shown(shard.path)}: {shown(self._columns.images)}[{row}]"
-
-    def _picture(self, shard: ParquetFile, data: bytes | None, row: int) -> Images:
-        if data is None:
-            raise DataError(f"{self._where(shard, row)} has no bytes: the picture is elsewhere, or there is none.")
-        return decode(data, self._where(shard, row), self._channels, self._size)
+        for place, value in enumerate(column, start=row):
+            data, where = value.as_py(), f"{shown(shard.path)}: {shown(self._columns.images)}[{place}]"
+            if data is None:
+                raise DataError(f"{where} has no bytes: the picture is elsewhere, or there is none.")
+            yield decode(data, where, self._channels, self._shape)
 
     def _first_picture(self) -> Images:
-        """It says what all others have to be."""
         for shard in self._shards:
             for group, count in enumerate(shard.groups):
                 if count:
-                    return self._picture(
-                        shard, next(self._encoded(next(shard.batches(group, [self._columns.read], 1)))), 0
-                    )
+                    batch = next(shard.batches(group, [self._columns.read], 1))
+                    return next(self._pictures(shard, batch, 0))
         raise DataError(f"{shown(self._path)} has no rows.")
 
 
@@ -223,11 +205,7 @@ class Columns(NamedTuple):
 
 
 def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels | None) -> Columns:
-    """The columns to read, their types checked.
-
-    ``keys`` names pictures and labels, ``labels`` chooses between the two kinds of labels that CIFAR-100 has. Raises
-    DataError where the file has no such columns, several, or columns of other types; UsageError where both are given.
-    """
+    """The columns to read, their types checked: DataError where there are none, several, or of other types."""
     names = file.schema.names
     if keys is not None and labels is not None:
         raise UsageError("`labels` chooses between fine_label and coarse_label; with `keys` name the labels there.")
@@ -263,10 +241,7 @@ def _one(file: ParquetFile, candidates: tuple[str, ...], what: str) -> str:
 
 
 def class_names(file: ParquetFile, column: str) -> tuple[str, ...]:
-    """The names that the ``datasets`` library wrote beside a column of labels (ClassLabel), none where it did not.
-
-    Raises DataError where its metadata are not what it writes.
-    """
+    """The names that the ``datasets`` library wrote beside a column of labels (ClassLabel), none where it did not."""
     text = (file.schema.metadata or {}).get(b"huggingface")
     if text is None:
         return ()
@@ -284,10 +259,7 @@ def class_names(file: ParquetFile, column: str) -> tuple[str, ...]:
 
 
 def find_shards(folder: Path, split: str) -> list[Path]:
-    """The files of one split, in order.
-
-    Raises DataError where there is no such split, where several configurations have it, or where a file is missing.
-    """
+    """The files of one split in order: DataError where none or several configurations have it, or a file is missing."""
     sets: dict[tuple[str, Path], list[tuple[int, Path, int | None]]] = defaultdict(list)  # by split and configuration
     unknown: list[Path] = []
     for path in sorted(_files(folder)):
