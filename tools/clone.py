@@ -29,32 +29,47 @@ from typing import Annotated
 
 import typer
 
-from . import _cli, _diffusion
+from . import _cli, _models
 
 app = _cli.tool(__doc__)
+Labels = Annotated[
+    str,
+    typer.Option(
+        "--labels", metavar="own|random|FILE", help="Classes to clone as; FILE has one a line for each point."
+    ),
+]
+_FROM_START = "; as the start has it if not given."
+NumSteps = Annotated[int | None, typer.Option("--num-steps", metavar="N", min=1, help=f"Steps{_FROM_START}")]
+SigmaMin = Annotated[float | None, typer.Option("--sigma-min", metavar="X", help=f"Least noise{_FROM_START}")]
+SigmaMax = Annotated[float | None, typer.Option("--sigma-max", metavar="X", help=f"Most noise{_FROM_START}")]
+Rho = Annotated[float | None, typer.Option("--rho", metavar="X", help=f"Exponent of the schedule{_FROM_START}")]
+SChurn = Annotated[float | None, typer.Option("--S-churn", metavar="X", help=f"Amount of churn{_FROM_START}")]
+SMin = Annotated[float | None, typer.Option("--S-min", metavar="X", help=f"No churn below this noise{_FROM_START}")]
+SMax = Annotated[float | None, typer.Option("--S-max", metavar="X", help=f"Nor above this{_FROM_START}")]
+SNoise = Annotated[float | None, typer.Option("--S-noise", metavar="X", help=f"Factor of added noise{_FROM_START}")]
 
 
 @app.command()
 def clone(  # noqa: D103 - the help is the docstring of the module
     dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="The images; - takes their path from stdin.")],
-    model: _diffusion.Model,
+    model: _models.DenoiserFile,
     output: _cli.Output,
     select: _cli.Select = None,
     repeats: Annotated[int, typer.Option("--repeats", metavar="R", min=1, help="Clones of each image.")] = 1,
-    start: _diffusion.Start = "paper",
-    noise_weight: _diffusion.NoiseWeight = 0.45,
-    labels: _diffusion.Labels = "own",
-    num_steps: _diffusion.NumSteps = None,
-    sigma_min: _diffusion.SigmaMin = None,
-    sigma_max: _diffusion.SigmaMax = None,
-    rho: _diffusion.Rho = None,
-    s_churn: _diffusion.SChurn = None,
-    s_min: _diffusion.SMin = None,
-    s_max: _diffusion.SMax = None,
-    s_noise: _diffusion.SNoise = None,
+    start: _models.Start = "paper",
+    noise_weight: _models.NoiseWeight = 0.45,
+    labels: Labels = "own",
+    num_steps: NumSteps = None,
+    sigma_min: SigmaMin = None,
+    sigma_max: SigmaMax = None,
+    rho: Rho = None,
+    s_churn: SChurn = None,
+    s_min: SMin = None,
+    s_max: SMax = None,
+    s_noise: SNoise = None,
     precision: _cli.Precision = "fp32",
-    compiled: _diffusion.Compiled = False,
-    batch: _diffusion.Batch = None,
+    compiled: _models.Compiled = False,
+    batch: _models.CloneBatch = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,
@@ -75,7 +90,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     churn = {"S_churn": s_churn, "S_min": s_min, "S_max": s_max, "S_noise": s_noise}
     with distributed.group() as group:
         sampler = sampler_of(start, steps | churn)
-        points, chosen, denoiser, weights = _diffusion.load(dataset, model, select, limit)
+        points, chosen, denoiser, weights = _models.load_denoiser(dataset, model, select, limit)
         place = _cli.torch_device(device, threads, group.here)
         job = Cloning(
             points,
@@ -104,7 +119,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
         _cli.resumable()
         unit = ("images", lambda batches: float(job.batch * group.size))
         progress = _cli.progress(quiet, f"cloning {plan['clones']:,} images, batches", unit)
-        step = _cli.step("clone", seed, _diffusion.place_of(place))
+        step = _cli.step("clone", seed, _models.hardware(place))
         new = make(job, output, step, overwrite=overwrite, group=group, progress=progress)
     result = {"clones": str(output), "new": new, "count": plan["clones"]}
     begin = {"start": plan["start"], "sampler": plan["sampler"]}

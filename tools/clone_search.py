@@ -32,7 +32,7 @@ import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli, _diffusion, _models
+from . import _cli, _models
 
 app = _cli.tool(__doc__)
 
@@ -40,7 +40,7 @@ app = _cli.tool(__doc__)
 @app.command()
 def clone_search(  # noqa: D103 - the help is the docstring of the module
     dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="The images; - takes their path from stdin.")],
-    model: _diffusion.Model,
+    model: _models.DenoiserFile,
     output: _cli.Output,
     select: _cli.Select = None,
     strategy: Annotated[Literal["full", "halving"], typer.Option("--strategy", help="See above.")] = "halving",
@@ -51,12 +51,12 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     features: _models.Features = "pixels",
     weights: _models.InceptionWeights = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="How many, from --seed on.")] = 3,
-    start: _diffusion.Start = "paper",
-    noise_weight: _diffusion.NoiseWeight = 0.45,
+    start: _models.Start = "paper",
+    noise_weight: _models.NoiseWeight = 0.45,
     num_steps: Annotated[int, typer.Option("--num-steps", metavar="N", min=1, help="Steps of the sampler.")] = 20,
     precision: _cli.Precision = "fp32",
-    compiled: _diffusion.Compiled = False,
-    batch: _diffusion.Batch = None,
+    compiled: _models.Compiled = False,
+    batch: _models.CloneBatch = None,
     shard: Annotated[
         str, typer.Option("--shard", metavar="I/N", help="Do every N-th point only, from the I-th on, from 0.")
     ] = "0/1",
@@ -85,7 +85,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     base = replace(DEFAULTS["paper"], num_steps=num_steps)
     with distributed.group() as group:
         place = _cli.torch_device(device, threads, group.here)
-        points, chosen, denoiser, weights_of = _diffusion.load(dataset, model, select, limit)
+        points, chosen, denoiser, weights_of = _models.load_denoiser(dataset, model, select, limit)
         size = batch or default_batch(place.type)
         cloning = Cloning(
             points, denoiser, weights_of, chosen, base, start, noise_weight,

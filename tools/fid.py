@@ -103,19 +103,18 @@ def fid(  # noqa: D103 - the help is the docstring of the module
         if dry_run:
             product = json.dumps(job.plan() | {"device": str(place)})
         else:
-            for remark in job.remarks():
+            for remark in job.remarks() if isinstance(job, jobs.Comparison) else ():
                 _cli.say(remark)
             new = True
             if path is not None:
                 _cli.resumable()
                 step = _cli.step("fid", seed, _models.place_of(place))
                 new = make(job, path, step, overwrite=overwrite, labelled=progress, save_every=30.0)
-            product = job.product(path, progress)
+            product = job.product(path, progress) if isinstance(job, jobs.Comparison) else str(path)
             if not new:
                 _cli.say(f"{path} was finished before; nothing to do.")
-            elif b is not None:
-                for remark in jobs.findings(json.loads(product)):
-                    _cli.say(remark)
+            for remark in jobs.findings(json.loads(product)) if new and b is not None else ():
+                _cli.say(remark)
     _cli.emit(product)
 
 

@@ -28,9 +28,7 @@ Figures 4 (c, d) (learning rates)              :mod:`datarobust.schedules`,    `
 Appendix B (networks)                          :mod:`datarobust.networks`      ``advtrain --arch``
 Section 4, Figures 3, 7-15 (cloning)           :mod:`datarobust.diffusion`     ``clone``, ``edmtrain``
 Appendix B (the grid of 729 points)            :mod:`datarobust.diffusion`     ``clone-search``
-Tables 1, 5 (FID, pixel distances)             :mod:`datarobust.fid`,          ``fid``
-                                               :mod:`datarobust.fid.frechet`,
-                                               :mod:`datarobust.fid.kid`
+Tables 1, 5 (FID, pixel distances)             :mod:`datarobust.fid`           ``fid``
 Tables 2-4 (AutoAttack)                        :mod:`datarobust.evaluation`    ``aaeval``, ``aacompare``
 Tables 2-4; accuracy by robustness             :mod:`datarobust.jobs`,         ``figure table``,
                                                :mod:`datarobust.figures`       ``figure deciles``

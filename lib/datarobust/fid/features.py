@@ -29,11 +29,8 @@ from datarobust.networks import foreign
 from datarobust.networks.precision import products
 from datarobust.types import Array, Images
 
-BATCH = 256
-"""Points of a batch, by default."""
-
-PROBED = 8
-"""Points that a network is tried with."""
+BATCH = 256  # points of a batch, by default
+PROBED = 8  # points that a network is tried with
 
 
 def as_inputs(points: Array, device: torch.device) -> Tensor:
@@ -43,30 +40,34 @@ def as_inputs(points: Array, device: torch.device) -> Tensor:
 
 
 class Extractor:
-    """A network, up to one of its layers.
+    """A network, up to one of its layers; it is tried with a few points.
+
+    Args:
+        spec: name of the network, for messages.
+        module: the network; it is moved to the device, made float32 and put into evaluation mode.
+        layer: name of a submodule, ``penultimate`` or ``output``.
+        some: a few of the points.
+        device: where it runs.
 
     Attributes:
         width: numbers that a point becomes.
         shape: of the layer's output for one point, before it is flattened.
+
+    Raises:
+        DataError: there is no such layer, it is not run, or the network cannot be used (:mod:`.networks.foreign`).
     """
 
     def __init__(self, spec: str, module: nn.Module, layer: str, some: Array, device: torch.device) -> None:
-        """Try the network with a few points.
-
-        Args:
-            spec: name of the network, for messages.
-            module: the network; it is moved to the device, made float32 and put into evaluation mode.
-            layer: name of a submodule, ``penultimate`` or ``output``.
-            some: a few of the points.
-            device: where it runs.
-
-        Raises:
-            DataError: there is no such layer, it is not run, or the network cannot be used (:mod:`.networks.foreign`).
-        """
         self._spec, self._layer, self._device = spec, layer, device
         self._module = module.to(device, torch.float32).eval()
-        if layer not in ("penultimate", "output"):
-            self._demand_layer()
+        names = [name for name, _ in module.named_modules() if name]
+        if layer not in ("penultimate", "output", *names):
+            near = difflib.get_close_matches(layer, names, 3, 0.3) or names[-3:]
+            raise DataError(
+                f"{spec} has no layer {layer}; it has {', '.join(near)}, and {len(names)} layers in all."
+                if names
+                else f"{spec} has no layer {layer}; it has none that has a name: take `layer` output."
+            )
         with products("fp32", deterministic=True):
             outputs = foreign.demand_steady(spec, self._tapped, as_inputs(some[:PROBED], device))
         self.shape = tuple(outputs.shape[1:])
@@ -89,22 +90,27 @@ class Extractor:
             self(some[:1])
         return int(counter.get_total_flops())
 
-    def _demand_layer(self) -> None:
-        names = [name for name, _ in self._module.named_modules() if name]
-        if self._layer not in names:
-            near = difflib.get_close_matches(self._layer, names, 3, 0.3) or names[-3:]
-            raise DataError(
-                f"{self._spec} has no layer {self._layer}; it has {', '.join(near)}, and {len(names)} layers in all."
-                if names
-                else f"{self._spec} has no layer {self._layer}; it has none that has a name: take `layer` output."
-            )
-
     def _tapped(self, batch: Tensor) -> Tensor:
-        """What the layer gives, with a row a point."""
+        """What the layer gives, with a row a point; of several times that it runs the last one counts."""
+        kept: list[Any] = []
+
+        def keep(value: Any) -> None:  # a copy: what comes next may work in place
+            kept[:] = [value.clone() if isinstance(value, Tensor) else value]
+
+        def keep_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            keep(args[0] if args else next(iter(kwargs.values()), None))
+
+        def keep_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            keep(output)
+
         with ExitStack() as hooks:
-            tap = self._tap(hooks)
+            for name, part in self._module.named_modules():
+                if self._layer == "penultimate" and isinstance(part, nn.Linear):
+                    hooks.callback(part.register_forward_pre_hook(keep_input, with_kwargs=True).remove)
+                elif name == self._layer:
+                    hooks.callback(part.register_forward_hook(keep_output).remove)
             output = self._module(batch)
-            features = output if self._layer == "output" else tap()
+        features = output if self._layer == "output" else kept[0] if kept else None
         if features is None and self._layer == "penultimate":
             raise DataError(f"{self._spec} runs no torch.nn.Linear: name a layer with `layer`.")
         if not isinstance(features, Tensor):
@@ -117,47 +123,18 @@ class Extractor:
             )
         return features
 
-    def _tap(self, hooks: ExitStack) -> Callable[[], Any]:
-        """Hooks that keep the layer's input or output while the network runs; the last time that it runs counts."""
-        kept: list[Any] = []
-
-        def keep_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            kept[:] = [_copied(args[0] if args else next(iter(kwargs.values()), None))]
-
-        def keep_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            kept[:] = [_copied(output)]
-
-        for name, part in self._module.named_modules():
-            if self._layer == "penultimate" and isinstance(part, nn.Linear):
-                hooks.callback(part.register_forward_pre_hook(keep_input, with_kwargs=True).remove)
-            elif name == self._layer:
-                hooks.callback(part.register_forward_hook(keep_output).remove)
-        return lambda: kept[0] if kept else None
-
-
-def _copied(value: Any) -> Any:
-    """A copy of a tensor: what comes next may work in place."""
-    return value.clone() if isinstance(value, Tensor) else value
-
 
 @dataclass(frozen=True)
 class FeatureSpace:
     """Features by which sets of images are compared; only distances by Inception's are called FID."""
 
-    name: str
-    """``inception``, ``pixels``, ``classifier:DIGEST`` or ``file:SHA256``."""
-    mode: str
-    """How images become features; moments of one mode are never compared with those of another."""
-    extract: Callable[[Images], Array] | None
-    """From images uint8 (B, C, H, W) to features (B, D); None where they come from a file."""
-    weights: str | None = None
-    """Digest of the network's weights."""
-    batch: int = BATCH
-    """Images at a time, by default."""
-    operations: int = 0
-    """Multiplications and additions for one image."""
-    arrays: Mapping[str, Array] = field(default_factory=dict)
-    """``a`` and ``b``: the features of all images of A and of B, where they come from a file."""
+    name: str  # ``inception``, ``pixels``, ``classifier:DIGEST`` or ``file:SHA256``
+    mode: str  # how images become features; moments of one mode are never compared with those of another
+    extract: Callable[[Images], Array] | None  # images uint8 (B, C, H, W) -> features (B, D); None: from a file
+    weights: str | None = None  # digest of the network's weights
+    batch: int = BATCH  # images at a time, by default
+    operations: int = 0  # multiplications and additions for one image
+    arrays: Mapping[str, Array] = field(default_factory=dict)  # "a" and "b": features of all images, from a file
 
     def of(self, images: Images, batch: int | None = None) -> Array:
         """The features (N, D) of any number of images."""

@@ -19,8 +19,8 @@ from datarobust.diffusion.denoiser import flops
 from datarobust.diffusion.sampler import Sampler
 from datarobust.diffusion.search import Point, Result, Rung
 from datarobust.errors import DataError, DatarobustError, UsageError
+from datarobust.fid.distances import Moments
 from datarobust.fid.features import FeatureSpace
-from datarobust.fid.frechet import Moments
 from datarobust.jobs.clone import Cloning
 from datarobust.jobs.make import Form, Output, Text, requested_by
 from datarobust.norms import L2, LINF

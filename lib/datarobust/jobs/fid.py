@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import accumulate
 from pathlib import Path
@@ -15,33 +15,30 @@ import numpy as np
 import torch
 
 from datarobust import artifacts
-from datarobust.artifacts import Resume, Step, Store
+from datarobust.artifacts import Column, Resume, Step, Store
 from datarobust.checkpoints.models import load_model
 from datarobust.checkpoints.torchfiles import inception_wanted, load_inception
 from datarobust.datasets.files import file_sha256
 from datarobust.datasets.npz import Archive
 from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageError
+from datarobust.fid.distances import SUBSETS, Moments, Sums, extrapolated, kid
 from datarobust.fid.features import PIXELS, Extractor, FeatureSpace
-from datarobust.fid.frechet import Moments, extrapolated
-from datarobust.fid.kid import SUBSETS, kid
-from datarobust.fid.sides import Side, SideFeatures, growing, halves, pair_distances, pools
 from datarobust.jobs.make import Artifact, Form, Labelled, Output, Text, silent
 from datarobust.networks.precision import products
+from datarobust.norms import L2, LINF
+from datarobust.randomness import Domain, permutation
 from datarobust.selection import rows_digest
 from datarobust.text import shown, sized
-from datarobust.types import Array, Images, Rows
+from datarobust.types import Array, Images, Progress, Rows
 
 INCEPTION_BATCH = 64
 INCEPTION_MODE = "299 x 299 as TensorFlow 1, (v - 128)/128, pool features, fp32"
-_INCEPTION_OPERATIONS = 11_422_336_192
-"""Of Inception's convolutions for one image."""
-_CLASSIFIER_MODE = "v/255, input of the last linear layer, fp32"
-_FILE_MODE = "as they are"
-_FILE_BYTES = 8 << 30
-"""Of an array in a file of features, at most."""
+_INCEPTION_OPERATIONS = 11_422_336_192  # of Inception's convolutions for one image
+_FILE_BYTES = 8 << 30  # of an array in a file of features, at most
+_POOL = 1 << 14  # images of each side, at most, whose features are kept for KID
+_CLONE_BYTES = 1 << 24  # of clones at a time, for distances of pairs
+_SIZES, _SMALLEST = 15, 5000  # sets that a distance is extrapolated from; the smallest has 5,000 images, or half
 _NO_ITEMS: Rows = np.zeros(0, np.int64)
-_SAME_IMAGES = ("subset", "relabel")
-"""Commands of ``dataset`` whose results have some images of their input, unchanged, with their ``index``."""
 
 # ----------------------------------------------------------------------------------------------------- features
 
@@ -72,13 +69,8 @@ def feature_space(spec: str, some: Images, device: torch.device, weights: Path |
     if kind == "classifier":
         model = load_model(name)
         extract = Extractor(name, model.module, "penultimate", some, device)
-        return FeatureSpace(
-            f"classifier:{model.identity}",
-            _CLASSIFIER_MODE,
-            extract,
-            weights=model.identity,
-            operations=extract.operations(some),
-        )
+        title, mode = f"classifier:{model.identity}", "v/255, input of the last linear layer, fp32"
+        return FeatureSpace(title, mode, extract, model.identity, operations=extract.operations(some))
     if weights is None:
         raise UsageError(f"`features` inception needs `weights` PATH: {inception_wanted()}")
     if some.shape[1] not in (1, 3):
@@ -91,63 +83,85 @@ def feature_space(spec: str, some: Images, device: torch.device, weights: Path |
             features: Array = network(torch.from_numpy(images).to(device)).cpu().numpy()
         return features
 
-    return FeatureSpace(
-        "inception", INCEPTION_MODE, pool_features, sha256, INCEPTION_BATCH, operations=_INCEPTION_OPERATIONS
-    )
+    return FeatureSpace("inception", INCEPTION_MODE, pool_features, sha256, INCEPTION_BATCH, _INCEPTION_OPERATIONS)
 
 
 def _from_file(path: Path) -> FeatureSpace:
     """Features that were computed elsewhere."""
+    where = shown(path)
     if not path.is_file():
-        raise DataError(f"{shown(path)} is no file")
+        raise DataError(f"{where} is no file")
     archive = Archive(path)
     arrays: dict[str, Array] = {}
     for role in ("a", "b"):
         if role not in archive.keys:
-            raise DataError(f"{shown(path)} has no array {role}: it needs a and b, a row of features for each point")
+            raise DataError(f"{where} has no array {role}: it needs a and b, a row of features for each point")
         member = archive.member(role)
         if len(member.shape) != 2 or member.dtype.kind != "f" or not member.shape[1]:
-            shape = f"{member.dtype} {member.shape}"
-            raise DataError(f"{shown(path)}: {role} is {shape}, not floating-point numbers (N, D)")
+            raise DataError(f"{where}: {role} is {member.dtype} {member.shape}, not floating-point numbers (N, D)")
         arrays[role] = archive.whole(member, _FILE_BYTES)
         finite = np.isfinite(arrays[role]).all(axis=1)
         if not finite.all():
-            raise DataError(f"{shown(path)}: row {int(np.argmin(finite))} of {role} has features that are not finite")
+            raise DataError(f"{where}: row {int(np.argmin(finite))} of {role} has features that are not finite")
     widths = [array.shape[1] for array in arrays.values()]
     if widths[0] != widths[1]:
-        raise DataError(f"{shown(path)}: a has {widths[0]} features a point, b has {widths[1]}")
-    return FeatureSpace(f"file:{file_sha256(path)}", _FILE_MODE, None, arrays=arrays)
+        raise DataError(f"{where}: a has {widths[0]} features a point, b has {widths[1]}")
+    return FeatureSpace(f"file:{file_sha256(path)}", "as they are", None, arrays=arrays)
 
 
 # -------------------------------------------------------------------------------- which points are compared
 
 
-def side_of(store: Store) -> Side:
-    """All images of a dataset or of clones.
+@dataclass(frozen=True)
+class Side:
+    """Images of a set: item ``i`` is clone ``i % repeats`` of row ``rows[i // repeats]``."""
 
-    Raises:
-        DataError: the dataset holds features.
-    """
+    name: str  # of the set, for messages
+    column: Column  # all images of the set, uint8 (N, C, H, W), or clones (N, R, C, H, W)
+    rows: Rows  # int64 (M), the rows that take part
+
+    @property
+    def repeats(self) -> int:
+        """Clones in a row; 1 of a dataset."""
+        return self.column.shape[1] if len(self.column.shape) == 5 else 1
+
+    @property
+    def count(self) -> int:
+        """How many items."""
+        return len(self.rows) * self.repeats
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image, (C, H, W)."""
+        return self.column.shape[-3:]
+
+    def take(self, items: Rows) -> Images:
+        """Images uint8 (B, C, H, W) of these items."""
+        images = self.column.take(self.rows[items // self.repeats])
+        return images[np.arange(len(items)), items % self.repeats] if images.ndim == 5 else images
+
+
+def side_of(store: Store, limit: int | None = None) -> Side:
+    """The images of the first ``limit`` points of a dataset or of clones. Raises DataError where there are none."""
     if "images" not in store:
         raise DataError(
             f"{shown(store.path)} holds features, not images: hold features against each other with `features` file:F"
         )
     column = store.column("images")
-    return Side(shown(store.path), column, np.arange(len(column)))
+    return Side(shown(store.path), column, np.arange(len(column))[:limit])
+
+
+def some_images(store: Store) -> Images:
+    """A few images of a set, with which features are tried."""
+    images = side_of(store).column.take(np.arange(min(8, len(store))))
+    return images.reshape(-1, *images.shape[-3:])[:8]
 
 
 def open_sides(a: Store, b: Store, whole: bool = False) -> tuple[Side, Side, bool, str | None]:
-    """The images of two sets that are compared.
+    """The images of two sets that are compared, whether they are paired (point by point), and a remark.
 
-    Where B is made of points of A (clones, or some points of A), A is restricted to these points, in B's order.
-
-    Args:
-        a: a dataset or clones.
-        b: another one.
-        whole: never restrict A.
-
-    Returns:
-        A, B, whether they are paired (point by point), and a remark.
+    Where B is made of points of A (clones, or some points of A), A is restricted to these points, in B's order, but
+    never with ``whole``.
 
     Raises:
         DataError: one holds no images, or images of another size.
@@ -158,20 +172,12 @@ def open_sides(a: Store, b: Store, whole: bool = False) -> tuple[Side, Side, boo
             f"{one.name} has images of {sized(one.shape)} and {two.name} of {sized(two.shape)}: bring them to one size "
             "first, since a distance would be that of the sizes too"
         )
-    if whole:
-        return one, two, False, None
-    rows, remark = _rows_of(one, a, b)
+    rows, remark = (None, None) if whole else _rows_of(one, a, b)
     if rows is None:
         return one, two, False, remark
     if one.shape != two.shape:
         raise DataError(f"{two.name} was made of {one.name}, but has images of another shape")
     return replace(one, rows=rows), two, True, remark
-
-
-def some_images(store: Store) -> Images:
-    """A few images of a set, with which features are tried."""
-    images = side_of(store).column.take(np.arange(min(8, len(store))))
-    return images.reshape(-1, *images.shape[-3:])[:8]
 
 
 def _rows_of(side: Side, a: Store, b: Store) -> tuple[Rows | None, str | None]:
@@ -191,7 +197,15 @@ def _rows_of(side: Side, a: Store, b: Store) -> tuple[Rows | None, str | None]:
         return index, None
     if origin == "part":
         remark = "B has images of A alone: they are held against themselves, unless `whole` takes all of A"
-        return _places(np.asarray(a.column("index").read(), np.int64), index, b), remark
+        known = np.asarray(a.column("index").read(), np.int64)
+        order = np.argsort(known, kind="stable")
+        ordered = known[order]
+        if (ordered[1:] == ordered[:-1]).any():
+            return None, remark
+        at = np.searchsorted(ordered, index).clip(max=max(0, len(known) - 1))
+        if not np.array_equal(ordered[at], index):
+            raise DataError(f"{shown(b.path)} has an index that the set it was made of does not have")
+        return np.asarray(order[at], np.int64), remark
     if not any(a.digest in step.inputs.values() for step in b.history):
         return None, None
     return None, (
@@ -204,7 +218,8 @@ def _origin(history: Sequence[Step], digest: str) -> Literal["clones", "part"] |
     """How a dataset came of another one: as clones of its points, as a part of it, or in a way that keeps no rows."""
     steps = [step for step in history if step.tool in ("clone", "dataset")]
     last = max((at for at, step in enumerate(steps) if step.inputs.get("dataset") == digest), default=None)
-    same = [step.tool == "dataset" and bool(step.argv) and step.argv[0] in _SAME_IMAGES for step in steps]
+    # these commands keep images as they are, with their ``index``
+    same = [step.tool == "dataset" and bool(step.argv) and step.argv[0] in ("subset", "relabel") for step in steps]
     if last is None or not all(same[last + 1 :]):
         return None
     if steps[last].tool == "clone":
@@ -212,16 +227,182 @@ def _origin(history: Sequence[Step], digest: str) -> Literal["clones", "part"] |
     return "part" if same[last] else None
 
 
-def _places(known: Rows, index: Rows, b: Store) -> Rows | None:
-    """The rows at which ``known`` has the values of ``index``; None where that is ambiguous."""
-    order = np.argsort(known, kind="stable")
-    ordered = known[order]
-    if (ordered[1:] == ordered[:-1]).any():
-        return None
-    at = np.searchsorted(ordered, index).clip(max=max(0, len(known) - 1))
-    if not np.array_equal(ordered[at], index):
-        raise DataError(f"{shown(b.path)} has an index that the set it was made of does not have")
-    return np.asarray(order[at], np.int64)
+def halves(count: int, seed: int) -> Rows:
+    """0 or 1 for each of ``count`` items: random halves, of which the first may have one more."""
+    groups = np.empty(count, np.int64)
+    groups[permutation(seed, Domain.FID_HALVES.of(0), count)] = np.arange(count) * 2 // count
+    return groups
+
+
+def growing(count: int, seed: int) -> Rows:
+    """For each of ``count`` items the number of the first of the growing random sets that has it."""
+    least = _SMALLEST if count >= 2 * _SMALLEST else max(2, count // 2)
+    sizes = np.unique(np.linspace(least, count, _SIZES).astype(np.int64))
+    rank = np.empty(count, np.int64)
+    rank[permutation(seed, Domain.FID_ORDER.of(0), count)] = np.arange(count)
+    return np.searchsorted(sizes, rank, side="right").astype(np.int64)
+
+
+def _pools(a: Side, b: Side, paired: bool, seed: int) -> tuple[Rows, Rows]:
+    """Items of A and of B whose features KID takes; where they are paired, one clone each of the same images."""
+    if not paired:
+        first, second = (permutation(seed, Domain.FID_POOL.of(n), side.count)[:_POOL] for n, side in enumerate((a, b)))
+        return first, second
+    points = permutation(seed, Domain.FID_POOL.of(0), len(a.rows))[:_POOL]
+    repeat = permutation(seed, Domain.FID_REPEAT.of(0), len(a.rows)) % b.repeats
+    return points, points * b.repeats + repeat[points]
+
+
+# -------------------------------------------------------------------------------------- features of a side
+
+
+@dataclass(frozen=True)
+class SideFeatures:
+    """The features of a side.
+
+    Raises:
+        DataError: fewer than two images, or a file of features with other rows.
+    """
+
+    side: Side
+    space: FeatureSpace
+    batch: int  # images at a time
+    array: Array | None = None  # features (N R, D) of all images of the set, where they come from a file
+
+    def __post_init__(self) -> None:
+        side = self.side
+        if side.count < 2:
+            raise DataError(f"{side.name} gives {side.count} images, but a Fréchet distance takes two or more")
+        images = side.column.shape[0] * side.repeats
+        if self.array is not None and len(self.array) != images:
+            raise DataError(
+                f"the file of features has {len(self.array):,} rows for {side.name}, which has {images:,} images"
+            )
+
+    def of(self, items: Rows) -> Array:
+        """Features (B, D) of some items. Raises DataError where one is not finite."""
+        side = self.side
+        if self.array is not None:
+            return np.asarray(self.array[side.rows[items // side.repeats] * side.repeats + items % side.repeats])
+        features = self.space.of(side.take(items), self.batch)
+        finite = np.isfinite(features).all(axis=1)
+        if not finite.all():
+            row = int(side.rows[int(items[int(np.argmin(finite))]) // side.repeats])
+            raise DataError(f"{side.name}: the features of row {row} are not finite")
+        return features
+
+    def moments(
+        self, groups: Rows, kept: Rows, state: Resume | None, progress: Progress
+    ) -> tuple[list[Moments], Array]:
+        """Moments of each group of items, and the features (K, D) of the items ``kept``; each is computed once.
+
+        Args:
+            groups: int64 (count), the number of each item's group, from 0; none of them is empty.
+            kept: int64 (K), different items in any order.
+            state: for the next run; what an earlier one left there is not computed again.
+            progress: wraps the batches.
+        """
+        order = np.argsort(kept, kind="stable")
+        sums = _GroupSums(groups, kept[order], None if state is None else state.load())
+        try:
+            for items in progress([part for part in _spans(self.side.count, self.batch) if part[0] >= sums.done]):
+                sums.add(items, self.of(items))
+                if state is not None and state.due:
+                    state.save(sums.state())
+        except BaseException as error:
+            if state is not None and sums.whole and not isinstance(error, Exception):  # a signal
+                state.save(sums.state())
+            raise
+        if state is not None:
+            state.save(sums.state())
+        ascending = np.concatenate(sums.pool)
+        features = np.empty_like(ascending)
+        features[order] = ascending
+        return [group.moments() for group in sums.groups], features
+
+
+class _GroupSums:
+    """Sums of each group, and the features that are kept, of all items before number ``done``."""
+
+    def __init__(self, groups: Rows, kept: Rows, state: Mapping[str, Array] | None) -> None:
+        self._group_of, self._kept = groups, kept
+        self.whole = True
+        numbers = range(int(groups.max()) + 1)
+        self.done, self.pool, self.groups = 0, list[Array](), [Sums() for _ in numbers]
+        if state is not None:
+            self.done, self.pool = int(state["done"]), [state["pool"]]
+            for number in numbers:
+                prefix = f"{number}."
+                parts = {key.removeprefix(prefix): array for key, array in state.items() if key.startswith(prefix)}
+                self.groups[number] = Sums.restored(parts)
+
+    def add(self, items: Rows, features: Array) -> None:
+        """The features of the items that follow."""
+        self.whole = False  # a signal in between leaves some groups with these items and some without
+        groups = self._group_of[items]
+        for number in np.unique(groups):
+            self.groups[number].add(features[groups == number])
+        low, high = np.searchsorted(self._kept, [items[0], items[-1] + 1])
+        self.pool.append(features[self._kept[low:high] - items[0]])
+        self.done, self.whole = int(items[-1]) + 1, True
+
+    def state(self) -> dict[str, Array | int | float]:
+        """All of it as arrays."""
+        pool = np.concatenate(self.pool) if self.pool else np.zeros((0, 0))
+        state: dict[str, Array | int | float] = {"done": self.done, "pool": pool}
+        for number, sums in enumerate(self.groups):
+            state |= {f"{number}.{key}": array for key, array in sums.state().items()}
+        return state
+
+
+def _spans(count: int, size: int) -> Iterator[Rows]:
+    """The items 0 to ``count`` - 1, ``size`` at a time."""
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))
+
+
+# -------------------------------------------------------------------------------------------- distances of pairs
+
+
+def pair_distances(a: Side | None, b: Side, progress: Progress = iter) -> dict[str, dict[str, Any] | None]:
+    """Mean l2 and linf distances in [0, 1] units of images and clones (O:C), and of successive clones (C:C).
+
+    Differences and their squares are summed in whole numbers.
+
+    Args:
+        a: the images that b was made of, one for each of its rows; None where they are not known.
+        b: clones, or other images.
+        progress: wraps the batches.
+
+    Returns:
+        ``oc``: of each image and each of its clones; None without a. ``cc``: of each clone and the next one of the same
+        image, R - 1 pairs for each image; None for one clone of each. Both have l2, linf and pairs.
+    """
+    repeats, norms = b.repeats, (L2, LINF)
+    keys: dict[str, list[list[Array]]] = {"oc": [], "cc": []}
+
+    def compare(name: str, x: Images, y: Images) -> None:
+        x, y = (part.reshape(-1, *part.shape[2:]) for part in (x, y))
+        keys[name].append([norm.keys(x, y) for norm in norms])
+
+    if a is None and repeats == 1:
+        return {"oc": None, "cc": None}
+    for points in progress(list(_spans(len(b.rows), max(1, _CLONE_BYTES // (repeats * int(np.prod(b.shape))))))):
+        items = (points[:, None] * repeats + np.arange(repeats)).ravel()
+        clones = b.take(items).reshape(len(points), repeats, *b.shape)
+        if a is not None:
+            compare("oc", np.broadcast_to(a.take(points)[:, None], clones.shape), clones)
+        if repeats > 1:
+            compare("cc", clones[:, :-1], clones[:, 1:])
+    result: dict[str, dict[str, Any] | None] = {}
+    for name, parts in keys.items():
+        result[name] = None
+        if parts:
+            columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+            pairs = zip(norms, columns, strict=True)
+            means = {norm.name: float(norm.distances(column, np.uint8).mean()) for norm, column in pairs}
+            result[name] = {**means, "pairs": len(columns[0])}
+    return result
 
 
 # -------------------------------------------------------------------------------------------------- moments
@@ -229,41 +410,27 @@ def _places(known: Rows, index: Rows, b: Store) -> Rows | None:
 
 @dataclass(frozen=True)
 class KeptMoments:
-    """Mean and covariance of a set's features, to be kept: made once, and compared with others as often as one likes.
-
-    Attributes:
-        store: the set.
-        features: of its images.
-        seed: of the halves by whose distance they are calibrated.
-    """
+    """Mean and covariance of a set's features, to be kept and compared with others as often as one likes."""
 
     form: ClassVar[Form] = Artifact("moments")
 
     store: Store
-    features: SideFeatures
-    seed: int = 0
+    features: SideFeatures  # of its images
+    seed: int = 0  # of the halves by whose distance they are calibrated
 
     @classmethod
-    def of(cls, store: Store, space: FeatureSpace, batch: int, seed: int, limit: int | None) -> KeptMoments:
+    def of(cls, store: Store, space: FeatureSpace, batch: int, seed: int = 0, limit: int | None = None) -> KeptMoments:
         """Of the first ``limit`` points of a dataset or of clones."""
-        return cls(store, SideFeatures(side_of(store).first(limit), space, batch, space.arrays.get("a")), seed)
+        return cls(store, SideFeatures(side_of(store, limit), space, batch, space.arrays.get("a")), seed)
 
     def request(self) -> dict[str, Any]:
         """These points by these features."""
         rows = rows_digest(self.features.side.rows)
         return {"tool": "fid", "dataset": self.store.digest, "rows": rows, **self.features.space.as_json()}
 
-    def remarks(self) -> Iterator[str]:
-        """What a user should know before the work: nothing."""
-        return iter(())
-
     def plan(self) -> dict[str, Any]:
         """The cost."""
         return _plan({"a": self.features}, self.features.space.as_json(), paired=False)
-
-    def product(self, path: Path | None, progress: Labelled) -> str:
-        """What is printed: where the moments are."""
-        return str(path)
 
     def run(self, output: Output) -> None:
         """Compute the moments and write them."""
@@ -283,30 +450,22 @@ class KeptMoments:
 
     def save(self, output: Output, moments: Moments, calibration: Mapping[str, Any] | None) -> None:
         """Write the artifact."""
-        described = {key: value for key, value in self.features.space.as_json().items() if value is not None}
         attributes = {
             "count": moments.count,
             "dataset": self.store.digest,
             "rows": rows_digest(self.features.side.rows),
             "calibration": calibration,
-            **described,
+            **{key: value for key, value in self.features.space.as_json().items() if value is not None},
         }
         arrays = {"mean": moments.mean, "covariance": moments.covariance}
         output.save(arrays, attributes, [*self.store.history, output.step({"dataset": self.store.digest})])
 
 
 def load_moments(store: Store) -> tuple[Moments, dict[str, Any] | None]:
-    """The moments in an artifact, and their calibration where it is known.
-
-    Raises:
-        ArtifactError: they are no moments of anything.
-    """
+    """The moments in an artifact, and their calibration where it is known. Raises ArtifactError where they are none."""
+    mean, covariance = (np.asarray(store.column(name).read(), np.float64) for name in ("mean", "covariance"))
     try:
-        moments = Moments.known(
-            store.attributes["count"],
-            np.asarray(store.column("mean").read(), np.float64),
-            np.asarray(store.column("covariance").read(), np.float64),
-        )
+        moments = Moments.known(store.attributes["count"], mean, covariance)
     except DataError as error:
         raise ArtifactError(f"{shown(store.path)} cannot be used: {error}") from error
     known = store.attributes.get("calibration")
@@ -340,42 +499,33 @@ class Printed:
 class Comparison:
     """Two sets to be compared.
 
-    Attributes:
-        a: the reference: a dataset, clones or moments.
-        b: another one.
-        space: features; None where both are moments.
-        batch: images at a time.
-        seed: of halves and subsets.
-        whole: never restrict A to the points that B was made of.
-        limit: only the first points of both.
-        kid_subsets: of KID; 0 for none.
-        extrapolate: whether to fit distances over the number of points of B.
-        save_moments: where the moments of A are kept.
-        form: of the output.
-
     Raises:
         ArtifactError: moments of other features, mode or weights.
         DataError: fewer than two images, or a file of features with other rows.
         UsageError: an extrapolation from moments.
     """
 
-    a: Store
+    a: Store  # the reference: a dataset, clones or moments
     b: Store
-    space: FeatureSpace | None
+    space: FeatureSpace | None  # None where both are moments
     batch: int
-    seed: int = 0
-    whole: bool = False
-    limit: int | None = None
-    kid_subsets: int = SUBSETS
-    extrapolate: bool = False
-    save_moments: Path | None = None
+    seed: int = 0  # of halves and subsets
+    whole: bool = False  # never restrict A to the points that B was made of
+    limit: int | None = None  # only the first points of both
+    kid_subsets: int = SUBSETS  # 0: no KID
+    extrapolate: bool = False  # fit distances over the number of points of B
+    save_moments: Path | None = None  # where the moments of A are kept
     form: Form = field(default_factory=Text)
 
     def __post_init__(self) -> None:
         whose = "those asked for are" if self.space is not None else f"those of {shown(self.a.path)} are"
         for store in (self.a, self.b):
-            if store.kind == "moments":
-                self._demand_same(store, whose)
+            for key, value in self.described.items() if store.kind == "moments" else ():
+                if (known := store.attributes.get(key)) != value:
+                    raise ArtifactError(
+                        f"{shown(store.path)} has moments of the {key} {known}, but {whose} {value}: moments are "
+                        "compared with features of their own kind alone"
+                    )
         one, two = self.features.get("a"), self.features.get("b")
         if one and two and one.side.shape != two.side.shape and one.array is None and one.space.name != "inception":
             raise DataError(
@@ -385,27 +535,15 @@ class Comparison:
         if self.extrapolate and (two is None or two.side.count < 4):
             raise UsageError("`extrapolate` takes a set B of four images or more, not moments")
 
-    def _demand_same(self, store: Store, whose: str) -> None:
-        """Refuse moments of other features, of another mode or other weights."""
-        for key, value in self.described.items():
-            known = store.attributes.get(key)
-            if known != value:
-                raise ArtifactError(
-                    f"{shown(store.path)} has moments of the {key} {known}, but {whose} {value}: moments are compared "
-                    "with features of their own kind alone"
-                )
-
     @cached_property
     def matched(self) -> tuple[dict[str, Side], bool, str | None]:
         """The images of the sets that are no moments, by role; whether they are paired; a remark."""
         stores = {role: store for role, store in (("a", self.a), ("b", self.b)) if store.kind != "moments"}
-        paired, remark = False, None
-        if len(stores) == 2:
-            one, two, paired, remark = open_sides(self.a, self.b, self.whole)
-            sides = {"a": one, "b": two}
-        else:
-            sides = {role: side_of(store) for role, store in stores.items()}
-        return {role: side.first(self.limit) for role, side in sides.items()}, paired, remark
+        if len(stores) < 2:
+            return {role: side_of(store, self.limit) for role, store in stores.items()}, False, None
+        one, two, paired, remark = open_sides(self.a, self.b, self.whole)
+        sides = {role: replace(side, rows=side.rows[: self.limit]) for role, side in (("a", one), ("b", two))}
+        return sides, paired, remark
 
     @cached_property
     def features(self) -> dict[str, SideFeatures]:
@@ -413,8 +551,8 @@ class Comparison:
         space = self.space
         if space is None:
             return {}
-        sides, _, _ = self.matched
-        return {role: SideFeatures(side, space, self.batch, space.arrays.get(role)) for role, side in sides.items()}
+        sides = self.matched[0].items()
+        return {role: SideFeatures(side, space, self.batch, space.arrays.get(role)) for role, side in sides}
 
     @property
     def described(self) -> dict[str, Any]:
@@ -447,7 +585,7 @@ class Comparison:
         return _plan(self.features, self.described, self.matched[1])
 
     def product(self, path: Path | None, progress: Labelled) -> str:
-        """What is printed: the line, of the finished output or, where there is none, of all numbers computed now."""
+        """The line of the finished output or, where there is none, of all numbers computed now."""
         if path is None:
             return self.line(None, progress)
         return self.form.line if isinstance(self.form, Printed) else path.read_text(encoding="utf-8").rstrip("\n")
@@ -468,11 +606,10 @@ class Comparison:
             DataError: features that are not finite.
         """
         sides, paired, _ = self.matched
-        kept = {}
-        if self.kid_subsets and len(self.features) == 2:
-            kept = dict(zip("ab", pools(sides["a"], sides["b"], paired, self.seed), strict=True))
-        reference, calibration, x = self._reference(kept.get("a"), output, progress)
-        parts, y = self._parts_of_b(kept.get("b"), output, progress)
+        with_kid = self.kid_subsets and len(self.features) == 2
+        kept = _pools(sides["a"], sides["b"], paired, self.seed) if with_kid else (_NO_ITEMS, _NO_ITEMS)
+        reference, calibration, x = self._reference(kept[0], output, progress)
+        parts, y = self._parts_of_b(kept[1], output, progress)
         whole_b = reduce(Moments.joined, parts)
         distance = reference.distance(whole_b)
         if not np.isfinite(distance):
@@ -482,9 +619,9 @@ class Comparison:
             sizes = progress("extrapolating, sizes")(accumulate(parts, Moments.joined))
             limit = extrapolated([(part.count, reference.distance(part)) for part in sizes])
         estimate = None
-        if kept:
+        if with_kid:
             wrap = progress("KID, subsets")
-            estimate = kid(x, y, paired, subsets=self.kid_subsets, seed=self.seed, progress=wrap).as_json()
+            estimate = asdict(kid(x, y, paired, subsets=self.kid_subsets, seed=self.seed, progress=wrap))
         pairs: dict[str, Any] = {"oc": None, "cc": None}
         if "b" in sides:
             wrap = progress("distances of pairs, batches")
@@ -510,37 +647,37 @@ class Comparison:
         return json.dumps(numbers)
 
     def _reference(
-        self, kept: Rows | None, output: Output | None, progress: Labelled
+        self, kept: Rows, output: Output | None, progress: Labelled
     ) -> tuple[Moments, dict[str, Any] | None, Array]:
         """Moments of A, new or known; their calibration; the features that are kept for KID."""
-        nothing = np.zeros((0, 0))
+        nothing, path = np.zeros((0, 0)), self.save_moments
         if "a" not in self.features:
             return *load_moments(self.a), nothing
-        job, items = KeptMoments(self.a, self.features["a"], self.seed), _NO_ITEMS if kept is None else kept
-        state, path = None if output is None else output.resume.part("a"), self.save_moments
-        if path is None or output is None:
-            return job.compute(items, state, progress)
+        job = KeptMoments(self.a, self.features["a"], self.seed)
+        if output is None:
+            return job.compute(kept, None, progress)
+        state = output.resume.part("a")
+        if path is None:
+            return job.compute(kept, state, progress)
         request = artifacts.fingerprint(job.request())
         known = not output.overwrite and artifacts.finished(path, request)
         if not known:
             artifacts.demand_vacant(path, "moments", output.overwrite)
-        elif state is None or state.load() is None:
-            known_moments = load_moments(artifacts.open_store(path, "moments"))
-            return *known_moments, self.features["a"].of(items) if len(items) else nothing
-        moments, calibration, pool = job.compute(items, state, progress)
+        elif state.load() is None:
+            moments, calibration = load_moments(artifacts.open_store(path, "moments"))
+            return moments, calibration, self.features["a"].of(kept) if len(kept) else nothing
+        moments, calibration, pool = job.compute(kept, state, progress)
         if not known:
             job.save(replace(output, path=path, form=job.form, request=request), moments, calibration)
         return moments, calibration, pool
 
-    def _parts_of_b(self, kept: Rows | None, output: Output | None, progress: Labelled) -> tuple[list[Moments], Array]:
+    def _parts_of_b(self, kept: Rows, output: Output | None, progress: Labelled) -> tuple[list[Moments], Array]:
         """Moments of parts of B, which joined one by one make growing sets, and the features that are kept for KID."""
         if "b" not in self.features:
             return [load_moments(self.b)[0]], np.zeros((0, 0))
-        features = self.features["b"]
+        features, state = self.features["b"], None if output is None else output.resume.part("b")
         groups = (growing if self.extrapolate else halves)(features.side.count, self.seed)
-        state = None if output is None else output.resume.part("b")
-        items = _NO_ITEMS if kept is None else kept
-        return features.moments(groups, items, state, progress("features of B, batches"))
+        return features.moments(groups, kept, state, progress("features of B, batches"))
 
 
 def findings(line: Mapping[str, Any]) -> Iterator[str]:
@@ -560,21 +697,21 @@ def findings(line: Mapping[str, Any]) -> Iterator[str]:
 
 def _plan(features: Mapping[str, SideFeatures], described: Mapping[str, Any], paired: bool) -> dict[str, Any]:
     """The cost of the features of these sides; the time is that of one batch, measured."""
-    first = next(iter(features.values()), None)
-    width, seconds = 0, 0.0
-    if first is not None:
+    sides = {role: part.side for role, part in features.items()}
+    images = sum(side.count for side in sides.values())
+    operations, width, seconds = 0, 0, 0.0
+    for first in list(features.values())[:1]:
         items = np.arange(min(first.batch, first.side.count))
         began = time.perf_counter()
         width = first.of(items).shape[1]
         seconds = (time.perf_counter() - began) / len(items)
-    sides = {role: part.side for role, part in features.items()}
-    images = sum(side.count for side in sides.values())
+        operations = first.space.operations
     return {
         "n": {role: side.count for role, side in sides.items()},
         "paired": paired,
         **described,
         "dimensions": width,
-        "operations": images * (0 if first is None else first.space.operations),
+        "operations": images * operations,
         "bytes": sum(side.count * int(np.prod(side.shape)) for side in sides.values()),
         "expected_seconds": round(images * seconds, 1),
     }

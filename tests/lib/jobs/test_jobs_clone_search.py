@@ -22,8 +22,8 @@ from datarobust.diffusion.cloning import clones
 from datarobust.diffusion.denoiser import prepare
 from datarobust.diffusion.sampler import Sampler
 from datarobust.errors import ArtifactError, DataError, DatarobustError, ExistsError, UsageError
+from datarobust.fid.distances import Moments
 from datarobust.fid.features import PIXELS
-from datarobust.fid.frechet import Moments
 from datarobust.jobs.clone import Cloning
 from datarobust.jobs.clone_search import Search, gather, read
 from datarobust.jobs.fid import feature_space

@@ -16,11 +16,19 @@ import torch
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.errors import ArtifactError, DataError, ExistsError, LockedError, UsageError
+from datarobust.fid.distances import Moments, Sums, extrapolated, mmd
 from datarobust.fid.features import PIXELS, FeatureSpace
-from datarobust.fid.frechet import Moments, Sums, extrapolated
-from datarobust.fid.kid import mmd
-from datarobust.fid.sides import growing, halves, pair_distances
-from datarobust.jobs.fid import Comparison, KeptMoments, Printed, feature_space, findings, open_sides
+from datarobust.jobs.fid import (
+    Comparison,
+    KeptMoments,
+    Printed,
+    feature_space,
+    findings,
+    growing,
+    halves,
+    open_sides,
+    pair_distances,
+)
 from datarobust.jobs.make import make
 
 from .stores import clones, dataset, images
@@ -129,7 +137,7 @@ def test_few_pixels_at_a_time_change_nothing(whole: Store, tmp_path: Path, monke
     made = clones(tmp_path / "k.zarr", whole, [50, 3, 17, 31, 8], 3)
     a, b, _, _ = open_sides(whole, made)
     at_once = pair_distances(a, b)
-    monkeypatch.setattr("datarobust.fid.sides._CLONE_BYTES", 100)
+    monkeypatch.setattr("datarobust.jobs.fid._CLONE_BYTES", 100)
     assert pair_distances(a, b) == at_once
 
 
