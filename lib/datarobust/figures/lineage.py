@@ -13,11 +13,11 @@ import json
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from statistics import fmean
 from typing import Final
 
 import networkx as nx
-import numpy as np
 
 from datarobust.artifacts import Step
 from datarobust.artifacts.history import to_json
@@ -41,54 +41,30 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Result:
-    """What a step has made, as far as it is known.
-
-    Attributes:
-        digest: of the artifact.
-        kind: of the artifact; empty where it is not in the report.
-        name: of its file; empty where it is not in the report.
-        anchor: of its card; empty where it is not in the report.
-    """
+    """What a step has made; all but the digest is empty where the artifact is not in the report."""
 
     digest: str
     kind: str = ""
-    name: str = ""
-    anchor: str = ""
+    name: str = ""  # of its file
+    anchor: str = ""  # of its card
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a step has read.
-
-    Attributes:
-        role: as the history calls it; empty where only the step is known.
-        digest: likewise.
-        step: place of the step that made it, from 0; None where no step of the report has.
-    """
+    """What a step has read; role and digest are empty where only the step that made it is known."""
 
     role: str
     digest: str
-    step: int | None = None
+    step: int | None = None  # place of the step that made it, from 0; None where no step of the report has
 
 
 @dataclass(frozen=True)
 class Command:
-    """A step of the histories.
+    """A step of the histories."""
 
-    Attributes:
-        tool: the name of the command, with its first word where it has several uses.
-        words: all words of the command, its name first.
-        output: what it wrote, by name; empty where it does not say.
-        version: of datarobust.
-        seed: of its random numbers.
-        device: where it was computed.
-        sources: what it read.
-        results: what it made.
-    """
-
-    tool: str
-    words: Sequence[str]
-    output: str
+    tool: str  # the name of the command, with its first word where it has several uses
+    words: Sequence[str]  # all words of the command, its name first
+    output: str  # what it wrote, by name; empty where it does not say
     version: str
     seed: int | None
     device: str | None
@@ -108,18 +84,16 @@ def quoted(word: str) -> str:
     """
     if word.isprintable():
         return shlex.quote(word)
-    parts = []
-    for character in word:
+
+    def spelled(character: str) -> str:
         code = ord(character)
-        if character in "\\'":
-            parts.append(f"\\{character}")
-        elif character.isprintable():
-            parts.append(character)
-        elif 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name that is no text
-            parts.append(f"\\x{code - 0xDC00:02x}")
-        else:
-            parts.append(f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
-    return f"$'{''.join(parts)}'"
+        if character.isprintable():
+            return f"\\{character}" if character in "\\'" else character
+        if 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name that is no text
+            return f"\\x{code - 0xDC00:02x}"
+        return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+    return f"$'{''.join(map(spelled, word))}'"
 
 
 def outputs(step: Step) -> Iterator[str]:
@@ -146,11 +120,7 @@ class _Node:
 
 
 def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command]:
-    """The steps of all histories, each once and after what it reads; the order depends on the steps alone.
-
-    Args:
-        artifacts: what the report is about, and the history of each.
-    """
+    """The steps of all histories, each once and after what it reads; the order depends on the steps alone."""
     nodes: dict[str, _Node] = {}
     known: dict[str, list[Result]] = {}
     histories: list[list[str]] = []
@@ -169,7 +139,7 @@ def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command
         if keys:
             nodes[keys[-1]].outputs.add(result.digest)
             histories.append(keys)
-    graph = nx.DiGraph()
+    graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(sorted(nodes))
     makers = {digest: key for key in sorted(nodes) for digest in sorted(nodes[key].outputs)}
     readers: dict[str, set[str]] = {}
@@ -248,33 +218,21 @@ def _deduce(
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing of n nodes and m edges.
+    """A drawing of n nodes and m edges."""
 
-    Attributes:
-        boxes: upper left corner of each node's box.
-        routes: of each edge, from the lower edge of a box to the upper edge of another: points, each beneath the one
-            before. Between the ends they come in pairs, upper and lower end of the way through a layer.
-        width: of all.
-        height: of all.
-    """
-
-    boxes: tuple[Point, ...]
+    boxes: tuple[Point, ...]  # upper left corner of each node's box
+    #: Of each edge, from the lower edge of a box to the upper edge of another: points, each beneath the one before.
+    #: Between the ends they come in pairs, upper and lower end of the way through a layer.
     routes: tuple[tuple[Point, ...], ...]
     width: float
     height: float
 
 
 def draw(nodes: int, edges: Sequence[tuple[int, int]], widest: int = 4) -> Drawing:
-    """Lay out a graph without cycles in layers, as Sugiyama, Tagawa and Toda (1981) do.
+    """Lay out a graph without cycles in layers of at most ``widest`` boxes, as Sugiyama, Tagawa and Toda (1981) do.
 
-    An edge over several layers has a narrow slot in each layer that it passes, so no edge crosses a box. The order
-    within layers follows the means of neighbours; places follow from the order by isotonic regression, which moves
-    nodes least from where their neighbours are.
-
-    Args:
-        nodes: how many, n; at least one.
-        edges: (m) pairs (from, to) with from < to.
-        widest: most boxes in a layer.
+    Edges are pairs (from, to) with from < to. One over several layers has a narrow slot in each layer that it passes,
+    so no edge crosses a box. The order within layers follows the means of neighbours.
     """
     layers = layered(nodes, edges, widest)
     rows: list[list[int]] = [[node for node in range(nodes) if layers[node] == i] for i in range(max(layers) + 1)]
@@ -336,31 +294,29 @@ def layered(nodes: int, edges: Sequence[tuple[int, int]], widest: int) -> list[i
 
 
 def _centres(rows: list[list[int]], graph: nx.Graph[int], boxes: int) -> dict[int, float]:
-    """The middle of every box and slot; ``rows`` are brought into order. Nodes from ``boxes`` on are slots."""
-    from scipy.optimize import isotonic_regression
+    """The middle of every box and slot; ``rows`` are brought into order. Nodes from ``boxes`` on are slots.
 
+    A row is packed, and shifted as a whole to where its neighbours above are.
+    """
     above = {node: i for i, row in enumerate(rows) for node in row}
     order = {node: float(i) for row in rows for i, node in enumerate(row)}
 
-    def wanted(node: int, where: dict[int, float], up: bool | None) -> float:
-        """The mean place of the neighbours above, or below, or (None) of all."""
-        near = [other for other in graph[node] if up in (None, above[other] < above[node])]
-        return sum(where[other] for other in near) / len(near) if near else where[node]
+    def near(node: int, where: dict[int, float], up: bool) -> float:
+        """The mean place of the neighbours above, or below."""
+        places = [where[other] for other in graph[node] if (above[other] < above[node]) == up]
+        return fmean(places) if places else where[node]
 
     for sweep in range(_SWEEPS):
         up = sweep % 2 == 0
         for row in rows if up else rows[::-1]:
-            row.sort(key=lambda node: wanted(node, order, up))
+            row.sort(key=lambda node: near(node, order, up))
             order |= {node: i - (len(row) - 1) / 2 for i, node in enumerate(row)}
-    half = {node: (BOX[0] if node < boxes else _SLOT) / 2 for node in above}
-    centres = dict.fromkeys(above, 0.0)
-    for sweep in range(-1, _SWEEPS):
-        up = sweep % 2 == 0
-        for row in rows if up else rows[::-1]:
-            places = [wanted(node, centres, None if sweep == _SWEEPS - 1 else up) for node in row]
-            apart = [half[node] + _GAP[0] + half[other] for node, other in pairwise(row)]
-            offsets = np.concatenate([[0.0], np.cumsum(apart)])
-            fitted = isotonic_regression(np.array(places) - offsets).x + offsets
-            centres |= dict(zip(row, fitted.tolist(), strict=True))
-    left = min(centres[node] - half[node] for node in above)
+    width = {node: BOX[0] if node < boxes else _SLOT for node in above}
+    centres: dict[int, float] = {}
+    for row in rows:
+        ends = list(accumulate(width[node] + _GAP[0] for node in row))
+        centres |= {node: end - width[node] / 2 for node, end in zip(row, ends, strict=True)}
+        shift = fmean(near(node, centres, True) - centres[node] for node in row)
+        centres |= {node: centres[node] + shift for node in row}
+    left = min(centres[node] - width[node] / 2 for node in above)
     return {node: centre - left + _MARGIN for node, centre in centres.items()}

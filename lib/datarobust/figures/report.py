@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import math
+import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,30 +22,13 @@ from markupsafe import Markup
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store, Summary, durable
-from datarobust.artifacts.runs import read_log
-from datarobust.errors import ArtifactError, DataError
-from datarobust.figures import lineage, report_parts
+from datarobust.artifacts.runs import LOG, RECIPE, read_log, read_recipe
+from datarobust.errors import DataError
+from datarobust.figures import lineage
+from datarobust.figures import report_parts as parts
 from datarobust.figures.lineage import Command, Result
-from datarobust.figures.report_parts import (
-    MOST_BYTES,
-    Content,
-    Part,
-    Picture,
-    amount,
-    clipped,
-    digest,
-    name,
-    opened,
-    part,
-    percent,
-    plural,
-    preformatted,
-    raster,
-    rasters,
-    slug,
-    table,
-)
-from datarobust.norms import LEVELS, plain_symbol
+from datarobust.figures.report_parts import Picture, amount, clipped, name, part, percent, plural, table, value_text
+from datarobust.norms import LEVELS, norm_of, plain_symbol
 from datarobust.text import shown, sized
 from datarobust.types import Floats, Progress, Rows
 
@@ -65,19 +48,15 @@ SECTIONS: Final = {
 """Kinds of cards and the headings of their sections, in the order of the page."""
 MOST_TEXT: Final = 16 << 20
 MOST_PICTURES: Final = 64 << 20
-MOST_DRAWN: Final = 200
-"""Steps of a history that is drawn."""
+MOST_DRAWN: Final = 200  # steps of a history that is drawn
 MOST_EDGES: Final = 1200
 MOST_LISTED: Final = 2000
-MOST_WORDS: Final = 20_000
-"""Characters of one command on the page."""
+MOST_WORDS: Final = 20_000  # characters of one command on the page
 _SAMPLES: Final = 20
 _LEAST: Final = 12
-_NAMED: Final = 60
-"""Classes that are listed."""
+_NAMED: Final = 60  # classes that are listed
 _SCAN: Final = 1 << 16
-_CLONES: Final = (8, 8)
-"""Points, and clones of each, that are shown."""
+_CLONES: Final = 8  # points that are shown, and clones of each
 
 
 # --------------------------------------------------------------------------------------------------------- items
@@ -85,99 +64,74 @@ _CLONES: Final = (8, 8)
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of a run of ``advtrain`` or ``edmtrain``, as far as it is.
+    """The folder of a run of ``advtrain`` or ``edmtrain``, as far as it is."""
 
-    Attributes:
-        recipe: the content of ``recipe.json``.
-        log: one mapping an epoch.
-        weights: ``best`` and ``last``, those that are there.
-    """
-
-    recipe: Mapping[str, Any]
-    log: Sequence[Mapping[str, Any]]
-    weights: Mapping[str, Summary]
+    recipe: Mapping[str, Any]  # the content of recipe.json
+    log: Sequence[Mapping[str, Any]]  # one mapping an epoch
+    weights: Mapping[str, Summary]  # ``best`` and ``last``, those that are there
 
 
 @dataclass(frozen=True)
 class Item:
-    """One of the things a report is about.
+    """One of the things a report is about."""
 
-    Attributes:
-        kind: of the card.
-        name: of the file or folder.
-        digest: of an artifact; of other files the sha256.
-        content: what was read.
-        history: of an artifact, oldest first.
-        anchor: identifier in the page.
-    """
-
-    kind: str
-    name: str
-    digest: str
+    kind: str  # of the card
+    name: str  # of the file or folder
+    digest: str  # of an artifact; of other files the sha256
     content: Store | Summary | Run | Picture | str
     history: tuple[Step, ...] = ()
-    anchor: str = ""
+    anchor: str = ""  # identifier in the page
 
     @property
-    def artifact(self) -> Store | Summary | None:
-        """The content, where it is an artifact."""
-        return self.content if isinstance(self.content, Store | Summary) else None
+    def artifact(self) -> Summary | None:
+        """What the artifact says of itself, where it is one."""
+        content = self.content.summary() if isinstance(self.content, Store) else self.content
+        return content if isinstance(content, Summary) else None
+
+    @property
+    def order(self) -> tuple[int, str, str, str, str]:
+        """Where it stands, whatever the order in which it was named."""
+        return list(SECTIONS).index(self.kind), self.name, self.digest, repr(self.history), self.anchor
 
 
 def read(paths: Iterable[Path]) -> list[Item]:
-    """All of them, in an order and with identifiers that do not depend on the order of the paths; equal ones once.
-
-    Raises:
-        ArtifactError: an artifact or a run that is not intact.
-        DataError: a file that has no place in a report, or is too large for it.
-    """
+    """All of them, in an order and with identifiers that do not depend on the order of the paths; equal ones once."""
     unique: dict[tuple[int, str, str, str, str], Item] = {}
     total = 0
     for path in map(Path, paths):
-        item = _item(path)
+        with durable.os_errors(path, "read"):
+            item = _item(path, path.resolve().name)
         total += len(item.content.content) if isinstance(item.content, Picture) else 0
         if total > MOST_PICTURES:
             raise DataError(f"{shown(path)} is one picture too many: a page holds {MOST_PICTURES:,} bytes of pictures")
-        unique.setdefault(_order(item), item)
+        unique.setdefault(item.order, item)
     anchored: list[Item] = []
     numbers: dict[str, int] = {}
     for _, item in sorted(unique.items(), key=lambda entry: entry[0]):
-        base = f"{item.kind}-{slug(item.digest[:12] or item.name)}"
+        base = f"{item.kind}-{item.digest[:12]}"
         numbers[base] = numbers.get(base, 0) + 1
         anchored.append(replace(item, anchor=base if numbers[base] == 1 else f"{base}-{numbers[base]}"))
     return anchored
 
 
-def _order(item: Item) -> tuple[int, str, str, str, str]:
-    """Where an item stands, whatever the order in which it was named."""
-    return list(SECTIONS).index(item.kind), item.name, item.digest, repr(item.history), item.anchor
-
-
-def _item(path: Path) -> Item:
-    called = path.resolve().name
-    with durable.os_errors(path, "read"):
-        state = path.stat()
-        if stat.S_ISDIR(state.st_mode):
-            if (path / "recipe.json").is_file():
-                return _run(path, called)
-            store = artifacts.open_store(path)
-            return Item(store.kind, called, store.digest, store, store.history)
-        if not stat.S_ISREG(state.st_mode):
-            raise DataError(
-                f"{shown(path)} is no file and no folder: a report is about artifacts, runs, pictures and text"
-            )
-        if path.suffix == ".safetensors":
-            summary = artifacts.peek(path)
-            return Item(summary.kind, called, summary.digest, summary, summary.history)
-        with path.open("rb") as file:
-            kind = report_parts.looks_like(file.read(1 << 12))
-        limit, what = (MOST_TEXT, "text") if kind is None else (MOST_BYTES, "a picture")
-        if state.st_size > limit:
-            raise DataError(f"{shown(path)} has {state.st_size:,} bytes, more than the {limit:,} of {what} in a report")
-        content = path.read_bytes()
+def _item(path: Path, called: str) -> Item:
+    state = path.stat()
+    if stat.S_ISDIR(state.st_mode) and (path / RECIPE).is_file():
+        return _run(path, called)
+    if stat.S_ISDIR(state.st_mode) or path.suffix == ".safetensors":
+        artifact = artifacts.open_store(path) if stat.S_ISDIR(state.st_mode) else artifacts.peek(path)
+        return Item(artifact.kind, called, artifact.digest, artifact, artifact.history)
+    if not stat.S_ISREG(state.st_mode):
+        raise DataError(f"{shown(path)} is no file and no folder: a report is about artifacts, runs, pictures and text")
+    with path.open("rb") as file:
+        picture = parts.looks_like(file.read(1 << 12)) is not None
+    limit, what = (parts.MOST_BYTES, "a picture") if picture else (MOST_TEXT, "text")
+    if state.st_size > limit:
+        raise DataError(f"{shown(path)} has {state.st_size:,} bytes, more than the {limit:,} of {what} in a report")
+    content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    if kind is not None:
-        return Item("picture", called, sha256, opened(content, shown(path)))
+    if picture:
+        return Item("picture", called, sha256, parts.opened(content, shown(path)))
     if not content.strip():
         raise DataError(f"{shown(path)} is empty: the command that writes it has failed or has not run")
     try:
@@ -192,26 +146,14 @@ def _item(path: Path) -> Item:
 
 
 def _run(path: Path, called: str) -> Item:
-
-    recipe = path / "recipe.json"
-    if recipe.stat().st_size > MOST_TEXT:
-        raise ArtifactError(f"{shown(recipe)} is too large for a recipe")
-    content = recipe.read_bytes()
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{shown(recipe)} is no recipe of a training ({error})") from error
-    if not isinstance(document, dict) or not all(
-        isinstance(document.get(key), dict) for key in ("recipe", "arch", "inputs")
-    ):
-        raise ArtifactError(f"{shown(recipe)} is no recipe of a training: it lacks recipe, arch or inputs")
-    log = read_log(path) if (path / "log.jsonl").is_file() else []
+    recipe = read_recipe(path)
+    log = read_log(path) if (path / LOG).is_file() else []
     weights = {
         which: artifacts.peek(file) for which in ("best", "last") if (file := path / f"{which}.safetensors").is_file()
     }
     last = weights.get("last") or weights.get("best")
-    sha256 = hashlib.sha256(content).hexdigest()
-    run = Run(document, log, weights)
+    sha256 = hashlib.sha256((path / RECIPE).read_bytes()).hexdigest()
+    run = Run(recipe, log, weights)
     return Item("run", called, last.digest if last else sha256, run, last.history if last else ())
 
 
@@ -220,25 +162,15 @@ def _run(path: Path, called: str) -> Item:
 
 @dataclass(frozen=True)
 class Card:
-    """What the page shows of an item.
-
-    Attributes:
-        item: what it is about.
-        gist: what it is, in a few words.
-        big: the main figures, name and value.
-        facts: more of them.
-        parts: charts, beside the facts.
-        wide: tables and pictures, beneath.
-        folded: what is folded away, under its heading.
-    """
+    """What the page shows of an item; words that are no markup are escaped."""
 
     item: Item
-    gist: str
-    big: Sequence[tuple[str, str]] = ()
-    facts: Sequence[tuple[str, Content]] = ()
-    parts: Sequence[Part] = ()
-    wide: Sequence[Part] = ()
-    folded: Sequence[tuple[str, Content]] = ()
+    gist: str  # what it is, in a few words
+    big: Sequence[tuple[str, str]] = ()  # the main figures, name and value
+    facts: Sequence[tuple[str, str]] = ()  # more of them
+    charts: str = Markup("")  # beside the facts
+    wide: str = Markup("")  # tables and pictures, beneath
+    folded: Sequence[tuple[str, str]] = ()  # what is folded away, under its heading
 
 
 @dataclass(frozen=True)
@@ -247,7 +179,7 @@ class Artifacts:
 
     items: Mapping[str, Item]
 
-    def reference(self, value: object) -> Part:
+    def reference(self, value: object) -> Markup:
         """A digest, with a link to its card where it is in the report."""
         item = self.items.get(str(value))
         return part("reference", value=str(value), called=item.name if item else "", anchor=item.anchor if item else "")
@@ -265,10 +197,6 @@ def collect(paths: Iterable[Path], progress: Progress = iter) -> tuple[list[Card
     Args:
         paths: artifacts of any kind, folders of runs, pictures (png, svg) and text, in any order.
         progress: counts the cards.
-
-    Raises:
-        ArtifactError: one is not intact.
-        DataError: one has no place in a report, or is too large.
     """
     items = read(paths)
     stored = [item for item in items if item.artifact is not None]
@@ -287,15 +215,14 @@ def _card(item: Item, known: Artifacts) -> Card:
     content = item.content
     if isinstance(content, Picture):
         gist = f"{'svg' if 'svg' in content.media else 'png'}, {len(content.content):,} bytes"
-        plot = part("plot", picture=content.part(f"Picture {item.name}"))
-        return Card(item, gist, wide=[plot])
+        return Card(item, gist, wide=part("plot", picture=content.part(f"Picture {item.name}")))
     if isinstance(content, str):
-        parts, gist = report_parts.read_text(item.name, content)
-        return Card(item, gist, wide=parts)
+        wide, gist = parts.read_text(item.name, content)
+        return Card(item, gist, wide=wide)
     if isinstance(content, Run):
         return _run_card(item, content, known)
     if isinstance(content, Summary):
-        return _weights_card(item, content)
+        return _weights_card(item, content, known)
     makers = {
         "dataset": _dataset_card,
         "ranking": _ranking_card,
@@ -307,16 +234,32 @@ def _card(item: Item, known: Artifacts) -> Card:
     return makers[content.kind](item, content, known)
 
 
-def _value(value: object) -> str:
-    """A value of an attribute as text."""
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return amount(value, 6) if isinstance(value, float) else str(value)
+def _facts(attributes: Mapping[str, Any], known: Artifacts, *others: str) -> list[tuple[str, str]]:
+    """Attributes that are single values, digests with links, but ``others``."""
+    facts: list[tuple[str, str]] = []
+    for key, value in sorted(attributes.items()):
+        if key in ("request", *others) or isinstance(value, dict | list):
+            continue
+        digest = isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)
+        text = plain_symbol(value) if key == "norm" else value_text(value)
+        facts.append((_title(key), known.reference(value) if digest else name(text)))
+    return facts
 
 
-def _settings(values: Mapping[str, Any]) -> Part:
+def _folded(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Attributes that are objects, as tables."""
+    objects = {key: value for key, value in sorted(attributes.items()) if isinstance(value, dict) and value}
+    return [(_title(key), _settings(value)) for key, value in objects.items()]
+
+
+def _title(key: str) -> str:
+    return clipped(key.replace("_", " ").capitalize(), 80)
+
+
+def _settings(values: Mapping[str, Any]) -> Markup:
     """Names and values, sorted by name."""
-    return table(["Name", "Value"], [[clipped(key, 80), clipped(_value(values[key]), 300)] for key in sorted(values)])
+    rows = [[clipped(key, 80), clipped(value_text(values[key]), 300)] for key in sorted(values)]
+    return table(["Name", "Value"], rows)
 
 
 def _showable(store: Store) -> bool:
@@ -331,40 +274,32 @@ def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
 
     summary = describe(store)
     classes, shape = summary["classes"], sized(tuple(summary["shape"]))
-    names = [str(entry["label"]) if entry["name"] is None else entry["name"] for entry in classes]
+    labels = [str(entry["label"]) for entry in classes]
+    names = [label if entry["name"] is None else entry["name"] for label, entry in zip(labels, classes, strict=True)]
     counts = [entry["count"] for entry in classes]
     others = [column for column in summary["columns"] if column not in ("images", "features", "labels", "index")]
-    facts: list[tuple[str, Content]] = [
-        ("Name of the set", name(summary["name"])),
-        ("Numbers", f"{summary['dtype']}, {shape}"),
-    ]
+    facts = [*_facts(store.attributes, known), ("Numbers", f"{summary['dtype']}, {shape}")]
     facts += [("Also has", ", ".join(others))] if others else []
-    facts += [("Shuffled by seed", str(store.attributes["shuffled"]))] if "shuffled" in store.attributes else []
-    parts, wide, folded = [], [], []
+    charts, wide, folded = Markup(""), Markup(""), []
     if classes:
-        labels = [str(entry["label"]) for entry in classes]
-        parts = [report_parts.bars(names[:1000], counts[:1000], "Points of each class", labels[:1000])]
-        rows: list[list[Content]] = [
-            [label, name(called, 80), f"{n:,}"] for label, called, n in zip(labels, names, counts, strict=True)
-        ]
-        left = len(classes) - _NAMED
-        caption = f"Not shown: {left:,} more." if left > 0 else ""
-        folded = [("Classes", table(["Label", "Class", "Points"], rows[:_NAMED], caption, [True, False, True]))]
+        charts = parts.bars(names[:1000], counts[:1000], "Points of each class", labels[:1000])
+        rows = [[label, name(called, 80), f"{n:,}"] for label, called, n in zip(labels, names, counts, strict=True)]
+        left = f"Not shown: {len(rows) - _NAMED:,} more." if len(rows) > _NAMED else ""
+        folded = [("Classes", table(["Label", "Class", "Points"], rows[:_NAMED], left))]
     if _showable(store):  # the first image of every class among the first points
         values, first = np.unique(store.column("labels").read(0, min(len(store), _SCAN)), return_index=True)
         called = {entry["label"]: clipped(word, 80) for entry, word in zip(classes, names, strict=True)}
         captions = [called[label] for label in values[:_SAMPLES].tolist()]
         images = store.column("images").take(first[:_SAMPLES].astype(np.int64))
         alts = [f"the first point of class {caption}" for caption in captions]
-        wide = [part("strip", images=rasters(images, alts), captions=captions)]
-    points, several = plural(len(store), "point"), plural(len(classes), "class", "classes")
+        wide = part("strip", images=parts.rasters(images, alts), captions=captions)
     big = [
         ("Points", f"{len(store):,}"),
         ("Pixels" if "images" in store else "Numbers", shape),
         ("Classes", f"{len(classes):,}"),
     ]
-    gist = f"{points} of {several}, {shape}"
-    return Card(item, gist, big, facts, parts, wide, folded)
+    gist = f"{plural(len(store), 'point')} of {plural(len(classes), 'class', 'classes')}, {shape}"
+    return Card(item, gist, big, facts, charts, wide, folded)
 
 
 def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
@@ -376,49 +311,44 @@ def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
     distinct, times = np.unique(finite, return_counts=True)
     against = attributes["against"]
     tied = f"{int(times[times > 1].sum()):,} points share a distance"
-    facts: list[tuple[str, Content]] = [
-        ("Norm", norm),
-        ("Dataset", known.reference(attributes["dataset"])),
-        ("Neighbours from", known.reference(against) if against else "the same set"),
-        ("Labels", attributes["labels"]),
-        ("Ties", f"{tied}; {plural(len(distinct), 'distance')} in all"),
-    ]
-    special = [
-        ("Equal to a point of another label", int((distance == 0.0).sum())),
-        ("No point of another label", int(np.isinf(distance).sum())),
-        ("Dropped", int(np.isnan(distance).sum())),
-    ]
-    facts += [(title, f"{number:,}") for title, number in special if number]
-    big, parts = [("Points", f"{len(store):,}")], []
+    facts = [*_facts(attributes, known), ("Ties", f"{tied}; {plural(len(distinct), 'distance')} in all")]
+    special = {
+        "Equal to a point of another label": distance == 0.0,
+        "No point of another label": np.isinf(distance),
+        "Dropped": np.isnan(distance),
+    }
+    facts += [(title, f"{int(which.sum()):,}") for title, which in special.items() if which.any()]
+    big, charts, wide = [("Points", f"{len(store):,}")], Markup(""), Markup("")
     gist = f"{plural(len(store), 'point')} in {norm}"
     if len(finite):
         ends = [float(finite[0]), float(np.median(finite)), float(finite[-1])]
         titles = ("Least robust", "Median", "Most robust")
         big += [(title, amount(value)) for title, value in zip(titles, ends, strict=True)]
         gist += f", distances {amount(ends[0])} to {amount(ends[2])}"
-        axis = f"{norm} distance to the nearest point of another label"
-        words = "Points by their distance; the line is the median."
-        parts = [report_parts.histogram(finite, f"Histogram of {norm} distances", axis, words)]
-    rows = _least_robust(distance, neighbour, against is None)
-    wide = [_least_robust_part(store, known, rows, distance, neighbour)] if len(rows) else []
-    return Card(item, gist, big, facts, parts, wide)
+        axis = f"{norm_of(attributes['norm']).symbol} distance to the nearest point of another label"
+        charts = parts.histogram(finite, f"Histogram of {norm} distances", axis)
+        rows = least_robust_pairs(distance, neighbour, against is None, _LEAST)
+        wide = _pairs(store, known, rows, distance, neighbour)
+    return Card(item, gist, big, facts, charts, wide)
 
 
-def _least_robust(distance: Floats, neighbour: Rows, same: bool) -> Rows:
-    """Rows of the least robust points; of two that are each other's neighbour the first."""
+def least_robust_pairs(distance: Floats, neighbour: Rows, within: bool, most: int) -> Rows:
+    """Rows of the least robust points of finite distance; of two that are each other's neighbour the first.
+
+    ``within``: whether neighbours are of the same set.
+    """
     order = np.argsort(distance, kind="stable")
-    order = order[np.isfinite(distance[order])][: 4 * _LEAST]
+    order = order[np.isfinite(distance[order])][: 2 * most]
     pairs: set[tuple[int, int]] = set()
     rows = []
-    for row in order.tolist():
-        other = int(neighbour[row])
-        if not same or (other, row) not in pairs:
+    for row, other in zip(order.tolist(), neighbour[order].tolist(), strict=True):
+        if not within or (other, row) not in pairs:
             rows.append(row)
         pairs.add((row, other))
-    return np.array(rows[:_LEAST], np.int64)
+    return np.array(rows[:most], np.int64)
 
 
-def _least_robust_part(store: Store, known: Artifacts, rows: Rows, distance: Floats, neighbour: Rows) -> Part:
+def _pairs(store: Store, known: Artifacts, rows: Rows, distance: Floats, neighbour: Rows) -> Markup:
     """Pairs of images where both sets are in the report, else a table."""
     against = store.attributes["against"]
     own = known.images(store.attributes["dataset"])
@@ -427,11 +357,11 @@ def _least_robust_part(store: Store, known: Artifacts, rows: Rows, distance: Flo
 
         def as_text(value: float) -> str:
             steps = value * LEVELS
-            whole = store.attributes["norm"] == "linf" and abs(steps - round(steps)) < 1e-6
+            whole = norm_of(store.attributes["norm"]).whole and abs(steps - round(steps)) < 1e-6
             return f"{amount(value)} ({round(steps)}/255)" if whole else amount(value)
 
         lines = [[str(row), as_text(float(distance[row])), str(neighbour[row])] for row in rows.tolist()]
-        return table(["Index", "Distance", "Neighbour"], lines, "The least robust points.", [True] * 3)
+        return table(["Index", "Distance", "Neighbour"], lines, "The least robust points.")
 
     sides = []
     for data, at in ((own, rows), (other, neighbour[rows])):
@@ -439,9 +369,9 @@ def _least_robust_part(store: Store, known: Artifacts, rows: Rows, distance: Flo
         labels = [int(label) for label in data.column("labels").take(at).tolist()]
         called = [clipped(names[label], 16) if 0 <= label < len(names) else str(label) for label in labels]
         alts = [f"point {row} of class {word}" for row, word in zip(at.tolist(), called, strict=True)]
-        sides.append(list(zip(rasters(data.column("images").take(at), alts), called, strict=True)))
+        sides.append(list(zip(parts.rasters(data.column("images").take(at), alts), called, strict=True)))
     pairs = [
-        ([left, right], f"{left_class} | {right_class}", amount(float(distance[row]), 3))
+        (left + right, f"{left_class} | {right_class}", amount(float(distance[row]), 3))
         for row, (left, left_class), (right, right_class) in zip(rows.tolist(), *sides, strict=True)
     ]
     words = "The least robust points, each beside its nearest point of another class, with the distance."
@@ -453,75 +383,49 @@ def _clones_card(item: Item, store: Store, known: Artifacts) -> Card:
     column = store.column("images")
     (points, repeats), shape = column.shape[:2], sized(tuple(column.shape[2:]))
     big = [("Points", f"{points:,}"), ("Clones of each", f"{repeats:,}"), ("Pixels", shape)]
-    facts: list[tuple[str, Content]] = [
-        ("Dataset", known.reference(store.attributes["dataset"])),
-        ("Denoiser", known.reference(store.attributes["model"])),
-    ]
-    wide: list[Part] = []
+    wide = Markup("")
     if column.shape[2] in (1, 3) and points and repeats:
         data = known.images(store.attributes["dataset"])
-        rows_shown = min(_CLONES[0], points)
-        copies = column.read(0, rows_shown)[:, : _CLONES[1]]
-        rows = np.asarray(store.column("index").read(0, rows_shown), np.int64)
+        copies = column.read(0, min(_CLONES, points))[:, :_CLONES]
+        rows = np.asarray(store.column("index").read(0, len(copies)), np.int64)
         lines = [
-            rasters(images, [f"clone {number} of point {row}" for number in range(1, len(images) + 1)])
+            parts.rasters(images, [f"clone {number} of point {row}" for number in range(1, len(images) + 1)])
             for images, row in zip(copies, rows.tolist(), strict=True)
         ]
         words = "Clones, a row for each point; name the dataset for the originals."
         if data is not None:
             words = "Points, framed, and their clones."
             for line, image, row in zip(lines, data.column("images").take(rows), rows.tolist(), strict=True):
-                line.insert(0, raster(image).part(f"point {row}", "pixels"))
-        wide = [part("copies", note=words, rows=lines, bare=data is None)]
+                line.insert(0, parts.raster(image).part(f"point {row}", "pixels"))
+        wide = part("copies", note=words, rows=lines, bare=data is None)
     gist = f"{plural(repeats, 'clone')} of {plural(points, 'point')}, {shape}"
-    folded = [("Arguments of the sampler", _settings(store.attributes["sampler"]))]
-    return Card(item, gist, big, facts, [], wide, folded)
+    return Card(item, gist, big, _facts(store.attributes, known), wide=wide, folded=_folded(store.attributes))
 
 
 def _embedding_card(item: Item, store: Store, known: Artifacts) -> Card:
-    """Method, stress, whether patterns emerge, and the map as ``figure map`` draws it."""
+    """Stress, whether patterns emerge, and the map as ``figure map`` draws it."""
     from datarobust.figures import map as maps
-    from datarobust.figures import style
 
     attributes = store.attributes
     method = {"mds": "multidimensional scaling", "rte": "random trees"}[attributes["method"]]
-    pattern = attributes.get("coherence", {})
-    facts: list[tuple[str, Content]] = [
-        ("Method", f"{attributes['scaling']} {method}" if "scaling" in attributes else method),
-        ("Robustness in", plain_symbol(attributes["norm"])),
-        ("Dataset", known.reference(attributes["dataset"])),
-        ("Ranking", known.reference(attributes["ranking"])),
-        ("Seed", str(attributes["seed"])),
-    ]
-    facts += [("Leaves", f"{attributes['leaves']:,}")] if "leaves" in attributes else []
     big = [("Points", f"{len(store):,}")]
     big += [("Stress", amount(attributes["stress"], 3))] if "stress" in attributes else []
-    correlation, permuted = pattern.get("correlation"), pattern.get("permuted")
-    if isinstance(correlation, int | float) and isinstance(permuted, int | float):
-        words = f"{amount(float(correlation), 3)} between nearest neighbours on the map"
-        facts.append(("Robustness", f"{words}; by chance {amount(float(permuted), 3)} at most"))
-    drawn = opened(style.picture(maps.draw([maps.map_of(store, item.name)]), "svg"), item.name)
+    figure = maps.draw([maps.map_of(store, item.name)])
     words = "The least robust points are large and red, as figure map draws them."
-    plot = part("plot", picture=drawn.part(f"Map of {len(store)} points"), caption=words, class_="sheet drawn")
     gist = f"{plural(len(store), 'point')} in the plane, {method}"
-    return Card(item, gist, big, facts, [plot])
+    chart = parts.drawn(figure, f"Map of {len(store)} points", words)
+    return Card(item, gist, big, _facts(attributes, known), chart, folded=_folded(attributes))
 
 
 def _moments_card(item: Item, store: Store, known: Artifacts) -> Card:
     """Of how many points, in which features, and how far two halves of them are apart."""
     attributes = store.attributes
-    kind, _, source = str(attributes["features"]).partition(":")
-    facts: list[tuple[str, Content]] = [("Features", [name(kind), " ", digest(source)] if source else name(kind))]
-    facts += [("Dataset", known.reference(attributes["dataset"]))] if "dataset" in attributes else []
-    facts += [("Mode", name(attributes["mode"]))] if "mode" in attributes else []
-    facts += [("Weights", digest(attributes["weights"]))] if "weights" in attributes else []
-    facts.append(("Trace of the covariance", amount(float(np.trace(store.column("covariance").read())))))
-    calibration = attributes.get("calibration")
-    if isinstance(calibration, dict) and isinstance(calibration.get("frechet"), int | float):
-        facts.append(("Fréchet distance of two halves", amount(float(calibration["frechet"]))))
+    trace = amount(float(np.trace(store.column("covariance").read())))
+    facts = [*_facts(attributes, known, "count"), ("Trace of the covariance", trace)]
     big = [("Points", f"{attributes['count']:,}"), ("Dimensions", f"{len(store):,}")]
-    gist = f"mean and covariance of {plural(attributes['count'], 'point')} in {clipped(kind, 40)}"
-    return Card(item, gist, big, facts)
+    features = clipped(str(attributes["features"]).partition(":")[0], 40)
+    gist = f"mean and covariance of {plural(attributes['count'], 'point')} in {features}"
+    return Card(item, gist, big, facts, folded=_folded(attributes))
 
 
 def _network(arch: object) -> tuple[str, Mapping[str, Any]]:
@@ -532,7 +436,7 @@ def _network(arch: object) -> tuple[str, Mapping[str, Any]]:
     return clipped(str(arch.get("name", "unknown")), 80), arguments if isinstance(arguments, dict) else {}
 
 
-def _weights_card(item: Item, weights: Summary) -> Card:
+def _weights_card(item: Item, weights: Summary, known: Artifacts) -> Card:
     """A classifier or a denoiser: network, epoch, number of parameters."""
     network, arguments = _network(weights.attributes["arch"])
     sizes = [(np.dtype(dtype).itemsize, math.prod(shape)) for dtype, shape in weights.arrays.values()]
@@ -540,7 +444,7 @@ def _weights_card(item: Item, weights: Summary) -> Card:
     big = [("Network", network), ("Numbers", f"{sum(size for _, size in sizes):,}")]
     big += [("Epoch", str(epoch))] if epoch is not None else []
     facts = [
-        ("Weights", which),
+        *_facts(weights.attributes, known, "epoch"),
         ("Tensors", f"{len(sizes):,}"),
         ("Size", f"{sum(wide * size for wide, size in sizes) / 1e6:.1f} MB"),
     ]
@@ -551,29 +455,40 @@ def _weights_card(item: Item, weights: Summary) -> Card:
 
 def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
     """A training: how far it is, its best and last epoch, its curves, its recipe."""
+    from datarobust.figures import training
+
     recipe, log, inputs = run.recipe["recipe"], run.log, run.recipe["inputs"]
     network, _ = _network(run.recipe["arch"])
     epochs, done = recipe.get("epochs"), len(log)
     big = [("Network", network), ("Epochs", f"{done} of {epochs}" if epochs != done else str(done))]
-    facts: list[tuple[str, Content]] = [
+    facts: list[tuple[str, str]] = [
         (role.capitalize(), known.reference(inputs[role]))
         for role in ("dataset", "generated", "test")
         if role in inputs
     ]
     for which, weights in sorted(run.weights.items()):
-        epoch = f", epoch {weights.attributes.get('epoch', 'unknown')}"
-        facts.append((f"{which.capitalize()} weights", [known.reference(weights.digest), epoch]))
+        epoch = weights.attributes.get("epoch", "unknown")
+        facts.append((f"{which.capitalize()} weights", known.reference(weights.digest) + f", epoch {epoch}"))
     big += _epoch_figures(log[-1]) if log else []
     best = run.weights["best"].attributes.get("epoch") if "best" in run.weights else None
     for title, number in (("Best epoch", best), ("Last epoch", done)):
         if isinstance(number, int) and 0 < number <= done:
             figures = "; ".join(f"{key} {value}" for key, value in _epoch_figures(log[number - 1]))
             facts.append((title, f"{number}: {figures}" if figures else str(number)))
-    parts, wide = ([_curves(item, log)], []) if log else ([], [part("note", words="No epoch is over yet.")])
+    charts, wide = Markup(""), Markup("")
+    if not log:
+        wide = part("note", words="No epoch is over yet.")
+    elif any(line.get(field) is not None for line in log for field in training.SERIES):
+        figure = training.draw([training.course(item.name, log, item.name)])
+        words = "Accuracies by epoch, as figure training draws them."
+        charts = parts.drawn(figure, f"Accuracies of {item.name} by epoch", words, scale=1.1)
+    else:  # such as that of a denoiser
+        losses = [line.get("loss") for line in log]
+        values = [float(loss) if isinstance(loss, int | float) else math.nan for loss in losses]
+        charts = parts.curve(values, "Loss of each epoch")
     what = "a denoiser" if "P_mean" in recipe else "adversarial training"
     gist = f"{network}, {what}, {plural(done, 'epoch')}{'' if epochs == done else ', not finished'}"
-    folded = [("Recipe", _settings(recipe))]
-    return Card(item, gist, big, facts, parts, wide, folded)
+    return Card(item, gist, big, facts, charts, wide, [("Recipe", _settings(recipe))])
 
 
 def _epoch_figures(line: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -590,20 +505,6 @@ def _epoch_figures(line: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not figures and isinstance(line.get("loss"), int | float):
         figures.append(("Last loss", amount(float(line["loss"]))))
     return figures
-
-
-def _curves(item: Item, log: Sequence[Mapping[str, Any]]) -> Part:
-    """The picture of ``figure training``; of a log without accuracies, such as a denoiser's, the losses."""
-    from datarobust.figures import style, training
-
-    if not any(line.get(field) is not None for line in log for field in training.SERIES):
-        losses = [line["loss"] if isinstance(line.get("loss"), int | float) else None for line in log]
-        return report_parts.curve(losses, "Loss by epoch", "Epoch", "Loss of each epoch.")
-    course = training.course(item.name, log, item.name)
-    drawn = opened(style.picture(training.draw([course]), "svg"), item.name)
-    picture = drawn.part(f"Accuracies of {item.name} by epoch", scale=1.1)
-    words = "Accuracies by epoch, as figure training draws them."
-    return part("plot", picture=picture, caption=words, class_="sheet drawn")
 
 
 def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
@@ -624,32 +525,30 @@ def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
         ("Under attack" if bound else "AutoAttack", under_attack),
         ("Points", f"{points:,}"),
     ]
-    facts: list[tuple[str, Content]] = [
+    facts = [
         ("Threat", f"{norm}, radius {result['eps']}"),
         ("95 % interval", f"{percent(low)} to {percent(high)} under attack"),
         ("Protocol", f"{clipped(str(result['version']), 40)}, seed {result['seed']}"),
-    ]
-    whole = result.get("dataset_points", points)
-    facts += [("Points", f"{points:,} of {whole:,}")] if whole != points else []
-    facts += [
-        ("Dataset", known.reference(attributes["dataset"])),
-        ("Classifier", known.reference(attributes["model"])),
+        *_facts(attributes, known, "norm", "eps"),
         ("Signs of unreliability", name(", ".join(sorted(attributes["flags"])) or "none")),
     ]
-    facts += [("Left out", name(f"{attack}: {_value(why)}")) for attack, why in sorted(result["left_out"].items())]
-    cuts = [("robust", robust, "good")]
+    facts += [("Left out", name(f"{attack}: {value_text(why)}")) for attack, why in sorted(result["left_out"].items())]
     taken = [attack for attack in result["attacks"] if attack["broken"]]
-    cuts += [(attack["attack"], attack["broken"] / points, ("bad", "bad2")[i % 2]) for i, attack in enumerate(taken)]
-    cuts.append(("wrong without attack", 1.0 - result["clean"], "grey"))
-    label = "Shares of the points: robust, taken by attacks, wrong"
-    rows: list[list[Content]] = [
+    shares = [("robust", robust, "good")]
+    shares += [(attack["attack"], attack["broken"] / points, ("bad", "bad2")[i % 2]) for i, attack in enumerate(taken)]
+    shares.append(("wrong without attack", 1.0 - result["clean"], "grey"))
+    cuts, start = [], 0.0
+    for called, cut, colour in shares:
+        cuts += [(start, cut, colour, f"{clipped(called, 40)} {percent(cut)}", percent(cut))] if cut > 0 else []
+        start += cut
+    rows = [
         [name(attack["attack"], 60), f"{attack['attacked']:,}", f"{attack['broken']:,}", percent(attack["accuracy"])]
         for attack in result["attacks"]
     ]
-    attacks = table(["Attack", "Attacked", "Broken", "Left"], rows, numeric=[False, True, True, True])
-    parts = [part("stack", parts=[report_parts.shares([cut for cut in cuts if cut[1] > 0], label), attacks])]
+    attacks = table(["Attack", "Attacked", "Broken", "Left"], rows)
+    charts = part("shares", cuts=cuts, table=attacks)
     gist = f"clean {percent(result['clean'])}, {norm} {result['eps']}: {under_attack}"
-    return Card(item, gist, big, facts, parts)
+    return Card(item, gist, big, facts, charts, folded=_folded(attributes))
 
 
 # ---------------------------------------------------------------------------------------------------------- page
@@ -664,36 +563,30 @@ def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version
         commands: steps of the history, each after what it reads.
         version: of datarobust.
     """
-    templates = report_parts.environment()
     style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
-    cards = sorted(cards, key=lambda card: _order(card.item))
+    cards = sorted(cards, key=lambda card: card.item.order)
     members = {kind: [card for card in cards if card.item.kind == kind] for kind in SECTIONS}
     sections = [(SECTIONS[kind], kind, members[kind]) for kind in SECTIONS if members[kind]]
-    entries = [
-        ("Overview", "overview", len(cards)),
-        *((heading, kind, len(section)) for heading, kind, section in sections),
-    ]
-    if commands:
-        entries += [(heading, anchor, len(commands)) for heading, anchor in _HISTORY]
     counts = [(sum(card.item.artifact is not None for card in cards), "artifact")]
     counts += [(len(members[kind]), noun) for kind, noun in (("run", "run"), ("picture", "figure"), ("text", "text"))]
     counted = [plural(number, noun) for number, noun in counts if number or noun == "artifact"]
-    whole = templates.get_template("page.html.j2").render(
-        title=title,
-        style=Markup(style),
-        style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii"),
-        counts=[*counted, plural(len(commands), "command")],
-        entries=entries,
-        cards=cards,
-        sections=sections,
-        graph=graph(commands),
-        steps=listed(commands),
-        version=version,
+    whole = (
+        parts.environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            style=Markup(style),
+            style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii"),
+            counts=[*counted, plural(len(commands), "command")],
+            cards=cards,
+            sections=sections,
+            commands=len(commands),
+            graph=graph(commands),
+            steps=listed(commands),
+            version=version,
+        )
     )
     return f"{whole.strip()}\n"
-
-
-_HISTORY: Final = (("History", "history"), ("Commands to reproduce", "commands"))
 
 
 def graph(commands: Sequence[Command]) -> Markup:
@@ -702,27 +595,19 @@ def graph(commands: Sequence[Command]) -> Markup:
         {(source.step, i) for i, step in enumerate(commands) for source in step.sources if source.step is not None}
     )
     if not commands:
-        return report_parts.rendered(part("note", words="Nothing here tells where it comes from."))
+        return part("note", words="Nothing here tells where it comes from.")
     if len(commands) > MOST_DRAWN or len(edges) > MOST_EDGES:
         many = f"{len(commands):,} steps and {len(edges):,} arrows"
-        words = f"{many} are too many to be drawn; the steps are listed below."
-        return report_parts.rendered(part("note", words=words))
+        return part("note", words=f"{many} are too many to be drawn; the steps are listed below.")
     drawing = lineage.draw(len(commands), edges)
     boxes = []
-    for i, (step, (x, y)) in enumerate(zip(commands, drawing.boxes, strict=True)):
+    for step, corner in zip(commands, drawing.boxes, strict=True):
         known = [result for result in step.results if result.kind]
-        result = f"{known[0].kind} {known[0].digest[:10]}" if known else "not in this report"
-        box: dict[str, Any] = {
-            "x": x,
-            "y": y,
-            "width": lineage.BOX[0],
-            "height": lineage.BOX[1],
-            "link": i < MOST_LISTED,
-        }
-        box |= {"tool": step.tool, "output": step.output, "line": step.line(), "kind": known[0].kind if known else ""}
-        boxes.append(box | {"result": f"{len(known)} {known[0].kind}s" if len(known) > 1 else result})
-    module: Any = report_parts.environment().get_template("history.html.j2").module
-    return Markup(module.graph(drawing, boxes, [_arrow(route) for route in drawing.routes]))
+        kind = known[0].kind if known else ""
+        result = f"{kind} {known[0].digest[:10]}" if known else "not in this report"
+        boxes.append((corner, kind, step, f"{len(known)} {kind}s" if len(known) > 1 else result))
+    module: Any = parts.environment().get_template("history.html.j2").module
+    return Markup(module.graph(drawing, boxes, [_arrow(route) for route in drawing.routes], *lineage.BOX))
 
 
 def _arrow(route: Sequence[lineage.Point]) -> Markup:
@@ -745,9 +630,8 @@ def listed(commands: Sequence[Command]) -> Markup:
     for step in commands[:MOST_LISTED]:
         line = step.line()
         short = len(line) <= MOST_WORDS
-        words = list(map(lineage.quoted, step.words)) if short else []
-        steps.append({"step": step, "line": line, "words": words})
+        steps.append({"step": step, "line": line, "words": list(map(lineage.quoted, step.words)) if short else []})
         script.append(line if short else f"# {shown(step.tool)}: {len(line):,} characters are too many for this page")
+    module: Any = parts.environment().get_template("history.html.j2").module
     left = len(commands) - len(steps)
-    module: Any = report_parts.environment().get_template("history.html.j2").module
-    return Markup(module.steps(steps, left, preformatted("\n".join(script)), MOST_WORDS))
+    return Markup(module.steps(steps, left, parts.preformatted("\n".join(script)), MOST_WORDS))

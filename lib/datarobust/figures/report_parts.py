@@ -1,9 +1,8 @@
-"""Parts of a report: small charts, pictures that were checked, text as tables.
+"""Parts of a report: charts, pictures that were checked, text as tables.
 
-A part is a :class:`Part`, the name of a macro of ``templates/parts.html.j2`` and its arguments. Whatever a template
-prints is escaped by Jinja; before that :func:`rendered` spells characters that are not printed (escapes, line ends,
-turns of the direction of writing) and cuts long text. So nothing that somebody else has written can be taken for markup
-or flood the page.
+A part is what a macro of ``templates/parts.html.j2`` makes of its arguments. Whatever a template prints is escaped by
+Jinja; before that :func:`clipped` spells characters that are not printed (escapes, line ends, turns of the direction of
+writing) and cuts long text. So nothing that somebody else has written can be taken for markup or flood the page.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from xml.parsers import expat
 
+import jinja2
 import numpy as np
 from markupsafe import Markup, escape
 
@@ -30,56 +30,25 @@ from datarobust.text import shown
 from datarobust.types import Array, Floats, Images
 
 if TYPE_CHECKING:
-    import jinja2
+    from matplotlib.figure import Figure
 
-MOST_CHARACTERS: Final = 400
-"""Of any text on the page that is not preformatted."""
+MOST_CHARACTERS: Final = 400  # of any text on the page that is not preformatted
 MOST_ROWS: Final = 200
 MOST_COLUMNS: Final = 40
 MOST_LINES: Final = 400
-MOST_LINE: Final = 2000
-"""Characters of a preformatted line."""
-MOST_BYTES: Final = 8 << 20
-"""Of one picture."""
+MOST_LINE: Final = 2000  # characters of a preformatted line
+MOST_BYTES: Final = 8 << 20  # of one picture
 _MOST_SIDE: Final = 20_000
 _MOST_PIXELS: Final = 60_000_000
 _THUMB: Final = 96
-
-WIDTH: Final = 320.0
-"""Of a chart: what a narrow page has room for. The style sheet lets it grow to 1.4 times that."""
-_LEFT, _RIGHT, _TOP, _FOOT = 38.0, 8.0, 10.0, 24.0
-_PLOT: Final = WIDTH - _LEFT - _RIGHT
-_NAMED: Final = 26
-"""Bars of which each has its name beneath it, as far as it is short."""
+_DOTS: Final = 96  # of the page, an inch
+_CHART: Final = (3.4, 1.65)  # inches
 _BINS: Final = 40
 
 
-@dataclass(frozen=True)
-class Part:
-    """A macro of ``parts.html.j2`` and its arguments."""
-
-    macro: str
-    arguments: Mapping[str, Any]
-
-
-Content = str | Part | Sequence["str | Part"]
-
-
-def part(macro: str, /, **arguments: Any) -> Part:
-    """A part of the page."""
-    return Part(macro, arguments)
-
-
-def rendered(content: Content) -> Markup:
-    """Content as HTML: parts by their macro, all else escaped."""
-    if isinstance(content, Markup):
-        return content
-    if isinstance(content, Part):
-        module = environment().get_template("parts.html.j2").module
-        return Markup(getattr(module, content.macro)(**content.arguments))
-    if not isinstance(content, str):
-        return Markup("").join(rendered(item) for item in content)
-    return escape(clipped(content))
+def part(macro: str, /, **arguments: Any) -> Markup:
+    """What a macro of ``parts.html.j2`` makes of its arguments."""
+    return Markup(getattr(environment().get_template("parts.html.j2").module, macro)(**arguments))
 
 
 def clipped(words: str, most: int = MOST_CHARACTERS) -> str:
@@ -104,14 +73,12 @@ def _printed(value: Any) -> Any:
     """What Jinja prints in place of a value, before it escapes it."""
     if isinstance(value, float):  # a coordinate
         return f"{value:.2f}".rstrip("0").rstrip(".")
-    return value if isinstance(value, int) else "" if value is None else rendered(value)
+    return value if isinstance(value, int) else "" if value is None else clipped(value)
 
 
 @cache
 def environment() -> jinja2.Environment:
     """Jinja as all templates of the page need it."""
-    import jinja2
-
     jinja = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -122,11 +89,6 @@ def environment() -> jinja2.Environment:
     )
     jinja.filters |= {"clip": lambda words, most: escape(clipped(words, most)), "plural": plural}
     return jinja
-
-
-def slug(words: str) -> str:
-    """Text as a part of an identifier."""
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "x"
 
 
 def amount(value: float, digits: int = 4) -> str:
@@ -146,156 +108,93 @@ def plural(number: int, noun: str, several: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
-def name(words: object, most: int = 300) -> Part:
+def value_text(value: Any) -> str:
+    """A value of JSON as text."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, float):
+        return amount(value, 6)
+    return str(value) if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def name(words: object, most: int = 300) -> Markup:
     """A foreign name in its own direction of writing, so that it cannot turn what stands beside it."""
     return part("name", words=str(words), most=most)
 
 
-def digest(value: object) -> Part:
+def digest(value: object) -> Markup:
     """A digest: its beginning, and all of it where the pointer rests."""
     return part("digest", value=str(value))
 
 
-def table(
-    header: Sequence[Content], rows: Sequence[Sequence[Content]], caption: str = "", numeric: Sequence[bool] = ()
-) -> Part:
-    """A table that scrolls inside its own box where it is wider than the page.
-
-    Args:
-        header: of the columns; empty for none.
-        rows: cells.
-        caption: what the table is.
-        numeric: which columns are set to the right; by default none.
-    """
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Markup:
+    """A table that scrolls inside its own box where it is wider than the page; columns of numbers are set right."""
     width = max([len(header), *map(len, rows)])
-    return part(
-        "table", header=header, rows=rows, caption=caption, numeric=[*numeric, *[False] * (width - len(numeric))]
-    )
+    columns = [[row[i] for row in rows if i < len(row)] for i in range(width)]
+    numeric = [any(column) and all(map(_is_number, column)) for column in columns]
+    return part("table", header=header, rows=rows, numeric=numeric, note=note)
 
 
 # -------------------------------------------------------------------------------------------------------- charts
 
 
-def nice(top: float) -> list[float]:
-    """Two to five round numbers from 0 to about ``top``."""
-    if not 0 < top < math.inf:
-        return [0.0, 1.0]
-    raw = top / 4
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * (1 - 1e-9))
-    return [i * step for i in range(round(top / step * 1e6) // 1000000 + 1)]
+def drawn(figure: Figure, alt: str, caption: str, scale: float = 1.0) -> Markup:
+    """One of our own pictures, with words for who cannot see it and words below."""
+    from datarobust.figures import style
+
+    width, height = (_DOTS * side for side in figure.get_size_inches())
+    picture = Picture("image/svg+xml", style.picture(figure, "svg"), width, height)
+    return part("plot", picture=picture.part(alt, scale=scale), caption=caption, class_="sheet drawn")
 
 
-def _chart(label: str, caption: Content, height: float, top: float, foot: float, **shapes: Any) -> Part:
-    """A chart with horizontal rules at round values of 0..``top``; ``foot``: room beneath the axis."""
-    tall = height - _TOP - foot
-    rules = [
-        (_TOP + tall * (1 - value / top), f"{value:.0e}" if value >= 1e4 else amount(value)) for value in nice(top)
-    ]
-    usual: dict[str, Any] = {"bars": [], "texts": [], "mark": None, "path": "", "dot": None, "left": _LEFT}
-    frame = {"width": WIDTH, "height": height, "right": WIDTH - _RIGHT, "top": _TOP, "base": _TOP + tall}
-    return part("chart", label=label, caption=caption, rules=rules, **(usual | frame | shapes))
+def bars(names: Sequence[str], counts: Sequence[int], label: str, short: Sequence[str]) -> Markup:
+    """A bar a class (K), with its name beneath, or ``short`` where names have no room, or neither."""
+    from datarobust.figures import style
+
+    with style.look():
+        figure = style.new_figure(*_CHART, layout="constrained")
+        axes = figure.subplots()
+        axes.bar(range(len(counts)), counts, width=0.76, color=style.COLOURS[0])
+        room = 0.85 * _CHART[0] * style.POINTS_PER_INCH / len(counts)
+        axes.set_xticks([])
+        for beneath in (names, short):
+            words = [style.plain(word) for word in beneath if len(word) <= 40]
+            if len(words) == len(beneath) and max(style.width_of(word, style.SMALL) for word in words) < room:
+                axes.set_xticks(range(len(words)), words, parse_math=False)
+                break
+    return drawn(figure, label, f"{label}.")
 
 
-def bars(names: Sequence[str], counts: Sequence[int], label: str, short: Sequence[str] = ()) -> Part:
-    """A bar a class.
+def histogram(values: Floats, label: str, axis: str) -> Markup:
+    """How often each distance, (N,) all finite, occurs, with a line at the median; ``axis`` has mathtext."""
+    from datarobust.figures import style
 
-    Args:
-        names: (K) of the classes.
-        counts: (K) how many.
-        label: what the chart shows; also read out.
-        short: (K) what stands beneath the bars where there is no room for all names.
-    """
-    height, top, step = 140.0, float(max([*counts, 1])), _PLOT / max(1, len(counts))
-    base = height - _FOOT
-    rects = []
-    for i, (called, count) in enumerate(zip(names, counts, strict=True)):
-        tall = (base - _TOP) * count / top
-        title = f"{clipped(called, 80)}: {count:,}"
-        rects.append((_LEFT + (i + 0.12) * step, base - tall, step * 0.76, tall, "fill", title))
-    texts: list[tuple[float, float, str, str, str]] = []
-    for beneath in (names, short):
-        if 0 < len(beneath) <= _NAMED and max(len(shown(word)) for word in beneath) <= int(step / 6.2):
-            texts = [(_LEFT + (i + 0.5) * step, base + 15, word, "middle", "") for i, word in enumerate(beneath)]
-            break
-    return _chart(label, f"{label}.", height, top, _FOOT, bars=rects, texts=texts)
+    with style.look():
+        figure = style.new_figure(*_CHART, layout="constrained")
+        axes = figure.subplots()
+        distinct, counts = np.unique(values, return_counts=True)
+        if len(distinct) <= _BINS:  # such as whole steps of a byte: a bar for each value, where it is
+            apart = float(np.median(np.diff(distinct))) if len(distinct) > 1 else 1.0
+            axes.bar(distinct, counts, width=0.8 * apart, color=style.COLOURS[0])
+        else:
+            axes.hist(values, bins=_BINS, color=style.COLOURS[0])
+        axes.axvline(float(np.median(values)), color=style.COLOURS[1])
+        axes.set_xlabel(axis)
+    return drawn(figure, label, "Points by their distance; the line is the median.")
 
 
-def histogram(values: Floats, label: str, axis: str, caption: str) -> Part:
-    """How often each distance occurs, with a line at the median.
+def curve(values: Sequence[float], label: str) -> Markup:
+    """Values by epoch, from 1 on; NaN where there is none."""
+    from datarobust.figures import style
 
-    Args:
-        values: float64 (N), all finite, N at least 1.
-        label: what the chart shows, read out.
-        axis: what stands beneath.
-        caption: the words below.
-    """
-    height, foot = 168.0, _FOOT + 12
-    low, high = float(values.min()), float(values.max())
-    least, most = low, high
-    if not low < high:
-        low, high = low - 0.5, high + 0.5
-    distinct, counts = np.unique(values, return_counts=True)
-    if discrete := len(distinct) <= _BINS:  # such as whole steps of a byte: a bar for each value, where it is
-        apart = float(np.median(np.diff(distinct))) if len(distinct) > 1 else high - low
-        half = 0.5 * min(14.0, max(4.0, 0.8 * apart / (high - low) * _PLOT)) / _PLOT * (high - low)
-        low, high = low - half, high + half
-        starts, ends = distinct - half, distinct + half
-    else:
-        counts, edges = np.histogram(values, bins=_BINS, range=(low, high))
-        starts, ends = edges[:-1], edges[1:]
-    top, base = float(counts.max()), height - foot
-
-    def across(value: float) -> float:
-        return _LEFT + _PLOT * (value - low) / (high - low)
-
-    rects = []
-    for count, start, end in zip(counts.tolist(), starts.tolist(), ends.tolist(), strict=True):
-        tall = (base - _TOP) * count / top
-        title = f"{amount((start + end) / 2) if discrete else f'{amount(start)} to {amount(end)}'}: {count:,}"
-        x = across(start) + 0.4
-        rects.append((x, base - tall, max(0.5, across(end) - x - 0.4), tall, "fill", title))
-    marks = [(least, "start"), ((low + high) / 2, "middle"), (most, "end")]
-    texts = [(across(value), base + 14, amount(value, 3), anchor, "") for value, anchor in marks]
-    texts.append((_LEFT + _PLOT / 2, height - 5, axis, "middle", ""))
-    rects = [rect for rect in rects if rect[3]]
-    return _chart(label, caption, height, top, foot, bars=rects, texts=texts, mark=across(float(np.median(values))))
-
-
-def curve(values: Sequence[float | None], label: str, axis: str, caption: str) -> Part:
-    """Values by epoch, from 1 on; None and what is not finite is left out."""
-    height, foot = 160.0, _FOOT + 12
-    measured = [(epoch, value) for epoch, value in enumerate(values, 1) if value is not None and math.isfinite(value)]
-    top = max([value for _, value in measured], default=1.0) or 1.0
-    last, base = max(2, len(values)), height - foot
-    points = [
-        (_LEFT + _PLOT * (epoch - 1) / (last - 1), _TOP + (base - _TOP) * (1 - max(0.0, value) / top))
-        for epoch, value in [*measured[: -1 : max(1, len(measured) // 600)], *measured[-1:]]
-    ]
-    path = Markup(" ".join(f"{'L' if i else 'M'}{x:.1f} {y:.1f}" for i, (x, y) in enumerate(points)))
-    texts = [(_LEFT, base + 14, "1", "middle", ""), (WIDTH - _RIGHT, base + 14, f"{last:,}", "end", "")]
-    texts.append((_LEFT + _PLOT / 2, height - 5, axis, "middle", ""))
-    return _chart(label, caption, height, top, foot, path=path, dot=points[-1] if points else None, texts=texts)
-
-
-def shares(parts: Sequence[tuple[str, float, str]], label: str) -> Part:
-    """One bar cut into parts, with a legend.
-
-    Args:
-        parts: name, share of 0..1, and class of the colour, of each; together 1.
-        label: what the chart shows, read out.
-    """
-    x, rects, texts = 0.0, [], []
-    for called, share, colour in parts:
-        wide = WIDTH * share
-        rects.append((x, 0.0, max(0.0, wide - 1), 26.0, colour, f"{clipped(called, 80)}: {percent(share)}"))
-        if wide > 44:
-            texts.append((x + wide / 2, 17.5, percent(share), "middle", "on"))
-        x += wide
-    legend = part("keys", keys=[(colour, f"{clipped(called, 40)} {percent(share)}") for called, share, colour in parts])
-    frame = {"width": WIDTH, "height": 26.0, "left": 0.0, "right": WIDTH, "top": 0.0, "base": 26.0}
-    shapes = {"rules": [], "bars": rects, "texts": texts, "mark": None, "path": "", "dot": None}
-    return part("chart", label=label, caption=legend, **frame, **shapes)
+    with style.look():
+        figure = style.new_figure(*_CHART, layout="constrained")
+        axes = figure.subplots()
+        axes.plot(range(1, len(values) + 1), values, marker="o", markevery=[-1], markersize=3, **style.line_style(0))
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("Epoch")
+        style.epoch_axis(axes, 1, max(2, len(values)))
+    return drawn(figure, label, f"{label}.")
 
 
 # ------------------------------------------------------------------------------------------------------ pictures
@@ -303,51 +202,33 @@ def shares(parts: Sequence[tuple[str, float, str]], label: str) -> Part:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that may stand in a page: nothing in it runs, and nothing in it is loaded, as it is an ``img``.
-
-    Attributes:
-        media: its media type.
-        content: the bytes of its file.
-        width: as it is shown, in CSS pixels.
-        height: likewise.
-    """
+    """A picture that may stand in a page: nothing in it runs, and nothing in it is loaded, as it is an ``img``."""
 
     media: str
-    content: bytes
-    width: float
+    content: bytes  # of its file
+    width: float  # as it is shown, in CSS pixels
     height: float
 
-    def part(self, alt: str, class_: str = "", scale: float = 1.0) -> Part:
+    def part(self, alt: str, class_: str = "", scale: float = 1.0) -> Markup:
         """The picture as an image; ``alt``: for who cannot see it."""
         source = Markup(f"data:{self.media};base64,{base64.b64encode(self.content).decode('ascii')}")
         size = {"width": max(1, round(self.width * scale)), "height": max(1, round(self.height * scale))}
         return part("image", source=source, alt=alt, class_=class_, **size)
 
 
-def looks_like(content: bytes) -> str | None:
+#: An svg: byte order mark, declarations, comments and document type, then its root.
+_SVG: Final = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?>\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(?:\[.*?\]\s*)?>)*+<svg[\s>]", re.DOTALL
+)
+
+
+def looks_like(head: bytes) -> str | None:
     """``png`` or ``svg`` by the first bytes of a file; None: neither."""
-    if content.startswith(b"\x89PNG"):
-        return "png"
-    head = content[: 1 << 12].removeprefix(b"\xef\xbb\xbf").lstrip()
-    before = {b"<?xml": b"?>", b"<!--": b"-->", b"<!DOCTYPE": b">", b"<!ENTITY": b">"}
-    while not re.match(rb"<svg[\s>]", head):  # what may stand before the root, and how it ends
-        end = next((close for begin, close in before.items() if head.startswith(begin)), None)
-        if end is None or end not in head:
-            return None
-        head = head.partition(end)[2].lstrip(b" \t\r\n]>")
-    return "svg"
+    return "png" if head.startswith(b"\x89PNG") else "svg" if _SVG.match(head[: 1 << 12]) else None
 
 
 def opened(content: bytes, where: str) -> Picture:
-    """The picture of a file.
-
-    Args:
-        content: its bytes.
-        where: its name, for messages.
-
-    Raises:
-        DataError: it is too large, damaged, or neither png nor svg.
-    """
+    """The picture of a file, called ``where`` in messages; DataError: too large, damaged, or neither png nor svg."""
     kind = looks_like(content)
     if kind is None:
         raise DataError(f"{where} is neither a png nor an svg picture")
@@ -355,27 +236,21 @@ def opened(content: bytes, where: str) -> Picture:
         raise DataError(
             f"{where} has {len(content):,} bytes, more than the {MOST_BYTES:,} of a picture in a page: draw it smaller"
         )
-    if kind == "png":
-        return _png(content, where)
-    width, height = _svg_size(content, where)
-    _demand_size(width, height, where)
-    return Picture("image/svg+xml", content, width, height)
-
-
-def _demand_size(width: float, height: float, where: str) -> None:
+    media, width, height, scale = (_png if kind == "png" else _svg)(content, where)
     if max(width, height) > _MOST_SIDE or width * height > _MOST_PIXELS:
         raise DataError(f"{where} has {width:,.0f} x {height:,.0f} dots, too many for a page: draw it smaller")
+    return Picture(media, content, width * scale, height * scale)
 
 
-def _png(content: bytes, where: str) -> Picture:
-    """Every chunk is verified; the size is that of dots, or smaller where the file tells more than 96 to an inch."""
+def _png(content: bytes, where: str) -> tuple[str, float, float, float]:
+    """Every chunk is verified; shown smaller where the file tells more than 96 dots to an inch."""
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content), formats=["PNG"])
-            (width, height), dpi = image.size, image.info.get("dpi", (96.0, 96.0))[0]
+            (width, height), dpi = image.size, image.info.get("dpi", (_DOTS, _DOTS))[0]
             image.verify()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DataError(f"{where} has too many dots for a page: draw it smaller") from None
@@ -383,13 +258,11 @@ def _png(content: bytes, where: str) -> Picture:
         raise DataError(f"{where} is a png picture that is damaged or cut short: draw it again") from error
     if not width or not height:
         raise DataError(f"{where} is a png picture that is damaged (it has no size): draw it again")
-    _demand_size(width, height, where)
-    scale = min(1.0, 96 / max(1.0, dpi))
-    return Picture("image/png", content, width * scale, height * scale)
+    return "image/png", width, height, min(1.0, _DOTS / max(1.0, dpi))
 
 
-def _svg_size(content: bytes, where: str) -> tuple[float, float]:
-    """Width and height of a well-formed svg in CSS pixels."""
+def _svg(content: bytes, where: str) -> tuple[str, float, float, float]:
+    """Width and height of a well-formed svg in CSS pixels, else those of its view box, else the usual ones."""
     root: dict[str, str] = {}
     parser = expat.ParserCreate()
 
@@ -406,27 +279,26 @@ def _svg_size(content: bytes, where: str) -> tuple[float, float]:
         parser.Parse(content, True)
     except expat.ExpatError as error:
         raise DataError(f"{where} is no svg picture that can be read ({error}): draw it again") from error
-    width, height = (_length(root.get(side, "")) for side in ("width", "height"))
-    box = [_length(side) for side in re.split(r"[\s,]+", root.get("viewBox", "").strip())]
-    if width is None or height is None:
-        width, height = (box[2], box[3]) if len(box) == 4 else (None, None)
-    return (640.0, 480.0) if width is None or height is None else (width, height)
+    box = [*re.split(r"[\s,]+", root.get("viewBox", "").strip()), "", "", ""]
+    sizes = ((root.get("width", ""), root.get("height", "")), (box[2], box[3]), ("640", "480"))
+    width, height = next((wide, tall) for wide, tall in (map(_length, size) for size in sizes) if wide and tall)
+    return "image/svg+xml", width, height, 1.0
 
 
-def _length(written: str) -> float | None:
-    """A length of SVG in CSS pixels; None where it is none, or relative."""
+def _length(written: str) -> float:
+    """A length of SVG in CSS pixels; 0 where it is none, or relative."""
     units = {"": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96.0}
     match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*([a-z]*)\s*", written)
-    value = float(match[1]) * units.get(match[2], 0.0) if match else 0.0
-    return value if value > 0 else None
+    return float(match[1]) * units.get(match[2], 0.0) if match else 0.0
+
+
+def rasters(images: Images, alts: Sequence[str]) -> list[Markup]:
+    """Images (M, C, H, W), C = 1 or 3, as small pictures, each with its words for who cannot see it."""
+    return [raster(image).part(alt, "pixels") for image, alt in zip(images, alts, strict=True)]
 
 
 def raster(image: Array) -> Picture:
-    """One image as a small png, shown with square pixels; large ones are made smaller by averages.
-
-    Args:
-        image: uint8 (C, H, W), C = 1 (grey) or 3 (RGB).
-    """
+    """One image uint8 (C, H, W) as a small png, shown with square pixels; large ones are made smaller by averages."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)))
@@ -438,16 +310,6 @@ def raster(image: Array) -> Picture:
     return Picture("image/png", target.getvalue(), float(picture.width), float(picture.height))
 
 
-def rasters(images: Images, alts: Sequence[str]) -> list[Part]:
-    """Images as small pictures, each with its words for who cannot see it.
-
-    Args:
-        images: uint8 (M, C, H, W), C = 1 or 3.
-        alts: (M).
-    """
-    return [raster(image).part(alt, "pixels") for image, alt in zip(images, alts, strict=True)]
-
-
 # ---------------------------------------------------------------------------------------------------------- text
 
 _NUMBER: Final = re.compile(
@@ -456,25 +318,33 @@ _NUMBER: Final = re.compile(
 _RULE: Final = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 
 
-def read_text(called: str, words: str) -> tuple[list[Part], str]:
+def _is_number(cell: str) -> bool:
+    return _NUMBER.fullmatch(cell.strip()) is not None
+
+
+def read_text(called: str, words: str) -> tuple[Markup, str]:
     """A file of text as parts, and what it is in a few words: JSON lines, tabs, Markdown, or text as it is.
 
-    Args:
-        called: name of the file; its ending decides where the text leaves it open.
-        words: its text.
+    The ending of its name decides where the text leaves it open.
     """
     lines = [line.removesuffix("\r") for line in words.rstrip().split("\n")]
     ending = called.lower().rpartition(".")[2]
     if ending in ("md", "markdown"):
-        return list(_markdown(lines)), "Markdown"
+        return Markup("").join(_markdown(lines)), "Markdown"
     if objects := _objects(words, lines):
-        return [_json_table(objects)], f"JSON, {plural(len(objects), 'object')}"
+        return _json_table(objects), f"JSON, {plural(len(objects), 'object')}"
     if ending == "tsv" or all("\t" in line for line in lines):
-        return [_tabs(lines)], f"table of {plural(len(lines), 'line')}"
-    left = len(lines) - MOST_LINES
-    note = f"Not shown: {plural(left, 'more line')}." if left > 0 else ""
+        return _tabs(lines), f"table of {plural(len(lines), 'line')}"
     text = preformatted("\n".join(line[:MOST_LINE] for line in lines[:MOST_LINES]))
-    return [part("plain", text=text, note=note)], f"text of {plural(len(lines), 'line')}"
+    return part(
+        "plain", text=text, note=_not_shown(line=len(lines) - MOST_LINES)
+    ), f"text of {plural(len(lines), 'line')}"
+
+
+def _not_shown(**left: int) -> str:
+    """What was left out, in words; empty where nothing was."""
+    several = [plural(number, f"more {noun}") for noun, number in left.items() if number > 0]
+    return f"Not shown: {' and '.join(several)}." if several else ""
 
 
 def _objects(words: str, lines: Sequence[str]) -> list[dict[str, Any]]:
@@ -488,61 +358,42 @@ def _objects(words: str, lines: Sequence[str]) -> list[dict[str, Any]]:
     return []
 
 
-def _fields(entries: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Fields and values as text; objects within an object are opened once."""
-    for key, value in entries.items():
-        if isinstance(value, dict) and value and not any(isinstance(inner, dict | list) for inner in value.values()):
-            yield from ((f"{key}.{inner}", _json_value(item)) for inner, item in value.items())
-        else:
-            yield key, _json_value(value)
-
-
-def _json_value(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "–"}[value]
-    if isinstance(value, float):
-        return amount(value, 6)
-    return str(value) if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def _json_table(objects: Sequence[Mapping[str, Any]]) -> Part:
+def _json_table(objects: Sequence[Mapping[str, Any]]) -> Markup:
     """Objects as a table, a row each; a single one as names and values."""
-    rows = [dict(_fields(entries)) for entries in objects[:MOST_ROWS]]
+
+    def fields(entries: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        for key, value in entries.items():
+            if (
+                isinstance(value, dict)
+                and value
+                and not any(isinstance(inner, dict | list) for inner in value.values())
+            ):
+                yield from ((f"{key}.{inner}", value_text(item)) for inner, item in value.items())
+            else:
+                yield key, value_text(value)
+
+    rows = [dict(fields(entries)) for entries in objects[:MOST_ROWS]]
     if len(objects) == 1:
         return part("facts", pairs=list(rows[0].items())[:MOST_LINES], class_="facts many")
-    fields = list(dict.fromkeys(field for row in rows for field in row))
-    header = fields[:MOST_COLUMNS]
-    body = [[row.get(field, "") for field in header] for row in rows]
-    return _text_table(header, body, len(objects) - len(rows), len(fields) - len(header))
+    names = list(dict.fromkeys(field for row in rows for field in row))
+    body = [[row.get(field, "") for field in names[:MOST_COLUMNS]] for row in rows]
+    left = _not_shown(row=len(objects) - len(rows), column=len(names) - MOST_COLUMNS)
+    return table(names[:MOST_COLUMNS], body, left)
 
 
-def _tabs(lines: Sequence[str]) -> Part:
+def _tabs(lines: Sequence[str]) -> Markup:
     """Lines with tabs as a table; the first is its header if none of its fields is a number and others are."""
     rows = [line.split("\t") for line in lines[: MOST_ROWS + 1]]
     headed = not any(_is_number(cell) for cell in rows[0] if cell)
     headed = headed and any(_is_number(cell) and cell for row in rows[1:] for cell in row)
     width = max(len(row) for row in rows)
-    rows = [(row + [""] * width)[:MOST_COLUMNS][:width] for row in rows]
+    rows = [(row + [""] * (width - len(row)))[:MOST_COLUMNS] for row in rows]
     body = rows[1:] if headed else rows[:MOST_ROWS]
-    return _text_table(rows[0] if headed else [], body, len(lines) - len(body) - headed, width - len(rows[0]))
+    left = _not_shown(row=len(lines) - len(body) - headed, column=width - MOST_COLUMNS)
+    return table(rows[0] if headed else [], body, left)
 
 
-def _is_number(cell: str) -> bool:
-    return _NUMBER.fullmatch(cell.strip()) is not None
-
-
-def _text_table(header: Sequence[str], body: Sequence[Sequence[str]], rows: int, columns: int) -> Part:
-    """A table of text in which columns of numbers are set to the right; so many rows and columns were left out."""
-    width = max([len(header), *(len(row) for row in body)])
-    cells = [[row[i] for row in body if i < len(row)] for i in range(width)]
-    numeric = [any(column) and all(map(_is_number, column)) for column in cells]
-    left = [plural(number, noun) for number, noun in ((rows, "more row"), (columns, "more column")) if number > 0]
-    return part(
-        "table", header=header, rows=body, numeric=numeric, note=f"Not shown: {' and '.join(left)}." if left else ""
-    )
-
-
-def _markdown(lines: Sequence[str]) -> Iterator[Part]:
+def _markdown(lines: Sequence[str]) -> Iterator[Markup]:
     """Tables, lists and paragraphs of a Markdown file; all else of Markdown is shown as it is written."""
 
     def sort(line: str) -> str:
@@ -555,8 +406,7 @@ def _markdown(lines: Sequence[str]) -> Iterator[Part]:
         return re.sub(r"\\([\\|*_`\[\]<>#])", r"\1", words).strip()
 
     def cells(line: str) -> list[str]:
-        inner = line.strip().removeprefix("|")
-        inner = inner[:-1] if inner.endswith("|") and not inner.endswith("\\|") else inner
+        inner = re.sub(r"^\||(?<!\\)\|$", "", line.strip())
         return [unescaped(cell) for cell in re.split(r"(?<!\\)\|", inner)[:MOST_COLUMNS]]
 
     for kind, group in groupby(lines[: MOST_ROWS + MOST_LINES], sort):
@@ -565,13 +415,12 @@ def _markdown(lines: Sequence[str]) -> Iterator[Part]:
             rows = [cells(line) for line in block if not _RULE.fullmatch(line)]
             headed = len(block) > 1 and _RULE.fullmatch(block[1]) is not None and bool(rows)
             body = rows[1:] if headed else rows
-            yield _text_table(rows[0] if headed else [], body[:MOST_ROWS], len(body) - MOST_ROWS, 0)
+            yield table(rows[0] if headed else [], body[:MOST_ROWS], _not_shown(row=len(body) - MOST_ROWS))
         elif kind == "list":
             bare = all(re.match(r"\s*[-*] \[", line) for line in block)  # notes, which have their own numbers
             yield part("listing", items=[unescaped(line.lstrip()[2:]) for line in block], bare=bare)
         elif kind:
             text = unescaped(" ".join(line.lstrip("# ") if kind == "heading" else line for line in block))
             yield part("paragraph", words=text[:MOST_LINE], strong=kind == "heading")
-    left = len(lines) - MOST_ROWS - MOST_LINES
-    if left > 0:
-        yield part("paragraph", words=f"Not shown: {plural(left, 'more line')}.", strong=False)
+    if left := _not_shown(line=len(lines) - MOST_ROWS - MOST_LINES):
+        yield part("note", words=left)

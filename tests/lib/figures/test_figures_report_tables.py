@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.figures.report_parts import MOST_ROWS, read_text, rendered
+from datarobust.figures.report_parts import MOST_ROWS, read_text
 
 from . import pages
 
 
 def read(name: str, words: str) -> tuple[str, str]:
-    made, gist = read_text(name, words)
-    return rendered(made), gist
+    return read_text(name, words)
 
 
 def rows(words: str, name: str) -> list[list[str]]:
