@@ -552,16 +552,16 @@ def duplicates(
             lambda: _cli.say("Compiling the kernels for this machine, once: about half a minute.")
         )
         points, *others = [points_of(store, limit if store is stores[0] else None) for store in stores]
-        how: dict[str, Any] = {
-            "against": others[0] if others else None,
-            "memory": int(memory * 1e9),
-            "options": sensitivity.Options(threads=threads),
-            "progress": _cli.progress(quiet, f"searching {norm}"),
-        }
-        if near is not None:
-            found = pairs.nearest_pairs(points, norm, near, **how)
-        else:
-            found = pairs.pairs_within(points, norm, float(within or 0), **how)
+        found = pairs.nearest_pairs(
+            points,
+            norm,
+            near,
+            within=within,
+            against=others[0] if others else None,
+            memory=int(memory * 1e9),
+            options=sensitivity.Options(threads=threads),
+            progress=_cli.progress(quiet, f"searching {norm}"),
+        )
         rows, lines = pairs.surplus(found, len(stores) > 1), _of_pairs(found, stores, columns, as_json)
     _cli.say(found.remark())
     if drop:

@@ -24,9 +24,7 @@ t_p within it is searched again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -66,96 +64,75 @@ class Pairs:
         return f"{len(self):,} pairs at distances from {self.distance[0]:.6g} to {self.distance[-1]:.6g}"
 
 
-class _Known(NamedTuple):
-    """Pairs found so far, by (key, first, second), each once."""
-
-    key: Floats
-    first: Ints
-    second: Ints
-
-    def cut(self, count: int) -> _Known:
-        return _Known(self.key[:count], self.first[:count], self.second[:count])
-
-
-_Points = tuple[Ints, Floats, Ints]
-"""Rows, and of each list the last key and neighbour."""
-
-
 def nearest_pairs(
     points: Rows,
     norm: str,
-    count: int,
+    count: int | None = None,
     *,
+    within: float | None = None,
     against: Rows | None = None,
     memory: int = MEMORY,
     options: Options = DEFAULT,
     progress: Progress[Round] = iter,
 ) -> Pairs:
-    """The ``count`` nearest pairs of distinct rows, or all where there are fewer.
+    """The ``count`` nearest pairs of distinct rows (all where there are fewer), or all up to the distance ``within``.
 
-    Args:
-        points: (N, D) uint8 or float32.
-        norm: "l2" or "linf".
-        count: how many pairs, up to MOST.
-        against: (M, D) of the same dtype: pairs of a row of ``points`` and a row of this.
-        memory: bytes of rows to hold.
-        options: threads and blocks of the search; they do not change the result.
-        progress: wraps the loop over the rounds of each search.
-
-    Returns:
-        The pairs. uint8 is compared in whole numbers; on float32 the l2 distance has a relative error below
-        (D + 2) 2^-53 and the l-infinity distance below 2^-53 (:func:`datarobust.sensitivity.rank`).
+    ``points`` are (N, D) uint8 or float32. With ``against`` (M, D) pairs are of a row of ``points`` and a row of that.
+    uint8 is compared in whole numbers; on float32 the l2 distance has a relative error below (D + 2) 2^-53 and the
+    l-infinity distance below 2^-53. ``memory`` is for rows, in bytes; ``progress`` wraps the rounds of each search.
 
     Raises:
-        UsageError: an unknown norm, or no count that is possible.
-        DataError: the two sets do not fit together, or hold numbers that are not finite.
+        UsageError: an unknown norm, or no count or distance that is possible.
+        DataError: the two sets do not fit together, hold numbers that are not finite, or have more than MOST pairs
+            within the distance.
     """
-    if not 1 <= count <= MOST:
+    if count is not None and not 1 <= count <= MOST:
         raise UsageError(f"{count} nearest pairs cannot be asked for: choose a number from 1 to {MOST:,}.")
-
-    def open_points(known: _Known, lists: _Points) -> npt.NDArray[np.bool_]:
-        row, last_key, last = lists
-        if len(known.key) < count:
-            return np.ones(len(row), np.bool_)
-        limit, a, b = known.key[count - 1], known.first[count - 1], known.second[count - 1]
-        of_one = (row <= a) | (last < a)
-        of_two = (row < a) | ((row == a) & (last < b))
-        return np.asarray((last_key < limit) | ((last_key == limit) & (of_one if against is None else of_two)))
-
-    start = 1 + 2 * count // max(1, points.shape[0])
-    return _grow(points, against, norm, start, lambda k: k.cut(count), open_points, memory, options, progress)
-
-
-def pairs_within(
-    points: Rows,
-    norm: str,
-    distance: float,
-    *,
-    against: Rows | None = None,
-    memory: int = MEMORY,
-    options: Options = DEFAULT,
-    progress: Progress[Round] = iter,
-) -> Pairs:
-    """All pairs of distinct rows whose distance is at most ``distance``; arguments as in :func:`nearest_pairs`.
-
-    Raises:
-        UsageError: an unknown norm, or a distance below 0.
-        DataError: more than MOST pairs are that near; or as :func:`nearest_pairs`.
-    """
-    if not distance >= 0:
-        raise UsageError(f"no two points are within {distance} of each other: choose a distance from 0 on.")
+    if within is not None and not within >= 0:
+        raise UsageError(f"no two points are within {within} of each other: choose a distance from 0 on.")
+    _check(points, against, norm)
     to_distance = norm_of(norm).distances
-
-    def near(key: Floats) -> npt.NDArray[np.bool_]:
-        return np.asarray(to_distance(key, points.dtype) <= distance)
-
-    def within(known: _Known) -> _Known:
-        count = int(np.count_nonzero(near(known.key)))
-        if count > MOST:
-            raise DataError(f"more than {MOST:,} pairs are within {distance} of each other: choose a lesser distance.")
-        return known.cut(count)
-
-    return _grow(points, against, norm, 1, within, lambda _, lists: near(lists[1]), memory, options, progress)
+    key, first, second = np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64)  # pairs by (key, first, second)
+    k = 1 + 2 * (count or 0) // points.shape[0]
+    rows = np.arange(points.shape[0])
+    while len(rows):
+        most = len(rows) - 1 if against is None else against.shape[0]
+        k = min(k, most)
+        if k < 1:
+            break
+        searched = points if len(rows) == points.shape[0] else SomeRows(points, rows)
+        keys, others = _lists(searched, against, norm, k, memory, options, progress)
+        ends = np.repeat(rows, k), (rows[others] if against is None else others).ravel()
+        last_key, last = keys[:, -1], ends[1][k - 1 :: k]
+        if against is None:  # the lower row comes first
+            ends = np.minimum(*ends), np.maximum(*ends)
+        key = np.concatenate([key, keys.ravel()])
+        first, second = np.concatenate([first, ends[0]]), np.concatenate([second, ends[1]])
+        order = np.lexsort((second, first, key))
+        key, first, second = key[order], first[order], second[order]
+        fresh = np.ones(len(key), np.bool_)  # a pair has one key, so that its repetitions stand together
+        fresh[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+        if within is not None:
+            fresh &= to_distance(key, points.dtype) <= within
+            if np.count_nonzero(fresh) > MOST:
+                raise DataError(
+                    f"more than {MOST:,} pairs are within {within} of each other: choose a lesser distance."
+                )
+        kept = np.flatnonzero(fresh)[:count]
+        key, first, second = key[kept], first[kept], second[kept]
+        if k == most:
+            break
+        if within is not None:
+            missing = to_distance(last_key, points.dtype) <= within
+        elif count is None or len(key) < count:
+            missing = np.ones(len(rows), np.bool_)
+        else:
+            a, b = first[-1], second[-1]
+            tied = (rows <= a) | (last < a) if against is None else (rows < a) | ((rows == a) & (last < b))
+            missing = (last_key < key[-1]) | ((last_key == key[-1]) & tied)
+        rows = rows[missing]
+        k *= _LONGER
+    return Pairs(first, second, to_distance(key, points.dtype))
 
 
 def surplus(pairs: Pairs, of_two_sets: bool = False) -> Ints:
@@ -174,38 +151,6 @@ def surplus(pairs: Pairs, of_two_sets: bool = False) -> Ints:
     return np.array(sorted(gone), np.int64)
 
 
-def _grow(
-    points: Rows,
-    against: Rows | None,
-    norm: str,
-    k: int,
-    keep: Callable[[_Known], _Known],
-    open_points: Callable[[_Known, _Points], npt.NDArray[np.bool_]],
-    memory: int,
-    options: Options,
-    progress: Progress[Round],
-) -> Pairs:
-    """Search with longer and longer lists, each time only the points that ``open_points`` leaves."""
-    _check(points, against, norm)
-    rows = np.arange(points.shape[0], dtype=np.int64)
-    known = _Known(np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64))
-    while len(rows):
-        most = len(rows) - 1 if against is None else against.shape[0]
-        k = min(k, most)
-        if k < 1:
-            break
-        chosen = points if len(rows) == points.shape[0] else SomeRows(points, rows)
-        key, other = _lists(chosen, against, norm, k, memory, options, progress)
-        if against is None:
-            other = rows[other]
-        known = keep(_joined(known, key, rows, other, ordered=against is None))
-        if k == most:
-            break
-        rows = rows[open_points(known, (rows, key[:, -1], other[:, -1]))]
-        k *= _LONGER
-    return Pairs(known.first, known.second, norm_of(norm).distances(known.key, points.dtype))
-
-
 def _lists(
     points: Rows, against: Rows | None, norm: str, k: int, memory: int, options: Options, progress: Progress[Round]
 ) -> tuple[Floats, Ints]:
@@ -217,19 +162,6 @@ def _lists(
     search = Search(panels, norm, k, None, 1.0, options)
     search.run(progress, None)
     return search.nearest()
-
-
-def _joined(known: _Known, key: Floats, rows: Ints, other: Ints, *, ordered: bool) -> _Known:
-    """The pairs known and those of the lists, each once; ``ordered``: a pair has its lower row first."""
-    first, second = np.repeat(rows, key.shape[1]), other.ravel()
-    if ordered:
-        first, second = np.minimum(first, second), np.maximum(first, second)
-    columns = [np.concatenate(both) for both in zip(known, (key.ravel(), first, second), strict=True)]
-    order = np.lexsort(columns[::-1])
-    key, first, second = (column[order] for column in columns)
-    fresh = np.ones(len(key), np.bool_)  # a pair has one key, so that its repetitions stand together
-    fresh[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    return _Known(key[fresh], first[fresh], second[fresh])
 
 
 def _check(points: Rows, against: Rows | None, norm: str) -> None:

@@ -80,7 +80,7 @@ def test_all_pairs_within_a_distance(data, norm):
     others = data.draw(st.sampled_from([None, points[::-1][:7]]))
     expected = twin(points, norm, others)
     distance = data.draw(st.sampled_from([0.0, *(d for d, _, _ in expected)]))
-    found = pairs.pairs_within(rows_of(points), norm, distance, against=rows_of(others), options=ALONE)
+    found = pairs.nearest_pairs(rows_of(points), norm, within=distance, against=rows_of(others), options=ALONE)
     assert listed(found) == [pair for pair in expected if pair[0] <= distance]
 
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_asked():
         pairs.nearest_pairs(points, "l1", 1)
     for distance in (-0.1, math.nan):
         with pytest.raises(UsageError, match="from 0 on"):
-            pairs.pairs_within(points, "l2", distance)
+            pairs.nearest_pairs(points, "l2", within=distance)
     with pytest.raises(DataError, match="uint8 or float32, not float64"):
         pairs.nearest_pairs(rows_of(np.zeros((3, 2))), "l2", 1)
     with pytest.raises(DataError, match="2 uint8 numbers cannot be held against points of 3"):
@@ -138,7 +138,7 @@ def test_too_many_pairs_within_a_distance(monkeypatch):
     monkeypatch.setattr(pairs, "MOST", 100)
     points = rows_of(np.zeros((40, 2), np.uint8))
     with pytest.raises(DataError, match=r"more than 100 pairs are within 0\.5"):
-        pairs.pairs_within(points, "l2", 0.5)
+        pairs.nearest_pairs(points, "l2", within=0.5)
 
 
 @settings(deadline=None, max_examples=60)
@@ -155,7 +155,7 @@ def test_the_surplus_leaves_no_pair(points, count):
 
 def test_the_surplus_of_a_chain():
     """2 is nearest to 1, which goes for the sake of 0: then 2 stays."""
-    found = pairs.pairs_within(rows_of(np.array([[0], [5], [9]], np.uint8)), "linf", 5 / 255)
+    found = pairs.nearest_pairs(rows_of(np.array([[0], [5], [9]], np.uint8)), "linf", within=5 / 255)
     assert listed(found) == [(4 / 255, 1, 2), (5 / 255, 0, 1)]
     assert pairs.surplus(found).tolist() == [1]
 
