@@ -50,6 +50,7 @@ _META = "zarr.json"
 _GROUP_BYTES = 1 << 26
 """Largest head of a store that is read: hashes of about 12 TB of images."""
 _ARRAY_BYTES = 1 << 16
+_IN_USE = "while it was in use (a checksum does not fit)"
 
 
 # -------------------------------------------------------------------------------------------------------------- rows
@@ -82,8 +83,11 @@ class Column:
         size = self.layout.block
 
         def fill(block: int) -> None:
-            low, high = max(start, block * size), min(stop, (block + 1) * size)
-            self._fill(block, low - block * size, high - block * size, rows[low - start : high - start])
+            first = block * size
+            low, high = max(start - first, 0), min(stop - first, self.layout.rows_of(block))
+            is_whole = high - low == self.layout.rows_of(block)
+            part = self._block(block)[low:high] if is_whole else self._part(block, low, high)
+            rows[first + low - start : first + high - start] = part
 
         _each(fill, range(start // size, -(-stop // size)) if stop > start else range(0))
         return rows
@@ -117,11 +121,14 @@ class Column:
             if block not in self._verified:
                 taken[places[block]] = self._block(block)[local[places[block]]]
                 return
-            chunks, inside = np.divmod(local[places[block]], self.layout.chunk)
-            with self._shard(block) as shard:
+            size = self.layout.chunk
+            chunks = local[places[block]] // size
+            with self._shard(block, _IN_USE) as shard:
                 for chunk in np.unique(chunks).tolist():
-                    of_chunk = chunks == chunk
-                    taken[places[block][of_chunk]] = self._chunk(shard, block, chunk)[inside[of_chunk]]
+                    part = self._empty(min(size, self.layout.rows_of(block) - chunk * size))
+                    self._read_chunks(shard, block, chunk, part)
+                    of_chunk = places[block][chunks == chunk]
+                    taken[of_chunk] = part[local[of_chunk] - chunk * size]
 
         _each(pick, list(places))
         return taken
@@ -140,39 +147,28 @@ class Column:
     def _block(self, block: int) -> Array:
         """All rows of a block, verified."""
         rows = self._empty(self.layout.rows_of(block))
-        self._fill(block, 0, len(rows), rows)
+        with self._shard(block, "(its rows or their checksums are not those that were written)") as shard:
+            self._read_chunks(shard, block, 0, rows)
+            if sha256(flat(rows)) != self.hashes[block]:
+                raise ValueError("its sha256 is another")
+        self._verified.add(block)
         return rows
 
-    def _fill(self, block: int, low: int, high: int, rows: Array) -> None:
-        """Put rows ``low`` to ``high`` of a block into ``rows``, reading no more than verification needs."""
-        whole, size = high - low == self.layout.rows_of(block), self.layout.chunk
-        if not whole and block not in self._verified:
-            rows[:] = self._block(block)[low:high]
-            return
-        with self._shard(block, whole) as shard:
-            for chunk in range(low // size, -(-high // size)):
-                first, last = max(low, chunk * size), min(high, (chunk + 1) * size)
-                part = rows[first - low : last - low]
-                if len(part) == self._rows_of(block, chunk):
-                    self._chunk(shard, block, chunk, part)
-                else:
-                    part[:] = self._chunk(shard, block, chunk)[first - chunk * size : last - chunk * size]
-            if whole:
-                if sha256(flat(rows)) != self.hashes[block]:
-                    raise ValueError("its sha256 is another")
-                self._verified.add(block)
+    def _part(self, block: int, low: int, high: int) -> Array:
+        """Rows ``low`` to ``high`` of a block; of one that was verified before, no more than their chunks are read."""
+        if block not in self._verified:
+            return self._block(block)[low:high]
+        size = self.layout.chunk
+        first, last = low // size * size, min(-(-high // size) * size, self.layout.rows_of(block))
+        rows = self._empty(last - first)
+        with self._shard(block, _IN_USE) as shard:
+            self._read_chunks(shard, block, first // size, rows)
+        return rows[low - first : high - first]
 
     @contextmanager
-    def _shard(self, block: int, whole: bool = False) -> Iterator[int]:
-        """Descriptor of a block's file, whose size and index are right.
-
-        Raises:
-            ArtifactError: they are not, or a ValueError was raised inside: what was read is not what was written.
-        """
+    def _shard(self, block: int, how: str) -> Iterator[int]:
+        """Descriptor of a block's file, whose size and index are right; a ValueError inside says ``how`` it is not."""
         file = self.folder / self.layout.key(block)
-        how = "(its rows or their checksums are not those that were written)"
-        if not whole:
-            how = "while it was in use (a checksum does not fit)"
         try:
             with open(
                 file, "rb", buffering=0, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW)
@@ -191,22 +187,20 @@ class Column:
         except ValueError as error:
             raise ArtifactError(f"{file} was altered {how}: {RESTORE}") from error
 
-    def _rows_of(self, block: int, chunk: int) -> int:
-        return min(self.layout.chunk, self.layout.rows_of(block) - chunk * self.layout.chunk)
-
-    def _chunk(self, shard: int, block: int, chunk: int, rows: Array | None = None) -> Array:
-        """The rows of a chunk, in ``rows`` if it is given; ValueError where they do not have their checksum."""
-        rows = self._empty(self._rows_of(block, chunk)) if rows is None else rows
-        padding = np.empty(self.layout.chunk_bytes - CRC_BYTES - rows.nbytes, np.uint8)
-        checksum = bytearray(CRC_BYTES)
-        length = os.preadv(shard, [flat(rows).data, padding.data, checksum], chunk * self.layout.chunk_bytes)
-        if length != self.layout.chunk_bytes or crc32c(flat(rows), padding) != checksum:
-            raise ValueError("a checksum does not fit")
-        # Booleans are 0 or 1; any other byte would be a third truth value to NumPy.
-        if self.dtype == np.bool_ and rows.size and flat(rows).max() > 1:
-            file = self.folder / self.layout.key(block)
-            raise ArtifactError(f"{file} holds a boolean that is neither 0 nor 1: {RESTORE}")
-        return rows
+    def _read_chunks(self, shard: int, block: int, chunk: int, rows: Array) -> None:
+        """Fill ``rows`` from chunk number ``chunk`` on; ValueError where they do not have their checksums."""
+        for start in range(0, len(rows), self.layout.chunk):
+            part = flat(rows[start : start + self.layout.chunk])
+            padding = np.empty(self.layout.chunk_bytes - CRC_BYTES - part.nbytes, np.uint8)
+            checksum = bytearray(CRC_BYTES)
+            place = (chunk + start // self.layout.chunk) * self.layout.chunk_bytes
+            length = os.preadv(shard, [part.data, padding.data, checksum], place)
+            if length != self.layout.chunk_bytes or crc32c(part, padding) != checksum:
+                raise ValueError("a checksum does not fit")
+            # Booleans are 0 or 1; any other byte would be a third truth value to NumPy.
+            if self.dtype == np.bool_ and part.size and part.max() > 1:
+                file = self.folder / self.layout.key(block)
+                raise ArtifactError(f"{file} holds a boolean that is neither 0 nor 1: {RESTORE}")
 
 
 def _each(work: Callable[[int], None], blocks: Sequence[int]) -> None:
