@@ -1,7 +1,8 @@
 """What every command shares: its options, and how it starts and ends.
 
-A command is a module with ``app = _cli.tool(__doc__)``, a function under ``@app.command()``, and a ``main`` that calls
-``_cli.run(app, "its-name")``. Imports among the commands are relative, because mypy knows this folder as ``tools``.
+A command is a module with ``app = _cli.tool(__doc__)``, a function under ``@app.command()``, and
+``main = _cli.main(app, "its-name")``. Imports among the commands are relative, because mypy knows this folder as
+``tools``.
 
 Exit codes: 0 done, also where the reader of stdout went away; 1 failed, with one sentence on stderr; 2 usage;
 129 hung up, 130 interrupted, 143 terminated, each after clean-up. With ``--json`` an error is one JSON object, the
@@ -18,6 +19,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -226,6 +228,11 @@ def run(app: typer.Typer, name: str) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - every way to end is told and becomes an exit code there
         code = _console.explain(error)
     sys.exit(_console.close_stdout(code))
+
+
+def main(app: typer.Typer, name: str) -> Callable[[], NoReturn]:
+    """What the installed command calls."""
+    return partial(run, app, name)
 
 
 def command_of(app: typer.Typer) -> Any:

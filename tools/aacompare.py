@@ -66,10 +66,7 @@ def _groups(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     return paths[: places[0]], paths[places[0] + 1 :]
 
 
-def main() -> None:
-    """Run the command."""
-    _cli.run(app, "aacompare")
-
+main = _cli.main(app, "aacompare")
 
 if __name__ == "__main__":
     main()

@@ -223,10 +223,7 @@ class _Standing:
         self._right, self._seen = right, seen
 
 
-def main() -> None:
-    """Run the command."""
-    _cli.run(app, "aaeval")
-
+main = _cli.main(app, "aaeval")
 
 if __name__ == "__main__":
     main()

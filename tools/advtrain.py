@@ -197,10 +197,7 @@ def _brief(line: Line) -> str:
     return f"loss {line['loss']:.3f}, PGD {line['train_robust_accuracy']:.1%}"
 
 
-def main() -> None:
-    """Run the command."""
-    _cli.run(app, "advtrain")
-
+main = _cli.main(app, "advtrain")
 
 if __name__ == "__main__":
     main()

@@ -57,10 +57,7 @@ def check(paths: Paths, json_: _cli.Json = False, quiet: _cli.Quiet = False) -> 
         _cli.emit(json.dumps(line) if json_ else "\t".join(map(_cli.escape, line.values())))
 
 
-def main() -> None:
-    """The installed command."""
-    _cli.run(app, "artifact")
-
+main = _cli.main(app, "artifact")
 
 if __name__ == "__main__":
     main()

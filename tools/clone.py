@@ -126,10 +126,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     _cli.emit(json.dumps(result | begin) if as_json else str(output))
 
 
-def main() -> None:
-    """Run the command."""
-    _cli.run(app, "clone")
-
+main = _cli.main(app, "clone")
 
 if __name__ == "__main__":
     main()

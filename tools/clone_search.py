@@ -135,10 +135,7 @@ def _shard(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def main() -> None:
-    """Run the command."""
-    _cli.run(app, "clone-search")
-
+main = _cli.main(app, "clone-search")
 
 if __name__ == "__main__":
     main()

@@ -595,10 +595,7 @@ def _of_pairs(pairs: Pairs, stores: list[Store], labels: list[Any], as_json: boo
             yield "\t".join(map(repr, row))
 
 
-def main() -> None:
-    """Run the command."""
-    _cli.run(app, "dataset")
-
+main = _cli.main(app, "dataset")
 
 if __name__ == "__main__":
     main()

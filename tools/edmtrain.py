@@ -168,10 +168,7 @@ def _figures(line: Line) -> str:
     return f"loss {line['loss']:.4f}"
 
 
-def main() -> None:
-    """Run the command."""
-    _cli.run(app, "edmtrain")
-
+main = _cli.main(app, "edmtrain")
 
 if __name__ == "__main__":
     main()

@@ -110,10 +110,7 @@ def embed(  # noqa: D103 - the help is the docstring of the module
     _cli.emit(json.dumps({"embedding": str(output), "new": new} | summary(store)) if as_json else str(output))
 
 
-def main() -> None:
-    """Run the command."""
-    _cli.run(app, "embed")
-
+main = _cli.main(app, "embed")
 
 if __name__ == "__main__":
     main()

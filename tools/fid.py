@@ -118,10 +118,7 @@ def fid(  # noqa: D103 - the help is the docstring of the module
     _cli.emit(product)
 
 
-def main() -> None:
-    """Run the command."""
-    _cli.run(app, "fid")
-
+main = _cli.main(app, "fid")
 
 if __name__ == "__main__":
     main()

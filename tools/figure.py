@@ -545,10 +545,7 @@ def _holds(path: Path, parts: Iterable[bytes]) -> bool:
         return all(file.read(len(part)) == part for part in parts) and not file.read(1)
 
 
-def main() -> None:
-    """The installed command."""
-    _cli.run(app, "figure")
-
+main = _cli.main(app, "figure")
 
 if __name__ == "__main__":
     main()

@@ -139,10 +139,7 @@ def info(
         _cli.emit(f"{key}: {_cli.escape(value if isinstance(value, str) else json.dumps(value))}")
 
 
-def main() -> None:
-    """Run the command."""
-    _cli.run(app, "model")
-
+main = _cli.main(app, "model")
 
 if __name__ == "__main__":
     main()

@@ -159,10 +159,7 @@ def _print(job: Sensitivity, ranking: Ranking, as_json: bool, lam: float | None)
         _cli.emit(json.dumps(point))
 
 
-def main() -> None:
-    """Run the command."""
-    _cli.run(app, "sens-rank")
-
+main = _cli.main(app, "sens-rank")
 
 if __name__ == "__main__":
     main()
