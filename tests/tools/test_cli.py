@@ -612,7 +612,8 @@ def test_a_flag_has_one_definition() -> None:
         for command, function in commands_of(name):
             for option in options_of(function):
                 for flag in flags_of(option):
-                    if flag in shared and not any(option is part for part in shared[flag]):
+                    alike = ((part.help, flags_of(part)) for part in shared.get(flag, []))
+                    if flag in shared and (option.help, flags_of(option)) not in alike:
                         wrong.append(f"{command} defines {flag} again")
                     first, known = seen.setdefault(flag, (command, option))
                     if flag in OWN_VALUES:
