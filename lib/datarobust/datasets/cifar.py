@@ -21,13 +21,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from datarobust.datasets import checks, unpickle
 from datarobust.datasets.files import Raw, is_tar, raw_file, read_start, reading, tar_files
-from datarobust.datasets.sources import Block, Labels, Names, Source, Spec, spans
+from datarobust.datasets.sources import Labels, Names, Source, Spec, spans
 from datarobust.datasets.unpickle import array_of, text_of
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
@@ -95,14 +95,14 @@ def looks_like(path: Path) -> bool:
 
 
 class _BatchSource(Source):
-    """Rows in one file after the other; ``index`` counts on through all."""
+    """Rows in one file after the other."""
 
     _batches: list[PickledBatch | BinaryBatch]
     _classes: Mapping[str, tuple[str, ...]]  # names by column
     _label: str  # the column of the labels
     _coarse: str | None = None
 
-    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         first = 0
         for batch in self._batches:
             row = max(start - first, 0)
@@ -111,9 +111,8 @@ class _BatchSource(Source):
                 for name, raw in columns.items():
                     count = len(self._classes.get(name, ()))
                     labels[name], _ = checks.as_labels(raw, row, f"{batch.where}: {name}", count)
-                index = np.arange(first + row, first + row + len(images), dtype=np.int64)
                 coarse = labels[self._coarse] if self._coarse else None
-                yield Block(images, labels[self._label], index, coarse=coarse)
+                yield {"points": images, "labels": labels[self._label], "coarse": coarse}
                 row += len(images)
             first += batch.rows
 

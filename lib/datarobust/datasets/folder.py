@@ -15,11 +15,12 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from datarobust.datasets.files import brief, reading
-from datarobust.datasets.sources import Block, Names, Source, Spec, spans
+from datarobust.datasets.sources import Names, Source, Spec, spans
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Images
@@ -82,10 +83,10 @@ class FolderSource(Source):
             notes=tuple(notes),
         )
 
-    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         for begin, end in spans(stop, self.spec.step, start):
             images = np.stack([self._image(row) for row in range(begin, end)])
-            yield Block(images, self._labels[begin:end], np.arange(begin, end, dtype=np.int64))
+            yield {"points": images, "labels": self._labels[begin:end]}
 
     def _image(self, row: int) -> Images:
         path = self._path / self._names[row]

@@ -6,7 +6,6 @@ Blank lines and lines that begin with ``#`` are passed over. Labels may be a .np
 from __future__ import annotations
 
 import hashlib
-import re
 import tokenize
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,19 +35,9 @@ def read_indices(file: BinaryIO, name: str, points: int) -> tuple[Rows, str]:
     indices: list[int] = []
     numbers: list[int] = []
     digest = hashlib.sha256()
-    for number, word in _words(file, digest, name, SelectionError):
-        where = f"{name}, line {number}"
-        text = shown(word[:40].decode("utf-8", "backslashreplace"))
-        if word.isdigit() and len(word) <= 18:
-            index = int(word)
-            if index >= points:
-                raise SelectionError(f"{where} is {index}, but the dataset has the points 0..{points - 1}.")
-        elif re.fullmatch(rb"-[0-9]+", word):
-            raise SelectionError(f"{where} is {text}: an index is never negative.")
-        elif b"\t" in word:
-            raise SelectionError(f"{where} has several columns ('{text}'): cut -f1 keeps the index alone.")
-        else:
-            raise SelectionError(f"{where} is no index: '{text}'.")
+    for number, index in _numbers(file, name, digest, "index", SelectionError):
+        if index >= points:
+            raise SelectionError(f"{name}, line {number} is {index}, but the dataset has the points 0..{points - 1}.")
         indices.append(index)
         numbers.append(number)
     if not indices:
@@ -81,15 +70,11 @@ def read_labels(path: Path, points: int, classes: int) -> tuple[Rows, str]:
 def _labels_of_lines(file: BinaryIO, name: str, points: int, classes: int) -> tuple[Rows, str]:
     labels: list[int] = []
     digest = hashlib.sha256()
-    for number, word in _words(file, digest, name, DataError):
+    for number, label in _numbers(file, name, digest, "label", DataError):
         where = f"{name}, line {number}"
         if len(labels) == points:
             raise DataError(f"{where} is one label too many: the dataset has {points:,} points.")
-        if not word.isdigit():
-            text = shown(word[:40].decode("utf-8", "backslashreplace"))
-            raise DataError(f"{where} is '{text}', no label: labels are whole numbers from 0 on, one a line.")
-        label = int(word[:20])
-        if len(word) > 18 or label >= (classes or MOST_CLASSES):
+        if label >= (classes or MOST_CLASSES):
             most = f"the classes are 0..{classes - 1}: name others with `classes`" if classes else ""
             raise DataError(f"{where} is {label}, but {most or 'that is no class number'}.")
         labels.append(label)
@@ -114,17 +99,22 @@ def _labels_of_array(path: Path, points: int, classes: int) -> tuple[Rows, str]:
     return labels, file_sha256(path)
 
 
-def _words(
-    file: BinaryIO, digest: hashlib._Hash, name: str, error: type[DatarobustError]
-) -> Iterator[tuple[int, bytes]]:
-    """Number and text of every line that is not blank; ``digest`` is updated with all bytes."""
+def _numbers(
+    file: BinaryIO, name: str, digest: hashlib._Hash, what: str, error: type[DatarobustError]
+) -> Iterator[tuple[int, int]]:
+    """Line number and number of every line that is not passed over; the digest is updated with all bytes."""
     for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES), b""), start=1):
         digest.update(line)
         word = line.strip()
-        if word and not word.startswith(b"#"):
-            yield number, word
-        elif len(line) == LINE_BYTES and not line.endswith(b"\n"):
-            raise error(f"{name}, line {number} is too long.")
+        if not word or word.startswith(b"#"):
+            if len(line) == LINE_BYTES and not line.endswith(b"\n"):
+                raise error(f"{name}, line {number} is too long.")
+        elif word.isdigit() and len(word) <= 18:
+            yield number, int(word)
+        else:
+            text = shown(word[:40].decode("utf-8", "backslashreplace"))
+            way = "cut -f1 keeps the first column" if b"\t" in word else "whole numbers from 0 on are, one a line"
+            raise error(f"{name}, line {number} is no {what}: '{text}'; {way}.")
 
 
 def read_names(path: Path) -> tuple[str, ...]:

@@ -22,14 +22,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
 
 from datarobust.datasets import checks
 from datarobust.datasets.files import brief, reading
-from datarobust.datasets.sources import Block, Layout, Names, Source, Spec
+from datarobust.datasets.sources import Layout, Names, Source, Spec
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Array
@@ -100,7 +100,7 @@ class NpzSource(Source):
             raw_bytes=points.row_bytes,
         )
 
-    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         step, where = self.spec.step, self._points.where
         points = self._archive.rows(self._points, step, start, stop)
         labels = self._archive.rows(self._labels, step, start, stop)
@@ -112,8 +112,7 @@ class NpzSource(Source):
                 values = checks.as_images(raw, self._scale, row, where)
                 if self._layout == "nhwc":
                     values = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-            index = np.arange(row, row + len(hard), dtype=np.int64)
-            yield Block(values.reshape(-1, *self.spec.shape), hard, index, soft)
+            yield {"points": values.reshape(-1, *self.spec.shape), "labels": hard, "soft": soft}
 
     @cached_property
     def _scale(self) -> checks.Scale:

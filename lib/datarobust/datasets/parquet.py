@@ -33,7 +33,7 @@ import numpy as np
 from datarobust.datasets import checks
 from datarobust.datasets.files import brief, read_start, reading
 from datarobust.datasets.folder import decode
-from datarobust.datasets.sources import Block, Labels, Names, Source, Spec
+from datarobust.datasets.sources import Labels, Names, Source, Spec
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Images
@@ -128,17 +128,12 @@ class ParquetSource(Source):
             notes=(f"{shown(columns.images)} and {shown(columns.labels)} from {where}{coarse}",),
         )
 
-    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         rows = self._rows(start, stop)
         while part := list(islice(rows, self.spec.step)):
             images, labels, coarse = zip(*part, strict=True)
-            yield Block(
-                np.stack(images),
-                np.array(labels, np.int64),
-                np.arange(start, start + len(part), dtype=np.int64),
-                coarse=np.array(coarse, np.int64) if self.spec.coarse else None,
-            )
-            start += len(part)
+            super_classes = np.array(coarse, np.int64) if self.spec.coarse else None
+            yield {"points": np.stack(images), "labels": np.array(labels, np.int64), "coarse": super_classes}
 
     def _rows(self, start: int, stop: int) -> Iterator[tuple[Images, int, int]]:
         """Picture, label and coarse label (0 without) of the rows ``start:stop``, row group by row group."""
@@ -488,9 +483,9 @@ class _Header:
         fields = _Struct()
         numbers: set[int] = set()
         field = 0
-        while head := self._byte():
+        while head := self._bytes(1)[0]:
             kind = head & 15
-            field = field + (head >> 4) if head >> 4 else self._signed()
+            field = field + (head >> 4) if head >> 4 else self._value(_I32, depth)
             if field in numbers:
                 raise BadHeader("a header has a field twice")
             numbers.add(field)
@@ -502,17 +497,18 @@ class _Header:
             raise BadHeader("a header is nested too deep")
         match kind:
             case 1 | 2 | 3:  # booleans in a list, a byte
-                self._byte()
+                self._bytes(1)
                 return None
-            case 4 | 5 | 6:  # integers of 16, 32 and 64 bits
-                return self._signed()
+            case 4 | 5 | 6:  # integers of 16, 32 and 64 bits, whose lowest bit is the sign
+                value = self._varint()
+                return (value >> 1) ^ -(value & 1)
             case 7:  # a double
                 self._bytes(8)
                 return None
             case 8:
                 return self._bytes(self._varint())
             case 9 | 10:  # a list, a set
-                head = self._byte()
+                [head] = self._bytes(1)
                 count = head >> 4 if head >> 4 < 15 else self._varint()
                 if count > len(self._data) - self.at:  # every element has a byte at least
                     raise BadHeader("a header claims a long list")
@@ -527,20 +523,12 @@ class _Header:
             raise BadHeader("a header is cut short or too long")
         return self._data[self.at - size : self.at]
 
-    def _byte(self) -> int:
-        return self._bytes(1)[0]
-
     def _varint(self) -> int:
         """An unsigned number of seven bits a byte, the lowest first."""
         value = 0
         for shift in range(0, 70, 7):
-            byte = self._byte()
+            [byte] = self._bytes(1)
             value |= (byte & 127) << shift
             if byte < 128:
                 return value
         raise BadHeader("a header has a number of more than 64 bits")
-
-    def _signed(self) -> int:
-        """A number whose sign is the lowest bit."""
-        value = self._varint()
-        return (value >> 1) ^ -(value & 1)

@@ -127,9 +127,14 @@ class Source:
 
         Raises DataError, naming file and index, at the first row that cannot be what it claims to be.
         """
-        return self._blocks(start, self.spec.rows if stop is None else min(stop, self.spec.rows))
+        row = start
+        for part in self._parts(start, self.spec.rows if stop is None else min(stop, self.spec.rows)):
+            end = row + len(part["labels"])
+            yield Block(index=np.arange(row, end, dtype=np.int64), **part)
+            row = end
 
-    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        """What the blocks of these rows hold but for their index."""
         raise NotImplementedError
 
 
