@@ -25,13 +25,7 @@ TensorBoard = Annotated[
 class Listener:
     """Tells the user of an epoch now and then, and between them how the epoch stands.
 
-    Args:
-        epochs: of the training.
-        images: of a step, those of all processes.
-        figures: a line of the log in words.
-        brief: the first numbers of one in a few words.
-        stopped: whether a signal came.
-        quiet: the ``-q`` of the command.
+    ``figures`` puts a line of the log into words, ``brief`` its first numbers; ``images`` are those of a step.
     """
 
     def __init__(

@@ -30,14 +30,12 @@ from . import _cli
 
 app = _cli.tool(__doc__)
 
-Evaluations = Annotated[
-    list[Path], typer.Argument(metavar="A.zarr... [vs] B.zarr...", help="Evaluations; vs stands between groups.")
-]
-
 
 @app.command()
 def aacompare(  # noqa: D103 - the help is the docstring of the module
-    evaluations: Evaluations,
+    evaluations: Annotated[
+        list[Path], typer.Argument(metavar="A.zarr... [vs] B.zarr...", help="Evaluations; vs stands between groups.")
+    ],
     ranking: _cli.OptionalEvaluatedRanking = None,
     quantiles: _cli.Quantiles = 10,
     seed: _cli.Seed = 0,

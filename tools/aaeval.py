@@ -43,61 +43,60 @@ if TYPE_CHECKING:
 
 app = _cli.tool(__doc__)
 
-Dataset = Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to attack; - takes their path from stdin.")]
-Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Classifiers: artifacts or module:factory.")]
-ForceEps = Annotated[bool, typer.Option("--force-eps", help="Take a radius that is almost the whole cube.")]
-Attacks = Annotated[
-    str, typer.Option("--attacks", metavar="WHICH", help="standard, plus, rand, fast, or names with commas between.")
-]
-Fast = Annotated[bool, typer.Option("--fast", help="--attacks fast: APGD-CE and APGD-T, an upper bound.")]
-Restarts = Annotated[int | None, typer.Option("--restarts", metavar="N", min=1, help="Of named attacks.")]
-Iterations = Annotated[int | None, typer.Option("--iterations", metavar="N", min=1, help="Of named attacks.")]
-Targets = Annotated[int | None, typer.Option("--targets", metavar="N", min=1, help="Wrong classes of named attacks.")]
-Queries = Annotated[int | None, typer.Option("--queries", metavar="N", min=1, help="Of square, where it is named.")]
-Batch = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Images of a logical batch: fixes all noise.")]
-Physical = Annotated[
-    int | None, typer.Option("--physical-batch", metavar="N", min=1, help="Images in memory at a time; all of a batch.")
-]
-Adversarial = Annotated[bool, typer.Option("--adversarial", help="Keep the adversarial images, as float32.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Fail where there is a sign of unreliability.")]
-Faster = Annotated[
-    bool,
-    typer.Option(
-        "--faster", help="On a GPU, attack a faster copy that rounds otherwise; verdicts are the network's own."
-    ),
-]
-Compile = Annotated[bool, typer.Option("--compile", help="Have torch.compile fuse the network; pays on a GPU.")]
-Official = Annotated[
-    bool,
-    typer.Option(
-        "--official", help="Do not stop gradient attacks once a batch is fooled: the same verdicts, more slowly."
-    ),
-]
-
 
 @app.command()
 def aaeval(  # noqa: D103 - the help is the docstring of the module
-    dataset: Dataset,
-    models: Models,
+    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to attack; - takes their path from stdin.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Classifiers: artifacts or module:factory.")],
     output: _cli.Outputs = None,
     norm: _cli.AnyAttackNorm = "linf",
     eps: _cli.Eps = None,
-    force_eps: ForceEps = False,
-    attacks: Attacks = "standard",
-    fast: Fast = False,
-    restarts: Restarts = None,
-    iterations: Iterations = None,
-    targets: Targets = None,
-    queries: Queries = None,
-    batch: Batch = 250,
-    physical_batch: Physical = None,
-    adversarial: Adversarial = False,
-    strict: Strict = False,
+    force_eps: Annotated[
+        bool, typer.Option("--force-eps", help="Take a radius that is almost the whole cube.")
+    ] = False,
+    attacks: Annotated[
+        str,
+        typer.Option("--attacks", metavar="WHICH", help="standard, plus, rand, fast, or names with commas between."),
+    ] = "standard",
+    fast: Annotated[bool, typer.Option("--fast", help="--attacks fast: APGD-CE and APGD-T, an upper bound.")] = False,
+    restarts: Annotated[int | None, typer.Option("--restarts", metavar="N", min=1, help="Of named attacks.")] = None,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", metavar="N", min=1, help="Of named attacks.")
+    ] = None,
+    targets: Annotated[
+        int | None, typer.Option("--targets", metavar="N", min=1, help="Wrong classes of named attacks.")
+    ] = None,
+    queries: Annotated[
+        int | None, typer.Option("--queries", metavar="N", min=1, help="Of square, where it is named.")
+    ] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="N", min=1, help="Images of a logical batch: fixes all noise.")
+    ] = 250,
+    physical_batch: Annotated[
+        int | None,
+        typer.Option("--physical-batch", metavar="N", min=1, help="Images in memory at a time; all of a batch."),
+    ] = None,
+    adversarial: Annotated[
+        bool, typer.Option("--adversarial", help="Keep the adversarial images, as float32.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where there is a sign of unreliability.")] = False,
     select: _cli.Select = None,
     limit: _cli.Limit = None,
-    faster: Faster = False,
-    compiled: Compile = False,
-    official: Official = False,
+    faster: Annotated[
+        bool,
+        typer.Option(
+            "--faster", help="On a GPU, attack a faster copy that rounds otherwise; verdicts are the network's own."
+        ),
+    ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Have torch.compile fuse the network; pays on a GPU.")
+    ] = False,
+    official: Annotated[
+        bool,
+        typer.Option(
+            "--official", help="Do not stop gradient attacks once a batch is fooled: the same verdicts, more slowly."
+        ),
+    ] = False,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,

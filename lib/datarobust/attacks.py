@@ -35,19 +35,10 @@ from datarobust.randomness import Domain
 def pgd(
     x: Tensor, begin: Tensor, loss: Callable[[Tensor], Tensor], norm: str, eps: float, step: float, steps: int
 ) -> Tensor:
-    """Climb a loss within the ball around images and within [0,1].
+    """Climb a loss within the ball of radius eps around images and within [0,1], from ``begin``, in so many steps.
 
-    Args:
-        x: images, float32 (B, C, H, W) in [0,1].
-        begin: where to start, of the same shape.
-        loss: images to a scalar, the sum of the images' losses.
-        norm: of the ball.
-        eps: radius of the ball, in [0,1] units.
-        step: length of a step.
-        steps: how many.
-
-    Returns:
-        The last images, detached; each within eps of its original up to rounding, and within [0,1].
+    Images are float32 (B, C, H, W) in [0,1]; ``loss`` takes them to the sum of their losses. Returns the last ones,
+    detached; each within eps of its original up to rounding.
 
     Raises:
         UsageError: there is no such norm, or no attack in it.
@@ -76,15 +67,9 @@ def training_attack(
 ) -> Tensor:
     """The inner maximisation of TRADES (Zhang et al. 2019): climb KL(p(x) || p(x')).
 
-    Args:
-        model: images to logits (B, classes) float32, in the mode in which it is to be attacked.
-        x: images, float32 (B, C, H, W) in [0,1].
-        p: probabilities of the clean images (B, classes), as softmax gives them; no gradient flows through them.
-        noise: of the shape of ``x``, from :func:`training_noise`.
-        norm: of the ball.
-        eps: radius.
-        step: length of a step; the reference takes 2 eps / steps in l2.
-        steps: how many.
+    ``model`` takes images to logits (B, classes) float32, in the mode in which it is to be attacked. ``p`` are
+    probabilities of the clean images, as softmax gives them; no gradient flows through them. ``noise`` is from
+    :func:`training_noise`.
     """
     target = p.detach()
     begin = ball_of(norm).training_start(x, noise, eps)
@@ -103,17 +88,7 @@ def margin_attack(
     """The attack that tracks robustness: climb the margin of the best wrong class, up to 0 (Carlini & Wagner 2017).
 
     An image that is fooled has no gradient and stays where it is. Put the model into evaluation mode, and freeze its
-    parameters to save work.
-
-    Args:
-        model: images to logits (B, classes) float32.
-        x: images, float32 (B, C, H, W) in [0,1].
-        y: int64 (B), their classes.
-        noise: of the shape of ``x``, from :func:`uniform_noise`.
-        norm: of the ball.
-        eps: radius.
-        step: length of a step.
-        steps: how many.
+    parameters to save work. ``noise`` is from :func:`uniform_noise`.
     """
     ball = ball_of(norm)
     begin = (x + ball.project(ball.tracking_offset(x, noise, eps), eps)).clamp(0.0, 1.0)
@@ -134,18 +109,9 @@ def margin_attack(
 def uniform_noise(
     shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int = 0, device: torch.device | None = None
 ) -> Tensor:
-    """Numbers uniform in [-1, 1), multiples of 2^-23.
+    """Numbers uniform in [-1, 1), multiples of 2^-23: float32 of the shape (B, ...) of images.
 
-    Args:
-        shape: (B, ...) of the images.
-        seed: of the training.
-        domain: what they are for.
-        number: of the step or the epoch.
-        first: place of the first image among those of the step.
-        device: where they go.
-
-    Returns:
-        float32 of that shape.
+    ``number`` is that of the step or the epoch, ``first`` the place of the first image among those of the step.
     """
     values = _unit(shape, seed, domain, number, first)[:, : math.prod(shape[1:])]
     values = np.multiply(values, np.float32(2.0), order="C")
@@ -167,17 +133,17 @@ def normal_noise(
     return torch.from_numpy(values.reshape(shape)).to(device)
 
 
-def _unit(shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int) -> npt.NDArray[np.float32]:
-    """Numbers uniform in [0, 1), multiples of 2^-24: (B, at least one for each number of an image)."""
-    steps = -(-math.prod(shape[1:]) // 8)  # Philox makes eight of 32 bits a step of its counter
-    key = np.array([seed, domain.of(number)], np.uint64)
-    philox = np.random.Generator(np.random.Philox(key=key, counter=first * steps))
-    return philox.random((shape[0], 8 * steps), np.float32)
-
-
 def training_noise(
     norm: str, shape: tuple[int, ...], seed: int, number: int, first: int = 0, device: torch.device | None = None
 ) -> Tensor:
     """Noise of the training attack in step ``number``: uniform or normal, as the norm has it."""
     draw = {"uniform": uniform_noise, "normal": normal_noise}[ball_of(norm).training_noise]
     return draw(shape, seed, Domain.TRAIN, number, first, device)
+
+
+def _unit(shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int) -> npt.NDArray[np.float32]:
+    """Numbers uniform in [0, 1), multiples of 2^-24: (B, at least one for each number of an image)."""
+    steps = -(-math.prod(shape[1:]) // 8)  # Philox makes eight of 32 bits a step of its counter
+    key = np.array([seed, domain.of(number)], np.uint64)
+    philox = np.random.Generator(np.random.Philox(key=key, counter=first * steps))
+    return philox.random((shape[0], 8 * steps), np.float32)

@@ -29,16 +29,11 @@ from datarobust.networks.precision import Precision, casting, products
 class StepResult:
     """Losses, logits and adversaries of a step; all detached."""
 
-    loss: Tensor
-    """(), the mean of the images' losses."""
-    clean_loss: Tensor
-    """(), its first term."""
-    clean_logits: Tensor
-    """(B, classes)."""
-    adversarial_logits: Tensor
-    """(B, classes)."""
-    x_adv: Tensor
-    """(B, C, H, W)."""
+    loss: Tensor  # (), the mean of the images' losses
+    clean_loss: Tensor  # (), its first term
+    clean_logits: Tensor  # (B, classes)
+    adversarial_logits: Tensor  # (B, classes)
+    x_adv: Tensor  # (B, C, H, W)
 
 
 @contextmanager
@@ -84,25 +79,15 @@ def trades_step(
 ) -> StepResult:
     """Attack a batch and add the gradients of its loss to the parameters.
 
-    The model is in training mode throughout: its batch norms normalise by the batch, and their running statistics take
-    in the clean images, then the adversaries, as two updates; the attack between leaves them alone. Where batch norms
-    have groups, each group of images goes through all of it by itself, as on a device of its own, which takes memory
-    for one group; the running statistics are the first group's.
+    The model, from images to logits, is in training mode throughout: its batch norms normalise by the batch, and their
+    running statistics take in the clean images, then the adversaries, as two updates; the attack between leaves them
+    alone. Where batch norms have groups, each group of images goes through all of it by itself, as on a device of its
+    own, which takes memory for one group; the running statistics are the first group's.
 
-    Args:
-        model: images to logits, in training mode.
-        x: images, float32 (B, C, H, W) in [0,1].
-        y: int64 (B), their classes.
-        noise: start of the attack, see :func:`datarobust.attacks.training_attack`.
-        norm: of the attack.
-        eps: radius of the attack.
-        step: length of a step of it.
-        steps: how many.
-        beta: weight of the divergence.
-        label_smoothing: of the clean term.
-        fixed: bool (B), images whose adversary is given.
-        adversaries: float32 like ``x``: these, at the rows of ``fixed``.
-        precision: of convolutions; losses, softmax, statistics and the classifier's product are float32 always.
+    Images are float32 (B, C, H, W) in [0,1], ``y`` int64 (B); ``noise`` is the start of the attack
+    (:func:`datarobust.attacks.training_attack`). Images at the rows ``fixed``, bool (B), have their adversary from
+    ``adversaries``. The precision is that of convolutions: losses, softmax, statistics and the classifier's product are
+    float32 always.
 
     Raises:
         UsageError: groups of batch norms do not divide the batch.
@@ -123,15 +108,10 @@ def trades_step(
                 adversarial = _forward(model, precision, x_adv)
             loss, clean_loss = trades_loss(clean, adversarial, y[part], beta, label_smoothing)
             (loss * (group / len(x))).backward()  # type: ignore[no-untyped-call]
-            results.append(StepResult(loss.detach(), clean_loss.detach(), clean.detach(), adversarial.detach(), x_adv))
-    if len(results) == 1:
-        return results[0]
+            results.append((loss.detach(), clean_loss.detach(), clean.detach(), adversarial.detach(), x_adv))
+    losses, clean_losses, *images = zip(*results, strict=True)
     return StepResult(
-        torch.stack([result.loss for result in results]).mean(),
-        torch.stack([result.clean_loss for result in results]).mean(),
-        torch.cat([result.clean_logits for result in results]),
-        torch.cat([result.adversarial_logits for result in results]),
-        torch.cat([result.x_adv for result in results]),
+        torch.stack(losses).mean(), torch.stack(clean_losses).mean(), *(torch.cat(parts) for parts in images)
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from datarobust.errors import UsageError
+from datarobust.networks import build
 from datarobust.trades import statistics_kept, trades_loss, trades_step
 
 NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -96,8 +97,6 @@ def test_it_is_the_plain_way(norm: str) -> None:
 
 @NORMS
 def test_it_is_the_reference(norm: str, shared: Path) -> None:
-    from datarobust.networks import build
-
     with np.load(shared / "oracles" / f"trades_{norm}_wrn-10-1.npz") as archive:
         oracle = {name: torch.from_numpy(np.array(archive[name])) for name in archive.files}
     arguments = {"classes": 10, "channels": 3, "mean": [0.4914, 0.4822, 0.4465], "std": [0.2471, 0.2435, 0.2616]}
@@ -202,8 +201,6 @@ def test_bf16_is_close() -> None:
 @NORMS
 def test_groups_are_devices(norm: str) -> None:
     """Each group goes through the step by itself; losses and gradients are means, statistics the first one's."""
-    from datarobust.networks import build
-
     x, y, noise = batch(norm, 6)
     more = {"steps": 2}
     model = build({"name": "wrn-10-1"}, seed=1, bn_group=2)
@@ -224,8 +221,6 @@ def test_groups_are_devices(norm: str) -> None:
 
 
 def test_given_adversaries_are_shared_out_to_groups() -> None:
-    from datarobust.networks import build
-
     x, y, noise = batch("linf", 4)
     fixed, given = torch.tensor([False, True, True, False]), torch.rand(x.shape)
     model = build({"name": "wrn-10-1"}, bn_group=2).train()
@@ -235,36 +230,7 @@ def test_given_adversaries_are_shared_out_to_groups() -> None:
 
 
 def test_a_group_that_does_not_divide_the_batch() -> None:
-    from datarobust.networks import build
-
     model = build({"name": "wrn-10-1"}, bn_group=4)
     with pytest.raises(UsageError, match="statistics of 4 images do not divide a batch of 6"):
         our_step(model, *batch("linf"), "linf")
     assert all(parameter.grad is None for parameter in model.parameters())
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_wide_network_is_the_plain_way_too(precision: str) -> None:
-    """Where convolutions take other ways (Winograd's, casts that are made once) nothing else changes."""
-    from datarobust.networks import build
-
-    x, y, noise = batch("linf", 8)
-    wide = build({"name": "wrn-10-8"}, seed=2)
-    # The attack stands still: the sign of a gradient near 0 hangs on rounding.
-    found = our_step(copy.deepcopy(wide), x, y, noise, "linf", steps=1, precision=precision, step=0.0)
-    expected = plain_step_without_attack(wide, x, (x + 8 / 255 * noise).clamp(0, 1), y)
-    most = 1e-4 if precision == "fp32" else 0.2
-    for key, value in expected.items():
-        if value.dtype.is_floating_point:
-            assert float((found[key] - value).norm()) <= most * float(value.norm()) + 1e-7, key
-
-
-def plain_step_without_attack(model: nn.Module, x: Tensor, adversary: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """The last part of the reference's step."""
-    model.train()
-    clean, attacked = model(x), model(adversary)
-    robust = functional.kl_div(functional.log_softmax(attacked, 1), functional.softmax(clean, 1), reduction="batchmean")
-    loss = functional.cross_entropy(clean, y, label_smoothing=0.1) + 5.0 * robust
-    loss.backward()
-    found = {"loss": loss.detach()} | {f"grad/{name}": value.grad for name, value in model.named_parameters()}
-    return found | {f"after/{name}": buffer for name, buffer in model.named_buffers()}

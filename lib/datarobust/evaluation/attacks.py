@@ -21,7 +21,7 @@ from datarobust.errors import DatarobustError
 from datarobust.networks.precision import products
 from datarobust.norms import ATTACK_NORMS
 
-from . import Attack
+from . import Protocol
 
 Forward = Callable[[Tensor], Tensor]
 """Images (B, C, H, W) in [0, 1] to logits (B, classes)."""
@@ -68,29 +68,22 @@ def library() -> tuple[str, str]:
 
 
 def attacker(
-    attack: Attack,
-    forward: Forward,
-    norm: str,
-    eps: float,
-    seed: int,
-    device: torch.device,
-    log: Log,
-    *,
-    official: bool = False,
+    protocol: Protocol, number: int, forward: Forward, device: torch.device, log: Log, *, official: bool = False
 ) -> Perturb:
-    """An attack that is ready to run; it seeds torch's global random numbers at every call.
+    """An attack of a protocol, ready to run; it seeds torch's global random numbers at every call.
 
     The parameters of the network want no gradient. With ``official`` gradient attacks do not stop early.
     """
+    attack = protocol.attacks[number]
 
     def module(name: str) -> Any:
         return importlib.import_module(f"{library()[0]}.{name}")
 
     common: dict[str, Any] = {
-        "eps": eps,
-        "norm": ATTACK_NORMS[norm].official,
+        "eps": protocol.eps,
+        "norm": ATTACK_NORMS[protocol.norm].official,
         "n_restarts": attack.restarts,
-        "seed": seed,
+        "seed": protocol.seed,
         "device": device,
         "verbose": False,
     }

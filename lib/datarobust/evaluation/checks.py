@@ -43,7 +43,7 @@ RUNS = 5
 UNLIKE = 1e-4
 """Normalised logits of the same image differ by more only by chance."""
 MORE = 0.002
-"""Share of all points from which on Square is conspicuous."""
+"""Share of all points above which it is conspicuous what Square alone has found."""
 
 REMARKS = {
     "randomised": "the network depends on chance: `attacks` rand is meant for that",
@@ -160,9 +160,3 @@ def differentiates(predict: Callable[[Tensor], Tensor], x: Tensor) -> bool:
     with _Watch() as watch:
         predict(x)
     return bool(watch.differentiated)
-
-
-def square_found_more(points: int, robust_before: int, robust_after: int) -> float:
-    """The share of all points that Square took from what all other attacks had left; 0 where it does not matter."""
-    share = (robust_before - robust_after) / points
-    return share if share > MORE else 0.0

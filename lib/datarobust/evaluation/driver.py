@@ -88,11 +88,10 @@ def evaluate(
     checkpoint: Checkpoint | None = None,
     group: Group | None = None,
 ) -> Outcome:
-    """Attack a network.
+    """Attack a network, from images in [0, 1] to logits, on the device of the options; it is left as it was.
 
     Args:
-        module: from images (B, C, H, W) in [0, 1] to logits, on the device of ``options``; it is put into evaluation
-            mode and its parameters are frozen, and afterwards it is as it was.
+        module: the network.
         images: (M, C, H, W), uint8 (as v/255) or float32 in [0, 1].
         labels: int64 (M).
         protocol: the attacks (:func:`datarobust.evaluation.plan`).
@@ -105,7 +104,7 @@ def evaluate(
     """
     fast = accelerated(module, options.device, options.faster, options.compiled)
     model = AttackedModel(module, fast, options.limit)
-    run = _Run(model, images, labels, protocol, options, group or Group(0, 1), checkpoint)
+    run = _Run(model, images, labels, protocol, options, standing, checkpoint, group or Group(0, 1))
     with ExitStack() as stack:
         stack.enter_context(frozen(module))
         if fast is not None:
@@ -116,26 +115,25 @@ def evaluate(
         run.exchange()
         flags = run.first_flags()
         for stage, name in enumerate(["clean", *(attack.name for attack in protocol.attacks)]):
-            run.stage(stage, progress(name), standing)
+            run.stage(stage, progress(name))
         return run.outcome(flags)
 
 
+@dataclass
 class _Run:
     """One evaluation as it goes on."""
 
-    def __init__(
-        self,
-        model: AttackedModel,
-        images: Array,
-        labels: Rows,
-        protocol: Attacks,
-        options: Options,
-        group: Group,
-        checkpoint: Checkpoint | None,
-    ) -> None:
-        self.model, self.images, self.labels, self.protocol, self.options = model, images, labels, protocol, options
-        self.group, self.checkpoint = group, checkpoint
-        self.log, self.state = Log(), State(len(images))
+    model: AttackedModel
+    images: Array
+    labels: Rows
+    protocol: Attacks
+    options: Options
+    standing: Callable[[int, int], None]
+    checkpoint: Checkpoint | None
+    group: Group
+
+    def __post_init__(self) -> None:
+        self.log, self.state = Log(), State(len(self.images))
         self._saved, self._pause = time.monotonic(), SAVE_EVERY
 
     def first_flags(self) -> dict[str, Any]:
@@ -149,25 +147,21 @@ class _Run:
             flags["differentiates"] = True
         return flags
 
-    def stage(self, stage: int, progress: Progress, standing: Callable[[int, int], None]) -> None:
+    def stage(self, stage: int, progress: Progress) -> None:
         """Bring all points through a stage, this process its share of the batches, and exchange the verdicts."""
         protocol, options = self.protocol, self.options
         mine = self.state.batches(self.labels, stage, protocol.batch)[self.group.rank :: self.group.size]
         perturb = None
         if stage > 0 and mine:
-            attack, official = protocol.attacks[stage - 1], options.official
-            perturb = attacker(
-                attack, self.model, protocol.norm, protocol.eps, protocol.seed, options.device, self.log,
-                official=official,
-            )  # fmt: skip
+            perturb = attacker(protocol, stage - 1, self.model, options.device, self.log, official=options.official)
         for batch in progress(mine):
             if not self.state.done(batch, stage):
                 self.state.record(batch, stage, self._verdicts(batch, perturb), options.keep)
                 if time.monotonic() - self._saved >= self._pause:
                     self._save()
-            standing(*self.state.standing(self.labels))
+            self.standing(*self.state.standing(self.labels))
         self.exchange()
-        standing(*self.state.standing(self.labels))
+        self.standing(*self.state.standing(self.labels))
         self._save()
 
     def _verdicts(self, batch: Rows, perturb: Perturb | None) -> Verdicts:
@@ -237,9 +231,8 @@ class _Run:
         flags |= {name: counts[name] for name in ("zero_gradients", "outside", "not_finite") if counts[name]}
         if "square" in names and len(names) > 1:
             square = names.index("square")
-            after = int(state.robust(self.labels, square + 2).sum())
-            before = after + int((state.broken == square).sum())
-            if share := checks.square_found_more(len(self.labels), before, after):
+            share = int((state.broken == square).sum()) / len(self.labels)
+            if share > checks.MORE:
                 flags["square_found_more"] = round(share, 6)
         adversarial = None
         if self.options.keep:
@@ -316,23 +309,16 @@ class State:
 
     A verdict depends on its logical batch alone, so states of several processes, or of runs that were killed, are
     merged by taking for each point the one that has gone further.
-
-    Attributes:
-        table: int64 (M, 4 + T), everything but images; the others are its columns.
-        settled: (M), how many stages each point has gone through.
-        clean: (M), predicted class without attack.
-        attacked: (M), predicted class of the adversarial image; where there is none, as ``clean``.
-        broken: (M), number of the attack that succeeded, from 0; -1: none.
-        tally: (M, T), counts over batches, each in the row of its batch's first point.
-        adversarial: images float32 (C, H, W) by row, where they are kept.
     """
 
     def __init__(self, points: int) -> None:
         self.table = np.zeros((points, 4 + len(TALLIES)), np.int64)
+        self.table[:, 1:4] = NONE
+        # Its columns: stages gone through, and what `Outcome` has. Counts are in the row of their batch's first point.
         self.settled, self.clean, self.attacked, self.broken = self.table[:, :4].T
         self.tally = self.table[:, 4:]
-        self.table[:, 1:4] = NONE
         self.adversarial: dict[int, Floats32] = {}
+        """Images (C, H, W) by row, where they are kept."""
 
     def robust(self, labels: Rows, stage: int) -> Flags:
         """Which points (M) are classified right after ``stage`` stages, all of which every point has gone through."""

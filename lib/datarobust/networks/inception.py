@@ -8,6 +8,8 @@ enlarged to 299 x 299 as TensorFlow 1 did it (corners not aligned, no offset of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -40,33 +42,29 @@ class Unit(nn.Module):
             self.bn = nn.Identity()
 
 
-class Averages(nn.Module):
-    """Mixed_5b to 5d and 6b to 6e: chains of units side by side, and an average of 3 x 3 before the last unit."""
+class Branches(nn.Module):
+    """Chains of units side by side, and the pooled input beside them, through ``branch_pool`` where there is one.
 
-    def __init__(self, branches: dict[str, Unit]) -> None:
+    The only unit of a chain has the name of the chain; several are ``branch5x5_1``, ``branch5x5_2``.
+    """
+
+    def __init__(self, pool: Callable[[Tensor], Tensor], **chains: list[Unit]) -> None:
         super().__init__()
-        for name, unit in branches.items():
-            self.add_module(name, unit)
-        self._chains = _chains([name for name in branches if name != "branch_pool"])
+        self._pool, self._chains = pool, chains
+        for name, units in chains.items():
+            for number, unit in enumerate(units, 1):
+                self.add_module(name if len(units) == 1 else f"{name}_{number}", unit)
 
     def forward(self, x: Tensor) -> Tensor:
         """Branches side by side."""
-        branches = [self._through(chain, x) for chain in self._chains]
-        return torch.cat([*branches, self.get_submodule("branch_pool")(_average(x))], 1)
-
-    def _through(self, chain: list[str], x: Tensor) -> Tensor:
-        for name in chain:
-            x = self.get_submodule(name)(x)
-        return x
-
-
-class Halving(Averages):
-    """Mixed_6a and 7a: chains that end with a stride, and the greatest of 3 x 3."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Branches side by side, half as high and wide."""
-        branches = [self._through(chain, x) for chain in self._chains]
-        return torch.cat([*branches, functional.max_pool2d(x, 3, 2)], 1)
+        pooled = self._pool(x)
+        branches = []
+        for name, units in self._chains.items():
+            branch = pooled if name == "branch_pool" else x
+            for unit in units:
+                branch = unit(branch)
+            branches.append(branch)
+        return torch.cat(branches if "branch_pool" in self._chains else [*branches, pooled], 1)
 
 
 class Forked(nn.Module):
@@ -108,12 +106,14 @@ class Inception(nn.Module):
         self.Mixed_5b = _small(192, 32)
         self.Mixed_5c = _small(256, 64)
         self.Mixed_5d = _small(288, 64)
-        self.Mixed_6a = Halving({"branch3x3": Unit(288, 384, 3, 2), **_double(288, 2)})
+        double = _chain(288, (64, 1), (96, 3), (96, 3), stride=2)
+        self.Mixed_6a = Branches(_greatest, branch3x3=_chain(288, (384, 3), stride=2), branch3x3dbl=double)
         self.Mixed_6b = _long(128)
         self.Mixed_6c = _long(160)
         self.Mixed_6d = _long(160)
         self.Mixed_6e = _long(192)
-        self.Mixed_7a = _second_halving()
+        long = _chain(768, (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3), stride=2)
+        self.Mixed_7a = Branches(_greatest, branch3x3=_chain(768, (192, 1), (320, 3), stride=2), branch7x7x3=long)
         self.Mixed_7b = Forked(1280, greatest=False)
         self.Mixed_7c = Forked(FEATURES, greatest=True)
         self.fc = nn.Linear(FEATURES, CLASSES)
@@ -164,66 +164,38 @@ def _average(x: Tensor) -> Tensor:
     return functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
 
-def _chains(names: list[str]) -> list[list[str]]:
-    """Units that follow one another: ``branch5x5_1``, ``branch5x5_2``."""
-    chains: dict[str, list[str]] = {}
-    for name in names:
-        stem, _, number = name.rpartition("_")
-        chains.setdefault(stem if number.isdigit() else name, []).append(name)
-    return list(chains.values())
+def _greatest(x: Tensor) -> Tensor:
+    return functional.max_pool2d(x, 3, 2)
 
 
-def _double(into: int, stride: int) -> dict[str, Unit]:
-    padding = 1 if stride == 1 else 0
-    return {
-        "branch3x3dbl_1": Unit(into, 64, 1),
-        "branch3x3dbl_2": Unit(64, 96, 3, padding=1),
-        "branch3x3dbl_3": Unit(96, 96, 3, stride, padding),
-    }
+def _chain(into: int, *units: tuple[int, Size], stride: int = 1) -> list[Unit]:
+    """Units that follow one another, (out, size) each; they keep height and width, but for the last with a stride."""
+    chain = []
+    for number, (out, size) in enumerate(units, 1):
+        rows, columns = (size, size) if isinstance(size, int) else size
+        step = stride if number == len(units) else 1
+        chain.append(Unit(into, out, size, step, (rows // 2, columns // 2) if step == 1 else 0))
+        into = out
+    return chain
 
 
-def _small(into: int, pooled: int) -> Averages:
+def _small(into: int, pooled: int) -> Branches:
     """Mixed_5b to 5d."""
-    branches = {"branch1x1": Unit(into, 64, 1), "branch5x5_1": Unit(into, 48, 1)}
-    branches["branch5x5_2"] = Unit(48, 64, 5, padding=2)
-    return Averages(branches | _double(into, 1) | {"branch_pool": Unit(into, pooled, 1)})
-
-
-def _across(into: int, out: int) -> Unit:
-    return Unit(into, out, (1, 7), padding=(0, 3))
-
-
-def _down(into: int, out: int) -> Unit:
-    return Unit(into, out, (7, 1), padding=(3, 0))
-
-
-def _long(width: int) -> Averages:
-    """Mixed_6b to 6e."""
-    return Averages(
-        {
-            "branch1x1": Unit(768, 192, 1),
-            "branch7x7_1": Unit(768, width, 1),
-            "branch7x7_2": _across(width, width),
-            "branch7x7_3": _down(width, 192),
-            "branch7x7dbl_1": Unit(768, width, 1),
-            "branch7x7dbl_2": _down(width, width),
-            "branch7x7dbl_3": _across(width, width),
-            "branch7x7dbl_4": _down(width, width),
-            "branch7x7dbl_5": _across(width, 192),
-            "branch_pool": Unit(768, 192, 1),
-        }
+    return Branches(
+        _average,
+        branch1x1=_chain(into, (64, 1)),
+        branch5x5=_chain(into, (48, 1), (64, 5)),
+        branch3x3dbl=_chain(into, (64, 1), (96, 3), (96, 3)),
+        branch_pool=_chain(into, (pooled, 1)),
     )
 
 
-def _second_halving() -> Halving:
-    """Mixed_7a."""
-    return Halving(
-        {
-            "branch3x3_1": Unit(768, 192, 1),
-            "branch3x3_2": Unit(192, 320, 3, 2),
-            "branch7x7x3_1": Unit(768, 192, 1),
-            "branch7x7x3_2": _across(192, 192),
-            "branch7x7x3_3": _down(192, 192),
-            "branch7x7x3_4": Unit(192, 192, 3, 2),
-        }
+def _long(width: int) -> Branches:
+    """Mixed_6b to 6e."""
+    return Branches(
+        _average,
+        branch1x1=_chain(768, (192, 1)),
+        branch7x7=_chain(768, (width, 1), (width, (1, 7)), (192, (7, 1))),
+        branch7x7dbl=_chain(768, (width, 1), (width, (7, 1)), (width, (1, 7)), (width, (7, 1)), (192, (1, 7))),
+        branch_pool=_chain(768, (192, 1)),
     )

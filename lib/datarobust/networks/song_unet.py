@@ -8,7 +8,8 @@ of the published checkpoints; arguments have their names there, too. This is F o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -44,7 +45,6 @@ CIFAR: Final[dict[str, Any]] = {
 """The size of the published checkpoints for CIFAR-10 and CIFAR-100 (without their ``label_dim``)."""
 HALF: Final = math.sqrt(0.5)
 """A sum of two signals of variance 1, times this, has variance 1 again."""
-_EPS: Final = 1e-6
 
 
 class SongUNet(nn.Module):
@@ -102,53 +102,38 @@ class SongUNet(nn.Module):
         self.map_augment = nn.Linear(augment_dim, noise, bias=False) if augment_dim else None
         self.map_layer0 = nn.Linear(noise, width)
         self.map_layer1 = nn.Linear(width, width)
-        self._attends = tuple(attn_resolutions)
-
-        def block(before: int, after: int, attention: bool = False, resample: str | None = None) -> Block:
-            return Block(before, after, width, dropout, attention, resample, resample_filter)
-
+        block = partial(Block, embedding=width, dropout=dropout, taps=resample_filter)
         levels = [(img_resolution >> level, model_channels * factor) for level, factor in enumerate(channel_mult)]
-        self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
-        pushed = self._encoder(levels, block)
-        self._decoder(levels, block, pushed)
 
-    def _encoder(self, levels: list[tuple[int, int]], block: Callable[..., Block]) -> list[int]:
-        """Make the way down, from levels (pixels a side, channels); the channels of what is kept for the way up."""
-        arguments = self.arguments
-        now, image, pushed = self.img_channels, self.img_channels, []
-        for level, (size, after) in enumerate(levels):
-            if level == 0:
-                now = arguments["model_channels"]
-                self.enc[f"{size}x{size}_conv"] = Conv(self.img_channels, now, 3)
+        self.enc, kept = nn.ModuleDict(), [model_channels]  # channels of what is kept for the way up
+        now, image = model_channels, img_channels
+        for size, after in levels:
+            if size == img_resolution:
+                self.enc[f"{size}x{size}_conv"] = Conv(image, now, 3)
             else:
                 self.enc[f"{size}x{size}_down"] = block(now, now, resample="down")
-                if arguments["encoder_type"] == "residual":
-                    residual = Conv(image, now, 3, "down", arguments["resample_filter"])
-                    self.enc[f"{size}x{size}_aux_residual"] = residual
+                if encoder_type == "residual":
+                    self.enc[f"{size}x{size}_aux_residual"] = Conv(image, now, 3, "down", resample_filter)
                     image = now
-            pushed.append(now)
-            for number in range(arguments["num_blocks"]):
-                self.enc[f"{size}x{size}_block{number}"] = block(now, after, size in self._attends)
+                kept.append(now)
+            for number in range(num_blocks):
+                self.enc[f"{size}x{size}_block{number}"] = block(now, after, attention=size in attn_resolutions)
                 now = after
-                pushed.append(now)
-        return pushed
+                kept.append(now)
 
-    def _decoder(self, levels: list[tuple[int, int]], block: Callable[..., Block], pushed: list[int]) -> None:
-        """Make the way up."""
-        now, blocks = levels[-1][1], self.arguments["num_blocks"]
+        self.dec = nn.ModuleDict()
         for size, after in reversed(levels):
             if size == levels[-1][0]:
                 self.dec[f"{size}x{size}_in0"] = block(now, now, attention=True)
                 self.dec[f"{size}x{size}_in1"] = block(now, now)
             else:
                 self.dec[f"{size}x{size}_up"] = block(now, now, resample="up")
-            for number in range(blocks + 1):
-                attends = size in self._attends and number == blocks
-                self.dec[f"{size}x{size}_block{number}"] = block(now + pushed.pop(), after, attends)
+            for number in range(num_blocks + 1):
+                attention = size in attn_resolutions and number == num_blocks
+                self.dec[f"{size}x{size}_block{number}"] = block(now + kept.pop(), after, attention=attention)
                 now = after
-        size = self.img_resolution
-        self.dec[f"{size}x{size}_aux_norm"] = Norm(now)
-        self.dec[f"{size}x{size}_aux_conv"] = Conv(now, self.img_channels, 3)
+        self.dec[f"{img_resolution}x{img_resolution}_aux_norm"] = Norm(now)
+        self.dec[f"{img_resolution}x{img_resolution}_aux_conv"] = Conv(now, img_channels, 3)
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
         """F: (B, C, H, W) of the same shape and dtype, for noise levels c_noise float32 (B,).
@@ -156,7 +141,12 @@ class SongUNet(nn.Module):
         ``labels`` float32 (B, label_dim) are one-hot rows or zeros, ``augment`` (B, augment_dim); the embedding is
         computed in float32, the convolutions in the dtype of ``x``, which is that of their weights.
         """
-        embedding = self.embedded(noise, labels, augment)
+        embedding: Tensor = self.map_noise(noise)
+        if self.map_label is not None and labels is not None:
+            embedding = embedding + self.map_label(labels * self.label_dim**0.5)
+        if self.map_augment is not None and augment is not None:
+            embedding = embedding + self.map_augment(augment)
+        embedding = F.silu(self.map_layer1(F.silu(self.map_layer0(embedding))))
         kept: list[Tensor] = []
         image = x
         for part in self.enc.values():
@@ -177,33 +167,23 @@ class SongUNet(nn.Module):
                 x = part.activated(x) if isinstance(part, Norm) else part(x)
         return x
 
-    def embedded(self, noise: Tensor, labels: Tensor | None, augment: Tensor | None) -> Tensor:
-        """The embedding (B, E) of noise level, label and augmentation."""
-        embedding: Tensor = self.map_noise(noise)
-        if self.map_label is not None and labels is not None:
-            embedding = embedding + self.map_label(labels * self.label_dim**0.5)
-        if self.map_augment is not None and augment is not None:
-            embedding = embedding + self.map_augment(augment)
-        return F.silu(self.map_layer1(F.silu(self.map_layer0(embedding))))
-
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all initial values anew, as Karras et al. do: Xavier-uniform; the output begins at nearly 0."""
         if isinstance(self.map_noise, Fourier):
-            self.map_noise.initialise(generator)
+            self.map_noise.freqs.normal_(0.0, 16.0, generator=generator)
         for linear in (self.map_label, self.map_augment, self.map_layer0, self.map_layer1):
-            if linear is not None:
-                draw(linear, 1.0, generator)
+            _draw(linear, 1.0, generator)
         for part in (*self.enc.values(), *self.dec.values()):
             if isinstance(part, Block):
                 part.initialise(generator)
             elif isinstance(part, Conv):
-                draw(part, 1.0, generator)
+                _draw(part, 1.0, generator)
         for module in self.modules():
             if isinstance(module, Norm):
                 module.reset_parameters()
         last = list(self.dec.values())[-1]
         assert isinstance(last, Conv)
-        draw(last, 1e-5, generator)
+        _draw(last, 1e-5, generator)
 
     def convolutions(self) -> Iterator[Conv]:
         """All of them: what is worth computing in bfloat16."""
@@ -212,41 +192,28 @@ class SongUNet(nn.Module):
 
 def _demand_sense(arguments: dict[str, Any]) -> None:
     """Raise UsageError where the arguments make no network."""
-    for name in (
-        "img_resolution",
-        "img_channels",
-        "model_channels",
-        "channel_mult_emb",
-        "channel_mult_noise",
-        "num_blocks",
-    ):
-        _demand(
-            type(arguments[name]) is int and arguments[name] >= 1, name, arguments[name], "a whole number from 1 on"
-        )
-    for name in ("label_dim", "augment_dim"):
-        _demand(
-            type(arguments[name]) is int and arguments[name] >= 0, name, arguments[name], "a whole number from 0 on"
-        )
-    factors = arguments["channel_mult"]
+
+    def demand(fits: bool, name: str, expected: str) -> None:
+        if not fits:
+            raise UsageError(f"{name} of a U-Net is {expected}, not {arguments[name]!r}")
+
+    counts = "img_resolution", "img_channels", "model_channels", "channel_mult_emb", "channel_mult_noise", "num_blocks"
+    for name in (*counts, "label_dim", "augment_dim"):
+        least = 1 if name in counts else 0
+        demand(type(arguments[name]) is int and arguments[name] >= least, name, f"a whole number from {least} on")
+    factors, size, taps = (arguments[name] for name in ("channel_mult", "img_resolution", "resample_filter"))
     whole = [type(factor) is int and factor >= 1 for factor in factors]
-    _demand(bool(factors) and all(whole), "channel_mult", factors, "one whole number for each level")
-    size, times = arguments["img_resolution"], 1 << (len(factors) - 1)
-    if size % times:
+    demand(bool(factors) and all(whole), "channel_mult", "one whole number for each level")
+    if size % (1 << (len(factors) - 1)):
         raise UsageError(
             f"images of {size} pixels a side cannot be halved {len(factors) - 1} times: give a network of fewer levels"
         )
-    for name, choices in (("embedding_type", ("positional", "fourier")), ("encoder_type", ("standard", "residual"))):
-        _demand(arguments[name] in choices, name, arguments[name], " or ".join(choices))
+    demand(arguments["embedding_type"] in ("positional", "fourier"), "embedding_type", "positional or fourier")
+    demand(arguments["encoder_type"] in ("standard", "residual"), "encoder_type", "standard or residual")
     noise = arguments["model_channels"] * arguments["channel_mult_noise"]
-    _demand(noise % 2 == 0 and noise >= 4, "model_channels", arguments["model_channels"], "an even number from 4 on")
-    _demand(0 <= arguments["dropout"] < 1, "dropout", arguments["dropout"], "a probability below 1")
-    taps = arguments["resample_filter"]
-    _demand(len(taps) >= 2 and len(taps) % 2 == 0 and sum(taps) != 0, "resample_filter", taps, "an even number of taps")
-
-
-def _demand(fits: bool, name: str, value: object, expected: str) -> None:
-    if not fits:
-        raise UsageError(f"{name} of a U-Net is {expected}, not {value!r}")
+    demand(noise % 2 == 0 and noise >= 4, "model_channels", "an even number from 4 on")
+    demand(0 <= arguments["dropout"] < 1, "dropout", "a probability below 1")
+    demand(len(taps) >= 2 and len(taps) % 2 == 0 and sum(taps) != 0, "resample_filter", "an even number of taps")
 
 
 # ----------------------------------------------------------------------------------------------------------- parts
@@ -266,7 +233,7 @@ class Norm(nn.GroupNorm):
                 f"a U-Net with {channels} channels in one place cannot normalise them in {max(groups, 1)} groups: "
                 "choose a width that is a multiple of 32, or of 4 up to 16"
             )
-        super().__init__(groups, channels, eps=_EPS)
+        super().__init__(groups, channels, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised (B, C, H, W), in the dtype of ``x``."""
@@ -296,6 +263,7 @@ class Conv(nn.Conv2d):
         super().__init__(before, after, kernel, padding=kernel // 2)
         self.resample = resample
         self._box = list(taps) == [1, 1]
+        self._margin = (len(taps) - 1) // 2
         if resample is not None:
             line = torch.tensor(taps, dtype=torch.float32)
             self.register_buffer("resample_filter", (line.outer(line) / line.sum().square())[None, None])
@@ -304,33 +272,22 @@ class Conv(nn.Conv2d):
         """(B, after, H', W') of (B, before, H, W)."""
         if self.resample == "down":
             x = F.avg_pool2d(x, 2) if self._box else self._filtered(x, self._margin)
+        elif self.resample == "up" and self._box:
+            x = F.interpolate(x, scale_factor=2.0)
         elif self.resample == "up":
-            x = F.interpolate(x, scale_factor=2.0) if self._box else self._spread(x)
+            taps = (4 * self.resample_filter).to(x.dtype).expand(x.shape[1], -1, -1, -1)
+            x = F.conv_transpose2d(x, taps, stride=2, padding=self._margin, groups=x.shape[1])
         return super().forward(x)
 
     def fused(self, x: Tensor) -> Tensor:
         """The convolution first and then the filter, as the auxiliary inputs of NCSN++ are made half as large."""
         wide = F.conv2d(x, self.weight, None, padding=self.kernel_size[0] // 2 + self._margin)
-        return self._filtered(wide, 0) + self.bias_of(wide)
-
-    def bias_of(self, x: Tensor) -> Tensor:
-        """The bias, to be added to (B, C, H, W)."""
         assert self.bias is not None
-        return self.bias.to(x.dtype)[:, None, None]
-
-    @property
-    def _margin(self) -> int:
-        return (self.resample_filter.shape[-1] - 1) // 2
+        return self._filtered(wide, 0) + self.bias.to(x.dtype)[:, None, None]
 
     def _filtered(self, x: Tensor, margin: int) -> Tensor:
-        channels = x.shape[1]
-        taps = self.resample_filter.to(x.dtype).expand(channels, -1, -1, -1)
-        return F.conv2d(x, taps, stride=2, padding=margin, groups=channels)
-
-    def _spread(self, x: Tensor) -> Tensor:
-        channels = x.shape[1]
-        taps = (4 * self.resample_filter).to(x.dtype).expand(channels, -1, -1, -1)
-        return F.conv_transpose2d(x, taps, stride=2, padding=self._margin, groups=channels)
+        taps = self.resample_filter.to(x.dtype).expand(x.shape[1], -1, -1, -1)
+        return F.conv2d(x, taps, stride=2, padding=margin, groups=x.shape[1])
 
 
 class Block(nn.Module):
@@ -380,26 +337,22 @@ class Block(nn.Module):
         """Sum of what a branch adds and of what it is added to, times sqrt(1/2); ``fresh`` has that in it if folded."""
         return fresh.add_(x, alpha=HALF) if self._folded else fresh.add_(x).mul_(HALF)
 
+    @torch.no_grad()
     def fold(self) -> None:
         """Multiply sqrt(1/2) into the convolutions before it, once: for sampling, where weights are never saved."""
-        if self._folded:
-            return
+        for part in (self.conv1, self.skip, self.proj):
+            if not self._folded and part is not None and part.bias is not None:
+                part.weight.mul_(HALF)
+                part.bias.mul_(HALF)
         self._folded = True
-        with torch.no_grad():
-            for part in (self.conv1, self.skip, self.proj):
-                if part is not None and part.bias is not None:
-                    part.weight.mul_(HALF)
-                    part.bias.mul_(HALF)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Xavier-uniform weights; what ends the block or its attention begins at nearly 0."""
         for part in (self.conv0, self.affine, self.skip):
-            if part is not None:
-                draw(part, 1.0, generator)
-        draw(self.conv1, 1e-5, generator)
-        if self.qkv is not None and self.proj is not None:
-            draw(self.qkv, math.sqrt(0.2), generator)
-            draw(self.proj, 1e-5, generator)
+            _draw(part, 1.0, generator)
+        _draw(self.conv1, 1e-5, generator)
+        _draw(self.qkv, math.sqrt(0.2), generator)
+        _draw(self.proj, 1e-5, generator)
 
 
 def _attend(x: Tensor, qkv: Conv) -> Tensor:
@@ -418,13 +371,13 @@ def _attend(x: Tensor, qkv: Conv) -> Tensor:
 class Positional(nn.Module):
     """Sines and cosines of the noise level (Vaswani et al. 2017), periods from 2π to 20,000π."""
 
+    frequencies: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
         frequencies = 10_000.0 ** (-torch.arange(half, dtype=torch.float32) / (half - 1))
         self.register_buffer("frequencies", frequencies, persistent=False)
-
-    frequencies: Tensor
 
     def forward(self, noise: Tensor) -> Tensor:
         """(B, channels) of noise levels (B,)."""
@@ -441,18 +394,15 @@ class Fourier(nn.Module):
         super().__init__()
         self.register_buffer("freqs", torch.zeros(channels // 2))
 
-    def initialise(self, generator: torch.Generator) -> None:
-        """Draw the frequencies: normal, of deviation 16."""
-        self.freqs.normal_(0.0, 16.0, generator=generator)
-
     def forward(self, noise: Tensor) -> Tensor:
         """(B, channels) of noise levels (B,)."""
         angle = noise[:, None] * (2 * math.pi * self.freqs)
         return torch.cat([angle.sin(), angle.cos()], 1)
 
 
-def draw(part: nn.Conv2d | nn.Linear, scale: float, generator: torch.Generator) -> None:
-    """Xavier-uniform weights times ``scale``, and a bias of 0."""
-    nn.init.xavier_uniform_(part.weight, scale, generator=generator)
-    if part.bias is not None:
-        nn.init.zeros_(part.bias)
+def _draw(part: nn.Conv2d | nn.Linear | None, scale: float, generator: torch.Generator) -> None:
+    """Xavier-uniform weights times ``scale``, and a bias of 0, where there is such a part."""
+    if part is not None:
+        nn.init.xavier_uniform_(part.weight, scale, generator=generator)
+        if part.bias is not None:
+            nn.init.zeros_(part.bias)

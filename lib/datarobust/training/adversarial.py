@@ -137,18 +137,7 @@ def hits(model: nn.Module, points: Points, attack: Attack | None = None, share: 
 
 
 class Training(Loop):
-    """One training: its network, averaged weights, optimiser, and where it is.
-
-    Args:
-        recipe: every number that decides its bits.
-        counts: what the recipe means for these sets.
-        batches: of this process.
-        model: freshly initialised.
-        device: where everything is.
-        group: the processes that share each batch.
-        track: the tracked points, on the device.
-        test: the test set, on the device.
-    """
+    """One training of a freshly initialised model; the tracked points and the test set are on the device."""
 
     def __init__(
         self,
@@ -170,7 +159,7 @@ class Training(Loop):
         self.injection: Injection | None = None
 
     def run(self, checkpoint: Checkpoint, listener: Listener, save_every: float) -> bool:
-        """Train to the end; see :meth:`Loop.run`."""
+        """As :meth:`Loop.run`, in the precision of the recipe."""
         with products(self.recipe.precision, deterministic=True):
             return super().run(checkpoint, listener, save_every)
 

@@ -74,14 +74,7 @@ class Injection:
 class Batches:
     """Batches as functions of (seed, epoch, step).
 
-    Args:
-        recipe: of the training.
-        counts: what it means for these sets.
-        base: the base set, on the device.
-        available: its rows that are not held out.
-        generated: the generated set, or None.
-        focus: rows in focus that are not held out.
-        share: this process's number and how many there are.
+    Rows that are available or in focus are not held out; ``share`` is this process's number and how many there are.
     """
 
     def __init__(

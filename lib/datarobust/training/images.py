@@ -89,9 +89,7 @@ class StreamOrder:
         self.rows, self.block = rows, block
         self._seed, self._blocks = seed, -(-rows // block)
         self._turn = -1
-        self._order: Rows = np.empty(0, np.int64)
-        """The blocks of that pass in order, and where each ends among its draws."""
-        self._ends: Rows = np.empty(0, np.int64)
+        self._ends = self._order = np.empty(0, np.int64)  # where the blocks of that pass end, and their order
 
     def pieces(self, start: int, count: int) -> list[tuple[int, int, int, int]]:
         """The draws ``start .. start + count`` as pieces (pass, block, from, to) of blocks' random orders."""
@@ -133,11 +131,8 @@ class Stream:
     At most three blocks are in memory. Draw i is the same image whoever asks, and whenever: a resumed training asks
     for the next draws and has lost nothing. A context manager: it owns a thread.
 
-    Args:
-        images: uint8 (N, C, H, W).
-        labels: int64 (N).
-        seed: of the training.
-        block: rows of a block: the store's (on a set that was shuffled once), or N for a set that fits into memory.
+    Images are uint8 (N, C, H, W). ``block``, in rows, is the store's (on a set that was shuffled once), or N for a set
+    that fits into memory.
     """
 
     def __init__(self, images: _Column, labels: _Column, seed: int, block: int) -> None:
@@ -145,8 +140,7 @@ class Stream:
         self._order = StreamOrder(seed, images.shape[0], block)
         self._pool = ThreadPoolExecutor(1, "stream")
         self._loaded: OrderedDict[int, Future[tuple[Images, Rows]]] = OrderedDict()
-        self._within: tuple[int, int, Rows] | None = None
-        """The last (pass, block) and its order."""
+        self._within: tuple[int, int, Rows] | None = None  # the last (pass, block) and its order
 
     def __len__(self) -> int:
         return self._order.rows

@@ -84,15 +84,9 @@ SILENT = _Silent()
 
 
 class Loop(ABC):
-    """A training: its averaged model, and where it is.
+    """A training: its averaged model, whose weights are published, and where it is.
 
-    Args:
-        average: the averaged model, whose weights are published.
-        epochs: of the training.
-        steps: of an epoch.
-        images: of a step, those of all processes.
-        device: where everything is.
-        group: the processes that share each batch.
+    ``steps`` are those of an epoch, ``images`` those of a step in all processes.
     """
 
     def __init__(

@@ -35,9 +35,9 @@ def test_zero_gradients_are_noted() -> None:
         return model(images) * 0.0 + model(x).index_select(0, torch.arange(len(images)))
 
     log = Log()
-    (dlr,) = plan("custom", "linf", 0.1, 10, attacks=["apgd-dlr"], iterations=3).attacks
+    dlr = plan("custom", "linf", 0.1, 10, attacks=["apgd-dlr"], iterations=3)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        attacker(dlr, flat, "linf", 0.1, 0, made.CPU, log)(x, y)
+        attacker(dlr, 0, flat, made.CPU, log)(x, y)
     assert log.zero_gradients == 6
 
 
@@ -54,13 +54,13 @@ def test_apgd_stops_when_all_are_fooled_and_not_before(norm: str, name: str) -> 
         calls.append(len(inputs))
         return model(inputs)
 
-    (attack,) = plan("custom", norm, 1.0, 10, attacks=[name], iterations=60, targets=1).attacks  # type: ignore[arg-type]
     verdicts = {}
     for eps in (0.2 if norm == "linf" else 3.0, made.RADII[norm]):
+        protocol = plan("custom", norm, eps, 10, attacks=[name], iterations=60, targets=1)  # type: ignore[arg-type]
         for official in (True, False):
             calls.clear()
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                found = attacker(attack, counted, norm, eps, 0, made.CPU, Log(), official=official)(x.clone(), y)
+                found = attacker(protocol, 0, counted, made.CPU, Log(), official=official)(x.clone(), y)
                 verdicts[eps, official] = (model(found).argmax(1) == y).tolist(), len(calls)
         assert verdicts[eps, True][0] == verdicts[eps, False][0]
     (large, small) = dict.fromkeys(eps for eps, _ in verdicts)

@@ -171,11 +171,6 @@ def test_chance_is_noticed() -> None:
         assert not checks.is_randomised(model, x)
 
 
-@pytest.mark.parametrize(("before", "after", "share"), [(500, 490, 0.01), (500, 498, 0.0), (500, 500, 0.0)])
-def test_square(before: int, after: int, share: float) -> None:
-    assert checks.square_found_more(1000, before, after) == share
-
-
 def test_every_sign_has_a_remark() -> None:
     named = {line.split("``")[1] for line in (checks.__doc__ or "").splitlines() if line.startswith("``")}
     assert named == set(checks.REMARKS)
