@@ -12,7 +12,7 @@ import hashlib
 import math
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -221,9 +221,9 @@ def _card(item: Item, known: Artifacts) -> Card:
         return Card(item, gist, wide=wide)
     if isinstance(content, Run):
         return _run_card(item, content, known)
-    if isinstance(content, Summary):
-        return _weights_card(item, content, known)
-    makers = {
+    makers: dict[str, Callable[[Item, Any, Artifacts], Card]] = {
+        "classifier": _weights_card,
+        "denoiser": _weights_card,
         "dataset": _dataset_card,
         "ranking": _ranking_card,
         "clones": _clones_card,
@@ -231,25 +231,35 @@ def _card(item: Item, known: Artifacts) -> Card:
         "moments": _moments_card,
         "evaluation": _evaluation_card,
     }
-    return makers[content.kind](item, content, known)
+    card = makers[content.kind](item, content, known)
+    hidden = {"request", *_SHOWN.get(content.kind, ())}
+    attributes = {key: value for key, value in sorted(content.attributes.items()) if key not in hidden}
+    return replace(card, facts=[*_facts(attributes, known), *card.facts], folded=[*card.folded, *_folded(attributes)])
 
 
-def _facts(attributes: Mapping[str, Any], known: Artifacts, *others: str) -> list[tuple[str, str]]:
-    """Attributes that are single values, digests with links, but ``others``."""
+#: Kind -> attributes that its card has elsewhere.
+_SHOWN: Final = {
+    "classifier": ("arch", "epoch"),
+    "denoiser": ("arch", "epoch"),
+    "evaluation": ("eps", "flags", "norm"),
+    "moments": ("count",),
+}
+
+
+def _facts(attributes: Mapping[str, Any], known: Artifacts) -> list[tuple[str, str]]:
+    """Attributes that are single values; digests with links."""
     facts: list[tuple[str, str]] = []
-    for key, value in sorted(attributes.items()):
-        if key in ("request", *others) or isinstance(value, dict | list):
-            continue
-        digest = isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)
-        text = plain_symbol(value) if key == "norm" else value_text(value)
-        facts.append((_title(key), known.reference(value) if digest else name(text)))
+    for key, value in attributes.items():
+        if not isinstance(value, dict | list):
+            digest = isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)
+            text = plain_symbol(value) if key == "norm" else value_text(value)
+            facts.append((_title(key), known.reference(value) if digest else name(text)))
     return facts
 
 
 def _folded(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Attributes that are objects, as tables."""
-    objects = {key: value for key, value in sorted(attributes.items()) if isinstance(value, dict) and value}
-    return [(_title(key), _settings(value)) for key, value in objects.items()]
+    return [(_title(key), _settings(value)) for key, value in attributes.items() if isinstance(value, dict) and value]
 
 
 def _title(key: str) -> str:
@@ -278,7 +288,7 @@ def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
     names = [label if entry["name"] is None else entry["name"] for label, entry in zip(labels, classes, strict=True)]
     counts = [entry["count"] for entry in classes]
     others = [column for column in summary["columns"] if column not in ("images", "features", "labels", "index")]
-    facts = [*_facts(store.attributes, known), ("Numbers", f"{summary['dtype']}, {shape}")]
+    facts = [("Numbers", f"{summary['dtype']}, {shape}")]
     facts += [("Also has", ", ".join(others))] if others else []
     charts, wide, folded = Markup(""), Markup(""), []
     if classes:
@@ -311,7 +321,7 @@ def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
     distinct, times = np.unique(finite, return_counts=True)
     against = attributes["against"]
     tied = f"{int(times[times > 1].sum()):,} points share a distance"
-    facts = [*_facts(attributes, known), ("Ties", f"{tied}; {plural(len(distinct), 'distance')} in all")]
+    facts = [("Ties", f"{tied}; {plural(len(distinct), 'distance')} in all")]
     special = {
         "Equal to a point of another label": distance == 0.0,
         "No point of another label": np.isinf(distance),
@@ -399,7 +409,7 @@ def _clones_card(item: Item, store: Store, known: Artifacts) -> Card:
                 line.insert(0, parts.raster(image).part(f"point {row}", "pixels"))
         wide = part("copies", note=words, rows=lines, bare=data is None)
     gist = f"{plural(repeats, 'clone')} of {plural(points, 'point')}, {shape}"
-    return Card(item, gist, big, _facts(store.attributes, known), wide=wide, folded=_folded(store.attributes))
+    return Card(item, gist, big, wide=wide)
 
 
 def _embedding_card(item: Item, store: Store, known: Artifacts) -> Card:
@@ -410,22 +420,23 @@ def _embedding_card(item: Item, store: Store, known: Artifacts) -> Card:
     method = {"mds": "multidimensional scaling", "rte": "random trees"}[attributes["method"]]
     big = [("Points", f"{len(store):,}")]
     big += [("Stress", amount(attributes["stress"], 3))] if "stress" in attributes else []
+    correlation = attributes.get("coherence", {}).get("correlation")
+    big += [("Coherence", amount(float(correlation), 3))] if isinstance(correlation, int | float) else []
     figure = maps.draw([maps.map_of(store, item.name)])
     words = "The least robust points are large and red, as figure map draws them."
     gist = f"{plural(len(store), 'point')} in the plane, {method}"
     chart = parts.drawn(figure, f"Map of {len(store)} points", words)
-    return Card(item, gist, big, _facts(attributes, known), chart, folded=_folded(attributes))
+    return Card(item, gist, big, charts=chart)
 
 
 def _moments_card(item: Item, store: Store, known: Artifacts) -> Card:
     """Of how many points, in which features, and how far two halves of them are apart."""
     attributes = store.attributes
     trace = amount(float(np.trace(store.column("covariance").read())))
-    facts = [*_facts(attributes, known, "count"), ("Trace of the covariance", trace)]
     big = [("Points", f"{attributes['count']:,}"), ("Dimensions", f"{len(store):,}")]
     features = clipped(str(attributes["features"]).partition(":")[0], 40)
     gist = f"mean and covariance of {plural(attributes['count'], 'point')} in {features}"
-    return Card(item, gist, big, facts, folded=_folded(attributes))
+    return Card(item, gist, big, [("Trace of the covariance", trace)])
 
 
 def _network(arch: object) -> tuple[str, Mapping[str, Any]]:
@@ -443,11 +454,8 @@ def _weights_card(item: Item, weights: Summary, known: Artifacts) -> Card:
     which, epoch = weights.attributes["weights"], weights.attributes.get("epoch")
     big = [("Network", network), ("Numbers", f"{sum(size for _, size in sizes):,}")]
     big += [("Epoch", str(epoch))] if epoch is not None else []
-    facts = [
-        *_facts(weights.attributes, known, "epoch"),
-        ("Tensors", f"{len(sizes):,}"),
-        ("Size", f"{sum(wide * size for wide, size in sizes) / 1e6:.1f} MB"),
-    ]
+    megabytes = sum(wide * size for wide, size in sizes) / 1e6
+    facts = [("Tensors", f"{len(sizes):,}"), ("Size", f"{megabytes:.1f} MB")]
     gist = f"{network}, {which} weights{'' if epoch is None else f' after epoch {epoch}'}"
     folded = [("Arguments of the network", _settings(arguments))] if arguments else []
     return Card(item, gist, big, facts, folded=folded)
@@ -461,20 +469,14 @@ def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
     network, _ = _network(run.recipe["arch"])
     epochs, done = recipe.get("epochs"), len(log)
     big = [("Network", network), ("Epochs", f"{done} of {epochs}" if epochs != done else str(done))]
-    facts: list[tuple[str, str]] = [
-        (role.capitalize(), known.reference(inputs[role]))
-        for role in ("dataset", "generated", "test")
-        if role in inputs
-    ]
+    facts = _facts({role: inputs[role] for role in ("dataset", "generated", "test") if role in inputs}, known)
     for which, weights in sorted(run.weights.items()):
         epoch = weights.attributes.get("epoch", "unknown")
-        facts.append((f"{which.capitalize()} weights", known.reference(weights.digest) + f", epoch {epoch}"))
+        words = f", epoch {epoch}"
+        if isinstance(epoch, int) and 0 < epoch <= done:
+            words += "".join(f"; {key} {value}" for key, value in _epoch_figures(log[epoch - 1]))
+        facts.append((f"{which.capitalize()} weights", known.reference(weights.digest) + words))
     big += _epoch_figures(log[-1]) if log else []
-    best = run.weights["best"].attributes.get("epoch") if "best" in run.weights else None
-    for title, number in (("Best epoch", best), ("Last epoch", done)):
-        if isinstance(number, int) and 0 < number <= done:
-            figures = "; ".join(f"{key} {value}" for key, value in _epoch_figures(log[number - 1]))
-            facts.append((title, f"{number}: {figures}" if figures else str(number)))
     charts, wide = Markup(""), Markup("")
     if not log:
         wide = part("note", words="No epoch is over yet.")
@@ -493,15 +495,9 @@ def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
 
 def _epoch_figures(line: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The accuracies of an epoch that were measured, else its loss."""
-    titles = {
-        "test_accuracy": "Test",
-        "test_robust_accuracy": "Test, PGD-40",
-        "tracked_accuracy": "Tracked, PGD-40",
-    }
-    shares = [(title, line.get(key)) for key, title in titles.items()]
-    figures = [
-        (title, percent(float(share))) for title, share in shares if type(share) in (int, float) and share is not None
-    ]
+    titles = {"test_accuracy": "Test", "test_robust_accuracy": "Test, PGD-40", "tracked_accuracy": "Tracked, PGD-40"}
+    shares = {title: line[key] for key, title in titles.items() if isinstance(line.get(key), int | float)}
+    figures = [(title, percent(share)) for title, share in shares.items()]
     if not figures and isinstance(line.get("loss"), int | float):
         figures.append(("Last loss", amount(float(line["loss"]))))
     return figures
@@ -528,8 +524,6 @@ def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
     facts = [
         ("Threat", f"{norm}, radius {result['eps']}"),
         ("95 % interval", f"{percent(low)} to {percent(high)} under attack"),
-        ("Protocol", f"{clipped(str(result['version']), 40)}, seed {result['seed']}"),
-        *_facts(attributes, known, "norm", "eps"),
         ("Signs of unreliability", name(", ".join(sorted(attributes["flags"])) or "none")),
     ]
     facts += [("Left out", name(f"{attack}: {value_text(why)}")) for attack, why in sorted(result["left_out"].items())]
@@ -548,7 +542,7 @@ def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
     attacks = table(["Attack", "Attacked", "Broken", "Left"], rows)
     charts = part("shares", cuts=cuts, table=attacks)
     gist = f"clean {percent(result['clean'])}, {norm} {result['eps']}: {under_attack}"
-    return Card(item, gist, big, facts, charts, folded=_folded(attributes))
+    return Card(item, gist, big, facts, charts)
 
 
 # ---------------------------------------------------------------------------------------------------------- page

@@ -190,7 +190,8 @@ def curve(values: Sequence[float], label: str) -> Markup:
     with style.look():
         figure = style.new_figure(*_CHART, layout="constrained")
         axes = figure.subplots()
-        axes.plot(range(1, len(values) + 1), values, marker="o", markevery=[-1], markersize=3, **style.line_style(0))
+        dot: dict[str, Any] = {"marker": "o", "markevery": [-1], "markersize": 3, "clip_on": False}
+        axes.plot(range(1, len(values) + 1), values, **style.line_style(0), **dot)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("Epoch")
         style.epoch_axis(axes, 1, max(2, len(values)))

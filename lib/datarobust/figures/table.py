@@ -16,17 +16,24 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from typing import Final
 
 from datarobust.errors import DataError
 from datarobust.text import tsv
 
 COLUMNS: Final = ("AA_b", "AA_l", "Δ_b", "Δ_l", "E_b", "(PGD-40)_b")
+#: Header of a file of the paper's rows: three texts, then numbers in percent.
+PAPER_COLUMNS: Final = (
+    *("name", "description", "setup"),
+    *("clean_b", "aa_b", "clean_l", "aa_l", "delta_b", "delta_l", "epoch_b", "pgd_b"),
+)
 ABSENT: Final = "x"
-_PERCENT: Final = 100.0
 _PRINTED: Final = 0.0051
 """Percentage points by which a difference of rounded numbers may differ from the rounded difference, and a bit."""
+
+PaperRow = Mapping[str, str]
+"""A row as the paper prints it, by :data:`PAPER_COLUMNS`."""
 
 
 @dataclass(frozen=True)
@@ -35,64 +42,24 @@ class Accuracy:
 
     clean: float
     robust: float
-    upper_bound: bool = False
-    """Whether more attacks could lower ``robust``."""
+    upper_bound: bool = False  # whether more attacks could lower ``robust``
 
 
 @dataclass(frozen=True)
 class Row:
-    """One training of ours.
+    """One training of ours."""
 
-    Attributes:
-        name: which of the paper's rows it stands beside, or any other.
-        best: of the best weights; None where there are none, or they were not evaluated.
-        last: of the last weights, likewise.
-        epoch: of the best weights; None where no epoch is best.
-        tracked: PGD-40 accuracy on the tracked points there, a share.
-        label: what tells it from other rows of that name, such as its seed.
-        remarks: sentences about it, for the foot of the table.
-    """
-
-    name: str
-    best: Accuracy | None
-    last: Accuracy | None
-    epoch: int | None = None
-    tracked: float | None = None
-    label: str = ""
-    remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class PaperRow:
-    """A row as the paper prints it; numbers are in percent, None for x."""
-
-    name: str
-    description: str
-    setup: str
-    clean_b: float | None
-    aa_b: float | None
-    clean_l: float | None
-    aa_l: float | None
-    delta_b: float | None
-    delta_l: float | None
-    epoch_b: int | None
-    pgd_b: float | None
-
-
-PAPER_COLUMNS: Final = tuple(column.name for column in fields(PaperRow))
-"""Header of a file of the paper's rows; names are those of our rows, ``x`` stands for what does not exist."""
+    name: str  # which of the paper's rows it stands beside, or any other
+    best: Accuracy | None  # of the best weights; None where there are none, or they were not evaluated
+    last: Accuracy | None  # of the last weights, likewise
+    epoch: int | None = None  # of the best weights; None where no epoch is best
+    tracked: float | None = None  # PGD-40 accuracy on the tracked points there, a share
+    label: str = ""  # what tells it from other rows of that name, such as its seed
+    remarks: tuple[str, ...] = ()  # sentences about it, for the foot of the table
 
 
 def read_paper(text: str, where: str) -> list[PaperRow]:
-    """The paper's rows from a TSV file with the header :data:`PAPER_COLUMNS`; lines that begin with # are passed over.
-
-    Args:
-        text: of the file.
-        where: its name, for messages.
-
-    Raises:
-        DataError: a line has other fields, or a number is none; the sentence names the line.
-    """
+    """The paper's rows from a TSV file that messages call ``where``; lines that begin with # are passed over."""
     lines = [
         (number, line.split("\t"))
         for number, line in enumerate(text.splitlines(), 1)
@@ -100,21 +67,16 @@ def read_paper(text: str, where: str) -> list[PaperRow]:
     ]
     if not lines or tuple(lines[0][1]) != PAPER_COLUMNS:
         raise DataError(f"{where} holds no rows of the paper: its first line is {' '.join(PAPER_COLUMNS)}, with tabs.")
-    rows: list[PaperRow] = []
     for number, cells in lines[1:]:
         if len(cells) != len(PAPER_COLUMNS):
             raise DataError(f"{where}, line {number} has {len(cells)} fields, not {len(PAPER_COLUMNS)}.")
         try:
-            numbers = [None if part == ABSENT else float(part) for part in cells[3:]]
+            finite = all(math.isfinite(float(cell)) for cell in cells[3:] if cell != ABSENT)
         except ValueError as error:
             raise DataError(f"{where}, line {number}: {error}.") from error
-        if not all(value is None or math.isfinite(value) for value in numbers):
+        if not finite:
             raise DataError(f"{where}, line {number} has a number that is not finite.")
-        clean_b, aa_b, clean_l, aa_l, delta_b, delta_l, epoch, pgd = numbers
-        name, description, setup = cells[:3]
-        epoch_b = None if epoch is None else int(epoch)
-        rows.append(PaperRow(name, description, setup, clean_b, aa_b, clean_l, aa_l, delta_b, delta_l, epoch_b, pgd))
-    return rows
+    return [dict(zip(PAPER_COLUMNS, cells, strict=True)) for _, cells in lines[1:]]
 
 
 def markdown(rows: Sequence[Row], paper: Sequence[PaperRow] = ()) -> Iterator[str]:
@@ -123,18 +85,14 @@ def markdown(rows: Sequence[Row], paper: Sequence[PaperRow] = ()) -> Iterator[st
     The paper's rows come in their order, each with ours of that name beneath it, whether there are any or not; then our
     other rows. Several rows of one name, such as those of several seeds, are followed by their mean and standard
     deviation.
-
-    Args:
-        rows: ours.
-        paper: the paper's, with names that ours refer to.
     """
     notes: dict[str, int] = {}
     yield _line(["Description", "Setup", "", *COLUMNS])
     yield _line(["---"] * (3 + len(COLUMNS)))
     for row in paper:
         yield _paper_line(row, notes)
-        yield from _our_lines([ours for ours in rows if ours.name == row.name], "", notes)
-    known = {row.name for row in paper}
+        yield from _our_lines([ours for ours in rows if ours.name == row["name"]], "", notes)
+    known = {row["name"] for row in paper}
     for name in dict.fromkeys(row.name for row in rows if row.name not in known):
         yield from _our_lines([row for row in rows if row.name == name], name, notes)
     yield "\n"
@@ -150,57 +108,43 @@ def markdown(rows: Sequence[Row], paper: Sequence[PaperRow] = ()) -> Iterator[st
         yield f"- [{number}] {text}\n"
 
 
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
 def _marks(notes: dict[str, int], sentences: Iterable[str]) -> str:
     """What refers to these sentences at the foot, each of which stands there once."""
     numbers = [str(notes.setdefault(sentence, len(notes) + 1)) for sentence in sentences]
     return f" [{', '.join(numbers)}]" if numbers else ""
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |\n"
-
-
-def _number(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.2f}"
-
-
 def _paper_line(row: PaperRow, notes: dict[str, int]) -> str:
     accuracies, deltas = [], []
-    for clean, robust, printed in ((row.clean_b, row.aa_b, row.delta_b), (row.clean_l, row.aa_l, row.delta_l)):
-        delta = _number(printed)
-        if clean is None or robust is None:
-            accuracies.append(ABSENT)
-        else:
-            accuracies.append(f"{clean:.2f} - {robust:.2f}")
-            if printed is not None and abs(clean - robust - printed) > _PRINTED:
-                sentence = f"As the paper prints it; {clean:.2f} - {robust:.2f} is {clean - robust:.2f}."
-                delta += _marks(notes, [sentence])
+    for which in "bl":
+        clean, robust, delta = (row[f"{column}_{which}"] for column in ("clean", "aa", "delta"))
+        absent = ABSENT in (clean, robust)
+        accuracies.append(ABSENT if absent else f"{clean} - {robust}")
+        difference = math.nan if absent or delta == ABSENT else float(clean) - float(robust)
+        if abs(difference - float(delta if delta != ABSENT else "nan")) > _PRINTED:
+            delta += _marks(notes, [f"As the paper prints it; {clean} - {robust} is {difference:.2f}."])
         deltas.append(delta)
-    epoch = ABSENT if row.epoch_b is None else str(row.epoch_b)
-    cells = [_plain(row.description), _plain(row.setup), "paper", *accuracies, *deltas, epoch, _number(row.pgd_b)]
-    return _line(cells)
+    texts = [_plain(row["description"]), _plain(row["setup"]), "paper"]
+    return _line([*texts, *accuracies, *deltas, row["epoch_b"], row["pgd_b"]])
 
 
 def _our_lines(rows: Sequence[Row], setup: str, notes: dict[str, int]) -> Iterator[str]:
     """A line a row, and one with mean and standard deviation over several trainings, where each has the number."""
     for row in rows:
-        accuracies, deltas = [], []
-        for accuracy in (row.best, row.last):
-            if accuracy is None:
-                accuracies.append(ABSENT)
-                deltas.append(ABSENT)
-                continue
-            below, above = ("≤ ", "≥ ") if accuracy.upper_bound else ("", "")
-            accuracies.append(f"{accuracy.clean * _PERCENT:.2f} - {below}{accuracy.robust * _PERCENT:.2f}")
-            deltas.append(f"{above}{(accuracy.clean - accuracy.robust) * _PERCENT:.2f}")
         who = f"ours, {_plain(row.label)}" if row.label and len(rows) > 1 else "ours"
-        who += _marks(notes, map(_plain, row.remarks))
         epoch = ABSENT if row.epoch is None else str(row.epoch)
-        tracked = _number(None if row.tracked is None else row.tracked * _PERCENT)
-        yield _line(["", _plain(setup), who, *accuracies, *deltas, epoch, tracked])
+        yield _line(["", _plain(setup), who + _marks(notes, map(_plain, row.remarks)), *_numbers([row], epoch)])
         setup = ""
-    if len(rows) < 2:
-        return
+    if len(rows) > 1:
+        yield _line(["", "", f"ours, mean of {len(rows)} ± deviation", *_numbers(rows, "")])
+
+
+def _numbers(rows: Sequence[Row], epoch: str) -> list[str]:
+    """The cells below :data:`COLUMNS` of one row, or of the mean of several."""
     accuracies, deltas = [], []
     for weights in ([row.best for row in rows], [row.last for row in rows]):
         evaluated = [accuracy for accuracy in weights if accuracy is not None]
@@ -209,17 +153,16 @@ def _our_lines(rows: Sequence[Row], setup: str, notes: dict[str, int]) -> Iterat
             deltas.append(ABSENT)
             continue
         below, above = ("≤ ", "≥ ") if any(accuracy.upper_bound for accuracy in evaluated) else ("", "")
-        clean = _spread([accuracy.clean for accuracy in evaluated])
-        robust = _spread([accuracy.robust for accuracy in evaluated])
-        accuracies.append(f"{clean} - {below}{robust}")
-        deltas.append(above + _spread([accuracy.clean - accuracy.robust for accuracy in evaluated]))
+        clean = _percent([accuracy.clean for accuracy in evaluated])
+        accuracies.append(f"{clean} - {below}{_percent([accuracy.robust for accuracy in evaluated])}")
+        deltas.append(above + _percent([accuracy.clean - accuracy.robust for accuracy in evaluated]))
     shares = [row.tracked for row in rows if row.tracked is not None]
-    tracked = _spread(shares) if len(shares) == len(rows) else ABSENT
-    yield _line(["", "", f"ours, mean of {len(rows)} ± deviation", *accuracies, *deltas, "", tracked])
+    return [*accuracies, *deltas, epoch, _percent(shares) if len(shares) == len(rows) else ABSENT]
 
 
-def _spread(shares: Sequence[float]) -> str:
-    return f"{statistics.fmean(shares) * _PERCENT:.2f} ± {statistics.stdev(shares) * _PERCENT:.2f}"
+def _percent(shares: Sequence[float]) -> str:
+    mean = f"{statistics.fmean(shares) * 100:.2f}"
+    return mean if len(shares) == 1 else f"{mean} ± {statistics.stdev(shares) * 100:.2f}"
 
 
 _ESCAPES: Final[Mapping[int, str]] = str.maketrans({character: f"\\{character}" for character in "\\|*_`[]<>#"})
@@ -232,20 +175,12 @@ def _plain(text: str) -> str:
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """Our rows as lines of a TSV file; accuracies are shares, empty where there are none."""
-    yield from tsv(
+    absent = (None, None, None)
+    return tsv(
         "name label clean_b aa_b upper_bound_b clean_l aa_l upper_bound_l epoch_b pgd_b",
         (
-            (
-                row.name,
-                row.label,
-                *(
-                    value
-                    for weights in (row.best, row.last)
-                    for value in (astuple(weights) if weights is not None else (None, None, None))
-                ),
-                row.epoch,
-                row.tracked,
-            )
+            (row.name, row.label, *best, *last, row.epoch, row.tracked)
             for row in rows
+            for best, last in [[astuple(weights) if weights else absent for weights in (row.best, row.last)]]
         ),
     )

@@ -97,6 +97,6 @@ def test_what_holds_no_rows_of_the_paper(text: str, says: str) -> None:
 def test_the_papers_tables_are_there(root: Path, number: int, rows: int, misprinted: int) -> None:
     path = root / "examples" / f"table{number}.tsv"
     found = read_paper(path.read_text(encoding="utf-8"), str(path))
-    assert len({row.name for row in found}) == rows
+    assert len({row["name"] for row in found}) == rows
     text = "".join(markdown([], found))
     assert text.count("As the paper prints it") == misprinted
