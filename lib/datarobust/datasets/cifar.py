@@ -50,7 +50,6 @@ willow_tree wolf woman worm
 CIFAR100 = tuple(_FINE.split())
 """The classes of CIFAR-100, the fine ones, in the order of its labels."""
 
-
 MOST_TI500K_BYTES = 8 << 30  # of the file
 MOST_ROW_BYTES = 1 << 24  # of one image
 _NAMES_BYTES = 1 << 16  # of a file of class names
@@ -87,7 +86,7 @@ RELEASES = (
 )
 
 
-def looks_like(path: Path) -> bool:
+def looks_like(path: Path, _: bytes) -> bool:
     """Whether a folder has the files of a release, or a file is a tar archive, which no other source is."""
     if path.is_dir():
         return any(release.among(set(_listed(path))) for release in RELEASES)

@@ -32,6 +32,7 @@ from datarobust.text import shown
 
 GZIP_START = b"\x1f\x8b"
 START_BYTES = 1024  # so many first bytes tell what a file is
+DEFLATE_RATIO = 1033  # the most that gzip and zip can do
 MOST_FILES = 1000  # in an archive; the largest release has nine
 MOST_BYTES = 2 << 30  # of an archive, unpacked; the largest release has 190 MB
 _MOST_EXTRA = 1 << 16  # bytes of one extra header
@@ -107,6 +108,15 @@ def open_unpacked(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if gzipped else path.open("rb")
 
 
+def unpacked_start(path: Path, size: int) -> bytes:
+    """The first bytes of what a file holds, unpacked; none where it cannot be read."""
+    try:
+        with reading(path), open_unpacked(path) as file:
+            return file.read(size)
+    except DataError:
+        return b""
+
+
 def raw_file(path: Path) -> Raw:
     """A regular file. Raises DataError where it is none, or where it cannot be read."""
 
@@ -150,11 +160,10 @@ def read_start(path: Path) -> bytes:
 
 
 def is_tar(path: Path) -> bool:
-    """Whether a file is a tar archive by its first header, gzipped or not; False where it cannot be unpacked."""
+    """Whether a file is a tar archive by its first header, gzipped or not."""
     try:
-        with reading(path), open_unpacked(path) as file:
-            TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
-    except (DataError, HeaderError):
+        TarInfo.frombuf(unpacked_start(path, tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+    except HeaderError:
         return False
     return True
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from datarobust.datasets.files import GZIP_START, open_unpacked, read_start, reading
+from datarobust.datasets.files import DEFLATE_RATIO, GZIP_START, open_unpacked, read_start, reading, unpacked_start
 from datarobust.datasets.sources import Names, Source, Spec
 from datarobust.errors import DataError
 from datarobust.text import shown
@@ -45,22 +45,14 @@ _CLASSES = {
     "letters": ascii_uppercase,
     "mnist": digits,
 }
-_GZIP_RATIO = 1033
 _TYPES = {0x09: "signed bytes", 0x0B: "16-bit integers", 0x0C: "32-bit integers", 0x0D: "floats", 0x0E: "doubles"}
 
 
-def looks_like(path: Path) -> bool:
+def looks_like(path: Path, _: bytes) -> bool:
     """Whether ``path`` is an idx file, or a folder that has idx files of images by their names."""
     if path.is_dir():
         return bool(_sets(path))
-    if _NAME.fullmatch(path.name):
-        return True
-    try:
-        with reading(path), open_unpacked(path) as stream:
-            start = stream.read(4)
-    except DataError:
-        return False
-    return start[:3] == b"\0\0\x08" and start[3:] in (b"\1", b"\2", b"\3", b"\4")
+    return bool(_NAME.fullmatch(path.name)) or re.match(rb"\0\0\x08[\1-\4]", unpacked_start(path, 4)) is not None
 
 
 class IdxSource(Source):
@@ -153,7 +145,7 @@ class IdxFile:
         if not gzipped and claimed != size:
             fault = "the file is cut short" if claimed > size else "something else follows"
             raise DataError(f"{claim}, but has {size:,}: {fault}.")
-        if gzipped and claimed > size * _GZIP_RATIO:
+        if gzipped and claimed > size * DEFLATE_RATIO:
             raise DataError(f"{claim}, which {size:,} gzipped bytes cannot hold.")
 
     def rows(self, step: int, start: int, stop: int) -> Iterator[Images]:

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from datarobust.datasets import checks
-from datarobust.datasets.files import brief, reading
+from datarobust.datasets.files import DEFLATE_RATIO, brief, reading
 from datarobust.datasets.sources import Layout, Names, Source, Spec
 from datarobust.errors import DataError
 from datarobust.text import shown
@@ -40,7 +40,6 @@ CHANNELS = (1, 3)
 _CLASSES_BYTES = 16 << 20
 _DIRECTORY_BYTES = 4 << 20
 _TAIL_BYTES = (1 << 16) + 22 + 20 + 56  # of a zip file: a comment, and three records that point at the directory
-_DEFLATE_RATIO = 1033  # the most that deflate can do
 _BOMB_RATIO = 400
 _BOMB_BYTES = 256 << 20
 _IN_MEMORY = 1 << 30
@@ -288,7 +287,7 @@ class Archive:
             raise DataError(f"{where} is compressed, but not by deflate: save it with numpy.savez_compressed.")
         if info.header_offset < 0 or info.header_offset + packed > self._size:
             raise DataError(f"{where} claims {packed:,} bytes of a file that has {self._size:,}: it is cut short.")
-        if size > packed * (1 if info.compress_type == zipfile.ZIP_STORED else _DEFLATE_RATIO):
+        if size > packed * (1 if info.compress_type == zipfile.ZIP_STORED else DEFLATE_RATIO):
             raise DataError(f"{where} claims {size:,} bytes, which {packed:,} cannot hold.")
         if size > _BOMB_BYTES and size > packed * _BOMB_RATIO:
             growth = f"{size // packed}-fold to {size:,} bytes"

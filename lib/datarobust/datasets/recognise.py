@@ -29,11 +29,6 @@ from datarobust.types import Rows
 Format = Literal["digits", "npz", "folder", "cifar", "ti500k", "idx", "parquet"]
 DIGITS = 1797
 
-_ALL = (
-    "digits, an npz file, CIFAR-10 or CIFAR-100 as released (a folder or .tar.gz), the TI500K pickle, idx files, "
-    "Parquet files, or a folder of class folders"
-)
-
 
 class DigitsSource(Source):
     """The test part of the UCI "Optical Recognition of Handwritten Digits" set (Alpaydin and Kaynak 1998).
@@ -90,12 +85,10 @@ _READERS: Mapping[Format, _Reader] = {
     "digits": _Reader("the digits", ("word",), DigitsSource),
     "npz": _Reader("npz files", ("file",), npz.NpzSource, npz.looks_like),
     "folder": _Reader("folders of images", ("folder",), FolderSource),  # any folder that is nothing else
-    "cifar": _Reader("CIFAR", ("file", "folder"), cifar.CifarSource, lambda path, _: cifar.looks_like(path)),
-    "ti500k": _Reader("the TI500K pickle", ("file",), cifar.Ti500kSource, lambda _, start: unpickle.looks_like(start)),
-    "idx": _Reader("idx files", ("file", "folder"), idx.IdxSource, lambda path, _: idx.looks_like(path)),
-    "parquet": _Reader(
-        "Parquet files", ("file", "folder"), parquet.ParquetSource, lambda path, _: parquet.looks_like(path)
-    ),
+    "cifar": _Reader("CIFAR", ("file", "folder"), cifar.CifarSource, cifar.looks_like),
+    "ti500k": _Reader("the TI500K pickle", ("file",), cifar.Ti500kSource, unpickle.looks_like),
+    "idx": _Reader("idx files", ("file", "folder"), idx.IdxSource, idx.looks_like),
+    "parquet": _Reader("Parquet files", ("file", "folder"), parquet.ParquetSource, parquet.looks_like),
 }
 
 
@@ -120,7 +113,8 @@ def recognise(source: str) -> Format:
             return name
     if place == "folder":
         return "folder"
-    raise DataError(f"{shown(source)} is no format that is read: {_ALL}.")
+    titles = ", ".join(reader.title for reader in _READERS.values())
+    raise DataError(f"{shown(source)} is no format that is read: {titles}.")
 
 
 def open_source(

@@ -20,6 +20,7 @@ import struct
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
@@ -95,7 +96,7 @@ def mapping(raw: Raw, *, most_bytes: int = MOST_BYTES) -> Mapping[str, object]:
     return value
 
 
-def looks_like(start: bytes) -> bool:
+def looks_like(_: Path, start: bytes) -> bool:
     """Whether a file that starts so is a pickle: by its mark, or by a dict as protocols 0 and 1 begin it."""
     return _START.match(start) is not None
 

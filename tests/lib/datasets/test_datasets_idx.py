@@ -52,9 +52,9 @@ def read(source, start=0, stop=None):
 def test_mnist_in_a_folder_and_by_its_images(tmp_path, dot, packed):
     sets = {"train-": (pictures(), digits()), "t10k-": (pictures(4), digits(4))}
     files = {stem: write(tmp_path, stem, *arrays, dot=dot, packed=packed) for stem, arrays in sets.items()}
-    assert looks_like(tmp_path)
+    assert looks_like(tmp_path, b"")
     for split, stem in (("train", "train-"), ("test", "t10k-")):
-        assert looks_like(files[stem])
+        assert looks_like(files[stem], b"")
         for source in (IdxSource(tmp_path, split=split), IdxSource(files[stem])):
             points, labels, index = read(source)
             np.testing.assert_array_equal(points, sets[stem][0][:, None])
@@ -127,7 +127,7 @@ def test_splits_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match="is the train set by its name: leave out `split` test"):
         IdxSource(tmp_path / "train-images-idx3-ubyte", split="test")
     (tmp_path / "empty").mkdir()
-    assert not looks_like(tmp_path / "empty")
+    assert not looks_like(tmp_path / "empty", b"")
     with pytest.raises(DataError, match="their names are train-images"):
         IdxSource(tmp_path / "empty")
 
@@ -304,15 +304,15 @@ def test_names_that_lead_nowhere(tmp_path):
     with pytest.raises(DataError, match="are labels: give the file of the images, train-images-idx3-ubyte"):
         IdxSource(tmp_path / "train-labels-idx1-ubyte")
     (tmp_path / "odd.bin").write_bytes(GOOD)
-    assert looks_like(tmp_path / "odd.bin")
-    assert not looks_like(tmp_path / "nowhere")
+    assert looks_like(tmp_path / "odd.bin", b"")
+    assert not looks_like(tmp_path / "nowhere", b"")
     with pytest.raises(DataError, match=r"odd.bin: labels are found by the name"):
         IdxSource(tmp_path / "odd.bin")
     (tmp_path / "train-labels-idx1-ubyte").unlink()
     with pytest.raises(DataError, match="train-labels-idx1-ubyte is not beside it"):
         IdxSource(path)
     (tmp_path / "text").write_text("hello")
-    assert not looks_like(tmp_path / "text")
+    assert not looks_like(tmp_path / "text", b"")
 
 
 def test_the_real_mnist(shared, tmp_path):

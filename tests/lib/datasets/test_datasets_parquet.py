@@ -72,7 +72,7 @@ def test_a_file(tmp_path, shape, struct):
         table(images, np.arange(7) % 3, {"label": ["x", "y", "z"]}, struct=struct, image="image"),
         row_group_size=3,
     )
-    assert looks_like(path)
+    assert looks_like(path, b"")
     source = ParquetSource(path)
     points, labels, index = read(source)
     expected = images[:, None] if len(shape) == 2 else images.transpose(0, 3, 1, 2)
@@ -187,7 +187,7 @@ def test_layouts_of_the_hub(tmp_path, name):
     (tmp_path / "README.md").write_text("hello")
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "train.parquet").write_bytes(b"")
-    assert looks_like(tmp_path)
+    assert looks_like(tmp_path, b"")
     for split, images in sets.items():
         source = ParquetSource(tmp_path, split=split)
         np.testing.assert_array_equal(read(source)[0], images.transpose(0, 3, 1, 2))
@@ -221,7 +221,7 @@ def test_shards_have_to_be_complete_and_of_one_set(tmp_path):
     with pytest.raises(DataError, match=r"pictures.parquet: its name tells no split"):
         ParquetSource(tmp_path / "odd")
     (tmp_path / "none").mkdir()
-    assert not looks_like(tmp_path / "none")
+    assert not looks_like(tmp_path / "none", b"")
     with pytest.raises(DataError, match="its splits are: none"):
         ParquetSource(tmp_path / "none")
 
@@ -253,7 +253,7 @@ def test_without_pyarrow(tmp_path, monkeypatch):
     path = write(tmp_path / "a.parquet", table(pictures(3), [0, 1, 2]))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    assert looks_like(path)
+    assert looks_like(path, b"")
     with pytest.raises(DataError, match=r"pip install 'datarobust\[hf\]'"):
         ParquetSource(path)
 
