@@ -13,7 +13,7 @@ help: ## this list
 
 install: $(VENV)/.installed ## everything into .venv, in the versions of constraints.txt
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt lib/datarobust/sensitivity/native.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -23,16 +23,7 @@ from typing import NoReturn
 
 #: What takes long to import, and starts no thread.
 IMPORTED = (
-    *(
-        "torch",
-        "torch._dynamo",
-        "numba",
-        "zarr",
-        "scipy.linalg",
-        "safetensors.torch",
-        "sklearn.utils",
-        "matplotlib.figure",
-    ),
+    *("torch", "torch._dynamo", "zarr", "scipy.linalg", "safetensors.torch", "sklearn.utils", "matplotlib.figure"),
     *(
         "datarobust.jobs.advtrain",
         "datarobust.jobs.edmtrain",

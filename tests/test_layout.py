@@ -25,7 +25,7 @@ LAYERS = (
 #: Packages that only these parts may import: stores are opened in one place, and the library never talks.
 ONLY_IN = {"zarr": {"artifacts"}, "safetensors": {"artifacts"}, "typer": set(), "rich": set(), "click": set()}
 #: What no tool may import before it is called, because --help would wait for it.
-HEAVY = {"torch", "zarr", "safetensors", "numba", "matplotlib", "scipy", "sklearn", "numpy", "pydantic", "rich", "PIL"}
+HEAVY = {"torch", "zarr", "safetensors", "matplotlib", "scipy", "sklearn", "numpy", "pydantic", "rich", "PIL"}
 HEAVY |= {"jinja2", "markupsafe", "networkx"}
 
 MODULES = sorted(LIB.rglob("*.py"))

@@ -119,8 +119,8 @@ _ATTACK_NORM = typer.Option("--norm", help="Of the attack.")
 AttackNorm = Annotated[Literal["linf", "l2"], _ATTACK_NORM]
 AnyAttackNorm = Annotated[Literal["linf", "l2", "l1"], _ATTACK_NORM]
 _NORM = typer.Option("--norm", help="The distance between two points.")
-Norm = Annotated[Literal["l2", "linf"], _NORM]
-OptionalNorm = Annotated[Literal["l2", "linf"] | None, _NORM]
+Norm = Annotated[Literal["l2", "linf", "l1"], _NORM]
+OptionalNorm = Annotated[Literal["l2", "linf", "l1"] | None, _NORM]
 _SELECTION = "R.zarr:least:1024, R.zarr:most:1024, first:1024, random:1024:SEED, a file of indices, or - for stdin;"
 Select = Annotated[
     str | None,

@@ -548,9 +548,6 @@ def duplicates(
         rows, lines = found.surplus(), _of_groups(found, as_json, len(stores) > 1)
     else:
         columns = [datasets.label_column(store, labels).read() for store in stores]
-        sensitivity.when_compiling(
-            lambda: _cli.say("Compiling the kernels for this machine, once: about half a minute.")
-        )
         points, *others = [points_of(store, limit if store is stores[0] else None) for store in stores]
         found = pairs.nearest_pairs(
             points,

@@ -1,7 +1,7 @@
 """Rank the points of a dataset by robustness, exactly: Equation (1) and Algorithm 1 of the paper.
 
-For every point the nearest point of another label is found, in the l2 or the l-infinity norm; its distance is the
-point's robustness r, and 1/r its sensitivity. On images whole-number arithmetic decides, equal distances go to the
+For every point the nearest point of another label is found, in the l2, the l-infinity or the l1 norm; its distance is
+the point's robustness r, and 1/r its sensitivity. On images whole-number arithmetic decides, equal distances go to the
 lower index, and neither threads nor processes change a bit.
 
 With -o the ranking becomes an artifact, and its path is printed. Without, rows of tab-separated values are printed,
@@ -85,12 +85,10 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    from datarobust import artifacts, distributed, sensitivity
+    from datarobust import artifacts, distributed
     from datarobust.jobs.make import make
     from datarobust.jobs.sens_rank import Sensitivity, remarks
 
-    if device.startswith("cuda"):
-        raise UsageError("sens-rank has no CUDA kernels: leave out `device`, it runs on the CPU.")
     if limit is not None and output is not None:
         raise UsageError(
             "`limit` is for a quick look: leave out -o, or take a part with dataset subset --select first:N."
@@ -106,14 +104,14 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
         raise UsageError("`lam` is of perceived curvature: add `curvature`.")
     points = artifacts.open_store(_cli.argument_path(dataset), "dataset")
     others = None if against is None else artifacts.open_store(_cli.argument_path(against), "dataset")
-    job = Sensitivity(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit)
+    place = str(distributed.device_of(device)) if device.startswith("cuda") else None
+    job = Sensitivity(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit, place)
     perceived = job.perceived_distance(lam) if curvature else None
     if curvature and lam is None:
         _cli.say(f"Curvature is perceived at lambda = {perceived:.6g}, the diameter of the cube.")
     if dry_run:
         _cli.emit(json.dumps(job.plan()))
         return
-    sensitivity.when_compiling(lambda: _cli.say("Compiling the kernels for this machine, once: about half a minute."))
     count = float(len(job.points.labels))
     progress = _cli.progress(quiet, f"ranking {norm}", ("points", lambda rounds: count / rounds))
     with distributed.group() as group:
@@ -126,7 +124,12 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
             return
         _cli.resumable()
         new = make(
-            job, output, _cli.step("sens-rank", None, "cpu"), overwrite=overwrite, group=group, progress=progress
+            job,
+            output,
+            _cli.step("sens-rank", None, device if place else "cpu"),
+            overwrite=overwrite,
+            group=group,
+            progress=progress,
         )
         if group.is_main:
             if new:

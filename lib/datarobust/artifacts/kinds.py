@@ -119,7 +119,7 @@ _LABELS = Field(("int64",), ("N",))
 _INDEX = Field(("int64",), ("M",))
 _TEXT = _DIGEST = Attribute("text")
 _INTEGER, _NUMBER, _FLAG, _OBJECT = Attribute("integer"), Attribute("number"), Attribute("flag"), Attribute("object")
-_NORM = Attribute("text", choices=("l2", "linf"))
+_NORM = Attribute("text", choices=("l2", "linf", "l1"))
 _NETWORK: Mapping[str, Any] = {
     "format": "safetensors",
     "attributes": {"arch": _OBJECT, "weights": Attribute("text", choices=("best", "last"))},

@@ -23,6 +23,7 @@ from datarobust.sensitivity import (
     Options,
     Ranking,
     available_threads,
+    engine_of,
     least_robust_first,
     padded_width,
     panel_rows,
@@ -83,6 +84,7 @@ class Sensitivity:
         duplicates: what points mean that equal a point of another label; see :func:`datarobust.sensitivity.rank`.
         memory: bytes of rows to hold.
         threads: all that are there if None.
+        device: a CUDA device that searches; the processor if None.
         limit: only the first points of the dataset.
 
     Raises:
@@ -101,6 +103,7 @@ class Sensitivity:
     memory: int
     threads: int | None = None
     limit: int | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
         for store in (self.dataset, self.others):
@@ -158,13 +161,16 @@ class Sensitivity:
             soft=self.soft,
             duplicates=self.duplicates,
             memory=self.memory,
-            options=Options(
-                threads=self.threads or max(1, available_threads() // group.here), shard=(group.rank, group.size)
-            ),
+            options=self.options(group),
             progress=progress,
             checkpoint=resume,
             merge=group.merge_neighbours if group.size > 1 else None,
         )
+
+    def options(self, group: Group = ALONE) -> Options:
+        """How the search is done."""
+        threads = self.threads or max(1, available_threads() // group.here)
+        return Options(threads=threads, shard=(group.rank, group.size), device=self.device)
 
     def run(self, output: Output) -> None:
         """Make the ranking and write it."""
@@ -223,6 +229,7 @@ class Sensitivity:
             "bytes_to_hold": resident + sum(counts) * (_POINT_BYTES + 16 * self.k),
             "parts": 1 if size == sum(counts) else sum(-(-count // size) for count in counts),
             "threads": self.threads or available_threads(),
+            "engine": engine_of(self.norm, self.options()),
         }
 
 

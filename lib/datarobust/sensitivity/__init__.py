@@ -1,25 +1,21 @@
 """The robustness of labelled data: Section 3, Equation (1) and Algorithm 1 of the paper, exactly and fast.
 
-======================  =====================================================================================
-:mod:`.ranking`         what callers use: :func:`rank`, robustness r(x), sensitivity s_y
-:mod:`.search`          encode, seed, and the tournament of blocks; resuming, shards
-:mod:`.schedule`        who meets whom
-:mod:`.encoding`        from rows to codes
-:mod:`.kernels`         the inner loops, the same for both norms
-:mod:`.l2`              bounds from principal directions; :mod:`.l2_kernels` measures squared distances
-:mod:`.linf`            bounds from telling coordinates; :mod:`.linf_kernels` measures largest differences
-:mod:`.projection`      orthonormal coordinates with a proven error bound
-:mod:`.panels`          rows in memory, or panel by panel
-:mod:`.tables`          the arrays kernels work on
-:mod:`.simd`            vector code: :mod:`.simd_dots`, :mod:`.simd_gaps`; :mod:`.portable` twins
-======================  =====================================================================================
+==================  ==============================================================================================
+:mod:`.ranking`     what callers use: :func:`rank`, robustness r(x), sensitivity s_y
+:mod:`.search`      which engine, and the compiled one's plan: encode, seed, and the tournament of blocks; resuming,
+                    shards
+:mod:`.generic`     the plain engine: Algorithm 1 block by block, in any norm, on any device
+:mod:`.native`      the compiled engine's loops, ``native.c``, and what processors they are for
+:mod:`.codes`       a few bytes a point that bound every distance from below
+:mod:`.schedule`    who meets whom
+:mod:`.panels`      points in memory, or panel by panel
+:mod:`.workers`     threads
+==================  ==============================================================================================
 """
 
-from .compiled import when_compiling
-from .panels import ArrayRows, Rows, padded_width, panel_rows
-from .ranking import Duplicates, Labelled, Ranking, least_robust_first, rank, sensitivity_of
-from .schedule import Round
-from .search import Checkpoint, Options, Progress
+from .panels import ArrayRows, Checkpoint, Labelled, Rows, padded_width, panel_rows
+from .ranking import Duplicates, Ranking, least_robust_first, rank, sensitivity_of
+from .search import Options, engine_of, nearest
 from .workers import available_threads
 
 __all__ = [
@@ -28,15 +24,14 @@ __all__ = [
     "Ranking",
     "Options",
     "Checkpoint",
-    "Progress",
-    "Round",
     "Duplicates",
     "Rows",
     "ArrayRows",
+    "nearest",
+    "engine_of",
     "padded_width",
     "panel_rows",
     "least_robust_first",
     "sensitivity_of",
-    "when_compiling",
     "available_threads",
 ]

@@ -1,5 +1,8 @@
 """Where the points are: panels of rows that fit memory, and the positions of the search.
 
+A *position* is a point's place in the order of the search; ``origin`` leads back to its row in the data set. Points of
+one panel stand together, sorted by label. P is the number of positions.
+
 A set that fits is one panel and is read once. A larger one is cut into panels of which two are resident at a time; the
 search visits all pairs of panels, so a set of p panels is read about p/2 times. Codes and results (some 400 bytes a
 point) stay in memory always.
@@ -14,7 +17,17 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .tables import PAD, Array
+from datarobust.errors import DataError
+from datarobust.types import Array
+
+PAD = 64
+"""Positions a panel is padded to, so that blocks of columns start on whole vectors; bytes of a row likewise."""
+
+NO_INDEX = np.iinfo(np.int64).max
+"""No neighbour yet, so that any neighbour's index is lower; as in native.c."""
+
+SAVE_EVERY = 3.0
+"""Seconds between two saves of a search's state."""
 
 _STREAM_BYTES = 1 << 24
 """Rows are read in pieces of about this size."""
@@ -55,8 +68,8 @@ class ArrayRows:
         return self.array.dtype
 
     def read(self, start: int, stop: int) -> Array:
-        """Rows start..stop, flattened; writable, for a kernel is compiled anew for arrays that are not."""
-        return np.require(self.array[start:stop], requirements=("C", "W")).reshape(stop - start, -1)
+        """Rows start..stop, flattened."""
+        return np.ascontiguousarray(self.array[start:stop]).reshape(stop - start, -1)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Array:
         """Chosen rows, flattened."""
@@ -87,6 +100,41 @@ class SomeRows:
     def take(self, rows: npt.NDArray[np.int64]) -> Array:
         """Chosen rows of the chosen ones."""
         return self.rows.take(self.chosen[rows])
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Points with their labels: what is ranked, and what it may be held against."""
+
+    rows: Rows
+    """(N, D) uint8 (images, in units of 1/255) or float32 (features)."""
+    labels: npt.NDArray[np.int64]
+    """(N,) classes."""
+    soft: npt.NDArray[np.float32] | None = None
+    """(N, C) label vectors, for Equation (1) as it stands."""
+
+    @classmethod
+    def of(cls, points: Array, labels: npt.ArrayLike, soft: npt.ArrayLike | None = None) -> Labelled:
+        """From arrays: points (N, ...) uint8 or float32, labels (N,), label vectors (N, C)."""
+        classes = np.asarray(labels)
+        if not np.issubdtype(classes.dtype, np.integer):
+            raise DataError(f"labels must be whole numbers, not {classes.dtype.name}; label vectors go to soft")
+        vectors = None if soft is None else np.ascontiguousarray(soft, np.float32)
+        return cls(ArrayRows(np.asarray(points)), classes.astype(np.int64), vectors)
+
+    def subset(self, rows: npt.NDArray[np.int64]) -> Labelled:
+        """Some of the points, in the order given."""
+        return Labelled(SomeRows(self.rows, rows), self.labels[rows], None if self.soft is None else self.soft[rows])
+
+
+class Checkpoint(Protocol):
+    """Where the state of a long search survives the process."""
+
+    def load(self) -> dict[str, Array] | None:
+        """The arrays last saved, or None."""
+
+    def save(self, arrays: dict[str, Array]) -> None:
+        """Save them, atomically."""
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,12 @@ import numpy.typing as npt
 
 from datarobust.errors import DataError, DuplicateError, UsageError
 from datarobust.norms import norm_of
+from datarobust.types import Array, Floats, Progress
 
-from .panels import ArrayRows, Panels, Rows, SomeRows
-from .schedule import Round
-from .search import Checkpoint, Options, Progress, Search
-from .tables import Array
+from .panels import Checkpoint, Labelled
+from .search import Options, nearest
 
 Duplicates = Literal["inf", "drop", "error"]
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Merge = Callable[[Array, Array], tuple[Array, Array]]
 
@@ -27,31 +25,6 @@ DEFAULT = Options()
 
 MEMORY = 8 << 30
 """Bytes of rows held in memory unless the caller says otherwise."""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Points with their labels: what is ranked, and what it may be held against."""
-
-    rows: Rows
-    """(N, D) uint8 (images, in units of 1/255) or float32 (features)."""
-    labels: Ints
-    """(N,) classes."""
-    soft: npt.NDArray[np.float32] | None = None
-    """(N, C) label vectors, for Equation (1) as it stands."""
-
-    @classmethod
-    def of(cls, points: Array, labels: npt.ArrayLike, soft: npt.ArrayLike | None = None) -> Labelled:
-        """From arrays: points (N, ...) uint8 or float32, labels (N,), label vectors (N, C)."""
-        classes = np.asarray(labels)
-        if not np.issubdtype(classes.dtype, np.integer):
-            raise DataError(f"labels must be whole numbers, not {classes.dtype.name}; label vectors go to soft")
-        vectors = None if soft is None else np.ascontiguousarray(soft, np.float32)
-        return cls(ArrayRows(np.asarray(points)), classes.astype(np.int64), vectors)
-
-    def subset(self, rows: Ints) -> Labelled:
-        """Some of the points, in the order given."""
-        return Labelled(SomeRows(self.rows, rows), self.labels[rows], None if self.soft is None else self.soft[rows])
 
 
 @dataclass(frozen=True)
@@ -96,7 +69,7 @@ def rank(
     duplicates: Duplicates = "inf",
     memory: int = MEMORY,
     options: Options = DEFAULT,
-    progress: Progress[Round] = iter,
+    progress: Progress = iter,
     checkpoint: Checkpoint | None = None,
     merge: Merge | None = None,
 ) -> Ranking:
@@ -104,7 +77,7 @@ def rank(
 
     Args:
         points: N points of D numbers each.
-        norm: "l2" or "linf".
+        norm: "l1", "l2" or "linf".
         against: look for neighbours among these points instead of ``points``.
         k: how many neighbours.
         soft: Equation (1) with label vectors: the distance returned is min_j d(p_i, p_j) / ||y_i - y_j||_2, the
@@ -121,7 +94,7 @@ def rank(
     Returns:
         Distances in [0,1] units for uint8 points (square root of a whole number, or a whole number, over 255), in
         their own units for float32. Equal distances go to the lower row. Whole-number arithmetic decides on uint8; on
-        float32 the l2 distance has a relative error below (D + 2) 2^-53 and the l-infinity distance below 2^-53.
+        float32 l1 and l2 distances have a relative error below (D + 2) 2^-53, l-infinity distances below 2^-53.
 
     Raises:
         DataError: wrong dtypes or shapes.
@@ -131,7 +104,13 @@ def rank(
     _check(points, against, norm, k, soft)
 
     def search(points: Labelled, against: Labelled | None, checkpoint: Checkpoint | None) -> Ranking:
-        return _search(points, norm, against, k, soft, memory, options, progress, checkpoint, merge)
+        sources = [points] if against is None else [points, against]
+        key, neighbour = nearest(
+            sources, norm, k, soft=soft, memory=memory, options=options, progress=progress, checkpoint=checkpoint
+        )
+        if merge is not None:
+            key, neighbour = merge(key, neighbour)
+        return Ranking(norm_of(norm).distances(key, points.rows.dtype), neighbour)
 
     found = search(points, against, checkpoint)
     equal = np.flatnonzero(found.robustness == 0.0)
@@ -167,41 +146,6 @@ def _without(
             neighbour[affected] = np.where(again.neighbour < 0, -1, kept[again.neighbour])
     distance[equal], neighbour[equal] = np.nan, -1
     return Ranking(distance, neighbour)
-
-
-def _search(
-    points: Labelled,
-    norm: str,
-    against: Labelled | None,
-    k: int,
-    soft: bool,
-    memory: int,
-    options: Options,
-    progress: Progress[Round],
-    checkpoint: Checkpoint | None,
-    merge: Merge | None,
-) -> Ranking:
-    sources = [points] if against is None else [points, against]
-    panels = Panels([(source.rows, source.labels) for source in sources], memory)
-    vectors, widest = (None, 1.0) if not soft else _vectors(sources, panels)
-    search = Search(panels, norm, k, vectors, widest, options)
-    search.run(progress, checkpoint)
-    key, neighbour = search.nearest()
-    if merge is not None:
-        key, neighbour = merge(key, neighbour)
-    return Ranking(norm_of(norm).distances(key, panels.dtype), neighbour)
-
-
-def _vectors(sources: list[Labelled], panels: Panels) -> tuple[Array, float]:
-    """Label vectors by position, and a bound on the distance of any two."""
-    given = [source.soft for source in sources if source.soft is not None]
-    vectors = np.zeros((panels.positions, given[0].shape[1]), np.float32)
-    for panel in panels.panels:
-        vectors[panel.positions] = given[panel.source][panels.origin[panel.positions]]
-    everything = np.concatenate(given).astype(np.float64)
-    centre = everything.mean(axis=0)
-    widest = 2.0 * float(np.sqrt(((everything - centre) ** 2).sum(axis=1).max())) * (1.0 + 1e-9)
-    return vectors, max(widest, 1e-300)
 
 
 def _check(points: Labelled, against: Labelled | None, norm: str, k: int, soft: bool) -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .panels import Panel, Panels
-from .tables import PAD, Array
+from datarobust.types import Array
+
+from .panels import PAD, Panel, Panels
 
 LANES = 32
 """Blocks a panel is cut into at least, for each shard, so that threads do not run out of matches within a round."""

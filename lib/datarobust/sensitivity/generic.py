@@ -1,0 +1,234 @@
+"""The plain search: Algorithm 1 block by block, in any norm, on any device.
+
+Rows meet columns in blocks. Of each block a matrix of lower bounds of the keys is made: of bytes the keys themselves,
+as whole numbers, or, in l-infinity once neighbours are known, the largest difference over a few scattered coordinates;
+of float32 the keys in floating point, less what rounding may have added. Only pairs whose bound is not above the k-th
+key so far are measured exactly. So keys and neighbours are those of the compiled search, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from datarobust.errors import DataError
+from datarobust.norms import Norm, norm_of
+from datarobust.types import Array, Floats, Progress, Rows
+
+from .panels import NO_INDEX, SAVE_EVERY, ArrayRows, Checkpoint, Labelled
+from .workers import Workers
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK = 1024
+"""Rows and columns of a block."""
+
+SCATTERED = 64
+"""Coordinates that bound the l-infinity distance of bytes."""
+
+_EXACT = 1024
+"""Products of numbers from -128 to 127 that add up to at most 2^24: float32 holds every such sum."""
+
+_LONG = 1 << 16
+"""Differences of bytes whose sum float32 holds, and products of bytes whose sum int32 holds."""
+
+_PIECE = 1 << 26
+"""Pairs are measured in pieces of about so many bytes."""
+
+
+class PlainSearch:
+    """One search; ``key`` (N, k) and ``neighbour`` (N, k) are its state, in the order of the data set."""
+
+    def __init__(
+        self, sources: list[Labelled], norm: str, k: int, memory: int, shard: tuple[int, int], device: str | None
+    ) -> None:
+        """``sources``: points, and the set they are held against if that is another; ``device`` of PyTorch, or None:
+        NumPy does it.
+        """
+        self.points, self.others, self.norm = sources[0], sources[-1], norm_of(norm)
+        self.shard, self.device = shard, device
+        size = sum(source.rows.shape[0] for source in sources) * sources[0].rows.shape[1]
+        if size * np.dtype(sources[0].rows.dtype).itemsize <= memory:
+            self.points, self.others = (
+                Labelled(ArrayRows(part.rows.read(0, len(part.labels))), part.labels, part.soft)
+                for part in (self.points, self.others)
+            )
+        self.key = np.full((len(self.points.labels), k), np.inf)
+        self.neighbour = np.full(self.key.shape, NO_INDEX)
+
+    def run(self, threads: int | None, progress: Progress, checkpoint: Checkpoint | None) -> tuple[Floats, Rows]:
+        """Search all pairs; a checkpoint left by an earlier run is continued.
+
+        Raises:
+            DataError: a number is not finite.
+        """
+        number, shards = self.shard
+        starts = range(number * BLOCK, len(self.key), shards * BLOCK)
+        layout = np.array([BLOCK, number, shards])
+        saved, done = None if checkpoint is None else checkpoint.load(), 0
+        if saved is not None:
+            self.key[:] = saved["key"]
+            self.neighbour[:] = np.where(saved["neighbour"] < 0, NO_INDEX, saved["neighbour"])
+            done = int(saved["done"][0]) if np.array_equal(saved["layout"], layout) else 0
+        with Workers(1 if self.device else threads) as workers:
+            before = time.monotonic()
+            rounds = range(0, len(starts), workers.threads)
+            for at in progress(rounds):
+                if at + workers.threads <= done:
+                    continue
+                workers.all([lambda start=start: self._row(start) for start in starts[at : at + workers.threads]])  # type: ignore[misc]
+                if checkpoint is not None and (time.monotonic() - before >= SAVE_EVERY or at == rounds[-1]):
+                    key, neighbour = self.nearest()
+                    count = np.array([min(at + workers.threads, len(starts))])
+                    checkpoint.save({"key": key, "neighbour": neighbour, "layout": layout, "done": count})
+                    before = time.monotonic()
+        return self.nearest()
+
+    def nearest(self) -> tuple[Floats, Rows]:
+        """Keys (N, k) and neighbours (N, k; -1: none)."""
+        return self.key, np.where(self.neighbour == NO_INDEX, -1, self.neighbour)
+
+    def _row(self, start: int) -> None:
+        """The neighbours of a block of rows."""
+        stop = min(start + BLOCK, len(self.key))
+        rows = self.points.rows.read(start, stop)
+        _demand_finite(rows, start)
+        for first in range(0, len(self.others.labels), BLOCK):
+            last = min(first + BLOCK, len(self.others.labels))
+            columns = self.others.rows.read(first, last)
+            _demand_finite(columns, first)
+            weight = self._weight(slice(start, stop), slice(first, last))
+            rough = bool(np.isfinite(self.key[start:stop, -1]).all())
+            with np.errstate(divide="ignore", invalid="ignore"):
+                bounds, slack = block_bounds(rows, columns, self.norm, rough, self.device)
+                bounds = np.where(weight > 0.0, bounds / weight, np.inf)
+            self._merge(slice(start, stop), first, rows, columns, bounds, slack, weight)
+
+    def _weight(self, rows: slice, columns: slice) -> Floats:
+        """What the keys of a block are divided by, (n, m): 0 between equal labels."""
+        a, b = self.points, self.others
+        if a.soft is None or b.soft is None:
+            return np.asarray(a.labels[rows, None] != b.labels[None, columns], np.float64)
+        weight = np.zeros((rows.stop - rows.start, columns.stop - columns.start))
+        for left, right in zip(a.soft[rows].astype(np.float64).T, b.soft[columns].astype(np.float64).T, strict=True):
+            weight += (left[:, None] - right) ** 2
+        return np.sqrt(weight) if self.norm.whole else weight
+
+    def _merge(self, rows: slice, first: int, a: Array, b: Array, bounds: Floats, slack: float, weight: Floats) -> None:
+        """Take the pairs of a block, rows ``a`` and columns ``b`` from ``first`` on, into the lists of the rows."""
+        key, neighbour = self.key[rows], self.neighbour[rows]
+        k, limit = key.shape[1], key[:, -1]
+        if k < bounds.shape[1] and slack < np.inf:  # the k best of a block are among those of its k least bounds
+            limit = np.minimum(limit, np.partition(bounds, k - 1, axis=1)[:, k - 1] * (1.0 + 4.0 * slack))
+        i, j = np.nonzero((bounds <= limit[:, None]) & (bounds < np.inf))
+        keys = bounds[i, j] if slack == 0.0 else pair_keys(a, b, i, j, self.norm) / weight[i, j]
+        i = np.concatenate([np.repeat(np.arange(len(key)), k), i])
+        keys, j = np.concatenate([key.ravel(), keys]), np.concatenate([neighbour.ravel(), j + first])
+        order = np.lexsort((j, keys, i))
+        i, keys, j = i[order], keys[order], j[order]
+        again = np.zeros(len(i), bool)  # a search that goes on meets its neighbours again
+        again[1:] = (i[1:] == i[:-1]) & (j[1:] == j[:-1]) & (j[1:] != NO_INDEX)
+        i, keys, j = i[~again], keys[~again], j[~again]
+        best = np.searchsorted(i, np.arange(len(key)))[:, None] + np.arange(k)
+        key[:], neighbour[:] = keys[best], j[best]
+
+
+def block_bounds(a: Array, b: Array, norm: Norm, rough: bool, device: str | None) -> tuple[Floats, float]:
+    """Lower bounds (n, m) of the keys of rows (n, D) and (m, D), and their slack: keys are at most 1 + 2 slack times as
+    large, equal for 0; inf where nothing is said.
+
+    ``rough``: a bound over scattered coordinates will do, where the keys cost more.
+    """
+    slack = 0.0 if a.dtype == np.uint8 else (a.shape[1] + 8) * 2.0**-50
+    if slack == 0.0 and rough and not norm.sums and a.shape[1] > 2 * SCATTERED:
+        chosen = np.random.default_rng(0).permutation(a.shape[1])[:SCATTERED]
+        a, b, slack = a[:, chosen], b[:, chosen], np.inf
+    keys = _keys(a, b, norm) if device is None else _keys_on(a, b, norm, device)
+    return (keys if a.dtype == np.uint8 else keys * (1.0 - slack)), slack
+
+
+def _keys(a: Array, b: Array, norm: Norm) -> Floats:
+    """Keys (n, m), exact for bytes."""
+    if a.dtype != np.uint8 or norm.metric == "cityblock":
+        return np.asarray(cdist(a.astype(np.float64), b.astype(np.float64), norm.metric))
+    if norm.metric == "chebyshev":
+        largest = np.zeros((len(a), len(b)), np.uint8)
+        for row, column in zip(a.T, np.ascontiguousarray(b.T), strict=True):
+            row = row[:, None]
+            np.maximum(largest, np.maximum(row, column) - np.minimum(row, column), out=largest)
+        return largest.astype(np.float64)
+    total = np.zeros((len(a), len(b)))
+    for start in range(0, a.shape[1], _EXACT):
+        left, right = (part[:, start : start + _EXACT].astype(np.float32) - np.float32(128) for part in (a, b))
+        total -= 2.0 * (left @ right.T)
+        total += np.einsum("ij,ij->i", left, left, dtype=np.float64)[:, None]
+        total += np.einsum("ij,ij->i", right, right, dtype=np.float64)
+    return total
+
+
+def _keys_on(a: Array, b: Array, norm: Norm, device: str) -> Floats:
+    """Keys (n, m), exact for bytes, by PyTorch."""
+    import torch
+
+    left, right = (torch.from_numpy(np.array(part)).to(device) for part in (a, b))
+    total = torch.zeros(len(a), len(b), dtype=torch.float64, device=device)
+    if a.dtype != np.uint8:
+        total = torch.cdist(left.double(), right.double(), norm.order, "donot_use_mm_for_euclid_dist")
+        return np.asarray((total if norm.whole else total.square()).cpu())
+    for start in range(0, a.shape[1], _LONG):
+        sides = [side[:, start : start + _LONG] for side in (left, right)]
+        if norm.metric == "sqeuclidean":
+            total += _squares_on(*sides)
+            continue
+        part = torch.cdist(*(side.float() for side in sides), norm.order)
+        total = total + part if norm.sums else total.maximum(part)
+    return np.asarray(total.cpu())
+
+
+def _squares_on(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Squared l2 distances of bytes, as whole numbers: int8 products on CUDA, float64 elsewhere."""
+    import torch
+
+    if a.device.type != "cuda":
+        a, b = a.double(), b.double()
+        return a.square().sum(1)[:, None] + b.square().sum(1) - 2.0 * (a @ b.T)
+    sides = []
+    for side in (a, b):  # int8 products want more than 16 rows, and sizes in multiples of 8
+        height, width = (-(-size // 32) * 32 for size in side.shape)
+        shifted = torch.zeros(height, width, dtype=torch.int8, device=side.device)
+        shifted[: len(side), : side.shape[1]] = (side.short() - 128).to(torch.int8)
+        sides.append(shifted)
+    squares = [side.long().square().sum(1) for side in sides]
+    products = torch._int_mm(sides[0], sides[1].T)
+    return (squares[0][:, None] + squares[1] - 2 * products)[: len(a), : len(b)].double()
+
+
+def pair_keys(a: Array, b: Array, i: Rows, j: Rows, norm: Norm) -> Floats:
+    """Exact keys (M,) of rows ``i`` of ``a`` and ``j`` of ``b``.
+
+    Of bytes they are whole numbers; of float32 float64, summed in the order of native.c: eight sums, and then those.
+    """
+    keys = np.empty(len(i))
+    step = max(1, _PIECE // (8 * a.shape[1]))
+    for start in range(0, len(i), step):
+        piece = slice(start, start + step)
+        x, y = a[i[piece]], b[j[piece]]
+        if a.dtype == np.uint8:
+            keys[piece] = norm.key(x.astype(np.int64) - y)
+            continue
+        gaps = np.zeros((len(x), -(-a.shape[1] // 8), 8))
+        gaps.reshape(len(x), -1)[:, : a.shape[1]] = x.astype(np.float64) - y
+        terms = norm.key(gaps[..., None])
+        # cumsum adds one after another, where sum would add in pairs
+        keys[piece] = terms.cumsum(1)[:, -1].cumsum(1)[:, -1] if norm.sums else terms.max(axis=(1, 2))
+    return keys
+
+
+def _demand_finite(rows: Array, start: int) -> None:
+    if rows.dtype == np.float32 and not np.isfinite(rows).all():
+        row = start + int(np.isfinite(rows).all(axis=1).argmin())
+        raise DataError(f"row {row} holds a number that is not finite: mend it, or leave the point out")
