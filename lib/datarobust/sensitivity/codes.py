@@ -77,8 +77,9 @@ class Encoding:
         self._panels, self._workers = panels, workers
         sample, self._sampled = panels.sample(SAMPLE)
         self._demand_finite(sample, self._sampled)
-        encoder = {"l2": L2Encoder, "linf": LinfEncoder}[norm]
-        self._encoder: L2Encoder | LinfEncoder = encoder(sample, panels.width, panels.positions)
+        encoder = LinfEncoder if norm == "linf" else L2Encoder
+        with threadpool_limits(1, user_api="blas"):  # its threads wait in a busy loop, and gain nothing on a sample
+            self._encoder: L2Encoder | LinfEncoder = encoder(sample, panels.width, panels.positions)
         self.leading = np.zeros((panels.positions, 4), np.float32)
         """(P, 4) leading coordinates: points near each other have similar ones."""
         self._stream(self._visit)

@@ -184,7 +184,7 @@ def _keys_on(a: Array, b: Array, norm: Norm, device: str) -> Floats:
         if norm.metric == "sqeuclidean":
             total += _squares_on(*sides)
             continue
-        part = torch.cdist(*(side.float() for side in sides), norm.order)
+        part = torch.cdist(sides[0].float(), sides[1].float(), norm.order)
         total = total + part if norm.sums else total.maximum(part)
     return np.asarray(total.cpu())
 

@@ -15,15 +15,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import strategies as st
-from numba import njit
 
 from datarobust import distributed
-from datarobust.sensitivity import Labelled, Options, Ranking, rank
-from datarobust.sensitivity.simd import VNNI
+from datarobust.sensitivity import Labelled, Options, Ranking, native, rank
 
 Array = npt.NDArray[Any]
-NORMS = ("l2", "linf")
+NORMS = ("l2", "linf", "l1")
+COMPILED = ("l2", "linf")
+LEVELS = () if native.library() is None else native.LEVELS[: native.library().highest_level() + 1]
 
 
 def printed(
@@ -43,7 +44,7 @@ def printed(
         for j, other_label in enumerate(column_labels):
             if label != other_label:
                 gaps = [abs(a - b) for a, b in zip(rows[i], columns[j], strict=True)]
-                key = sum(gap * gap for gap in gaps) if norm == "l2" else max(gaps)
+                key = {"l2": sum(gap * gap for gap in gaps), "linf": max(gaps), "l1": sum(gaps)}[norm]
                 d = (math.sqrt(key) if norm == "l2" else key) / 255
                 m = max(m, 1 / d if d else math.inf)
                 found.append((key, j, d))
@@ -54,26 +55,21 @@ def printed(
     return np.array(distance), np.array(neighbour), largest
 
 
-@njit  # type: ignore[misc, unused-ignore]
-def _largest_gaps(a, b):  # type: ignore[no-untyped-def]
-    """Largest differences of rows of bytes, all pairs, all coordinates."""
-    out = np.empty((a.shape[0], b.shape[0]), np.uint8)
-    for i in range(a.shape[0]):
-        for j in range(b.shape[0]):
-            largest = np.uint8(0)
-            for t in range(a.shape[1]):
-                gap = np.uint8(max(a[i, t], b[j, t]) - min(a[i, t], b[j, t]))
-                largest = np.uint8(max(largest, gap))
-            out[i, j] = largest
-    return out
+def _gaps(a: Array, b: Array, norm: str) -> Array:
+    """Largest differences, or sums of differences, of rows of bytes: all pairs, all coordinates."""
+    combine = np.maximum if norm == "linf" else np.add
+    out = np.zeros((len(a), len(b)), np.int32)
+    for x, y in zip(a.T.astype(np.int32), b.T.astype(np.int32), strict=True):
+        combine(out, np.abs(x[:, None] - y), out=out)
+    return out.astype(np.int64)
 
 
 def keys(points: Array, others: Array, norm: str) -> Array:
-    """(N, M) whole numbers: squared l2 distances, or l-infinity distances, of bytes."""
+    """(N, M) whole numbers: squared l2 distances, or l-infinity or l1 distances, of bytes."""
     a = np.ascontiguousarray(points.reshape(len(points), -1))
     b = np.ascontiguousarray(others.reshape(len(others), -1))
-    if norm == "linf":
-        return _largest_gaps(a, b).astype(np.int64)
+    if norm != "l2":
+        return _gaps(a, b, norm)
     found = np.zeros((len(a), len(b)), np.int64)
     for start in range(0, a.shape[1], 1024):
         # Products of -128..127 add up to at most 2^24 over 1024 of them: float32 holds every such whole number.
@@ -119,9 +115,17 @@ def equation_1(points: Array, vectors: Array, norm: str, k: int = 1) -> tuple[Ar
 # ------------------------------------------------------------------------------------------------------- ranking
 
 
-def ranked(norm: str, points: Labelled, *, shards: int = 1, options: Options | None = None, **rest: Any) -> Ranking:
-    """:func:`rank`, its matches divided among ``shards`` searches, one after another, whose lists are merged."""
+def ranked(
+    norm: str, points: Labelled, *, shards: int = 1, options: Options | None = None, level: str = "", **rest: Any
+) -> Ranking:
+    """:func:`rank`, its matches divided among ``shards`` searches, one after another, whose lists are merged; with the
+    processor's instructions up to ``level``.
+    """
     options = options or Options()
+    if level:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DATAROBUST_SIMD", level)
+            return ranked(norm, points, shards=shards, options=options, **rest)
     if shards == 1:
         return rank(points, norm, options=options, **rest)
     lists: list[tuple[Array, Array]] = []
@@ -179,13 +183,15 @@ def labels_of(draw: st.DrawFn, n: int) -> Array:
 @st.composite
 def ways(draw: st.DrawFn) -> dict[str, Any]:
     """A way to search that must not change a bit: arguments of :func:`ranked`."""
+    level = draw(st.sampled_from(["generic", *LEVELS]))
     options = Options(
         threads=draw(st.integers(1, 3)),
-        vector=VNNI and draw(st.booleans()),
         block=draw(st.sampled_from([64, 128, 2048])),
+        engine="generic" if level == "generic" else "auto",
     )
     memory = draw(st.sampled_from([1, 20_000, 1 << 30]))
-    return {"options": options, "memory": memory, "shards": draw(st.sampled_from([1, 1, 2, 3]))}
+    way = {"options": options, "memory": memory, "shards": draw(st.sampled_from([1, 1, 2, 3]))}
+    return way if level == "generic" else {**way, "level": level}
 
 
 def near_duplicates(n: int, width: int = 3072, *, bright: bool = True, seed: int = 0) -> tuple[Array, Array]:

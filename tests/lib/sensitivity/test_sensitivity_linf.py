@@ -7,11 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from datarobust.sensitivity.encoding import Encoding
-from datarobust.sensitivity.linf import choose_coordinates
+from datarobust.sensitivity import native
+from datarobust.sensitivity.codes import Encoding, choose_coordinates
 from datarobust.sensitivity.panels import ArrayRows, Panels
-from datarobust.sensitivity.simd import VNNI
-from datarobust.sensitivity.tables import LinfCodes
 from datarobust.sensitivity.workers import Workers
 
 from .oracle import Array, all_equal, clustered, constant_images, keys, near_duplicates, saturated
@@ -28,41 +26,43 @@ SETS = {
 }
 
 
-def encoded(points: Array, labels: Array) -> Iterator[tuple[Panels, LinfCodes]]:
+pytestmark = pytest.mark.skipif(native.library() is None, reason="installed without a compiler")
+
+
+def encoded(points: Array, labels: Array) -> Iterator[tuple[Panels, Encoding]]:
     """The codes that a search of these points begins with, and those it takes once radii are known."""
     panels = Panels([(ArrayRows(points), labels)], 1 << 30)
     with Workers(2) as workers:
-        encoding = Encoding(panels, "linf", VNNI, workers)
-        assert isinstance(encoding.codes, LinfCodes)
-        yield panels, encoding.codes
-        for radius in (0.0, 20 * encoding.codes.step, np.inf):
+        encoding = Encoding(panels, "linf", workers)
+        yield panels, encoding
+        for radius in (0.0, 20 * encoding.numbers["near_step"], np.inf):
             encoding.refine(np.full(panels.positions, radius))
-            yield panels, encoding.codes
+            yield panels, encoding
 
 
-def check(panels: Panels, codes: LinfCodes, distance: Array) -> None:
+def check(panels: Panels, encoding: Encoding, distance: Array) -> None:
     """Codes are never farther apart than their points, in steps, plus the margin."""
     n = len(distance)
     order = panels.origin[:n]
     distance = distance[np.ix_(order, order)]
-    gaps = keys(codes.near[:n], codes.near[:n], "linf")
-    assert (gaps <= np.floor(np.minimum(distance / codes.step, 255)) + codes.margin).all()
-    columns = codes.packed.shape[1]
-    unpacked = codes.packed.transpose(0, 2, 1).reshape(-1, columns)
-    np.testing.assert_array_equal(unpacked, codes.near[:, :columns])
+    near, packed = encoding.arrays["near"], encoding.arrays["packed"]
+    steps, columns = np.floor(np.minimum(distance / encoding.numbers["near_step"], 255)), encoding.numbers["columns"]
+    assert (keys(near[:n], near[:n], "linf") <= steps + encoding.numbers["margin"]).all()
+    unpacked = packed.reshape(-1, columns, 64).transpose(0, 2, 1).reshape(-1, columns)
+    np.testing.assert_array_equal(unpacked, near[:, :columns])
 
 
 @pytest.mark.parametrize("name", sorted(SETS))
 def test_no_bound_exceeds_a_distance_of_bytes(name: str) -> None:
     points, labels = SETS[name]()
     distance = keys(points, points, "linf").astype(np.float64)
-    for panels, codes in encoded(points, labels):
-        assert (codes.step, codes.margin) == (1.0, 0)
-        check(panels, codes, distance)
+    for panels, encoding in encoded(points, labels):
+        assert (encoding.numbers["near_step"], encoding.numbers["margin"]) == (1.0, 0)
+        check(panels, encoding, distance)
         # Codes are coordinates: every column of a code is a column of the points.
         order = panels.origin[: len(points)]
         found = {column.tobytes() for column in points[order].T}
-        assert {column.tobytes() for column in codes.near[: len(points)].T if column.any()} <= found
+        assert {column.tobytes() for column in encoding.arrays["near"][: len(points)].T if column.any()} <= found
 
 
 @pytest.mark.parametrize("kind", ["normal", "offset", "heavy tails", "tiny", "constant", "outside the sample"])
@@ -83,9 +83,9 @@ def test_no_bound_exceeds_a_distance_of_features(kind: str) -> None:
     distance = np.array([np.abs(wide - row).max(axis=1) for row in wide])
     with pytest.MonkeyPatch.context() as patch:
         if kind == "outside the sample":
-            patch.setattr("datarobust.sensitivity.encoding.SAMPLE", 10)
-        for panels, codes in encoded(features, labels):
-            check(panels, codes, distance)
+            patch.setattr("datarobust.sensitivity.codes.SAMPLE", 10)
+        for panels, encoding in encoded(features, labels):
+            check(panels, encoding, distance)
 
 
 def test_telling_coordinates_come_first() -> None:

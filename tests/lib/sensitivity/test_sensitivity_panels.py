@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.sensitivity.panels import ArrayRows, Panels, SomeRows
-from datarobust.sensitivity.tables import PAD
+from datarobust.sensitivity.panels import PAD, ArrayRows, Panels, SomeRows
 
 from .oracle import Array, labels_of
 

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.sensitivity.panels import ArrayRows, Panels
+from datarobust.sensitivity.panels import PAD, ArrayRows, Panels
 from datarobust.sensitivity.schedule import Schedule, round_robin, tournament, windows
-from datarobust.sensitivity.tables import PAD
 
 from .oracle import Array, labels_of
 

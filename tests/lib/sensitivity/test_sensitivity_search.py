@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarobust.sensitivity import Labelled, Options, Ranking, rank, search
-from datarobust.sensitivity.simd import VNNI
+from datarobust.sensitivity import Labelled, Options, Ranking, native, rank, search
 
-from .oracle import HARD_SETS, NORMS, Array, assert_same, brute, clustered, near_duplicates, ranked, saturated
+from .oracle import COMPILED as NORMS
+from .oracle import HARD_SETS, LEVELS, Array, assert_same, brute, clustered, near_duplicates, ranked, saturated
 
 
 @cache
@@ -38,10 +38,12 @@ def test_a_set_hard_to_rank(name: str, norm: str) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", ["near duplicates", "saturated", "corners"])
-def test_a_set_hard_to_rank_without_the_byte_products(name: str, norm: str) -> None:
+def test_a_set_hard_to_rank_by_every_way(name: str, norm: str) -> None:
     points, labels = (part[:700] for part in hard(name))
-    found = rank(Labelled.of(points, labels), norm, k=2, options=Options(vector=False))
-    assert_same(found, brute(points, labels, norm, 2))
+    expected = brute(points, labels, norm, 2)
+    for level in LEVELS:
+        assert_same(ranked(norm, Labelled.of(points, labels), k=2, level=level), expected)
+    assert_same(rank(Labelled.of(points, labels), norm, k=2, options=Options(engine="generic")), expected)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -96,7 +98,8 @@ def test_features_have_the_same_bits_for_every_cut(norm: str) -> None:
         np.testing.assert_allclose(expected.distance[i], np.sort(distance)[:2], rtol=1e-14)
     for way in (
         {"options": Options(threads=3, block=64)},
-        {"options": Options(vector=False)},
+        {"options": Options(engine="generic")},
+        {"level": "plain"},
         {"memory": 200_000},
         {"shards": 3},
         {"memory": 1, "shards": 2},
@@ -173,7 +176,7 @@ def test_a_search_stopped_after_any_round_goes_on(kind: str, memory: int, norm: 
     whole = Notes()
     assert_same(search_of(norm, *sets, checkpoint=whole, **way), expected)
     assert whole.saves >= 4
-    others = ({}, {"options": Options(threads=3, block=128)}, {"options": Options(threads=1, vector=False)})
+    others = ({}, {"options": Options(threads=3, block=128)}, {"options": Options(engine="generic")})
     for n in range(1, whole.saves + 1, 4):
         notes = interrupted(n, norm, *sets, **way)
         assert_same(search_of(norm, *sets, checkpoint=notes, **way, **others[n % 3]), expected)
@@ -245,14 +248,14 @@ def test_a_search_goes_on_with_any_other_memory(norm: str) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_what_is_done_is_not_done_again(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
-    match = search.match
+    match = native.Kernel.match
 
     def counted(*arguments: Any) -> Any:
         nonlocal calls
         calls += bool(arguments[-1])  # a match of two blocks; first looks around serve one side only
         return match(*arguments)
 
-    monkeypatch.setattr(search, "match", counted)
+    monkeypatch.setattr(native.Kernel, "match", counted)
     sets = small_sets("points")
     options = Options(threads=1, block=64)
     whole = Notes()
@@ -285,8 +288,3 @@ def test_progress_sees_every_round(norm: str) -> None:
     assert_same(rank(Labelled.of(points, labels), norm, progress=progress), expected)
     assert len(seen) > 1
     assert sum(seen) > 1
-
-
-@pytest.mark.skipif(not VNNI, reason="this processor has no byte products")
-def test_the_byte_products_are_used_where_they_exist() -> None:
-    assert Options().vector
