@@ -227,7 +227,12 @@ def run(app: typer.Typer, name: str) -> NoReturn:
         code = 0
     except BaseException as error:  # noqa: BLE001 - every way to end is told and becomes an exit code there
         code = _console.explain(error)
-    sys.exit(_console.close_stdout(code))
+    code = _console.close_stdout(code)
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        # A thread of gloo that lets go of a tensor while the interpreter is torn down aborts the process now and then.
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(app: typer.Typer, name: str) -> Callable[[], NoReturn]:

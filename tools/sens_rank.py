@@ -112,6 +112,8 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     if dry_run:
         _cli.emit(json.dumps(job.plan()))
         return
+    if job.slow:
+        _cli.say("The compiled search is missing (the package was installed without a C compiler): a slow one serves.")
     count = float(len(job.points.labels))
     progress = _cli.progress(quiet, f"ranking {norm}", ("points", lambda rounds: count / rounds))
     with distributed.group() as group:

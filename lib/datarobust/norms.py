@@ -145,7 +145,7 @@ LINF = Norm(
     ),
 )
 L1 = Norm("l1", r"$\ell_1$", _sum, np.asarray, "cityblock", 1.0)
-NORMS = {norm.name: norm for norm in (L1, L2, LINF)}
+NORMS = {norm.name: norm for norm in (L2, LINF, L1)}
 
 
 def plain_symbol(name: str) -> str:

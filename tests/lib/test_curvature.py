@@ -185,8 +185,8 @@ def test_no_two_images_are_farther_than_the_diameter(norm: str) -> None:
 
 
 def test_another_norm_has_no_diameter() -> None:
-    with pytest.raises(UsageError, match="choose l2 or linf"):
-        diameter("l1", 3)
+    with pytest.raises(UsageError, match="choose l2 or linf or l1"):
+        diameter("l3", 3)
 
 
 # ------------------------------------------------------------------------------------------------------ real data

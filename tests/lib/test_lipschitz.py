@@ -54,7 +54,7 @@ def test_misuse() -> None:
         with pytest.raises(UsageError, match="delta"):
             bound(1.0, delta=delta)
     with pytest.raises(UsageError, match="choose l2 or linf"):
-        sensitivity_at(np.zeros((1, 2)), 0, np.ones((1, 2)), np.ones(1, np.int64), "l1")
+        sensitivity_at(np.zeros((1, 2)), 0, np.ones((1, 2)), np.ones(1, np.int64), "l3")
 
 
 # ------------------------------------------------------------------------------------------------------ s_y anywhere

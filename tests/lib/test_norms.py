@@ -42,5 +42,5 @@ def test_distances_of_bytes_are_in_unit_range() -> None:
 
 
 def test_unknown_norm_is_refused() -> None:
-    with pytest.raises(UsageError, match="choose l2 or linf"):
-        norm_of("l1")
+    with pytest.raises(UsageError, match="choose l2 or linf or l1"):
+        norm_of("l3")

@@ -119,8 +119,8 @@ def test_what_cannot_be_asked():
     for count in (0, -1, pairs.MOST + 1):
         with pytest.raises(UsageError, match="from 1 to 1,000,000"):
             pairs.nearest_pairs(points, "l2", count)
-    with pytest.raises(UsageError, match="no norm 'l1'"):
-        pairs.nearest_pairs(points, "l1", 1)
+    with pytest.raises(UsageError, match="no norm 'l3'"):
+        pairs.nearest_pairs(points, "l3", 1)
     for distance in (-0.1, math.nan):
         with pytest.raises(UsageError, match="from 0 on"):
             pairs.nearest_pairs(points, "l2", within=distance)

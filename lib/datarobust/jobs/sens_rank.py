@@ -28,6 +28,7 @@ from datarobust.sensitivity import (
     padded_width,
     panel_rows,
     rank,
+    search,
 )
 from datarobust.text import shown
 from datarobust.types import Array, Floats, Progress
@@ -171,6 +172,11 @@ class Sensitivity:
         """How the search is done."""
         threads = self.threads or max(1, available_threads() // group.here)
         return Options(threads=threads, shard=(group.rank, group.size), device=self.device)
+
+    @property
+    def slow(self) -> bool:
+        """Whether the compiled search would serve, but is not installed."""
+        return self.device is None and self.norm in search.NATIVE and search.native.library() is None
 
     def run(self, output: Output) -> None:
         """Make the ranking and write it."""

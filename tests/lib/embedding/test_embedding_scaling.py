@@ -58,7 +58,7 @@ def test_dissimilarities_that_there_are_not(images: np.ndarray) -> None:
     with pytest.raises(DataError, match="not finite"):
         dissimilarities(np.array([[0], [np.nan], [1]], np.float32), "l2")
     with pytest.raises(UsageError, match="no norm 'l1'"):
-        dissimilarities(images, "l1")
+        dissimilarities(images, "l3")
 
 
 def test_classical_scaling_is_exact_in_the_plane(plane: np.ndarray) -> None:

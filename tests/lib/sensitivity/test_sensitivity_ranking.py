@@ -481,7 +481,7 @@ VECTORS = np.eye(4, dtype=np.float32)
 @pytest.mark.parametrize(
     ("points", "options", "error", "says"),
     [
-        ((BYTES, LABELS), {"norm": "l3"}, UsageError, "l3.*(l1 or l2 or linf)"),
+        ((BYTES, LABELS), {"norm": "l3"}, UsageError, "l3.*(l2 or linf or l1)"),
         ((BYTES, LABELS), {"k": 0}, UsageError, "k = 0"),
         ((BYTES.astype(np.float64), LABELS), {}, DataError, "uint8 or float32, not float64"),
         ((BYTES.astype(np.int64), LABELS), {}, DataError, "uint8 or float32, not int64"),

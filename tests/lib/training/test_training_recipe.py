@@ -110,7 +110,7 @@ def test_what_cannot_be_is_refused(recipe: dict[str, Any], asked: dict[str, Any]
         ({"epochs": 0}, "`epochs`"),
         ({"batch": 0}, "`batch`"),
         ({"steps": 0}, "`steps`"),
-        ({"norm": "l1"}, "no norm"),
+        ({"norm": "l1"}, "in the norm l1"),
     ],
 )
 def test_numbers_that_make_no_sense(wrong: dict[str, Any], complaint: str) -> None:
