@@ -1,13 +1,14 @@
 """Measure sens-rank on real data, beside the usual ways to do its work; prints Markdown tables.
 
-    DATAROBUST_SHARED=... python tests/bench/run.py [peers growth memory emnist]
+    DATAROBUST_SHARED=... python tests/bench/run.py [first peers growth memory emnist million]
 
-Parts: ``peers`` ranks the CIFAR-10 training set in the process and by the command, beside ``faiss.IndexFlatL2`` (all
-points searched) and ``torch.cdist(p=inf)`` (1,024 x 1,024 pairs, scaled to all); ``growth`` ranks its first 5,000 to
-50,000 images; ``memory`` states the peak memory of the command; ``emnist`` ranks 697,932 images of 28x28, the size of
-EMNIST ByClass, made of MNIST digits by small random shifts, turns and changes of size. Times are wall-clock seconds,
-medians of three runs unless said otherwise; kernels are compiled before anything is timed. Peers use all processors,
-as we do.
+Parts: ``first`` times the smallest commands; ``peers`` ranks the CIFAR-10 training set by the command, with each set of
+instructions the processor has, beside ``faiss.IndexFlatL2`` (all points searched) and ``torch.cdist(p=inf)``
+(1,024 x 1,024 pairs, scaled to all); ``growth`` ranks its first 5,000 to 50,000 images; ``memory`` states the peak
+memory of the command; ``emnist`` ranks 697,932 images of 28x28, the size of EMNIST ByClass, made of MNIST digits by
+small random shifts, turns and changes of size; ``million`` ranks in l2 a million images of 3x32x32, made of CIFAR-10
+by crops, flips and changes of brightness. Times are wall-clock seconds, medians of three runs unless said otherwise.
+Peers use all processors, as we do.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datarobust.sensitivity import Labelled, rank
+from datarobust.sensitivity import Labelled, native, rank
 
-PARTS = ("peers", "growth", "memory", "emnist")
+PARTS = ("first", "peers", "growth", "memory", "emnist", "million")
 EMNIST_BY_CLASS = 697_932
 
 
@@ -54,13 +55,19 @@ def describe_machine() -> None:
         platform.machine(),
     )
     packages = []
-    for name in ("numpy", "numba", "faiss-cpu", "torch", "zarr"):
+    for name in ("numpy", "faiss-cpu", "torch", "zarr"):
         try:
             packages.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             packages.append(f"{name} absent")
     print(f"{len(os.sched_getaffinity(0))} processors ({model}), Python {platform.python_version()}")
-    print(", ".join(packages))
+    print(", ".join(packages) + f"; instructions: {', '.join(levels()) or 'no compiled search'}")
+
+
+def levels() -> tuple[str, ...]:
+    """The paths that can be forced here, the best one last."""
+    handle = native.library()
+    return () if handle is None else native.LEVELS[: handle.highest_level() + 1]
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -109,15 +116,25 @@ def head(*cells: str) -> None:
 
 def peers(data: Path, scratch: Path) -> None:
     """Ratios: how many times faster than brute force by a good library, at exact results."""
-    points, labels = read(data / "cifar10_train.npz")
+    points, _ = read(data / "cifar10_train.npz")
     dataset = store(data / "cifar10_train.npz", scratch)
-    subjects = Labelled.of(points, labels)
-    head("norm", "rank()", "sens-rank, start to end", "peer", "peer's time", "rank() faster", "sens-rank faster")
-    for norm, peer, peer_seconds in (("l2", *faiss_flat(points)), ("linf", *torch_cdist(points))):
-        rank(subjects, norm)
-        ours = median(lambda norm=norm: rank(subjects, norm))
-        whole = median(lambda norm=norm: rank_by_command(dataset, norm, scratch))
-        row(norm, ours, whole, peer, peer_seconds, f"{peer_seconds / ours:.0f} x", f"{peer_seconds / whole:.0f} x")
+    head("norm", "instructions", "sens-rank, start to end", "peer", "peer's time", "faster")
+    for norm, peer, seconds in (("l2", *faiss_flat(points)), ("linf", *torch_cdist(points))):
+        for level in levels():
+            os.environ["DATAROBUST_SIMD"] = level
+            whole = median(lambda norm=norm: rank_by_command(dataset, norm, scratch))
+            row(norm, level, whole, peer, seconds, f"{seconds / whole:.0f} x")
+        os.environ.pop("DATAROBUST_SIMD", None)
+
+
+def first(data: Path, scratch: Path) -> None:
+    """What a newcomer waits for: nothing is compiled or kept from run to run."""
+    digits = scratch / "digits.zarr"
+    command("dataset", "import", "digits", "-o", str(digits), "-q")
+    head("command", "seconds")
+    row("sens-rank --help", median(lambda: command("sens-rank", "--help")))
+    for norm in ("l2", "linf", "l1"):
+        row(f"sens-rank digits.zarr --norm {norm}", median(lambda norm=norm: rank_by_command(digits, norm, scratch)))
 
 
 def faiss_flat(points: np.ndarray) -> tuple[str, float]:
@@ -203,6 +220,26 @@ def emnist(data: Path, scratch: Path) -> None:
     for norm in ("l2", "linf"):
         seconds = median(lambda norm=norm: rank_by_command(dataset, norm, scratch), 1)
         row(norm, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000)
+
+
+def million(data: Path, scratch: Path) -> None:
+    images, labels = read(data / "cifar10_train.npz")
+    images, count = images.reshape(-1, 3, 32, 32), 1_000_000
+    padded = np.pad(images, ((0, 0), (0, 0), (4, 4), (4, 4)), mode="reflect")
+    rng = np.random.default_rng(2024)
+    made = np.empty((count, 3, 32, 32), np.uint8)
+    for number in range(count):
+        top, left = rng.integers(0, 9, 2)
+        image = padded[number % len(images), :, top : top + 32, left : left + 32] * rng.uniform(0.8, 1.2)
+        made[number] = np.clip(np.rint(image if rng.random() < 0.5 else image[:, :, ::-1]), 0, 255)
+    source = scratch / "million.npz"
+    np.savez(source, images=made, labels=labels[np.arange(count) % len(images)])
+    del made
+    dataset = store(source, scratch)
+    source.unlink()
+    head("norm", "sens-rank, start to end (one run)", "peak memory of all commands so far (MB)")
+    seconds = median(lambda: rank_by_command(dataset, "l2", scratch), 1)
+    row("l2", seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000)
 
 
 def jitter(images: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from datarobust.errors import UsageError
 from datarobust.norms import NORMS, norm_of
 
-ORDERS = {"l2": 2, "linf": np.inf}
+ORDERS = {"l2": 2, "linf": np.inf, "l1": 1}
 PAIRS = hnp.arrays(np.uint8, st.tuples(st.just(2), st.integers(0, 5), st.integers(1, 40)))
 
 
