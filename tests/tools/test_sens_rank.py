@@ -362,7 +362,7 @@ import os, signal, time
 from datarobust.sensitivity import native, search
 from datarobust.tools import sens_rank
 match, search.SAVE_EVERY = native.Kernel.match, 0.0
-matches, last, pause = 0, int(os.environ.get("KILL_AT", "0")), float(os.environ.get("PAUSE", "0"))
+matches, last, pause = 0, int(os.environ.get("KILL_AT", "-1")), float(os.environ.get("PAUSE", "0"))
 def paced(kernel, rows, columns, both):
     global matches
     matches += both

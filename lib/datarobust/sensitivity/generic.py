@@ -218,7 +218,7 @@ def pair_keys(a: Array, b: Array, i: Rows, j: Rows, norm: Norm) -> Floats:
         piece = slice(start, start + step)
         x, y = a[i[piece]], b[j[piece]]
         if a.dtype == np.uint8:
-            keys[piece] = norm.key(x.astype(np.int64) - y)
+            keys[piece] = norm.key(x.astype(np.int32) - y)
             continue
         gaps = np.zeros((len(x), -(-a.shape[1] // 8), 8))
         gaps.reshape(len(x), -1)[:, : a.shape[1]] = x.astype(np.float64) - y

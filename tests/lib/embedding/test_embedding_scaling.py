@@ -57,7 +57,7 @@ def test_dissimilarities_that_there_are_not(images: np.ndarray) -> None:
         dissimilarities(np.zeros((4, 3), np.float32), "linf")
     with pytest.raises(DataError, match="not finite"):
         dissimilarities(np.array([[0], [np.nan], [1]], np.float32), "l2")
-    with pytest.raises(UsageError, match="no norm 'l1'"):
+    with pytest.raises(UsageError, match="no norm 'l3'"):
         dissimilarities(images, "l3")
 
 
