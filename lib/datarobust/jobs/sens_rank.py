@@ -18,6 +18,7 @@ from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import ALONE, Artifact, Form, Output
 from datarobust.sensitivity import (
+    COMPILED,
     Duplicates,
     Labelled,
     Options,
@@ -25,10 +26,10 @@ from datarobust.sensitivity import (
     available_threads,
     engine_of,
     least_robust_first,
+    native,
     padded_width,
     panel_rows,
     rank,
-    search,
 )
 from datarobust.text import shown
 from datarobust.types import Array, Floats, Progress
@@ -176,7 +177,7 @@ class Sensitivity:
     @property
     def slow(self) -> bool:
         """Whether the compiled search would serve, but is not installed."""
-        return self.device is None and self.norm in search.NATIVE and search.native.library() is None
+        return self.device is None and self.norm in COMPILED and native.library() is None
 
     def run(self, output: Output) -> None:
         """Make the ranking and write it."""

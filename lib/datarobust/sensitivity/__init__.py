@@ -15,7 +15,7 @@
 
 from .panels import ArrayRows, Checkpoint, Labelled, Rows, padded_width, panel_rows
 from .ranking import Duplicates, Ranking, least_robust_first, rank, sensitivity_of
-from .search import Options, engine_of, nearest
+from .search import COMPILED, Options, engine_of, nearest
 from .workers import available_threads
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Labelled",
     "Ranking",
     "Options",
+    "COMPILED",
     "Checkpoint",
     "Duplicates",
     "Rows",

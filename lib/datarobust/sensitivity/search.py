@@ -39,7 +39,7 @@ WINDOW = 1024
 _FORMAT = 2
 """Of saved states: another number in their layout, and the rounds begin again with the neighbours they hold."""
 
-NATIVE = ("l2", "linf")
+COMPILED = ("l2", "linf")
 """Norms of the compiled search."""
 
 
@@ -63,7 +63,7 @@ def engine_of(norm: str, options: Options) -> Literal["native", "generic"]:
         UsageError: the compiled search was demanded and cannot serve it, or the environment forces instructions that
             the processor lacks.
     """
-    able = norm in NATIVE and options.device is None and native.library() is not None
+    able = norm in COMPILED and options.device is None and native.library() is not None
     if able:
         native.level()
     if options.engine == "native" and not able:
