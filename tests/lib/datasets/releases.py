@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from datarobust.datasets import Source
+
 FINE = tuple(f"fine {number}" for number in range(100))
 COARSE = tuple(f"coarse {number}" for number in range(20))
 TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -153,3 +155,11 @@ def archive(path: Path, files: Mapping[str, bytes], top: str = "release/", mode:
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
     return path
+
+
+def read(source: Source, start: int = 0, stop: int | None = None) -> list[Any]:
+    """points, labels, index, and coarse labels where there are some."""
+    blocks = list(source.blocks(start, stop))
+    assert all(len(block) <= source.spec.step for block in blocks)
+    names = ["points", "labels", "index", *(["coarse"] if source.spec.coarse else [])]
+    return [np.concatenate([getattr(block, name) for block in blocks]) for name in names]

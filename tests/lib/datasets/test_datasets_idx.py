@@ -17,6 +17,8 @@ from datarobust.datasets import open_source
 from datarobust.datasets.idx import IdxFile, IdxSource, looks_like
 from datarobust.errors import DataError
 
+from .releases import read
+
 RNG = np.random.default_rng(0)
 
 
@@ -40,11 +42,6 @@ def pictures(rows=10, height=5, width=4):
 
 def digits(rows=10):
     return RNG.integers(0, 10, rows, dtype=np.uint8)
-
-
-def read(source, start=0, stop=None):
-    blocks = list(source.blocks(start, stop))
-    return tuple(np.concatenate([getattr(block, name) for block in blocks]) for name in ("points", "labels", "index"))
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -16,6 +16,8 @@ from datarobust.datasets import npz
 from datarobust.datasets.npz import NpzSource
 from datarobust.errors import DataError
 
+from .releases import read
+
 RNG = np.random.default_rng(0)
 
 
@@ -26,11 +28,6 @@ def save(path, compressed=False, **arrays):
 
 def pictures(rows=10, *shape):
     return RNG.integers(0, 256, (rows, *(shape or (4, 5, 3))), dtype=np.uint8)
-
-
-def read(source, start=0, stop=None):
-    blocks = list(source.blocks(start, stop))
-    return tuple(np.concatenate([getattr(block, name) for block in blocks]) for name in ("points", "labels", "index"))
 
 
 def header(shape, dtype="|u1", order="False", version=1):

@@ -22,6 +22,8 @@ from datarobust.datasets import parquet  # noqa: E402
 from datarobust.datasets.parquet import BadHeader, ParquetSource, looks_like  # noqa: E402
 from datarobust.errors import DataError, UsageError  # noqa: E402
 
+from .releases import read  # noqa: E402
+
 RNG = np.random.default_rng(0)
 
 
@@ -56,11 +58,6 @@ def write(path, found, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(found, path, **options)
     return path
-
-
-def read(source, start=0, stop=None):
-    blocks = list(source.blocks(start, stop))
-    return tuple(np.concatenate([getattr(block, name) for block in blocks]) for name in ("points", "labels", "index"))
 
 
 @pytest.mark.parametrize("struct", [True, False])
