@@ -32,9 +32,6 @@ from datarobust.errors import UsageError
 from . import _cli, _training
 
 if TYPE_CHECKING:
-    import torch
-
-    from datarobust.jobs.edmtrain import Judgement
     from datarobust.training.loop import Line
 
 app = _cli.tool(__doc__)
@@ -102,6 +99,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     from datarobust.artifacts.runs import LAST, read_log
     from datarobust.diffusion.training import Recipe
     from datarobust.jobs.edmtrain import DenoiserTraining, Size
+    from datarobust.jobs.edmtrain import judge as judge_denoiser
     from datarobust.jobs.make import make
     from datarobust.jobs.run_folder import demand_tensorboard, rewrite_events
 
@@ -137,30 +135,13 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
                 rewrite_events(output)
             verdict = {}
             if judge is not None and test is not None:
-                judgement = _judge(output / LAST, judge, test, judged, place, quiet)
+                images = artifacts.open_store(test, "dataset")
+                progress = lambda label: _cli.progress(quiet, label)  # noqa: E731
+                judgement = judge_denoiser(output / LAST, judge, images, judged, place, progress)
                 _cli.say(judgement.sentence())
                 verdict = {"judgement": asdict(judgement)}
             result = {"run": str(output), "last": str(output / LAST)}
             _cli.emit(json.dumps({**result, **read_log(output)[-1], **verdict}) if as_json else str(output))
-
-
-def _judge(weights: Path, judge: str, test: Path, count: int, device: torch.device, quiet: bool) -> Judgement:
-    """What the classifier says of the finished denoiser."""
-    from datarobust import artifacts
-    from datarobust.checkpoints.models import load_denoiser, load_model
-    from datarobust.diffusion.denoiser import prepare
-    from datarobust.jobs.edmtrain import judge as judge_denoiser
-
-    denoiser, tensors = load_denoiser(weights)
-    return judge_denoiser(
-        artifacts.open_store(test, "dataset"),
-        prepare(denoiser, "fp32", str(device)),
-        tensors,
-        load_model(judge).module,
-        count,
-        device,
-        lambda label: _cli.progress(quiet, label),
-    )
 
 
 def _figures(line: Line) -> str:

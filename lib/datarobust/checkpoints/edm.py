@@ -36,19 +36,12 @@ _MOST: Final = 1 << 16  # of any size in the arguments of a network
 _MOST_INSTRUCTIONS: Final = 4096  # of the stream of one tensor, which has fewer than 200
 _VERSION: Final = 6  # of the way of pickling, in all checkpoints of EDM
 _WRAPPERS: Final = {"EDMPrecond": FORMS["edm"], "VPPrecond": FORMS["vp"], "VEPrecond": FORMS["ve"]}
+# fmt: off
 _KEPT: Final = (
-    "augment_dim",
-    "model_channels",
-    "channel_mult",
-    "channel_mult_emb",
-    "num_blocks",
-    "attn_resolutions",
-    "dropout",
-    "embedding_type",
-    "channel_mult_noise",
-    "encoder_type",
-    "resample_filter",
+    "augment_dim", "model_channels", "channel_mult", "channel_mult_emb", "num_blocks", "attn_resolutions", "dropout",
+    "embedding_type", "channel_mult_noise", "encoder_type", "resample_filter",
 )
+# fmt: on
 
 
 @dataclass(frozen=True)

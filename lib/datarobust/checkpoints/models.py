@@ -93,8 +93,7 @@ def assemble_classifier(arch: Mapping[str, Any], tensors: Mapping[str, Any], whe
     """A network of an architecture with these values, in evaluation mode.
 
     Raises:
-        ArtifactError: there is no such architecture, or names or shapes are not its; the sentence names ``where`` and
-            the first of them.
+        ArtifactError: there is no such architecture, or names or shapes are not its.
     """
     classes = arch.get("arguments", {}).get("classes")
     title = str(arch.get("name")) if classes is None else f"{arch.get('name')} for {classes} classes"
@@ -128,11 +127,7 @@ def _describing(where: str, what: str) -> Iterator[None]:
 
 
 def demand_tensors(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Any], where: str, title: str) -> None:
-    """Compare names and shapes of a state dict, both ways, with those that the network ``title`` has.
-
-    Raises:
-        ArtifactError: the first that differs.
-    """
+    """Raise ArtifactError for the first name or shape, either way, that is not that of the network ``title``."""
     for name, shape in shapes.items():
         if name not in tensors:
             raise ArtifactError(f"{where} has no tensor {name}, which {title} needs: get the file again")
@@ -163,7 +158,7 @@ def load_factory(spec: str) -> Model:
     is_file = source_name.endswith(".py") or "/" in source_name
     folder = Path(source_name).resolve().parent if is_file else Path.cwd()
     with redirect_stdout(sys.stderr), _importing_from(folder):
-        source = _file(spec, Path(source_name)) if is_file else _package(spec, source_name)
+        source = _module(spec, source_name, is_file)
         try:
             factory = reduce(getattr, name.split("."), source)
         except AttributeError as error:
@@ -191,35 +186,34 @@ def _importing_from(folder: Path) -> Iterator[None]:
             sys.path.append(str(folder))
 
 
-def _package(spec: str, name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise DataError(
-                f"{spec}: there is no module {error.name} among the installed packages or in the current folder."
-            ) from error
-        refuse(spec, f"cannot be loaded: {name}", error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code may raise anything: it is told
-        refuse(spec, f"cannot be loaded: {name}", error)
-
-
-def _file(spec: str, path: Path) -> ModuleType:
-    if not path.is_file():
+def _module(spec: str, name: str, is_file: bool) -> ModuleType:
+    path = Path(name)
+    if is_file and not path.is_file():
         raise DataError(f"{spec}: there is no file {path}.")
-    if path.suffix != ".py":
+    if is_file and path.suffix != ".py":
         raise DataError(f"{spec}: {path} is no Python file; its name would end in .py.")
+    try:
+        return _run_file(path) if is_file else importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) and not is_file else None
+        if missing is not None and f"{name}.".startswith(f"{missing}."):
+            raise DataError(
+                f"{spec}: there is no module {missing} among the installed packages or in the current folder."
+            ) from error
+        refuse(spec, f"cannot be loaded: {path if is_file else name}", error)
+
+
+def _run_file(path: Path) -> ModuleType:
     name = f"external_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
     loader_spec = importlib.util.spec_from_file_location(name, path)
     assert loader_spec is not None
     assert loader_spec.loader is not None  # the ending .py sees to both
-    module = importlib.util.module_from_spec(loader_spec)
-    sys.modules[name] = module  # classes look up the module they were written in
+    module = sys.modules[name] = importlib.util.module_from_spec(loader_spec)  # where classes look up their module
     try:
         loader_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+    except BaseException:
         del sys.modules[name]
-        refuse(spec, f"cannot be loaded: {path}", error)
+        raise
     return module
 
 

@@ -81,7 +81,7 @@ def clones(
         first: number of the first clone that is needed; some before it may come, too.
         pad: fill the last batch up, for programs that were compiled for one shape.
         group: the processes that share the work.
-        progress: wraps the numbers of the batches.
+        progress: of the batches.
 
     Yields:
         The number of the first clone, and clones uint8 (B, C, H, W).

@@ -107,16 +107,13 @@ class HeunStep:
 def sample(
     denoise: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: Iterable[HeunStep], noise: Callable[[int], Tensor]
 ) -> Tensor:
-    """Run Algorithm 2.
+    """The images that Algorithm 2 ends with, float64 (B, C, H, W).
 
     Args:
         denoise: D, from float64 (B, C, H, W) and σ, float64 (), to (B, C, H, W).
         x: float64 (B, C, H, W), images with noise of the first step's deviation; not changed.
         steps: of :meth:`Sampler.steps`.
         noise: standard normal numbers (B, C, H, W) of a step's number; called only where a step adds noise.
-
-    Returns:
-        float64 (B, C, H, W).
     """
 
     def level(sigma: float) -> Tensor:  # a fill, because a copy would make the device wait
@@ -159,11 +156,7 @@ churn, that of Karras et al."""
 
 
 def sampler_of(start: str, changes: Mapping[str, float | None]) -> Sampler:
-    """The default sampler of a start, with those of these arguments that are not None.
-
-    Raises:
-        UsageError: numbers that make no schedule, or a ``sigma_max`` for ``matched``, which has one of its own.
-    """
+    """The default sampler of a start, with those of these arguments that are not None."""
     if start == "matched" and changes.get("sigma_max") is not None:
         raise UsageError("`start` matched begins at the noise that there is: give `noise_weight`, not `sigma_max`")
     changed: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}

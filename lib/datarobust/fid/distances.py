@@ -50,11 +50,7 @@ class Moments:
 
     @classmethod
     def known(cls, count: int, mean: Floats, covariance: Floats) -> Moments:
-        """Of a mean (D) and a symmetric covariance (D, D) that were computed before.
-
-        Raises:
-            DataError: fewer than two points, or numbers that are no mean and covariance.
-        """
+        """Of a mean (D) and a covariance (D, D) that were computed before. Raises DataError where they are none."""
         _demand_two(count)
         fits = covariance.shape == (len(mean), len(mean)) and np.isfinite(mean).all() and np.isfinite(covariance).all()
         if not fits or not np.array_equal(covariance, covariance.T) or (np.diagonal(covariance) < 0).any():
@@ -246,11 +242,7 @@ class Kid:
 
 
 def mmd(x: Array, y: Array, paired: bool = False) -> float:
-    """The unbiased estimate from features (N, D) and (M, D); ``paired``: row i of y was made of row i of x.
-
-    Raises:
-        DataError: fewer than two points.
-    """
+    """The unbiased estimate from features (N, D) and (M, D); DataError for fewer than two points."""
     if min(len(x), len(y)) < 2:
         raise DataError(f"KID is of two points or more a set, not of {min(len(x), len(y))}")
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
@@ -267,19 +259,10 @@ def kid(
     seed: int = 0,
     progress: Progress = iter,
 ) -> Kid:
-    """KID over random subsets; over all points, once, where a subset would have all of them.
+    """KID of features (N, D) and (M, D) over random subsets; over all points, once, where a subset would have them all.
 
-    Args:
-        x: features (N, D).
-        y: features (M, D).
-        paired: row i of y was made of row i of x; a subset then takes the same rows of both.
-        subsets: how many.
-        points: in each, at most; without repetitions.
-        seed: of the choice.
-        progress: wraps the subsets.
-
-    Raises:
-        DataError: fewer than two points.
+    A subset has so many points at most, without repetitions; ``paired``: row i of y was made of row i of x, and a
+    subset takes the same rows of both. Raises DataError for fewer than two points.
     """
     size = min(points, len(x), len(y))
     if size == len(x) == len(y):

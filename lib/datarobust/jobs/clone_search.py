@@ -26,43 +26,32 @@ from datarobust.jobs.make import Form, Output, Text, requested_by
 from datarobust.norms import L2, LINF
 from datarobust.randomness import Domain, permutation
 from datarobust.text import shown
-from datarobust.types import Array, Images, Rows
+from datarobust.types import Array, Rows
 
-_FILE_BYTES = 1 << 28
-"""Of a file of lines, at most."""
+_FILE_BYTES = 1 << 28  # of a file of lines, at most
 _KEYS = {"point": int, "seed": int, "images": int, "score": float}
 _ROW = ("point", "seed", "images", "score", "l2", "linf")
-Pair = tuple[int, int]
-"""A point and a seed."""
+Pair = tuple[int, int]  # a point and a seed
 
 
 @dataclass(frozen=True)
 class Search:
     """Points of a grid to be compared by their clones of the same images.
 
-    The output has what was asked in its first line, and a line for each finished point.
-
-    Attributes:
-        cloning: dataset, denoiser, chosen points, and how they are cloned but for what the grid varies.
-        space: features by which clones are compared.
-        points: of the grid.
-        seeds: of the last rung; the others take the first.
-        strategy: all points on all images, or by halving.
-        shard: this run's place among runs that share the work without knowing of each other, and their number.
-        also: files of those runs.
+    The output has the request in its first line, and a line for each finished point.
 
     Raises:
         DataError: fewer than two images.
         UsageError: features that come from a file.
     """
 
-    cloning: Cloning
-    space: FeatureSpace
-    points: Sequence[Point]
-    seeds: tuple[int, ...]
+    cloning: Cloning  # dataset, denoiser, chosen points, and how they are cloned but for what the grid varies
+    space: FeatureSpace  # by which clones are compared
+    points: Sequence[Point]  # of the grid
+    seeds: tuple[int, ...]  # of the last rung; the others take the first
     strategy: Literal["full", "halving"]
-    shard: tuple[int, int] = (0, 1)
-    also: tuple[Path, ...] = ()
+    shard: tuple[int, int] = (0, 1)  # place among runs that share the work without knowing of each other; their number
+    also: tuple[Path, ...] = ()  # files of those runs
 
     def __post_init__(self) -> None:
         if len(self.cloning.chosen.rows) < 2:
@@ -121,8 +110,6 @@ class Search:
             "operations": made * evaluations * flops(self.cloning.model),
         }
 
-    # ------------------------------------------------------------------------------------------ what is known
-
     def pairs(self, before: Sequence[Sequence[Result]]) -> list[Pair]:
         """The points and seeds that the rung after these rungs needs."""
         rung = self.rungs[len(before)]
@@ -142,11 +129,11 @@ class Search:
 
     def _standings_in(self, path: Path) -> list[list[Result]]:
         """With the lines in the file at ``path``, and those of other shards."""
-        request = artifacts.fingerprint(self.request())
-        return self.standings(self._of_files((path, *self.also), request))
+        return self.standings(self._results_in(path, *self.also))
 
-    def _of_files(self, paths: Sequence[Path], request: str) -> list[Result]:
+    def _results_in(self, *paths: Path) -> list[Result]:
         """What these files have of this search; nothing where they are of another one, or not there yet."""
+        request = artifacts.fingerprint(self.request())
         return [_of_line(line) for path in paths if requested_by(path) == request for line in read(path)[1]]
 
     def findings(self, path: Path) -> dict[str, Any]:
@@ -164,8 +151,6 @@ class Search:
             "top": [{"point": n, **self.points[n].values(), "score": means[n]} for n in top],
         }
 
-    # ----------------------------------------------------------------------------------------------- the work
-
     def run(self, output: Output) -> None:
         """Evaluate all points that are not known; several processes take turns.
 
@@ -174,7 +159,7 @@ class Search:
         """
         group, (place, shards) = output.group, self.shard
         rows = self._begun(output)
-        known = [*map(_of_row, rows), *self._of_files(self.also, output.request)]
+        known = [*map(_of_row, rows), *self._results_in(*self.also)]
 
         @cache
         def reference(images: int) -> Moments:
@@ -196,7 +181,11 @@ class Search:
                 known += map(_of_row, new)
                 if group.is_main:
                     output.resume.save({"rows": np.array(rows)})
-                    self._prune(self.standings(known)[number], after, output.resume)
+                    results = self.standings(known)[number]
+                    best = set(search.survivors(results, after))
+                    for result in results:  # features of points that will not come again
+                        if result.point not in best:
+                            output.resume.part(f"{result.point}-{result.seed}").discard_part()
             missing = len(pairs) - len(self.standings(known)[number])
             if missing:
                 self._write(output, rows)
@@ -225,9 +214,16 @@ class Search:
         part = resume.part(f"{point}-{seed}")
         state = part.load() or {}
         features, distances = ([state[name]] if state else [] for name in ("features", "distances"))
-        for images, made in self._cloned(point, seed, len(features[0]) if features else 0, rung.images):
-            features.append(self.space.of(made))
-            distances.append(np.stack([norm.distances(norm.keys(images, made), np.uint8) for norm in (L2, LINF)], 1))
+        start = len(features[0]) if features else 0
+        if start < rung.images:
+            rows = self.rows[start : rung.images]
+            chosen = replace(self.cloning.chosen, rows=rows)
+            job = replace(self.cloning, sampler=self.points[point].sampler, seed=seed, chosen=chosen)
+            for number, made in clones(job.model, job.task, job.batch):
+                images = job.task.images.take(rows[number : number + len(made)])
+                features.append(self.space.of(made))
+                both = [norm.distances(norm.keys(images, made), np.uint8) for norm in (L2, LINF)]
+                distances.append(np.stack(both, 1))
         whole, apart = np.concatenate(features)[: rung.images], np.concatenate(distances)[: rung.images]
         if keep:
             part.save({"features": whole, "distances": apart})
@@ -236,38 +232,18 @@ class Search:
             raise DatarobustError(f"point {point} has no finite score: its clones have features that are not finite")
         return rung.images, score, float(apart[:, 0].mean()), float(apart[:, 1].mean())
 
-    def _cloned(self, point: int, seed: int, start: int, stop: int) -> Iterator[tuple[Images, Images]]:
-        """Images and their clones, a batch at a time, from number ``start`` on."""
-        if start >= stop:
-            return
-        rows = self.rows[start:stop]
-        chosen = replace(self.cloning.chosen, rows=rows)
-        job = replace(self.cloning, sampler=self.points[point].sampler, seed=seed, chosen=chosen)
-        for number, made in clones(job.model, job.task, job.batch):
-            yield job.task.images.take(rows[number : number + len(made)]), made
-
-    def _prune(self, results: Sequence[Result], after: int, resume: Resume) -> None:
-        """Drop the features of points that will not come again."""
-        best = set(search.survivors(results, after))
-        for result in results:
-            if result.point not in best:
-                resume.part(f"{result.point}-{result.seed}").discard_part()
-
     def _write(self, output: Output, rows: Sequence[Array]) -> None:
-        """Write the file: what was asked, then the lines."""
+        """Write the file: the request, then a line a row."""
         if not output.group.is_main:
             return
         lines: list[dict[str, Any]] = [{"request": output.request, **self.request()}]
         for row in rows:
-            result = _of_row(row)
-            values = {**self.points[result.point].values(), "l2": float(row[4]), "linf": float(row[5])}
-            scored = {"seed": result.seed, "images": result.images, "score": result.score}
-            lines.append({"point": result.point, **values, **scored})
+            point, seed, images = map(int, row[:3])
+            score, l2, linf = map(float, row[3:])
+            values = {**self.points[point].values(), "l2": l2, "linf": linf}
+            lines.append({"point": point, **values, "seed": seed, "images": images, "score": score})
         output.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         output.resume.discard_part()  # the file has all of it
-
-
-# ----------------------------------------------------------------------------------------------- files of lines
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from datarobust.artifacts import Store, Tensors
+from datarobust.artifacts import Store
+from datarobust.checkpoints.models import load_denoiser, load_model
 from datarobust.diffusion.cloning import clones, default_batch
-from datarobust.diffusion.denoiser import Denoiser, Edm, flops
+from datarobust.diffusion.denoiser import Denoiser, Edm, flops, prepare
 from datarobust.diffusion.sampler import DEFAULTS
 from datarobust.diffusion.training import AUGMENT_DIM, Recipe, Training
 from datarobust.distributed import Group
@@ -175,28 +177,23 @@ class Judgement:
 
 
 def judge(
-    test: Store,
-    denoiser: Denoiser,
-    weights: Tensors,
-    classifier: nn.Module,
-    count: int,
-    device: torch.device,
-    progress: Labelled,
+    path: Path, classifier_name: str, test: Store, count: int, device: torch.device, progress: Labelled
 ) -> Judgement:
     """The accuracy of a classifier on held-out images, on their clones, and on samples for their labels.
 
     Args:
-        test: images that neither the denoiser nor the classifier was trained on.
-        denoiser: ready on the device.
-        weights: its artifact.
-        classifier: from images in [0, 1] to logits.
+        path: of the denoiser.
+        classifier_name: an artifact or ``module:factory``.
+        test: images that neither of them was trained on.
         count: how many images; a random choice of the test set's.
         device: where it is done.
         progress: of a label.
     """
+    denoiser, weights = load_denoiser(path)
+    prepare(denoiser, "fp32", str(device))
+    classifier = load_model(classifier_name).module.to(device).eval()
     rows = random(len(test), min(count, len(test)), 0)
     images, labels = test.column("images").take(rows), test.column("labels").take(rows)
-    classifier = classifier.to(device).eval()
 
     def made(start: str, label: str) -> float:
         task = Cloning(test, denoiser, weights, Chosen(rows), DEFAULTS[start], start).task

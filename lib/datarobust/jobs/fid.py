@@ -44,14 +44,10 @@ _NO_ITEMS: Rows = np.zeros(0, np.int64)
 
 
 def feature_space(spec: str, some: Images, device: torch.device, weights: Path | None = None) -> FeatureSpace:
-    """The features that the option ``features`` names.
+    """The features that the option ``features`` names; a network runs on the device and is tried with some images.
 
-    Args:
-        spec: ``inception``; ``pixels``; ``classifier:M`` where M is a classifier or ``module:factory``; ``file:F``
-            where F is an npz file with arrays a and b, a row for each point.
-        some: a few images, with which a network is tried.
-        device: where a network runs.
-        weights: of Inception.
+    ``spec`` is ``inception``, whose file is ``weights``; ``pixels``; ``classifier:M`` where M is a classifier or
+    ``module:factory``; or ``file:F`` where F is an npz file with arrays a and b, a row for each point.
 
     Raises:
         UsageError: there are no such features, or weights are missing or belong to nothing.
@@ -296,11 +292,8 @@ class SideFeatures:
     ) -> tuple[list[Moments], Array]:
         """Moments of each group of items, and the features (K, D) of the items ``kept``; each is computed once.
 
-        Args:
-            groups: int64 (count), the number of each item's group, from 0; none of them is empty.
-            kept: int64 (K), different items in any order.
-            state: for the next run; what an earlier one left there is not computed again.
-            progress: wraps the batches.
+        ``groups`` (count) has the number of each item's group, from 0; none of them is empty. ``kept`` (K) are
+        different items in any order. What an earlier run left in ``state`` is not computed again.
         """
         order = np.argsort(kept, kind="stable")
         sums = _GroupSums(groups, kept[order], None if state is None else state.load())
@@ -367,16 +360,9 @@ def _spans(count: int, size: int) -> Iterator[Rows]:
 def pair_distances(a: Side | None, b: Side, progress: Progress = iter) -> dict[str, dict[str, Any] | None]:
     """Mean l2 and linf distances in [0, 1] units of images and clones (O:C), and of successive clones (C:C).
 
-    Differences and their squares are summed in whole numbers.
-
-    Args:
-        a: the images that b was made of, one for each of its rows; None where they are not known.
-        b: clones, or other images.
-        progress: wraps the batches.
-
-    Returns:
-        ``oc``: of each image and each of its clones; None without a. ``cc``: of each clone and the next one of the same
-        image, R - 1 pairs for each image; None for one clone of each. Both have l2, linf and pairs.
+    ``a`` are the images that the clones ``b`` were made of, one for each of its rows; None where they are not known.
+    ``oc`` is of each image and each of its clones; None without a. ``cc`` is of each clone and the next one of the same
+    image; None for one clone of each. Both have l2, linf and the number of pairs.
     """
     repeats, norms = b.repeats, (L2, LINF)
     keys: dict[str, list[list[Array]]] = {"oc": [], "cc": []}
@@ -488,7 +474,7 @@ class Printed:
         return False
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
-        """Nothing to say here: the job knows whether the moments are those that are there already."""
+        """The job itself sees whether the moments are those that are there already."""
 
     def state(self, path: Path) -> Path:
         """Beside the moments."""
@@ -599,12 +585,7 @@ class Comparison:
             output.write_text(f"{line}\n")
 
     def line(self, output: Output | None = None, progress: Labelled = silent) -> str:
-        """All numbers as one JSON object; where there is an output, a killed run is gone on with.
-
-        Raises:
-            ExistsError: something else is where the moments are to be kept.
-            DataError: features that are not finite.
-        """
+        """All numbers as one JSON object; where there is an output, a killed run is gone on with."""
         sides, paired, _ = self.matched
         with_kid = self.kid_subsets and len(self.features) == 2
         kept = _pools(sides["a"], sides["b"], paired, self.seed) if with_kid else (_NO_ITEMS, _NO_ITEMS)

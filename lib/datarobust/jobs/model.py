@@ -63,12 +63,8 @@ def read_published(
 ) -> Import:
     """A denoiser of EDM, Inception, or a classifier, by what the file is.
 
-    Args:
-        path: the file.
-        arch: of a classifier, as `torchfiles.read_checkpoint` takes it; so are the next two.
-        raw: the weights before averaging.
-        normalise: of images within the network.
-        weights: which of a classifier's training they are; last where the file's name says so, else best.
+    ``arch``, ``raw`` and ``normalise`` are those of `torchfiles.read_checkpoint`; ``weights`` says which of a
+    classifier's training they are: last where the file's name says so, else best.
 
     Raises:
         DataError, UsageError: the file is none of them, is damaged, or does not say what it needs to.
@@ -107,12 +103,7 @@ def is_bare_pickle(path: Path) -> bool:
 
 
 def summary(path: Path, normalise: str | None = None) -> dict[str, Any]:
-    """What a model is, of an artifact or of a published classifier, as JSON has it.
-
-    Raises:
-        UsageError: an artifact and ``normalise``; a bare pickle.
-        ArtifactError, DataError: the file is no model, or is not intact.
-    """
+    """What a model is, of an artifact or of a published classifier, as JSON has it."""
     if path.suffix == ".safetensors":
         if normalise is not None:
             raise UsageError(
@@ -226,7 +217,7 @@ def _model_info(model: Tensors, entry: Entry, result: Mapping[str, Any] | None) 
             "autoattack_acc": accuracy,
         }
     info |= {"footnote": entry.footnote} if entry.footnote else {}
-    return info | {"unreliable": bool(result["flags"]) if result is not None else False}
+    return info | {"unreliable": result is not None and bool(result["flags"])}
 
 
 def _log(result: Mapping[str, Any]) -> list[str]:
