@@ -112,9 +112,9 @@ def clone(  # noqa: D103 - the help is the docstring of the module
         plan = job.plan()
         prepare(denoiser, precision, str(place), compiled=compiled and not dry_run)
         if dry_run:
-            one = seconds_per_image(denoiser, 2 if place.type == "cpu" else 256)
-            seconds = round(one * plan["clones"] * plan["evaluations_a_clone"], 1)
-            _cli.emit(json.dumps(plan | {"device": str(place), "expected_seconds": seconds}))
+            seconds = seconds_per_image(denoiser, 2 if place.type == "cpu" else 256)
+            seconds *= plan["clones"] * plan["evaluations_a_clone"]
+            _cli.emit(json.dumps(plan | {"device": str(place), "expected_seconds": round(seconds, 1)}))
             return
         _cli.resumable()
         unit = ("images", lambda batches: float(job.batch * group.size))

@@ -275,12 +275,10 @@ def _names(items: list[object]) -> set[object]:
 
 def _storage(data: bytes) -> torch.TypedStorage:
     """The numbers of a tensor that was pickled without ``torch.save``. Raises Refusal where they are none."""
+    if not data.startswith(LEGACY):
+        raise Refusal("has a tensor whose bytes are no stream of PyTorch")
     try:
-        if not data.startswith(LEGACY):
-            raise Refusal("has a tensor whose bytes are no stream of PyTorch")
         storage = load_weights(io.BytesIO(data), _MOST_INSTRUCTIONS)
-    except Refusal:
-        raise
     except Exception as error:  # of a stream by somebody else PyTorch raises anything
         raise Refusal("has a tensor whose bytes PyTorch does not read, or that wants more than numbers") from error
     if not isinstance(storage, torch.TypedStorage):

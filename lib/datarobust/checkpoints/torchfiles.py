@@ -228,7 +228,7 @@ INCEPTION_FILE = Published(
 )
 
 
-def inception_wanted() -> str:
+def inception_advice() -> str:
     """Which file to get, and where it is published: it is never downloaded here."""
     name, size, sha256 = INCEPTION_FILE
     return (
@@ -253,25 +253,25 @@ def load_inception(path: Path) -> tuple[Inception, str]:
         DataError: it is no such file: another one, cut short, or damaged.
         ArtifactError: the artifact is another one, or is not intact.
     """
-    where, wanted = shown(path), inception_wanted()
+    where, advice = shown(path), inception_advice()
     if path.suffix == ".safetensors":
         artifact = artifacts.load_tensors(path, "classifier")
         if artifact.attributes["arch"].get("name") != INCEPTION:
-            raise ArtifactError(f"{where} is another network than Inception: {wanted}")
+            raise ArtifactError(f"{where} is another network than Inception: {advice}")
         sha256 = str(artifact.attributes.get("source"))
         if sha256 != INCEPTION_FILE.sha256:
-            raise ArtifactError(f"{where} was made of another file ({sha256[:12]}…): {wanted}")
+            raise ArtifactError(f"{where} was made of another file ({sha256[:12]}…): {advice}")
         return assemble_inception(artifact, where), sha256
     size = published_file(path).size
     if size != INCEPTION_FILE.bytes:
         how = "is cut short or another file" if size < INCEPTION_FILE.bytes else "is another file"
-        raise DataError(f"{where} {how}, with {size:,} bytes: {wanted}")
+        raise DataError(f"{where} {how}, with {size:,} bytes: {advice}")
     sha256 = file_sha256(path)
     if sha256 != INCEPTION_FILE.sha256:
-        raise DataError(f"{where} is damaged or another file, with the sha256 {sha256}: {wanted}")
+        raise DataError(f"{where} is damaged or another file, with the sha256 {sha256}: {advice}")
     content = read_weights(path)
     if not all(isinstance(tensor, Tensor) for tensor in content.values()):
-        raise DataError(f"{where} holds more than tensors by name: {wanted}")
+        raise DataError(f"{where} holds more than tensors by name: {advice}")
     arrays = {str(name): tensor.detach().numpy() for name, tensor in content.items()}
     return assemble_inception(arrays, where), sha256
 

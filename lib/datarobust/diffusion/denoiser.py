@@ -93,8 +93,8 @@ class Ve:
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
         """Of noise levels float32 (B,), positive."""
-        one = torch.ones_like(sigma)
-        return Coefficients(one, sigma, one, (sigma / 2).log())
+        ones = torch.ones_like(sigma)
+        return Coefficients(ones, sigma, ones, (sigma / 2).log())
 
 
 Precondition = Edm | Vp | Ve

@@ -169,7 +169,7 @@ def start(name: str, sampler: Sampler, noise_weight: float = NOISE_WEIGHT) -> tu
     Raises:
         UsageError: no such start, or a weight that is no share between 0 and 1.
     """
-    w, told = noise_weight, sampler.sigma_max
+    w, sigma_max = noise_weight, sampler.sigma_max
     if not 0 < w < 1:
         raise UsageError(f"the weight of the noise is a share between 0 and 1, not {w:g}")
     if name == "matched":
@@ -180,9 +180,9 @@ def start(name: str, sampler: Sampler, noise_weight: float = NOISE_WEIGHT) -> tu
             )
         return Start(name, w, 1.0, ratio, ratio), replace(sampler, sigma_max=ratio)
     if name == "noise":
-        return Start(name, 1.0, 0.0, told, told), sampler
+        return Start(name, 1.0, 0.0, sigma_max, sigma_max), sampler
     scales = {"paper": math.hypot(1 - w, w), "unit": math.hypot((1 - w) * SIGMA_DATA, w)}
     if name not in scales:
         raise UsageError(f"there is no start {name!r}: choose {', '.join(DEFAULTS)}")
-    scale = told / scales[name]
-    return Start(name, w, scale * (1 - w), scale * w, told), sampler
+    scale = sigma_max / scales[name]
+    return Start(name, w, scale * (1 - w), scale * w, sigma_max), sampler

@@ -17,7 +17,7 @@ import torch
 from datarobust import artifacts
 from datarobust.artifacts import Column, Resume, Step, Store
 from datarobust.checkpoints.models import load_model
-from datarobust.checkpoints.torchfiles import inception_wanted, load_inception
+from datarobust.checkpoints.torchfiles import inception_advice, load_inception
 from datarobust.datasets.files import file_sha256
 from datarobust.datasets.npz import Archive
 from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageError
@@ -68,7 +68,7 @@ def feature_space(spec: str, some: Images, device: torch.device, weights: Path |
         title, mode = f"classifier:{model.identity}", "v/255, input of the last linear layer, fp32"
         return FeatureSpace(title, mode, extract, model.identity, operations=extract.operations(some))
     if weights is None:
-        raise UsageError(f"`features` inception needs `weights` PATH: {inception_wanted()}")
+        raise UsageError(f"`features` inception needs `weights` PATH: {inception_advice()}")
     if some.shape[1] not in (1, 3):
         raise DataError(f"Inception takes images with 1 or 3 channels, not with {some.shape[1]}")
     network, sha256 = load_inception(weights)
@@ -162,18 +162,19 @@ def open_sides(a: Store, b: Store, whole: bool = False) -> tuple[Side, Side, boo
     Raises:
         DataError: one holds no images, or images of another size.
     """
-    one, two = side_of(a), side_of(b)
-    if one.shape != two.shape and not (one.shape[1:] == two.shape[1:] and {one.shape[0], two.shape[0]} == {1, 3}):
+    side_a, side_b = side_of(a), side_of(b)
+    (channels_a, *size_a), (channels_b, *size_b) = side_a.shape, side_b.shape
+    if size_a != size_b or (channels_a != channels_b and {channels_a, channels_b} != {1, 3}):
         raise DataError(  # Inception takes grey images as coloured ones; other features refuse them
-            f"{one.name} has images of {sized(one.shape)} and {two.name} of {sized(two.shape)}: bring them to one size "
-            "first, since a distance would be that of the sizes too"
+            f"{side_a.name} has images of {sized(side_a.shape)} and {side_b.name} of {sized(side_b.shape)}: bring them "
+            "to one size first, since a distance would be that of the sizes too"
         )
-    rows, remark = (None, None) if whole else _rows_of(one, a, b)
+    rows, remark = (None, None) if whole else _rows_of(side_a, a, b)
     if rows is None:
-        return one, two, False, remark
-    if one.shape != two.shape:
-        raise DataError(f"{two.name} was made of {one.name}, but has images of another shape")
-    return replace(one, rows=rows), two, True, remark
+        return side_a, side_b, False, remark
+    if side_a.shape != side_b.shape:
+        raise DataError(f"{side_b.name} was made of {side_a.name}, but has images of another shape")
+    return replace(side_a, rows=rows), side_b, True, remark
 
 
 def _rows_of(side: Side, a: Store, b: Store) -> tuple[Rows | None, str | None]:
@@ -428,11 +429,11 @@ class KeptMoments:
     ) -> tuple[Moments, dict[str, Any] | None, Array]:
         """The moments, how far two random halves are apart, and the features of the items ``kept``."""
         groups = halves(self.features.side.count, self.seed)
-        two, pool = self.features.moments(groups, kept, state, progress("features of A, batches"))
+        parts, pool = self.features.moments(groups, kept, state, progress("features of A, batches"))
         calibration = None
-        if min(half.count for half in two) > 1:
-            calibration = {"frechet": two[0].distance(two[1]), "points": two[1].count, "seed": self.seed}
-        return reduce(Moments.joined, two), calibration, pool
+        if min(half.count for half in parts) > 1:
+            calibration = {"frechet": parts[0].distance(parts[1]), "points": parts[1].count, "seed": self.seed}
+        return reduce(Moments.joined, parts), calibration, pool
 
     def save(self, output: Output, moments: Moments, calibration: Mapping[str, Any] | None) -> None:
         """Write the artifact."""
@@ -512,13 +513,13 @@ class Comparison:
                         f"{shown(store.path)} has moments of the {key} {known}, but {whose} {value}: moments are "
                         "compared with features of their own kind alone"
                     )
-        one, two = self.features.get("a"), self.features.get("b")
-        if one and two and one.side.shape != two.side.shape and one.array is None and one.space.name != "inception":
+        a, b = self.features.get("a"), self.features.get("b")
+        if a and b and a.side.shape != b.side.shape and a.array is None and a.space.name != "inception":
             raise DataError(
-                f"{one.side.name} has images of {one.side.shape[0]} channels and {two.side.name} of "
-                f"{two.side.shape[0]}: only `features` inception takes grey images beside coloured ones"
+                f"{a.side.name} has images of {a.side.shape[0]} channels and {b.side.name} of {b.side.shape[0]}: only "
+                "`features` inception takes grey images beside coloured ones"
             )
-        if self.extrapolate and (two is None or two.side.count < 4):
+        if self.extrapolate and (b is None or b.side.count < 4):
             raise UsageError("`extrapolate` takes a set B of four images or more, not moments")
 
     @cached_property
@@ -527,8 +528,8 @@ class Comparison:
         stores = {role: store for role, store in (("a", self.a), ("b", self.b)) if store.kind != "moments"}
         if len(stores) < 2:
             return {role: side_of(store, self.limit) for role, store in stores.items()}, False, None
-        one, two, paired, remark = open_sides(self.a, self.b, self.whole)
-        sides = {role: replace(side, rows=side.rows[: self.limit]) for role, side in (("a", one), ("b", two))}
+        a, b, paired, remark = open_sides(self.a, self.b, self.whole)
+        sides = {role: replace(side, rows=side.rows[: self.limit]) for role, side in (("a", a), ("b", b))}
         return sides, paired, remark
 
     @cached_property
