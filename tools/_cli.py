@@ -96,6 +96,9 @@ Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, he
 Test = Annotated[Path | None, typer.Option("--test", metavar="T.zarr", help="Images to test on, never to train on.")]
 Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Largest learning rate.")]
 SaveEvery = Annotated[float, typer.Option("--save-every", metavar="SECONDS", min=0, help="Between two saved states.")]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write the log for TensorBoard, too: OUTPUT/tensorboard.")
+]
 Precision = Annotated[
     Literal["fp32", "tf32", "bf16"],
     typer.Option("--precision", help="Of convolutions; losses, states and averages stay in fp32 or better."),

@@ -29,6 +29,8 @@ from datarobust.errors import DatarobustError, is_out_of_memory
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from datarobust.training.loop import Line
+
 T = TypeVar("T")
 Unit = tuple[str, Callable[[int], float]]
 """What a rate counts, and how many of it an item is where there are so many items: ``("images", lambda items: 8)``."""
@@ -247,6 +249,55 @@ def _bar(label: str, total: int) -> Bar:
     bar.start()
     Console.bar = bar
     return bar
+
+
+class Listener:
+    """Tells the user of an epoch now and then, and between them how the epoch stands.
+
+    ``figures`` puts a line of the log into words, ``brief`` its first numbers; ``images`` are those of a step.
+    """
+
+    def __init__(
+        self,
+        epochs: int,
+        images: int,
+        figures: Callable[[Line], str],
+        brief: Callable[[Line], str],
+        stopped: Callable[[], bool],
+        quiet: bool,
+    ) -> None:
+        self.stops = stopped
+        self._epochs, self._figures, self._brief = epochs, figures, brief
+        self._loop = Loop(quiet, "training", ("images", lambda _: images), self._note)
+        self._standing: Callable[[], Line] = dict
+        self._last: Line = {}
+        self._spoken = -LINE_EVERY
+
+    def progress(self, steps: Iterable[T], standing: Callable[[], Line], /) -> Iterable[T]:
+        """The steps, counted."""
+        self._standing = standing
+        return self._loop(steps)
+
+    def remark(self, text: str) -> None:
+        """Tell it."""
+        say(text)
+
+    def epoch(self, line: Line) -> None:
+        """Tell of an epoch, unless that was done a moment ago."""
+        self._last = line
+        now = time.monotonic()
+        if now - self._spoken < LINE_EVERY and line["epoch"] < self._epochs:
+            return
+        self._spoken = now
+        epoch = f"epoch {line['epoch']}/{self._epochs}: {self._figures(line)}"
+        speed = f"{line['images_per_second']:,.0f} images/s"
+        say(_joined(epoch, speed, self._loop.left))
+
+    def _note(self) -> str:
+        """The epoch so far; before its first step the last one."""
+        line = self._standing()
+        line = line if "loss" in line else self._last
+        return self._brief(line) if line else ""
 
 
 def _joined(*parts: str | None) -> str:

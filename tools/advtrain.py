@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from . import _cli, _training
+from . import _cli, _console
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Store
@@ -112,7 +112,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     threads: _cli.Threads = None,
     memory: _cli.Memory = 8.0,
     save_every: _cli.SaveEvery = 300.0,
-    tensorboard: _training.TensorBoard = False,
+    tensorboard: _cli.TensorBoard = False,
     dry_run: _cli.DryRun = False,
     as_json: _cli.Json = False,
     overwrite: _cli.Overwrite = False,
@@ -158,7 +158,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         place = _cli.torch_device(device, threads, group.here)
         run_step = _cli.step("advtrain", seed, place.type)
         with _cli.deferred() as stopped:
-            listener = _training.Listener(epochs, plan.counts.total, _figures, _brief, stopped, quiet)
+            listener = _console.Listener(epochs, plan.counts.total, _figures, _brief, stopped, quiet)
             job = replace(plan, device=place, listener=listener, tensorboard=tensorboard)
             job.model  # noqa: B018 - refuses what cannot be built or does not fit, before the folder is made
             _cli.resumable()

@@ -29,7 +29,7 @@ import typer
 
 from datarobust.errors import UsageError
 
-from . import _cli, _training
+from . import _cli, _console
 
 if TYPE_CHECKING:
     from datarobust.training.loop import Line
@@ -87,7 +87,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     threads: _cli.Threads = None,
     memory: _cli.Memory = 8.0,
     save_every: _cli.SaveEvery = 60.0,
-    tensorboard: _training.TensorBoard = False,
+    tensorboard: _cli.TensorBoard = False,
     dry_run: _cli.DryRun = False,
     as_json: _cli.Json = False,
     overwrite: _cli.Overwrite = False,
@@ -126,7 +126,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
         place = _cli.torch_device(device, threads, group.here)
         run_step = _cli.step("edmtrain", seed, place.type)
         with _cli.deferred() as stopped:
-            listener = _training.Listener(epochs, batch, _figures, _figures, stopped, quiet)
+            listener = _console.Listener(epochs, batch, _figures, _figures, stopped, quiet)
             job = replace(plan, device=place, listener=listener, tensorboard=tensorboard)
             _cli.resumable()
             new = make(job, output, run_step, overwrite=overwrite, group=group, save_every=save_every)

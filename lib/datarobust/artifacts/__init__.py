@@ -2,18 +2,17 @@
 
 ::
 
-    kinds      the schemas                          history    what an artifact says about itself, and its past
-    format     JSON, hashes, rows in files          durable    whole or absent, one writer each
-    store      zarr artifacts                       resume     the state of a long computation
-    tensors    safetensors artifacts                runs       the folders of trainings
+    kinds     the schemas                      history   what an artifact says about itself, and its past
+    store     zarr artifacts                   durable   whole or absent, one writer each
+    tensors   safetensors artifacts            resume    the state of a long computation
+                                               runs      the folders of trainings
 
 The only package that knows zarr and safetensors. Importing it is cheap: NumPy and the standard library; zarr is
 imported when the first row is written.
 """
 
 from datarobust.artifacts.durable import Lock, whole_or_absent
-from datarobust.artifacts.format import fingerprint
-from datarobust.artifacts.history import Step, Summary, as_json
+from datarobust.artifacts.history import Step, Summary, as_json, fingerprint
 from datarobust.artifacts.kinds import KINDS
 from datarobust.artifacts.resume import Resume
 from datarobust.artifacts.store import (

@@ -1,19 +1,117 @@
-"""What every artifact, folder or file, says about itself: kind, digest, seal, and the commands that led to it."""
+"""What every artifact, folder or file, says about itself: kind, digest, seal, and the commands that led to it.
+
+ARTIFACTS.md defines how its JSON is spelled and what is hashed.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from datarobust.artifacts.format import digest_of, plain, seal_of
+import numpy as np
+
 from datarobust.artifacts.kinds import KINDS, RESERVED, Kind, Shapes, chosen
 from datarobust.errors import ArtifactError
 
 RESTORE = "restore it from a copy, or make it again"
 Blocks = Mapping[str, Sequence[str]]
 """Array -> sha256 of each of its blocks."""
+_DEPTH = 64
+
+
+# -------------------------------------------------------------------------------------------------- JSON and hashes
+
+
+def plain(value: object, where: str) -> Any:
+    """``value`` in the types that JSON has, with NumPy scalars and tuples made ordinary.
+
+    Raises:
+        ArtifactError: NaN or an infinity, which JSON cannot hold, or another type; it names ``where``.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ArtifactError(f"{where} is {value}, which JSON cannot hold: leave it out or write null")
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise ArtifactError(f"{where} has the key {key!r}: keys of attributes are strings")
+        return {key: plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return [plain(item, f"{where}[{place}]") for place, item in enumerate(value)]
+    raise ArtifactError(f"{where} is of type {type(value).__name__}, which JSON cannot hold")
+
+
+def canonical(value: object) -> bytes:
+    """The one spelling of a JSON value that is hashed: sorted keys, no spaces, ASCII, finite numbers."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def pretty(value: object) -> bytes:
+    """The one spelling of a metadata file on disk: sorted keys, two spaces, ASCII, a newline at the end."""
+    return json.dumps(value, sort_keys=True, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def parse(text: bytes) -> Any:
+    """Read JSON strictly.
+
+    Raises:
+        ValueError: not UTF-8, not JSON, NaN or an infinity in it, or nested beyond reason.
+    """
+
+    def refuse(name: str) -> NoReturn:
+        raise ValueError(f"{name} is no JSON number")
+
+    def depth(value: object) -> int:
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return 1 + max(map(depth, items), default=0)
+
+    try:
+        value = json.loads(text.decode("utf-8"), parse_constant=refuse)
+        too_deep = depth(value) > _DEPTH
+    except RecursionError:
+        too_deep = True
+    if too_deep:
+        raise ValueError("it is nested too deeply")
+    return value
+
+
+def sha256(data: Any) -> str:
+    """The sha256 of a contiguous buffer, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def fingerprint(value: object) -> str:
+    """A short name of a request: sha256 over the canonical JSON of its inputs' digests and its options.
+
+    It serves as ``resume_key`` of a writer, names a `Resume`, and is the attribute ``request``.
+    """
+    return sha256(canonical(plain(value, "the request")))
+
+
+def digest_of(arrays: Shapes, blocks: Blocks) -> str:
+    """What an artifact *is*: sha256 over names, dtypes and shapes of its arrays, and the sha256 of their blocks.
+
+    How many rows are one block follows from the size of a row alone (`store.Layout.block`), so the digest does not depend
+    on how an array was written.
+    """
+    return sha256(
+        canonical({name: [dtype, list(shape), list(blocks[name])] for name, (dtype, shape) in arrays.items()})
+    )
+
+
+def seal_of(attributes: Mapping[str, Any]) -> str:
+    """What protects the metadata: sha256 over all attributes except the seal itself, the digest among them."""
+    return sha256(canonical({name: value for name, value in attributes.items() if name != "seal"}))
 
 
 # ----------------------------------------------------------------------------------------------------------- history

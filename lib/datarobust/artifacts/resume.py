@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from datarobust.artifacts import durable
-from datarobust.artifacts.format import canonical, parse
+from datarobust.artifacts.history import canonical, parse
 from datarobust.types import Array
 
 _KEY = "datarobust"

@@ -13,8 +13,18 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from datarobust.artifacts import durable
-from datarobust.artifacts.format import canonical, flat, parse, sha256
-from datarobust.artifacts.history import RESTORE, Blocks, Step, Summary, build_head, confirm_arrays, read_head
+from datarobust.artifacts.history import (
+    RESTORE,
+    Blocks,
+    Step,
+    Summary,
+    build_head,
+    canonical,
+    confirm_arrays,
+    parse,
+    read_head,
+    sha256,
+)
 from datarobust.artifacts.kinds import KINDS
 from datarobust.errors import ArtifactError
 from datarobust.types import Array
@@ -77,7 +87,7 @@ def save_tensors(
             raise ArtifactError(f"{path} cannot be written: {name} has dtype {tensor.dtype}; allowed are {allowed}")
         plain[name] = np.require(tensor, tensor.dtype.newbyteorder("="), "C")
     arrays = {name: (tensor.dtype.name, tensor.shape) for name, tensor in plain.items()}
-    blocks = {name: [sha256(flat(tensor))] for name, tensor in plain.items()}
+    blocks = {name: [sha256(tensor.reshape(-1).view(np.uint8))] for name, tensor in plain.items()}
     head = build_head(schema, attributes or {}, history, arrays, blocks, path)
     data = save(plain, {KEY: canonical(head).decode()})
     with durable.whole_or_absent(path, overwrite=overwrite) as partial, durable.os_errors(path):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from datarobust import artifacts
-from datarobust.artifacts import format as file_format
+from datarobust.artifacts import store as stores
 
 COLUMNS = {"images": ("uint8", (1, 4, 4)), "labels": ("int64", ()), "index": ("int64", ())}
 ROWS = 150
@@ -59,8 +59,8 @@ def tree(path: Path) -> dict[str, str]:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 1 KiB and chunks of 256 bytes, so that small arrays have several of them; no waiting for the disk."""
     monkeypatch.setattr(os, "fsync", void)
-    monkeypatch.setattr(file_format, "BLOCK_BYTES", 1 << 10)
-    monkeypatch.setattr(file_format, "CHUNK_BYTES", 1 << 8)
+    monkeypatch.setattr(stores, "BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr(stores, "CHUNK_BYTES", 1 << 8)
 
 
 @pytest.fixture

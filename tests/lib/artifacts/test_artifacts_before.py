@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from datarobust import artifacts
-from datarobust.artifacts.format import pretty, seal_of
+from datarobust.artifacts.history import pretty, seal_of
 
 Command = Callable[..., CompletedProcess[str]]
 

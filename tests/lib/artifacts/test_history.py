@@ -10,8 +10,7 @@ import pytest
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.artifacts.format import pretty, seal_of
-from datarobust.artifacts.history import from_json, join, to_json
+from datarobust.artifacts.history import from_json, join, pretty, seal_of, to_json
 
 from .conftest import COLUMNS, HISTORY, made, rows_of
 

@@ -15,7 +15,7 @@ import pytest
 import zarr
 
 from datarobust import artifacts
-from datarobust.artifacts.format import digest_of, pretty, seal_of
+from datarobust.artifacts.history import digest_of, pretty, seal_of
 from datarobust.artifacts.kinds import KINDS, Kind
 from datarobust.errors import ArtifactError
 

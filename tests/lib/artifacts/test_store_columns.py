@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from datarobust import artifacts
 from datarobust.artifacts import Column
-from datarobust.artifacts.format import Layout
-from datarobust.artifacts.store import _Column
+from datarobust.artifacts.store import Layout, _Column
 from datarobust.errors import ArtifactError
 
 from .conftest import ROWS, rows_of

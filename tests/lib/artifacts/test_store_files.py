@@ -105,7 +105,7 @@ def test_nothing_stays_behind(store: Path) -> None:
 def test_reading_does_not_import_zarr(store: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from datarobust import artifacts; path = Path(sys.argv[1])\n"
-        "from datarobust.artifacts import format; format.BLOCK_BYTES, format.CHUNK_BYTES = 1 << 10, 1 << 8\n"
+        "from datarobust.artifacts import store; store.BLOCK_BYTES, store.CHUNK_BYTES = 1 << 10, 1 << 8\n"
         "artifacts.peek(path); assert artifacts.finished(path, 'seed 0'); artifacts.check(path)\n"
         "assert 'zarr' not in sys.modules"
     )

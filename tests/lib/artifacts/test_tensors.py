@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 
 from datarobust import artifacts
 from datarobust.artifacts.durable import leftovers
-from datarobust.artifacts.format import canonical, seal_of
+from datarobust.artifacts.history import canonical, seal_of
 from datarobust.artifacts.tensors import CODES, KEY
 from datarobust.errors import ArtifactError, ExistsError
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 
 from datarobust.artifacts import Column
-from datarobust.artifacts import format as file_format
-from datarobust.artifacts.format import Layout, array_document, pretty, sha256, shape_of
+from datarobust.artifacts import store as stores
+from datarobust.artifacts.history import pretty, sha256
 from datarobust.artifacts.kinds import DTYPES
-from datarobust.artifacts.store import _Column
+from datarobust.artifacts.store import Layout, _Column, array_document, shape_of
 
 
 def random_rows(dtype: str, shape: tuple[int, ...], zeros: bool) -> np.ndarray[Any, Any]:
@@ -59,8 +59,8 @@ def test_zarr_agrees(
 ) -> None:
     ours = tmp_path_factory.mktemp("ours")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_format, "BLOCK_BYTES", block)
-        patch.setattr(file_format, "CHUNK_BYTES", chunk)
+        patch.setattr(stores, "BLOCK_BYTES", block)
+        patch.setattr(stores, "CHUNK_BYTES", chunk)
         plan = Layout(dtype, (rows, *row))
         array = random_rows(dtype, plan.shape, zeros)
         column = write(ours, plan, array)
@@ -101,7 +101,7 @@ def test_metadata_say_what_the_layout_is(dtype: str, shape: tuple[int, ...]) -> 
         return
     assert shape_of(json.loads(pretty(array_document(plan)))) == plan
     assert plan.shard % plan.chunk == 0
-    assert plan.block * plan.row_bytes <= max(file_format.BLOCK_BYTES, plan.row_bytes)
+    assert plan.block * plan.row_bytes <= max(stores.BLOCK_BYTES, plan.row_bytes)
     assert sum(plan.rows_of(block) for block in {0, plan.blocks - 1}) <= shape[0]
 
 
