@@ -101,8 +101,8 @@ def fingerprint(value: object) -> str:
 def digest_of(arrays: Shapes, blocks: Blocks) -> str:
     """What an artifact *is*: sha256 over names, dtypes and shapes of its arrays, and the sha256 of their blocks.
 
-    How many rows are one block follows from the size of a row alone (`store.Layout.block`), so the digest does not depend
-    on how an array was written.
+    The rows of a block depend on the size of a row alone (`store.Layout.block`), so a digest does not depend on how an
+    array was written.
     """
     return sha256(
         canonical({name: [dtype, list(shape), list(blocks[name])] for name, (dtype, shape) in arrays.items()})
