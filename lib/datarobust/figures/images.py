@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,11 +21,15 @@ from datarobust.norms import L2, LEVELS, LINF, norm_of
 from datarobust.text import tsv
 from datarobust.types import Floats, Images, Rows
 
+if TYPE_CHECKING:
+    from datarobust.artifacts import Store
+
 MOST_PAIRS: Final = 200  # more on one picture help nobody
 MOST_CLONED: Final = 400  # images of one set
 
 # All lengths are in dots, at style.DPI.
 _PAGE: Final = round(style.PAGE * style.DPI)
+_SAMPLE: Final = 168  # what the longer side of a sample is about: ten to a page
 
 
 def mosaic(images: Images, columns: int, times: int, gap: int) -> Images:
@@ -85,6 +89,30 @@ class Sheet:
         self.figure.text(*where, text, size=size, ha="center", va="baseline", **{"parse_math": False} | options)
 
 
+def class_names(dataset: Store, labels: Rows) -> list[str]:
+    """The names of the classes of these labels; a class without one is called by its label."""
+    names = dataset.attributes["classes"]
+    return [names[label] if 0 <= label < len(names) else f"{label}" for label in labels.tolist()]
+
+
+def draw_samples(images: Images, names: Sequence[str]) -> Figure:
+    """Images (M, C, H, W), C = 1 or 3, row by row, each with its name below."""
+    step = math.ceil(max(images.shape[2:]) / _SAMPLE)  # of too large images every n-th pixel
+    images = images[:, :, ::step, ::step]
+    times = max(1, round(_SAMPLE / max(images.shape[2:])))
+    height, width = (times * side for side in images.shape[2:])
+    across, down = max(width, _SAMPLE // 2) + _PARTS, height + _LINE + _WITHIN
+    columns = min(len(images), (_PAGE - 2 * _WITHIN) // across)
+    with style.look():
+        sheet = Sheet(2 * _WITHIN + columns * across, 2 * _WITHIN + math.ceil(len(images) / columns) * down)
+        for number, name in enumerate(names):
+            row, column = divmod(number, columns)
+            left, top = _WITHIN + column * across, _WITHIN + row * down
+            sheet.show(mosaic(images[number : number + 1], 1, times, 0), left + (across - width) // 2, top, frame=True)
+            sheet.write(name, left + across / 2, top + height + _LINE / 2, room=across - _WITHIN)
+    return sheet.figure
+
+
 # --------------------------------------------------------------------------------------------------------- pairs
 
 _SIDE: Final = 192  # what the longer side of an image is about, where class names are short
@@ -106,6 +134,28 @@ class Side:
     index: Rows  # (M,) their rows in their set
     labels: Rows  # (M,)
     names: Sequence[str]  # M, of their classes, any text
+
+
+def side_of(dataset: Store, rows: Rows) -> Side:
+    """These rows of a dataset of images."""
+    labels = dataset.column("labels").take(rows)
+    return Side(dataset.column("images").take(rows), rows, labels, class_names(dataset, labels))
+
+
+def least_robust_pairs(distance: Floats, neighbour: Rows, within: bool, most: int) -> Rows:
+    """Rows of the least robust points of finite distance; of two that are each other's neighbour the first.
+
+    ``within``: whether neighbours are of the same set.
+    """
+    order = np.argsort(distance, kind="stable")
+    order = order[np.isfinite(distance[order])][: 2 * most]
+    pairs: set[tuple[int, int]] = set()
+    rows = []
+    for row, other in zip(order.tolist(), neighbour[order].tolist(), strict=True):
+        if not within or (other, row) not in pairs:
+            rows.append(row)
+        pairs.add((row, other))
+    return np.array(rows[:most], np.int64)
 
 
 def distances(points: Side, neighbours: Side, norm: str) -> Floats:

@@ -28,9 +28,9 @@ from datarobust.figures import lineage
 from datarobust.figures import report_parts as parts
 from datarobust.figures.lineage import Command, Result
 from datarobust.figures.report_parts import Picture, amount, clipped, name, part, percent, plural, table, value_text
-from datarobust.norms import LEVELS, norm_of, plain_symbol
+from datarobust.norms import norm_of, plain_symbol
 from datarobust.text import shown, sized
-from datarobust.types import Floats, Progress, Rows
+from datarobust.types import Progress
 
 SECTIONS: Final = {
     "dataset": "Datasets",
@@ -56,7 +56,7 @@ _SAMPLES: Final = 20
 _LEAST: Final = 12
 _NAMED: Final = 60  # classes that are listed
 _SCAN: Final = 1 << 16
-_CLONES: Final = 8  # points that are shown, and clones of each
+_CLONES: Final = 16  # points that are shown
 
 
 # --------------------------------------------------------------------------------------------------------- items
@@ -279,8 +279,9 @@ def _showable(store: Store) -> bool:
 
 
 def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
-    """Size, shape, classes, and the first points of each class."""
+    """Size, shape, classes, and the first point of each class."""
     from datarobust.datasets.summary import describe
+    from datarobust.figures.images import draw_samples
 
     summary = describe(store)
     classes, shape = summary["classes"], sized(tuple(summary["shape"]))
@@ -298,11 +299,10 @@ def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
         folded = [("Classes", table(["Label", "Class", "Points"], rows[:_NAMED], left))]
     if _showable(store):  # the first image of every class among the first points
         values, first = np.unique(store.column("labels").read(0, min(len(store), _SCAN)), return_index=True)
-        called = {entry["label"]: clipped(word, 80) for entry, word in zip(classes, names, strict=True)}
-        captions = [called[label] for label in values[:_SAMPLES].tolist()]
+        called = dict(zip((entry["label"] for entry in classes), names, strict=True))
         images = store.column("images").take(first[:_SAMPLES].astype(np.int64))
-        alts = [f"the first point of class {caption}" for caption in captions]
-        wide = part("strip", images=parts.rasters(images, alts), captions=captions)
+        figure = draw_samples(images, [called[label] for label in values[:_SAMPLES].tolist()])
+        wide = parts.drawn(figure, "First points", "The first point of each class.", form="png")
     big = [
         ("Points", f"{len(store):,}"),
         ("Pixels" if "images" in store else "Numbers", shape),
@@ -313,7 +313,9 @@ def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
 
 
 def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
-    """Norm, least, median and largest distance, ties, and the least robust points, as images where they are known."""
+    """Least, median and largest distance, ties, and the least robust points, as images where they are known."""
+    from datarobust.figures.images import draw_pairs, least_robust_pairs, side_of
+
     attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
     distance = np.asarray(store.column("distance").read(), np.float64)
     neighbour = np.asarray(store.column("neighbour").read(), np.int64)
@@ -338,76 +340,33 @@ def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
         axis = f"{norm_of(attributes['norm']).symbol} distance to the nearest point of another label"
         charts = parts.histogram(finite, f"Histogram of {norm} distances", axis)
         rows = least_robust_pairs(distance, neighbour, against is None, _LEAST)
-        wide = _pairs(store, known, rows, distance, neighbour)
+        own, other = (known.images(digest) for digest in (attributes["dataset"], against or attributes["dataset"]))
+        if own is not None and other is not None:
+            figure = draw_pairs(side_of(own, rows), side_of(other, neighbour[rows]), attributes["norm"])
+            words = (
+                "The least robust points, each beside its nearest point of another class, as figure pairs draws them."
+            )
+            wide = parts.drawn(figure, "The least robust points", words, form="png")
+        else:
+            lines = [[str(row), amount(float(distance[row])), str(neighbour[row])] for row in rows.tolist()]
+            wide = table(["Index", "Distance", "Neighbour"], lines, "The least robust points.")
     return Card(item, gist, big, facts, charts, wide)
 
 
-def least_robust_pairs(distance: Floats, neighbour: Rows, within: bool, most: int) -> Rows:
-    """Rows of the least robust points of finite distance; of two that are each other's neighbour the first.
-
-    ``within``: whether neighbours are of the same set.
-    """
-    order = np.argsort(distance, kind="stable")
-    order = order[np.isfinite(distance[order])][: 2 * most]
-    pairs: set[tuple[int, int]] = set()
-    rows = []
-    for row, other in zip(order.tolist(), neighbour[order].tolist(), strict=True):
-        if not within or (other, row) not in pairs:
-            rows.append(row)
-        pairs.add((row, other))
-    return np.array(rows[:most], np.int64)
-
-
-def _pairs(store: Store, known: Artifacts, rows: Rows, distance: Floats, neighbour: Rows) -> Markup:
-    """Pairs of images where both sets are in the report, else a table."""
-    against = store.attributes["against"]
-    own = known.images(store.attributes["dataset"])
-    other = own if against is None else known.images(against)
-    if own is None or other is None:
-
-        def as_text(value: float) -> str:
-            steps = value * LEVELS
-            whole = norm_of(store.attributes["norm"]).whole and abs(steps - round(steps)) < 1e-6
-            return f"{amount(value)} ({round(steps)}/255)" if whole else amount(value)
-
-        lines = [[str(row), as_text(float(distance[row])), str(neighbour[row])] for row in rows.tolist()]
-        return table(["Index", "Distance", "Neighbour"], lines, "The least robust points.")
-
-    sides = []
-    for data, at in ((own, rows), (other, neighbour[rows])):
-        names = data.attributes["classes"]
-        labels = [int(label) for label in data.column("labels").take(at).tolist()]
-        called = [clipped(names[label], 16) if 0 <= label < len(names) else str(label) for label in labels]
-        alts = [f"point {row} of class {word}" for row, word in zip(at.tolist(), called, strict=True)]
-        sides.append(list(zip(parts.rasters(data.column("images").take(at), alts), called, strict=True)))
-    pairs = [
-        (left + right, f"{left_class} | {right_class}", amount(float(distance[row]), 3))
-        for row, (left, left_class), (right, right_class) in zip(rows.tolist(), *sides, strict=True)
-    ]
-    words = "The least robust points, each beside its nearest point of another class, with the distance."
-    return part("pairs", note=words, pairs=pairs)
-
-
 def _clones_card(item: Item, store: Store, known: Artifacts) -> Card:
-    """How many of which points, by which model, and some of them, beside the originals where they are known."""
+    """How many of which points, and some of them beside the originals where those are known."""
+    from datarobust.figures.images import Copies, squares
+
     column = store.column("images")
     (points, repeats), shape = column.shape[:2], sized(tuple(column.shape[2:]))
     big = [("Points", f"{points:,}"), ("Clones of each", f"{repeats:,}"), ("Pixels", shape)]
-    wide = Markup("")
-    if column.shape[2] in (1, 3) and points and repeats:
-        data = known.images(store.attributes["dataset"])
-        copies = column.read(0, min(_CLONES, points))[:, :_CLONES]
-        rows = np.asarray(store.column("index").read(0, len(copies)), np.int64)
-        lines = [
-            parts.rasters(images, [f"clone {number} of point {row}" for number in range(1, len(images) + 1)])
-            for images, row in zip(copies, rows.tolist(), strict=True)
-        ]
-        words = "Clones, a row for each point; name the dataset for the originals."
-        if data is not None:
-            words = "Points, framed, and their clones."
-            for line, image, row in zip(lines, data.column("images").take(rows), rows.tolist(), strict=True):
-                line.insert(0, parts.raster(image).part(f"point {row}", "pixels"))
-        wide = part("copies", note=words, rows=lines, bare=data is None)
+    data = known.images(store.attributes["dataset"])
+    wide = part("note", words="Name the dataset to see clones beside their originals.")
+    if data is not None and points and repeats:
+        copies = column.read(0, min(_CLONES, points))
+        rows, labels = (np.asarray(store.column(key).read(0, len(copies)), np.int64) for key in ("index", "labels"))
+        figure = squares([Copies(item.name, data.column("images").take(rows), copies, rows, labels)])
+        wide = parts.drawn(figure, "Points and their clones", "As figure clones draws them.", form="png")
     gist = f"{plural(repeats, 'clone')} of {plural(points, 'point')}, {shape}"
     return Card(item, gist, big, wide=wide)
 

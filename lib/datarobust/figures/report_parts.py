@@ -26,8 +26,9 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from datarobust.errors import DataError
+from datarobust.figures import Format
 from datarobust.text import shown
-from datarobust.types import Array, Floats, Images
+from datarobust.types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,8 +41,8 @@ MOST_LINE: Final = 2000  # characters of a preformatted line
 MOST_BYTES: Final = 8 << 20  # of one picture
 _MOST_SIDE: Final = 20_000
 _MOST_PIXELS: Final = 60_000_000
-_THUMB: Final = 96
 _DOTS: Final = 96  # of the page, an inch
+_MEDIA: Final[dict[str, str]] = {"png": "image/png", "svg": "image/svg+xml"}
 _CHART: Final = (3.4, 1.65)  # inches
 _BINS: Final = 40
 
@@ -138,13 +139,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") 
 # -------------------------------------------------------------------------------------------------------- charts
 
 
-def drawn(figure: Figure, alt: str, caption: str, scale: float = 1.0) -> Markup:
-    """One of our own pictures, with words for who cannot see it and words below."""
+def drawn(figure: Figure, alt: str, caption: str, scale: float = 1.0, form: Format = "svg") -> Markup:
+    """One of our own pictures, with words for who cannot see it and words below; photographs as ``png``."""
     from datarobust.figures import style
 
     width, height = (_DOTS * side for side in figure.get_size_inches())
-    picture = Picture("image/svg+xml", style.picture(figure, "svg"), width, height)
-    return part("plot", picture=picture.part(alt, scale=scale), caption=caption, class_="sheet drawn")
+    picture = Picture(_MEDIA[form], style.picture(figure, form), width, height)
+    class_ = "sheet drawn" if form == "svg" else "sheet"  # what is drawn has its colours turned on a dark screen
+    return part("plot", picture=picture.part(alt, scale), caption=caption, class_=class_)
 
 
 def bars(names: Sequence[str], counts: Sequence[int], label: str, short: Sequence[str]) -> Markup:
@@ -210,11 +212,11 @@ class Picture:
     width: float  # as it is shown, in CSS pixels
     height: float
 
-    def part(self, alt: str, class_: str = "", scale: float = 1.0) -> Markup:
+    def part(self, alt: str, scale: float = 1.0) -> Markup:
         """The picture as an image; ``alt``: for who cannot see it."""
         source = Markup(f"data:{self.media};base64,{base64.b64encode(self.content).decode('ascii')}")
         size = {"width": max(1, round(self.width * scale)), "height": max(1, round(self.height * scale))}
-        return part("image", source=source, alt=alt, class_=class_, **size)
+        return part("image", source=source, alt=alt, **size)
 
 
 #: An svg: byte order mark, declarations, comments and document type, then its root.
@@ -237,13 +239,13 @@ def opened(content: bytes, where: str) -> Picture:
         raise DataError(
             f"{where} has {len(content):,} bytes, more than the {MOST_BYTES:,} of a picture in a page: draw it smaller"
         )
-    media, width, height, scale = (_png if kind == "png" else _svg)(content, where)
+    width, height, scale = (_png if kind == "png" else _svg)(content, where)
     if max(width, height) > _MOST_SIDE or width * height > _MOST_PIXELS:
         raise DataError(f"{where} has {width:,.0f} x {height:,.0f} dots, too many for a page: draw it smaller")
-    return Picture(media, content, width * scale, height * scale)
+    return Picture(_MEDIA[kind], content, width * scale, height * scale)
 
 
-def _png(content: bytes, where: str) -> tuple[str, float, float, float]:
+def _png(content: bytes, where: str) -> tuple[float, float, float]:
     """Every chunk is verified; shown smaller where the file tells more than 96 dots to an inch."""
     from PIL import Image
 
@@ -259,10 +261,10 @@ def _png(content: bytes, where: str) -> tuple[str, float, float, float]:
         raise DataError(f"{where} is a png picture that is damaged or cut short: draw it again") from error
     if not width or not height:
         raise DataError(f"{where} is a png picture that is damaged (it has no size): draw it again")
-    return "image/png", width, height, min(1.0, _DOTS / max(1.0, dpi))
+    return width, height, min(1.0, _DOTS / max(1.0, dpi))
 
 
-def _svg(content: bytes, where: str) -> tuple[str, float, float, float]:
+def _svg(content: bytes, where: str) -> tuple[float, float, float]:
     """Width and height of a well-formed svg in CSS pixels, else those of its view box, else the usual ones."""
     root: dict[str, str] = {}
     parser = expat.ParserCreate()
@@ -283,7 +285,7 @@ def _svg(content: bytes, where: str) -> tuple[str, float, float, float]:
     box = [*re.split(r"[\s,]+", root.get("viewBox", "").strip()), "", "", ""]
     sizes = ((root.get("width", ""), root.get("height", "")), (box[2], box[3]), ("640", "480"))
     width, height = next((wide, tall) for wide, tall in (map(_length, size) for size in sizes) if wide and tall)
-    return "image/svg+xml", width, height, 1.0
+    return width, height, 1.0
 
 
 def _length(written: str) -> float:
@@ -291,24 +293,6 @@ def _length(written: str) -> float:
     units = {"": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96.0}
     match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*([a-z]*)\s*", written)
     return float(match[1]) * units.get(match[2], 0.0) if match else 0.0
-
-
-def rasters(images: Images, alts: Sequence[str]) -> list[Markup]:
-    """Images (M, C, H, W), C = 1 or 3, as small pictures, each with its words for who cannot see it."""
-    return [raster(image).part(alt, "pixels") for image, alt in zip(images, alts, strict=True)]
-
-
-def raster(image: Array) -> Picture:
-    """One image uint8 (C, H, W) as a small png, shown with square pixels; large ones are made smaller by averages."""
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)))
-    if max(picture.size) > _THUMB:
-        size = [max(1, round(side * _THUMB / max(picture.size))) for side in picture.size]
-        picture = picture.resize(size, Image.Resampling.BOX)
-    target = io.BytesIO()
-    picture.save(target, format="png", optimize=False, compress_level=9)
-    return Picture("image/png", target.getvalue(), float(picture.width), float(picture.height))
 
 
 # ---------------------------------------------------------------------------------------------------------- text

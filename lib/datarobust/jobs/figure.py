@@ -25,7 +25,6 @@ from datarobust.types import Rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from datarobust.figures.images import Side
     from datarobust.figures.map import Scale as MapScale
     from datarobust.figures.sensitivity import By, Scale
     from datarobust.figures.table import Accuracy, Row
@@ -119,10 +118,11 @@ def difference(rankings: Sequence[Store], by: Sequence[By], names: Sequence[str]
 def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> Drawing:
     """How many of the least robust, of random and of the most robust points are of each class."""
     from datarobust.figures import labels as figure
+    from datarobust.figures.images import class_names
 
     every, named = dataset.column("labels").read(), dataset.attributes["classes"]
     classes = np.union1d(np.arange(len(named)), every).astype(np.int64)
-    names = _class_names(dataset, classes)
+    names = class_names(dataset, classes)
     distributions, remarks = [], []
     for ranking in rankings:
         norm, groups = ranking.attributes["norm"], []
@@ -136,12 +136,6 @@ def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> 
     return Drawing(figure.draw(distributions, names, count), table, remarks)
 
 
-def _class_names(dataset: Store, labels: Rows) -> list[str]:
-    """The classes' names; a class without one is called by its label."""
-    names = dataset.attributes["classes"]
-    return [names[label] if 0 <= label < len(names) else f"{label}" for label in labels.tolist()]
-
-
 def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | None) -> Drawing:
     """Points beside their nearest neighbours with another label.
 
@@ -151,7 +145,7 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
         against: the set of the neighbours, where the ranking has one.
         select: which points; None: the least robust pairs, two points nearest each other being one.
     """
-    from datarobust.figures.images import demand_count, draw_pairs, table_of_pairs
+    from datarobust.figures import images as figure
 
     artifacts.same_digest(ranking, dataset)
     ranked_against = ranking.attributes["against"]
@@ -170,7 +164,12 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
             raise DataError(f"{store.path} holds features, not images: pairs can be shown of images only.")
     remarks: list[str] = []
     if select is None:
-        rows = _least_robust_pairs(ranking)
+        every = ranking.column("distance").read()
+        rows = figure.least_robust_pairs(every, ranking.column("neighbour").read(), against is None, _PAIRS)
+        if not rows.size:
+            raise DataError(
+                f"{ranking.path}: no point has a neighbour with another label, so there is no pair to show."
+            )
     else:
         chosen = selection.choose(select, dataset)
         rows, remarks = chosen.rows, chosen.remarks()
@@ -185,32 +184,12 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
             f"{ranking.path}: point {rows[strange[0]]} has neighbour {neighbours[strange[0]]}, but {other.path} has "
             f"only {len(other)} points: make the ranking anew."
         )
-    demand_count(len(rows))
-    left, right = _side(dataset, rows), _side(other, neighbours)
+    figure.demand_count(len(rows))
+    left, right = figure.side_of(dataset, rows), figure.side_of(other, neighbours)
     hard = ranking.attributes["labels"] == "hard"  # else distances are weighed with the labels, not those of the images
     norm = ranking.attributes["norm"]
-    drawn = draw_pairs(left, right, norm, distance if hard else None)
-    return Drawing(drawn, partial(table_of_pairs, left, right, norm), remarks)
-
-
-def _least_robust_pairs(ranking: Store) -> Rows:
-    distance = ranking.column("distance").read()
-    finite = np.isfinite(distance)
-    if not finite.any():
-        raise DataError(f"{ranking.path}: no point has a neighbour with another label, so there is no pair to show.")
-    count = min(2 * _PAIRS, int(finite.sum()))
-    rows, *_ = selection.extreme(np.where(finite, distance, np.nan), count, "least")
-    nearest = dict(zip(rows.tolist(), ranking.column("neighbour").take(rows).tolist(), strict=True))
-    within = ranking.attributes["against"] is None
-    again = {q for p, q in nearest.items() if within and nearest.get(q) == p and p < q}
-    return np.array([row for row in rows.tolist() if row not in again][:_PAIRS], np.int64)
-
-
-def _side(dataset: Store, rows: Rows) -> Side:
-    from datarobust.figures.images import Side
-
-    labels = dataset.column("labels").take(rows)
-    return Side(dataset.column("images").take(rows), rows, labels, _class_names(dataset, labels))
+    drawn = figure.draw_pairs(left, right, norm, distance if hard else None)
+    return Drawing(drawn, partial(figure.table_of_pairs, left, right, norm), remarks)
 
 
 def maps(embeddings: Sequence[Store], columns: int | None, scale: MapScale, names: Sequence[str] | None) -> Drawing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -61,19 +60,13 @@ def test_the_figures_of_every_kind(place: Path) -> None:
     assert "randomised" in dict(found["e.zarr"].facts)["Signs of unreliability"]
     assert dict(found["w.safetensors"].big)["Numbers"] == "13"
     assert dict(found["c.zarr"].big)["Clones of each"] == "2"
-    assert found["c.zarr"].wide.count("<img") == 5 * 3
+    assert "originals" not in found["c.zarr"].wide
     assert dict(found["m.zarr"].facts)["Trace of the covariance"] == "3"
     assert dict(found["map.zarr"].big)["Stress"] == "0.25"
 
 
 def test_every_kind_has_a_section() -> None:
     assert set(artifacts.KINDS) <= set(SECTIONS)
-
-
-def test_samples_are_called_by_their_labels(tmp_path: Path) -> None:
-    columns = {"images": np.zeros((4, 1, 2, 2), np.uint8), "labels": np.array([1, 2, 1, 2]), "index": np.arange(4)}
-    made.store(tmp_path / "d.zarr", "dataset", columns, [], name="d", classes=[])
-    assert re.findall(r"first point of class (\d)", cards(tmp_path, "d.zarr")["d.zarr"].wide) == ["1", "2"]
 
 
 def test_a_log_with_an_accuracy_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -96,8 +89,8 @@ def test_cards_refer_to_one_another_by_digest(place: Path) -> None:
     assert 'href="#dataset-' in dict(together.facts)["Dataset"]
     assert "<img" not in alone.wide
     assert "<img" in together.wide
-    without = cards(place, "c.zarr")["c.zarr"]
-    assert without.wide.count("<img") == 5 * 2
+    assert "<img" not in cards(place, "c.zarr")["c.zarr"].wide
+    assert "<img" in cards(place, "c.zarr", "d.zarr")["c.zarr"].wide
     assert 'href="#run-' in dict(cards(place, "e.zarr", "run")["e.zarr"].facts)["Model"]
 
 

@@ -7,12 +7,11 @@ import io
 import struct
 import zlib
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from datarobust.errors import DataError
-from datarobust.figures.report_parts import MOST_BYTES, looks_like, opened, raster
+from datarobust.figures.report_parts import MOST_BYTES, looks_like, opened
 
 from . import pages
 
@@ -93,14 +92,3 @@ def test_what_is_refused(content: bytes, why: str) -> None:
     with pytest.raises(DataError, match=rf"^x\.png .*{why}") as caught:
         opened(content, "x.png")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_rasters_are_the_image(channels: int) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (channels, 5, 7), dtype=np.uint8)
-    found = raster(image)
-    back = np.asarray(Image.open(io.BytesIO(found.content)))
-    assert (back.reshape(5, 7, channels).transpose(2, 0, 1) == image).all()
-    assert raster(image) == found
-    large = raster(np.zeros((channels, 300, 150), np.uint8))
-    assert (large.width, large.height) == (48, 96)
