@@ -185,15 +185,3 @@ def test_killed_imports_go_on_with_the_same_bits(command, scripts, tmp_path, opt
     assert done.stdout == "d.zarr\n", done.stderr
     assert tree(tmp_path / "killed" / "d.zarr") == tree(tmp_path / "straight" / "d.zarr")
     assert [p.name for p in (tmp_path / "killed").iterdir()] == ["d.zarr"]
-
-
-def test_the_real_cifar10(command, shared, tmp_path):
-    path = shared / "data" / "cifar10_test.npz"
-    done = command("dataset", "import", path, "-o", tmp_path / "c.zarr", "--shuffle", "0", "-q")
-    assert done.stdout == f"{tmp_path / 'c.zarr'}\n", done.stderr
-    store = artifacts.open_store(tmp_path / "c.zarr", "dataset")
-    assert store.attributes["classes"][:2] == ["airplane", "automobile"]
-    index = store.column("index").read()
-    with np.load(path, allow_pickle=False) as arrays:
-        np.testing.assert_array_equal(store.column("images").read(), arrays["x"][index].transpose(0, 3, 1, 2))
-        np.testing.assert_array_equal(store.column("labels").read(), arrays["y"][index])

@@ -109,6 +109,8 @@ def test_the_real_cifar10(command, shared, tmp_path):
         done = command("dataset", "import", *words, "-o", output, "-q")
         assert done.returncode == 0, done.stderr
         stores.append(store_at(output))
+    np.testing.assert_array_equal(stores[0].column("images").read().reshape(-1, 3072), rows)
+    np.testing.assert_array_equal(stores[0].column("labels").read(), labels)
     assert len({store.digest for store in stores}) == 1
     assert all(store.attributes["classes"] == names for store in stores)
 
