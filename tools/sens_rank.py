@@ -142,10 +142,10 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
 
 def _print(job: Sensitivity, ranking: Ranking, as_json: bool, lam: float | None) -> None:
     """Print a row a point; in JSON null stands for a neighbour that is not there, and for what is not finite."""
-    from datarobust.jobs.sens_rank import GEOMETRY
+    from datarobust.jobs.sens_rank import geometry, table
 
-    columns = () if lam is None else GEOMETRY
-    for row in job.rows(ranking, lam):
+    columns = {} if lam is None else geometry(ranking.robustness, lam)
+    for row in table(ranking, job.points.labels, (job.against or job.points).labels, columns.values()):
         if not as_json:
             _cli.emit("\t".join(map(repr, row)))
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from datarobust import curvature, lipschitz
 from datarobust.artifacts import Column, Resume, Store
 from datarobust.artifacts.history import join
+from datarobust.datasets.duplicates import point_column
 from datarobust.datasets.summary import other_classes
 from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
@@ -36,9 +37,6 @@ from datarobust.types import Array, Floats, Progress
 
 _POINT_BYTES = 420
 """What the search keeps of a point besides its row: codes, sums, places."""
-
-GEOMETRY = ("kappa_tilde_perc", "kappa_perc", "lipschitz")
-"""The columns of :func:`geometry`."""
 
 
 @dataclass(frozen=True)
@@ -69,25 +67,12 @@ class ColumnRows:
 
 def points_of(dataset: Store, count: int | None = None) -> ColumnRows:
     """The points of a dataset, images or features; the first ``count`` of them where that is given."""
-    column = dataset.column("images" if "images" in dataset else "features")
-    return ColumnRows(column, len(dataset) if count is None else min(count, len(dataset)))
+    return ColumnRows(point_column(dataset), len(dataset) if count is None else min(count, len(dataset)))
 
 
 @dataclass(frozen=True)
 class Sensitivity:
     """A ranking to be made: everything that decides its bits, and how much it may use.
-
-    Attributes:
-        dataset: the points.
-        others: the set in which neighbours are looked for, where that is another one.
-        norm: name of the norm.
-        k: neighbours of each point.
-        soft: Equation (1) with label vectors.
-        duplicates: what points mean that equal a point of another label; see :func:`datarobust.sensitivity.rank`.
-        memory: bytes of rows to hold.
-        threads: all that are there if None.
-        device: a CUDA device that searches; the processor if None.
-        limit: only the first points of the dataset.
 
     Raises:
         DataError: equal labels of the two sets are not equal classes.
@@ -97,15 +82,15 @@ class Sensitivity:
     form: ClassVar[Form] = Artifact("ranking")
 
     dataset: Store
-    others: Store | None
+    others: Store | None  # in which neighbours are looked for, where that is another set
     norm: str
-    k: int
-    soft: bool
-    duplicates: Duplicates
-    memory: int
-    threads: int | None = None
-    limit: int | None = None
-    device: str | None = None
+    k: int  # neighbours of each point
+    soft: bool  # Equation (1) with label vectors
+    duplicates: Duplicates  # what points mean that equal a point of another label
+    memory: int  # bytes of rows to hold
+    threads: int | None = None  # all that are there if None
+    limit: int | None = None  # only the first points of the dataset
+    device: str | None = None  # a CUDA device that searches; the processor if None
 
     def __post_init__(self) -> None:
         for store in (self.dataset, self.others):
@@ -213,11 +198,6 @@ class Sensitivity:
             )
         return curvature.diameter(self.norm, self.points.rows.shape[1])
 
-    def rows(self, ranking: Ranking, lam: float | None = None) -> Iterator[list[int | float]]:
-        """Rows of the ranking as :func:`table` has them; with λ the numbers of :func:`geometry` at the end."""
-        more = () if lam is None else geometry(ranking.robustness, lam)
-        return table(ranking, self.points.labels, (self.against or self.points).labels, more)
-
     def plan(self) -> dict[str, int | float | str]:
         """The cost of the job: shapes, the operations of brute force, bytes read and held."""
         counts = [part.rows.shape[0] for part in (self.points, self.against) if part is not None]
@@ -240,18 +220,21 @@ class Sensitivity:
         }
 
 
-def geometry(robustness: Floats, lam: float) -> list[Floats]:
-    """The curvatures and the constant that follow from r, (N,) each: κ~_perc and κ_perc at λ (Section 3), and L of
-    Theorem 1 for ρ = r/2.
+def geometry(robustness: Floats, lam: float) -> dict[str, Floats]:
+    """What follows from r (N,), by name: κ~_perc and κ_perc at λ (Section 3), and L of Theorem 1 for ρ = r/2.
 
     NaN: κ~_perc and κ_perc without a point of another label; κ_perc where r > λ, as it is imaginary there.
     """
     tilde = curvature.kappa_tilde(robustness, lam)
-    return [tilde, curvature.kappa_of(tilde), lipschitz.bound(robustness)]
+    return {
+        "kappa_tilde_perc": tilde,
+        "kappa_perc": curvature.kappa_of(tilde),
+        "lipschitz": lipschitz.bound(robustness),
+    }
 
 
 def table(
-    ranking: Ranking, labels: Array, other_labels: Array, more: Sequence[Array] = ()
+    ranking: Ranking, labels: Array, other_labels: Array, more: Iterable[Array] = ()
 ) -> Iterator[list[int | float]]:
     """Rows, least robust first: index, distance, neighbour, label, neighbour's label; three more for each further
     neighbour; at the end ``more``, a number a point from each (N,).
@@ -259,13 +242,14 @@ def table(
     ``labels`` (N) of the points, ``other_labels`` of the set the neighbours are from. Without a neighbour: inf, -1 and
     -1. Dropped points have no row.
     """
+    columns = list(more)
     for row in least_robust_first(ranking.robustness).tolist():
         fields: list[int | float] = [row]
         neighbours = zip(ranking.distance[row].tolist(), ranking.neighbour[row].tolist(), strict=True)
         for number, (distance, neighbour) in enumerate(neighbours):
             label = int(other_labels[neighbour]) if neighbour >= 0 else -1
             fields += [distance, neighbour, int(labels[row]), label] if number == 0 else [distance, neighbour, label]
-        yield fields + [float(column[row]) for column in more]
+        yield fields + [float(column[row]) for column in columns]
 
 
 def remarks(robustness: Floats, lam: float | None = None) -> Iterator[str]:

@@ -17,7 +17,7 @@ from datarobust.artifacts import Step
 from datarobust.curvature import diameter, kappa, kappa_tilde
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import make
-from datarobust.jobs.sens_rank import GEOMETRY, ColumnRows, Sensitivity, geometry, remarks, table
+from datarobust.jobs.sens_rank import ColumnRows, Sensitivity, geometry, remarks, table
 from datarobust.lipschitz import bound
 from datarobust.sensitivity import Labelled, Ranking, rank, search
 
@@ -337,9 +337,11 @@ def test_lambda_is_the_diameter_unless_given(dataset: artifacts.Store, tmp_path:
 def test_curvature_at_the_end_of_rows(dataset: artifacts.Store, others: artifacts.Store) -> None:
     one = job(dataset, others, k=2)
     ranking = one.rank()
-    r = ranking.robustness[[row[0] for row in one.rows(ranking)]]
-    rows, plain = list(one.rows(ranking, 3.0)), list(one.rows(ranking))
-    assert [row[: -len(GEOMETRY)] for row in rows] == plain
+    labels = (one.points.labels, others.column("labels").read())
+    plain = list(table(ranking, *labels))
+    rows = list(table(ranking, *labels, geometry(ranking.robustness, 3.0).values()))
+    r = ranking.robustness[[row[0] for row in plain]]
+    assert [row[:8] for row in rows] == plain
     np.testing.assert_array_equal(
         [row[8:] for row in rows], np.transpose([kappa_tilde(r, 3.0), kappa(r, 3.0), bound(r)])
     )
@@ -349,7 +351,7 @@ def test_curvature_at_the_end_of_rows(dataset: artifacts.Store, others: artifact
 def test_curvature_without_a_distance() -> None:
     found = geometry(np.array([0.0, 1.0, math.inf, math.nan]), 0.5)
     np.testing.assert_array_equal(
-        found,
+        list(found.values()),
         [
             [math.inf, -0.5, math.nan, math.nan],
             [math.inf, math.nan, math.nan, math.nan],
