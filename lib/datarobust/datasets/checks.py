@@ -32,10 +32,6 @@ def tell_scale(raw: Array) -> Scale | None:
 
     NaN, negative and other wrong values are left to :func:`as_images`.
     """
-    if raw.dtype.kind == "b":
-        return "unit"
-    if raw.dtype.kind in "ui":
-        return "bytes"
     with np.errstate(invalid="ignore"):
         telling = raw.ravel()[(raw.ravel() > 0) & (raw.ravel() != 1)]
     if not len(telling):

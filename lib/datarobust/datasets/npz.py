@@ -118,11 +118,8 @@ class NpzSource(Source):
         """Of float images, by the first value of the file that is neither 0 nor 1; read at most once."""
         if self._points.dtype.kind != "f":
             return "bytes"
-        for _, raw in self._archive.rows(self._points, self.spec.step):
-            scale = checks.tell_scale(raw)
-            if scale is not None:
-                return scale
-        return "unit"
+        scales = (checks.tell_scale(raw) for _, raw in self._archive.rows(self._points, self.spec.step))
+        return next(filter(None, scales), "unit")
 
     def _stored_names(self) -> tuple[str, ...]:
         """The array ``classes``, fixed-width bytes or str (C,)."""

@@ -53,7 +53,7 @@ def columns(path):
     ("form", "place"),
     [
         *((form, "folder") for form in FORMS),
-        *((form, place) for form in ("python 2, protocol 2", "binary") for place in PLACES),
+        *((form, place) for form in ("python 2, protocol 2", "binary") for place in list(PLACES)[1:]),
     ],
 )
 def test_every_form_has_the_same_rows(tmp_path, classes, form, place):
