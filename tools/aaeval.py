@@ -88,9 +88,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
             "--faster", help="On a GPU, attack a faster copy that rounds otherwise; verdicts are the network's own."
         ),
     ] = False,
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Have torch.compile fuse the network; pays on a GPU.")
-    ] = False,
+    compiled: _models.Compiled = False,
     official: Annotated[
         bool,
         typer.Option(

@@ -12,9 +12,8 @@ tracking      the margin of the wrong classes     linf: uniform in the ball; l2:
 ============  ==================================  =================================================
 
 What differs from norm to norm is the norm's :class:`datarobust.norms.Ball`. Each number of the noise follows from
-(seed, domain, step, place of the image): it is drawn on the processor by the counter-based Philox
-(:mod:`datarobust.randomness`), so it does not depend on the device, on how a batch is shared out, or on what was drawn
-before. Only the last bits of normal numbers depend on the machine's logarithm.
+(seed, domain, step, place of the image), whatever the device and however a batch is shared out. Only the last bits of
+normal numbers depend on the machine's logarithm.
 """
 
 from __future__ import annotations

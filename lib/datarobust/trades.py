@@ -10,18 +10,16 @@ pass serves the attack and the loss, and no parameter has a gradient before the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from datarobust.attacks import training_attack
-from datarobust.networks.classifier import group_of
+from datarobust.networks.classifier import batch_norms, group_of, held
 from datarobust.networks.precision import Precision, casting, products
 
 
@@ -36,18 +34,9 @@ class StepResult:
     x_adv: Tensor  # (B, C, H, W)
 
 
-@contextmanager
-def statistics_kept(model: nn.Module) -> Iterator[None]:
+def statistics_kept(model: nn.Module) -> AbstractContextManager[None]:
     """Within, batch norms in training mode use the batch's statistics and do not remember them."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    before = [module.track_running_stats for module in norms]
-    for module in norms:
-        module.track_running_stats = False
-    try:
-        yield
-    finally:
-        for module, tracking in zip(norms, before, strict=True):
-            module.track_running_stats = tracking
+    return held(batch_norms(model), "track_running_stats", False)
 
 
 def trades_loss(

@@ -96,16 +96,14 @@ def test_a_finished_run_is_told_to_tensorboard(whole: Path, digits: Path, comman
     assert b"tracked_accuracy" in events.read_bytes()
 
 
-def test_killed_anywhere_it_ends_with_the_same_bits(whole: Path, digits: Path, scripts: Path) -> None:
-    arguments = [
-        scripts / "advtrain", "d.zarr", *OPTIONS, "--focus", "r.zarr:least:30", "--focus-batch", 4, "-o", "killed",
-    ]  # fmt: skip
+def test_killed_anywhere_it_ends_with_the_same_bits(whole: Path, digits: Path, scripts: Path, command: Command) -> None:
+    words = ["d.zarr", *OPTIONS, "--focus", "r.zarr:least:30", "--focus-batch", 4, "-o", "killed"]
     log = digits / "killed" / "log.jsonl"
-    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT]
-    for lines, number in enumerate(signals):
+    for lines, number in enumerate([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]):
         process = subprocess.Popen(
-            list(map(str, arguments)), cwd=digits, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+            [scripts / "advtrain", *map(str, words)], cwd=digits, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
         for _ in _while_running(process):
             if log.exists() and log.read_bytes().count(b"\n") >= lines:
                 break
@@ -118,7 +116,7 @@ def test_killed_anywhere_it_ends_with_the_same_bits(whole: Path, digits: Path, s
         assert process.returncode == expected
         if number != signal.SIGKILL:
             assert re.search(r"the same command again goes on from here", err)
-    subprocess.run(list(map(str, arguments)), cwd=digits, check=True, capture_output=True)
+    assert command("advtrain", *words, cwd=digits).returncode == 0
     assert contents(digits / "killed") == contents(whole)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
@@ -96,16 +96,27 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
     Without that the attacks that take gradients class by class would compute those of all parameters too.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    model.eval().requires_grad_(False)
+    with held(model.modules(), "training", False), held(model.parameters(), "requires_grad", False):
+        model.eval()  # some networks do more in it
+        yield
+
+
+@contextmanager
+def held(owners: Iterable[object], name: str, value: object) -> Iterator[None]:
+    """Within, an attribute of these has a value; afterwards it is as it was."""
+    before = [(owner, getattr(owner, name)) for owner in owners]
     try:
+        for owner, _ in before:
+            setattr(owner, name, value)
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
-        for parameter, requires_grad in gradients:
-            parameter.requires_grad_(requires_grad)
+        for owner, own in before:
+            setattr(owner, name, own)
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """All of them."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
 # --------------------------------------------------------------------------------------------------- what all share
@@ -142,8 +153,7 @@ def group_of(model: nn.Module, batch: int) -> int:
     Raises:
         UsageError: the group does not divide the batch.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    groups = {module.group if isinstance(module, BatchNorm2d) else 0 for module in norms}
+    groups = {module.group if isinstance(module, BatchNorm2d) else 0 for module in batch_norms(model)}
     group = groups.pop() if len(groups) == 1 else 0
     if not 0 < group < batch:
         return max(batch, 1)

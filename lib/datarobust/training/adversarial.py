@@ -8,16 +8,15 @@ can change a weight, which Appendix D suspects and ``examples/glitch.mk`` shows 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from datarobust.attacks import margin_attack, training_noise, uniform_noise
 from datarobust.distributed import Group
-from datarobust.networks.classifier import frozen
+from datarobust.networks.classifier import batch_norms, frozen, held
 from datarobust.networks.precision import products
 from datarobust.randomness import Domain
 from datarobust.schedules import momentum_and_rate
@@ -44,7 +43,7 @@ def sgd(model: nn.Module, weight_decay: float) -> torch.optim.SGD:
 
     Weights and biases of batch norms do not decay; all others do, the bias of the classifier too.
     """
-    norms = {id(p) for module in model.modules() if isinstance(module, _BatchNorm) for p in module.parameters()}
+    norms = {id(p) for module in batch_norms(model) for p in module.parameters()}
     decaying = [p for p in model.parameters() if id(p) not in norms]
     others = [p for p in model.parameters() if id(p) in norms]
     groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -89,18 +88,9 @@ class Ema:
             average.copy_(buffer)
 
 
-@contextmanager
-def first_momentum(model: nn.Module, first: bool) -> Iterator[None]:
+def first_momentum(model: nn.Module, first: bool) -> AbstractContextManager[None]:
     """In the first step batch norms take over the statistics of the batch (momentum 1), as the reference has it."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)] if first else []
-    momenta = [module.momentum for module in norms]
-    for module in norms:
-        module.momentum = 1.0
-    try:
-        yield
-    finally:
-        for module, momentum in zip(norms, momenta, strict=True):
-            module.momentum = momentum
+    return held(batch_norms(model) if first else (), "momentum", 1.0)
 
 
 # ---------------------------------------------------------------------------------------------------------- measures
