@@ -155,11 +155,11 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
             return
         if tensorboard:
             demand_tensorboard()
-        place = _cli.torch_device(device, threads, group.here)
-        run_step = _cli.step("advtrain", seed, place.type)
+        torch_device = _cli.torch_device(device, threads, group.here)
+        run_step = _cli.step("advtrain", seed, torch_device.type)
         with _cli.deferred() as stopped:
             listener = _console.Listener(epochs, plan.counts.total, _figures, _brief, stopped, quiet)
-            job = replace(plan, device=place, listener=listener, tensorboard=tensorboard)
+            job = replace(plan, device=torch_device, listener=listener, tensorboard=tensorboard)
             job.model  # noqa: B018 - refuses what cannot be built or does not fit, before the folder is made
             _cli.resumable()
             new = make(job, output, run_step, overwrite=overwrite, group=group, save_every=save_every)

@@ -123,9 +123,9 @@ def _stopping_early(apgd: Any) -> Any:
                 values = logits.detach()
                 right = values.gather(1, y[:, None])[:, 0]
                 wrong = values.scatter(1, y[:, None], -torch.inf).amax(1)
-                now = wrong - right > _MARGIN * values.abs().amax(1)
-                x_adv[now] = images.detach()[now]
-                fooled.logical_or_(now)
+                beaten = wrong - right > _MARGIN * values.abs().amax(1)
+                x_adv[beaten] = images.detach()[beaten]
+                fooled.logical_or_(beaten)
                 if bool(fooled.all()):
                     raise _AllFooled
                 return logits

@@ -106,34 +106,34 @@ class SongUNet(nn.Module):
         levels = [(img_resolution >> level, model_channels * factor) for level, factor in enumerate(channel_mult)]
 
         self.enc, kept = nn.ModuleDict(), [model_channels]  # channels of what is kept for the way up
-        now, image = model_channels, img_channels
+        channels, image = model_channels, img_channels
         for size, after in levels:
             if size == img_resolution:
-                self.enc[f"{size}x{size}_conv"] = Conv(image, now, 3)
+                self.enc[f"{size}x{size}_conv"] = Conv(image, channels, 3)
             else:
-                self.enc[f"{size}x{size}_down"] = block(now, now, resample="down")
+                self.enc[f"{size}x{size}_down"] = block(channels, channels, resample="down")
                 if encoder_type == "residual":
-                    self.enc[f"{size}x{size}_aux_residual"] = Conv(image, now, 3, "down", resample_filter)
-                    image = now
-                kept.append(now)
+                    self.enc[f"{size}x{size}_aux_residual"] = Conv(image, channels, 3, "down", resample_filter)
+                    image = channels
+                kept.append(channels)
             for number in range(num_blocks):
-                self.enc[f"{size}x{size}_block{number}"] = block(now, after, attention=size in attn_resolutions)
-                now = after
-                kept.append(now)
+                self.enc[f"{size}x{size}_block{number}"] = block(channels, after, attention=size in attn_resolutions)
+                channels = after
+                kept.append(channels)
 
         self.dec = nn.ModuleDict()
         for size, after in reversed(levels):
             if size == levels[-1][0]:
-                self.dec[f"{size}x{size}_in0"] = block(now, now, attention=True)
-                self.dec[f"{size}x{size}_in1"] = block(now, now)
+                self.dec[f"{size}x{size}_in0"] = block(channels, channels, attention=True)
+                self.dec[f"{size}x{size}_in1"] = block(channels, channels)
             else:
-                self.dec[f"{size}x{size}_up"] = block(now, now, resample="up")
+                self.dec[f"{size}x{size}_up"] = block(channels, channels, resample="up")
             for number in range(num_blocks + 1):
                 attention = size in attn_resolutions and number == num_blocks
-                self.dec[f"{size}x{size}_block{number}"] = block(now + kept.pop(), after, attention=attention)
-                now = after
-        self.dec[f"{img_resolution}x{img_resolution}_aux_norm"] = Norm(now)
-        self.dec[f"{img_resolution}x{img_resolution}_aux_conv"] = Conv(now, img_channels, 3)
+                self.dec[f"{size}x{size}_block{number}"] = block(channels + kept.pop(), after, attention=attention)
+                channels = after
+        self.dec[f"{img_resolution}x{img_resolution}_aux_norm"] = Norm(channels)
+        self.dec[f"{img_resolution}x{img_resolution}_aux_conv"] = Conv(channels, img_channels, 3)
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
         """F: (B, C, H, W) of the same shape and dtype, for noise levels c_noise float32 (B,).

@@ -124,9 +124,9 @@ class Batches:
         if injection is None:
             return Batch(x, y)
         # Examples were crafted from images as they are: neither they nor their originals are cropped or flipped.
-        place = index - (counts.total - counts.focus)
-        fixed = place >= 0
-        examples = injection.examples[part].index_select(0, place.clamp(min=0))
+        which = index - (counts.total - counts.focus)
+        fixed = which >= 0
+        examples = injection.examples[part].index_select(0, which.clamp(min=0))
         others = examples if self._recipe.inject_as == "input" else to_float(plain)
         x = torch.where(fixed.view(-1, 1, 1, 1), others, x).contiguous(memory_format=torch.channels_last)
         return Batch(x, y) if self._recipe.inject_as == "input" else Batch(x, y, fixed, examples)

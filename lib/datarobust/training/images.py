@@ -95,13 +95,13 @@ class StreamOrder:
         """The draws ``start .. start + count`` as pieces (pass, block, from, to) of blocks' random orders."""
         pieces = []
         while count:
-            turn, place = divmod(start, self.rows)
+            turn, draw = divmod(start, self.rows)
             if turn != self._turn:
                 self._turn, self._order = turn, permutation(self._seed, Domain.STREAM_BLOCKS.of(turn), self._blocks)
                 self._ends = np.cumsum([self.size(int(block)) for block in self._order])
-            i = int(np.searchsorted(self._ends, place, side="right"))
+            i = int(np.searchsorted(self._ends, draw, side="right"))
             block = int(self._order[i])
-            low = place - (int(self._ends[i]) - self.size(block))
+            low = draw - (int(self._ends[i]) - self.size(block))
             high = min(low + count, self.size(block))
             pieces.append((turn, block, low, high))
             start += high - low
@@ -217,8 +217,8 @@ def augment(images: torch.Tensor, kind: Augment, seed: int, step: int, first: in
     mirrored = (below(32, 2) == 1) & (kind != "crop")
     columns = below(16, 2 * PAD + 1)[:, None] + np.where(mirrored[:, None], across[::-1], across)
     rows += np.arange(count)[:, None] * (height + 2 * PAD)
-    place = rows[:, :, None] * (width + 2 * PAD) + columns[:, None, :]
-    index = torch.from_numpy(place.reshape(-1)).to(images.device)
+    pixels = rows[:, :, None] * (width + 2 * PAD) + columns[:, None, :]
+    index = torch.from_numpy(pixels.reshape(-1)).to(images.device)
     cropped = padded.view(-1, channels).index_select(0, index).view(count, height, width, -1).permute(0, 3, 1, 2)
     if kind == "cifar100":
         return _rotate(to_float(cropped), (below(40, 1 << 16) / ((1 << 16) - 1) * 2.0 - 1.0) * MOST_DEGREES)

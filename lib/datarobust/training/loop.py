@@ -202,10 +202,10 @@ class Loop(ABC):
         """Take up the last state, if there is one: rank 0 reads it, the others have it from rank 0."""
         arrays = checkpoint.load() if self.group.is_main else None
         if self.group.agree(arrays is not None):
-            place = torch.zeros(2, dtype=torch.int64)
+            where = torch.zeros(2, dtype=torch.int64)
             if arrays is not None:
                 position = json.loads(arrays["where"].tobytes())
-                place = torch.tensor([position["epoch"], position["step"]])
+                where = torch.tensor([position["epoch"], position["step"]])
                 if "best" in position:
                     best = {name.removeprefix("best/"): arrays[name] for name in arrays if name.startswith("best/")}
                     self.best = (position["best"]["accuracy"], Weights(best, position["best"]["epoch"]))
@@ -219,8 +219,8 @@ class Loop(ABC):
                         "The run goes on, but no longer bit for bit as it would have without the stop: "
                         f"{'; '.join(changes)}."
                     )
-            self.group.broadcast([place])
-            self.epoch, self.step = (int(number) for number in place)
+            self.group.broadcast([where])
+            self.epoch, self.step = (int(number) for number in where)
             tensors = self.state()
             if arrays is not None:
                 with torch.no_grad():
