@@ -15,7 +15,8 @@ the same figure gives the same bytes as png, svg and pdf, whatever the machine's
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal, get_args
 
 from datarobust.errors import UsageError
 
@@ -33,3 +34,14 @@ def format_of(suffix: str) -> Format:
             return known
     ending = f"this one in {suffix!r}" if suffix else "this one has no ending"
     raise UsageError(f"a picture's name ends in .png, .svg or .pdf, and {ending}: name the output so.")
+
+
+def demand_room(drawn: Sequence[object], what: str, most: int) -> None:
+    """Refuse more of something than one picture can show."""
+    if len(drawn) > most:
+        raise UsageError(f"{len(drawn):,} {what} cannot be shown on one picture: it has room for {most}")
+
+
+def records(*columns: Any) -> Iterator[tuple[Any, ...]]:
+    """The rows of columns, arrays among them, with Python's own numbers."""
+    return zip(*(column.tolist() if hasattr(column, "tolist") else column for column in columns), strict=True)

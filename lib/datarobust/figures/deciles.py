@@ -15,8 +15,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from datarobust.errors import UsageError
-from datarobust.figures import style
+from datarobust.figures import demand_room, style
 from datarobust.norms import norm_of
 from datarobust.text import tsv
 
@@ -47,8 +46,7 @@ def draw(profiles: Sequence[Profile], ranked_by: str, norm: str, eps: str) -> Fi
         norm: the norm of the attack.
         eps: the radius of the attack, as it is written.
     """
-    if len(profiles) > MOST:
-        raise UsageError(f"{len(profiles)} evaluations cannot be told apart on one picture: it has room for {MOST}")
+    demand_room(profiles, "evaluations", MOST)
     rows = profiles[0].rows
     parts = len(rows)
     pentagon: dict[str, Any] = {"marker": "p", "markersize": 6.0, "linewidth": style.LINE_WIDTH}

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datarobust.errors import DataError, UsageError
-from datarobust.figures import style
+from datarobust.figures import records, style
 from datarobust.norms import L2, LEVELS, LINF, norm_of
 from datarobust.text import tsv
 from datarobust.types import Floats, Images, Rows
@@ -229,15 +229,14 @@ def table_of_pairs(points: Side, neighbours: Side, norm: str) -> Iterator[str]:
     """The pairs as lines of a TSV file; labels as ``sens-rank`` prints them."""
     return tsv(
         "index distance neighbour label neighbour_label class neighbour_class",
-        zip(
-            points.index.tolist(),
-            distances(points, neighbours, norm).tolist(),
-            neighbours.index.tolist(),
-            points.labels.tolist(),
-            neighbours.labels.tolist(),
+        records(
+            points.index,
+            distances(points, neighbours, norm),
+            neighbours.index,
+            points.labels,
+            neighbours.labels,
             points.names,
             neighbours.names,
-            strict=True,
         ),
     )
 
@@ -344,11 +343,9 @@ def table_of_clones(sets: Sequence[Copies]) -> Iterator[str]:
     """Every clone as a line of a TSV file, with its distances to its image in [0, 1] units."""
 
     def lines(copies: Copies, repeat: int) -> Iterator[tuple[object, ...]]:
-        l2, linf = (
-            norm.distances(norm.keys(copies.images, copies.clones[:, repeat]), np.uint8).tolist() for norm in (L2, LINF)
-        )
-        for index, label, *apart in zip(copies.index.tolist(), copies.labels.tolist(), l2, linf, strict=True):
-            yield (copies.name, index, label, repeat, *apart)
+        apart = (norm.distances(norm.keys(copies.images, copies.clones[:, repeat]), np.uint8) for norm in (L2, LINF))
+        for index, label, l2, linf in records(copies.index, copies.labels, *apart):
+            yield (copies.name, index, label, repeat, l2, linf)
 
     return tsv(
         "set index label repeat l2 linf",

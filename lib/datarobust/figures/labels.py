@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from datarobust.errors import UsageError
-from datarobust.figures import style
+from datarobust.figures import demand_room, records, style
 from datarobust.norms import norm_of
 from datarobust.text import tsv
 from datarobust.types import Rows
@@ -71,8 +71,7 @@ def draw(distributions: Sequence[Distribution], names: Sequence[str], points: in
         names: C names of classes, any text.
         points: in each group; the label of the vertical axis says so.
     """
-    if len(names) > MOST:
-        raise UsageError(f"{len(names):,} classes cannot be shown on one picture: it has room for {MOST}.")
+    demand_room(names, "classes", MOST)
     norms = [norm_of(distribution.norm).name for distribution in distributions]
     for norm in norms:
         if norms.count(norm) > 1:
@@ -128,6 +127,6 @@ def table(distributions: Sequence[Distribution], labels: Sequence[int], names: S
         (
             (distribution.norm, label, name, *counts)
             for distribution in distributions
-            for label, name, counts in zip(labels, names, distribution.counts.T.tolist(), strict=True)
+            for label, name, counts in records(labels, names, distribution.counts.T)
         ),
     )

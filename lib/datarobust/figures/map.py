@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from datarobust.errors import DataError, UsageError
-from datarobust.figures import style
+from datarobust.figures import demand_room, records, style
 from datarobust.norms import norm_of
 from datarobust.text import tsv
 from datarobust.types import Floats, Rows
@@ -85,8 +85,7 @@ def draw(maps: Sequence[Map], columns: int | None = None, scale: Scale = "value"
     Colour and diameter go evenly from the least to the most robust point of each panel, by robustness or by its rank;
     the key beneath it has the numbers. Without ``columns`` a row has 1 to 3 panels.
     """
-    if len(maps) > MOST:
-        raise UsageError(f"{len(maps)} maps cannot be shown on one picture: it has room for {MOST}")
+    demand_room(maps, "maps", MOST)
     if columns is None:
         columns = len(maps) if len(maps) < 4 else 2 if len(maps) == 4 else 3
     if not 1 <= columns <= len(maps):
@@ -159,7 +158,7 @@ def table(maps: Sequence[Map]) -> Iterator[str]:
         (
             (m.name, m.method_key, m.norm, m.stress, m.correlation, m.permuted, index, distance, *place)
             for m in maps
-            for index, distance, place in zip(m.index.tolist(), m.distance.tolist(), m.position.tolist(), strict=True)
+            for index, distance, place in records(m.index, m.distance, m.position)
         ),
     )
 

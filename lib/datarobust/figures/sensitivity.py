@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
 from datarobust.errors import DataError, UsageError
-from datarobust.figures import style
+from datarobust.figures import records, style
 from datarobust.norms import norm_of
 from datarobust.text import tsv
 from datarobust.types import Floats, Rows
@@ -185,10 +185,7 @@ def table(curves: Sequence[Curve]) -> Iterator[str]:
             (rank, fraction, value, curve.name, curve.norm, index, distance)
             for curve in curves
             for rank, (fraction, value, index, distance) in enumerate(
-                zip(
-                    *(a.tolist() for a in (curve.fraction, curve.sensitivity, curve.index, curve.distance)), strict=True
-                ),
-                1,
+                records(curve.fraction, curve.sensitivity, curve.index, curve.distance), 1
             )
         ),
     )
@@ -340,16 +337,15 @@ def table_of_differences(differences: Sequence[Difference]) -> Iterator[str]:
     return tsv(
         "rank fraction difference base set norm by index sensitivity other",
         (
-            (rank, fraction, value, pair.base.name, pair.name, pair.base.norm, pair.by, index, mine, other)
+            (rank + 1, fraction, value, pair.base.name, pair.name, pair.base.norm, pair.by, index, mine, other)
             for pair in differences
-            for rank, fraction, value, index, mine, other in zip(
-                (pair.place + 1).tolist(),
-                pair.fraction.tolist(),
-                pair.values.tolist(),
-                pair.base.index[pair.place].tolist(),
-                pair.base.sensitivity[pair.place].tolist(),
-                pair.other.tolist(),
-                strict=True,
+            for rank, fraction, value, index, mine, other in records(
+                pair.place,
+                pair.fraction,
+                pair.values,
+                pair.base.index[pair.place],
+                pair.base.sensitivity[pair.place],
+                pair.other,
             )
         ),
     )

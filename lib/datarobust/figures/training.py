@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datarobust.errors import DataError, UsageError
-from datarobust.figures import style
+from datarobust.figures import demand_room, records, style
 from datarobust.schedules import LEAST_EPOCHS, SCHEDULES, momentum_and_rate
 from datarobust.text import tsv
 from datarobust.types import Floats, Rows
@@ -92,8 +92,7 @@ def draw(courses: Sequence[Course]) -> Figure:
 
     Twelve of the tracked accuracies are pentagons, the last one with its value beside it.
     """
-    if len(courses) > MOST:
-        raise UsageError(f"{len(courses)} runs cannot be shown on one picture: it has room for {MOST}")
+    demand_room(courses, "runs", MOST)
     columns = min(2, len(courses))
     rows = math.ceil(len(courses) / columns)
     width, height = _LONE if len(courses) == 1 else (style.PAGE / columns, _HEIGHT)
@@ -158,7 +157,7 @@ def table(courses: Sequence[Course]) -> Iterator[str]:
         (
             (run.name, epoch, *(None if math.isnan(value) else value for value in values))
             for run in courses
-            for epoch, values in enumerate(zip(*(run.values[f].tolist() for f in SERIES), strict=True), 1)
+            for epoch, values in enumerate(records(*(run.values[field] for field in SERIES)), 1)
         ),
     )
 
@@ -239,8 +238,6 @@ def table_of_schedules(every: Sequence[Schedule]) -> Iterator[str]:
         (
             (schedule.name, epoch, rate, momentum)
             for schedule in every
-            for epoch, (rate, momentum) in enumerate(
-                zip(schedule.rate.tolist(), schedule.momentum.tolist(), strict=True), 1
-            )
+            for epoch, (rate, momentum) in enumerate(records(schedule.rate, schedule.momentum), 1)
         ),
     )

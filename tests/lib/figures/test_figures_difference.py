@@ -240,12 +240,6 @@ def test_equal_sets_and_single_points_can_be_drawn() -> None:
         assert (pixels == (0x00, 0x72, 0xB2)).all(axis=2).any()
 
 
-@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
-def test_the_same_values_give_the_same_bytes(form: style.Format) -> None:
-    pictures = {style.picture(draw([one(), one("b", "point")]), form) for _ in range(2)}
-    assert len(pictures) == 1
-
-
 def test_refusals() -> None:
     with pytest.raises(UsageError, match=r"two sets .* are called 'other'"):
         draw([one(), one(by="point")])

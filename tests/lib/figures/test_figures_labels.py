@@ -116,11 +116,6 @@ def test_the_legend_has_the_groups_in_the_order_of_the_bars() -> None:
     assert [text.get_text() for text in legend.get_texts()] == list(GROUPS) == ["least robust", "random", "most robust"]
 
 
-@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
-def test_the_same_counts_give_the_same_bytes(form: style.Format) -> None:
-    assert len({style.picture(draw([some(5), some(5, "linf")], names(5), 9), form) for _ in range(2)}) == 1
-
-
 def test_table() -> None:
     counts = np.array([[3, 0], [1, 2], [0, 3]])
     lines = [line.rstrip("\n").split("\t") for line in table([Distribution("linf", counts)], [0, 7], ["a\tb", "7"])]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
 from datarobust.errors import DataError, UsageError
-from datarobust.figures import Format, style
+from datarobust.figures import style
 from datarobust.figures.map import LEVELS, Map, draw, levels, table
 
 
@@ -110,13 +110,6 @@ def test_panels_and_keys_lie_inside_the_picture_and_apart() -> None:
     for number, box in enumerate(boxes):
         assert box is not None
         assert not any(box.overlaps(other) for other in boxes[number + 1 :] if other is not None)
-
-
-def test_the_same_maps_give_the_same_bytes() -> None:
-    forms: tuple[Format, ...] = ("png", "svg")
-    for form in forms:
-        first, second = (style.picture(draw([one(count=9)]), form) for _ in range(2))
-        assert first == second
 
 
 def test_the_table_has_every_point_exactly() -> None:

@@ -80,11 +80,6 @@ def test_table_has_every_epoch() -> None:
     assert (float(momentum), float(rate)) == momentum_and_rate("c", 39, 40, 1, 1.0)
 
 
-@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
-def test_the_same_schedules_give_the_same_bytes(form: style.Format) -> None:
-    assert len({style.picture(draw(schedules(60, 0.2)), form) for _ in range(2)}) == 1
-
-
 @pytest.mark.parametrize(
     ("epochs", "largest", "words"),
     [

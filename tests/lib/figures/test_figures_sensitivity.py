@@ -21,6 +21,7 @@ RANKED = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(RANKED, st.integers(0, 5))
 def test_order_is_that_of_algorithm_1(distances: list[float], least: int) -> None:
     ranked = sorted((d, i) for i, d in enumerate(distances) if not np.isnan(d))

@@ -116,11 +116,6 @@ def test_table_has_every_epoch() -> None:
             assert text == (repr(line[field]) if field in line else "")
 
 
-@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
-def test_the_same_logs_give_the_same_bytes(form: style.Format) -> None:
-    assert len({style.picture(draw([some(30), some(4, "b")]), form) for _ in range(2)}) == 1
-
-
 @pytest.mark.parametrize("value", [1.5, -0.1, "0.5", True, [1], math.nan, math.inf])
 def test_what_is_no_accuracy_is_refused(value: object) -> None:
     lines = [{"epoch": 1, "test_accuracy": 0.5}, {"epoch": 2, "test_accuracy": value}]
