@@ -66,9 +66,7 @@ def read_edm_pickle(path: Path) -> EdmCheckpoint:
     where, raw = shown(path), published_file(path)
     with raw.open() as file:
         if file.read(4) == b"PK\x03\x04":
-            raise DataError(
-                f"{where} is an archive of torch.save, not a pickle of EDM: get the checkpoint as it was published"
-            )
+            raise DataError(f"{where} is an archive of torch.save, no pickle of EDM: get the checkpoint as published")
     content = unpickle.load(raw, EdmUnpickler, most_bytes=_MOST_BYTES)
     network = content.get("ema") if isinstance(content, dict) else content
     if not isinstance(network, Persistent):
@@ -98,9 +96,8 @@ def _arch(network: Persistent, where: str) -> dict[str, Any]:
         title += f" around {inner.class_name}"
     known = network.class_name in _WRAPPERS and network.version == _VERSION
     if not known or not isinstance(inner, Persistent) or inner.class_name != "SongUNet":
-        raise DataError(
-            f"{where} holds {shown(title[:200])}; read are {', '.join(_WRAPPERS)} of version {_VERSION} around SongUNet"
-        )
+        readable = f"{', '.join(_WRAPPERS)} of version {_VERSION} around SongUNet"
+        raise DataError(f"{where} holds {shown(title[:200])}; read are {readable}")
     if "_init_kwargs" not in inner.state or inner.state.get("_init_args") not in ((), []):
         raise DataError(f"{where} does not tell the arguments of its network")
     names = ("img_resolution", "in_channels", "out_channels", "label_dim", "decoder_type", *_KEPT)
@@ -142,9 +139,7 @@ def _dict(state: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     """A dict in the state of a module."""
     value = state.get(key, {})
     if not isinstance(value, dict):
-        raise DataError(
-            f"{where} holds a network whose {key} have no names: the arguments of its network, parts, tensors"
-        )
+        raise DataError(f"{where} holds a network whose {key} (arguments of its network, parts, tensors) have no names")
     return value
 
 

@@ -83,9 +83,7 @@ def load_denoiser(path: Path) -> tuple[Denoiser, Tensors]:
 
 def _artifact(path: Path, kind: str) -> Tensors:
     if path.suffix in PUBLISHED_SUFFIXES:
-        raise ArtifactError(
-            f"{shown(path)} is no artifact: convert it with model import {shown(path)} -o M.safetensors"
-        )
+        raise ArtifactError(f"{shown(path)} is no artifact: make one with model import {shown(path)} -o M.safetensors")
     return artifacts.load_tensors(path, kind)
 
 
@@ -152,9 +150,7 @@ def load_factory(spec: str) -> Model:
     """
     source_name, _, name = spec.rpartition(":")
     if not source_name or not all(part.isidentifier() for part in name.split(".")):
-        raise UsageError(
-            f"{spec} names no model: write module:factory, as in mymodels:resnet18, or path/to/file.py:factory."
-        )
+        raise UsageError(f"{spec} names no model: write module:factory, as zoo:resnet18, or path/to/file.py:factory.")
     is_file = source_name.endswith(".py") or "/" in source_name
     folder = Path(source_name).resolve().parent if is_file else Path.cwd()
     with redirect_stdout(sys.stderr), _importing_from(folder):
@@ -197,9 +193,8 @@ def _module(spec: str, name: str, is_file: bool) -> ModuleType:
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) and not is_file else None
         if missing is not None and f"{name}.".startswith(f"{missing}."):
-            raise DataError(
-                f"{spec}: there is no module {missing} among the installed packages or in the current folder."
-            ) from error
+            places = "among the installed packages or in the current folder"
+            raise DataError(f"{spec}: there is no module {missing} {places}.") from error
         refuse(spec, f"cannot be loaded: {path if is_file else name}", error)
 
 
@@ -228,9 +223,7 @@ def _called(spec: str, factory: Any) -> nn.Module:
     optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     missing = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in optional]
     if missing:
-        raise DataError(
-            f"{spec} wants arguments ({', '.join(missing)}): write a function without any that calls it, and name that."
-        )
+        raise DataError(f"{spec} wants arguments ({', '.join(missing)}): write a function without any that calls it.")
     try:
         module = factory()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above

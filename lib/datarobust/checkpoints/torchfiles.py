@@ -190,9 +190,7 @@ def _architecture(
     first, last = ("init_conv.weight", "logits.weight") if wide else ("conv1.weight", "linear.weight")
     if len(shapes.get(first, ())) != 4 or len(shapes.get(last, ())) != 2:
         some = ", ".join(shown(key) for key in list(shapes)[:3])
-        raise DataError(
-            f"{where} has the tensors {some} and others, which no network here has: evaluate it as module:factory."
-        )
+        raise DataError(f"{where} has the tensors {some} and others of no network here: evaluate it as module:factory.")
     if name is None:
         blocks = len({key.split(".")[3] for key in shapes if re.match(r"layer\.0\.block\.\d+\.", key)})
         width = shapes.get("layer.0.block.0.conv_1.weight", (0,))[0] // 16
@@ -200,9 +198,7 @@ def _architecture(
     classes, channels = shapes[last][0], shapes[first][1]
     normalised = normalisation or {10: "cifar10", 100: "cifar100"}.get(classes if wide and channels == 3 else 0)
     if normalised is None:
-        raise UsageError(
-            f"{where} does not tell how its network normalises images: give `normalise` cifar10, cifar100 or none."
-        )
+        raise UsageError(f"{where} does not tell how it normalises images: give `normalise` cifar10, cifar100 or none.")
     numbers = NORMALISATIONS[normalised]
     statistics = {} if numbers is None else {"mean": list(numbers[0]), "std": list(numbers[1])}
     return {"name": name, "arguments": {"classes": classes, "channels": channels, **statistics}}, normalised

@@ -92,11 +92,9 @@ def clones(
     """
     unknown = np.flatnonzero((task.labels < 0) | (task.labels >= denoiser.classes))
     if denoiser.classes and unknown.size:
-        place = int(unknown[0])
-        raise DataError(
-            f"point {task.rows[place]} has the label {task.labels[place]}, but the denoiser knows the classes "
-            f"0 to {denoiser.classes - 1} only: choose a denoiser of this dataset's classes, or give other labels"
-        )
+        point, label = task.rows[unknown[0]], task.labels[unknown[0]]
+        known = f"the denoiser knows the classes 0 to {denoiser.classes - 1}: take another one, or other labels"
+        raise DataError(f"point {point} has the label {label}, but {known}")
     group = group or Group(0, 1)
     together = batch * group.size
     rounds = range(first // together, -(-task.count // together))
@@ -139,10 +137,8 @@ def _cloned(denoiser: Denoiser, task: Task, points: Rows, noise: dict[int, Tenso
         x = x[: len(points)]
         finite = x.isfinite().flatten(1).all(1).cpu().numpy()
         if not finite.all():
-            raise DatarobustError(
-                f"the clone of point {task.rows[points[int(np.argmin(finite))]]} is not finite: the denoiser's weights "
-                "are damaged, or the sampler's arguments lead it astray"
-            )
+            point = task.rows[points[int(np.argmin(finite))]]
+            raise DatarobustError(f"the clone of point {point} is not finite: damaged weights, or a sampler led astray")
         return np.asarray(to_bytes(x).cpu().numpy())
 
 

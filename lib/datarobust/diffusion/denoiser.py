@@ -163,10 +163,7 @@ class Denoiser(nn.Module):
             UsageError: labels are missing, or there are no classes.
         """
         if labels is None and self.classes:
-            raise UsageError(
-                f"the denoiser was trained with labels of {self.classes} classes, and without one its answer means "
-                "nothing: give every image a label"
-            )
+            raise UsageError(f"the denoiser was trained with labels of {self.classes} classes: give every image one")
         if labels is not None and not self.classes:
             raise UsageError("the denoiser was trained without labels: give it none")
         x = x.to(torch.float32)

@@ -60,9 +60,7 @@ class Sampler:
         if self.num_steps < 1:
             raise UsageError(f"the sampler takes one step or more, not {self.num_steps}")
         if not 0 < self.sigma_min <= self.sigma_max:
-            raise UsageError(
-                f"noise falls from sigma_max to sigma_min > 0, not from {self.sigma_max} to {self.sigma_min}"
-            )
+            raise UsageError(f"noise falls from sigma_max to sigma_min > 0, not {self.sigma_max} to {self.sigma_min}")
         if not self.rho > 0:
             raise UsageError(f"the sampler's rho is a positive number, not {self.rho}")
         for name in ("S_churn", "S_min", "S_max", "S_noise"):
@@ -175,9 +173,7 @@ def start(name: str, sampler: Sampler, noise_weight: float = NOISE_WEIGHT) -> tu
     if name == "matched":
         ratio = w / (1 - w)
         if ratio < sampler.sigma_min:
-            raise UsageError(
-                f"the noise of the start, {ratio:.4g}, is below sigma_min = {sampler.sigma_min:g}: make one larger"
-            )
+            raise UsageError(f"the start's noise {ratio:.4g} is below sigma_min = {sampler.sigma_min:g}: change one")
         return Start(name, w, 1.0, ratio, ratio), replace(sampler, sigma_max=ratio)
     if name == "noise":
         return Start(name, 1.0, 0.0, sigma_max, sigma_max), sampler

@@ -91,9 +91,7 @@ class Training(Loop):
 
     def __init__(self, recipe: Recipe, points: Points, denoiser: Denoiser, device: torch.device, group: Group) -> None:
         if recipe.batch % group.size:
-            raise UsageError(
-                f"a batch of {recipe.batch} images cannot be shared by {group.size} processes: change `batch`"
-            )
+            raise UsageError(f"`batch` {recipe.batch} cannot be shared by {group.size} processes: take a multiple")
         self.recipe, self.points = recipe, points
         self.model = denoiser.train()
         self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -62,12 +62,9 @@ class Extractor:
         self._module = module.to(device, torch.float32).eval()
         names = [name for name, _ in module.named_modules() if name]
         if layer not in ("penultimate", "output", *names):
-            near = difflib.get_close_matches(layer, names, 3, 0.3) or names[-3:]
-            raise DataError(
-                f"{spec} has no layer {layer}; it has {', '.join(near)}, and {len(names)} layers in all."
-                if names
-                else f"{spec} has no layer {layer}; it has none that has a name: take `layer` output."
-            )
+            near = ", ".join(difflib.get_close_matches(layer, names, 3, 0.3) or names[-3:])
+            known = f"{near}, and {len(names)} layers in all" if names else "none that has a name: take `layer` output"
+            raise DataError(f"{spec} has no layer {layer}; it has {known}.")
         with products("fp32", deterministic=True):
             outputs = foreign.demand_steady(spec, self._tapped, as_inputs(some[:PROBED], device))
         self.shape = tuple(outputs.shape[1:])
@@ -117,10 +114,8 @@ class Extractor:
             what = "is not run" if features is None else f"gives a {type(features).__name__}, not a tensor"
             raise DataError(f"{self._spec}: layer {self._layer} {what}: name another one with `layer`.")
         if features.ndim < 1 or len(features) != len(batch):
-            raise DataError(
-                f"{self._spec}: layer {self._layer} has the shape {tuple(features.shape)} for {len(batch)} points, "
-                "not a row a point: name another one with `layer`."
-            )
+            shape = f"has the shape {tuple(features.shape)} for {len(batch)} points, not a row a point"
+            raise DataError(f"{self._spec}: layer {self._layer} {shape}: name another one with `layer`.")
         return features
 
 

@@ -56,10 +56,8 @@ class Cloning:
             raise DataError(f"{data} holds features: only images are cloned")
         shape = self.dataset.column("images").shape[1:]
         if shape != self.model.shape:
-            raise DataError(
-                f"{data} has images of {sized(shape)}, but the denoiser {weights} makes images of "
-                f"{sized(self.model.shape)}: choose a denoiser that was trained on such images"
-            )
+            other = f"the denoiser {weights} makes images of {sized(self.model.shape)}: choose another one"
+            raise DataError(f"{data} has images of {sized(shape)}, but {other}")
         if self.repeats < 1:
             raise UsageError(f"`repeats` {self.repeats}: at least one clone is made of each point")
         if not self.model.classes:
@@ -69,11 +67,9 @@ class Cloning:
             names, known = self.dataset.attributes["classes"], self.weights.attributes.get("classes")
             count = len(names) or self.model.classes
             if count != self.model.classes or (names and known and list(names) != list(known)):
-                raise DataError(
-                    f"{data} and the denoiser {weights} have other classes ({count} and {self.model.classes}"
-                    f"{'' if count != self.model.classes else ', of other names'}): give the denoiser's classes with "
-                    "`labels` FILE"
-                )
+                counts = f"{count} and {self.model.classes}{'' if count != self.model.classes else ', of other names'}"
+                advice = "give the denoiser's classes with `labels` FILE"
+                raise DataError(f"{data} and the denoiser {weights} have other classes ({counts}): {advice}")
 
     @cached_property
     def begins(self) -> tuple[Start, Sampler]:
@@ -91,10 +87,8 @@ class Cloning:
         labels, digest = read_labels(Path(self.labels), len(rows), 0)
         unknown = np.flatnonzero(labels >= classes)
         if unknown.size:
-            raise DataError(
-                f"{shown(self.labels)} has the label {labels[unknown[0]]} for point {rows[unknown[0]]}, but the "
-                f"denoiser knows the classes 0 to {classes - 1}"
-            )
+            label = f"the label {labels[unknown[0]]} for point {rows[unknown[0]]}"
+            raise DataError(f"{shown(self.labels)} has {label}, but the denoiser knows the classes 0 to {classes - 1}")
         return labels, {"labels": digest}
 
     @cached_property

@@ -189,10 +189,8 @@ class Search:
             missing = len(pairs) - len(self.standings(known)[number])
             if missing:
                 self._write(output, rows)
-                raise DatarobustError(
-                    f"rung {number + 1} lacks {missing} of {len(pairs)} results, which other shards have to bring: run "
-                    "them, and name their files with `also`"
-                )
+                lack = f"rung {number + 1} lacks {missing} of {len(pairs)} results"
+                raise DatarobustError(f"{lack}: run the other shards, and name their files with `also`")
         self._write(output, rows)
 
     def _begun(self, output: Output) -> list[Array]:

@@ -140,9 +140,7 @@ class Side:
 def side_of(store: Store, limit: int | None = None) -> Side:
     """The images of the first ``limit`` points of a dataset or of clones. Raises DataError where there are none."""
     if "images" not in store:
-        raise DataError(
-            f"{shown(store.path)} holds features, not images: hold features against each other with `features` file:F"
-        )
+        raise DataError(f"{shown(store.path)} holds features, not images: compare features with `features` file:F")
     column = store.column("images")
     return Side(shown(store.path), column, np.arange(len(column))[:limit])
 
@@ -272,9 +270,8 @@ class SideFeatures:
             raise DataError(f"{side.name} gives {side.count} images, but a Fréchet distance takes two or more")
         images = side.column.shape[0] * side.repeats
         if self.array is not None and len(self.array) != images:
-            raise DataError(
-                f"the file of features has {len(self.array):,} rows for {side.name}, which has {images:,} images"
-            )
+            rows = f"{len(self.array):,} rows for {side.name}, which has {images:,} images"
+            raise DataError(f"the file of features has {rows}")
 
     def of(self, items: Rows) -> Array:
         """Features (B, D) of some items. Raises DataError where one is not finite."""
@@ -509,16 +506,13 @@ class Comparison:
         for store in (self.a, self.b):
             for key, value in self.described.items() if store.kind == "moments" else ():
                 if (known := store.attributes.get(key)) != value:
-                    raise ArtifactError(
-                        f"{shown(store.path)} has moments of the {key} {known}, but {whose} {value}: moments are "
-                        "compared with features of their own kind alone"
-                    )
+                    where = shown(store.path)
+                    raise ArtifactError(f"{where} has moments of the {key} {known}, but {whose} {value}: take the same")
         a, b = self.features.get("a"), self.features.get("b")
         if a and b and a.side.shape != b.side.shape and a.array is None and a.space.name != "inception":
-            raise DataError(
-                f"{a.side.name} has images of {a.side.shape[0]} channels and {b.side.name} of {b.side.shape[0]}: only "
-                "`features` inception takes grey images beside coloured ones"
-            )
+            channels = f"{a.side.shape[0]} channels and {b.side.name} of {b.side.shape[0]}"
+            advice = "only `features` inception takes grey images beside coloured ones"
+            raise DataError(f"{a.side.name} has images of {channels}: {advice}")
         if self.extrapolate and (b is None or b.side.count < 4):
             raise UsageError("`extrapolate` takes a set B of four images or more, not moments")
 

@@ -106,9 +106,7 @@ def summary(path: Path, normalise: str | None = None) -> dict[str, Any]:
     """What a model is, of an artifact or of a published classifier, as JSON has it."""
     if path.suffix == ".safetensors":
         if normalise is not None:
-            raise UsageError(
-                f"{path} is an artifact, which says itself how its network normalises: leave `normalise` out."
-            )
+            raise UsageError(f"{path} is an artifact, which says itself how it normalises: leave out `normalise`.")
         artifact = artifacts.load_tensors(path)
         return {
             "kind": artifact.kind,
@@ -244,18 +242,14 @@ def _citable(model: Tensors, evaluation: Store) -> dict[str, Any]:
     if evaluation.attributes["model"] != model.digest:
         raise DataError(f"{where} is an evaluation of another model than {shown(model.path)}.")
     if protocol["upper_bound"]:
-        raise DataError(
-            f"{where} is an upper bound (attacks: {protocol['version']}): RobustBench takes AutoAttack, that is aaeval "
-            "`attacks` standard."
-        )
+        advice = "RobustBench takes AutoAttack, that is aaeval `attacks` standard"
+        raise DataError(f"{where} is an upper bound (attacks: {protocol['version']}): {advice}.")
     if not np.array_equal(columns["index"], np.arange(len(columns["index"]))):
         raise DataError(f"{where} is not of the first points of its dataset in their order: evaluate without `select`.")
     result = evaluation_summary(columns, evaluation.attributes)
     if result["points"] < (total := result.get("dataset_points", result["points"])):
-        raise DataError(
-            f"{where} is of {result['points']:,} of {total:,} points: RobustBench takes accuracies of all, so evaluate "
-            "without `select`."
-        )
+        part = f"{result['points']:,} of {total:,} points"
+        raise DataError(f"{where} is of {part}, but RobustBench takes accuracies of all: evaluate without `select`.")
     return result
 
 
