@@ -98,9 +98,9 @@ class ParquetSource(Source):
         self._shards = [ParquetFile(each) for each in paths]
         first = self._shards[0]
         self._columns = columns = find_columns(first, keys, labels)
-        self.choices = (columns.images, columns.labels, channels)
+        self.choices = (columns.images, columns.labels[0], channels)
         for other in self._shards[1:]:
-            for column in filter(None, (columns.images, columns.labels, columns.coarse)):
+            for column in (columns.images, *columns.labels):
                 if (
                     column not in other.schema.names
                     or other.schema.field(column).type != first.schema.field(column).type
@@ -109,32 +109,33 @@ class ParquetSource(Source):
                     files = f"{shown(other.path)} differs from {shown(first.path.name)}"
                     raise DataError(f"{files} in its column {shown(column)}: they are not of one data set.")
         self._channels = channels
-        self._coarse_classes = class_names(first, columns.coarse) if columns.coarse else ()
+        stored, *coarse = (class_names(first, column) for column in columns.labels)
+        names = [stored if classes is None else classes, *coarse]
+        self._classes = dict(zip(columns.labels, map(len, names), strict=True))
         self._shape: tuple[int, ...] | None = None  # any, of the first picture
         self._shape = shape = self._first_picture().shape
         where = shown(paths[0].name) if len(paths) == 1 else f"{len(paths)} files"
-        coarse = f", coarse labels from {shown(columns.coarse)}" if columns.coarse else ""
+        beside = f", coarse labels from {shown(columns.labels[1])}" if coarse else ""
         self.spec = Spec(
             name=(f"{path.resolve().name}-{split or 'train'}" if path.is_dir() else path.stem),
             rows=sum(sum(each.groups) for each in self._shards),
             kind="images",
             shape=shape,
-            classes=class_names(first, columns.labels) if classes is None else classes,
-            coarse=columns.coarse is not None,
-            notes=(f"{shown(columns.images)} and {shown(columns.labels)} from {where}{coarse}",),
+            classes=names[0],
+            coarse=bool(coarse),
+            notes=(f"{shown(columns.images)} and {shown(columns.labels[0])} from {where}{beside}",),
         )
 
     def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         rows = self._rows(start, stop)
         while part := list(islice(rows, self.spec.step)):
-            images, labels, coarse = zip(*part, strict=True)
-            super_classes = np.array(coarse, np.int64) if self.spec.coarse else None
-            yield {"points": np.stack(images), "labels": np.array(labels, np.int64), "coarse": super_classes}
+            images, *labels = zip(*part, strict=True)
+            columns = (np.array(column, np.int64) for column in labels)
+            yield {"points": np.stack(images), **dict(zip(("labels", "coarse"), columns, strict=False))}
 
-    def _rows(self, start: int, stop: int) -> Iterator[tuple[Images, int, int]]:
-        """Picture, label and coarse label (0 without) of the rows ``start:stop``, row group by row group."""
-        columns = self._columns
-        names = [name for name in (columns.read, columns.labels, columns.coarse) if name]
+    def _rows(self, start: int, stop: int) -> Iterator[tuple[Any, ...]]:
+        """Picture and labels of the rows ``start:stop``, row group by row group."""
+        names = [self._columns.read, *self._columns.labels]
         row = 0
         for shard in self._shards:
             first = row
@@ -150,14 +151,10 @@ class ParquetSource(Source):
                             return
                 row = end
 
-    def _decoded(self, shard: ParquetFile, batch: Any, row: int) -> Iterator[tuple[Images, int, int]]:
+    def _decoded(self, shard: ParquetFile, batch: Any, row: int) -> Iterator[tuple[Any, ...]]:
         """The rows of a record batch, whose first is ``row`` of the file."""
         columns: list[list[int]] = []
-        classes = (len(self.spec.classes), len(self._coarse_classes))
-        for name, count in zip((self._columns.labels, self._columns.coarse), classes, strict=True):
-            if name is None:
-                columns.append([0] * batch.num_rows)
-                continue
+        for name, count in self._classes.items():
             where = f"{shown(shard.path)}: {shown(name)}"
             values = batch.column(batch.schema.get_field_index(name))
             if values.null_count:
@@ -187,25 +184,24 @@ class ParquetSource(Source):
 
 
 class Columns(NamedTuple):
-    """Names of columns: the pictures, their bytes as they are read, the labels, and coarse labels beside them."""
+    """Names of columns."""
 
     images: str
-    read: str
-    labels: str
-    coarse: str | None
+    read: str  # the bytes of the pictures
+    labels: tuple[str, ...]  # the labels, and coarse labels beside them
 
 
 def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels | None) -> Columns:
     """The columns to read, their types checked: DataError where there are none, several, or of other types."""
-    names = file.schema.names
     if keys is not None and labels is not None:
         raise UsageError("`labels` chooses between fine_label and coarse_label; with `keys` name the labels there.")
     images = _one(file, (keys[0],) if keys else IMAGES, "pictures")
     candidates = (keys[1],) if keys else LABELS if labels is None else (f"{labels}_label",)
     label = _one(file, candidates, "labels")
-    coarse = COARSE if keys is None and label == "fine_label" and COARSE in names else None
+    both = keys is None and label == "fine_label" and COARSE in file.schema.names
+    labelled = (label, COARSE) if both else (label,)
     types = pyarrow("pyarrow.types")
-    for name in filter(None, (label, coarse)):
+    for name in labelled:
         if not types.is_integer(file.schema.field(name).type):
             kind = shown(str(file.schema.field(name).type)[:80])
             raise DataError(f"{shown(file.path)}: {shown(name)} has type {kind}: labels are integers.")
@@ -214,7 +210,7 @@ def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels
     if not types.is_binary(inner) and not types.is_large_binary(inner):
         column = f"{shown(file.path)}: {shown(images)} has type {shown(str(kind)[:80])}"
         raise DataError(f"{column}: pictures are PNG or JPEG files as bytes, or structs with the field bytes.")
-    return Columns(images, images if inner is kind else f"{images}.bytes", label, coarse)
+    return Columns(images, images if inner is kind else f"{images}.bytes", labelled)
 
 
 def _one(file: ParquetFile, candidates: tuple[str, ...], what: str) -> str:
@@ -269,7 +265,7 @@ def find_shards(folder: Path, split: str) -> list[Path]:
         listing = ", ".join(map(shown, sorted({name for name, _ in sets}))) or "none"
         raise DataError(f"{shown(folder)} has no Parquet files of the split {shown(split)}; its splits are: {listing}.")
     if len(folders) > 1:
-        listing = ", ".join(shown(each.relative_to(folder)) for each in folders)
+        listing = ", ".join(shown(os.path.relpath(each, folder)) for each in folders)
         raise DataError(f"{shown(folder)} holds several data sets ({listing}): give the folder of one.")
     numbers, paths, totals = zip(*sorted(sets[split, folders[0]]), strict=True)
     if len(set(totals)) > 1 or len(set(numbers)) < len(numbers):

@@ -229,6 +229,9 @@ def test_numbered_shards_have_to_be_complete(tmp_path):
         write(tmp_path / "train" / f"{number:04}.parquet", one)
     with pytest.raises(DataError, match="lacks file 1 of split train"):
         ParquetSource(tmp_path)
+    write(tmp_path / "train" / "train.parquet", one)  # numbered ones in the folder itself are of the one above it
+    with pytest.raises(DataError, match=r"several data sets \(\.\., \.\)"):
+        ParquetSource(tmp_path / "train")
 
 
 def test_identity_digest_and_change(tmp_path):
