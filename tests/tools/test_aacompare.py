@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from . import judged
+from tests.lib.jobs import evaluated
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def evaluation(path: Path, seed: int, accuracy: float, **more: Any) -> None:
-    judged.evaluation(path, np.random.default_rng(seed).random(300) < accuracy, **more)
+    broken = np.where(np.random.default_rng(seed).random(300) < accuracy, -1, 0)
+    evaluated.evaluation(path, np.ones(300, bool), broken, **more)
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.lib.jobs import evaluated
 
 from datarobust import artifacts
-
-from . import judged
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 POINTS = 60
@@ -33,19 +32,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     (folder / "run").mkdir()
     recipe = {"norm": "linf", "eps": 8 / 255, "epochs": 2, "batch": 64, "seed": 3}
-    document = {"request": "r", "recipe": recipe, "arch": judged.ARCH, "inputs": {}}
+    document = {"request": "r", "recipe": recipe, "arch": evaluated.ARCH, "inputs": {}}
     (folder / "run" / "recipe.json").write_text(json.dumps(document))
     log = [json.dumps({"epoch": epoch, "tracked_accuracy": 0.5 + epoch / 10}) for epoch in (1, 2)]
     (folder / "run" / "log.jsonl").write_text("\n".join(log) + "\n")
     best, last = (
-        judged.classifier(folder / "run" / f"{weights}.safetensors", seed, weights)
-        for seed, weights in enumerate(("best", "last"))
+        artifacts.peek(evaluated.classifier(folder / "run" / f"{name}.safetensors", seed, weights=name, epoch=2)).digest
+        for seed, name in enumerate(("best", "last"))
     )
     fast = {"version": "fast", "upper_bound": True}
     for name, model, protocol in (("a", best, {}), ("b", last, fast), ("c", last, {})):
-        judged.evaluation(folder / f"{name}.zarr", random.random(POINTS) < 0.6, protocol, model=model)
-    judged.ranking(folder / "r.zarr", random.integers(10, 90, POINTS) / 255)
-    judged.ranking(folder / "other.zarr", np.arange(POINTS) / 255, "5" * 64)
+        broken = np.where(random.random(POINTS) < 0.6, -1, 0)
+        evaluated.evaluation(folder / f"{name}.zarr", np.ones(POINTS, bool), broken, protocol=protocol, model=model)
+    evaluated.ranking(folder / "r.zarr", random.integers(10, 90, POINTS) / 255)
+    evaluated.ranking(folder / "other.zarr", np.arange(POINTS) / 255, "5" * 64)
     return folder
 
 

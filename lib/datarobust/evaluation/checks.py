@@ -2,18 +2,6 @@
 
 A network that expects other inputs than images in [0, 1], gives probabilities or passes no gradients would seem robust,
 or fail, without a word: it is refused.
-
-The signs ("flags") are those that AutoAttack's authors name, and some more:
-
-====================  =========================================================================================
-``randomised``        the network gives other logits for the same images: evaluate it with ``rand``
-``differentiates``    it takes gradients itself as it runs (an optimisation within the defence)
-``zero_gradients``    how many starts of apgd-dlr and apgd-t had images without a gradient
-``square_found_more`` how much accuracy the attack without gradients took from what the gradient attacks had left
-``outside``           adversarial images that are not within the ball or not in [0, 1]; they do not count
-``not_finite``        images, given or adversarial, for which logits are not finite; they count as wrong, though not
-                      for the library
-====================  =========================================================================================
 """
 
 from __future__ import annotations
@@ -48,11 +36,16 @@ MORE = 0.002
 REMARKS = {
     "randomised": "the network depends on chance: `attacks` rand is meant for that",
     "differentiates": "the network takes gradients as it runs, so the attacks may not fit it",
+    # How many starts of apgd-dlr and apgd-t had images without a gradient.
     "zero_gradients": "gradients vanish, so gradient attacks may have failed",
+    # How much accuracy.
     "square_found_more": "the attack without gradients found more than those with: gradients may mislead",
+    # How many adversarial images.
     "outside": "attacks left the ball, which did not count",
+    # How many images, points or adversarial; they count as wrong, though not for the library.
     "not_finite": "the network gives logits that are not finite for some of the images, or near them",
 }
+"""Signs of unreliability ("flags"): those that AutoAttack's authors name, and some more; and what they mean."""
 
 # ------------------------------------------------------------------------------------------- what cannot be evaluated
 

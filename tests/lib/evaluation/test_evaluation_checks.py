@@ -171,11 +171,6 @@ def test_chance_is_noticed() -> None:
         assert not checks.is_randomised(model, x)
 
 
-def test_every_sign_has_a_remark() -> None:
-    named = {line.split("``")[1] for line in (checks.__doc__ or "").splitlines() if line.startswith("``")}
-    assert named == set(checks.REMARKS)
-
-
 def test_signs_are_in_the_outcome() -> None:
     model = made.network()
     images, labels = made.points(model, 8)
