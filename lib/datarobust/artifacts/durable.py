@@ -230,9 +230,10 @@ def demand_vacant(path: Path, overwrite: bool, may_replace: Callable[[Path], boo
 
 
 def recover(path: Path) -> None:
-    """Put the folder around ``path`` in order after a killed run: under the lock, before anything is written.
+    """Put in order what killed runs left beside ``path``: under the lock, before anything is written.
 
     A run killed while it replaced ``NAME`` left either ``NAME`` or ``.NAME.old`` whole; the latter gets its name back.
+    Unfinished work stays where a state says how to go on with it.
     """
     old, trash = hidden(path, "old"), hidden(path, "trash")
     remove(trash)
@@ -240,6 +241,17 @@ def recover(path: Path) -> None:
         old.rename(trash if os.path.lexists(path) else path)
         sync_folder(path.parent)
         remove(trash)
+    for role in ("resume.new", "progress", "progress.new"):  # progress: of version 0.1, which is not continued
+        remove(hidden(path, role))
+    if not hidden(path, "resume").exists():
+        remove(hidden(path, "partial"))
+
+
+def tidy(path: Path) -> None:
+    """Take the lock and :func:`recover`, where killed runs left anything but states beside ``path``."""
+    if set(leftovers(path)) - {hidden(path, role) for role in ("journal", "resume")}:
+        with Lock(path), os_errors(path):
+            recover(path)
 
 
 def _publish(partial: Path, path: Path) -> None:

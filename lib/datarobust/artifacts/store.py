@@ -769,8 +769,6 @@ def create(
     request = fingerprint([resume_key, kind, {name: [dtype, row] for name, (dtype, row) in described.items()}])
     resume = Resume(path, request, every=save_every) if resume_key is not None else None
     with Lock(path):
-        with durable.os_errors(path):
-            sweep(path)
         with durable.whole_or_absent(
             path, overwrite=overwrite, keep=resume is not None, may_replace=lambda output: _ours(output, kind)
         ) as folder:
@@ -829,20 +827,11 @@ def _checked(path: Path, kind: str, columns: Columns) -> tuple[Kind, dict[str, t
 # -------------------------------------------------------------------------------------------- the place of an output
 
 
-def sweep(path: Path) -> None:
-    """Put in order what killed runs left beside ``path``; work that can be continued stays. Under the lock."""
-    durable.recover(path)
-    for role in ("resume.new", "progress", "progress.new"):  # progress: of version 0.1, which is not continued
-        durable.remove(durable.hidden(path, role))
-    if not durable.hidden(path, "resume").exists():
-        durable.remove(durable.hidden(path, "partial"))
-
-
 def abandon(path: Path) -> None:
     """Remove unfinished work that a call of `create` with a ``resume_key`` has left beside ``path``."""
     with Lock(path), durable.os_errors(path):
         durable.remove(durable.hidden(path, "resume"))
-        sweep(path)
+        durable.recover(path)
 
 
 def demand_vacant(path: Path, kind: str, overwrite: bool = False) -> None:
@@ -873,10 +862,7 @@ def finished(path: Path, request: str) -> bool:
     Raises:
         LockedError: killed runs left traces to be removed, but another process is writing ``path``.
     """
-    states = {durable.hidden(path, role) for role in ("journal", "resume")}
-    if set(durable.leftovers(path)) - states:
-        with Lock(path), durable.os_errors(path):
-            sweep(path)
+    durable.tidy(path)
     if not os.path.lexists(path):
         return False
     try:

@@ -462,7 +462,7 @@ def load_moments(store: Store) -> tuple[Moments, dict[str, Any] | None]:
 
 
 @dataclass
-class Printed:
+class Printed(Form):
     """A line for stdout, beside moments that are kept at the output's path: every run makes it again."""
 
     line: str = ""
@@ -473,10 +473,6 @@ class Printed:
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """The job itself sees whether the moments are those that are there already."""
-
-    def state(self, path: Path) -> Path:
-        """Beside the moments."""
-        return path
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -46,12 +45,14 @@ class Form(Protocol):
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Raise ExistsError where the output may not be written; make its place ready where it grows there."""
 
-    def state(self, path: Path) -> Path:
-        """The output beside which unfinished work leaves its state; see `artifacts.Resume`."""
+    @property
+    def state(self) -> str:
+        """Name of what in the output the `Resume` of unfinished work stands beside; of the output itself, nothing."""
+        return ""
 
 
 @dataclass(frozen=True)
-class Artifact:
+class Artifact(Form):
     """An output that is an artifact of this kind."""
 
     kind: str
@@ -64,13 +65,9 @@ class Artifact:
         """Raise ExistsError where there is something that may not be replaced."""
         artifacts.demand_vacant(path, self.kind, overwrite)
 
-    def state(self, path: Path) -> Path:
-        """The artifact itself."""
-        return path
-
 
 @dataclass(frozen=True)
-class Text:
+class Text(Form):
     """An output that is a text file, whose first line is a JSON object with the ``request`` that made it.
 
     ``complete`` tells of a file that the same request made whether nothing is missing.
@@ -80,19 +77,12 @@ class Text:
 
     def finished(self, path: Path, request: str) -> bool:
         """Whether this very request has made the file that is there, and nothing is missing."""
-        if any(os.path.lexists(durable.hidden(path, role)) for role in ("lock", "partial", "old", "trash")):
-            with artifacts.Lock(path), durable.os_errors(path):
-                durable.recover(path)
-                durable.remove(durable.hidden(path, "partial"))
+        durable.tidy(path)
         return requested_by(path) == request and self.complete(path)
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Raise ExistsError where there is something else than an unfinished file of this very request."""
         durable.demand_vacant(path, overwrite or requested_by(path) == request, Path.is_file)
-
-    def state(self, path: Path) -> Path:
-        """The file itself."""
-        return path
 
 
 def requested_by(path: Path) -> str | None:
@@ -210,12 +200,13 @@ def make(
         return not overwrite and form.finished(path, request)
 
     def state() -> Resume:
-        return Resume(form.state(path), request, group.rank, group.size, every=save_every)
+        return Resume(path / form.state, request, group.rank, group.size, every=save_every)
 
     if group.agree(group.is_main and finished()):
         if group.is_main and state().left:  # by a run that was killed after its result was whole
-            with artifacts.Lock(path):
+            with artifacts.Lock(path), durable.os_errors(path):
                 state().discard()
+                durable.recover(path)
         return False
     with artifacts.Lock(path) if group.is_main else nullcontext():
         if group.agree(group.is_main and finished()):  # another process made it just now

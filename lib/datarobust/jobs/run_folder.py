@@ -18,7 +18,7 @@ from datarobust import artifacts
 from datarobust.artifacts import Step, durable
 from datarobust.artifacts.runs import BEST, EVENTS, LAST, LOG, RECIPE, STATE, read_log, recorded
 from datarobust.errors import ExistsError, UsageError
-from datarobust.jobs.make import Output
+from datarobust.jobs.make import Form, Output
 from datarobust.training.loop import Arrays, Line, Listener, Loop, Weights
 
 _OURS = (LOG, BEST, LAST, EVENTS, RECIPE)
@@ -26,7 +26,7 @@ _EVENTS = "events.out.tfevents.*.datarobust*"
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunFolder(Form):
     """An output that is the folder of a training."""
 
     def finished(self, path: Path, request: str) -> bool:
@@ -39,9 +39,10 @@ class RunFolder:
             return False
         return artifacts.peek(path / LAST).attributes.get("epoch") == recipe.get("epochs")
 
-    def state(self, path: Path) -> Path:
-        """What the state of an unfinished training belongs to: it moves with the folder."""
-        return path / STATE
+    @property
+    def state(self) -> str:
+        """In the folder: it moves with it."""
+        return STATE
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Make the folder, or take up that of the same training; where asked for, clear that of another.
