@@ -147,16 +147,13 @@ class Loop:
     at its end.
 
     Args:
-        quiet: the ``-q`` of the command.
         label: what is being done, as in ``ranking``; shown before the numbers.
         unit: what the rate counts; items if not given.
         note: the figure that matters, such as ``loss 1.234``; asked for between two items, when it is to be shown.
     """
 
-    def __init__(
-        self, quiet: bool, label: str, unit: Unit | None = None, note: Callable[[], str] | None = None
-    ) -> None:
-        self._silent = quiet or Console.quiet or not is_main()
+    def __init__(self, label: str, unit: Unit | None = None, note: Callable[[], str] | None = None) -> None:
+        self._silent = Console.quiet or not is_main()
         self._label, self._unit, self._note = label, unit, note
         self._begin(())
 
@@ -264,11 +261,10 @@ class Listener:
         figures: Callable[[Line], str],
         brief: Callable[[Line], str],
         stopped: Callable[[], bool],
-        quiet: bool,
     ) -> None:
         self.stops = stopped
         self._epochs, self._figures, self._brief = epochs, figures, brief
-        self._loop = Loop(quiet, "training", ("images", lambda _: images), self._note)
+        self._loop = Loop("training", ("images", lambda _: images), self._note)
         self._standing: Callable[[], Line] = dict
         self._last: Line = {}
         self._spoken = -LINE_EVERY

@@ -133,7 +133,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
                 )  # fmt: skip
                 for attack, why in protocol.left_out:
                     _cli.say(f"{attack} is left out: {why}.")
-                standing = _Standing(name, len(points.rows), quiet)
+                standing = _Standing(name, len(points.rows))
                 jobs.append((Evaluation(points, model, protocol, options, standing.update), standing))
         flagged = []
         for (job, standing), path in zip(jobs, outputs, strict=True):
@@ -201,8 +201,8 @@ def _points(dataset: Path, select: str | None, limit: int | None) -> Points:
 class _Standing:
     """Shows how far an attack is, and how many points withstand so far."""
 
-    def __init__(self, name: str, points: int, quiet: bool) -> None:
-        self._name, self._quiet = name, quiet
+    def __init__(self, name: str, points: int) -> None:
+        self._name = name
         self._right, self._seen = points, 0
 
     def progress(self, stage: str) -> Loop:
@@ -213,7 +213,7 @@ class _Standing:
         def note() -> str:
             return f"{words} {self._right / self._seen:.2%}" if self._seen else ""
 
-        return _cli.progress(self._quiet, f"{self._name} {stage}", ("images", lambda batches: points / batches), note)
+        return _cli.progress(f"{self._name} {stage}", ("images", lambda batches: points / batches), note)
 
     def update(self, right: int, seen: int) -> None:
         """So many of so many are classified right."""

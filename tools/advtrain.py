@@ -158,7 +158,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         torch_device = _cli.torch_device(device, threads, group.here)
         run_step = _cli.step("advtrain", seed, torch_device.type)
         with _cli.deferred() as stopped:
-            listener = _console.Listener(epochs, plan.counts.total, _figures, _brief, stopped, quiet)
+            listener = _console.Listener(epochs, plan.counts.total, _figures, _brief, stopped)
             job = replace(plan, device=torch_device, listener=listener, tensorboard=tensorboard)
             job.model  # noqa: B018 - refuses what cannot be built or does not fit, before the folder is made
             _cli.resumable()

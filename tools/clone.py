@@ -118,7 +118,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
             return
         _cli.resumable()
         unit = ("images", lambda batches: float(job.batch * group.size))
-        progress = _cli.progress(quiet, f"cloning {plan['clones']:,} images, batches", unit)
+        progress = _cli.progress(f"cloning {plan['clones']:,} images, batches", unit)
         step = _cli.step("clone", seed, _models.hardware(place))
         new = make(job, output, step, overwrite=overwrite, group=group, progress=progress)
     result = {"clones": str(output), "new": new, "count": plan["clones"]}

@@ -108,7 +108,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
             _cli.step("clone-search", seed, _models.place_of(place)),
             overwrite=overwrite,
             group=group,
-            labelled=lambda label: _cli.progress(quiet, label),
+            labelled=_cli.progress,
         )
     findings = job.findings(output)
     for sentence in () if as_json else sentences(findings):

@@ -151,7 +151,7 @@ def import_(
     )
     for note in reader.spec.notes:
         _cli.say(note)
-    progress = _cli.progress(quiet, "importing")
+    progress = _cli.progress("importing")
     _make(Import(reader, shuffle, limit), output, shuffle, overwrite, progress, remarks=datasets.remarks)
 
 
@@ -233,12 +233,12 @@ def fetch(
         split=split,
         labels=labels,
         name=name,
-        progress=_cli.progress(quiet, "fetching, MiB"),
+        progress=_cli.progress("fetching, MiB"),
     )
     for note in source.spec.notes:
         _cli.say(note)
     job = Import(source, shuffle, limit, identity=identity)
-    _make(job, output, shuffle, overwrite, _cli.progress(quiet, "importing"))
+    _make(job, output, shuffle, overwrite, _cli.progress("importing"))
 
 
 def _list(as_json: bool) -> None:
@@ -319,7 +319,7 @@ def subset(
     for remark in chosen.remarks():
         _cli.say(remark)
     seed = selected.seed if selected.how == "random" else None
-    _make(Subset(store, chosen, name), output, seed, overwrite, _cli.progress(quiet, "writing"))
+    _make(Subset(store, chosen, name), output, seed, overwrite, _cli.progress("writing"))
 
 
 @app.command()
@@ -343,7 +343,7 @@ def merge(
     from datarobust.jobs.dataset import Merge
 
     job = Merge([_open(path) for path in sets], name)
-    _make(job, output, None, overwrite, _cli.progress(quiet, "merging"))
+    _make(job, output, None, overwrite, _cli.progress("merging"))
 
 
 @app.command()
@@ -410,7 +410,7 @@ def relabel(
     def remarks(made: Store) -> Iterator[str]:
         yield f"{job.changed(made):,} of {len(store):,} labels are others than before"
 
-    _make(job, output, random, overwrite, _cli.progress(quiet, "relabelling"), new.device, remarks)
+    _make(job, output, random, overwrite, _cli.progress("relabelling"), new.device, remarks)
 
 
 @app.command()
@@ -456,7 +456,7 @@ def features(
         _cli.emit(json.dumps(plan))
         return
     _cli.say(f"{representation.width:,} features of a point")
-    _make(job, output, None, overwrite, _cli.progress(quiet, "features"), representation.device)
+    _make(job, output, None, overwrite, _cli.progress("features"), representation.device)
 
 
 def _representation(
@@ -543,7 +543,7 @@ def duplicates(
     stores = [_open(path) for path in (dataset, against) if path]
     found: Equal | Pairs
     if near is None and within is None:
-        progress = _cli.progress(quiet, "hashing")
+        progress = _cli.progress("hashing")
         found = datasets.equal_points(*stores, labels=labels, limit=limit, progress=progress)
         rows, lines = found.surplus(), _of_groups(found, as_json, len(stores) > 1)
     else:
@@ -557,7 +557,7 @@ def duplicates(
             against=others[0] if others else None,
             memory=int(memory * 1e9),
             options=sensitivity.Options(threads=threads),
-            progress=_cli.progress(quiet, f"searching {norm}"),
+            progress=_cli.progress(f"searching {norm}"),
         )
         rows, lines = pairs.surplus(found, len(stores) > 1), _of_pairs(found, stores, columns, as_json)
     _cli.say(found.remark())

@@ -126,7 +126,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
         place = _cli.torch_device(device, threads, group.here)
         run_step = _cli.step("edmtrain", seed, place.type)
         with _cli.deferred() as stopped:
-            listener = _console.Listener(epochs, batch, _figures, _figures, stopped, quiet)
+            listener = _console.Listener(epochs, batch, _figures, _figures, stopped)
             job = replace(plan, device=place, listener=listener, tensorboard=tensorboard)
             _cli.resumable()
             new = make(job, output, run_step, overwrite=overwrite, group=group, save_every=save_every)
@@ -136,7 +136,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
             verdict = {}
             if judge is not None and test is not None:
                 images = artifacts.open_store(test, "dataset")
-                progress = lambda label: _cli.progress(quiet, label)  # noqa: E731
+                progress = _cli.progress
                 judgement = judge_denoiser(output / LAST, judge, images, judged, place, progress)
                 _cli.say(judgement.sentence())
                 verdict = {"judgement": asdict(judgement)}

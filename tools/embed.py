@@ -101,7 +101,7 @@ def embed(  # noqa: D103 - the help is the docstring of the module
     if dry_run:
         _cli.emit(json.dumps(job.plan()))
         return
-    progress = _cli.progress(quiet, f"embedding {len(job.rows):,} points, starts")
+    progress = _cli.progress(f"embedding {len(job.rows):,} points, starts")
     new = make(job, output, _cli.step("embed", seed, "cpu"), overwrite=overwrite, progress=progress)
     store = artifacts.open_store(output, "embedding")
     if new:

@@ -88,7 +88,7 @@ def fid(  # noqa: D103 - the help is the docstring of the module
     if not sets and (features is not None or weights is not None):
         raise UsageError("moments have their features already: leave out --features and --weights.")
     place, path = _cli.torch_device(device, threads), output or save_moments
-    progress = lambda label: _cli.progress(quiet, label)  # noqa: E731
+    progress = _cli.progress
     with _models.foreign_code():
         some = [jobs.some_images(store) for store in sets[:1]]
         space = jobs.feature_space(features or "inception", some[0], place, weights) if some else None

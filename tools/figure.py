@@ -489,7 +489,7 @@ def report(
         raise UsageError(f"{output} cannot be both the report and a part of it: name the output otherwise.")
     from datarobust.figures.report import collect, page
 
-    cards, commands = collect(paths, _cli.progress(quiet, "reading"))
+    cards, commands = collect(paths, _cli.progress("reading"))
     _write(output, page(title, cards, commands, __version__), overwrite)
 
 

@@ -115,7 +115,7 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     if job.slow:
         _cli.say("The compiled search is missing (the package was installed without a C compiler): a slow one serves.")
     count = float(len(job.points.labels))
-    progress = _cli.progress(quiet, f"ranking {norm}", ("points", lambda rounds: count / rounds))
+    progress = _cli.progress(f"ranking {norm}", ("points", lambda rounds: count / rounds))
     with distributed.group() as group:
         if output is None:
             ranking = job.rank(progress, group)

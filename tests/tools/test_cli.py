@@ -92,7 +92,7 @@ def sample(
         if output is not None:
             _cli.resumable()
         try:
-            for _ in _cli.progress(quiet, "waiting")(range(600)):
+            for _ in _cli.progress("waiting")(range(600)):
                 print("ready", flush=True)
                 time.sleep(0.05)
         finally:
@@ -403,7 +403,7 @@ def ticking(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float]) ->
 def test_progress_without_a_terminal_is_a_plain_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    loop = _cli.progress(False, "ranking")
+    loop = _cli.progress("ranking")
     ticking(monkeypatch, lambda reading: 4.0 * reading)
     assert list(loop(range(10))) == list(range(10))
     out, err = capsys.readouterr()
@@ -426,7 +426,7 @@ def test_progress_tells_the_rate_in_its_unit_and_the_figure_that_matters(
         asked.append("loss 1.5")
         return asked[-1]
 
-    loop = _cli.progress(False, "training", ("images", lambda steps: 6000.0 / steps), note)
+    loop = _cli.progress("training", ("images", lambda steps: 6000.0 / steps), note)
     ticking(monkeypatch, lambda reading: 6.0 * reading)
     assert list(loop(range(3))) == [0, 1, 2]
     assert capsys.readouterr().err.splitlines() == [
@@ -439,7 +439,7 @@ def test_progress_tells_the_rate_in_its_unit_and_the_figure_that_matters(
 def test_what_a_resumed_loop_passes_over_says_nothing_about_the_rate(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    loop = _cli.progress(False, "attacking")
+    loop = _cli.progress("attacking")
     # Ninety batches were done before and take no time; each of the others takes eleven seconds.
     ticking(monkeypatch, lambda reading: 11.0 * max(0, reading - 91))
     assert list(loop(range(100))) == list(range(100))
@@ -449,13 +449,14 @@ def test_what_a_resumed_loop_passes_over_says_nothing_about_the_rate(
 
 def test_progress_of_unknown_length(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(_console, "LINE_EVERY", 0.0)
-    assert list(_cli.progress(False, "reading")(iter(x for x in "ab"))) == ["a", "b"]
+    assert list(_cli.progress("reading")(iter(x for x in "ab"))) == ["a", "b"]
     assert "reading 1, " in capsys.readouterr().err
 
 
 def test_quiet_progress_is_silent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(_console, "LINE_EVERY", 0.0)
-    assert list(_cli.progress(True, "reading")(range(3))) == [0, 1, 2]
+    monkeypatch.setattr(_console.Console, "quiet", True)
+    assert list(_cli.progress("reading")(range(3))) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")
 
 
