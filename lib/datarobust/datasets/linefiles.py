@@ -61,23 +61,19 @@ def read_labels(path: Path, points: int, classes: int) -> tuple[Rows, str]:
     0 where none is. Raises DataError, naming file and line, where the file cannot be read, holds fewer or more labels
     than there are points, or a label that is none.
     """
-    with reading(path), path.open("rb") as file:
-        if file.peek(len(_NPY))[: len(_NPY)] != _NPY:
-            return _labels_of_lines(file, shown(path), points, classes)
-        return _labels_of_array(path, points, classes)
-
-
-def _labels_of_lines(file: BinaryIO, name: str, points: int, classes: int) -> tuple[Rows, str]:
+    name, digest = shown(path), hashlib.sha256()
     labels: list[int] = []
-    digest = hashlib.sha256()
-    for number, label in _numbers(file, name, digest, "label", DataError):
-        where = f"{name}, line {number}"
-        if len(labels) == points:
-            raise DataError(f"{where} is one label too many: the dataset has {points:,} points.")
-        if label >= (classes or MOST_CLASSES):
-            most = f"the classes are 0..{classes - 1}: name others with `classes`" if classes else ""
-            raise DataError(f"{where} is {label}, but {most or 'that is no class number'}.")
-        labels.append(label)
+    with reading(path), path.open("rb") as file:
+        if file.peek(len(_NPY))[: len(_NPY)] == _NPY:
+            return _labels_of_array(path, points, classes)
+        for number, label in _numbers(file, name, digest, "label", DataError):
+            where = f"{name}, line {number}"
+            if len(labels) == points:
+                raise DataError(f"{where} is one label too many: the dataset has {points:,} points.")
+            if label >= (classes or MOST_CLASSES):
+                most = f"the classes are 0..{classes - 1}: name others with `classes`" if classes else ""
+                raise DataError(f"{where} is {label}, but {most or 'that is no class number'}.")
+            labels.append(label)
     if len(labels) < points:
         raise DataError(f"{name} has {len(labels):,} labels, but the dataset has {points:,} points.")
     return np.array(labels, np.int64), digest.hexdigest()
