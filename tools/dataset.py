@@ -208,8 +208,7 @@ def fetch(
 
         dataset fetch --list
     """
-    from datarobust.datasets import registry
-    from datarobust.datasets.fetch import https
+    from datarobust.datasets import fetch as releases
     from datarobust.jobs.dataset import Import
 
     if listing:
@@ -221,15 +220,15 @@ def fetch(
         raise UsageError("Give a NAME and -o PATH, or --list.")
     if as_json:
         raise UsageError("--json belongs to --list.")
-    release = registry.find_release(known)
+    release = releases.find_release(known)
     if _was_fetched(output, known, overwrite):
         _announce_finished(output)
         return
     _cli.resumable()
-    source, identity = registry.fetch_release(
+    source = releases.fetch_release(
         release,
         _default_cache() if cache is None else cache,
-        https(),
+        releases.https(),
         split=split,
         labels=labels,
         name=name,
@@ -237,13 +236,12 @@ def fetch(
     )
     for note in source.spec.notes:
         _cli.say(note)
-    job = Import(source, shuffle, limit, identity=identity)
-    _make(job, output, shuffle, overwrite, _cli.progress("importing"))
+    _make(Import(source, shuffle, limit), output, shuffle, overwrite, _cli.progress("importing"))
 
 
 def _list(as_json: bool) -> None:
     """Print the known releases, as lines of text with tabs between, or as one JSON object."""
-    from datarobust.datasets.registry import RELEASES
+    from datarobust.datasets.fetch import RELEASES
 
     releases = [
         {

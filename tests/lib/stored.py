@@ -58,7 +58,7 @@ def dataset(
 
 
 def import_dataset(source: Source, output: Path, step: MakeStep, **options: Any) -> bool:
-    how = {name: options.pop(name) for name in ("shuffle", "limit", "budget", "identity") if name in options}
+    how = {name: options.pop(name) for name in ("shuffle", "limit", "budget") if name in options}
     return make(Import(source, **how), output, step, **options)
 
 

@@ -1,9 +1,9 @@
-"""``dataset fetch``, as a user runs it, without a network; with one in tests/lib/datasets/test_datasets_registry.py."""
+"""``dataset fetch`` as a user runs it, without a network; tests/lib/datasets/test_datasets_fetch_releases has one."""
 
 import hashlib
 import json
 
-from datarobust.datasets.registry import RELEASES
+from datarobust.datasets.fetch import RELEASES
 
 from .failing import fails
 

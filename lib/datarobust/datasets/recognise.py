@@ -37,12 +37,10 @@ class DigitsSource(Source):
     (v = 8), which goes up to 128; rising levels stay rising, so the order of l_inf distances of single pixels is kept.
     """
 
+    published = "digits"
+
     def __init__(self) -> None:
         self.spec = Spec("digits", DIGITS, "images", (1, 8, 8), tuple("0123456789"))
-
-    def identity(self) -> str:
-        """They are the same everywhere."""
-        return "digits"
 
     def digest(self, stopped: Callable[[], bool] = never) -> str:
         """sha256 of the levels as bytes, image by image, then of the labels as bytes."""

@@ -85,6 +85,8 @@ class Source:
     spec: Spec
     choices: tuple[object, ...] = ()
     """What else decides the rows: part of the identity."""
+    published: str | None = None
+    """Names what is published, wherever it lies and whenever it was fetched: the identity, where there is one."""
 
     def __init__(self, path: Path, names: Sequence[str] | None = None, folder: Path | None = None) -> None:
         self._path = path
@@ -103,7 +105,7 @@ class Source:
 
     def identity(self) -> str:
         """A cheap fingerprint, of places, sizes and times of change: tells a rerun whether it is the same source."""
-        return ":".join([self._state, *map(ascii, self.choices)])
+        return self.published or ":".join([self._state, *map(ascii, self.choices)])
 
     def unchanged(self) -> None:
         """Raise DataError where the source is no longer what it was when it was opened."""

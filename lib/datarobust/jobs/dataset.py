@@ -125,7 +125,6 @@ class Import:
     shuffle: int | None = None  # seed of a uniform permutation; None keeps the order
     limit: int | None = None  # only the first rows of the result, shuffled or not
     budget: int = BUDGET  # bytes of rows that a shuffle holds in memory
-    identity: str | None = None  # names what was published, wherever it lies and whenever it was fetched
 
     def __post_init__(self) -> None:
         if self.source.spec.rows < 1:
@@ -143,7 +142,7 @@ class Import:
         spec = self.source.spec
         return {
             "tool": "dataset import",
-            "source": self.source.identity() if self.identity is None else self.identity,
+            "source": self.source.identity(),
             "spec": (spec.name, spec.kind, spec.shape, spec.classes, spec.soft, spec.coarse),
             "shuffle": self.shuffle,
             "rows": self.rows,

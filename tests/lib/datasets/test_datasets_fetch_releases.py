@@ -21,8 +21,7 @@ from tests.lib.stored import import_dataset
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.datasets.cifar import CIFAR10, CIFAR100
-from datarobust.datasets.fetch import Remote, https
-from datarobust.datasets.registry import RELEASES, fetch_release, find_release
+from datarobust.datasets.fetch import RELEASES, Remote, fetch_release, find_release, https
 from datarobust.errors import ExistsError, UsageError
 
 from .webserver import Site, certificate, serving
@@ -147,19 +146,19 @@ def read(source):
 def test_mnist_fetches_only_the_files_of_its_split(site, tmp_path):
     release, arrays = small_mnist(site)
     for split in (None, "test"):
-        source, _ = fetch_release(release, tmp_path, https(), split=split)
+        source = fetch_release(release, tmp_path, https(), split=split)
         points, numbers = read(source)
         np.testing.assert_array_equal(points[:, 0], arrays[split or "train"][0])
         np.testing.assert_array_equal(numbers, arrays[split or "train"][1])
         assert source.spec.name == f"mnist-{split or 'train'}"
     assert [path for path, _ in site.requests] == [f"/{r.name}" for r in release.all()]
-    assert fetch_release(release, tmp_path, https(), name="other")[0].spec.name == "other"
+    assert fetch_release(release, tmp_path, https(), name="other").spec.name == "other"
     assert len(site.requests) == 4
 
 
 def test_emnist_is_taken_out_of_its_archive(site, tmp_path):
     release, arrays = small_emnist(site, "letters", 26, 1)
-    source, _ = fetch_release(release, tmp_path, https(), split="test")
+    source = fetch_release(release, tmp_path, https(), split="test")
     points, numbers = read(source)
     np.testing.assert_array_equal(points[:, 0], arrays["test"][0])
     np.testing.assert_array_equal(numbers, arrays["test"][1] - 1)
@@ -180,7 +179,7 @@ def test_generated_images_have_the_names_of_their_classes(site, tmp_path):
     images = RNG.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     np.savez(out, image=images, label=np.arange(20) // 2)
     remote = published(site, release.remotes(None)[0], out.getvalue())
-    source, _ = fetch_release(replace(release, files={None: (remote,)}), tmp_path, https())
+    source = fetch_release(replace(release, files={None: (remote,)}), tmp_path, https())
     points, numbers = read(source)
     np.testing.assert_array_equal(points, images.transpose(0, 3, 1, 2))
     assert numbers.tolist() == [i // 2 for i in range(20)]
@@ -209,13 +208,13 @@ def test_cifar_comes_as_its_binary_archive(site, tmp_path):
     release = RELEASES["cifar100"]
     remote = published(site, release.remotes(None)[0], data)
     release = replace(release, files={"train": (remote,), "test": (remote,)})
-    source, _ = fetch_release(release, tmp_path, https())
+    source = fetch_release(release, tmp_path, https())
     points, numbers = read(source)
     np.testing.assert_array_equal(points.reshape(40, -1), pixels)
     assert numbers.tolist() == fine.tolist()
     assert source.spec.classes == CIFAR100
     assert (source.spec.coarse, source.spec.name) == (True, "cifar100-train")
-    source, _ = fetch_release(release, tmp_path, https(), labels="coarse", split="test")
+    source = fetch_release(release, tmp_path, https(), labels="coarse", split="test")
     assert read(source)[1].tolist() == coarse[:4].tolist()
     assert source.spec.name == "cifar100s-test"
 
@@ -224,10 +223,8 @@ def test_the_place_and_time_of_the_download_do_not_matter(site, tmp_path):
     release, _ = small_mnist(site)
 
     def run(cache, **options):
-        source, identity = fetch_release(release, tmp_path / cache, https(), **options)
-        return import_dataset(
-            source, tmp_path / "d.zarr", lambda i: Step("test", (), "0", None, None, dict(i)), identity=identity
-        )
+        source = fetch_release(release, tmp_path / cache, https(), **options)
+        return import_dataset(source, tmp_path / "d.zarr", lambda i: Step("test", (), "0", None, None, dict(i)))
 
     assert run("one")
     assert not run("two")
@@ -239,18 +236,17 @@ def test_the_place_and_time_of_the_download_do_not_matter(site, tmp_path):
 
 SCRIPT = """
 import sys
-from datarobust.datasets import fetch, registry
+from datarobust.datasets import fetch
 from datarobust.tools.dataset import main
 
-registry.RELEASES = {{"mnist": {release!r}}}
-registry.Release = type(registry.RELEASES["mnist"])
+fetch.RELEASES = {{"mnist": {release!r}}}
 sys.argv = ["dataset", *sys.argv[1:]]
 main()
 """
 
 
 def process(release, *words, **options):
-    code = SCRIPT.format(release=release).replace("Release(", "registry.Release(").replace("Remote(", "fetch.Remote(")
+    code = SCRIPT.format(release=release).replace("Release(", "fetch.Release(").replace("Remote(", "fetch.Remote(")
     return [sys.executable, "-c", code, "fetch", "mnist", *map(str, words)], {"text": True, **options}
 
 
