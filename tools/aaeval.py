@@ -188,10 +188,8 @@ def _points(dataset: Path, select: str | None, limit: int | None) -> Points:
     store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
     if select is not None and limit is not None:
         raise UsageError("--select and --limit both choose points: give one of them.")
-    if limit is not None:
-        select = f"first:{min(limit, len(store))}"
     if select is None:
-        return Points(store)
+        select = f"first:{min(limit or len(store), len(store))}"
     chosen = selection.choose(select, store)
     for remark in chosen.remarks():
         _cli.say(remark)

@@ -223,8 +223,8 @@ class _InParts(torch.autograd.Function):
         return torch.cat(parts), None, None
 
 
-def accelerated(module: nn.Module, device: torch.device, faster: bool, compiled: bool) -> nn.Module | None:
-    """What attacks run in the place of the network, or None for the network itself.
+def accelerated(module: nn.Module, device: torch.device, faster: bool, compiled: bool) -> nn.Module:
+    """What attacks run in the place of the network; without either the network itself.
 
     With ``faster`` a copy with channels last in memory, which tensor cores prefer: on CUDA alone. With ``compiled``
     what torch.compile makes of it. Both differ from the network by rounding alone.
@@ -235,7 +235,7 @@ def accelerated(module: nn.Module, device: torch.device, faster: bool, compiled:
     if compiled:
         # Batches shrink as images are fooled: one program for all sizes.
         fast = torch.compile(fast, dynamic=True)  # type: ignore[assignment]
-    return None if fast is module else fast
+    return fast
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -105,11 +104,7 @@ def evaluate(
     fast = accelerated(module, options.device, options.faster, options.compiled)
     model = AttackedModel(module, fast, options.limit)
     run = _Run(model, images, labels, protocol, options, standing, checkpoint, group or Group(0, 1))
-    with ExitStack() as stack:
-        stack.enter_context(frozen(module))
-        if fast is not None:
-            stack.enter_context(frozen(fast))
-        stack.enter_context(torch.no_grad())
+    with frozen(module), frozen(fast), torch.no_grad():
         for arrays in checkpoint.load_all() if checkpoint is not None else []:
             run.state.restore(arrays)
         run.exchange()

@@ -31,10 +31,10 @@ from datarobust.types import Array, Rows
 
 @dataclass(frozen=True)
 class Points:
-    """What is evaluated of a dataset: all of it, or what is chosen."""
+    """What is evaluated of a dataset."""
 
     dataset: Store
-    chosen: Chosen | None = None
+    chosen: Chosen
 
     def __post_init__(self) -> None:
         if "images" not in self.dataset:
@@ -42,16 +42,15 @@ class Points:
         if not len(self.rows):
             raise DataError(f"{shown(self.dataset.path)} has no images to evaluate.")
 
-    @cached_property
+    @property
     def rows(self) -> Rows:
         """Places in the dataset (M)."""
-        return np.arange(len(self.dataset)) if self.chosen is None else self.chosen.rows
+        return self.chosen.rows
 
     @cached_property
     def images(self) -> Array:
         """uint8 (M, C, H, W)."""
-        column = self.dataset.column("images")
-        return column.read() if self.chosen is None else column.take(self.rows)
+        return self.dataset.column("images").take(self.rows)
 
     @cached_property
     def labels(self) -> Rows:
@@ -133,9 +132,8 @@ class Evaluation:
         if not output.group.is_main:
             return
         chosen, dataset = self.points.chosen, self.points.dataset
-        inputs = {"dataset": dataset.digest, "model": self.model.identity}
-        step = output.step(inputs | ({} if chosen is None else dict(chosen.inputs)))
-        histories = [dataset.history, () if chosen is None else chosen.history, self.model.history]
+        step = output.step({"dataset": dataset.digest, "model": self.model.identity, **chosen.inputs})
+        histories = [dataset.history, chosen.history, self.model.history]
         output.save(self.arrays(outcome), self.attributes(outcome), [*join(histories), step])
 
     def arrays(self, outcome: Outcome) -> dict[str, Array]:

@@ -145,8 +145,8 @@ def test_exact_is_the_network_and_calling_is_what_is_fast() -> None:
 
 def test_nothing_replaces_the_network_unasked() -> None:
     ours = build({"name": "wrn-10-1"})
-    assert accelerated(ours, made.CPU, faster=False, compiled=False) is None
-    assert accelerated(ours, made.CPU, faster=True, compiled=False) is None  # tensor cores alone gain by it
+    assert accelerated(ours, made.CPU, faster=False, compiled=False) is ours
+    assert accelerated(ours, made.CPU, faster=True, compiled=False) is ours  # tensor cores alone gain by it
 
 
 def test_frozen_puts_everything_back_after_an_error() -> None:

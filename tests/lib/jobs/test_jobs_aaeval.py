@@ -42,7 +42,8 @@ def probable():
 
 @pytest.fixture
 def job(tmp_path: Path) -> Evaluation:
-    points = Points(evaluated.dataset(tmp_path / "d.zarr"))
+    dataset = evaluated.dataset(tmp_path / "d.zarr")
+    points = Points(dataset, selection.choose("first:24", dataset))
     model = load_model(str(evaluated.classifier(tmp_path / "m.safetensors")))
     protocol = plan(
         "custom",
@@ -183,7 +184,7 @@ def test_features_are_no_images(tmp_path: Path) -> None:
         writer.append("labels", np.arange(2))
         writer.append("index", np.arange(2))
     with pytest.raises(DataError, match="holds features"):
-        Points(artifacts.open_store(path))
+        Points(artifacts.open_store(path), selection.Chosen(np.arange(2)))
 
 
 def test_costs(job: Evaluation) -> None:
