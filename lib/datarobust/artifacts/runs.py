@@ -14,10 +14,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datarobust.artifacts import durable
+from datarobust.artifacts.history import Summary
+from datarobust.artifacts.store import peek
 from datarobust.errors import ArtifactError
 from datarobust.text import shown
 
@@ -50,8 +53,17 @@ def read_log(run: Path, epochs: int | None = None) -> list[dict[str, Any]]:
     return lines
 
 
-def read_recipe(run: Path) -> dict[str, Any]:
-    """The content of a run's recipe.json: at least the objects ``recipe``, ``arch`` and ``inputs``."""
+@dataclass(frozen=True)
+class Run:
+    """A training, as far as it is."""
+
+    recipe: dict[str, Any]  # the content of recipe.json: at least the objects ``recipe``, ``arch`` and ``inputs``
+    log: list[dict[str, Any]]  # an epoch each
+    weights: dict[str, Summary]  # ``best`` and ``last``, those that are there
+
+
+def open_run(run: Path) -> Run:
+    """A run's recipe, log and heads of its weights; ArtifactError where one is damaged or there is no recipe."""
     path = run / RECIPE
     with durable.os_errors(path, "read"):
         if path.stat().st_size > _RECIPE_BYTES:
@@ -64,7 +76,12 @@ def read_recipe(run: Path) -> dict[str, Any]:
     parts = ("recipe", "arch", "inputs")
     if not isinstance(document, dict) or not all(isinstance(document.get(part), dict) for part in parts):
         raise ArtifactError(f"{shown(path)} is no recipe of a training: it lacks recipe, arch or inputs")
-    return document
+    weights = {"best": run / BEST, "last": run / LAST}
+    return Run(
+        document,
+        read_log(run) if (run / LOG).is_file() else [],
+        {which: peek(file) for which, file in weights.items() if file.is_file()},
+    )
 
 
 def recorded(run: Path) -> dict[str, Any]:

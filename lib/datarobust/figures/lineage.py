@@ -71,9 +71,9 @@ class Command:
     sources: Sequence[Source]
     results: Sequence[Result]
 
-    def line(self) -> str:
-        """The command as a shell takes it."""
-        return " ".join(quoted(word) for word in self.words)
+    def shell_words(self) -> list[str]:
+        """Its words as a shell takes them."""
+        return list(map(quoted, self.words))
 
 
 def quoted(word: str) -> str:

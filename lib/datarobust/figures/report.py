@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store, Summary, durable
-from datarobust.artifacts.runs import LOG, RECIPE, read_log, read_recipe
+from datarobust.artifacts.runs import RECIPE, Run, open_run
 from datarobust.errors import DataError
 from datarobust.figures import lineage
 from datarobust.figures import report_parts as parts
@@ -54,21 +54,11 @@ MOST_LISTED: Final = 2000
 MOST_WORDS: Final = 20_000  # characters of one command on the page
 _SAMPLES: Final = 20
 _LEAST: Final = 12
-_NAMED: Final = 60  # classes that are listed
 _SCAN: Final = 1 << 16
 _CLONES: Final = 16  # points that are shown
 
 
 # --------------------------------------------------------------------------------------------------------- items
-
-
-@dataclass(frozen=True)
-class Run:
-    """The folder of a run of ``advtrain`` or ``edmtrain``, as far as it is."""
-
-    recipe: Mapping[str, Any]  # the content of recipe.json
-    log: Sequence[Mapping[str, Any]]  # one mapping an epoch
-    weights: Mapping[str, Summary]  # ``best`` and ``last``, those that are there
 
 
 @dataclass(frozen=True)
@@ -117,7 +107,10 @@ def read(paths: Iterable[Path]) -> list[Item]:
 def _item(path: Path, called: str) -> Item:
     state = path.stat()
     if stat.S_ISDIR(state.st_mode) and (path / RECIPE).is_file():
-        return _run(path, called)
+        run = open_run(path)
+        head = run.weights.get("last") or run.weights.get("best")
+        history = head.history if head else ()
+        return Item("run", called, head.digest if head else artifacts.fingerprint(run.recipe), run, history)
     if stat.S_ISDIR(state.st_mode) or path.suffix == ".safetensors":
         artifact = artifacts.open_store(path) if stat.S_ISDIR(state.st_mode) else artifacts.peek(path)
         return Item(artifact.kind, called, artifact.digest, artifact, artifact.history)
@@ -143,18 +136,6 @@ def _item(path: Path, called: str) -> Item:
             f"{shown(path)} is no artifact, no run, no png or svg picture and no text: a report has no place for it"
         )
     return Item("text", called, sha256, text)
-
-
-def _run(path: Path, called: str) -> Item:
-    recipe = read_recipe(path)
-    log = read_log(path) if (path / LOG).is_file() else []
-    weights = {
-        which: artifacts.peek(file) for which in ("best", "last") if (file := path / f"{which}.safetensors").is_file()
-    }
-    last = weights.get("last") or weights.get("best")
-    sha256 = hashlib.sha256((path / RECIPE).read_bytes()).hexdigest()
-    run = Run(recipe, log, weights)
-    return Item("run", called, last.digest if last else sha256, run, last.history if last else ())
 
 
 # --------------------------------------------------------------------------------------------------------- cards
@@ -295,8 +276,7 @@ def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
     if classes:
         charts = parts.bars(names[:1000], counts[:1000], "Points of each class", labels[:1000])
         rows = [[label, name(called, 80), f"{n:,}"] for label, called, n in zip(labels, names, counts, strict=True)]
-        left = f"Not shown: {len(rows) - _NAMED:,} more." if len(rows) > _NAMED else ""
-        folded = [("Classes", table(["Label", "Class", "Points"], rows[:_NAMED], left))]
+        folded = [("Classes", table(["Label", "Class", "Points"], rows))]
     if _showable(store):  # the first image of every class among the first points
         values, first = np.unique(store.column("labels").read(0, min(len(store), _SCAN)), return_index=True)
         called = dict(zip((entry["label"] for entry in classes), names, strict=True))
@@ -523,68 +503,24 @@ def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version
     counts = [(sum(card.item.artifact is not None for card in cards), "artifact")]
     counts += [(len(members[kind]), noun) for kind, noun in (("run", "run"), ("picture", "figure"), ("text", "text"))]
     counted = [plural(number, noun) for number, noun in counts if number or noun == "artifact"]
-    whole = (
-        parts.environment()
-        .get_template("page.html.j2")
-        .render(
-            title=title,
-            style=Markup(style),
-            style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii"),
-            counts=[*counted, plural(len(commands), "command")],
-            cards=cards,
-            sections=sections,
-            commands=len(commands),
-            graph=graph(commands),
-            steps=listed(commands),
-            version=version,
-        )
-    )
-    return f"{whole.strip()}\n"
-
-
-def graph(commands: Sequence[Command]) -> Markup:
-    """The steps as boxes, and arrows from what was made to what read it; a sentence where they are too many."""
     edges = sorted(
         {(source.step, i) for i, step in enumerate(commands) for source in step.sources if source.step is not None}
     )
-    if not commands:
-        return part("note", words="Nothing here tells where it comes from.")
-    if len(commands) > MOST_DRAWN or len(edges) > MOST_EDGES:
-        many = f"{len(commands):,} steps and {len(edges):,} arrows"
-        return part("note", words=f"{many} are too many to be drawn; the steps are listed below.")
-    drawing = lineage.draw(len(commands), edges)
-    boxes = []
-    for step, corner in zip(commands, drawing.boxes, strict=True):
-        known = [result for result in step.results if result.kind]
-        kind = known[0].kind if known else ""
-        result = f"{kind} {known[0].digest[:10]}" if known else "not in this report"
-        boxes.append((corner, kind, step, f"{len(known)} {kind}s" if len(known) > 1 else result))
-    module: Any = parts.environment().get_template("history.html.j2").module
-    return Markup(module.graph(drawing, boxes, [_arrow(route) for route in drawing.routes], *lineage.BOX))
-
-
-def _arrow(route: Sequence[lineage.Point]) -> Markup:
-    """A curve between layers, straight past the boxes of a layer, as SVG spells a path."""
-    (x, y), *rest = route
-    path = [f"M{x:.1f} {y:.1f}"]
-    for i, (to_x, to_y) in enumerate(rest):
-        middle = (y + to_y) / 2
-        curved = f"C{x:.1f} {middle:.1f} {to_x:.1f} {middle:.1f} {to_x:.1f} {to_y:.1f}"
-        path.append(f"V{to_y:.1f}" if i % 2 else curved)
-        x, y = to_x, to_y
-    return Markup("".join(path))
-
-
-def listed(commands: Sequence[Command]) -> Markup:
-    """The commands in an order in which they can be run, each with what it read; and all of them as one script."""
-    if not commands:
-        return Markup("")
-    steps, script = [], []
-    for step in commands[:MOST_LISTED]:
-        line = step.line()
-        short = len(line) <= MOST_WORDS
-        steps.append({"step": step, "line": line, "words": list(map(lineage.quoted, step.words)) if short else []})
-        script.append(line if short else f"# {shown(step.tool)}: {len(line):,} characters are too many for this page")
-    module: Any = parts.environment().get_template("history.html.j2").module
-    left = len(commands) - len(steps)
-    return Markup(module.steps(steps, left, parts.preformatted("\n".join(script)), MOST_WORDS))
+    drawn = 0 < len(commands) <= MOST_DRAWN and len(edges) <= MOST_EDGES
+    template = parts.environment().get_template("page.html.j2")
+    whole = template.render(
+        title=title,
+        style=Markup(style),
+        style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii"),
+        counts=[*counted, plural(len(commands), "command")],
+        cards=cards,
+        sections=sections,
+        commands=commands,
+        edges=edges,
+        drawing=lineage.draw(len(commands), edges) if drawn else None,
+        box=lineage.BOX,
+        most_listed=MOST_LISTED,
+        most_words=MOST_WORDS,
+        version=version,
+    )
+    return f"{whole.strip()}\n"

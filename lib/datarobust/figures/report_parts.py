@@ -88,6 +88,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    jinja.globals["newline"] = Markup("\n")
     jinja.filters |= {"clip": lambda words, most: escape(clipped(words, most)), "plural": plural}
     return jinja
 
@@ -129,11 +130,28 @@ def digest(value: object) -> Markup:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Markup:
-    """A table that scrolls inside its own box where it is wider than the page; columns of numbers are set right."""
+    """As much of a table as a page has room for, in a box that scrolls; columns of numbers are set right."""
     width = max([len(header), *map(len, rows)])
-    columns = [[row[i] for row in rows if i < len(row)] for i in range(width)]
+    note = note or _not_shown(row=len(rows) - MOST_ROWS, column=width - MOST_COLUMNS)
+    header, rows = header[:MOST_COLUMNS], [row[:MOST_COLUMNS] for row in rows[:MOST_ROWS]]
+    columns = [[row[i] for row in rows if i < len(row)] for i in range(min(width, MOST_COLUMNS))]
     numeric = [any(column) and all(map(_is_number, column)) for column in columns]
     return part("table", header=header, rows=rows, numeric=numeric, note=note)
+
+
+def _not_shown(**left: int) -> str:
+    """What was left out, in words; empty where nothing was."""
+    several = [plural(number, f"more {noun}") for noun, number in left.items() if number > 0]
+    return f"Not shown: {' and '.join(several)}." if several else ""
+
+
+_NUMBER: Final = re.compile(
+    r"[-+≤≥<>~±\s]*[\d.,]+(?:e[-+]?\d+)?\s*%?(?:\s*±\s*[\d.]+)?|nan|[-+]?inf|∞|x|–|", re.IGNORECASE
+)
+
+
+def _is_number(cell: str) -> bool:
+    return _NUMBER.fullmatch(cell.strip()) is not None
 
 
 # -------------------------------------------------------------------------------------------------------- charts
@@ -297,14 +315,7 @@ def _length(written: str) -> float:
 
 # ---------------------------------------------------------------------------------------------------------- text
 
-_NUMBER: Final = re.compile(
-    r"[-+≤≥<>~±\s]*[\d.,]+(?:e[-+]?\d+)?\s*%?(?:\s*±\s*[\d.]+)?|nan|[-+]?inf|∞|x|–|", re.IGNORECASE
-)
 _RULE: Final = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
-
-
-def _is_number(cell: str) -> bool:
-    return _NUMBER.fullmatch(cell.strip()) is not None
 
 
 def read_text(called: str, words: str) -> tuple[Markup, str]:
@@ -324,12 +335,6 @@ def read_text(called: str, words: str) -> tuple[Markup, str]:
     return part(
         "plain", text=text, note=_not_shown(line=len(lines) - MOST_LINES)
     ), f"text of {plural(len(lines), 'line')}"
-
-
-def _not_shown(**left: int) -> str:
-    """What was left out, in words; empty where nothing was."""
-    several = [plural(number, f"more {noun}") for noun, number in left.items() if number > 0]
-    return f"Not shown: {' and '.join(several)}." if several else ""
 
 
 def _objects(words: str, lines: Sequence[str]) -> list[dict[str, Any]]:
@@ -357,25 +362,19 @@ def _json_table(objects: Sequence[Mapping[str, Any]]) -> Markup:
             else:
                 yield key, value_text(value)
 
-    rows = [dict(fields(entries)) for entries in objects[:MOST_ROWS]]
-    if len(objects) == 1:
+    rows = [dict(fields(entries)) for entries in objects]
+    if len(rows) == 1:
         return part("facts", pairs=list(rows[0].items())[:MOST_LINES], class_="facts many")
     names = list(dict.fromkeys(field for row in rows for field in row))
-    body = [[row.get(field, "") for field in names[:MOST_COLUMNS]] for row in rows]
-    left = _not_shown(row=len(objects) - len(rows), column=len(names) - MOST_COLUMNS)
-    return table(names[:MOST_COLUMNS], body, left)
+    return table(names, [[row.get(field, "") for field in names] for row in rows])
 
 
 def _tabs(lines: Sequence[str]) -> Markup:
     """Lines with tabs as a table; the first is its header if none of its fields is a number and others are."""
-    rows = [line.split("\t") for line in lines[: MOST_ROWS + 1]]
+    rows = [line.split("\t") for line in lines]
     headed = not any(_is_number(cell) for cell in rows[0] if cell)
     headed = headed and any(_is_number(cell) and cell for row in rows[1:] for cell in row)
-    width = max(len(row) for row in rows)
-    rows = [(row + [""] * (width - len(row)))[:MOST_COLUMNS] for row in rows]
-    body = rows[1:] if headed else rows[:MOST_ROWS]
-    left = _not_shown(row=len(lines) - len(body) - headed, column=width - MOST_COLUMNS)
-    return table(rows[0] if headed else [], body, left)
+    return table(rows[0] if headed else [], rows[headed:])
 
 
 def _markdown(lines: Sequence[str]) -> Iterator[Markup]:
@@ -392,15 +391,14 @@ def _markdown(lines: Sequence[str]) -> Iterator[Markup]:
 
     def cells(line: str) -> list[str]:
         inner = re.sub(r"^\||(?<!\\)\|$", "", line.strip())
-        return [unescaped(cell) for cell in re.split(r"(?<!\\)\|", inner)[:MOST_COLUMNS]]
+        return [unescaped(cell) for cell in re.split(r"(?<!\\)\|", inner)]
 
     for kind, group in groupby(lines[: MOST_ROWS + MOST_LINES], sort):
         block = list(group)
         if kind == "table":
             rows = [cells(line) for line in block if not _RULE.fullmatch(line)]
             headed = len(block) > 1 and _RULE.fullmatch(block[1]) is not None and bool(rows)
-            body = rows[1:] if headed else rows
-            yield table(rows[0] if headed else [], body[:MOST_ROWS], _not_shown(row=len(body) - MOST_ROWS))
+            yield table(rows[0] if headed else [], rows[headed:])
         elif kind == "list":
             bare = all(re.match(r"\s*[-*] \[", line) for line in block)  # notes, which have their own numbers
             yield part("listing", items=[unescaped(line.lstrip()[2:]) for line in block], bare=bare)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from datarobust import artifacts, selection
-from datarobust.artifacts import Store, Summary
-from datarobust.artifacts.runs import BEST, LAST, RECIPE, read_log, read_recipe
+from datarobust.artifacts import Store
+from datarobust.artifacts.runs import RECIPE, open_run, read_log
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Rows
@@ -380,18 +380,18 @@ def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple
     from datarobust.evaluation import eps_text
     from datarobust.figures.table import Row
 
-    document = read_recipe(path)
+    run = open_run(path)
     try:
-        norm, eps, epochs, batch, seed = (document["recipe"][key] for key in ("norm", "eps", "epochs", "batch", "seed"))
-        arch, radius = str(document["arch"]["name"]), eps_text(eps)
+        norm, eps, epochs, batch, seed = (
+            run.recipe["recipe"][key] for key in ("norm", "eps", "epochs", "batch", "seed")
+        )
+        arch, radius = str(run.recipe["arch"]["name"]), eps_text(eps)
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{shown(path / RECIPE)} is no recipe of an adversarial training ({error!r})") from error
-    weights: dict[str, Summary] = {
-        file: artifacts.peek(path / file) for file in (BEST, LAST) if (path / file).is_file()
-    }
-    if not weights:
+    if not run.weights:
         raise ArtifactError(f"{shown(path)} has no weights yet: its training goes on when advtrain is run again")
-    best, last = (evaluations.get(weights[file].digest) if file in weights else None for file in (BEST, LAST))
+    digests = {which: head.digest for which, head in run.weights.items()}
+    best, last = (evaluations.get(digests.get(which, "")) for which in ("best", "last"))
     if best is not None and last is not None:
         pair = f"{shown(best.path)} and {shown(last.path)} are of one run, but"
         for key in ("dataset_digest", "points", "version", "norm", "eps_value"):
@@ -401,13 +401,10 @@ def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple
                 )
         if not np.array_equal(best.index, last.index):
             raise DataError(f"{pair} of different points.")
-    tracked = {
-        entry["epoch"]: float(entry["tracked_accuracy"])
-        for entry in read_log(path)
-        if isinstance(entry.get("tracked_accuracy"), int | float)
-    }
-    best_epoch = weights[BEST].attributes.get("epoch") if BEST in weights and tracked else None
-    last_epoch = weights[LAST].attributes.get("epoch") if LAST in weights else None
+    accuracies = {entry["epoch"]: entry.get("tracked_accuracy") for entry in run.log}
+    tracked = {epoch: float(share) for epoch, share in accuracies.items() if isinstance(share, int | float)}
+    epoch_of = {which: head.attributes.get("epoch") for which, head in run.weights.items()}
+    best_epoch, last_epoch = epoch_of.get("best") if tracked else None, epoch_of.get("last")
     unfinished = isinstance(last_epoch, int) and last_epoch < epochs
     remarks = [
         f"{arch}, {norm} {radius}, {epochs} epoch{'' if epochs == 1 else 's'} in batches of {batch}, seed {seed}"
@@ -425,4 +422,4 @@ def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple
         f"seed {seed}",
         tuple(dict.fromkeys(remarks)),
     )
-    return row, {summary.digest for summary in weights.values()}
+    return row, set(digests.values())

@@ -22,7 +22,7 @@ from datarobust.artifacts import Summary
 from datarobust.figures import report
 from datarobust.figures import report_parts as parts
 from datarobust.figures.lineage import Command, Result, Source, quoted
-from datarobust.figures.report import MOST_DRAWN, MOST_LISTED, SECTIONS, Card, Item, graph, listed, page
+from datarobust.figures.report import MOST_DRAWN, MOST_LISTED, SECTIONS, Card, Item, page
 from datarobust.figures.report_parts import clipped, part, table
 from datarobust.text import shown as spelled
 
@@ -156,13 +156,12 @@ def test_quoted_words_are_what_bash_takes(word: str) -> None:
 
 def test_history_as_a_graph_and_as_text() -> None:
     steps = [command(0), command(1, source=0), command(2, source=1), command(3, source=0)]
-    root = pages.read(graph(steps))
+    root = pages.check(page("t", [], steps, "1"))
     assert len(root.classes("box")) == 4
     assert len(root.classes("edge")) == 3
-    text = pages.read(listed(steps))
-    assert [node.attributes["id"] for node in text.all("li")] == [f"step-{place}" for place in (1, 2, 3, 4)]
-    assert text.all("pre")[-1].text.splitlines() == [step.line() for step in steps]
-    assert pages.read(graph([])).all("p")
+    anchors = [node.attributes["id"] for node in root.all("li") if "id" in node.attributes]
+    assert anchors == [f"step-{place}" for place in (1, 2, 3, 4)]
+    assert root.all("pre")[-1].text.splitlines() == [" ".join(step.shell_words()) for step in steps]
 
 
 def test_thousands_of_steps_are_listed_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,12 +174,12 @@ def test_thousands_of_steps_are_listed_as_far_as_there_is_room(monkeypatch: pyte
     assert not root.classes("graph")
     assert "800 steps" in root.text
     assert "500 more steps" in root.text
-    assert pages.read(graph(steps[:MOST_DRAWN])).classes("graph")
+    assert pages.check(page("t", [], steps[:MOST_DRAWN], "1")).classes("graph")
 
 
 def test_a_very_long_command_says_that_it_is_cut() -> None:
     long = Command("t", ["t", "x" * 100_000], "o", "1", None, None, [], [])
-    made = listed([long])
+    made = page("t", [], [long], "1")
     assert len(made) < 60_000
     assert "Not whole" in made
 
