@@ -130,13 +130,6 @@ def tell(line: str) -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - stays open until the end
 
 
-def stop_bar() -> None:
-    """Take a live bar off the terminal and give the cursor back."""
-    bar, Console.bar = Console.bar, None
-    if bar is not None:
-        bar.stop()
-
-
 # ---------------------------------------------------------------------------------------------------------- progress
 
 
@@ -389,7 +382,9 @@ def deferred() -> Iterator[Callable[[], bool]]:
 def explain(error: BaseException) -> int:
     """Tell the user what ended the command; the exit code, as :mod:`datarobust.tools._cli` lists them."""
     _default_signals()
-    stop_bar()
+    if Console.bar is not None:  # give the cursor back
+        bar, Console.bar = Console.bar, None
+        bar.stop()
     match error:
         case typer.Exit():
             return error.exit_code

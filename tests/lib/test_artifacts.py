@@ -35,10 +35,10 @@ def write(path: Path, rows: int = 300_000, **options: Any) -> dict[str, np.ndarr
         "index": np.arange(rows)[::-1].copy(),
     }
     attributes = {"name": "é\u2028\x1b", "classes": ["a", "\ud800"], "rate": 0.1, "big": 2**70}
+    attributes |= {"list": [1, 2.5, None, True]}
     with artifacts.create(path, "dataset", COLUMNS, attributes=attributes, history=[STEP], **options) as writer:
         for name, array in arrays.items():
             writer.append(name, array[writer.done(name) :])
-        writer.attributes["late"] = [1, 2.5, None, True]
     return arrays
 
 
@@ -67,7 +67,7 @@ def test_attributes_and_history_come_back_as_they_were(tmp_path: Path) -> None:
         "classes": ["a", "\ud800"],
         "rate": 0.1,
         "big": 2**70,
-        "late": [1, 2.5, None, True],
+        "list": [1, 2.5, None, True],
     }
     assert store.history == (replace(STEP, output=store.digest),)
     assert json.loads(json.dumps(artifacts.as_json(store.summary())))["history"][0]["argv"] == ["c10.zarr"]

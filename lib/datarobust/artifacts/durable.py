@@ -76,24 +76,23 @@ def _sync_tree(path: Path) -> None:
     sync_folder(path)
 
 
-def write_file(path: Path, *parts: Any) -> None:
-    """Create ``path``, which must not exist, from buffers; on the disk when this returns. Obeys the umask."""
+def write_file(path: Path, data: Any) -> None:
+    """Create ``path``, which must not exist, from a buffer; on the disk when this returns. Obeys the umask."""
     with path.open("xb") as file:
-        for part in parts:
-            file.write(part)
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def replace_file(path: Path, *parts: Any) -> None:
-    """Put buffers in the place of file ``path`` at once: readers see the old or the new bytes, also after a crash.
+def replace_file(path: Path, data: Any) -> None:
+    """Put a buffer in the place of file ``path`` at once: readers see the old or the new bytes, also after a crash.
 
     The caller holds the lock of the output that ``path`` belongs to.
     """
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     try:
-        write_file(new, *parts)
+        write_file(new, data)
         new.replace(path)
     except OSError:
         with contextlib.suppress(OSError):  # the first error matters; the next call cleans up

@@ -568,7 +568,7 @@ def _is_file(path: Path) -> bool:
 
 
 class Writer:
-    """Takes rows in order; see `create`. ``attributes`` of the artifact may be added to before the end.
+    """Takes rows in order; see `create`.
 
     With a ``resume_key`` all that was appended before the last `save` survives ``kill -9``: the next run goes on with
     row `done` of each array. The writer saves by itself, every ``save_every`` seconds and where the block ends with an
@@ -579,10 +579,7 @@ class Writer:
                 writer.append("images", make(row)[None])
     """
 
-    def __init__(
-        self, path: Path, columns: Mapping[str, _Column], attributes: dict[str, Any], resume: Resume | None
-    ) -> None:
-        self.attributes = attributes
+    def __init__(self, path: Path, columns: Mapping[str, _Column], resume: Resume | None) -> None:
         self._path = path
         self._columns = columns
         self._resume = resume
@@ -750,7 +747,7 @@ def create(
         path: the output, a folder that does not exist.
         kind: name of a zarr kind.
         columns: array -> (dtype, shape of one row).
-        attributes: what the kind requires and more; may be completed through the writer.
+        attributes: what the kind requires, and more.
         history: the steps that led here, oldest first, this one last.
         overwrite: replace an artifact that is there, once this one is whole.
         resume_key: names the request (`fingerprint`). With it, work that was interrupted, by an exception or by
@@ -785,7 +782,7 @@ def create(
                     blocks = bytes(state[f"{name}/blocks"]) if state else b""
                     hashes = [blocks[start : start + 32].hex() for start in range(0, len(blocks), 32)]
                     column.resume(hashes, state[f"{name}/rows"] if state else None)
-            writer = Writer(path, arrays, own, resume)
+            writer = Writer(path, arrays, resume)
             try:
                 yield writer
             except BaseException:
@@ -798,7 +795,7 @@ def create(
                 layouts = {name: column.layout() for name, column in arrays.items()}
                 shapes = {name: (layout.dtype, layout.shape) for name, layout in layouts.items()}
                 written = {name: column.hashes for name, column in arrays.items()}
-                head = build_head(schema, writer.attributes, history, shapes, written, path)
+                head = build_head(schema, own, history, shapes, written, path)
                 for name, layout in layouts.items():
                     durable.write_file(folder / name / _META, pretty(array_document(layout)))
                 durable.write_file(folder / _META, pretty(group_document(head)))

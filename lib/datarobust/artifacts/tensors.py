@@ -59,8 +59,8 @@ def save_tensors(
     attributes: Mapping[str, Any] | None = None,
     history: Sequence[Step],
     overwrite: bool = False,
-) -> str:
-    """Write a state dict as a safetensors artifact, and return its digest.
+) -> None:
+    """Write a state dict as a safetensors artifact.
 
     It appears under its name whole, and equal arguments give equal bytes. Attributes are what the kind requires, and
     more; the history has the steps that led here, oldest first, this one last.
@@ -92,8 +92,6 @@ def save_tensors(
     data = save(plain, {KEY: canonical(head).decode()})
     with durable.whole_or_absent(path, overwrite=overwrite) as partial, durable.os_errors(path):
         durable.write_file(partial, data)
-    digest: str = head["digest"]
-    return digest
 
 
 def load_tensors(path: Path, kind: str | Collection[str] | None = None) -> Tensors:

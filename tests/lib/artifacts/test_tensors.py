@@ -37,9 +37,8 @@ ATTRIBUTES = {"arch": {"name": "wrn-28-10", "arguments": {"classes": 10}}, "weig
 
 
 def write(path: Path, tensors: dict[str, Any] | None = None, **options: bool) -> str:
-    return artifacts.save_tensors(
-        path, "classifier", tensors or TENSORS, attributes=ATTRIBUTES, history=HISTORY, **options
-    )
+    artifacts.save_tensors(path, "classifier", tensors or TENSORS, attributes=ATTRIBUTES, history=HISTORY, **options)
+    return artifacts.peek(path).digest
 
 
 @pytest.fixture
