@@ -181,22 +181,22 @@ class Sums:
         products = self._products - np.outer(centre, self._sum)
         return Moments(self._count, self._shift + centre, None, _symmetric(products / max(1, self._count - 1)))
 
-    def state(self) -> dict[str, Array]:
-        """All that the sums are, as arrays, for :meth:`restored`."""
+    def state(self, prefix: str = "") -> dict[str, Array]:
+        """All that the sums are, as arrays, for :meth:`restored`; names begin with ``prefix``."""
         kept = np.concatenate(self._kept) if self._kept else np.zeros((0, 0))
         state = {"count": np.array(self._count), "kept": kept}
         if self._shift is not None:
             state |= {"shift": self._shift, "sum": self._sum, "products": self._products}
-        return state
+        return {prefix + name: array for name, array in state.items()}
 
     @classmethod
-    def restored(cls, state: Mapping[str, Array]) -> Sums:
+    def restored(cls, state: Mapping[str, Array], prefix: str = "") -> Sums:
         """Sums that go on, to the last bit, where those of this state were."""
-        sums = cls()
-        sums._count, sums._held = int(state["count"]), len(state["kept"])
-        sums._kept = [state["kept"]] if state["kept"].shape[1] else []
-        if "shift" in state:
-            sums._shift, sums._sum, sums._products = state["shift"], state["sum"], state["products"]
+        sums, kept = cls(), state[f"{prefix}kept"]
+        sums._count, sums._held = int(state[f"{prefix}count"]), len(kept)
+        sums._kept = [kept] if kept.shape[1] else []
+        if f"{prefix}shift" in state:
+            sums._shift, sums._sum, sums._products = (state[prefix + name] for name in ("shift", "sum", "products"))
         return sums
 
     def _fold(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import accumulate
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from datarobust import artifacts
-from datarobust.artifacts import Column, Resume, Step, Store
+from datarobust.artifacts import Column, Resume, Store
 from datarobust.checkpoints.models import load_model
 from datarobust.checkpoints.torchfiles import inception_advice, load_inception
 from datarobust.datasets.files import file_sha256
@@ -182,10 +182,7 @@ def _rows_of(side: Side, a: Store, b: Store) -> tuple[Rows | None, str | None]:
     if b.digest == a.digest:
         return side.rows, "A and B are the same set"
     index = np.asarray(b.column("index").read(), np.int64)
-    if b.kind == "clones":
-        origin: str | None = "clones" if b.attributes["dataset"] == a.digest else None
-    else:
-        origin = _origin(b.history, a.digest)
+    origin = _origin(b, a.digest)
     if origin == "clones":
         if len(index) and not 0 <= index.min() <= index.max() < len(side.rows):
             raise DataError(f"{shown(b.path)} has an index that is no row of the set it was made of")
@@ -209,17 +206,17 @@ def _rows_of(side: Side, a: Store, b: Store) -> tuple[Rows | None, str | None]:
     )
 
 
-def _origin(history: Sequence[Step], digest: str) -> Literal["clones", "part"] | None:
-    """How a dataset came of another one: as clones of its points, as a part of it, or in a way that keeps no rows."""
-    steps = [step for step in history if step.tool in ("clone", "dataset")]
+def _origin(store: Store, digest: str) -> Literal["clones", "part"] | None:
+    """How a set came of another one: as clones of its points, as a part of it, or in a way that keeps no rows."""
+    if store.kind == "clones":
+        return "clones" if store.attributes["dataset"] == digest else None
+    steps = [step for step in store.history if step.tool in ("clone", "dataset")]
     last = max((at for at, step in enumerate(steps) if step.inputs.get("dataset") == digest), default=None)
     # these commands keep images as they are, with their ``index``
     same = [step.tool == "dataset" and bool(step.argv) and step.argv[0] in ("subset", "relabel") for step in steps]
     if last is None or not all(same[last + 1 :]):
         return None
-    if steps[last].tool == "clone":
-        return "clones"
-    return "part" if same[last] else None
+    return "clones" if steps[last].tool == "clone" else "part" if same[last] else None
 
 
 def halves(count: int, seed: int) -> Rows:
@@ -294,56 +291,40 @@ class SideFeatures:
         different items in any order. What an earlier run left in ``state`` is not computed again.
         """
         order = np.argsort(kept, kind="stable")
-        sums = _GroupSums(groups, kept[order], None if state is None else state.load())
+        ascending, saved = kept[order], None if state is None else state.load()
+        numbers = range(int(groups.max()) + 1)
+        sums = [Sums() if saved is None else Sums.restored(saved, f"{number}.") for number in numbers]
+        done, pool = (0, list[Array]()) if saved is None else (int(saved["done"]), [saved["pool"]])
+        whole = True
+
+        def snapshot() -> dict[str, Array | int | float]:
+            arrays: dict[str, Array | int | float] = {"done": done}
+            arrays["pool"] = np.concatenate(pool) if pool else np.zeros((0, 0))
+            for number in numbers:
+                arrays |= sums[number].state(f"{number}.")
+            return arrays
+
         try:
-            for items in progress([part for part in _spans(self.side.count, self.batch) if part[0] >= sums.done]):
-                sums.add(items, self.of(items))
+            for items in progress([part for part in _spans(self.side.count, self.batch) if part[0] >= done]):
+                features, group_of = self.of(items), groups[items]
+                whole = False  # a signal in between leaves some groups with these items and some without
+                for number in np.unique(group_of):
+                    sums[number].add(features[group_of == number])
+                low, high = np.searchsorted(ascending, [items[0], items[-1] + 1])
+                pool.append(features[ascending[low:high] - items[0]])
+                done, whole = int(items[-1]) + 1, True
                 if state is not None and state.due:
-                    state.save(sums.state())
+                    state.save(snapshot())
         except BaseException as error:
-            if state is not None and sums.whole and not isinstance(error, Exception):  # a signal
-                state.save(sums.state())
+            if state is not None and whole and not isinstance(error, Exception):  # a signal
+                state.save(snapshot())
             raise
         if state is not None:
-            state.save(sums.state())
-        ascending = np.concatenate(sums.pool)
-        features = np.empty_like(ascending)
-        features[order] = ascending
-        return [group.moments() for group in sums.groups], features
-
-
-class _GroupSums:
-    """Sums of each group, and the features that are kept, of all items before number ``done``."""
-
-    def __init__(self, groups: Rows, kept: Rows, state: Mapping[str, Array] | None) -> None:
-        self._group_of, self._kept = groups, kept
-        self.whole = True
-        numbers = range(int(groups.max()) + 1)
-        self.done, self.pool, self.groups = 0, list[Array](), [Sums() for _ in numbers]
-        if state is not None:
-            self.done, self.pool = int(state["done"]), [state["pool"]]
-            for number in numbers:
-                prefix = f"{number}."
-                parts = {key.removeprefix(prefix): array for key, array in state.items() if key.startswith(prefix)}
-                self.groups[number] = Sums.restored(parts)
-
-    def add(self, items: Rows, features: Array) -> None:
-        """The features of the items that follow."""
-        self.whole = False  # a signal in between leaves some groups with these items and some without
-        groups = self._group_of[items]
-        for number in np.unique(groups):
-            self.groups[number].add(features[groups == number])
-        low, high = np.searchsorted(self._kept, [items[0], items[-1] + 1])
-        self.pool.append(features[self._kept[low:high] - items[0]])
-        self.done, self.whole = int(items[-1]) + 1, True
-
-    def state(self) -> dict[str, Array | int | float]:
-        """All of it as arrays."""
-        pool = np.concatenate(self.pool) if self.pool else np.zeros((0, 0))
-        state: dict[str, Array | int | float] = {"done": self.done, "pool": pool}
-        for number, sums in enumerate(self.groups):
-            state |= {f"{number}.{key}": array for key, array in sums.state().items()}
-        return state
+            state.save(snapshot())
+        gathered = np.concatenate(pool)
+        features = np.empty_like(gathered)
+        features[order] = gathered
+        return [part.moments() for part in sums], features
 
 
 def _spans(count: int, size: int) -> Iterator[Rows]:
