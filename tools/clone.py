@@ -92,21 +92,9 @@ def clone(  # noqa: D103 - the help is the docstring of the module
         sampler = sampler_of(start, steps | churn)
         points, chosen, denoiser, weights = _models.load_denoiser(dataset, model, select, limit)
         place = _cli.torch_device(device, threads, group.here)
-        job = Cloning(
-            points,
-            denoiser,
-            weights,
-            chosen,
-            sampler,
-            start,
-            noise_weight,
-            repeats,
-            labels,
-            precision,
-            seed,
-            batch or default_batch(place.type),
-            pad=compiled,
-        )
+        size = batch or default_batch(place.type)
+        how = (sampler, start, noise_weight, repeats, labels, precision, seed, size, compiled)
+        job = Cloning(points, denoiser, weights, chosen, *how)
         for remark in job.remarks():
             _cli.say(remark)
         plan = job.plan()

@@ -86,11 +86,8 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     with distributed.group() as group:
         place = _cli.torch_device(device, threads, group.here)
         points, chosen, denoiser, weights_of = _models.load_denoiser(dataset, model, select, limit)
-        size = batch or default_batch(place.type)
-        cloning = Cloning(
-            points, denoiser, weights_of, chosen, base, start, noise_weight,
-            precision=precision, seed=seed, batch=size, pad=compiled,
-        )  # fmt: skip
+        how = (base, start, noise_weight, 1, "own", precision, seed, batch or default_batch(place.type), compiled)
+        cloning = Cloning(points, denoiser, weights_of, chosen, *how)
         for remark in chosen.remarks():
             _cli.say(f"{remark}.")
         space = feature_space(features, some_images(points), place, weights)
@@ -102,14 +99,8 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
             return
         prepare(denoiser, precision, str(place), compiled=compiled)
         _cli.resumable()
-        make(
-            job,
-            output,
-            _cli.step("clone-search", seed, _models.place_of(place)),
-            overwrite=overwrite,
-            group=group,
-            labelled=_cli.progress,
-        )
+        step = _cli.step("clone-search", seed, _models.place_of(place))
+        make(job, output, step, overwrite=overwrite, group=group, labelled=_cli.progress)
     findings = job.findings(output)
     for sentence in () if as_json else sentences(findings):
         _cli.say(sentence)

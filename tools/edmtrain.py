@@ -67,13 +67,11 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     kind: Annotated[Literal["ddpmpp", "ncsnpp"], typer.Option("--arch", help="DDPM++ or NCSN++.")] = "ddpmpp",
     width: Annotated[int | None, typer.Option("--width", metavar="N", help=f"Channels{_SUITS}")] = None,
     mult: Annotated[
-        str | None,
-        typer.Option("--mult", metavar="N,N..", help=f"Factors of the width, one a level{_SUITS}"),
+        str | None, typer.Option("--mult", metavar="N,N..", help=f"Factors of the width, one a level{_SUITS}")
     ] = None,
     blocks: Annotated[int | None, typer.Option("--blocks", metavar="N", help=f"Blocks a level{_SUITS}")] = None,
     attention: Annotated[
-        str | None,
-        typer.Option("--attention", metavar="N,N..", help=f"Resolutions with attention{_SUITS}"),
+        str | None, typer.Option("--attention", metavar="N,N..", help=f"Resolutions with attention{_SUITS}")
     ] = None,
     dropout: Annotated[float | None, typer.Option("--dropout", metavar="P", help=f"In training{_SUITS}")] = None,
     precision: _cli.Precision = "fp32",
@@ -104,17 +102,8 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     from datarobust.jobs.run_folder import demand_tensorboard, rewrite_events
 
     images = artifacts.open_store(_cli.argument_path(dataset), "dataset")
-    recipe = Recipe(
-        epochs=epochs,
-        batch=batch,
-        lr=lr,
-        ema_images=ema_images,
-        P_mean=p_mean,
-        P_std=p_std,
-        augment=augment,
-        precision=precision,
-        seed=seed,
-    )
+    levels = {"P_mean": p_mean, "P_std": p_std}
+    recipe = Recipe(epochs, batch, lr, ema_images=ema_images, augment=augment, precision=precision, seed=seed, **levels)
     size = Size(kind, width, _numbers("--mult", mult), blocks, _numbers("--attention", attention), dropout)
     with distributed.group() as group:
         plan = DenoiserTraining(images, recipe, size, labelled, int(memory * 1e9), group=group)
