@@ -55,26 +55,16 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
         bool, typer.Option("--force-eps", help="Take a radius that is almost the whole cube.")
     ] = False,
     attacks: Annotated[
-        str,
-        typer.Option("--attacks", metavar="WHICH", help="standard, plus, rand, fast, or names with commas between."),
+        str, typer.Option(metavar="WHICH", help="standard, plus, rand, fast, or names with commas between.")
     ] = "standard",
     fast: Annotated[bool, typer.Option("--fast", help="--attacks fast: APGD-CE and APGD-T, an upper bound.")] = False,
-    restarts: Annotated[int | None, typer.Option("--restarts", metavar="N", min=1, help="Of named attacks.")] = None,
-    iterations: Annotated[
-        int | None, typer.Option("--iterations", metavar="N", min=1, help="Of named attacks.")
-    ] = None,
-    targets: Annotated[
-        int | None, typer.Option("--targets", metavar="N", min=1, help="Wrong classes of named attacks.")
-    ] = None,
-    queries: Annotated[
-        int | None, typer.Option("--queries", metavar="N", min=1, help="Of square, where it is named.")
-    ] = None,
-    batch: Annotated[
-        int, typer.Option("--batch", metavar="N", min=1, help="Images of a logical batch: fixes all noise.")
-    ] = 250,
+    restarts: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of named attacks.")] = None,
+    iterations: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of named attacks.")] = None,
+    targets: Annotated[int | None, typer.Option(metavar="N", min=1, help="Wrong classes of named attacks.")] = None,
+    queries: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of square, where it is named.")] = None,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Images of a logical batch: fixes all noise.")] = 250,
     physical_batch: Annotated[
-        int | None,
-        typer.Option("--physical-batch", metavar="N", min=1, help="Images in memory at a time; all of a batch."),
+        int | None, typer.Option(metavar="N", min=1, help="Images in memory at a time; all of a batch.")
     ] = None,
     adversarial: Annotated[
         bool, typer.Option("--adversarial", help="Keep the adversarial images, as float32.")

@@ -50,62 +50,46 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         Path, typer.Argument(metavar="D.zarr", help="Images to train on; - takes their path from stdin.")
     ],
     output: _cli.Output,
-    generated: Annotated[
-        Path | None, typer.Option("--generated", metavar="G.zarr", help="Generated images to mix in.")
-    ] = None,
+    generated: Annotated[Path | None, typer.Option(metavar="G.zarr", help="Generated images to mix in.")] = None,
     test: _cli.Test = None,
-    hold_out: Annotated[
-        str, typer.Option("--hold-out", metavar="SEL", help="Points that are not trained on, or none.")
-    ] = _FIRST,
+    hold_out: Annotated[str, typer.Option(metavar="SEL", help="Points that are not trained on, or none.")] = _FIRST,
     track: Annotated[
-        str, typer.Option("--track", metavar="SEL", help="Points whose PGD-40 accuracy picks the best epoch, or none.")
+        str, typer.Option(metavar="SEL", help="Points whose PGD-40 accuracy picks the best epoch, or none.")
     ] = _FIRST,
-    focus: Annotated[str | None, typer.Option("--focus", metavar="SEL", help="Points to focus on.")] = None,
-    focus_mode: Annotated[Literal["inject", "oversample"], typer.Option("--focus-mode", help="How.")] = "inject",
-    focus_batch: Annotated[
-        int, typer.Option("--focus-batch", metavar="N", help="Injected examples in every batch.")
-    ] = 32,
+    focus: Annotated[str | None, typer.Option(metavar="SEL", help="Points to focus on.")] = None,
+    focus_mode: Annotated[Literal["inject", "oversample"], typer.Option(help="How.")] = "inject",
+    focus_batch: Annotated[int, typer.Option(metavar="N", help="Injected examples in every batch.")] = 32,
     inject_as: Annotated[
         Literal["input", "adversary"],
-        typer.Option("--inject-as", help="Injected examples are inputs, or the adversaries of their originals."),
+        typer.Option(help="Injected examples are inputs, or the adversaries of their originals."),
     ] = "input",
-    arch: Annotated[
-        str, typer.Option("--arch", metavar="NAME", help="wrn-DEPTH-WIDTH or preact-resnet-18.")
-    ] = "wrn-28-10",
+    arch: Annotated[str, typer.Option(metavar="NAME", help="wrn-DEPTH-WIDTH or preact-resnet-18.")] = "wrn-28-10",
     norm: _cli.AttackNorm = "linf",
     eps: _cli.Eps = None,
-    step: Annotated[
-        float | None, typer.Option("--step", parser=_cli.fraction, metavar="X", help="Of the attack.")
-    ] = None,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Of the training attack.")] = 10,
+    step: Annotated[float | None, typer.Option(parser=_cli.fraction, metavar="X", help="Of the attack.")] = None,
+    steps: Annotated[int, typer.Option(metavar="N", help="Of the training attack.")] = 10,
     l2_step: Annotated[
         Literal["reference", "stated"],
-        typer.Option(
-            "--l2-step", help="In l2: 2 eps / steps, as the reference's code has it, or --step, as the paper says."
-        ),
+        typer.Option(help="In l2: 2 eps / steps, as the reference's code has it, or --step, as the paper says."),
     ] = "reference",
-    beta: Annotated[float, typer.Option("--beta", metavar="X", help="Weight of the robust term of TRADES.")] = 5.0,
-    label_smoothing: Annotated[float, typer.Option("--label-smoothing", metavar="X", help="Of the clean loss.")] = 0.1,
-    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Each of ceil(points / batch) steps.")] = 2400,
-    batch: Annotated[
-        int, typer.Option("--batch", metavar="N", help="Images of a step, injected ones not counted.")
-    ] = 2048,
-    generated_fraction: Annotated[float, typer.Option("--generated-fraction", metavar="X", help="Of a batch.")] = 0.8,
+    beta: Annotated[float, typer.Option(metavar="X", help="Weight of the robust term of TRADES.")] = 5.0,
+    label_smoothing: Annotated[float, typer.Option(metavar="X", help="Of the clean loss.")] = 0.1,
+    epochs: Annotated[int, typer.Option(metavar="N", help="Each of ceil(points / batch) steps.")] = 2400,
+    batch: Annotated[int, typer.Option(metavar="N", help="Images of a step, injected ones not counted.")] = 2048,
+    generated_fraction: Annotated[float, typer.Option(metavar="X", help="Of a batch.")] = 0.8,
     schedule: Annotated[
-        Literal["original", "a", "b", "c", "d", "e"],
-        typer.Option("--schedule", help="Of the learning rate (Figure 4)."),
+        Literal["original", "a", "b", "c", "d", "e"], typer.Option(help="Of the learning rate (Figure 4).")
     ] = "original",
     lr: _cli.Rate = 0.2,
-    weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X", help="Of all but batch norm.")] = 5e-4,
-    ema: Annotated[float, typer.Option("--ema", metavar="X", help="Decay of the averaged weights.")] = 0.995,
+    weight_decay: Annotated[float, typer.Option(metavar="X", help="Of all but batch norm.")] = 5e-4,
+    ema: Annotated[float, typer.Option(metavar="X", help="Decay of the averaged weights.")] = 0.995,
     augment: Annotated[
         Literal["auto", "crop-flip", "crop", "none", "cifar100"],
-        typer.Option("--augment", help="auto: by data set; flips would corrupt digits."),
+        typer.Option(help="auto: by data set; flips would corrupt digits."),
     ] = "auto",
     precision: _cli.Precision = "fp32",
     bn_group: Annotated[
-        int | None,
-        typer.Option("--bn-group", metavar="N", min=0, help="Images that share batch statistics: a quarter; 0: all."),
+        int | None, typer.Option(metavar="N", min=0, help="Images that share batch statistics: a quarter; 0: all.")
     ] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
