@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 from statistics import fmean
 from typing import Final
 
@@ -22,15 +23,14 @@ import networkx as nx
 from datarobust.artifacts import Step
 from datarobust.artifacts.history import to_json
 
+#: Commands whose first word says what they do.
 _SEVERAL: Final = frozenset({"artifact", "dataset", "figure", "model"})
-"""Commands whose first word says what they do."""
+#: Roles of files that no command of ours has written, or that are no artifacts.
 _OUTSIDE: Final = frozenset({"source", "weights", "labels"})
-"""Roles of files that no command of ours has written, or that are no artifacts."""
+#: Roles whose digest may be that of row numbers, which were chosen with an artifact.
 _CHOICES: Final = frozenset({"focus", "hold_out", "track", "selection", "rows"})
-"""Roles whose digest may be that of row numbers, which were chosen with an artifact."""
 
-BOX: Final = (196.0, 62.0)
-"""Width and height of a box."""
+BOX: Final = (196.0, 62.0)  # width and height
 _SLOT: Final = 10.0
 _GAP: Final = (22.0, 46.0)
 _MARGIN: Final = 10.0
@@ -113,10 +113,8 @@ class _Node:
     """A step: of a command that wrote several artifacts all steps together."""
 
     step: Step
-    inputs: set[tuple[str, str]] = field(default_factory=set)
-    """(role, digest)."""
-    outputs: set[str] = field(default_factory=set)
-    """Digests."""
+    inputs: set[tuple[str, str]] = field(default_factory=set)  # (role, digest)
+    outputs: set[str] = field(default_factory=set)  # digests
 
 
 def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command]:
@@ -249,19 +247,13 @@ def draw(nodes: int, edges: Sequence[tuple[int, int]], widest: int = 4) -> Drawi
     centres = _centres(rows, pieces, nodes)
     down = BOX[1] + _GAP[1]
     boxes = tuple((centres[node] - BOX[0] / 2, _MARGIN + layers[node] * down) for node in range(nodes))
-    arrivals: dict[int, list[int]] = {}  # edges side by side at the upper edge of a box, in the order they come from
-    for i in sorted(range(len(chains)), key=lambda i: (centres[chains[i][-2]], i)):
-        arrivals.setdefault(chains[i][-1], []).append(i)
     routes = []
-    for i, chain in enumerate(chains):
-        side_by_side = arrivals[chain[-1]]
-        step = min(18.0, BOX[0] * 0.8 / len(side_by_side))
-        arrival = centres[chain[-1]] + (side_by_side.index(i) - (len(side_by_side) - 1) / 2) * step
-        points = [(centres[chain[0]], boxes[chain[0]][1] + BOX[1])]
-        for slot, layer in zip(chain[1:-1], range(layers[chain[0]] + 1, layers[chain[-1]]), strict=True):
+    for first, *between, last in chains:
+        points = [(centres[first], boxes[first][1] + BOX[1])]
+        for slot, layer in zip(between, range(layers[first] + 1, layers[last]), strict=True):
             top = _MARGIN + layer * down
             points += [(centres[slot], top), (centres[slot], top + BOX[1])]
-        routes.append((*points, (arrival, boxes[chain[-1]][1])))
+        routes.append((*points, (centres[last], boxes[last][1])))
     right = [x + BOX[0] for x, _ in boxes] + [x for route in routes for x, _ in route]
     return Drawing(boxes, tuple(routes), max(right) + _MARGIN, len(rows) * down - _GAP[1] + 2 * _MARGIN)
 
@@ -274,14 +266,11 @@ def layered(nodes: int, edges: Sequence[tuple[int, int]], widest: int) -> list[i
     graph = nx.DiGraph(edges)
     graph.add_nodes_from(range(nodes))
     layers: dict[int, int] = {}
-    sizes: list[int] = []
-    for node in (node for generation in nx.topological_generations(graph) for node in sorted(generation)):
+    sizes: Counter[int] = Counter()
+    for node in range(nodes):
         layer = max((layers[start] + 1 for start in graph.pred[node]), default=0)
-        while layer < len(sizes) and sizes[layer] >= widest:
-            layer += 1
-        sizes += [0] * (layer + 1 - len(sizes))
-        sizes[layer] += 1
-        layers[node] = layer
+        layers[node] = next(free for free in count(layer) if sizes[free] < widest)
+        sizes[layers[node]] += 1
     for node in range(nodes):
         if not graph.pred[node] and graph.succ[node]:
             for layer in range(min(layers[end] for end in graph.succ[node]) - 1, layers[node], -1):
