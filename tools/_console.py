@@ -353,11 +353,7 @@ def _ignore_further() -> None:
 def deferred() -> Iterator[Callable[[], bool]]:
     """Within, a signal is noted and nothing else, so that a step of long work ends whole; a second Ctrl-C ends at once.
 
-    Yields:
-        Whether a signal came: then the work saves its state and returns.
-
-    Raises:
-        Stopped: at the end, where one came.
+    Yields whether a signal came: then the work saves its state and returns. In the end it is raised as `Stopped`.
     """
     noted: list[int] = []
 
@@ -398,13 +394,17 @@ def explain(error: BaseException) -> int:
         case DatarobustError():
             return _report(type(error).__name__, as_options(str(error)), error.exit_code)
         case typer.TyperException():
-            return _report("UsageError", _usage_message(error), error.exit_code)
+            context = getattr(error, "ctx", None)
+            hint = f" Try '{context.command_path} --help'." if context is not None else ""
+            words = re.sub(r"\s*\n\s*", " ", error.format_message()).strip()
+            return _report("UsageError", f"{words}{'' if words.endswith(('.', '?')) else '.'}{hint}", error.exit_code)
         case OSError() if _reader_left(error):
             return 0
         case OSError() if error.errno in ENVIRONMENT:
             return _report("OSError", _os_message(error), 1)
         case MemoryError() | RuntimeError() if is_out_of_memory(error):
-            return _report("MemoryError", _memory_message(error), 1)
+            detail = f" ({str(error).strip().splitlines()[0]})" if str(error).strip() else ""
+            return _report("MemoryError", f"out of memory{detail}: make room, or take fewer points with --limit.", 1)
     traceback.print_exception(error)
     if Console.json:
         _report(type(error).__name__, f"{error} (a bug in datarobust; the traceback is above)", 1)
@@ -445,13 +445,6 @@ def _report(kind: str, message: str, code: int) -> int:
     return code
 
 
-def _usage_message(error: typer.TyperException) -> str:
-    context = getattr(error, "ctx", None)
-    hint = f" Try '{context.command_path} --help'." if context is not None else ""
-    message = re.sub(r"\s*\n\s*", " ", error.format_message()).strip().replace("Value error, ", "")
-    return f"{message}{'' if message.endswith(('.', '?')) else '.'}{hint}"
-
-
 def _os_message(error: OSError) -> str:
     place = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
     return f"{error.strerror}{place}"
@@ -464,8 +457,3 @@ def _reader_left(error: OSError) -> bool:
     poll = select.poll()
     poll.register(1, 0)
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
-
-
-def _memory_message(error: BaseException) -> str:
-    detail = str(error).strip().splitlines()
-    return f"out of memory{f' ({detail[0]})' if detail else ''}: make room, or take fewer points with --limit."

@@ -28,11 +28,7 @@ _DEPTH = 64
 
 
 def plain(value: object, where: str) -> Any:
-    """``value`` in the types that JSON has, with NumPy scalars and tuples made ordinary.
-
-    Raises:
-        ArtifactError: NaN or an infinity, which JSON cannot hold, or another type; it names ``where``.
-    """
+    """``value`` in the types that JSON has; ArtifactError names ``where`` it cannot be, as for NaN and infinities."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | str):
@@ -62,11 +58,7 @@ def pretty(value: object) -> bytes:
 
 
 def parse(text: bytes) -> Any:
-    """Read JSON strictly.
-
-    Raises:
-        ValueError: not UTF-8, not JSON, NaN or an infinity in it, or nested beyond reason.
-    """
+    """Read JSON; ValueError where it is not UTF-8, has NaN or an infinity in it, or is nested beyond reason."""
 
     def refuse(name: str) -> NoReturn:
         raise ValueError(f"{name} is no JSON number")
@@ -91,10 +83,7 @@ def sha256(data: Any) -> str:
 
 
 def fingerprint(value: object) -> str:
-    """A short name of a request: sha256 over the canonical JSON of its inputs' digests and its options.
-
-    It serves as ``resume_key`` of a writer, names a `Resume`, and is the attribute ``request``.
-    """
+    """A short name of a request: sha256 over the canonical JSON of its inputs' digests and its options."""
     return sha256(canonical(plain(value, "the request")))
 
 
@@ -133,10 +122,7 @@ class Step:
 
 
 def to_json(history: Sequence[Step]) -> list[dict[str, Any]]:
-    """The steps as JSON objects, oldest first, without ``output`` where it is not known.
-
-    Times are left out on purpose: equal work gives equal bytes.
-    """
+    """The steps as JSON objects, without ``output`` where it is not known. No times: equal work gives equal bytes."""
     steps = []
     for i, step in enumerate(history):
         fields: dict[str, Any] = plain({**asdict(step), "inputs": dict(step.inputs)}, f"history[{i}]")
@@ -147,11 +133,7 @@ def to_json(history: Sequence[Step]) -> list[dict[str, Any]]:
 
 
 def from_json(steps: object, digest: str) -> tuple[Step, ...]:
-    """The history of an artifact that is opened: the inverse of `to_json`, and the last step has made ``digest``.
-
-    Raises:
-        ValueError: something that `to_json` never writes.
-    """
+    """The inverse of `to_json` for an artifact of this digest, which its last step has made; else ValueError."""
     if not isinstance(steps, list):
         raise ValueError("history is not a list")
     return _last_made([_step(step, f"history[{place}]") for place, step in enumerate(steps)], digest)
@@ -231,13 +213,10 @@ def as_json(summary: Summary) -> dict[str, Any]:
 def build_head(
     kind: Kind, attributes: Mapping[str, Any], history: Sequence[Step], arrays: Shapes, blocks: Blocks, path: Path
 ) -> dict[str, Any]:
-    """All attributes of an artifact to be written, digest and seal included.
+    """All attributes of an artifact to be written, digest and seal included, if the kind allows them and the arrays.
 
     The last step does not name the digest that it is about to make: so the metadata do not repeat the digest, and a
     history that was read gives the bytes that it came from.
-
-    Raises:
-        ArtifactError: arrays or attributes that the kind does not allow.
     """
     own = own_attributes(attributes, path)
     complaint = kind.complaint_about_arrays(arrays) or kind.complaint_about_attributes(own)
@@ -266,10 +245,7 @@ def own_attributes(attributes: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def read_head(attributes: object, file: Path, path: Path, kind: str | Collection[str] | None) -> tuple[Summary, Blocks]:
     """The checked attributes in ``file`` of the artifact ``path``; its arrays, still to be seen, are left out.
 
-    Kind and version come first, because another version may define all the rest differently.
-
-    Raises:
-        ArtifactError: they are not those of an artifact, of another kind or version, or were altered.
+    Kind and version are checked first, because another version may define all the rest differently.
     """
     if not isinstance(attributes, dict) or not isinstance(attributes.get("kind"), str):
         raise ArtifactError(f"{file} is not the head of an artifact: it names no kind")
@@ -308,11 +284,7 @@ def _article(kind: str) -> str:
 
 
 def confirm_arrays(summary: Summary, arrays: Shapes, blocks: Blocks, file: Path) -> Summary:
-    """The summary with the arrays that are there, which are those of its kind and of its digest.
-
-    Raises:
-        ArtifactError: they do not belong together.
-    """
+    """The summary with the arrays that are there; ArtifactError where they are not those of its kind and digest."""
     if complaint := KINDS[summary.kind].complaint_about_arrays(arrays):
         raise ArtifactError(f"{file} {complaint}")
     if digest_of(arrays, blocks) != summary.digest:

@@ -176,11 +176,7 @@ def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def shape_of(document: object) -> Layout:
-    """What an array's metadata claim; to be compared with `array_document` afterwards.
-
-    Raises:
-        ValueError: they claim nothing that can be.
-    """
+    """What an array's metadata claim, to be compared with `array_document` afterwards; ValueError if it cannot be."""
     if not isinstance(document, dict) or (document.get("zarr_format"), document.get("node_type")) != (3, "array"):
         raise ValueError("is no zarr v3 array")
     shape, dtype = document.get("shape"), document.get("data_type")
@@ -542,11 +538,7 @@ def same_digest(ranking: Store, dataset: Store) -> None:
 
 
 def peek(path: Path) -> Summary:
-    """What an artifact says about itself, cheaply: metadata, presence and sizes are verified, data are not read.
-
-    Raises:
-        ArtifactError: there is none at ``path``, or what was looked at is not intact.
-    """
+    """What an artifact says about itself, cheaply: metadata, presence and sizes are verified, data are not read."""
     return peek_tensors(path) if _is_file(path) else open_store(path).summary()
 
 
@@ -610,10 +602,7 @@ class Writer:
 
 
 class _Column:
-    """One array being written: at most one block is in memory.
-
-    ``hashes`` are the sha256 of the blocks that are on the disk; ``rows`` counts those on the disk and in memory.
-    """
+    """One array being written: at most one block is in memory; ``hashes`` are of those on the disk."""
 
     def __init__(self, path: Path, folder: Path, dtype: str, row: tuple[int, ...]) -> None:
         self.path = path
@@ -697,10 +686,9 @@ class _Column:
 
 
 async def _encoded(layout: Layout, rows: Array) -> Images:
-    """The bytes of the file of one block, as zarr writes it.
+    """The bytes of the file of one block, as zarr writes it into memory.
 
-    zarr writes into memory and not into our folder: so a file reaches the disk before its hash is noted, its name and
-    its metadata are ours, and a disk that is full is told as everywhere else.
+    Not into our folder: so a file reaches the disk before its hash is noted, and its name and metadata are ours.
     """
     from zarr.api.asynchronous import create_array
     from zarr.codecs import BytesCodec, Crc32cCodec

@@ -45,11 +45,7 @@ class RunFolder(Form):
         return STATE
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
-        """Make the folder, or take up that of the same training; where asked for, clear that of another.
-
-        Raises:
-            ExistsError: it holds another run, or anything else.
-        """
+        """Make the folder, take up that of the same training, or clear that of another; ExistsError if it may not."""
         with durable.os_errors(path):
             if path.exists() and not path.is_dir():
                 raise ExistsError(f"{path} is no folder: choose another name for the run")
@@ -97,11 +93,7 @@ class Run:
         return self.output.path
 
     def train(self, loop: Loop, listener: Listener) -> None:
-        """Train from the state that is there, or from the start.
-
-        Raises:
-            KeyboardInterrupt: the listener stopped the training; its state is saved.
-        """
+        """Train from the state that is there, or from the start; KeyboardInterrupt where the listener stopped it."""
         if self.output.group.is_main:
             document = {name: self.record[name] for name in ("recipe", "arch", "inputs")}
             text = json.dumps({"request": self.output.request, **document}, indent=2, sort_keys=True) + "\n"
