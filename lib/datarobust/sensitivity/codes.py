@@ -59,7 +59,9 @@ coordinates a tile compares.
 """
 
 _CHUNK = 1024
-"""Numbers multiplied in float32 before sums go on in float64."""
+"""Numbers multiplied in float32 before sums go on in float64. So many products of whole numbers from -128 to 127 add up
+to at most 2^24, and are exact.
+"""
 
 _UNIT = 2.0**-24
 """Relative rounding error of float32."""
@@ -223,6 +225,8 @@ class Projector:
     """Projects rows on principal directions of a sample, the first ``near`` and the rest rotated among themselves.
 
     The rotations even out the spread of the coordinates, so that one step size serves all bytes they are rounded to.
+    Bytes are projected exactly: the directions are rounded to whole numbers, and the inverse Cholesky factor of their
+    products makes them orthonormal again.
     """
 
     def __init__(self, sample: Array, width: int, near: int, far: int, *, seed: int = 0) -> None:
@@ -233,14 +237,20 @@ class Projector:
         """
         rng = np.random.default_rng(seed)
         floats = sample[:, :width].astype(np.float32)
-        self.centre = floats.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centre = floats.mean(axis=0, dtype=np.float64)
+        self.centre = (np.rint(centre) if sample.dtype == np.uint8 else centre).astype(np.float32)
         with np.errstate(over="ignore"):
             floats -= self.centre
         _demand_range(floats)
         # A power of two brings the largest number near 1 without rounding, so that squares in float32 stay finite.
         self.scale = np.float32(2.0 ** -int(np.clip(np.frexp(np.abs(floats).max())[1], -126, 126)))
         self.directions = principal_directions(floats * self.scale, near + far, rng)
-        # Rounded to float32 they are nearly orthonormal; the inverse Cholesky factor of their products makes them so.
+        rounded = np.rint(self.directions * (127.0 / np.abs(self.directions).max(axis=0)))
+        # Rounding leaves columns nearly orthogonal unless the width is extreme; then bytes are projected as others are.
+        self.exact = sample.dtype == np.uint8 and bool(np.linalg.cond(rounded.T @ rounded) < 1e6)
+        if self.exact:
+            self.directions, self.scale = rounded, np.float32(1)
+            self.columns = np.column_stack([rounded, self.centre - 128])
         wide = self.directions.astype(np.float64)
         inverse = np.linalg.inv(np.linalg.cholesky(wide.T @ wide)).T
         rotation = np.zeros((near + far, near + far))
@@ -248,6 +258,7 @@ class Projector:
             size = part.stop - part.start
             rotation[part, part], _ = np.linalg.qr(rng.standard_normal((size, size)))
         self.to_orthonormal = inverse @ rotation
+        self.to_leading = inverse[:, :4]
         self.gain = float(np.linalg.norm(self.to_orthonormal, 2))
 
     def __call__(self, rows: Array) -> Projected:
@@ -256,29 +267,50 @@ class Projector:
         Raises:
             DataError: the numbers span more than float32 can hold.
         """
-        width, unit = len(self.centre), 1.0 / float(self.scale)
+        raw, squared, error, squared_error = self._exactly(rows) if self.exact else self._in_floats(rows)
+        unit = 1.0 / float(self.scale)
+        return Projected(
+            coordinates=(raw @ self.to_orthonormal) * unit,
+            squared=squared * unit**2,
+            error=error * self.gain * unit,
+            squared_error=squared_error * unit**2,
+            leading=(raw @ self.to_leading).astype(np.float32),
+        )
+
+    def _exactly(self, rows: Array) -> tuple[Array, Array, Array, Array]:
+        """Products (n, K) of bytes about the centre and whole directions, their squared lengths (n,), and no errors."""
+        width, count = len(self.centre), self.directions.shape[1]
+        shifted = rows[:, :width].astype(np.float32)
+        shifted -= 128
+        squares, products = np.zeros(len(rows)), np.zeros((len(rows), count + 1))
+        for start in range(0, width, _CHUNK):
+            part = shifted[:, start : start + _CHUNK]
+            products += part @ self.columns[start : start + _CHUNK]
+            squares += np.einsum("ij,ij->i", part, part)
+        centre = self.centre.astype(np.float64) - 128
+        squared = squares - 2 * products[:, count] + centre @ centre
+        return products[:, :count] - centre @ self.directions, squared, np.zeros(len(rows)), np.zeros(len(rows))
+
+    def _in_floats(self, rows: Array) -> tuple[Array, Array, Array, Array]:
+        """Products (n, K) of scaled rows about the centre and directions, their squared lengths (n,), and the errors of
+        both.
+        """
+        width = len(self.centre)
         with np.errstate(over="ignore"):
             centred = rows[:, :width].astype(np.float32)
             centred -= self.centre
             centred *= self.scale
         _demand_range(centred)
         squared, raw = np.zeros(len(rows)), np.zeros((len(rows), self.directions.shape[1]))
-        wide = np.float32 if rows.dtype == np.uint8 else np.float64  # squares of bytes surely fit float32
         for start in range(0, width, _CHUNK):
             part = centred[:, start : start + _CHUNK]
             raw += part @ self.directions[start : start + _CHUNK]
-            squared += np.einsum("ij,ij->i", part, part, dtype=wide)
+            squared += np.einsum("ij,ij->i", part, part, dtype=np.float64)
         # A float32 product of length L errs by at most (L + 2) units of |x| |q| in each of the K coordinates, where the
-        # 2 pays for the subtraction of the centre; chunks are added in float64. It is no other with squares.
+        # 2 pays for the subtraction of the centre; chunks are added in float64.
         length = min(width, _CHUNK)
         error = 1.01 * (length + 2) * _UNIT * np.sqrt(raw.shape[1]) * 1.001 * np.sqrt(squared)
-        return Projected(
-            coordinates=(raw @ self.to_orthonormal) * unit,
-            squared=squared * unit**2,
-            error=error * self.gain * unit,
-            squared_error=1.02 * (length + 4) * _UNIT * squared * unit**2,
-            leading=raw[:, :4].astype(np.float32),
-        )
+        return raw, squared, error, 4 * _UNIT * squared
 
 
 def _demand_range(floats: Array) -> None:
