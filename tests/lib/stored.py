@@ -15,48 +15,6 @@ from datarobust.jobs.dataset import Features, Import, Merge, NewLabels, Relabel,
 from datarobust.jobs.make import MakeStep, make
 from datarobust.selection import Chosen
 from datarobust.types import Progress
-from datarobust.types import Progress
-
-RNG = np.random.default_rng(0)
-
-
-class Interrupt(BaseException):
-    """As abrupt as a kill for the code above it."""
-
-
-def stopping(count: int) -> Progress:
-    """A loop that is interrupted after so many items."""
-
-    def progress(items: Iterable[Any]) -> Iterator[Any]:
-        for place, item in enumerate(items):
-            if place == count:
-                raise Interrupt
-            yield item
-
-    return progress
-
-
-def dataset(
-    path: Path,
-    rows: int = 20,
-    classes: Sequence[str] = ("a", "b", "c"),
-    shape: Sequence[int] = (1, 2, 3),
-    **arrays: Any,
-) -> tuple[Store, dict[str, Any]]:
-    """A store of small random images with 3 labels, or of other arrays by name; and what it holds."""
-    arrays = {
-        "images": RNG.integers(0, 256, (rows, *shape), dtype=np.uint8),
-        "labels": RNG.integers(0, 3, rows),
-        "index": np.arange(100, 100 + rows),
-    } | arrays
-    described = {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}
-    attributes = {"name": path.stem, "classes": list(classes)}
-    step = Step("make", (path.stem,), "0")
-    with artifacts.create(path, "dataset", described, attributes=attributes, history=[step]) as writer:
-        for name, array in arrays.items():
-            writer.append(name, array)
-    return artifacts.open_store(path), arrays
-
 
 RNG = np.random.default_rng(0)
 
