@@ -55,7 +55,7 @@ MOST_WORDS: Final = 20_000  # characters of one command on the page
 _SAMPLES: Final = 20
 _LEAST: Final = 12
 _SCAN: Final = 1 << 16
-_CLONES: Final = 16  # points that are shown
+_CLONES: Final = 16  # points that are shown, and clones of the first
 
 
 # --------------------------------------------------------------------------------------------------------- items
@@ -212,7 +212,12 @@ def _card(item: Item, known: Artifacts) -> Card:
         "moments": _moments_card,
         "evaluation": _evaluation_card,
     }
-    card = makers[content.kind](item, content, known)
+    try:
+        card = makers[content.kind](item, content, known)
+    except IndexError as error:
+        raise DataError(
+            f"{shown(item.name)} names rows that its dataset does not have ({error}): make it anew"
+        ) from error
     hidden = {"request", *_SHOWN.get(content.kind, ())}
     attributes = {key: value for key, value in sorted(content.attributes.items()) if key not in hidden}
     return replace(card, facts=[*_facts(attributes, known), *card.facts], folded=[*card.folded, *_folded(attributes)])
@@ -342,8 +347,8 @@ def _clones_card(item: Item, store: Store, known: Artifacts) -> Card:
     big = [("Points", f"{points:,}"), ("Clones of each", f"{repeats:,}"), ("Pixels", shape)]
     data = known.images(store.attributes["dataset"])
     wide = part("note", words="Name the dataset to see clones beside their originals.")
-    if data is not None and points and repeats:
-        copies = column.read(0, min(_CLONES, points))
+    if data is not None and points and repeats and column.shape[2:] == data.column("images").shape[1:]:
+        copies = column.read(0, min(_CLONES, points))[:, :_CLONES]
         rows, labels = (np.asarray(store.column(key).read(0, len(copies)), np.int64) for key in ("index", "labels"))
         figure = squares([Copies(item.name, data.column("images").take(rows), copies, rows, labels)])
         wide = parts.drawn(figure, "Points and their clones", "As figure clones draws them.", form="png")
@@ -369,7 +374,7 @@ def _embedding_card(item: Item, store: Store, known: Artifacts) -> Card:
 
 
 def _moments_card(item: Item, store: Store, known: Artifacts) -> Card:
-    """Of how many points, in which features, and how far two halves of them are apart."""
+    """Of how many points, in which features, and their spread."""
     attributes = store.attributes
     trace = amount(float(np.trace(store.column("covariance").read())))
     big = [("Points", f"{attributes['count']:,}"), ("Dimensions", f"{len(store):,}")]

@@ -187,6 +187,12 @@ def test_artifacts_of_version_1_have_their_lineage_too(root: Path, tmp_path: Pat
     assert pages.check(page("t", found, commands, "1")).classes("edge")
 
 
+def test_rows_that_the_dataset_does_not_have_are_refused(place: Path, tmp_path: Path) -> None:
+    made.ranking(tmp_path / "long.zarr", place / "d.zarr", [0.1] * 13)
+    with pytest.raises(DataError, match=r"long\.zarr names rows that its dataset does not have"):
+        collect([place / "d.zarr", tmp_path / "long.zarr"])
+
+
 def test_an_altered_artifact_is_refused(tmp_path: Path) -> None:
     made.dataset(tmp_path / "d.zarr")
     file = tmp_path / "d.zarr" / "labels" / "c.0"
