@@ -125,8 +125,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
             verdict = {}
             if judge is not None and test is not None:
                 images = artifacts.open_store(test, "dataset")
-                progress = _cli.progress
-                judgement = judge_denoiser(output / LAST, judge, images, judged, place, progress)
+                judgement = judge_denoiser(output / LAST, judge, images, judged, place, _cli.progress)
                 _cli.say(judgement.sentence())
                 verdict = {"judgement": asdict(judgement)}
             result = {"run": str(output), "last": str(output / LAST)}

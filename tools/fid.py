@@ -88,7 +88,6 @@ def fid(  # noqa: D103 - the help is the docstring of the module
     if not sets and (features is not None or weights is not None):
         raise UsageError("moments have their features already: leave out --features and --weights.")
     place, path = _cli.torch_device(device, threads), output or save_moments
-    progress = _cli.progress
     with _models.foreign_code():
         some = [jobs.some_images(store) for store in sets[:1]]
         space = jobs.feature_space(features or "inception", some[0], place, weights) if some else None
@@ -109,8 +108,8 @@ def fid(  # noqa: D103 - the help is the docstring of the module
             if path is not None:
                 _cli.resumable()
                 step = _cli.step("fid", seed, _models.place_of(place))
-                new = make(job, path, step, overwrite=overwrite, labelled=progress, save_every=30.0)
-            product = job.product(path, progress) if isinstance(job, jobs.Comparison) else str(path)
+                new = make(job, path, step, overwrite=overwrite, labelled=_cli.progress, save_every=30.0)
+            product = job.product(path, _cli.progress) if isinstance(job, jobs.Comparison) else str(path)
             if not new:
                 _cli.say(f"{path} was finished before; nothing to do.")
             for remark in jobs.findings(json.loads(product)) if new and b is not None else ():

@@ -67,11 +67,7 @@ def published_file(path: Path) -> Raw:
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """The dict in a file.
-
-    Raises:
-        DataError: it is no file of torch.save, is damaged or too large, or asks for more than tensors.
-    """
+    """The dict in a file; DataError where it is damaged, too large, or asks for more than tensors."""
     where, size = shown(path), published_file(path).size
     if zipfile.is_zipfile(path):
         try:
@@ -124,12 +120,9 @@ def read_checkpoint(
 ) -> Checkpoint:
     """A published classifier: of Wang et al. 2023, whose names begin with ``module.0.``, or of RobustBench.
 
-    Args:
-        path: the file.
-        arch: name of the network, where its tensors are not to tell.
-        raw: the weights before averaging, where there are both.
-        normalisation: of images within the network: cifar10, cifar100 or none. Without it the one that wide residual
-            networks of Wang et al. have for as many classes.
+    ``arch`` names the network, where its tensors are not to tell; ``raw`` takes the weights before averaging, where
+    there are both; ``normalisation`` of images within the network is cifar10, cifar100 or none, and without it the one
+    that wide residual networks of Wang et al. have for as many classes.
 
     Raises:
         DataError: it is no such file, is damaged, or has other names or shapes than its network.
@@ -242,12 +235,10 @@ def is_inception(path: Path) -> bool:
 def load_inception(path: Path) -> tuple[Inception, str]:
     """The network, on the CPU in evaluation mode, and the sha256 of the published file.
 
-    Args:
-        path: the file as it is published, or the artifact that ``model import`` made of it.
+    ``path`` is that file, or the artifact that ``model import`` made of it.
 
     Raises:
-        DataError: it is no such file: another one, cut short, or damaged.
-        ArtifactError: the artifact is another one, or is not intact.
+        DataError, ArtifactError: it is another one, cut short, or damaged.
     """
     where, advice = shown(path), inception_advice()
     if path.suffix == ".safetensors":

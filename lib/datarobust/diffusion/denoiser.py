@@ -153,14 +153,9 @@ class Denoiser(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
         """Denoised images float32 (B, C, H, W), in [-1, 1] or near it.
 
-        Args:
-            x: noisy images (B, C, H, W), of any float dtype.
-            sigma: deviation of their noise, one number or (B,).
-            labels: one-hot float32 (B, classes) (:func:`one_hot`); None for a denoiser without classes.
-            augment: how they were augmented, (B, augment_dim), in training.
-
-        Raises:
-            UsageError: labels are missing, or there are no classes.
+        Noisy images ``x`` have any float dtype; ``sigma``, the deviation of their noise, is one number or (B,);
+        ``labels`` are :func:`one_hot`, None for a denoiser without classes; ``augment`` (B, augment_dim) tells, in
+        training, how images were augmented. Raises UsageError where labels are missing, or there are no classes.
         """
         if labels is None and self.classes:
             raise UsageError(f"the denoiser was trained with labels of {self.classes} classes: give every image one")
@@ -205,11 +200,8 @@ def prepare(
     Weights lie in the order in which kernels read them (channels last), and constant factors are multiplied into them:
     what was prepared is not to be saved. ``bf16`` computes convolutions and attention in bfloat16; embeddings,
     statistics of norms, what surrounds the network and all states stay in float32. ``tf32`` takes
-    :func:`datarobust.networks.precision.products` around the sampling. ``compiled`` has ``torch.compile`` fuse what
-    lies between convolutions, for one shape of batches.
-
-    Raises:
-        UsageError: tf32 on a CPU.
+    :func:`datarobust.networks.precision.products` around the sampling; UsageError on a CPU. ``compiled`` has
+    ``torch.compile`` fuse what lies between convolutions, for one shape of batches.
     """
     if precision == "tf32" and device == "cpu":
         raise UsageError("`precision` tf32 is of NVIDIA's processors: choose fp32 or bf16 on a CPU")

@@ -40,18 +40,10 @@ def as_inputs(points: Array, device: torch.device) -> Tensor:
 
 
 class Extractor:
-    """A network, up to one of its layers; it is tried with a few points.
+    """A network, up to one of its layers.
 
-    Args:
-        spec: name of the network, for messages.
-        module: the network; it is moved to the device, made float32 and put into evaluation mode.
-        layer: name of a submodule, ``penultimate`` or ``output``.
-        some: a few of the points.
-        device: where it runs.
-
-    Attributes:
-        width: numbers that a point becomes.
-        shape: of the layer's output for one point, before it is flattened.
+    The network, in messages called ``spec``, is moved to the device, made float32, put into evaluation mode and tried
+    with ``some`` points. ``width`` is how many numbers a point becomes, ``shape`` that of the layer's output for one.
 
     Raises:
         DataError: there is no such layer, it is not run, or the network cannot be used (:mod:`.networks.foreign`).

@@ -179,15 +179,9 @@ class Judgement:
 def judge(
     path: Path, classifier_name: str, test: Store, count: int, device: torch.device, progress: Labelled
 ) -> Judgement:
-    """The accuracy of a classifier on held-out images, on their clones, and on samples for their labels.
+    """The accuracy of a classifier on held-out images, on their clones by a denoiser, and on samples for their labels.
 
-    Args:
-        path: of the denoiser.
-        classifier_name: an artifact or ``module:factory``.
-        test: images that neither of them was trained on.
-        count: how many images; a random choice of the test set's.
-        device: where it is done.
-        progress: of a label.
+    ``path`` is the denoiser's; ``count`` images are a random choice of a test set on which neither was trained.
     """
     denoiser, weights = load_denoiser(path)
     prepare(denoiser, "fp32", str(device))
