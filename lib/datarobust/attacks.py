@@ -39,8 +39,7 @@ def pgd(
     Images are float32 (B, C, H, W) in [0,1]; ``loss`` takes them to the sum of their losses. Returns the last ones,
     detached; each within eps of its original up to rounding.
 
-    Raises:
-        UsageError: there is no such norm, or no attack in it.
+    Raises UsageError where there is no such norm, or no attack in it.
     """
     ball = ball_of(norm)
     x_adv = begin.detach()

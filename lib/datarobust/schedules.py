@@ -59,8 +59,7 @@ SCHEDULES: dict[str, _Tail | None] = {
 def momentum_and_rate(schedule: str, step: int, epochs: int, steps: int, largest: float) -> tuple[float, float]:
     """Momentum and learning rate of a step, 0 .. epochs * steps - 1; ``largest`` is the largest learning rate.
 
-    Raises:
-        UsageError: there is no such schedule.
+    Raises UsageError where there is no such schedule.
     """
     if schedule not in SCHEDULES:
         raise UsageError(f"there is no schedule {schedule!r}: choose {', '.join(SCHEDULES)}")

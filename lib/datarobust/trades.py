@@ -78,8 +78,7 @@ def trades_step(
     ``adversaries``. The precision is that of convolutions: losses, softmax, statistics and the classifier's product are
     float32 always.
 
-    Raises:
-        UsageError: groups of batch norms do not divide the batch.
+    Raises UsageError where groups of batch norms do not divide the batch.
     """
     climb = partial(training_attack, norm=norm, eps=eps, step=step, steps=steps)
     group = group_of(model, len(x))

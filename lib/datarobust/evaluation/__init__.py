@@ -112,8 +112,7 @@ def plan(
 
     ``attacks``, their names, and the four numbers are for ``custom``; None leaves them as they are in ``standard``.
 
-    Raises:
-        UsageError: no such norm, version, attack or number; a number without ``custom``; nothing is left to run.
+    Raises UsageError for an unknown norm, version, attack or number, a number without ``custom``, or nothing to run.
     """
     options = {"restarts": restarts, "iterations": iterations, "targets": targets, "queries": queries}
     numbers: dict[str, Any] = {name: number for name, number in options.items() if number is not None}

@@ -51,11 +51,7 @@ REMARKS = {
 
 
 def demand_radius(norm: str, eps: float, shape: tuple[int, ...], force: bool) -> None:
-    """Refuse a radius that must be a slip, such as 8 for 8/255: a considerable part of the whole cube.
-
-    Raises:
-        UsageError: it is, and there is no ``force``.
-    """
+    """Raise UsageError where a radius must be a slip, such as 8 for 8/255: a considerable part of the whole cube."""
     space = ATTACK_NORMS[norm]
     if eps >= space.largest * space.diameter(math.prod(shape)) and not force:
         raise UsageError(
@@ -67,9 +63,8 @@ def demand_radius(norm: str, eps: float, shape: tuple[int, ...], force: bool) ->
 def demand_classifier(name: str, module: nn.Module, images: Array, device: torch.device) -> int:
     """How many logits a network in evaluation mode gives for an image, having tried it on some of the images.
 
-    Raises:
-        DataError: it fails, changes its input, gives no finite (B, classes) logits but something else, among that
-            probabilities, or passes no gradients.
+    Raises DataError where it fails, changes its input, gives no finite (B, classes) logits but something else, among
+    that probabilities, or passes no gradients.
     """
     x = as_inputs(images[:PROBED], device)
     inputs = x.clone()
@@ -104,8 +99,7 @@ def demand_width(name: str, width: int, labels: Rows, names: int, where: str) ->
 def demand_unit_inputs(name: str, predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> None:
     """Refuse a network that plainly expects other inputs than images (B, C, H, W) in [0, 1], which have the labels y.
 
-    Raises:
-        DataError: it classifies many more of them when they are given as bytes, in [-1, 1] or standardised.
+    Raises DataError where it classifies many more of them when they are given as bytes, in [-1, 1] or standardised.
     """
     mean = x.mean((0, 2, 3), keepdim=True)
     deviation = x.std((0, 2, 3), keepdim=True).clamp_min(1e-3)

@@ -84,8 +84,7 @@ def paired(a: Flags, b: Flags, seed: int = 0, resamples: int = RESAMPLES) -> dic
     replacement draws numbers of points on which only a, only b, or both or none are right: a multinomial, which is what
     is drawn. The interval is that of percentiles.
 
-    Raises:
-        UsageError: there are no points, or not as many for both.
+    Raises UsageError where there are no points, or not as many for both.
     """
     if len(a) != len(b) or not len(a):
         raise UsageError(f"{len(a)} and {len(b)} points cannot be compared one by one")
@@ -155,8 +154,7 @@ def parts_by(distance: Floats, parts: int) -> list[Rows]:
 
     ``distance`` float64 (M): +inf is most robust; points without a distance (NaN) are in no part.
 
-    Raises:
-        UsageError: there are fewer points than parts.
+    Raises UsageError where there are fewer points than parts.
     """
     order = np.argsort(distance, kind="stable")
     order = order[: len(order) - int(np.isnan(distance).sum())]

@@ -61,8 +61,7 @@ class Points:
 def classes_of(model: Model, points: Points, device: torch.device) -> int:
     """How many classes a model has, having moved it to the device and seen that it can be evaluated on these points.
 
-    Raises:
-        DataError: what does not fit; see :mod:`datarobust.evaluation.checks`.
+    Raises DataError for what does not fit; see :mod:`datarobust.evaluation.checks`.
     """
     where, module, name = shown(points.dataset.path), model.module.to(device), shown(model.name)
     with frozen(module):
@@ -72,10 +71,6 @@ def classes_of(model: Model, points: Points, device: torch.device) -> int:
         y = torch.from_numpy(points.labels[: evaluation.BATCH]).to(device)
         checks.demand_unit_inputs(name, lambda x: foreign.run(name, module, x), x, y)
     return width
-
-
-def unheard(right: int, seen: int) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ class Evaluation:
     model: Model  # on the device, and fit for these points (`classes_of`)
     protocol: Protocol
     options: Options
-    standing: Callable[[int, int], None] = field(default=unheard, compare=False)
+    standing: Callable[[int, int], None] = field(default=lambda right, seen: None, compare=False)
     """Is called as the evaluation goes on; see :func:`datarobust.evaluation.driver.evaluate`."""
 
     def request(self) -> dict[str, Any]:

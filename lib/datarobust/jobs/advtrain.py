@@ -118,8 +118,7 @@ class Inputs:
     def stream(self, seed: int, memory: int, stack: ExitStack) -> Stream | None:
         """The generated set, in memory where it takes at most ``memory`` bytes, else block by block.
 
-        Raises:
-            DataError: it is larger than that and not in random order.
+        Raises DataError where it is larger than that and not in random order.
         """
         if (store := self.generated) is None:
             return None

@@ -34,8 +34,7 @@ def build(arch: Mapping[str, Any], seed: int = 0, bn_group: int = 0) -> Classifi
         seed: the initial weights are a function of it alone; no other random numbers are touched.
         bn_group: images that share batch statistics in training, 0 for the whole batch (:class:`BatchNorm2d`).
 
-    Raises:
-        UsageError: there is no such network, or its arguments make no sense.
+    Raises UsageError where there is no such network, or its arguments make no sense.
     """
     with torch.random.fork_rng(devices=[]):  # modules draw default weights from the global state
         model = _module(arch, "cpu")
@@ -57,8 +56,7 @@ def build(arch: Mapping[str, Any], seed: int = 0, bn_group: int = 0) -> Classifi
 def shapes(arch: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the state dict of the network of ``arch``, without the memory that it takes.
 
-    Raises:
-        UsageError: there is no such network, or its arguments make no sense.
+    Raises UsageError where there is no such network, or its arguments make no sense.
     """
     return {name: tuple(tensor.shape) for name, tensor in _module(arch, "meta").state_dict().items()}
 
@@ -129,8 +127,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     first group only: what several devices do that share a batch (``DataParallel``), and "ghost" batch norm (Hoffer et
     al. 2017). In evaluation, and with batches no larger than a group, it is PyTorch's.
 
-    Raises:
-        UsageError: in training, where the group does not divide the batch.
+    In training it raises UsageError where the group does not divide the batch.
     """
 
     group: int = 0
@@ -150,8 +147,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 def group_of(model: nn.Module, batch: int) -> int:
     """Images of a batch that share statistics in all batch norms of a model: its ``group``, or the whole batch.
 
-    Raises:
-        UsageError: the group does not divide the batch.
+    Raises UsageError where the group does not divide the batch.
     """
     groups = {module.group if isinstance(module, BatchNorm2d) else 0 for module in batch_norms(model)}
     group = groups.pop() if len(groups) == 1 else 0
@@ -173,8 +169,7 @@ class Classifier(nn.Module):
     images in [0, 1]. They are no part of the state dict: the architecture has them. Without them images go in as they
     are.
 
-    Raises:
-        UsageError: an argument makes no sense.
+    Raises UsageError where an argument makes no sense.
     """
 
     arch: dict[str, Any]

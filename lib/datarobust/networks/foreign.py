@@ -23,8 +23,7 @@ Network = Callable[[Tensor], Any]
 def run(spec: str, module: Network, batch: Tensor) -> Any:
     """What the network makes of a batch, without gradients.
 
-    Raises:
-        DataError: it raises; the sentence says what and where.
+    Raises DataError where it raises; the sentence says what and where.
     """
     try:
         with torch.no_grad():
@@ -38,9 +37,8 @@ def run(spec: str, module: Network, batch: Tensor) -> Any:
 def demand_classes(spec: str, module: Network, batch: Tensor) -> int:
     """How many classes a network has, having run it on a few points (B, ...) and seen that it is a classifier.
 
-    Raises:
-        DataError: it gives no (B, C) finite numbers with C >= 2, or those of a point depend on chance or on the other
-            points of the batch.
+    Raises DataError where it gives no (B, C) finite numbers with C >= 2, or those of a point depend on chance or on the
+    other points of the batch.
     """
     return int(demand_scores(spec, demand_steady(spec, module, batch), batch).shape[1])
 
@@ -65,8 +63,7 @@ def demand_scores(spec: str, outputs: Any, batch: Tensor) -> Tensor:
 def demand_steady(spec: str, module: Network, batch: Tensor) -> Tensor:
     """The outputs (B, ...) of a few points, having seen that a point gets the same in another batch.
 
-    Raises:
-        DataError: the outputs are no tensor with a row a point, or depend on chance or on the other points.
+    Raises DataError where the outputs are no tensor with a row a point, or depend on chance or on the other points.
     """
     outputs = _rows(spec, run(spec, module, batch), batch)
     half = -(-len(batch) // 2)

@@ -66,8 +66,7 @@ class SongUNet(nn.Module):
         encoder_type: ``standard``, or ``residual`` with the image itself, made smaller, at every level.
         resample_filter: taps of the filter that makes images smaller and larger.
 
-    Raises:
-        UsageError: arguments that make no network.
+    Raises UsageError where the arguments make no network.
     """
 
     def __init__(
@@ -222,8 +221,7 @@ def _demand_sense(arguments: dict[str, Any]) -> None:
 class Norm(nn.GroupNorm):
     """Group norm with groups of at least four channels, 32 groups at most; statistics in float32 whatever comes in.
 
-    Raises:
-        UsageError: the channels do not make groups of equal size.
+    Raises UsageError where the channels do not make groups of equal size.
     """
 
     def __init__(self, channels: int) -> None:

@@ -154,8 +154,7 @@ class Stream:
     def draw(self, start: int, count: int) -> tuple[Images, Rows]:
         """Draws ``start .. start + count``: uint8 (count, C, H, W), int64 (count).
 
-        Raises:
-            ArtifactError: a file of the store is missing or altered.
+        Raises ArtifactError where a file of the store is missing or altered.
         """
         images = np.empty((count, *self._images.shape[1:]), np.uint8)
         labels = np.empty(count, np.int64)

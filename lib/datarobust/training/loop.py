@@ -133,8 +133,7 @@ class Loop(ABC):
         The last saved state is gone on from. States are saved at ends of epochs, ``save_every`` seconds apart, and when
         stopped.
 
-        Raises:
-            DivergedError: a loss is not finite; the last state that was saved stays.
+        Raises DivergedError where a loss is not finite; the last state that was saved stays.
         """
         self._resume(checkpoint, listener)
         saved = began = time.monotonic()
@@ -181,8 +180,7 @@ class Loop(ABC):
     def _save(self, checkpoint: Checkpoint) -> None:
         """Save the state between two steps: rank 0 does it, and nobody goes on before it is safe.
 
-        Raises:
-            DivergedError: a loss of this epoch is not finite; nothing is saved.
+        Raises DivergedError where a loss of this epoch is not finite; nothing is saved.
         """
         self.demand_finite(self.loss_sum())
         if self.group.is_main:

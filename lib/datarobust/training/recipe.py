@@ -92,8 +92,7 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
 
     An epoch has ceil(base / batch) steps, whatever is held out.
 
-    Raises:
-        UsageError: nothing is left to train on, or a batch cannot be made or shared out.
+    Raises UsageError where nothing is left to train on, or a batch cannot be made or shared out.
     """
     if held_out >= base:
         raise UsageError(f"`hold_out` takes all {base:,} points: nothing is left to train on")
