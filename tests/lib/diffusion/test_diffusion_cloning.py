@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +17,7 @@ from datarobust.diffusion.sampler import Sampler, sample, start
 from datarobust.distributed import Group
 from datarobust.errors import DataError, DatarobustError
 
-from .helpers import small
+from .helpers import in_two_processes, small
 
 SHORT = Sampler(num_steps=4, S_churn=1.0)
 
@@ -103,27 +102,12 @@ def test_a_later_beginning_has_the_same_bits() -> None:
 def test_processes_share_the_work() -> None:
     denoiser, wanted = prepare(small()), task(5, 2)
     expected = whole(denoiser, wanted, 3)
-    meeting = threading.Barrier(2)
-    exchange: list[Any] = [None, None]
-
-    class Shared(Group):
-        def all_gather(self, array: np.ndarray) -> list[np.ndarray]:
-            exchange[self.rank] = array
-            meeting.wait(30)
-            found = [part.copy() for part in exchange]
-            meeting.wait(30)
-            return found
-
     found: dict[int, np.ndarray] = {}
 
-    def work(rank: int) -> None:
-        found[rank] = whole(denoiser, wanted, 3, group=Shared(rank, 2))
+    def work(group: Group) -> None:
+        found[group.rank] = whole(denoiser, wanted, 3, group=group)
 
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    in_two_processes(work)
     for rank in range(2):
         np.testing.assert_array_equal(found[rank], expected)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from datarobust.errors import DivergedError, UsageError
 from datarobust.training.images import Points
 from datarobust.training.loop import Arrays, Line, Weights
 
-from .helpers import small
+from .helpers import in_two_processes, small
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -183,39 +182,13 @@ def test_two_processes_are_one_up_to_rounding() -> None:
     recipe = Recipe(2, 8, 1e-6)  # so small that Adam does not make steps of other signs out of rounding
     denoisers = [small(dropout=0.0) for _ in range(3)]  # dropout depends on who has which images
     Training(recipe, points(), denoisers[0], CPU, Group(0, 1)).run(alone, Listener(), 1e9)
-    meeting = threading.Barrier(2)
-    exchange: list[Any] = [None, None]
-
-    class Shared(Group):
-        def all_gather(self, array: np.ndarray) -> list[np.ndarray]:
-            exchange[self.rank] = array
-            meeting.wait(30)
-            found = [part.copy() for part in exchange]
-            meeting.wait(30)
-            return found
-
-        def average(self, tensors: Any) -> None:
-            for tensor in tensors:
-                parts = self.all_gather(tensor.detach().numpy().copy())
-                with torch.no_grad():
-                    tensor.copy_(torch.from_numpy(np.asarray((parts[0] + parts[1]) / 2)))
-
-        def broadcast(self, tensors: Any) -> None:
-            for tensor in tensors:
-                with torch.no_grad():
-                    tensor.copy_(torch.from_numpy(self.all_gather(tensor.detach().numpy().copy())[0]))
-
     found = [Memory(), Memory()]
 
-    def work(rank: int) -> None:
-        training = Training(recipe, points(), denoisers[1 + rank], CPU, Shared(rank, 2))
-        training.run(found[rank], Listener(), 1e9)
+    def work(group: Group) -> None:
+        training = Training(recipe, points(), denoisers[1 + group.rank], CPU, group)
+        training.run(found[group.rank], Listener(), 1e9)
 
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    in_two_processes(work)
     assert found[1].last is None
     assert alone.state is not None
     assert found[0].state is not None

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tests.lib import made
 from tests.lib.diffusion.helpers import small
+from tests.lib.stored import Interrupt, stopping
 
 from datarobust import artifacts, selection
 from datarobust.artifacts import Step
@@ -33,22 +34,6 @@ def step(inputs: Mapping[str, str]) -> Step:
 
 def run(job: Cloning, output: Path, batch: int = 4, **options: Any) -> bool:
     return make(replace(job, batch=batch), output, step, **options)
-
-
-class Killed(BaseException):
-    """Stands for a kill."""
-
-
-def stopping(after: int) -> Any:
-    """Progress that stops the work before batch number ``after``."""
-
-    def progress(items: Iterable[T]) -> Iterator[T]:
-        for number, item in enumerate(items):
-            if number == after:
-                raise Killed
-            yield item
-
-    return progress
 
 
 def killing(after: int) -> Any:
@@ -98,7 +83,7 @@ def test_what_is_written(job: Cloning, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("stop", "save_every"), [(0, 0.0), (1, 0.0), (4, 0.0), (2, 1e9), (4, 1e9)])
 def test_a_stopped_run_goes_on_to_the_bit(job: Cloning, tmp_path: Path, stop: int, save_every: float) -> None:
     run(job, tmp_path / "straight.zarr", 4)
-    with pytest.raises(Killed):
+    with pytest.raises(Interrupt):
         run(job, tmp_path / "k.zarr", 4, progress=stopping(stop), save_every=save_every)
     seen: list[int] = []
 
@@ -132,7 +117,7 @@ def test_a_killed_run_goes_on_from_its_last_state(job: Cloning, tmp_path: Path) 
 
 def test_a_run_that_goes_on_with_other_batches_differs_by_rounding(job: Cloning, tmp_path: Path) -> None:
     run(job, tmp_path / "straight.zarr", 4)
-    with pytest.raises(Killed):
+    with pytest.raises(Interrupt):
         run(job, tmp_path / "k.zarr", 4, progress=stopping(2))
     run(job, tmp_path / "k.zarr", 5)
     one, other = (artifacts.open_store(tmp_path / f"{n}.zarr").column("images").read() for n in ("k", "straight"))
@@ -206,7 +191,7 @@ def test_what_does_not_fit_together(job: Cloning, tmp_path: Path) -> None:
 
 def test_another_request_is_not_gone_on_with_nor_replaced(job: Cloning, tmp_path: Path) -> None:
     output = tmp_path / "k.zarr"
-    with pytest.raises(Killed):
+    with pytest.raises(Interrupt):
         run(job, output, 4, progress=stopping(2))
     changed = replace(job, seed=5)
     run(changed, output, 4)

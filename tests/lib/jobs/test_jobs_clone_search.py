@@ -13,6 +13,7 @@ import pytest
 import torch
 from tests.lib import made
 from tests.lib.diffusion.helpers import small
+from tests.lib.stored import Interrupt
 
 from datarobust import artifacts, selection
 from datarobust.artifacts import Resume, Step
@@ -34,10 +35,6 @@ BASE = Sampler(num_steps=2)
 GRID = {"sigma_min": [0.004], "sigma_max": [1.3, 1.4], "S_churn": [0.5], "S_min": [0.5], "S_noise": [1.0]}
 
 
-class Killed(BaseException):
-    """Stands for a kill."""
-
-
 def step(inputs: Mapping[str, str]) -> Step:
     return Step("clone-search", (), "0.1.0", 0, "cpu", inputs)
 
@@ -49,7 +46,7 @@ def killing(after: int) -> Any:
     def progress(items: Iterable[T]) -> Iterator[T]:
         for item in items:
             if left[0] == 0:
-                raise Killed
+                raise Interrupt
             left[0] -= 1
             yield item
 
@@ -106,7 +103,7 @@ def test_a_killed_search_goes_on(asked: Search, tmp_path: Path, after: int) -> N
     """Until it is done there is no file of its name."""
     make(asked, tmp_path / "straight.jsonl", step)
     output = tmp_path / "s.jsonl"
-    with pytest.raises(Killed):
+    with pytest.raises(Interrupt):
         make(asked, output, step, labelled=killing(after))
     assert not output.exists()
     state = Resume(output, artifacts.fingerprint(asked.request())).load()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.lib.stored import Interrupt
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
@@ -204,17 +205,13 @@ def test_moments_are_kept_beside_a_line_and_taken_again(
     assert {entry.name for entry in tmp_path.iterdir()} == {"m.zarr", "other.zarr"}
 
 
-class Killed(BaseException):
-    """Stands for a signal."""
-
-
 def killing(after: int, calls: list[int]) -> FeatureSpace:
     """Pixels, but a signal comes once, in batch number ``after``."""
 
     def see(batch: np.ndarray) -> None:
         if len(calls) == after:
             calls.append(0)
-            raise Killed
+            raise Interrupt
         calls.append(len(batch))
 
     return spying(see)
@@ -225,7 +222,7 @@ def killing(after: int, calls: list[int]) -> FeatureSpace:
 def test_a_run_that_was_stopped_goes_on(whole: Store, other: Store, tmp_path: Path, after: int, saving: float) -> None:
     calls: list[int] = []
     job, output = compared(whole, other, killing(after, calls), extrapolate=True), tmp_path / "line.json"
-    with pytest.raises(Killed):
+    with pytest.raises(Interrupt):
         make(job, output, step, save_every=saving)
     assert not output.exists()
     assert list(tmp_path.iterdir()), "the state is there"
@@ -238,7 +235,7 @@ def test_a_run_that_was_stopped_goes_on(whole: Store, other: Store, tmp_path: Pa
 def test_a_state_is_of_one_request(whole: Store, other: Store, tmp_path: Path) -> None:
     calls: list[int] = []
     output = tmp_path / "line.json"
-    with pytest.raises(Killed):
+    with pytest.raises(Interrupt):
         make(compared(whole, other, killing(4, calls)), output, step)
     assert make(compared(whole, other, seed=1), output, step)
     assert json.loads(output.read_text()) == numbers(whole, other, seed=1)
@@ -249,7 +246,7 @@ def test_a_run_that_was_stopped_after_it_saved_moments(whole: Store, other: Stor
     calls: list[int] = []
     path = tmp_path / "m.zarr"
     job = compared(whole, other, killing(4, calls), batch=20, save_moments=path, form=Printed())
-    with pytest.raises(Killed):
+    with pytest.raises(Interrupt):
         make(job, path, step)
     before = (path / "zarr.json").stat().st_mtime_ns
     calls.clear()
@@ -270,11 +267,11 @@ def test_a_signal_while_sums_are_added_keeps_the_state_before(
     def torn(self: Sums, features: np.ndarray) -> None:
         calls[0] += 1
         if calls[0] == 8:
-            raise Killed
+            raise Interrupt
         add(self, features)
 
     monkeypatch.setattr(Sums, "add", torn)
-    with pytest.raises(Killed):
+    with pytest.raises(Interrupt):
         make(job, output, step, save_every=0.0)
     monkeypatch.undo()
     make(job, output, step)
