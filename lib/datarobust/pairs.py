@@ -33,7 +33,7 @@ from datarobust.errors import DataError, UsageError
 from datarobust.norms import norm_of
 from datarobust.sensitivity import Labelled, Options, Rows, nearest
 from datarobust.sensitivity.panels import SomeRows
-from datarobust.sensitivity.ranking import DEFAULT, MEMORY
+from datarobust.sensitivity.ranking import DEFAULT, MEMORY, check
 from datarobust.types import Progress
 
 Floats = npt.NDArray[np.float64]
@@ -90,7 +90,7 @@ def nearest_pairs(
         raise UsageError(f"{count} nearest pairs cannot be asked for: choose a number from 1 to {MOST:,}.")
     if within is not None and not within >= 0:
         raise UsageError(f"no two points are within {within} of each other: choose a distance from 0 on.")
-    _check(points, against, norm)
+    check(_labelled(points), None if against is None else _labelled(against), norm)
     to_distance = norm_of(norm).distances
     key, first, second = np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64)  # pairs by (key, first, second)
     k = 1 + 2 * (count or 0) // points.shape[0]
@@ -151,26 +151,14 @@ def surplus(pairs: Pairs, of_two_sets: bool = False) -> Ints:
     return np.array(sorted(gone), np.int64)
 
 
+def _labelled(points: Rows, start: int = 0) -> Labelled:
+    """The points, each with a label of its own."""
+    return Labelled(points, np.arange(start, start + points.shape[0]))
+
+
 def _lists(
     points: Rows, against: Rows | None, norm: str, k: int, memory: int, options: Options, progress: Progress
 ) -> tuple[Floats, Ints]:
     """Keys (N, k) and rows (N, k) of the k nearest others, by (key, row); there are so many."""
-    sources = [points] if against is None else [points, against]
-    total = sum(source.shape[0] for source in sources)
-    labels = np.split(np.arange(total, dtype=np.int64), [points.shape[0]])
-    points_of = [Labelled(source, part) for source, part in zip(sources, labels, strict=False)]
-    return nearest(points_of, norm, k, memory=memory, options=options, progress=progress)
-
-
-def _check(points: Rows, against: Rows | None, norm: str) -> None:
-    norm_of(norm)
-    for part in [points] if against is None else [points, against]:
-        if np.dtype(part.dtype) not in (np.uint8, np.float32):
-            raise DataError(f"points must be uint8 or float32, not {np.dtype(part.dtype).name}.")
-        if 0 in part.shape:
-            raise DataError(f"there are no pairs in an array of shape {tuple(part.shape)}.")
-    if against is not None and (points.shape[1], points.dtype) != (against.shape[1], against.dtype):
-        raise DataError(
-            f"points of {points.shape[1]} {points.dtype} numbers cannot be held against points of "
-            f"{against.shape[1]} {against.dtype} numbers."
-        )
+    sources = [_labelled(points)] + ([] if against is None else [_labelled(against, points.shape[0])])
+    return nearest(sources, norm, k, memory=memory, options=options, progress=progress)

@@ -101,7 +101,7 @@ def rank(
         DuplicateError: there are such points, and they are not allowed.
         UsageError: ``soft`` without label vectors, an unknown norm, ``k`` < 1.
     """
-    _check(points, against, norm, k, soft)
+    check(points, against, norm, k, soft)
 
     def search(points: Labelled, against: Labelled | None, checkpoint: Checkpoint | None) -> Ranking:
         sources = [points] if against is None else [points, against]
@@ -148,7 +148,8 @@ def _without(
     return Ranking(distance, neighbour)
 
 
-def _check(points: Labelled, against: Labelled | None, norm: str, k: int, soft: bool) -> None:
+def check(points: Labelled, against: Labelled | None, norm: str, k: int = 1, soft: bool = False) -> None:
+    """Raise DataError or UsageError where these points cannot be ranked so, as :func:`rank` says."""
     norm_of(norm)
     if k < 1:
         raise UsageError(f"k = {k}: at least one neighbour is needed")
