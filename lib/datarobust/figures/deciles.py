@@ -40,11 +40,7 @@ class Profile:
 def draw(profiles: Sequence[Profile], ranked_by: str, norm: str, eps: str) -> Figure:
     """One panel: pentagons with 95 % intervals for accuracy under attack, small dots for clean accuracy.
 
-    Args:
-        profiles: one or more, all with the same parts.
-        ranked_by: the norm of the distances.
-        norm: the norm of the attack.
-        eps: the radius of the attack, as it is written.
+    All profiles have the same parts, by distances in the norm ``ranked_by``; the attack's are ``norm`` and ``eps``.
     """
     demand_room(profiles, "evaluations", MOST)
     rows = profiles[0].rows

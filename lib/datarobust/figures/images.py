@@ -33,16 +33,9 @@ _SAMPLE: Final = 168  # what the longer side of a sample is about: ten to a page
 
 
 def mosaic(images: Images, columns: int, times: int, gap: int) -> Images:
-    """Images in rows of so many columns, each pixel a square of ``times`` dots, ``gap`` white dots between images.
+    """Images (M, C, H, W), C = 1 or 3, M at least 1, in rows of so many columns, as a raster (height, width, 3).
 
-    Args:
-        images: uint8 (M, C, H, W), C = 1 or 3; M at least 1.
-        columns: images in a row; the last row may have fewer.
-        times: dots a pixel.
-        gap: dots between images.
-
-    Returns:
-        uint8 (height, width, 3).
+    Each pixel is a square of ``times`` dots, and ``gap`` white dots are between images.
     """
     count, _, height, width = images.shape
     down, across = height * times + gap, width * times + gap
@@ -173,13 +166,7 @@ def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None
     """Each point at the left of its neighbour, their classes and rows below, their distance above.
 
     The distance is that of the two images as they are shown, decimal; where all distances in the norm are whole steps
-    of a byte, as in l-infinity, as ``k/255`` too.
-
-    Args:
-        points: in the order in which they are shown, row by row.
-        neighbours: one for each.
-        norm: of the distances.
-        claimed: (M,) the distances according to a ranking; they must be those of the images.
+    of a byte, as in l-infinity, as ``k/255`` too. Where a ranking has ``claimed`` distances (M,), they must be those.
     """
     record, count, shape = norm_of(norm), len(points.index), points.images.shape
     demand_count(count)

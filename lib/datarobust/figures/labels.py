@@ -52,24 +52,18 @@ class Distribution:
 
 
 def count(labels: Rows, classes: Rows, chosen: Sequence[Rows]) -> Rows:
-    """How many of the chosen points are of each class, int64 (groups, C).
+    """How many of the chosen points, by group their rows, are of each class, int64 (groups, C).
 
-    Args:
-        labels: (N,) of all points.
-        classes: (C,) ascending, every label that occurs.
-        chosen: for each group the rows of its points.
+    ``labels`` (N,) are those of all points, ``classes`` (C,) ascend and hold every label that occurs.
     """
     places = [np.searchsorted(classes, labels[rows]) for rows in chosen]
     return np.stack([np.bincount(place, minlength=len(classes)) for place in places]).astype(np.int64)
 
 
 def draw(distributions: Sequence[Distribution], names: Sequence[str], points: int) -> Figure:
-    """A panel for each norm, one below the other; many classes go on in further panels.
+    """A panel for each norm, one below the other; many classes (C ``names``, any text) go on in further panels.
 
-    Args:
-        distributions: one or more, in order, all with the same C classes, one for each norm.
-        names: C names of classes, any text.
-        points: in each group; the label of the vertical axis says so.
+    ``points``: how many are in each group; the label of the vertical axis says so.
     """
     demand_room(names, "classes", MOST)
     norms = [norm_of(distribution.norm).name for distribution in distributions]

@@ -173,12 +173,7 @@ class Artifacts:
 
 
 def collect(paths: Iterable[Path], progress: Progress = iter) -> tuple[list[Card], list[Command]]:
-    """What a page shows of these files: a card for each, and the commands that led to them.
-
-    Args:
-        paths: artifacts of any kind, folders of runs, pictures (png, svg) and text, in any order.
-        progress: counts the cards.
-    """
+    """What a page shows of artifacts, runs, pictures (png, svg) and text: a card each, and the commands behind them."""
     items = read(paths)
     stored = [item for item in items if item.artifact is not None]
     for item in items:
@@ -218,18 +213,8 @@ def _card(item: Item, known: Artifacts) -> Card:
         raise DataError(
             f"{shown(item.name)} names rows that its dataset does not have ({error}): make it anew"
         ) from error
-    hidden = {"request", *_SHOWN.get(content.kind, ())}
-    attributes = {key: value for key, value in sorted(content.attributes.items()) if key not in hidden}
+    attributes = {key: value for key, value in sorted(content.attributes.items()) if key != "request"}
     return replace(card, facts=[*_facts(attributes, known), *card.facts], folded=[*card.folded, *_folded(attributes)])
-
-
-#: Kind -> attributes that its card has elsewhere.
-_SHOWN: Final = {
-    "classifier": ("arch", "epoch"),
-    "denoiser": ("arch", "epoch"),
-    "evaluation": ("eps", "flags", "norm"),
-    "moments": ("count",),
-}
 
 
 def _facts(attributes: Mapping[str, Any], known: Artifacts) -> list[tuple[str, str]]:
@@ -254,8 +239,9 @@ def _title(key: str) -> str:
 
 def _settings(values: Mapping[str, Any]) -> Markup:
     """Names and values, sorted by name."""
-    rows = [[clipped(key, 80), clipped(value_text(values[key]), 300)] for key in sorted(values)]
-    return table(["Name", "Value"], rows)
+    return table(
+        ["Name", "Value"], [[clipped(key, 80), clipped(text, 300)] for key, text in sorted(parts.flat(values))]
+    )
 
 
 def _showable(store: Store) -> bool:
@@ -383,17 +369,13 @@ def _moments_card(item: Item, store: Store, known: Artifacts) -> Card:
     return Card(item, gist, big, [("Trace of the covariance", trace)])
 
 
-def _network(arch: object) -> tuple[str, Mapping[str, Any]]:
-    """Name and arguments of a network."""
-    if not isinstance(arch, dict):
-        return "unknown", {}
-    arguments = arch.get("arguments")
-    return clipped(str(arch.get("name", "unknown")), 80), arguments if isinstance(arguments, dict) else {}
+def _network(arch: object) -> str:
+    return clipped(str(arch.get("name", "unknown")), 80) if isinstance(arch, dict) else "unknown"
 
 
 def _weights_card(item: Item, weights: Summary, known: Artifacts) -> Card:
     """A classifier or a denoiser: network, epoch, number of parameters."""
-    network, arguments = _network(weights.attributes["arch"])
+    network = _network(weights.attributes["arch"])
     sizes = [(np.dtype(dtype).itemsize, math.prod(shape)) for dtype, shape in weights.arrays.values()]
     which, epoch = weights.attributes["weights"], weights.attributes.get("epoch")
     big = [("Network", network), ("Numbers", f"{sum(size for _, size in sizes):,}")]
@@ -401,8 +383,7 @@ def _weights_card(item: Item, weights: Summary, known: Artifacts) -> Card:
     megabytes = sum(wide * size for wide, size in sizes) / 1e6
     facts = [("Tensors", f"{len(sizes):,}"), ("Size", f"{megabytes:.1f} MB")]
     gist = f"{network}, {which} weights{'' if epoch is None else f' after epoch {epoch}'}"
-    folded = [("Arguments of the network", _settings(arguments))] if arguments else []
-    return Card(item, gist, big, facts, folded=folded)
+    return Card(item, gist, big, facts)
 
 
 def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
@@ -410,7 +391,7 @@ def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
     from datarobust.figures import training
 
     recipe, log, inputs = run.recipe["recipe"], run.log, run.recipe["inputs"]
-    network, _ = _network(run.recipe["arch"])
+    network = _network(run.recipe["arch"])
     epochs, done = recipe.get("epochs"), len(log)
     big = [("Network", network), ("Epochs", f"{done} of {epochs}" if epochs != done else str(done))]
     facts = _facts({role: inputs[role] for role in ("dataset", "generated", "test") if role in inputs}, known)
@@ -466,7 +447,6 @@ def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
         ("Points", f"{points:,}"),
     ]
     facts = [
-        ("Threat", f"{norm}, radius {result['eps']}"),
         ("95 % interval", f"{percent(low)} to {percent(high)} under attack"),
         ("Signs of unreliability", name(", ".join(sorted(attributes["flags"])) or "none")),
     ]
@@ -493,14 +473,7 @@ def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
 
 
 def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version: str) -> str:
-    """The whole page.
-
-    Args:
-        title: its title; any text.
-        cards: in any order.
-        commands: steps of the history, each after what it reads.
-        version: of datarobust.
-    """
+    """The whole page, of cards in any order and commands each after what it reads."""
     style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
     cards = sorted(cards, key=lambda card: card.item.order)
     members = {kind: [card for card in cards if card.item.kind == kind] for kind in SECTIONS}

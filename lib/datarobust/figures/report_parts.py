@@ -119,6 +119,15 @@ def value_text(value: Any) -> str:
     return str(value) if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
+def flat(entries: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values of an object of JSON as text; objects within it are opened once."""
+    for key, value in entries.items():
+        if isinstance(value, dict) and value and not any(isinstance(inner, dict | list) for inner in value.values()):
+            yield from ((f"{key}.{inner}", value_text(item)) for inner, item in value.items())
+        else:
+            yield key, value_text(value)
+
+
 def name(words: object, most: int = 300) -> Markup:
     """A foreign name in its own direction of writing, so that it cannot turn what stands beside it."""
     return part("name", words=str(words), most=most)
@@ -350,19 +359,7 @@ def _objects(words: str, lines: Sequence[str]) -> list[dict[str, Any]]:
 
 def _json_table(objects: Sequence[Mapping[str, Any]]) -> Markup:
     """Objects as a table, a row each; a single one as names and values."""
-
-    def fields(entries: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        for key, value in entries.items():
-            if (
-                isinstance(value, dict)
-                and value
-                and not any(isinstance(inner, dict | list) for inner in value.values())
-            ):
-                yield from ((f"{key}.{inner}", value_text(item)) for inner, item in value.items())
-            else:
-                yield key, value_text(value)
-
-    rows = [dict(fields(entries)) for entries in objects]
+    rows = [dict(flat(entries)) for entries in objects]
     if len(rows) == 1:
         return part("facts", pairs=list(rows[0].items())[:MOST_LINES], class_="facts many")
     names = list(dict.fromkeys(field for row in rows for field in row))

@@ -21,13 +21,7 @@ def draw(points: Sequence[Point], first: Sequence[Result], last: Sequence[Result
     """Above, the mean score of all points by the value of each argument; below, the points of the last rung.
 
     A point of the last rung is the mean over its seeds with a line from the lowest to the highest; those that seeds
-    cannot tell from the best are coloured.
-
-    Args:
-        points: of the grid.
-        first: results of the first rung, over all points.
-        last: results of the last rung.
-        features: what the scores are distances of, any text.
+    cannot tell from the best are coloured. ``features`` are what the scores are distances of, any text.
     """
     with style.look():
         figure = style.new_figure(*_SIZE, layout="constrained")

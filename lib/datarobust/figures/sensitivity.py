@@ -106,11 +106,7 @@ def ordered(name: str, norm: str, distance: Floats, *, without_least: int = 0) -
     left out first (the paper: 40 for CIFAR-100 and EMNIST; among ties the lower index goes first), then whatever still
     has distance 0, whose sensitivity is infinite.
 
-    Args:
-        name: whose points they are.
-        norm: of the distances.
-        distance: (N,) r(x) in [0, 1] units, +inf where no point has another label, NaN where dropped.
-        without_least: how many of the least robust points to leave out.
+    ``distance``: (N,) r(x) in [0, 1] units, +inf where no point has another label, NaN where dropped.
     """
     if without_least < 0:
         raise UsageError(f"cannot leave out {without_least} points: give 0 or more.")
@@ -134,9 +130,7 @@ def ordered(name: str, norm: str, distance: Floats, *, without_least: int = 0) -
 def draw(curves: Sequence[Curve], scales: Sequence[Scale] = ("absolute", "relative")) -> Figure:
     """One row of panels a norm, one column a scale; a set has the same colour and dashes in all of them.
 
-    Args:
-        curves: one or more, in the order of the legend; those of one norm have different names.
-        scales: the panels of a row, one or two.
+    Curves of one norm have different names; the legend has them in their order.
     """
     names = list(dict.fromkeys(curve.name for curve in curves))
     if len(names) > style.STYLES:
@@ -234,11 +228,7 @@ def difference(base: Curve, name: str, distance: Floats, by: By) -> Difference:
     Infinite sensitivities (points at distance 0) have no difference: by point, a point with one in either set is left
     out; by rank, each set is ordered without them. The same holds for points that a ranking dropped.
 
-    Args:
-        base: the first set, nothing left out on request.
-        name: of the other set.
-        distance: (M,) r(x) of the other set, as :func:`ordered` has it; by point, M as in the first set.
-        by: the way.
+    ``name`` and ``distance`` (M,) are those of the other set, as :func:`ordered` has them.
     """
     curve = ordered(name, base.norm, distance)
     if by == "rank":
@@ -260,11 +250,7 @@ def difference(base: Curve, name: str, distance: Floats, by: By) -> Difference:
 
 
 def draw_differences(differences: Sequence[Difference]) -> Figure:
-    """One panel, one kind of marker for each set that is compared with the first.
-
-    Args:
-        differences: one or more, in the order of the legend, all with the same base, names all different.
-    """
+    """One panel, one kind of marker for each set that is compared with the first; names are all different."""
     if len(differences) > len(MARKERS):
         raise UsageError(f"{len(differences)} sets are more than the {len(MARKERS)} markers: draw fewer.")
     names = [pair.name for pair in differences]

@@ -192,11 +192,7 @@ def fitted(text: str, width: float, size: float) -> str:
 def legend(owner: Axes | Figure, styles: Sequence[Mapping[str, Any]], entries: Sequence[str], **options: Any) -> Legend:
     """A legend whose entries are shown as they are: matplotlib alone drops names with a "_" in front and reads "$".
 
-    Args:
-        owner: a panel or the whole figure.
-        styles: of lines or markers, as arguments of :class:`matplotlib.lines.Line2D`.
-        entries: plain text.
-        options: passed on to matplotlib's ``legend``.
+    ``styles`` are arguments of :class:`matplotlib.lines.Line2D`, ``options`` those of matplotlib's ``legend``.
     """
     lines = [Line2D([], [], **style) for style in styles]
     drawn: Legend = owner.legend(lines, [str(number) for number in range(len(lines))], **options)
@@ -214,15 +210,9 @@ def legend_of_sets(
     styles: Sequence[Mapping[str, Any]],
     **options: Any,
 ) -> Legend:
-    """A legend of sets; what is missing from all of them (``notes``) is said once, in the title.
+    """A :func:`legend` of sets, each with a note of what was left out of it; what is missing from all is said once.
 
-    Args:
-        axes: the panel.
-        title: our own text, mathtext allowed.
-        names: of the sets.
-        notes: what was left out of each; empty where nothing was.
-        styles: of their lines or markers.
-        options: passed on to matplotlib's ``legend``.
+    That is in the title, which is our own text and may have mathtext.
     """
     shared = notes[0] if len(set(notes)) == 1 else ""
     if shared:

@@ -137,13 +137,9 @@ def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> 
 
 
 def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | None) -> Drawing:
-    """Points beside their nearest neighbours with another label.
+    """Points beside their nearest neighbours with another label, which are of the set ``against`` where there is one.
 
-    Args:
-        dataset: the points.
-        ranking: of them.
-        against: the set of the neighbours, where the ranking has one.
-        select: which points; None: the least robust pairs, two points nearest each other being one.
+    Without a selection they are the least robust pairs, two points nearest each other being one.
     """
     from datarobust.figures import images as figure
 
