@@ -30,11 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.errors import UsageError
-from datarobust.norms import norm_of
-from datarobust.types import Array, Floats, Rows
-
-_NUMBERS = 1 << 22
-"""Differences held at a time by :func:`sensitivity_at`: 32 MiB."""
+from datarobust.types import Floats
 
 
 def bound(robustness: npt.ArrayLike, radius: npt.ArrayLike | None = None, delta: float = 1.0) -> Floats:
@@ -60,25 +56,3 @@ def bound(robustness: npt.ArrayLike, radius: npt.ArrayLike | None = None, delta:
         gap = r - rho
         constant = np.where(gap > 0.0, delta / gap / gap, math.inf)  # a square would leave the range of a double
     return np.asarray(np.where(np.isnan(r), math.nan, np.where(np.isinf(r), 0.0, constant)))
-
-
-def sensitivity_at(x: npt.ArrayLike, label: int, points: Array, labels: Rows, norm: str) -> Floats:
-    """s_y(x) of Theorem 1 with δ = 1 at any places x, where y is the label given: 1/d(x, nearest of another label).
-
-    Brute force in float64, of the order of M N D operations: for a few places, to look at or to test.
-
-    ``x`` are (M, D) places, in [0,1] units where ``points`` (N, D) are bytes; ``label`` is y on all of them, the label
-    of the point of the data that they are near to. The result is (M,): +inf at a point of another label, 0 where there
-    is none. Raises UsageError where there is no such norm.
-    """
-    measure = norm_of(norm)
-    places = np.asarray(x, np.float64)
-    others = points[labels != label]
-    nearest = np.full(len(places), math.inf)
-    step = max(1, _NUMBERS // max(1, places.shape[1]))
-    for start in range(0, len(others), step):
-        part = others[start : start + step].astype(np.float64) / (255.0 if points.dtype == np.uint8 else 1.0)
-        for row, place in enumerate(places):
-            nearest[row] = min(nearest[row], measure.key(part - place).min())
-    with np.errstate(divide="ignore"):
-        return np.asarray(1.0 / measure.distances(nearest, np.float64))
