@@ -201,29 +201,24 @@ def maps(probability: float, keys: Keys, part: int) -> tuple[Floats, Floats]:
     stretch = np.where(done[:, 4], drawn[:, 1] * SCALE_STD * math.log(2), 0.0)
     direction = np.where(done[:, 4], (angle[:, 1] * 2 - 1) * math.pi, 0.0)
     shift = np.where(done[:, 5:], drawn[:, 2:] * SHIFT_STD, 0.0)
-    still = np.zeros_like(shift)
-    moved = _affine(np.exp(scale), np.exp(scale), shift * 2) @ _rotation(turn)
-    moved = moved @ _rotation(direction) @ _affine(np.exp(stretch), np.exp(-stretch), still) @ _rotation(-direction)
-    moved = moved @ _affine(np.where(x_flip, -1.0, 1.0), np.where(y_flip, -1.0, 1.0), still)
+    grown, long, wide = np.exp(scale), np.exp(stretch), np.exp(-stretch)
+    moved = _matrices(grown, 0.0, 0.0, grown, shift * 2) @ _rotation(turn)
+    moved = moved @ _rotation(direction) @ _matrices(long, 0.0, 0.0, wide) @ _rotation(-direction)
+    moved = moved @ _matrices(np.where(x_flip, -1.0, 1.0), 0.0, 0.0, np.where(y_flip, -1.0, 1.0))
     numbers = [x_flip, y_flip, scale, np.cos(turn) - 1, np.sin(turn)]
     numbers += [stretch * np.cos(direction), stretch * np.sin(direction), shift[:, 0], shift[:, 1]]
     inverse: Floats = np.linalg.inv(moved).astype(np.float64)
     return inverse, np.stack([number.astype(np.float64) for number in numbers], 1)
 
 
-def _affine(x: Floats, y: Floats, shift: Floats) -> Floats:
-    """Matrices (B, 3, 3) that scale x and y, then shift by (B, 2)."""
-    matrices = np.zeros((len(x), 3, 3))
-    matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 2, 2] = x, y, 1.0
-    matrices[:, :2, 2] = shift
+def _matrices(xx: Floats, xy: Floats | float, yx: Floats | float, yy: Floats, shift: Floats | float = 0.0) -> Floats:
+    """Affine maps (B, 3, 3)."""
+    matrices = np.zeros((len(xx), 3, 3))
+    matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 0], matrices[:, 1, 1] = xx, xy, yx, yy
+    matrices[:, :2, 2], matrices[:, 2, 2] = shift, 1.0
     return matrices
 
 
 def _rotation(angle: Floats) -> Floats:
-    """Matrices (B, 3, 3) that turn by angles (B)."""
-    matrices = np.zeros((len(angle), 3, 3))
-    matrices[:, 0, 0] = matrices[:, 1, 1] = np.cos(angle)
-    matrices[:, 1, 0] = np.sin(angle)
-    matrices[:, 0, 1] = -matrices[:, 1, 0]
-    matrices[:, 2, 2] = 1.0
-    return matrices
+    """Maps (B, 3, 3) that turn by angles (B)."""
+    return _matrices(np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle))
