@@ -142,12 +142,7 @@ def _stopping_early(apgd: Any) -> Any:
 
 
 class AttackedModel:
-    """From images (B, C, H, W) to logits (B, classes), for the attacks.
-
-    Args:
-        module: the network.
-        fast: what is run in its place by attacks, such as a compiled one; verdicts are the network's own.
-        limit: images that are in memory at a time, None for all.
+    """From images (B, C, H, W) to logits (B, classes), for the attacks, which run ``fast``; verdicts are the module's.
 
     A batch above the limit is run in parts. Its gradients are computed part by part too, each from a forward pass of
     its own, so that only one part's intermediate results are held; that costs a forward pass more. The parts do not

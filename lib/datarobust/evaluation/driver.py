@@ -93,7 +93,7 @@ def evaluate(
         module: the network.
         images: (M, C, H, W), uint8 (as v/255) or float32 in [0, 1].
         labels: int64 (M).
-        protocol: the attacks (:func:`datarobust.evaluation.plan`).
+        protocol: of :func:`datarobust.evaluation.plan`.
         options: how.
         progress: from the name of a stage to what counts its batches.
         standing: is called after every batch and stage with how many points are classified right, as this process

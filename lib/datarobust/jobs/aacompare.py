@@ -50,15 +50,10 @@ def compare(
 ) -> dict[str, Any]:
     """Two evaluations, or two groups of several seeds, as one JSON object; differences are b minus a.
 
-    Args:
-        a: one evaluation or more.
-        b: one or more, on the same points, in the same norm and radius.
-        ranking: of the dataset of these points: compare by its robustness too.
-        parts: how many parts the ranking makes of the points.
-        seed: of the bootstrap.
+    A ranking of the dataset compares them by robustness too, in so many parts; the seed is that of the bootstrap.
 
     Raises:
-        DataError: they cannot be compared.
+        DataError: they are not on the same points, in the same norm and radius.
         ArtifactError: the ranking belongs to another dataset.
     """
     first, *others = every = [*a, *b]
