@@ -475,8 +475,8 @@ def _representation(
         if classifies:
             foreign.demand_classes(spec, model.module, as_inputs(first, torch_device))
         operations = extractor.operations(first)
-    place = _models.place_of(torch_device)
-    return Representation(extractor, extractor.width, model.identity, layer, batch, place, operations)
+    described = _models.place_of(torch_device)
+    return Representation(extractor, extractor.width, model.identity, layer, batch, described, operations)
 
 
 # -------------------------------------------------------------------------------------------------------- duplicates
@@ -539,15 +539,15 @@ def duplicates(
     if near is not None and within is not None:
         raise UsageError("Give either --near or --within.")
     stores = [_open(path) for path in (dataset, against) if path]
-    found: Equal | Pairs
+    result: Equal | Pairs
     if near is None and within is None:
         progress = _cli.progress("hashing")
-        found = datasets.equal_points(*stores, labels=labels, limit=limit, progress=progress)
-        rows, lines = found.surplus(), _of_groups(found, as_json, len(stores) > 1)
+        result = datasets.equal_points(*stores, labels=labels, limit=limit, progress=progress)
+        rows, lines = result.surplus(), _of_groups(result, as_json, len(stores) > 1)
     else:
         columns = [datasets.label_column(store, labels).read() for store in stores]
         points, *others = [points_of(store, limit if store is stores[0] else None) for store in stores]
-        found = pairs.nearest_pairs(
+        result = pairs.nearest_pairs(
             points,
             norm,
             near,
@@ -557,8 +557,8 @@ def duplicates(
             options=sensitivity.Options(threads=threads),
             progress=_cli.progress(f"searching {norm}"),
         )
-        rows, lines = pairs.surplus(found, len(stores) > 1), _of_pairs(found, stores, columns, as_json)
-    _cli.say(found.remark())
+        rows, lines = pairs.surplus(result, len(stores) > 1), _of_pairs(result, stores, columns, as_json)
+    _cli.say(result.remark())
     if drop:
         _cli.say(f"{len(rows):,} of {len(stores[0]):,} points to leave out")
     for line in map(str, rows.tolist()) if drop else lines:

@@ -104,8 +104,8 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
         raise UsageError("`lam` is of perceived curvature: add `curvature`.")
     points = artifacts.open_store(_cli.argument_path(dataset), "dataset")
     others = None if against is None else artifacts.open_store(_cli.argument_path(against), "dataset")
-    place = str(distributed.device_of(device)) if device.startswith("cuda") else None
-    job = Sensitivity(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit, place)
+    cuda = str(distributed.device_of(device)) if device.startswith("cuda") else None
+    job = Sensitivity(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit, cuda)
     perceived = job.perceived_distance(lam) if curvature else None
     if curvature and lam is None:
         _cli.say(f"Curvature is perceived at lambda = {perceived:.6g}, the diameter of the cube.")
@@ -128,7 +128,7 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
         new = make(
             job,
             output,
-            _cli.step("sens-rank", None, device if place else "cpu"),
+            _cli.step("sens-rank", None, device if cuda else "cpu"),
             overwrite=overwrite,
             group=group,
             progress=progress,

@@ -212,7 +212,7 @@ def _meaning(first: Store, store: Store, label: Rows) -> Rows:
     mine, theirs = first.attributes["classes"], store.attributes["classes"]
     if not mine or not theirs or mine == theirs:
         return label
-    place = {name: number for number, name in enumerate(mine)}
-    known = np.array([place.get(name, -1 - number) for number, name in enumerate(theirs)], np.int64)
+    number_of = {name: number for number, name in enumerate(mine)}
+    known = np.array([number_of.get(name, -1 - number) for number, name in enumerate(theirs)], np.int64)
     beyond = label >= len(known)
     return np.where(beyond, -1 - label, known[np.where(beyond, 0, label)])

@@ -91,11 +91,11 @@ class Shuffled:
     def _gather(self, start: int, stop: int) -> Block:
         """All rows ``start:stop`` of the shuffled order in memory, each scattered to its place."""
         order = permutation(self.seed, Domain.IMPORT, self.spec.rows)
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
+        position = np.empty_like(order)
+        position[order] = np.arange(len(order))
         arrays = {name: np.empty((stop - start, *shape), dtype) for name, (dtype, shape) in fields(self.spec).items()}
         for block in self._read():
-            target = place[block.index] - start
+            target = position[block.index] - start
             inside = (target >= 0) & (target < stop - start)
             for name, array in arrays.items():
                 array[target[inside]] = getattr(block, name)[inside]
