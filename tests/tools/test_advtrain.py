@@ -26,7 +26,7 @@ from datarobust.training.recipe import Recipe
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 OPTIONS = [
-    "--arch", "wrn-10-1", "--epochs", 4, "--batch", 32, "--steps", 2, "--hold-out", "first:20", "--track", "first:20",
+    "--arch", "wrn-10-1", "--epochs", 3, "--batch", 32, "--steps", 2, "--hold-out", "first:20", "--track", "first:20",
     "--threads", 1, "--save-every", 0, "-q",
 ]  # fmt: skip
 
@@ -71,7 +71,7 @@ def contents(run: Path) -> dict[str, Any]:
 def test_a_run_prints_its_folder_and_again_does_nothing(whole: Path, digits: Path, command: Command) -> None:
     found = contents(whole)
     assert found["files"] == ["best.safetensors", "last.safetensors", "log.jsonl", "recipe.json"]
-    assert [line["epoch"] for line in found["log"]] == [1, 2, 3, 4]
+    assert [line["epoch"] for line in found["log"]] == [1, 2, 3]
     assert all(line["injected"] == 16 for line in found["log"])
     stamp = (whole / "last.safetensors").stat().st_mtime_ns
     again = command(
