@@ -1,21 +1,17 @@
 """Readers of the formats people already have, and what can be said of datasets.
 
-:func:`open_source` recognises a format and gives a :class:`Source`, which states what it holds and hands out checked
-rows in blocks of bounded memory; :mod:`datarobust.jobs.dataset` makes stores of sources, and stores of stores. A new
+:func:`open_source` recognises a format and gives a source, which states what it holds and hands out checked rows in
+blocks of bounded memory; :mod:`datarobust.jobs.dataset` makes stores of sources, and stores of stores. A new
 format is one module with a Source and one line in :mod:`datarobust.datasets.recognise`. :func:`describe` says what a
 dataset holds, :func:`equal_points` finds points that are there twice.
 """
 
 from datarobust.datasets.duplicates import equal_points, label_column, point_column
 from datarobust.datasets.linefiles import read_names
-from datarobust.datasets.recognise import open_source, recognise
-from datarobust.datasets.sources import Block, Source, Spec
+from datarobust.datasets.recognise import open_source
 from datarobust.datasets.summary import describe, lines, remarks
 
 __all__ = [
-    "Block",
-    "Source",
-    "Spec",
     "describe",
     "equal_points",
     "label_column",
@@ -23,6 +19,5 @@ __all__ = [
     "open_source",
     "point_column",
     "read_names",
-    "recognise",
     "remarks",
 ]

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from datarobust.artifacts import Store
-from datarobust.text import shown
+from datarobust.text import shown, sized
 
 
 def describe(dataset: Store) -> dict[str, Any]:
@@ -22,10 +20,8 @@ def describe(dataset: Store) -> dict[str, Any]:
     points = dataset.column(kind)
     counts: Counter[int] = Counter()
     for _, labels in dataset.column("labels").blocks():
-        values, times = np.unique(labels, return_counts=True)
-        counts.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
+        counts.update(labels.tolist())
     names = list(dataset.attributes["classes"])
-    labels_here = sorted(set(range(len(names))) | set(counts))
     return {
         "path": str(dataset.path),
         "name": dataset.attributes["name"],
@@ -36,7 +32,7 @@ def describe(dataset: Store) -> dict[str, Any]:
         "columns": list(dataset.names()),
         "classes": [
             {"label": label, "name": names[label] if 0 <= label < len(names) else None, "count": counts[label]}
-            for label in labels_here
+            for label in sorted({*range(len(names)), *counts})
         ],
         "digest": dataset.digest,
         "history": [
@@ -48,10 +44,9 @@ def describe(dataset: Store) -> dict[str, Any]:
 
 def lines(summary: Mapping[str, Any]) -> Iterator[str]:
     """The summary for people: one fact a line, then a line for each class; foreign text is escaped."""
-    shape = " x ".join(str(extent) for extent in summary["shape"])
     yield f"name     {shown(summary['name'])}"
     yield f"points   {summary['points']:,}"
-    yield f"{summary['kind']:<9}{shape} {summary['dtype']}"
+    yield f"{summary['kind']:<9}{sized(summary['shape'])} {summary['dtype']}"
     others = [column for column in summary["columns"] if column not in (summary["kind"], "labels", "index")]
     if others:
         yield f"with     {', '.join(others)}"

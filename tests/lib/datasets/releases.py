@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from datarobust.datasets import Source
+from datarobust.datasets.sources import Source
 
 FINE = tuple(f"fine {number}" for number in range(100))
 COARSE = tuple(f"coarse {number}" for number in range(20))

@@ -13,8 +13,9 @@ from tests.lib.stored import import_dataset, merge, subset
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets import open_source, recognise, sources
+from datarobust.datasets import open_source, sources
 from datarobust.datasets.cifar import CIFAR10, CifarSource, Ti500kSource
+from datarobust.datasets.recognise import recognise
 from datarobust.errors import DataError, UsageError
 from datarobust.randomness import Domain, permutation
 

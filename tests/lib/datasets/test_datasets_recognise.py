@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datarobust.datasets import open_source, recognise
-from datarobust.datasets.recognise import DigitsSource
+from datarobust.datasets import open_source
+from datarobust.datasets.recognise import DigitsSource, recognise
 from datarobust.errors import DataError, UsageError
 
 from .releases import Cifar, archive, folder
