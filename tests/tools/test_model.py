@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.lib.checkpoints.pickling import Evil
 
 from datarobust import artifacts
 from datarobust.checkpoints.models import load_classifier
@@ -82,17 +83,9 @@ def test_info(command: Run, published: Path, imported: Path) -> None:
     assert "arch: " in command("model", "info", imported).stdout
 
 
-class Touches:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.marker}",)
-
-
 @pytest.mark.parametrize("command_", ["import", "info"])
 def test_code_in_a_pickle_is_not_run(command: Run, tmp_path: Path, command_: str) -> None:
-    torch.save({"state_dict": Touches(tmp_path / "marker")}, tmp_path / "m.pt")
+    torch.save({"state_dict": Evil(os.mkdir, str(tmp_path / "marker"))}, tmp_path / "m.pt")
     output = ("-o", tmp_path / "m.safetensors") if command_ == "import" else ()
     done = command("model", command_, tmp_path / "m.pt", *output)
     assert (done.returncode, done.stdout) == (1, "")

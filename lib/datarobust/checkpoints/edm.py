@@ -188,18 +188,14 @@ class Container:
 class EdmUnpickler(Unpickler):
     """What reads the pickle; every object in it becomes a dict, a set, a tensor, Persistent or Container."""
 
+    # fmt: off
     names: ClassVar[frozenset[str]] = (Unpickler.names - {"numpy.ndarray", "numpy.core.multiarray._reconstruct"}) | {
-        "torch_utils.persistence._reconstruct_persistent_obj",
-        "torch._utils._rebuild_tensor_v2",
-        "torch._utils._rebuild_parameter",
-        "torch.storage._load_from_bytes",
-        "collections.OrderedDict",
-        "dnnlib.util.EasyDict",
-        "torch.nn.modules.container.ModuleDict",
-        "torch.nn.modules.container.ModuleList",
-        "torch.nn.modules.container.Sequential",
-        "builtins.set",
+        "torch_utils.persistence._reconstruct_persistent_obj", "torch._utils._rebuild_tensor_v2",
+        "torch._utils._rebuild_parameter", "torch.storage._load_from_bytes", "collections.OrderedDict",
+        "dnnlib.util.EasyDict", "torch.nn.modules.container.ModuleDict", "torch.nn.modules.container.ModuleList",
+        "torch.nn.modules.container.Sequential", "builtins.set",
     }
+    # fmt: on
     instructions: ClassVar[Mapping[int, Callable[[Any], object]]] = {
         **Unpickler.instructions,
         0x81: lambda self: self._new_object(),

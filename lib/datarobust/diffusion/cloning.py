@@ -29,19 +29,17 @@ from datarobust.types import Array, Floats, Images, Progress, Rows
 Keys = npt.NDArray[np.uint64]
 
 
-class Readable(Protocol):
-    """A column of images uint8 (N, C, H, W)."""
+class _Column(Protocol):
+    """A column of images uint8 (N, C, H, W) in a store, or anything that reads like one."""
 
-    def take(self, rows: Rows) -> Array:
-        """Chosen rows."""
-        ...
+    def take(self, rows: Rows) -> Array: ...
 
 
 @dataclass(frozen=True)
 class Task:
     """Images to clone, and how; it decides every clone."""
 
-    images: Readable
+    images: _Column
     rows: Rows  # int64 (M), the rows to clone
     labels: Rows  # int64 (M), the classes to clone them as
     repeats: int  # clones of each

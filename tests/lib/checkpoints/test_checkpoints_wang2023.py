@@ -21,6 +21,8 @@ from datarobust.errors import DataError, UsageError
 from datarobust.networks import build
 from datarobust.training.images import PUBLISHED
 
+from .pickling import Evil
+
 
 def state(arch: str = "wrn-10-1", classes: int = 10, seed: int = 0, **more: Any) -> dict[str, Tensor]:
     made = build({"name": arch, "arguments": {"classes": classes, "channels": 3, **more}}, seed=seed)
@@ -101,20 +103,11 @@ def test_half_precision_becomes_single(tmp_path: Path) -> None:
     assert same(found, {name: t.float() if t.is_floating_point() else t.long() for name, t in tensors.items()})
 
 
-class Touches:
-    """A pickle that makes a file when it is run."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.marker}",)
-
-
 @pytest.mark.parametrize("how", ["torch", "legacy", "plain", "beside"])
 def test_a_pickle_that_wants_to_run_code_does_not(tmp_path: Path, how: str) -> None:
     marker, path = tmp_path / "marker", tmp_path / "m.pt"
-    what: Any = {"state_dict": state(), "args": Touches(marker)} if how == "beside" else Touches(marker)
+    evil = Evil(os.system, f"touch {marker}")
+    what: Any = {"state_dict": state(), "args": evil} if how == "beside" else evil
     if how == "plain":
         path.write_bytes(pickle.dumps(what))
     else:
