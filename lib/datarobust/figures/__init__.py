@@ -8,9 +8,10 @@
     images        pairs of nearest points, clones      table      Tables 2 to 4, as Markdown
     report        any artifacts, as one page           lineage    their histories as one graph
 
-A figure has a dataclass of what it draws, ``draw`` for the picture and ``table`` for the numbers behind it, as lines of
-a TSV file. Beneath them is :mod:`datarobust.figures.style`, the shared look and the only way to the bytes of a picture:
-the same figure gives the same bytes as png, svg and pdf, whatever the machine's settings of matplotlib.
+A figure has a dataclass of what it draws, a function ``draw`` for the picture, and ``table`` for the numbers behind it,
+as lines of a TSV file; where a module has two, their names say of what. Beneath them is
+:mod:`datarobust.figures.style`, the shared look and the only way to the bytes of a picture: the same figure gives the
+same bytes as png, svg and pdf, whatever the machine's settings of matplotlib.
 """
 
 from __future__ import annotations
