@@ -77,8 +77,8 @@ class Outcome:
 
 def evaluate(
     module: nn.Module,
-    images: Array,
-    labels: Rows,
+    images: Array,  # (M, C, H, W), uint8 (as v/255) or float32 in [0, 1]
+    labels: Rows,  # int64 (M)
     protocol: Attacks,
     options: Options,
     *,
@@ -89,17 +89,10 @@ def evaluate(
 ) -> Outcome:
     """Attack a network, from images in [0, 1] to logits, on the device of the options; it is left as it was.
 
-    Args:
-        module: the network.
-        images: (M, C, H, W), uint8 (as v/255) or float32 in [0, 1].
-        labels: int64 (M).
-        protocol: of :func:`datarobust.evaluation.plan`.
-        options: how.
-        progress: from the name of a stage to what counts its batches.
-        standing: is called after every batch and stage with how many points are classified right, as this process
-            knows it, and how many it has evaluated: all, once the stage without attack is over.
-        checkpoint: lets a killed run go on; it ends with the bits of an uninterrupted one.
-        group: processes that share the batches of each attack.
+    ``progress`` counts the batches of each stage, which it is told. ``standing`` is called after every batch and stage
+    with how many points are classified right, as this process knows it, and how many it has evaluated: all, once the
+    stage without attack is over. With a checkpoint a killed run goes on, and ends with the bits of an uninterrupted
+    one; the processes of a group share the batches of each attack.
     """
     fast = accelerated(module, options.device, options.faster, options.compiled)
     model = AttackedModel(module, fast, options.limit)

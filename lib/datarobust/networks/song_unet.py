@@ -50,41 +50,25 @@ HALF: Final = math.sqrt(0.5)
 class SongUNet(nn.Module):
     """DDPM++ or NCSN++, for square images of any number of channels.
 
-    Args:
-        img_resolution: pixels a side; every level but the first halves it.
-        img_channels: 3 for colour, 1 for grey.
-        label_dim: number of classes; 0 makes the network unconditional.
-        augment_dim: length of the vectors that tell how an image was augmented; 0: there are none.
-        model_channels: the width; levels have ``channel_mult`` times as many channels.
-        channel_mult: one factor for each level.
-        channel_mult_emb: factor of the embedding's length.
-        num_blocks: residual blocks of a level on the way down; one more on the way up.
-        attn_resolutions: resolutions whose blocks have attention.
-        dropout: probability, in training only.
-        embedding_type: ``positional`` or ``fourier``.
-        channel_mult_noise: factor of the length of the noise's embedding.
-        encoder_type: ``standard``, or ``residual`` with the image itself, made smaller, at every level.
-        resample_filter: taps of the filter that makes images smaller and larger.
-
     Raises UsageError where the arguments make no network.
     """
 
     def __init__(
         self,
-        img_resolution: int,
+        img_resolution: int,  # pixels a side; every level but the first halves it
         img_channels: int,
-        label_dim: int = 0,
-        augment_dim: int = 0,
-        model_channels: int = 128,
-        channel_mult: Sequence[int] = (1, 2, 2, 2),
-        channel_mult_emb: int = 4,
-        num_blocks: int = 4,
-        attn_resolutions: Sequence[int] = (16,),
-        dropout: float = 0.10,
-        embedding_type: str = "positional",
-        channel_mult_noise: int = 1,
-        encoder_type: str = "standard",
-        resample_filter: Sequence[float] = (1, 1),
+        label_dim: int = 0,  # number of classes; 0 makes the network unconditional
+        augment_dim: int = 0,  # length of the vectors that tell how an image was augmented; 0: there are none
+        model_channels: int = 128,  # the width
+        channel_mult: Sequence[int] = (1, 2, 2, 2),  # one factor of the width for each level
+        channel_mult_emb: int = 4,  # factor of the embedding's length
+        num_blocks: int = 4,  # residual blocks of a level on the way down; one more on the way up
+        attn_resolutions: Sequence[int] = (16,),  # resolutions whose blocks have attention
+        dropout: float = 0.10,  # probability, in training only
+        embedding_type: str = "positional",  # or fourier
+        channel_mult_noise: int = 1,  # factor of the length of the noise's embedding
+        encoder_type: str = "standard",  # or residual, with the image itself, made smaller, at every level
+        resample_filter: Sequence[float] = (1, 1),  # taps of the filter that makes images smaller and larger
     ) -> None:
         super().__init__()
         self.arguments: dict[str, Any] = {
