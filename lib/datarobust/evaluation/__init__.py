@@ -44,10 +44,8 @@ class Attack:
     iterations: int = 0
     targets: int = 0
     queries: int = 0
-    draws: int = 1
-    """Gradients that are averaged in each step; more than one for networks that depend on chance."""
-    radii: int = 1
-    """3: from three times the radius over twice to the radius itself, as for l1."""
+    draws: int = 1  # gradients that are averaged in each step; more than one for networks that depend on chance
+    radii: int = 1  # 3: from three times the radius over twice to the radius itself, as for l1
 
     @property
     def passes(self) -> int:
@@ -71,11 +69,9 @@ class Protocol:
     eps: float  # radius, pixels in [0, 1]
     version: Version
     attacks: tuple[Attack, ...]
-    left_out: tuple[tuple[str, str], ...] = ()
-    """Attacks that cannot be run on so few classes, and why."""
+    left_out: tuple[tuple[str, str], ...] = ()  # attacks that cannot be run on so few classes, and why
     seed: int = 0
-    batch: int = BATCH
-    """Images of a logical batch: with the seed it fixes all noise."""
+    batch: int = BATCH  # images of a logical batch: with the seed it fixes all noise
 
     @property
     def upper_bound(self) -> bool:

@@ -239,8 +239,7 @@ class _Run:
 class Verdicts:
     """The result of one stage on one batch of B points."""
 
-    predicted: Rows
-    """(B) class of the adversarial image, or of the image itself; -1 where the logits are not finite."""
+    predicted: Rows  # (B) class of the adversarial image, or of the image itself; -1 where the logits are not finite
     fooled: Flags  # (B) whether the prediction is wrong
     images: Floats32 | None  # (B, C, H, W) what the attack made; none for the stage without attack
     tally: dict[str, int] = field(default_factory=dict)
@@ -305,8 +304,7 @@ class State:
         # Its columns: stages gone through, and what `Outcome` has. Counts are in the row of their batch's first point.
         self.settled, self.clean, self.attacked, self.broken = self.table[:, :4].T
         self.tally = self.table[:, 4:]
-        self.adversarial: dict[int, Floats32] = {}
-        """Images (C, H, W) by row, where they are kept."""
+        self.adversarial: dict[int, Floats32] = {}  # images (C, H, W) by row, where they are kept
 
     def robust(self, labels: Rows, stage: int) -> Flags:
         """Which points (M) are classified right after ``stage`` stages, all of which every point has gone through."""

@@ -172,8 +172,7 @@ class Classifier(nn.Module):
     Raises UsageError where an argument makes no sense.
     """
 
-    arch: dict[str, Any]
-    """Name and arguments, enough for :func:`build` to make the like; JSON values."""
+    arch: dict[str, Any]  # name and arguments, enough for :func:`build` to make the like; JSON values
     mean: Tensor | None
     std: Tensor | None
 

@@ -90,11 +90,9 @@ class Batches:
         self._recipe, self._counts, self._base, self._available = recipe, counts, base, available
         self._generated, self._focus = generated, focus
         size = counts.total // share[1]
-        self.first = share[0] * size
-        """Place of this process's first image in the batch."""
+        self.first = share[0] * size  # place of this process's first image in the batch
         self._last = self.first + size
-        self._real: tuple[int, Rows] = (-1, np.empty(0, np.int64))
-        """An epoch, and its real images."""
+        self._real: tuple[int, Rows] = (-1, np.empty(0, np.int64))  # an epoch, and its real images
 
     def originals(self, epoch: int) -> Points:
         """The points whose examples an epoch injects, in the order of use."""
