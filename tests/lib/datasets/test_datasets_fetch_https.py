@@ -11,23 +11,12 @@ from datarobust.datasets.fetch import Remote, fetch_file
 from datarobust.datasets.fetch import https as transport
 from datarobust.errors import FetchError
 
-from .webserver import Site, certificate, serving
-
 DATA = random.Random(0).randbytes(3_000_000)
 
 
-@pytest.fixture(scope="module")
-def trusted(tmp_path_factory):
-    return certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture
-def site(trusted, monkeypatch):
-    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with serving(Site(), trusted) as site:
-        site.files["/data.bin"] = DATA
-        yield site
+@pytest.fixture(autouse=True)
+def data(site):
+    site.files["/data.bin"] = DATA
 
 
 @pytest.fixture

@@ -24,8 +24,6 @@ from datarobust.datasets.cifar import CIFAR10, CIFAR100
 from datarobust.datasets.fetch import RELEASES, Remote, fetch_release, find_release, https
 from datarobust.errors import ExistsError, UsageError
 
-from .webserver import Site, certificate, serving
-
 RNG = np.random.default_rng(0)
 
 
@@ -79,18 +77,9 @@ def test_options_that_a_release_does_not_have(tmp_path):
 # ------------------------------------------------------------------------------------------- small releases
 
 
-@pytest.fixture(scope="module")
-def trusted(tmp_path_factory):
-    return certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture
-def site(trusted, monkeypatch):
-    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture(autouse=True)
+def trust(trusted, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    with serving(Site(), trusted) as site:
-        yield site
 
 
 def idx(array):
