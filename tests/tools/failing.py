@@ -1,8 +1,9 @@
-"""How a command refuses, for the tests of all of them."""
+"""How a command refuses, and the tables that it writes, for the tests of all of them."""
 
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 
 def fails(done: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> str:
@@ -14,3 +15,14 @@ def fails(done: subprocess.CompletedProcess[str], *words: str, code: int = 1) ->
     for word in words:
         assert word in last
     return last
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """As :func:`fails`, of a sentence that is called an error."""
+    assert fails(done, *words, code=code).partition(": ")[2].startswith("error: ")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The lines of a TSV file by its header."""
+    header, *lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
+    return [dict(zip(header, line, strict=True)) for line in lines]

@@ -12,15 +12,9 @@ import pytest
 
 from datarobust import artifacts
 
+from .failing import refused
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.partition(": ")[2].startswith("error: ")
-    for word in words:
-        assert word in last
 
 
 @pytest.fixture(scope="module")

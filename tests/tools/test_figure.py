@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 
+from .failing import rows
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 STEP = Step(tool="test", argv=(), version="0", seed=None, device=None, inputs={})
 
@@ -75,11 +77,6 @@ def refused(result: subprocess.CompletedProcess[str], code: int, *words: str) ->
     assert lines[0].startswith("figure: error: ")
     for word in words:
         assert word in lines[0]
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    header, *lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
-    return [dict(zip(header, line, strict=True)) for line in lines]
 
 
 def test_sensitivity_prints_the_path_and_tells_all_values(command: Run, place: Path, tmp_path: Path) -> None:

@@ -11,24 +11,13 @@ import pytest
 
 from datarobust import artifacts
 
+from .failing import refused, rows
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    header, *lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
-    return [dict(zip(header, line, strict=True)) for line in lines]
 
 
 def distance(path: Path) -> np.ndarray:
     return artifacts.open_store(path, "ranking").column("distance").read()
-
-
-def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("figure: error: ")
-    for word in words:
-        assert word in last
 
 
 @pytest.fixture(scope="module")

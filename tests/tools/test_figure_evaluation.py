@@ -13,16 +13,10 @@ from tests.lib.jobs import evaluated
 
 from datarobust import artifacts
 
+from .failing import refused
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 POINTS = 60
-
-
-def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("figure: error: ")
-    for word in words:
-        assert word in last
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from .failing import refused
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FIELDS = ["train_accuracy", "train_robust_accuracy", "test_accuracy", "test_robust_accuracy", "tracked_accuracy"]
-
-
-def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("figure: error: ")
-    for word in words:
-        assert word in last
 
 
 @pytest.fixture(scope="module")

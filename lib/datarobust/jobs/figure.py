@@ -144,16 +144,13 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
     from datarobust.figures import images as figure
 
     artifacts.same_digest(ranking, dataset)
-    ranked_against = ranking.attributes["against"]
-    if against is None and ranked_against is not None:
+    expected = ranking.attributes["against"]
+    if against is None and expected is not None:
         raise UsageError(f"{ranking.path} was made against another set: name it with `against` OTHER.zarr.")
-    if against is not None and ranked_against is None:
+    if against is not None and expected is None:
         raise UsageError(f"{ranking.path} was not made against another set: leave out `against`.")
-    if against is not None and against.digest != ranked_against:
-        raise ArtifactError(
-            f"{ranking.path} was made against another dataset ({str(ranked_against)[:12]}…) than {against.path}"
-            f" ({against.digest[:12]}…): name that one."
-        )
+    if against is not None and against.digest != expected:
+        raise ArtifactError(f"{ranking.path} was made against another dataset than {against.path}: name that one.")
     other = dataset if against is None else against
     for store in (dataset, other):
         if "images" not in store:

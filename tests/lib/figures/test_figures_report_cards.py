@@ -12,7 +12,7 @@ import pytest
 
 from datarobust import artifacts
 from datarobust.errors import ArtifactError, DataError, DatarobustError
-from datarobust.figures import report
+from datarobust.figures import report, report_parts
 from datarobust.figures.report import SECTIONS, Card, collect, page
 
 from . import pages
@@ -169,6 +169,9 @@ def test_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "MOST_PICTURES", len(SVG) - 1)
     with pytest.raises(DataError, match=r"a\.svg is one picture too many"):
         collect([tmp_path / "t.txt", tmp_path / "a.svg"])
+    (tmp_path / "big.svg").write_text(SVG.replace("/>", ">" + " " * report_parts.MOST_BYTES + "</svg>"))
+    with pytest.raises(DataError, match=r"big\.svg has 8,.* bytes, more than the 8,388,608 of a picture"):
+        collect([tmp_path / "big.svg"])
     monkeypatch.setattr(report, "MOST_TEXT", 49)
     with pytest.raises(DataError, match=r"t\.txt has 50 bytes"):
         collect([tmp_path / "t.txt"])
