@@ -43,39 +43,30 @@ if TYPE_CHECKING:
     from datarobust.sensitivity import Ranking
 
 app = _cli.tool(__doc__)
-Dataset = Annotated[Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.")]
-Neighbours = Annotated[int, typer.Option("-k", metavar="K", min=1, help="How many neighbours of another label.")]
-Soft = Annotated[
-    bool,
-    typer.Option("--soft", help="Equation (1) with label vectors: distances are divided by ||y_i - y_j||."),
-]
-Duplicates = Annotated[
-    Literal["inf", "drop", "error"],
-    typer.Option(
-        "--duplicates", help="Points that equal one of another label: sensitivity inf, left out, or an error."
-    ),
-]
-Curvature = Annotated[
-    bool,
-    typer.Option("--curvature", help="Also perceived curvature (Section 3) and the constant of Theorem 1."),
-]
-Lambda = Annotated[
-    float | None,
-    typer.Option("--lambda", metavar="X", help="The distance that a model perceives between labels."),
-]
 
 
 @app.command()
 def sens_rank(  # noqa: D103 - the help is the docstring of the module
-    dataset: Dataset,
+    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.")],
     norm: _cli.Norm = "l2",
     output: _cli.OptionalOutput = None,
     against: _cli.Against = None,
-    k: Neighbours = 1,
-    soft: Soft = False,
-    curvature: Curvature = False,
-    lam: Lambda = None,
-    duplicates: Duplicates = "inf",
+    k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="How many neighbours of another label.")] = 1,
+    soft: Annotated[
+        bool, typer.Option("--soft", help="Equation (1) with label vectors: distances are divided by ||y_i - y_j||.")
+    ] = False,
+    curvature: Annotated[
+        bool, typer.Option("--curvature", help="Also perceived curvature (Section 3) and the constant of Theorem 1.")
+    ] = False,
+    lam: Annotated[
+        float | None, typer.Option("--lambda", metavar="X", help="The distance that a model perceives between labels.")
+    ] = None,
+    duplicates: Annotated[
+        Literal["inf", "drop", "error"],
+        typer.Option(
+            "--duplicates", help="Points that equal one of another label: sensitivity inf, left out, or an error."
+        ),
+    ] = "inf",
     memory: _cli.Memory = 8.0,
     threads: _cli.Threads = None,
     device: _cli.Device = "auto",
