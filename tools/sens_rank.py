@@ -9,13 +9,13 @@ least robust first: index, distance, neighbour, label, neighbour's label; with -
 neighbour, its label) for each further neighbour. Distances of images are in [0,1] units, those of features in the
 features' own.
 
-With --curvature three more columns come last, which follow from r alone: the perceived curvature of Section 3, as
-kappa~ = (lambda - r)/r^3 and as kappa = (24 kappa~)^(1/2); and the constant L = 4/r^2 of Theorem 1: between two places
-within r/2 of the point, sensitivity differs by at most L times their distance. lambda is how far apart two points of
-different labels are to a model. On images it is the diameter of the cube, the square root of n numbers in l2 and 1 in
-l-infinity, because no distance along a manifold is shorter than that of the features. With a smaller --lambda, kappa
-is imaginary (nan) at r > lambda, and at r > 1.5 lambda kappa~ has the reverse order of sensitivity. In JSON a number
-that is not finite is null.
+With --curvature four more columns come last: the perceived curvature of Section 3 at the nearest point, as kappa~ =
+(lambda - r)/r^3 and as kappa = (24 kappa~)^(1/2); the constant L = 4/r^2 of Theorem 1: between two places within r/2
+of the point, sensitivity differs by at most L times their distance; and the largest kappa~ over all points of other
+labels. lambda is how far apart two points of different labels are to a model. On images it is the diameter of the
+cube, the square root of n numbers in l2 and 1 in l-infinity, because no distance along a manifold is shorter than that
+of the features. With a smaller --lambda, kappa is imaginary (nan) at r > lambda, and the largest kappa~ may be that of
+the farthest point, which is searched by brute force. In JSON a number that is not finite is null.
 
 For example:
 
@@ -110,7 +110,7 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     with distributed.group() as group:
         if output is None:
             ranking = job.rank(progress, group)
-            for remark in remarks(ranking.robustness, perceived):
+            for remark in remarks(ranking.robustness):
                 _cli.say(remark)
             if group.is_main:
                 _print(job, ranking, as_json, perceived)
@@ -133,9 +133,13 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
 
 def _print(job: Sensitivity, ranking: Ranking, as_json: bool, lam: float | None) -> None:
     """Print a row a point; in JSON null stands for a neighbour that is not there, and for what is not finite."""
-    from datarobust.jobs.sens_rank import geometry, table
+    from datarobust.curvature import order
+    from datarobust.jobs.sens_rank import table
 
-    columns = {} if lam is None else geometry(ranking.robustness, lam)
+    columns = {} if lam is None else job.geometry(ranking, lam)
+    if lam is not None:
+        for remark in order(ranking.robustness, columns["kappa_tilde_perc_largest"], lam).remarks():
+            _cli.say(remark)
     for row in table(ranking, job.points.labels, (job.against or job.points).labels, columns.values()):
         if not as_json:
             _cli.emit("\t".join(map(repr, row)))

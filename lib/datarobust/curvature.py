@@ -17,12 +17,15 @@ alone: κ~_perc = (λ - d) / d³, which is :func:`kappa_tilde` with λ for d~.
 d grows, but a product of falling factors falls only while none is negative. The derivative is (2d - 3λ) / d⁴, so
 
 =====================  ==========================================================================================
-0 < d <= λ             κ~_perc falls, κ_perc is real: the order is that of 1/d, and of all points of other labels the
-                       nearest is the one with the largest curvature
-λ < d <= 1.5 λ         κ~_perc still falls, but is negative: κ_perc is imaginary, and a far point may have a larger
-                       κ~_perc than the nearest
-1.5 λ < d              κ~_perc rises: the order is reversed
+0 < d <= λ             κ~_perc falls and κ_perc is real
+λ < d <= 1.5 λ         κ~_perc still falls, but is negative: κ_perc is imaginary
+1.5 λ < d              κ~_perc rises, and goes to 0 from below
 =====================  ==========================================================================================
+
+The curvature of a point is the largest over all points of other labels. With r the distance of the nearest of them and
+R of the farthest, it is at one of these two: κ~_perc falls and then rises on [r, R], so that no value in between is
+above both ends. If r <= λ, it is at the nearest, because κ~_perc is not negative there, less at any d up to λ, and
+negative beyond. So the order is that of 1/r if r <= λ for all points; else it may be any other (:func:`largest`).
 
 The paper itself derives d~ >= d. A λ that does not break this is at least the largest distance between points of
 different labels; the diameter of the cube, :func:`diameter`, always is. With it the paper's claim holds for all points.
@@ -88,42 +91,55 @@ def diameter(norm: str, numbers: int) -> float:
     return float(measure.distances(measure.keys(black, white), np.uint8)[0])
 
 
+def largest(nearest: Floats, farthest: Floats, lam: float) -> Floats:
+    """The largest κ~_perc over all points of other labels, (N,), of the distances to the nearest and the farthest.
+
+    See the head of this module. Where ``nearest`` is at most λ the farthest is not looked at.
+    """
+    near = kappa_tilde(nearest, lam)
+    return np.where(nearest > lam, np.fmax(near, kappa_tilde(farthest, lam)), near)
+
+
 @dataclass(frozen=True)
 class Order:
-    """How many points have a perceived curvature in the order of their sensitivity; see the head of this module."""
+    """How the order of the perceived curvature at λ stands to that of sensitivity; see the head of this module."""
 
-    points: int  # those that have a neighbour of another label at all
-    imaginary: int  # d > λ: κ_perc is imaginary
-    reversed: int  # d > 1.5 λ, a part of those: κ~_perc rises with d
-    largest: float  # the largest d, 0 where there is none: the least λ at which κ_perc is real for all
+    points: int  # those that have a point of another label at all
+    imaginary: int  # r > λ: κ_perc of the nearest is imaginary
+    elsewhere: int  # the largest κ~_perc is at the farthest point of another label, not at the nearest
+    correlation: float  # Spearman's, of the largest κ~_perc and 1/r
+    least: float  # the largest r, 0 where there is none: the least λ that gives the order of 1/r for sure
 
     def remarks(self) -> list[str]:
         """What a reader of the curvature should know, a sentence each; nothing where λ is large enough."""
-        sentences = []
-        if self.imaginary:
-            sentences.append(
-                f"{self.imaginary} of {self.points} points have a distance above lambda, although no distance along a "
-                f"manifold is shorter: kappa_perc is imaginary there (nan). From `lam` {self.largest} on it is real."
-            )
-        if self.reversed:
-            sentences.append(
-                f"{self.reversed} of {self.points} points have a distance above 1.5 lambda: their kappa_tilde_perc is "
-                "in the reverse order of their sensitivity."
-            )
-        return sentences
+        if not self.imaginary:
+            return []
+        return [
+            f"{self.imaginary} of {self.points} points have a distance above lambda, although no distance along a "
+            f"manifold is shorter: kappa_perc is imaginary there (nan). From `lam` {self.least} on it is real.",
+            f"{self.elsewhere} of {self.points} points have their largest kappa_tilde_perc at the farthest point of "
+            "another label, not at the nearest; its rank correlation with sensitivity is "
+            f"{self.correlation:.3g}, and 1 from that `lam` on.",
+        ]
 
 
-def order(distance: npt.ArrayLike, lam: float) -> Order:
-    """Count for which points the order of 1/d is the order of the perceived curvature at λ.
+def order(nearest: Floats, largest_tilde: Floats, lam: float) -> Order:
+    """Compare the order of the largest κ~_perc (N,) at λ with that of the distances r (N,) to the nearest.
 
-    ``distance`` is (N,), to the nearest point of another label; infinite and NaN are not counted. Raises UsageError
-    where λ is not a positive number.
+    Distances that are infinite or NaN are not counted. Raises UsageError where λ is not a positive number.
     """
     lam = demand_positive(lam)
-    known = np.asarray(distance, np.float64)
-    known = known[np.isfinite(known)]
-    largest = float(known.max(initial=0.0))
-    return Order(known.size, int((known > lam).sum()), int((known > 1.5 * lam).sum()), largest)
+    known = np.isfinite(nearest)
+    r, tilde = nearest[known], largest_tilde[known]
+    if not (r > lam).any():
+        return Order(r.size, 0, 0, 1.0, float(r.max(initial=0.0)))
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(values) for values in (-r, tilde)]
+    constant = any(np.ptp(values) == 0.0 for values in ranks)
+    correlation = math.nan if constant else float(np.corrcoef(*ranks)[0, 1])
+    elsewhere = int((tilde > kappa_tilde(r, lam)).sum())
+    return Order(r.size, int((r > lam).sum()), elsewhere, correlation, float(r.max()))
 
 
 def demand_positive(lam: float) -> float:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from datarobust.curvature import Order, demand_positive, diameter, kappa, kappa_of, kappa_tilde, order
+from datarobust.curvature import Order, demand_positive, diameter, kappa, kappa_of, kappa_tilde, largest, order
 from datarobust.errors import UsageError
 from datarobust.norms import norm_of
-from datarobust.sensitivity import Labelled, rank, sensitivity_of
+from datarobust.sensitivity import Labelled, farthest, rank, sensitivity_of
 
 NAN, INF = math.nan, math.inf
 EPS = 2.0**-53
@@ -130,37 +130,43 @@ def test_the_nearest_point_has_the_largest_curvature_where_it_is_real(distance: 
     assert np.nanmax(kappa(distance, lam)) == kappa(min(distance), lam)
 
 
+@given(distance=st.lists(GRID, min_size=1, max_size=20), lam=GRID)
+def test_the_largest_is_at_the_nearest_or_the_farthest(distance: list[float], lam: float) -> None:
+    near, far = np.array([min(distance)]), np.array([max(distance)])
+    assert largest(near, far, lam)[0] == kappa_tilde(distance, lam).max()
+    if near <= lam:
+        assert largest(near, np.array([NAN]), lam)[0] == kappa_tilde(near, lam)[0]  # the farthest is not looked at
+
+
 def test_beyond_lambda_a_far_point_may_have_the_largest() -> None:
     near, far = kappa_tilde([1.25, 5.0], 1.0)
     assert near < far < 0
 
 
-@given(
-    distance=st.lists(GRID | st.sampled_from([0.0, INF, NAN]), max_size=20),
-    lam=GRID,
-)
-def test_counts(distance: list[float], lam: float) -> None:
-    known = [d for d in distance if math.isfinite(d)]
-    found = order(distance, lam)
-    assert found == Order(
-        points=len(known),
-        imaginary=sum(d > lam for d in known),
-        reversed=sum(Fraction(d) > Fraction(3, 2) * Fraction(lam) for d in known),
-        largest=max(known, default=0.0),
-    )
-    if known:
-        assert found.imaginary == int(np.isnan(kappa(known, lam)).sum())
-    assert len(found.remarks()) == (found.imaginary > 0) + (found.reversed > 0)
+@settings(deadline=None)
+@given(distance=st.lists(GRID | st.sampled_from([0.0, INF, NAN]), max_size=20), lam=GRID)
+def test_the_order(distance: list[float], lam: float) -> None:
+    r = np.array(distance)
+    known = r[np.isfinite(r)]
+    result = order(r, kappa_tilde(r, lam), lam)
+    imaginary = int((known > lam).sum())
+    assert (result.points, result.imaginary, result.elsewhere) == (len(known), imaginary, 0)
+    assert result.least == max(known, default=0.0)
+    assert imaginary or result.correlation == 1.0
+    assert len(result.remarks()) == 2 * (imaginary > 0)
+    if len(known) > 1 and (known > 1.5 * lam).all() and np.ptp(known) > 0:
+        assert result.correlation == pytest.approx(-1.0)  # at the nearest alone all would be reversed
 
 
 def test_remarks_name_the_lambda_that_would_do() -> None:
-    distance = [0.1, 1.2, 2.0, 2.8284271247461903, INF]
-    first, second = order(distance, 1.0).remarks()
+    r = np.array([0.1, 1.2, 2.0, 2.8284271247461903, INF])
+    tilde = largest(r, np.array([9.0, 1.3, 9.0, 9.0, INF]), 1.0)
+    first, second = order(r, tilde, 1.0).remarks()
     assert first.startswith("3 of 4 points")
     assert second.startswith("2 of 4 points")
     enough = float(first.split("`lam` ")[1].split(" ")[0])
-    assert order(distance, enough).remarks() == []
-    assert order(distance, math.nextafter(enough, 0)).imaginary == 1
+    assert order(r, kappa_tilde(r, enough), enough).remarks() == []
+    assert order(r, tilde, math.nextafter(enough, 0)).imaginary == 1
 
 
 @pytest.mark.parametrize("lam", [0.0, -1.0, INF, NAN])
@@ -168,7 +174,7 @@ def test_a_lambda_that_is_no_distance(lam: float) -> None:
     with pytest.raises(UsageError, match=f"positive number, not {lam}"):
         demand_positive(lam)
     with pytest.raises(UsageError, match="positive number"):
-        order([1.0], lam)
+        order(np.ones(1), np.ones(1), lam)
 
 
 # ------------------------------------------------------------------------------------------------------- diameter
@@ -193,20 +199,22 @@ def test_another_norm_has_no_diameter() -> None:
 
 
 def test_cifar10(shared: Path) -> None:
-    """The paper's claim for its own data: with λ = √2, one-hot labels in l2, the order is reversed for every image."""
+    """The paper's claim for its own data: where λ is the diameter of the cube, and where it is less."""
     with np.load(shared / "data" / "cifar10_train.npz", allow_pickle=False) as arrays:
         points = Labelled.of(arrays["x"].reshape(50000, -1), arrays["y"].astype(np.int64))
     r = {norm: rank(points, norm).robustness for norm in ("l2", "linf")}
-    places = {norm: np.unique(distance, return_inverse=True)[1] for norm, distance in r.items()}
-    counts = {lam: order(r["l2"], lam) for lam in (1.0, math.sqrt(2), 10.0, diameter("l2", 3072))}
-    assert [(c.imaginary, c.reversed) for c in counts.values()] == [
-        (50000, 50000),
-        (50000, 50000),
-        (20675, 292),
-        (0, 0),
-    ]
-    for norm, lam, sign in (("l2", math.sqrt(2), 1), ("l2", diameter("l2", 3072), -1), ("linf", 1.0, -1)):
+    for norm, lam in (("l2", diameter("l2", 3072)), ("linf", 1.0)):
         tilde = kappa_tilde(r[norm], lam)
-        np.testing.assert_array_equal(np.unique(sign * tilde, return_inverse=True)[1], places[norm])
-        assert np.isnan(kappa(r[norm], lam)).all() == (sign > 0)
-    assert order(r["linf"], 1.0) == Order(50000, 0, 0, float(r["linf"].max()))
+        places = [np.unique(values, return_inverse=True)[1] for values in (-tilde, r[norm])]
+        np.testing.assert_array_equal(*places)
+        assert order(r[norm], tilde, lam) == Order(50000, 0, 0, 1.0, float(r[norm].max()))
+    rows = np.arange(0, 50000, 500)
+    far = np.sqrt(farthest(points, points, rows, "l2")) / 255
+    tilde = largest(r["l2"][rows], far, 10.0)
+    for row, value in zip(rows[:5], tilde, strict=False):
+        others = points.rows.read(0, 50000)[points.labels != points.labels[row]].astype(np.float64)
+        distance = np.sqrt(((others - points.rows.read(row, row + 1)) ** 2).sum(axis=1)) / 255
+        assert value == pytest.approx(kappa_tilde(distance, 10.0).max())
+    assert order(r["l2"][rows], tilde, 10.0).elsewhere == int((r["l2"][rows] > 10).sum()) - int(
+        (kappa_tilde(r["l2"][rows], 10.0)[r["l2"][rows] > 10] >= kappa_tilde(far, 10.0)[r["l2"][rows] > 10]).sum()
+    )

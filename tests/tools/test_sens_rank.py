@@ -178,10 +178,10 @@ def test_curvature_stands_at_the_end_of_each_row(command: Run, digits: Path, nor
     done = command("sens-rank", digits, "--norm", norm, "-k", "2", "--curvature")
     assert done.stderr == f"sens-rank: Curvature is perceived at lambda = {lam:g}, the diameter of the cube.\n"
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert [line[:-3] for line in lines] == [line.split("\t") for line in plain.stdout.splitlines()]
+    assert [line[:-4] for line in lines] == [line.split("\t") for line in plain.stdout.splitlines()]
     r = [float(line[1]) for line in lines]
-    found = np.array([[float(number) for number in line[-3:]] for line in lines])  # no digit is lost in print
-    np.testing.assert_array_equal(found.T, [kappa_tilde(r, lam), kappa(r, lam), bound(r)])
+    found = np.array([[float(number) for number in line[-4:]] for line in lines])  # no digit is lost in print
+    np.testing.assert_array_equal(found.T, [kappa_tilde(r, lam), kappa(r, lam), bound(r), kappa_tilde(r, lam)])
     for column in found.T:
         assert column.tolist() == sorted(column, reverse=True)  # the order of sensitivity
     again = command("sens-rank", digits, "--norm", norm, "-k", "2", "--curvature", "--lambda", lam)
@@ -193,12 +193,13 @@ def test_a_small_lambda_is_told_what_it_breaks(command: Run, digits: Path) -> No
     rows = rows_of(done)
     r = np.array([row[1] for row in rows])
     np.testing.assert_array_equal(
-        [row[5:] for row in rows], np.transpose([kappa_tilde(r, 1.5), kappa(r, 1.5), bound(r)])
+        [row[5:8] for row in rows], np.transpose([kappa_tilde(r, 1.5), kappa(r, 1.5), bound(r)])
     )
-    imaginary, backwards = done.stderr.splitlines()
+    imaginary, elsewhere = done.stderr.splitlines()
     assert imaginary.startswith(f"sens-rank: {(r > 1.5).sum()} of 1797 points have a distance above lambda")
-    assert backwards.startswith(f"sens-rank: {(r > 2.25).sum()} of 1797 points have a distance above 1.5 lambda")
-    assert 0 < (r > 2.25).sum() < np.isnan([row[6] for row in rows]).sum() == (r > 1.5).sum()
+    at_the_farthest = sum(row[8] > row[5] for row in rows)
+    assert elsewhere.startswith(f"sens-rank: {at_the_farthest} of 1797 points have their largest kappa_tilde_perc at")
+    assert 0 < at_the_farthest < np.isnan([row[6] for row in rows]).sum() == (r > 1.5).sum()
     enough = imaginary.split("--lambda ")[1].split(" ")[0]
     assert command("sens-rank", digits, "--curvature", "--lambda", enough).stderr == ""
 
@@ -216,16 +217,17 @@ def test_curvature_as_json(command: Run, digits: Path, parts: tuple[Path, Path],
     ):
         assert [row.pop(name) for row in rows] == [None if np.isnan(value) else value for value in values], name
     assert {row.pop("lambda") for row in rows} == {1.5}
+    assert all(row.pop("kappa_tilde_perc_largest") is not None for row in rows)
     assert rows == [json.loads(line) for line in plain.stdout.splitlines()]
     alone = json.loads(command("sens-rank", digits, "--limit", "1", "--json", "--curvature", "-q").stdout)
-    names = ("distance", "lambda", "kappa_tilde_perc", "kappa_perc", "lipschitz")
-    assert [alone[name] for name in names] == [None, 8.0, None, None, 0.0]
+    names = ("distance", "lambda", "kappa_tilde_perc", "kappa_perc", "lipschitz", "kappa_tilde_perc_largest")
+    assert [alone[name] for name in names] == [None, 8.0, None, None, 0.0, None]
     np.savez(tmp_path / "twins.npz", x=np.zeros((2, 3, 3), np.uint8), y=np.arange(2))
     assert command("dataset", "import", "twins.npz", "-o", "t.zarr", "-q", cwd=tmp_path).returncode == 0
     twin = json.loads(command("sens-rank", tmp_path / "t.zarr", "--json", "--curvature", "-q").stdout.splitlines()[0])
-    assert [twin[name] for name in names] == [0.0, 3.0, None, None, None]
+    assert [twin[name] for name in names] == [0.0, 3.0, None, None, None, None]
     text = command("sens-rank", tmp_path / "t.zarr", "--curvature", "-q").stdout.splitlines()[0]
-    assert text.split("\t")[5:] == ["inf"] * 3
+    assert text.split("\t")[5:] == ["inf"] * 4
 
 
 def test_curvature_of_features_needs_a_lambda(command: Run, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from datarobust.datasets.summary import other_classes
 from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import ALONE, Artifact, Form, Output
+from datarobust.norms import norm_of
 from datarobust.sensitivity import (
     COMPILED,
     Duplicates,
@@ -26,6 +27,7 @@ from datarobust.sensitivity import (
     Ranking,
     available_threads,
     engine_of,
+    farthest,
     least_robust_first,
     native,
     padded_width,
@@ -198,6 +200,25 @@ class Sensitivity:
             )
         return curvature.diameter(self.norm, self.points.rows.shape[1])
 
+    def geometry(self, ranking: Ranking, lam: float) -> dict[str, Floats]:
+        """What follows from r at λ, (N,) by name.
+
+        κ~_perc and κ_perc of the nearest point of another label (Section 3), L of Theorem 1 for ρ = r/2, and the
+        largest κ~_perc over all points of other labels. NaN: the curvatures without such a point; κ_perc where r > λ,
+        as it is imaginary there.
+        """
+        r = ranking.robustness
+        tilde, far = curvature.kappa_tilde(r, lam), r.copy()
+        beyond = np.flatnonzero((r > lam) & np.isfinite(r))  # the farthest point is a search of its own
+        keys = farthest(self.points, self.against or self.points, beyond, self.norm, self.threads)
+        far[beyond] = norm_of(self.norm).distances(keys, self.points.rows.dtype)
+        return {
+            "kappa_tilde_perc": tilde,
+            "kappa_perc": curvature.kappa_of(tilde),
+            "lipschitz": lipschitz.bound(r),
+            "kappa_tilde_perc_largest": curvature.largest(r, far, lam),
+        }
+
     def plan(self) -> dict[str, int | float | str]:
         """The cost of the job: shapes, the operations of brute force, bytes read and held."""
         counts = [part.rows.shape[0] for part in (self.points, self.against) if part is not None]
@@ -220,19 +241,6 @@ class Sensitivity:
         }
 
 
-def geometry(robustness: Floats, lam: float) -> dict[str, Floats]:
-    """What follows from r (N,), by name: κ~_perc and κ_perc at λ (Section 3), and L of Theorem 1 for ρ = r/2.
-
-    NaN: κ~_perc and κ_perc without a point of another label; κ_perc where r > λ, as it is imaginary there.
-    """
-    tilde = curvature.kappa_tilde(robustness, lam)
-    return {
-        "kappa_tilde_perc": tilde,
-        "kappa_perc": curvature.kappa_of(tilde),
-        "lipschitz": lipschitz.bound(robustness),
-    }
-
-
 def table(
     ranking: Ranking, labels: Array, other_labels: Array, more: Iterable[Array] = ()
 ) -> Iterator[list[int | float]]:
@@ -252,8 +260,8 @@ def table(
         yield fields + [float(column[row]) for column in columns]
 
 
-def remarks(robustness: Floats, lam: float | None = None) -> Iterator[str]:
-    """What a reader of a ranking should know, a sentence each; with λ also of the curvature perceived at it.
+def remarks(robustness: Floats) -> Iterator[str]:
+    """What a reader of a ranking should know, a sentence each.
 
     ``robustness`` (N,): r(x), +inf without a point of another label, NaN of dropped points.
     """
@@ -263,5 +271,3 @@ def remarks(robustness: Floats, lam: float | None = None) -> Iterator[str]:
         yield f"{equal} points equal a point of another label: distance 0, infinite sensitivity."
     if alone := int(np.isinf(robustness).sum()):
         yield f"{alone} points have no point of another label: distance inf, sensitivity 0."
-    if lam is not None:
-        yield from curvature.order(robustness, lam).remarks()

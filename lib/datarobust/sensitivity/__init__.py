@@ -13,6 +13,7 @@
 ==================  ==============================================================================================
 """
 
+from .generic import farthest
 from .panels import ArrayRows, Checkpoint, Labelled, Rows, padded_width, panel_rows
 from .ranking import Duplicates, Ranking, least_robust_first, rank, sensitivity_of
 from .search import COMPILED, Options, engine_of, nearest
@@ -30,6 +31,7 @@ __all__ = [
     "ArrayRows",
     "nearest",
     "engine_of",
+    "farthest",
     "padded_width",
     "panel_rows",
     "least_robust_first",

@@ -137,6 +137,28 @@ class PlainSearch:
         key[:], neighbour[:] = keys[best], j[best]
 
 
+def farthest(points: Labelled, others: Labelled, rows: Rows, norm: str, threads: int | None = None) -> Floats:
+    """Keys (n,) of the farthest points of another label from chosen rows, by brute force; -inf where there is none."""
+    record, keys = norm_of(norm), np.full(len(rows), -np.inf)
+
+    def block(start: int, stop: int) -> None:
+        for row in range(start, stop, BLOCK):
+            part = slice(row, min(row + BLOCK, stop))
+            a, best = points.rows.take(rows[part]), keys[part]
+            for first in range(0, len(others.labels), BLOCK):
+                b = others.rows.read(first, min(first + BLOCK, len(others.labels)))
+                bounds, slack = block_bounds(a, b, record, False, None)
+                differ = points.labels[rows[part], None] != others.labels[None, first : first + len(b)]
+                bounds = np.where(differ, bounds, -np.inf)
+                limit = np.maximum(best, bounds.max(axis=1)) * (1.0 - 4.0 * slack)
+                i, j = np.nonzero((bounds >= limit[:, None]) & differ)
+                np.maximum.at(best, i, bounds[i, j] if slack == 0.0 else pair_keys(a, b, i, j, record))
+
+    with Workers(threads) as workers:
+        workers.over(len(rows), BLOCK, block)
+    return keys
+
+
 def block_bounds(a: Array, b: Array, norm: Norm, rough: bool, device: str | None) -> tuple[Floats, float]:
     """Lower bounds (n, m) of the keys of rows (n, D) and (m, D), and their slack: keys are at most 1 + 2 slack times as
     large, equal for 0; inf where nothing is said.

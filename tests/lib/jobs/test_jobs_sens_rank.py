@@ -17,7 +17,7 @@ from datarobust.artifacts import Step
 from datarobust.curvature import diameter, kappa, kappa_tilde
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import make
-from datarobust.jobs.sens_rank import ColumnRows, Sensitivity, geometry, remarks, table
+from datarobust.jobs.sens_rank import ColumnRows, Sensitivity, remarks, table
 from datarobust.lipschitz import bound
 from datarobust.sensitivity import Labelled, Ranking, rank, search
 
@@ -339,31 +339,33 @@ def test_curvature_at_the_end_of_rows(dataset: artifacts.Store, others: artifact
     ranking = one.rank()
     labels = (one.points.labels, others.column("labels").read())
     plain = list(table(ranking, *labels))
-    rows = list(table(ranking, *labels, geometry(ranking.robustness, 3.0).values()))
+    lam = float(np.median(ranking.robustness))
+    rows = list(table(ranking, *labels, one.geometry(ranking, lam).values()))
     r = ranking.robustness[[row[0] for row in plain]]
     assert [row[:8] for row in rows] == plain
     np.testing.assert_array_equal(
-        [row[8:] for row in rows], np.transpose([kappa_tilde(r, 3.0), kappa(r, 3.0), bound(r)])
+        [row[8:11] for row in rows], np.transpose([kappa_tilde(r, lam), kappa(r, lam), bound(r)])
     )
+    for row in rows:
+        own = one.points.rows.read(row[0], row[0] + 1).astype(np.float64)
+        far = others.column("images").read().reshape(len(others), -1)[labels[1] != row[3]]
+        distance = np.sqrt(((far - own) ** 2).sum(axis=1)) / 255
+        assert row[11] == pytest.approx(kappa_tilde(distance, lam).max(), rel=1e-12)
     assert {type(field) for row in rows for field in row} == {int, float}
 
 
-def test_curvature_without_a_distance() -> None:
-    found = geometry(np.array([0.0, 1.0, math.inf, math.nan]), 0.5)
+def test_curvature_without_a_distance(dataset: artifacts.Store) -> None:
+    values = [0.0, 0.25, math.inf, math.nan]
+    ranking = Ranking(np.array(values)[:, None], np.zeros((4, 1), np.int64))
     np.testing.assert_array_equal(
-        list(found.values()),
+        list(job(dataset).geometry(ranking, 0.5).values()),
         [
-            [math.inf, -0.5, math.nan, math.nan],
-            [math.inf, math.nan, math.nan, math.nan],
-            [math.inf, 4.0, 0.0, math.nan],
+            [math.inf, 16.0, math.nan, math.nan],
+            [math.inf, math.sqrt(24 * 16), math.nan, math.nan],
+            [math.inf, 64.0, 0.0, math.nan],
+            [math.inf, 16.0, math.nan, math.nan],
         ],
     )
-
-
-def test_remarks_on_lambda() -> None:
-    robustness = np.array([0.5, 1.0, 2.0, math.inf])
-    assert list(remarks(robustness, 2.0)) == list(remarks(robustness))
-    assert [line.split(" points")[0] for line in remarks(robustness, 1.0)] == ["1", "1 of 3", "1 of 3"]
 
 
 def test_the_plan(dataset: artifacts.Store, others: artifacts.Store) -> None:
