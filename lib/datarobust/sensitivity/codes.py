@@ -51,7 +51,10 @@ CHOSEN = 256
 """Coordinates kept as codes in l-infinity."""
 
 _PAIRS = 1024
-"""Points of the sample whose pairs a choice of coordinates looks at, undecided pairs, and candidates, each time."""
+"""Points of the sample whose pairs a choice of coordinates looks at, and undecided pairs, each time."""
+
+_CANDIDATES = 512
+"""Coordinates a choice looks at."""
 
 _COST_COLUMN, _COST_PAIR = 0.03, 80.0
 """Cycles (measured) of one coordinate for one pair of a tile, and of a pair the tile leaves: they set how many
@@ -410,7 +413,7 @@ def choose_coordinates(levels: Array, labels: Array, reach: Array, *, seed: int 
     left = [1.0]
     while len(chosen) < min(CHOSEN, levels.shape[1]):
         looked = alive if len(alive) <= _PAIRS else rng.choice(alive, _PAIRS, replace=False)
-        candidates = free[:_PAIRS]
+        candidates = free[:_CANDIDATES]
         counts = native.ruled_out(transposed, candidates, first[looked], second[looked], limits[looked])
         best = int(candidates[int(counts.argmax())])
         chosen.append(best)

@@ -296,17 +296,43 @@ static inline uint64_t AT(linf_bits)(const uint8_t *values, const uint8_t *limit
 #endif
 }
 
-/* Largest difference of two rows of bytes; some value above `limit` as soon as that is clear. */
+/* Largest difference of two rows of bytes, whole lines of 64; 256 as soon as one is above `limit`. */
 static inline int AT(largest_gap)(const uint8_t *a, const uint8_t *b, int64_t width, int limit) {
-    uint8_t largest = 0;
-    for (int64_t start = 0; start < width; start += 64) { /* rows are whole lines of 64 bytes */
+    uint8_t line[64] = {0};
+#if defined(AVX512)
+    __m512i largest = _mm512_setzero_si512(), most = _mm512_set1_epi8((char)limit);
+    for (int64_t start = 0; start < width; start += 64) {
+        __m512i x = _mm512_loadu_si512(a + start), y = _mm512_loadu_si512(b + start);
+        __m512i gap = _mm512_or_si512(_mm512_subs_epu8(x, y), _mm512_subs_epu8(y, x));
+        if (_mm512_cmpgt_epu8_mask(gap, most)) return 256;
+        largest = _mm512_max_epu8(largest, gap);
+    }
+    _mm512_storeu_si512(line, largest);
+#elif defined(AVX2)
+    __m256i largest = _mm256_setzero_si256(), most = _mm256_set1_epi8((char)limit);
+    for (int64_t start = 0; start < width; start += 32) {
+        __m256i x = _mm256_loadu_si256((const __m256i *)(a + start));
+        __m256i y = _mm256_loadu_si256((const __m256i *)(b + start));
+        __m256i gap = _mm256_or_si256(_mm256_subs_epu8(x, y), _mm256_subs_epu8(y, x));
+        __m256i over = _mm256_subs_epu8(gap, most);
+        if (!_mm256_testz_si256(over, over)) return 256;
+        largest = _mm256_max_epu8(largest, gap);
+    }
+    _mm256_storeu_si256((__m256i *)line, largest);
+#else
+    for (int64_t start = 0; start < width; start += 64) {
+        int over = 0;
         for (int t = 0; t < 64; t++) {
             uint8_t x = a[start + t], y = b[start + t], gap = x > y ? x - y : y - x;
-            largest = gap > largest ? gap : largest;
+            line[t] = gap > line[t] ? gap : line[t];
+            over |= gap > limit;
         }
-        if (largest > limit) break;
+        if (over) return 256;
     }
-    return largest;
+#endif
+    int result = 0;
+    for (int t = 0; t < 64; t++) result = line[t] > result ? line[t] : result;
+    return result;
 }
 
 /* Squared distance of codes. */
@@ -354,7 +380,7 @@ static inline int AT(within)(const Search *s, int64_t i, int64_t j, double share
     return !(bound > reach * reach * LOOSE); /* what cannot be compared is measured */
 }
 
-/* The exact key of a pair; in linf some larger value once it exceeds `bound`. */
+/* The exact key of a pair; in linf 256 once it exceeds `bound`. */
 static inline double AT(key_of)(const Search *s, int64_t i, int64_t j, double bound) {
     int64_t first = s->place[i] * s->width, second = s->place[j] * s->width;
     if (s->bytes) {
