@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from datarobust.errors import DataError
 from datarobust.norms import Norm, norm_of
 from datarobust.types import Array, Floats, Progress, Rows
