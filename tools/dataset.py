@@ -463,9 +463,8 @@ def _representation(
     """A layer of a network, tried on the first points; ``classifies``: its output must be a number a class."""
     from datarobust.checkpoints.models import load_model
     from datarobust.datasets import point_column
-    from datarobust.fid.features import PROBED, Extractor, as_inputs
     from datarobust.jobs.dataset import Representation
-    from datarobust.networks import foreign
+    from datarobust.networks.features import PROBED, Extractor, as_inputs, demand_classes
 
     model = load_model(spec)
     torch_device = _cli.torch_device(device, None)
@@ -473,7 +472,7 @@ def _representation(
     with _models.foreign_code():
         extractor = Extractor(spec, model.module, layer, first, torch_device)
         if classifies:
-            foreign.demand_classes(spec, model.module, as_inputs(first, torch_device))
+            demand_classes(spec, model.module, as_inputs(first, torch_device))
         operations = extractor.operations(first)
     described = _models.place_of(torch_device)
     return Representation(extractor, extractor.width, model.identity, layer, batch, described, operations)

@@ -13,7 +13,7 @@ Theorem 1, Appendix A                          :mod:`datarobust.lipschitz`     `
 Section 4, Appendix C (data sets)              :mod:`datarobust.datasets`      ``dataset import``, ``fetch``
 Section 4 (duplicates, near-duplicates)        :mod:`datarobust.pairs`         ``dataset duplicates``
 Section 3 (random labels)                      :mod:`datarobust.datasets`      ``dataset relabel``
-Equation 1 in other metrics                    :mod:`datarobust.fid.features`      ``dataset features``
+Equation 1 in other metrics                    :mod:`datarobust.networks`      ``dataset features``
 Figures 2 (a), 5 (a), 16 (sensitivity curves)  :mod:`datarobust.figures`       ``figure sensitivity``
 Figures 2 (b), 5 (b) (differences)             :mod:`datarobust.figures`       ``figure difference``
 Figures 4 (a, b) (label distributions)         :mod:`datarobust.figures`       ``figure labels``

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from datarobust.attacks import training_attack
+from datarobust.networks import Precision, casting, products
 from datarobust.networks.classifier import batch_norms, group_of, held
-from datarobust.networks.precision import Precision, casting, products
 
 
 @dataclass(frozen=True)

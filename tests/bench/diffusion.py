@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from datarobust.diffusion.denoiser import Denoiser, Edm, flops, one_hot, prepare
-from datarobust.networks.precision import Precision, products
+from datarobust.networks import Precision, products
 from datarobust.networks.song_unet import CIFAR, DDPMPP, SongUNet
 
 EVALUATIONS = 39

@@ -26,7 +26,7 @@ import scipy
 import scipy.linalg
 from threadpoolctl import threadpool_info
 
-from datarobust.fid.distances import Moments
+from datarobust.fid import Moments
 
 COUNTS = (10_000, 2_500, 1_000)
 """Points of a set, in widths of 2,048: full rank, hardly full rank, short."""

@@ -30,7 +30,7 @@ from datarobust.artifacts import Step, Tensors
 from datarobust.diffusion.denoiser import Denoiser, build_denoiser
 from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageError
 from datarobust.networks.classifier import Classifier
-from datarobust.networks.foreign import refuse
+from datarobust.networks.features import refuse
 from datarobust.text import shown
 
 PUBLISHED_SUFFIXES = (".pt", ".pth", ".pkl")

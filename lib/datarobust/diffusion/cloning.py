@@ -22,7 +22,7 @@ from datarobust.diffusion.denoiser import Denoiser, one_hot
 from datarobust.diffusion.sampler import Sampler, Start, sample
 from datarobust.distributed import Group
 from datarobust.errors import DataError, DatarobustError
-from datarobust.networks.precision import products
+from datarobust.networks import products
 from datarobust.randomness import Domain, row_keys
 from datarobust.types import Array, Floats, Images, Progress, Rows
 

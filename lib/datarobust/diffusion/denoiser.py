@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datarobust.errors import UsageError
-from datarobust.networks.precision import Precision
+from datarobust.networks import Precision
 from datarobust.networks.song_unet import Block, SongUNet
 
 # ------------------------------------------------------------------------------------------- preconditioning
@@ -200,7 +200,7 @@ def prepare(
     Weights lie in the order in which kernels read them (channels last), and constant factors are multiplied into them:
     what was prepared is not to be saved. ``bf16`` computes convolutions and attention in bfloat16; embeddings,
     statistics of norms, what surrounds the network and all states stay in float32. ``tf32`` takes
-    :func:`datarobust.networks.precision.products` around the sampling; UsageError on a CPU. ``compiled`` has
+    :func:`datarobust.networks.products` around the sampling; UsageError on a CPU. ``compiled`` has
     ``torch.compile`` fuse what lies between convolutions, for one shape of batches.
     """
     if precision == "tf32" and device == "cpu":

@@ -15,7 +15,7 @@ from datarobust.diffusion.cloning import Keys, normals, to_model, uniforms
 from datarobust.diffusion.denoiser import Denoiser, one_hot
 from datarobust.distributed import Group
 from datarobust.errors import UsageError
-from datarobust.networks.precision import Precision, casting, products
+from datarobust.networks import Precision, casting, products
 from datarobust.randomness import Domain, row_keys
 from datarobust.training.batches import real_rows
 from datarobust.training.images import Points

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from datarobust.errors import DatarobustError
-from datarobust.networks.precision import products
+from datarobust.networks import products
 from datarobust.norms import ATTACK_NORMS
 
 from . import Protocol

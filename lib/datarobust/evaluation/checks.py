@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from datarobust.errors import DataError, UsageError
-from datarobust.fid.features import as_inputs
-from datarobust.networks import foreign
+from datarobust.networks.features import as_inputs, demand_logits, demand_scores, run_network
 from datarobust.norms import ATTACK_NORMS
 from datarobust.types import Array, Rows
 
@@ -68,11 +67,11 @@ def demand_classifier(name: str, module: nn.Module, images: Array, device: torch
     """
     x = as_inputs(images[:PROBED], device)
     inputs = x.clone()
-    outputs = foreign.run(name, module, inputs)
+    outputs = run_network(name, module, inputs)
     if not torch.equal(inputs, x):
         raise DataError(f"{name} changes its input in place: let it work on a copy.")
-    logits = foreign.demand_scores(name, outputs, x)
-    foreign.demand_logits(name, logits)
+    logits = demand_scores(name, outputs, x)
+    demand_logits(name, logits)
 
     def gradient(images: Tensor) -> Tensor | None:
         with torch.enable_grad():
@@ -80,7 +79,7 @@ def demand_classifier(name: str, module: nn.Module, images: Array, device: torch
             outputs = module(images)
             return torch.autograd.grad(outputs.sum(), images, allow_unused=True)[0] if outputs.requires_grad else None
 
-    if not isinstance(foreign.run(name, gradient, x[:2]), Tensor):
+    if not isinstance(run_network(name, gradient, x[:2]), Tensor):
         raise DataError(
             f"{name} passes no gradients to its input, which the attacks follow: leave out torch.no_grad, detach and "
             "rounding."

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from datarobust.distributed import Group
 from datarobust.errors import is_out_of_memory
-from datarobust.fid.features import as_inputs
 from datarobust.networks.classifier import frozen
+from datarobust.networks.features import as_inputs
 from datarobust.norms import ATTACK_NORMS
 from datarobust.types import Array, Progress, Rows, T
 

@@ -20,10 +20,9 @@ from datarobust.evaluation import Protocol, checks
 from datarobust.evaluation.attacks import library
 from datarobust.evaluation.driver import Checkpoint, Options, Outcome, evaluate
 from datarobust.evaluation.statistics import VERDICTS, summary
-from datarobust.fid.features import as_inputs
 from datarobust.jobs.make import ALONE, Artifact, Form, Labelled, Output, silent
-from datarobust.networks import foreign
 from datarobust.networks.classifier import frozen
+from datarobust.networks.features import as_inputs, run_network
 from datarobust.selection import Chosen
 from datarobust.text import shown
 from datarobust.types import Array, Rows
@@ -69,7 +68,7 @@ def classes_of(model: Model, points: Points, device: torch.device) -> int:
         checks.demand_width(name, width, points.labels, len(points.dataset.attributes["classes"]), where)
         x = as_inputs(points.images[: evaluation.BATCH], device)
         y = torch.from_numpy(points.labels[: evaluation.BATCH]).to(device)
-        checks.demand_unit_inputs(name, lambda x: foreign.run(name, module, x), x, y)
+        checks.demand_unit_inputs(name, lambda x: run_network(name, module, x), x, y)
     return width
 
 

@@ -19,7 +19,7 @@ from datarobust.diffusion.denoiser import Denoiser, flops
 from datarobust.diffusion.sampler import DEFAULTS, NOISE_WEIGHT, Sampler, Start, start
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import Artifact, Form, Output
-from datarobust.networks.precision import Precision
+from datarobust.networks import Precision
 from datarobust.selection import Chosen, rows_digest
 from datarobust.text import shown, sized
 from datarobust.types import Rows

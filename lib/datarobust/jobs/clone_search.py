@@ -19,10 +19,10 @@ from datarobust.diffusion.denoiser import flops
 from datarobust.diffusion.sampler import Sampler
 from datarobust.diffusion.search import Point, Result, Rung
 from datarobust.errors import DataError, DatarobustError, UsageError
-from datarobust.fid.distances import Moments
-from datarobust.fid.features import FeatureSpace
+from datarobust.fid import Moments
 from datarobust.jobs.clone import Cloning
 from datarobust.jobs.make import Form, Output, Text, requested_by
+from datarobust.networks.features import FeatureSpace
 from datarobust.norms import L2, LINF
 from datarobust.randomness import Domain, permutation
 from datarobust.text import shown

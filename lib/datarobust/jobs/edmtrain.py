@@ -20,11 +20,11 @@ from datarobust.diffusion.sampler import DEFAULTS
 from datarobust.diffusion.training import AUGMENT_DIM, Recipe, Training
 from datarobust.distributed import Group
 from datarobust.errors import DataError
-from datarobust.fid.features import BATCH, as_inputs
 from datarobust.jobs.advtrain import points_of
 from datarobust.jobs.clone import Cloning
 from datarobust.jobs.make import ALONE, Form, Labelled, Output
 from datarobust.jobs.run_folder import Run, RunFolder
+from datarobust.networks.features import BATCH, as_inputs
 from datarobust.networks.song_unet import CIFAR, DDPMPP, NCSNPP, SongUNet
 from datarobust.selection import Chosen, random
 from datarobust.text import shown

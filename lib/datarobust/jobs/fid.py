@@ -21,10 +21,10 @@ from datarobust.checkpoints.torchfiles import inception_advice, load_inception
 from datarobust.datasets.files import file_sha256
 from datarobust.datasets.npz import Archive
 from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageError
-from datarobust.fid.distances import SUBSETS, Moments, Sums, extrapolated, kid
-from datarobust.fid.features import PIXELS, Extractor, FeatureSpace
+from datarobust.fid import SUBSETS, Moments, Sums, extrapolated, kid
 from datarobust.jobs.make import Artifact, Form, Labelled, Output, Text, silent
-from datarobust.networks.precision import products
+from datarobust.networks import products
+from datarobust.networks.features import PIXELS, Extractor, FeatureSpace
 from datarobust.norms import L2, LINF
 from datarobust.randomness import Domain, permutation
 from datarobust.selection import rows_digest

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from datarobust.attacks import margin_attack, training_noise, uniform_noise
 from datarobust.distributed import Group
+from datarobust.networks import products
 from datarobust.networks.classifier import batch_norms, frozen, held
-from datarobust.networks.precision import products
 from datarobust.randomness import Domain
 from datarobust.schedules import momentum_and_rate
 from datarobust.trades import trades_step

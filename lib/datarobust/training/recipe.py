@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from datarobust.errors import UsageError
-from datarobust.networks.precision import Precision
+from datarobust.networks import Precision
 from datarobust.norms import ball_of
 
 Augment = Literal["crop-flip", "crop", "none", "cifar100"]

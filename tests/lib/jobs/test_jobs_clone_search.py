@@ -23,12 +23,12 @@ from datarobust.diffusion.cloning import clones
 from datarobust.diffusion.denoiser import prepare
 from datarobust.diffusion.sampler import Sampler
 from datarobust.errors import ArtifactError, DataError, DatarobustError, ExistsError, UsageError
-from datarobust.fid.distances import Moments
-from datarobust.fid.features import PIXELS
+from datarobust.fid import Moments
 from datarobust.jobs.clone import Cloning
 from datarobust.jobs.clone_search import Search, gather, read
 from datarobust.jobs.fid import feature_space
 from datarobust.jobs.make import make
+from datarobust.networks.features import PIXELS
 
 T = TypeVar("T")
 BASE = Sampler(num_steps=2)

@@ -17,8 +17,7 @@ from tests.lib.stored import Interrupt
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.errors import ArtifactError, DataError, ExistsError, LockedError, UsageError
-from datarobust.fid.distances import Moments, Sums, extrapolated, mmd
-from datarobust.fid.features import PIXELS, FeatureSpace
+from datarobust.fid import Moments, Sums, extrapolated, mmd
 from datarobust.jobs.fid import (
     Comparison,
     KeptMoments,
@@ -31,6 +30,7 @@ from datarobust.jobs.fid import (
     pair_distances,
 )
 from datarobust.jobs.make import make
+from datarobust.networks.features import PIXELS, FeatureSpace
 
 from .stores import clones, dataset, images
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from datarobust.errors import DataError
-from datarobust.networks import foreign
+from datarobust.networks.features import demand_classes, demand_logits
 
 
 class Chance(nn.Module):
@@ -20,8 +20,8 @@ class OfTheBatch(nn.Module):
 
 def test_classifiers_are_tried():
     batch = torch.rand(8, 3)
-    assert foreign.demand_classes("m", nn.Linear(3, 5), batch) == 5
-    assert foreign.demand_classes("m", nn.Identity(), batch[:1]) == 3
+    assert demand_classes("m", nn.Linear(3, 5), batch) == 5
+    assert demand_classes("m", nn.Identity(), batch[:1]) == 3
     cases = {
         r"fails on a batch of shape \(8, 3\): it raises RuntimeError \(mat1 and mat2": nn.Linear(4, 2),
         r"gives outputs of shape \(8, 1\) for 8 points: a classifier": nn.Linear(3, 1),
@@ -36,13 +36,13 @@ def test_classifiers_are_tried():
         with pytest.raises(
             DataError, match=f"m {words}" if not words.startswith(("other", "outputs", "in ")) else words
         ):
-            foreign.demand_classes("m", module, batch)
+            demand_classes("m", module, batch)
 
 
 def test_probabilities_are_no_logits():
     logits = torch.randn(16, 4)
-    foreign.demand_logits("m", logits)
-    foreign.demand_logits("m", logits.log_softmax(dim=1))
-    foreign.demand_logits("m", torch.rand(16, 4))
+    demand_logits("m", logits)
+    demand_logits("m", logits.log_softmax(dim=1))
+    demand_logits("m", torch.rand(16, 4))
     with pytest.raises(DataError, match="m gives probabilities, but logits are needed: leave out its softmax"):
-        foreign.demand_logits("m", logits.softmax(dim=1))
+        demand_logits("m", logits.softmax(dim=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from datarobust.networks.precision import products
+from datarobust.networks import products
 
 
 def test_products_in_tf32_are_allowed_within_alone() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datarobust.errors import DataError
-from datarobust.fid.distances import FOLD, Moments, Sums, extrapolated
+from datarobust.fid import FOLD, Moments, Sums, extrapolated
 
 
 def features(count: int, width: int, seed: int, shift: float = 0.0) -> np.ndarray:

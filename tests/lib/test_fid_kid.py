@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datarobust.errors import DataError
-from datarobust.fid.distances import kid, mmd
+from datarobust.fid import kid, mmd
 
 
 def loops(x: np.ndarray, y: np.ndarray, paired: bool) -> float:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from datarobust.errors import DataError
-from datarobust.fid import features
+from datarobust.networks import features
 
 CPU = torch.device("cpu")
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 3, 6, 6), dtype=np.uint8)
