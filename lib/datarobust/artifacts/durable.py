@@ -176,11 +176,9 @@ def _holder(file: Path) -> str:
 def whole_or_absent(
     path: Path, *, overwrite: bool = False, keep: bool = False, may_replace: Callable[[Path], bool] = Path.is_file
 ) -> Iterator[Path]:
-    """A place to write an output, file or folder, that appears under its name complete, or not at all.
+    """A hidden path beside ``path``, to create there a file or folder that appears under its name whole, or not at all.
 
-    Yields:
-        A hidden path beside ``path`` to create. With ``keep`` unfinished work stays there on an exception, and it may
-        hold the work of an earlier run.
+    With ``keep`` unfinished work stays there on an exception, and it may hold the work of an earlier run.
 
     Raises:
         ExistsError: ``path`` exists, and is not to be replaced or, as ``may_replace`` says, not ours to replace.

@@ -19,8 +19,7 @@ from datarobust.artifacts.kinds import KINDS, RESERVED, Kind, Shapes, chosen
 from datarobust.errors import ArtifactError
 
 RESTORE = "restore it from a copy, or make it again"
-Blocks = Mapping[str, Sequence[str]]
-"""Array -> sha256 of each of its blocks."""
+Blocks = Mapping[str, Sequence[str]]  # array -> sha256 of each of its blocks
 _DEPTH = 64
 
 
@@ -93,9 +92,8 @@ def digest_of(arrays: Shapes, blocks: Blocks) -> str:
     The rows of a block depend on the size of a row alone (`store.Layout.block`), so a digest does not depend on how an
     array was written.
     """
-    return sha256(
-        canonical({name: [dtype, list(shape), list(blocks[name])] for name, (dtype, shape) in arrays.items()})
-    )
+    described = {name: [dtype, list(shape), list(blocks[name])] for name, (dtype, shape) in arrays.items()}
+    return sha256(canonical(described))
 
 
 def seal_of(attributes: Mapping[str, Any]) -> str:
@@ -116,9 +114,7 @@ class Step:
     seed: int | None = None
     device: str | None = None  # such as "cpu, 2 threads"; None where it cannot matter
     inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest of what was read
-    output: str | None = None
-    """Digest of what this step made. The last step of an opened artifact has that artifact's own; steps before it have
-    theirs if it was written with version 2 of its kind."""
+    output: str | None = None  # digest of what it made; of a step before the last, from version 2 of its kind on
 
 
 def to_json(history: Sequence[Step]) -> list[dict[str, Any]]:
@@ -149,13 +145,10 @@ def join(histories: Iterable[Sequence[Step]]) -> list[Step]:
     joined: list[Step] = []
     for step in (step for history in histories for step in history):
         twins = [i for i, other in enumerate(joined) if replace(other, output=step.output) == step]
-        unknown = [i for i in twins if joined[i].output is None]
         if step in joined or (twins and step.output is None):
             continue
-        if unknown:
-            joined[unknown[0]] = step
-        else:
-            joined.append(step)
+        place = next((i for i in twins if joined[i].output is None), len(joined))
+        joined[place : place + 1] = [step]
     return joined
 
 

@@ -10,21 +10,18 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-DTYPES = ("uint8", "int64", "float32", "float64", "bool")
-"""What zarr kinds may hold: fixed size, exact, and the same on every machine."""
+DTYPES = ("uint8", "int64", "float32", "float64", "bool")  # of zarr kinds: exact, and the same on every machine
+RESERVED = ("kind", "version", "digest", "history", "blocks", "seal")  # attributes that this package writes itself
+Shapes = Mapping[str, tuple[str, tuple[int, ...]]]  # array -> (dtype, shape)
 
-RESERVED = ("kind", "version", "digest", "history", "blocks", "seal")
-"""Attributes that this package writes itself."""
 
-Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
-"""Array -> (dtype, shape)."""
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
 
 _TYPES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a text", lambda value: isinstance(value, str)),
-    "texts": (
-        "a list of texts",
-        lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
-    ),
+    "texts": ("a list of texts", _are_texts),
     "integer": ("an integer", lambda value: type(value) is int),
     "number": ("a number", lambda value: type(value) in (int, float)),
     "flag": ("true or false", lambda value: type(value) is bool),
@@ -203,7 +200,7 @@ _KINDS = (
         optional={"adversarial": Field(("uint8", "float32"), ("M", "C", "H", "W"))},
         attributes={
             "attacks": Attribute("texts"),
-            "norm": Attribute("text", choices=("l2", "linf", "l1")),
+            "norm": _NORM,
             "eps": _NUMBER,
             "protocol": _OBJECT,
             "flags": _OBJECT,

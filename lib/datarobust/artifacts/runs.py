@@ -32,14 +32,10 @@ _LOG_BYTES, _RECIPE_BYTES = 1 << 30, 1 << 24
 def read_log(run: Path, epochs: int | None = None) -> list[dict[str, Any]]:
     """The lines of a run's log, at most ``epochs`` of them; a last line that was torn by a kill is left out.
 
-    Raises:
-        ArtifactError: there is no log, or it is none.
+    Raises ArtifactError where there is no log, or it is none.
     """
     path = run / LOG
-    with durable.os_errors(path, "read"):
-        if path.stat().st_size > _LOG_BYTES:
-            raise ArtifactError(f"{path} is too large for a log of training")
-        content = path.read_bytes()
+    content = _content(path, _LOG_BYTES, "log of training")
     whole = content[: content.rfind(b"\n") + 1].splitlines()
     lines = []
     for number, text in enumerate(whole[:epochs], 1):
@@ -65,23 +61,23 @@ class Run:
 def open_run(run: Path) -> Run:
     """A run's recipe, log and heads of its weights; ArtifactError where one is damaged or there is no recipe."""
     path = run / RECIPE
-    with durable.os_errors(path, "read"):
-        if path.stat().st_size > _RECIPE_BYTES:
-            raise ArtifactError(f"{shown(path)} is too large for a recipe")
-        content = path.read_bytes()
     try:
-        document = json.loads(content)
+        document = json.loads(_content(path, _RECIPE_BYTES, "recipe"))
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{shown(path)} is no recipe of a training ({error})") from error
     parts = ("recipe", "arch", "inputs")
     if not isinstance(document, dict) or not all(isinstance(document.get(part), dict) for part in parts):
         raise ArtifactError(f"{shown(path)} is no recipe of a training: it lacks recipe, arch or inputs")
-    weights = {"best": run / BEST, "last": run / LAST}
-    return Run(
-        document,
-        read_log(run) if (run / LOG).is_file() else [],
-        {which: peek(file) for which, file in weights.items() if file.is_file()},
-    )
+    files = {"best": run / BEST, "last": run / LAST}
+    weights = {which: peek(file) for which, file in files.items() if file.is_file()}
+    return Run(document, read_log(run) if (run / LOG).is_file() else [], weights)
+
+
+def _content(path: Path, limit: int, what: str) -> bytes:
+    with durable.os_errors(path, "read"):
+        if path.stat().st_size > limit:
+            raise ArtifactError(f"{shown(path)} is too large for a {what}")
+        return path.read_bytes()
 
 
 def recorded(run: Path) -> dict[str, Any]:

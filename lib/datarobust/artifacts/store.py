@@ -22,7 +22,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +52,11 @@ Columns = Mapping[str, tuple[np.dtype[Any] | type | str, tuple[int, ...]]]
 """Array -> (dtype, shape of one row)."""
 BLOCK_BYTES = 1 << 24
 CHUNK_BYTES = 1 << 20
-MAX_ROW_BYTES = 1 << 28
-"""A row of more than 256 MiB is no row: nothing of ours is near it, and it would break the bound on memory."""
+MAX_ROW_BYTES = 1 << 28  # more is no row: nothing of ours is near it, and it would break the bound on memory
 CRC_BYTES = 4
 _ENTRY_BYTES = 16  # of a chunk in the index of a shard: offset and length
 _META = "zarr.json"
-_GROUP_BYTES = 1 << 26
-"""Largest head of a store that is read: hashes of about 12 TB of images."""
+_GROUP_BYTES = 1 << 26  # largest head of a store that is read: hashes of about 12 TB of images
 _ARRAY_BYTES = 1 << 16
 _IN_USE = "while it was in use (a checksum does not fit)"
 
@@ -72,7 +69,7 @@ def _rows_in(size: int, row_bytes: int) -> int:
     return 1 << max(0, (size // max(1, row_bytes)).bit_length() - 1)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Layout:
     """Where the rows of one array, along axis 0, lie. ValueError for what cannot be an array of ours."""
 
@@ -84,40 +81,20 @@ class Layout:
             raise ValueError(f"has dtype {self.dtype!r}; allowed are {', '.join(DTYPES)}")
         if not self.shape or any(type(length) is not int for length in self.shape):
             raise ValueError(f"has the shape {self.shape!r}")
-        if self.shape[0] < 0 or any(length < 1 for length in self.shape[1:]):
+        rows, *row = self.shape
+        if rows < 0 or any(length < 1 for length in row):
             raise ValueError(f"has the impossible shape {self.shape}")
-        if self.row_bytes > MAX_ROW_BYTES or self.row_bytes * self.shape[0] >= 1 << 60:
+        self.row_bytes = math.prod(row) * np.dtype(self.dtype).itemsize
+        if self.row_bytes > MAX_ROW_BYTES or self.row_bytes * rows >= 1 << 60:
             raise ValueError(f"claims the shape {self.shape}, more than any machine holds")
-
-    @cached_property
-    def row_bytes(self) -> int:
-        """Bytes of one row."""
-        return math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
-
-    @cached_property
-    def block(self) -> int:
-        """Rows of a block, which one hash covers and one shard file holds; a function of the size of a row alone."""
-        return _rows_in(BLOCK_BYTES, self.row_bytes)
-
-    @cached_property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return -(-self.shape[0] // self.block)
-
-    @cached_property
-    def chunk(self) -> int:
-        """Rows of an inner chunk; a small array is one chunk without padding."""
-        return max(1, min(_rows_in(CHUNK_BYTES, self.row_bytes), self.shape[0]))
-
-    @cached_property
-    def shard(self) -> int:
-        """Rows that a shard has room for: a block, or all rows rounded up to chunks where they are fewer."""
-        return min(self.block, max(1, -(-self.shape[0] // self.chunk)) * self.chunk)
-
-    @cached_property
-    def chunk_bytes(self) -> int:
-        """Bytes of a chunk in a file: its rows and their crc32c."""
-        return self.chunk * self.row_bytes + CRC_BYTES
+        # Rows of a block, which one hash covers and one shard file holds; a function of the size of a row alone.
+        self.block = _rows_in(BLOCK_BYTES, self.row_bytes)
+        self.blocks = -(-rows // self.block)
+        # Rows of an inner chunk; a small array is one chunk without padding. In a file their crc32c follows.
+        self.chunk = max(1, min(_rows_in(CHUNK_BYTES, self.row_bytes), rows))
+        self.chunk_bytes = self.chunk * self.row_bytes + CRC_BYTES
+        # Rows that a shard has room for: a block, or all rows rounded up to chunks where they are fewer.
+        self.shard = min(self.block, max(1, -(-rows // self.chunk)) * self.chunk)
 
     def rows_of(self, block: int) -> int:
         """Rows that block number ``block`` holds."""
@@ -232,9 +209,7 @@ class Column:
         def fill(block: int) -> None:
             first = block * size
             low, high = max(start - first, 0), min(stop - first, self.layout.rows_of(block))
-            is_whole = high - low == self.layout.rows_of(block)
-            part = self._block(block)[low:high] if is_whole else self._part(block, low, high)
-            rows[first + low - start : first + high - start] = part
+            rows[first + low - start : first + high - start] = self._part(block, low, high)
 
         _each(fill, range(start // size, -(-stop // size)) if stop > start else range(0))
         return rows
@@ -303,7 +278,7 @@ class Column:
 
     def _part(self, block: int, low: int, high: int) -> Array:
         """Rows ``low`` to ``high`` of a block; of one that was verified before, no more than their chunks are read."""
-        if block not in self._verified:
+        if block not in self._verified or high - low == self.layout.rows_of(block):
             return self._block(block)[low:high]
         size = self.layout.chunk
         first, last = low // size * size, min(-(-high // size) * size, self.layout.rows_of(block))
@@ -357,12 +332,7 @@ def _each(work: Callable[[int], None], blocks: Sequence[int]) -> None:
             work(block)
         return
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1, len(blocks))) as pool:
-        for future in [pool.submit(work, block) for block in blocks]:
-            try:
-                future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        list(pool.map(work, blocks))  # an error cancels what has not begun
 
 
 # ----------------------------------------------------------------------------------------------------------- reading
@@ -372,13 +342,9 @@ class Store:
     """An open zarr artifact, read only. Nothing is held open: a store may be passed to other processes."""
 
     def __init__(self, summary: Summary, columns: Mapping[str, Column]) -> None:
-        self.path = summary.path
-        self.kind, self.version = summary.kind, summary.version
-        self.digest = summary.digest
-        self.history = summary.history
-        self.attributes = summary.attributes
-        self._summary = summary
-        self._columns = columns
+        self.path, self.kind, self.version = summary.path, summary.kind, summary.version
+        self.digest, self.history, self.attributes = summary.digest, summary.history, summary.attributes
+        self._summary, self._columns = summary, columns
 
     def __len__(self) -> int:
         """Number of rows, which is that of the first required array."""
@@ -662,10 +628,6 @@ class _Column:
             self._write(self.tail())
             self._filled = 0
 
-    def layout(self) -> Layout:
-        """Of all rows so far."""
-        return Layout(self.dtype.name, (self.rows, *self.row))
-
     def _write(self, rows: Array) -> None:
         """Write a block, C-contiguous; it is on the disk when this returns."""
         start = len(self.hashes) * self._size
@@ -730,18 +692,12 @@ def create(
     """Write a zarr artifact; it appears under its name, whole, when the block ends without an exception.
 
     The same arrays, attributes and history give the same bytes in every file, also after any number of interruptions.
+    ``attributes`` are what the kind requires, and more; ``history`` has the steps that led here, oldest first, this one
+    last; an artifact that is there is replaced, with ``overwrite``, once this one is whole.
 
-    Args:
-        path: the output, a folder that does not exist.
-        kind: name of a zarr kind.
-        columns: array -> (dtype, shape of one row).
-        attributes: what the kind requires, and more.
-        history: the steps that led here, oldest first, this one last.
-        overwrite: replace an artifact that is there, once this one is whole.
-        resume_key: names the request (`fingerprint`). With it, work that was interrupted, by an exception or by
-            ``kill -9``, stays hidden beside the output, and the next call with the same key goes on with it. The
-            output's `Resume` is then the writer's: the caller may not keep another state there.
-        save_every: seconds between two saved states, with a ``resume_key``.
+    ``resume_key`` names the request (`fingerprint`). With it, work that was interrupted, by an exception or by ``kill
+    -9``, stays hidden beside the output, and the next call with the same key goes on with it; a state is saved every
+    ``save_every`` seconds. The output's `Resume` is then the writer's: the caller may not keep another state there.
 
     Raises:
         ArtifactError: columns, attributes or rows that the kind does not have, or the system refuses to write.
@@ -780,12 +736,11 @@ def create(
             with durable.os_errors(path):
                 for column in arrays.values():
                     column.flush()
-                layouts = {name: column.layout() for name, column in arrays.items()}
-                shapes = {name: (layout.dtype, layout.shape) for name, layout in layouts.items()}
+                shapes = {name: (column.dtype.name, (column.rows, *column.row)) for name, column in arrays.items()}
                 written = {name: column.hashes for name, column in arrays.items()}
                 head = build_head(schema, own, history, shapes, written, path)
-                for name, layout in layouts.items():
-                    durable.write_file(folder / name / _META, pretty(array_document(layout)))
+                for name, shape in shapes.items():
+                    durable.write_file(folder / name / _META, pretty(array_document(Layout(*shape))))
                 durable.write_file(folder / _META, pretty(group_document(head)))
         if resume:
             resume.discard()

@@ -29,12 +29,9 @@ from datarobust.artifacts.kinds import KINDS
 from datarobust.errors import ArtifactError
 from datarobust.types import Array
 
+# Dtypes of safetensors that are read and written, with NumPy's names; bfloat16 has none and is refused.
 CODES = {"F16": "float16", "F32": "float32", "F64": "float64", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
-"""dtypes of safetensors that are read and written, with NumPy's names; bfloat16 has none and is refused."""
-
-KEY = "datarobust"
-"""The one key of the metadata; several would be written in random order."""
-
+KEY = "datarobust"  # the one key of the metadata; several would be written in random order
 _HEADER_BYTES = 1 << 26
 
 
@@ -43,12 +40,8 @@ class Tensors(dict[str, Array]):
 
     def __init__(self, summary: Summary, arrays: Mapping[str, Array]) -> None:
         super().__init__(arrays)
-        self.summary = summary
-        self.path = summary.path
-        self.kind = summary.kind
-        self.digest = summary.digest
-        self.history = summary.history
-        self.attributes = summary.attributes
+        self.summary, self.path, self.kind = summary, summary.path, summary.kind
+        self.digest, self.history, self.attributes = summary.digest, summary.history, summary.attributes
 
 
 def save_tensors(
@@ -60,15 +53,9 @@ def save_tensors(
     history: Sequence[Step],
     overwrite: bool = False,
 ) -> None:
-    """Write a state dict as a safetensors artifact.
+    """Write a state dict as a safetensors artifact, whole or not at all; equal arguments give equal bytes.
 
-    It appears under its name whole, and equal arguments give equal bytes. Attributes are what the kind requires, and
-    more; the history has the steps that led here, oldest first, this one last.
-
-    Raises:
-        ArtifactError: a kind, dtype or attribute that cannot be written, or the system refuses.
-        ExistsError: the output exists.
-        LockedError: another process is writing it.
+    Attributes and history are those of `create`; so are the errors.
     """
     from safetensors.numpy import save
 
@@ -95,12 +82,9 @@ def save_tensors(
 
 
 def load_tensors(path: Path, kind: str | Collection[str] | None = None) -> Tensors:
-    """Read a safetensors artifact of a ``kind`` that will do, or of any, and verify every byte of it.
+    """Read a safetensors artifact of a ``kind`` that will do, or of any, into writable arrays; verify every byte of it.
 
-    The tensors are writable arrays of their own.
-
-    Raises:
-        ArtifactError: it is not there, cut short, altered, or of another kind or version.
+    Raises ArtifactError where it is not there, cut short, altered, or of another kind or version.
     """
     import safetensors
 
