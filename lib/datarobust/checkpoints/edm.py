@@ -19,17 +19,15 @@ import torch
 from torch import Tensor
 
 from datarobust.checkpoints.models import assemble_denoiser
-from datarobust.checkpoints.torchfiles import load_weights, published_file
+from datarobust.checkpoints.torchfiles import Checkpoint, load_weights, published_file
 from datarobust.datasets import unpickle
 from datarobust.datasets.files import file_sha256
 from datarobust.datasets.unpickle import Name, Refusal, Unpickler
 from datarobust.diffusion.denoiser import FORMS, NAME, as_json
 from datarobust.errors import ArtifactError, DataError
 from datarobust.text import shown
-from datarobust.types import Array
 
-LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 "
-"""How a stream of torch.save begins that is no archive; archives could swell."""
+LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 "  # begins a stream of torch.save that is no archive; those could swell
 _MOST_BYTES: Final = 2 << 30  # of a checkpoint; the published ones have 0.22 GB
 _MOST_PARTS: Final = 100_000  # modules and tensors of one network; the published ones have 1,100
 _MOST: Final = 1 << 16  # of any size in the arguments of a network
@@ -44,17 +42,7 @@ _KEPT: Final = (
 # fmt: on
 
 
-@dataclass(frozen=True)
-class EdmCheckpoint:
-    """A published denoiser."""
-
-    arch: dict[str, Any]  # name and arguments, as artifacts have them
-    arrays: dict[str, Array]  # the state dict
-    sha256: str  # of the file
-    ignored: tuple[str, ...]  # names of what else the file holds
-
-
-def read_edm_pickle(path: Path) -> EdmCheckpoint:
+def read_edm_pickle(path: Path) -> Checkpoint:
     """Read a checkpoint without running anything in it.
 
     The averaged network ``ema`` is taken. Its architecture comes from the arguments that it was made with, and names
@@ -85,7 +73,7 @@ def read_edm_pickle(path: Path) -> EdmCheckpoint:
         for name, tensor in tensors.items()
     }
     ignored = tuple(name for name in content if name != "ema") if isinstance(content, dict) else ()
-    return EdmCheckpoint(arch, arrays, file_sha256(path), ignored)
+    return Checkpoint(arch, arrays, file_sha256(path), ignored)
 
 
 def _arch(network: Persistent, where: str) -> dict[str, Any]:

@@ -68,8 +68,7 @@ def load_model(name: str) -> Model:
 def load_classifier(path: Path) -> tuple[Classifier, Tensors]:
     """The network in a file, on the CPU and in evaluation mode, and the verified artifact it came from.
 
-    Raises:
-        ArtifactError: the file is no classifier, was altered, or its tensors are not those of its architecture.
+    Raises ArtifactError where that is no classifier, was altered, or its tensors are not those of its architecture.
     """
     artifact = _artifact(path, "classifier")
     return assemble_classifier(artifact.attributes["arch"], artifact, shown(path)), artifact
@@ -90,8 +89,7 @@ def _artifact(path: Path, kind: str) -> Tensors:
 def assemble_classifier(arch: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> Classifier:
     """A network of an architecture with these values, in evaluation mode.
 
-    Raises:
-        ArtifactError: there is no such architecture, or names or shapes are not its.
+    Raises ArtifactError where there is no such architecture, or names or shapes are not its.
     """
     classes = arch.get("arguments", {}).get("classes")
     title = str(arch.get("name")) if classes is None else f"{arch.get('name')} for {classes} classes"

@@ -104,15 +104,15 @@ NORMALISATIONS: Final = {"cifar10": PUBLISHED[0], "cifar100": PUBLISHED[1], "non
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A published classifier."""
+    """A published classifier or denoiser."""
 
     arch: dict[str, Any]  # name and arguments, as artifacts have them
     arrays: dict[str, Array]  # the state dict, without prefixes
-    averaged: bool | None  # None where the file does not say
-    epoch: int | None  # after which they were saved, where the file says
-    sha256: str
+    sha256: str  # of the file
     ignored: tuple[str, ...]  # names of what else the file holds
-    normalisation: str  # as it was taken: cifar10, cifar100 or none
+    averaged: bool | None = None  # None where the file does not say
+    epoch: int | None = None  # after which they were saved, where the file says
+    normalisation: str = "none"  # of images, as it was taken: cifar10, cifar100 or none
 
 
 def read_checkpoint(
@@ -120,9 +120,9 @@ def read_checkpoint(
 ) -> Checkpoint:
     """A published classifier: of Wang et al. 2023, whose names begin with ``module.0.``, or of RobustBench.
 
-    ``arch`` names the network, where its tensors are not to tell; ``raw`` takes the weights before averaging, where
-    there are both; ``normalisation`` of images within the network is cifar10, cifar100 or none, and without it the one
-    that wide residual networks of Wang et al. have for as many classes.
+    ``arch`` names the network, where its tensors are not to tell; ``raw`` takes the weights before averaging;
+    ``normalisation`` of images within the network is cifar10, cifar100 or none, and without it the one that wide
+    residual networks of Wang et al. have for as many classes.
 
     Raises:
         DataError: it is no such file, is damaged, or has other names or shapes than its network.
@@ -145,10 +145,10 @@ def read_checkpoint(
     return Checkpoint(
         architecture,
         arrays,
+        file_sha256(path),
+        () if key is None else tuple(sorted(str(name) for name in content if name != key)),
         averaged=key == AVERAGED if key is not None and RAW in content else None,
         epoch=content["epoch"] if type(content.get("epoch")) is int else None,
-        sha256=file_sha256(path),
-        ignored=() if key is None else tuple(sorted(str(name) for name in content if name != key)),
         normalisation=normalised,
     )
 

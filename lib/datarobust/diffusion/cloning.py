@@ -68,21 +68,12 @@ def clones(
     group: Group | None = None,
     progress: Progress = iter,
 ) -> Iterator[tuple[int, Images]]:
-    """All clones in order, a few batches at a time; several processes share the work, and all get all clones.
+    """All clones in order, a few batches at a time: the number of the first one, and clones uint8 (B, C, H, W).
 
-    Batches begin at multiples of ``batch``, so a run that goes on where another was stopped ends with its bits.
-
-    Args:
-        denoiser: as :func:`datarobust.diffusion.denoiser.prepare` leaves it.
-        task: what to clone.
-        batch: how many clones at a time, in each process.
-        first: number of the first clone that is needed; some before it may come, too.
-        pad: fill the last batch up, for programs that were compiled for one shape.
-        group: the processes that share the work.
-        progress: of the batches.
-
-    Yields:
-        The number of the first clone, and clones uint8 (B, C, H, W).
+    Several processes share the work, ``batch`` clones at a time in each, and all get all clones. Batches begin at
+    multiples of ``batch``, so a run that goes on where another was stopped ends with its bits: from the clone ``first``
+    on, or some before it. The denoiser is as :func:`datarobust.diffusion.denoiser.prepare` leaves it; ``pad`` fills the
+    last batch up, for programs that were compiled for one shape.
 
     Raises:
         DatarobustError: a denoised image is not finite.

@@ -65,9 +65,8 @@ class Vp:
     @property
     def range(self) -> tuple[float, float]:
         """σ at the times ``epsilon_t`` and 1."""
-        low, high = (
-            math.sqrt(math.expm1(0.5 * self.beta_d * time**2 + self.beta_min * time)) for time in (self.epsilon_t, 1.0)
-        )
+        exponents = (0.5 * self.beta_d * time**2 + self.beta_min * time for time in (self.epsilon_t, 1.0))
+        low, high = (math.sqrt(math.expm1(exponent)) for exponent in exponents)
         return low, high
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
@@ -121,8 +120,7 @@ def from_json(described: object) -> Precondition:
 
 # -------------------------------------------------------------------------------------------------- denoisers
 
-NAME = "song-unet"
-"""The one architecture of denoisers, in ``arch``; DDPM++ and NCSN++ are sets of its arguments."""
+NAME = "song-unet"  # the one architecture of denoisers, in ``arch``; DDPM++ and NCSN++ are sets of its arguments
 
 
 class Denoiser(nn.Module):
@@ -178,8 +176,7 @@ def one_hot(labels: Tensor, classes: int) -> Tensor | None:
 def build_denoiser(arch: Mapping[str, Any]) -> Denoiser:
     """The denoiser that ``arch`` describes, on the CPU; its values are still to be loaded or drawn.
 
-    Raises:
-        UsageError: there is no such architecture here.
+    Raises UsageError where there is no such architecture.
     """
     arguments = arch.get("arguments")
     if arch.get("name") != NAME or not isinstance(arguments, Mapping):

@@ -105,13 +105,10 @@ class HeunStep:
 def sample(
     denoise: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: Iterable[HeunStep], noise: Callable[[int], Tensor]
 ) -> Tensor:
-    """The images that Algorithm 2 ends with, float64 (B, C, H, W).
+    """The images that Algorithm 2 ends with, float64 (B, C, H, W), from ``x`` with noise of the first step's deviation.
 
-    Args:
-        denoise: D, from float64 (B, C, H, W) and σ, float64 (), to (B, C, H, W).
-        x: float64 (B, C, H, W), images with noise of the first step's deviation; not changed.
-        steps: of :meth:`Sampler.steps`.
-        noise: standard normal numbers (B, C, H, W) of a step's number; called only where a step adds noise.
+    ``denoise`` is D, of x and σ, float64 (); ``noise`` gives the standard normal numbers (B, C, H, W) of a step by its
+    number, and is called only where a step adds noise.
     """
 
     def level(sigma: float) -> Tensor:  # a fill, because a copy would make the device wait

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from datarobust.diffusion.sampler import Sampler
 from datarobust.errors import UsageError
 
+# Appendix B; 20 steps, S_max infinite.
 GRID: Final[dict[str, tuple[float, ...]]] = {
     "sigma_min": (0.003, 0.004, 0.005),
     "sigma_max": (1.3, 1.4, 1.5),
@@ -26,21 +27,8 @@ GRID: Final[dict[str, tuple[float, ...]]] = {
     "S_min": (0.4, 0.5, 0.6),
     "S_noise": (1.006, 1.012, 1.015),
 }
-"""The grid of Appendix B; 20 steps, S_max infinite."""
 KEPT: Final = 9  # one in so many points goes on to the next rung, and so many do at least
 SHARES: Final = (0.1, 0.3, 1.0)  # of the images, by rung
-
-
-@dataclass(frozen=True)
-class Point:
-    """A point of the grid."""
-
-    number: int  # its place, the last argument running fastest
-    sampler: Sampler
-
-    def values(self) -> dict[str, float]:
-        """Its arguments that the grid varies."""
-        return {name: getattr(self.sampler, name) for name in GRID}
 
 
 @dataclass(frozen=True)
@@ -62,11 +50,15 @@ class Rung:
     seeds: tuple[int, ...]
 
 
-def grid(changes: Mapping[str, Sequence[float]], base: Sampler) -> list[Point]:
-    """All points, with other values for some arguments; ``base`` has the arguments that the grid does not vary.
+def varied(point: Sampler) -> dict[str, float]:
+    """The arguments that the grid varies."""
+    return {name: getattr(point, name) for name in GRID}
 
-    Raises:
-        UsageError: an argument that the grid does not have, or values that make no sampler.
+
+def grid(changes: Mapping[str, Sequence[float]], base: Sampler) -> list[Sampler]:
+    """All points, the last argument running fastest, with other values for some of them than :data:`GRID` has.
+
+    ``base`` has the arguments that the grid does not vary. Raises UsageError for an argument that it does not have.
     """
     for name in changes:
         if name not in GRID:
@@ -74,9 +66,10 @@ def grid(changes: Mapping[str, Sequence[float]], base: Sampler) -> list[Point]:
     axes = {name: tuple(changes.get(name, values)) for name, values in GRID.items()}
     if not all(axes.values()):
         raise UsageError(f"the grid has no value of {next(name for name in axes if not axes[name])}")
-    places = itertools.product(*axes.values())
-    varied: list[dict[str, Any]] = [dict(zip(axes, values, strict=True)) for values in places]
-    return [Point(number, replace(base, **values)) for number, values in enumerate(varied)]
+    points: list[dict[str, Any]] = [
+        dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
+    ]
+    return [replace(base, **values) for values in points]
 
 
 def ladder(strategy: Literal["full", "halving"], points: int, images: int, seeds: Sequence[int]) -> list[Rung]:
@@ -106,14 +99,14 @@ def mean_scores(results: Sequence[Result]) -> dict[int, float]:
     return {point: fmean(scores) for point, scores in _by_point(results).items()}
 
 
-def main_effects(results: Sequence[Result], points: Sequence[Point]) -> dict[str, dict[float, float]]:
+def main_effects(results: Sequence[Result], points: Sequence[Sampler]) -> dict[str, dict[float, float]]:
     """Argument -> value -> mean score of all points with that value."""
     means = mean_scores(results)
     effects: dict[str, dict[float, float]] = {}
     for name in GRID:
         by_value: dict[float, list[float]] = {}
         for number, score in means.items():
-            by_value.setdefault(points[number].values()[name], []).append(score)
+            by_value.setdefault(getattr(points[number], name), []).append(score)
         effects[name] = {value: fmean(scores) for value, scores in sorted(by_value.items())}
     return effects
 

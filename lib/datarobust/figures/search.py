@@ -8,7 +8,8 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from datarobust.diffusion.search import GRID, Point, Result, main_effects, mean_scores, seed_spread, survivors, top_set
+from datarobust.diffusion.sampler import Sampler
+from datarobust.diffusion.search import GRID, Result, main_effects, mean_scores, seed_spread, survivors, top_set, varied
 from datarobust.figures import style
 from datarobust.text import tsv
 
@@ -17,7 +18,7 @@ SHOWN: Final = 40
 _SIZE: Final = (6.5, 4.6)  # inches
 
 
-def draw(points: Sequence[Point], first: Sequence[Result], last: Sequence[Result], features: str) -> Figure:
+def draw(points: Sequence[Sampler], first: Sequence[Result], last: Sequence[Result], features: str) -> Figure:
     """Above, the mean score of all points by the value of each argument; below, the points of the last rung.
 
     A point of the last rung is the mean over its seeds with a line from the lowest to the highest; those that seeds
@@ -54,14 +55,14 @@ def draw(points: Sequence[Point], first: Sequence[Result], last: Sequence[Result
     return figure
 
 
-def table(points: Sequence[Point], results: Sequence[Result]) -> Iterator[str]:
+def table(points: Sequence[Sampler], results: Sequence[Result]) -> Iterator[str]:
     """Every result as a line of a TSV file."""
     return tsv(
         f"point {' '.join(GRID)} seed images score",
         (
             (
                 result.point,
-                *(f"{value:g}" for value in points[result.point].values().values()),
+                *(f"{value:g}" for value in varied(points[result.point]).values()),
                 result.seed,
                 result.images,
                 result.score,

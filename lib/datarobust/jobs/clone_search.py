@@ -17,7 +17,7 @@ from datarobust.diffusion import search
 from datarobust.diffusion.cloning import clones
 from datarobust.diffusion.denoiser import flops
 from datarobust.diffusion.sampler import Sampler
-from datarobust.diffusion.search import Point, Result, Rung
+from datarobust.diffusion.search import Result, Rung
 from datarobust.errors import DataError, DatarobustError, UsageError
 from datarobust.fid import Moments
 from datarobust.jobs.clone import Cloning
@@ -47,7 +47,7 @@ class Search:
 
     cloning: Cloning  # dataset, denoiser, chosen points, and how they are cloned but for what the grid varies
     space: FeatureSpace  # by which clones are compared
-    points: Sequence[Point]  # of the grid
+    points: Sequence[Sampler]  # of the grid
     seeds: tuple[int, ...]  # of the last rung; the others take the first
     strategy: Literal["full", "halving"]
     shard: tuple[int, int] = (0, 1)  # place among runs that share the work without knowing of each other; their number
@@ -88,7 +88,7 @@ class Search:
             "features": self.space.name,
             "strategy": self.strategy,
             "seeds": list(self.seeds),
-            "grid": {name: sorted({point.values()[name] for point in self.points}) for name in search.GRID},
+            "grid": {name: sorted({getattr(point, name) for point in self.points}) for name in search.GRID},
             "clones": artifacts.fingerprint(self.cloning.request()),
             **{name: settings[name] for name in ("dataset", "model", "precision", "conditioning")},
             "start": {name: settings["start"][name] for name in ("name", "noise_weight")},
@@ -102,7 +102,7 @@ class Search:
         for rung in self.rungs:
             made += rung.points * (rung.images * len(rung.seeds) - before)
             before = rung.images
-        evaluations = self.points[0].sampler.evaluations
+        evaluations = self.points[0].evaluations
         return {
             "points": len(self.points),
             "rungs": [{"points": r.points, "images": r.images, "seeds": len(r.seeds)} for r in self.rungs],
@@ -148,7 +148,7 @@ class Search:
             "main_effects_images": self.rungs[0].images,
             "seed_spread": search.seed_spread(standings[-1]),
             "images": self.rungs[-1].images,
-            "top": [{"point": n, **self.points[n].values(), "score": means[n]} for n in top],
+            "top": [{"point": n, **search.varied(self.points[n]), "score": means[n]} for n in top],
         }
 
     def run(self, output: Output) -> None:
@@ -216,7 +216,7 @@ class Search:
         if start < rung.images:
             rows = self.rows[start : rung.images]
             chosen = replace(self.cloning.chosen, rows=rows)
-            job = replace(self.cloning, sampler=self.points[point].sampler, seed=seed, chosen=chosen)
+            job = replace(self.cloning, sampler=self.points[point], seed=seed, chosen=chosen)
             for number, made in clones(job.model, job.task, job.batch):
                 images = job.task.images.take(rows[number : number + len(made)])
                 features.append(self.space.of(made))
@@ -238,7 +238,7 @@ class Search:
         for row in rows:
             point, seed, images = map(int, row[:3])
             score, l2, linf = map(float, row[3:])
-            values = {**self.points[point].values(), "l2": l2, "linf": linf}
+            values = {**search.varied(self.points[point]), "l2": l2, "linf": linf}
             lines.append({"point": point, **values, "seed": seed, "images": images, "score": score})
         output.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         output.resume.discard_part()  # the file has all of it
@@ -271,7 +271,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return lines[0], lines[1:]
 
 
-def gather(paths: Sequence[Path]) -> tuple[str, list[Point], list[Result]]:
+def gather(paths: Sequence[Path]) -> tuple[str, list[Sampler], list[Result]]:
     """The features that scores are distances of, the points of the grid, and the results in files of one search.
 
     Raises:

@@ -28,13 +28,10 @@ _NAMES = "wrn-DEPTH-WIDTH, such as wrn-28-10, or preact-resnet-18"
 def build(arch: Mapping[str, Any], seed: int = 0, bn_group: int = 0) -> Classifier:
     """A network of an architecture, with initial weights; on the CPU, in training mode, channels last in memory.
 
-    Args:
-        arch: "name", "wrn-DEPTH-WIDTH" or "preact-resnet-18"; "arguments" (optional), those of :class:`WideResNet` (but
-            for depth and width) or :class:`PreActResNet18`.
-        seed: the initial weights are a function of it alone; no other random numbers are touched.
-        bn_group: images that share batch statistics in training, 0 for the whole batch (:class:`BatchNorm2d`).
-
-    Raises UsageError where there is no such network, or its arguments make no sense.
+    ``arch`` has a "name", "wrn-DEPTH-WIDTH" or "preact-resnet-18", and may have "arguments", those of
+    :class:`WideResNet` (but for depth and width) or :class:`PreActResNet18`. The initial weights are a function of the
+    seed alone; no other random numbers are touched. ``bn_group`` images share batch statistics in training, 0 for the
+    whole batch. Raises UsageError where there is no such network, or its arguments make no sense.
     """
     with torch.random.fork_rng(devices=[]):  # modules draw default weights from the global state
         model = _module(arch, "cpu")

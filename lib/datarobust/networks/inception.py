@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SIDE = 299
-"""Rows and columns that the network is fed with."""
+SIDE = 299  # rows and columns that the network is fed with
 FEATURES = 2048
 CLASSES = 1008
 _EPSILON = 1e-3

@@ -18,20 +18,20 @@ from torch import Tensor, nn
 
 from datarobust.errors import UsageError
 
+# What makes the network DDPM++, and what NCSN++.
 DDPMPP: Final[dict[str, Any]] = {
     "embedding_type": "positional",
     "encoder_type": "standard",
     "channel_mult_noise": 1,
     "resample_filter": [1, 1],
 }
-"""What makes the network DDPM++."""
 NCSNPP: Final[dict[str, Any]] = {
     "embedding_type": "fourier",
     "encoder_type": "residual",
     "channel_mult_noise": 2,
     "resample_filter": [1, 3, 3, 1],
 }
-"""What makes the network NCSN++."""
+# The size of the published checkpoints for CIFAR-10 and CIFAR-100 (without their ``label_dim``).
 CIFAR: Final[dict[str, Any]] = {
     "img_resolution": 32,
     "img_channels": 3,
@@ -42,9 +42,7 @@ CIFAR: Final[dict[str, Any]] = {
     "attn_resolutions": [16],
     "dropout": 0.13,
 }
-"""The size of the published checkpoints for CIFAR-10 and CIFAR-100 (without their ``label_dim``)."""
-HALF: Final = math.sqrt(0.5)
-"""A sum of two signals of variance 1, times this, has variance 1 again."""
+HALF: Final = math.sqrt(0.5)  # a sum of two signals of variance 1, times this, has variance 1 again
 
 
 class SongUNet(nn.Module):

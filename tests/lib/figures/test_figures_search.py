@@ -10,7 +10,7 @@ from datarobust.figures import style
 from datarobust.figures.search import draw, table
 
 POINTS = grid({}, Sampler())
-FIRST = [Result(point.number, 0, 100, 5 + point.sampler.sigma_max + 0.1 * point.sampler.rho) for point in POINTS]
+FIRST = [Result(number, 0, 100, 5 + point.sigma_max + 0.1 * point.rho) for number, point in enumerate(POINTS)]
 LAST = [Result(point, seed, 1000, 5 + 0.04 * point + 0.07 * seed) for point in range(9) for seed in range(3)]
 
 

@@ -86,9 +86,9 @@ def test_lines_of_a_search(asked: Search, tmp_path: Path) -> None:
     assert len(rest) == 13
     line = next(line for line in rest if line["images"] == 20 and line["seed"] == 1)
     point = asked.points[line["point"]]
-    assert {name: line[name] for name in search.GRID} == point.values()
+    assert {name: line[name] for name in search.GRID} == search.varied(point)
 
-    job = replace(asked.cloning, sampler=point.sampler, seed=1)
+    job = replace(asked.cloning, sampler=point, seed=1)
     images = job.dataset.column("images").read()
     copies = np.concatenate([part for _, part in clones(job.model, job.task, 8)])
     flat = [part.reshape(20, -1) / 255 for part in (images, copies)]
