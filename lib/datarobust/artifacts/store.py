@@ -377,10 +377,8 @@ def open_store(path: Path, kind: str | Collection[str] | None = None) -> Store:
     """Open a zarr artifact of a ``kind`` that will do, or of any.
 
     All metadata and the presence and size of every file are checked here; rows are verified as they are read. Clones,
-    one of each point, will do where a dataset does: then they read as one.
-
-    Raises:
-        ArtifactError: it is not there, incomplete, altered, or of another kind or version.
+    one of each point, will do where a dataset does: then they read as one. Raises ArtifactError where it is not there,
+    incomplete, altered, or of another kind or version.
     """
     path = Path(path)
     with durable.os_errors(path, "read"):
@@ -797,10 +795,8 @@ def _ours(path: Path, kind: str) -> bool:
 def finished(path: Path, request: str) -> bool:
     """Whether ``path`` is the artifact that this very request, a `fingerprint`, has made: there is nothing to do.
 
-    False where there is nothing, something else, or something damaged; `create` then says what is in the way.
-
-    Raises:
-        LockedError: killed runs left traces to be removed, but another process is writing ``path``.
+    False where there is nothing, something else, or something damaged; `create` then says what is in the way. Raises
+    LockedError where killed runs left traces to be removed, but another process is writing ``path``.
     """
     durable.tidy(path)
     if not os.path.lexists(path):

@@ -64,7 +64,7 @@ class Search:
         """A text file, which is complete where no rung lacks a result."""
 
         def complete(path: Path) -> bool:
-            standings = self._standings_in(path)
+            standings = self.standings(self._results_in(path, *self.also))
             return len(standings) == len(self.rungs) and len(standings[-1]) == len(self.pairs(standings[:-1]))
 
         return Text(complete)
@@ -127,10 +127,6 @@ class Search:
                 break
         return standings
 
-    def _standings_in(self, path: Path) -> list[list[Result]]:
-        """With the lines in the file at ``path``, and those of other shards."""
-        return self.standings(self._results_in(path, *self.also))
-
     def _results_in(self, *paths: Path) -> list[Result]:
         """What these files have of this search; nothing where they are of another one, or not there yet."""
         request = artifacts.fingerprint(self.request())
@@ -138,7 +134,7 @@ class Search:
 
     def findings(self, path: Path) -> dict[str, Any]:
         """Of the finished search: main effects over all points, the spread of seeds, the top set."""
-        standings = self._standings_in(path)
+        standings = self.standings(self._results_in(path, *self.also))
         means = search.mean_scores(standings[-1])
         effects = search.main_effects(standings[0], self.points)
         top = search.top_set(standings[-1])
@@ -247,8 +243,7 @@ class Search:
 def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The first line of a file of clone-search, and the others, without a line that a kill of version 0.1 tore.
 
-    Raises:
-        DataError: a line is none of clone-search; the sentence names it.
+    Raises DataError, which names the line, where one is none of clone-search.
     """
     with durable.os_errors(path, "read"):
         if path.stat().st_size > _FILE_BYTES:
@@ -274,8 +269,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def gather(paths: Sequence[Path]) -> tuple[str, list[Sampler], list[Result]]:
     """The features that scores are distances of, the points of the grid, and the results in files of one search.
 
-    Raises:
-        DataError: a file holds no lines of clone-search, or lines of another search.
+    Raises DataError where a file holds no lines of clone-search, or lines of another search.
     """
     files = [read(path) for path in paths]
     first, _ = files[0]

@@ -44,14 +44,10 @@ _NO_ITEMS: Rows = np.zeros(0, np.int64)
 
 
 def feature_space(spec: str, some: Images, device: torch.device, weights: Path | None = None) -> FeatureSpace:
-    """The features that the option ``features`` names; a network runs on the device and is tried with some images.
+    """The features that ``spec`` names; a network runs on the device and is tried with some images.
 
-    ``spec`` is ``inception``, whose file is ``weights``; ``pixels``; ``classifier:M`` where M is a classifier or
+    It is ``inception``, whose file is ``weights``; ``pixels``; ``classifier:M`` where M is a classifier or
     ``module:factory``; or ``file:F`` where F is an npz file with arrays a and b, a row for each point.
-
-    Raises:
-        UsageError: there are no such features, or weights are missing or belong to nothing.
-        ArtifactError, DataError: the network or the file cannot be used.
     """
     kind, _, name = spec.partition(":")
     if kind not in ("inception", "classifier", "pixels", "file") or bool(name) != (kind in ("classifier", "file")):
@@ -155,10 +151,7 @@ def open_sides(a: Store, b: Store, whole: bool = False) -> tuple[Side, Side, boo
     """The images of two sets that are compared, whether they are paired (point by point), and a remark.
 
     Where B is made of points of A (clones, or some points of A), A is restricted to these points, in B's order, but
-    never with ``whole``.
-
-    Raises:
-        DataError: one holds no images, or images of another size.
+    never with ``whole``. Raises DataError where one holds no images, or images of another size.
     """
     side_a, side_b = side_of(a), side_of(b)
     (channels_a, *size_a), (channels_b, *size_b) = side_a.shape, side_b.shape
@@ -250,11 +243,7 @@ def _pools(a: Side, b: Side, paired: bool, seed: int) -> tuple[Rows, Rows]:
 
 @dataclass(frozen=True)
 class SideFeatures:
-    """The features of a side.
-
-    Raises:
-        DataError: fewer than two images, or a file of features with other rows.
-    """
+    """The features of a side. Raises DataError for fewer than two images, or a file of features with other rows."""
 
     side: Side
     space: FeatureSpace
@@ -359,9 +348,8 @@ def pair_distances(a: Side | None, b: Side, progress: Progress = iter) -> dict[s
             compare("oc", np.broadcast_to(a.take(points)[:, None], clones.shape), clones)
         if repeats > 1:
             compare("cc", clones[:, :-1], clones[:, 1:])
-    result: dict[str, dict[str, Any] | None] = {}
+    result: dict[str, dict[str, Any] | None] = dict.fromkeys(keys)
     for name, parts in keys.items():
-        result[name] = None
         if parts:
             columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
             pairs = zip(norms, columns, strict=True)
@@ -607,10 +595,8 @@ class Comparison:
         if "a" not in self.features:
             return *load_moments(self.a), nothing
         job = KeptMoments(self.a, self.features["a"], self.seed)
-        if output is None:
-            return job.compute(kept, None, progress)
-        state = output.resume.part("a")
-        if path is None:
+        state = None if output is None else output.resume.part("a")
+        if output is None or state is None or path is None:
             return job.compute(kept, state, progress)
         request = artifacts.fingerprint(job.request())
         known = not output.overwrite and artifacts.finished(path, request)

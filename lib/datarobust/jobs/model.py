@@ -157,12 +157,8 @@ def export(
 ) -> list[str]:
     """Write the folder of :data:`FILES`, whole or not at all; those of an evaluation where there is one.
 
-    Returns:
-        What is still missing for a submission, and what the files cannot say, a sentence each.
-
-    Raises:
-        DataError: the evaluation is not of this classifier, not of all points in their order, or not AutoAttack.
-        ExistsError: the output exists, and is no such folder or ``overwrite`` is not given.
+    Returned is what is still missing for a submission, and what the files cannot say, a sentence each. Raises DataError
+    where the evaluation is not of this classifier, not of all points in their order, or not AutoAttack.
     """
     result = None if evaluation is None else _citable(model, evaluation)
     info, missing = _model_info(model, entry, result), []

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datarobust.errors import UsageError
 
+Channels = Sequence[float] | None  # a number for each channel
 _NAMES = "wrn-DEPTH-WIDTH, such as wrn-28-10, or preact-resnet-18"
 
 
@@ -173,15 +174,7 @@ class Classifier(nn.Module):
     mean: Tensor | None
     std: Tensor | None
 
-    def __init__(
-        self,
-        name: str,
-        classes: int,
-        channels: int,
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
-        **more: object,
-    ) -> None:
+    def __init__(self, name: str, classes: int, channels: int, mean: Channels, std: Channels, **more: object) -> None:
         super().__init__()
         arguments: dict[str, Any] = {}
         for counted, value, least in (("classes", classes, 2), ("channels", channels, 1)):
@@ -237,13 +230,7 @@ class WideResNet(Classifier):
     """
 
     def __init__(
-        self,
-        depth: int = 28,
-        width: int = 10,
-        classes: int = 10,
-        channels: int = 3,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        self, depth: int, width: int, classes: int = 10, channels: int = 3, mean: Channels = None, std: Channels = None
     ) -> None:
         super().__init__(f"wrn-{depth}-{width}", classes, channels, mean, std)
         if depth < 10 or depth % 6 != 4:
@@ -256,7 +243,7 @@ class WideResNet(Classifier):
             _WideGroup(before, after, (depth - 4) // 6, stride)
             for before, after, stride in zip(widths, widths[1:], (1, 2, 2), strict=False)
         )
-        self.batchnorm = _wide_norm(widths[-1])
+        self.batchnorm = _WideNorm(widths[-1])
         self.logits = nn.Linear(widths[-1], classes)
 
     @staticmethod
@@ -271,6 +258,9 @@ class WideResNet(Classifier):
         for group in self.layer:
             x = group(x)
         return _pooled_logits(F.silu(self.batchnorm(x)), self.logits)
+
+
+_WideNorm = partial(BatchNorm2d, momentum=0.01)
 
 
 class _WideGroup(nn.Module):
@@ -288,9 +278,9 @@ class _WideGroup(nn.Module):
 class _WideBlock(nn.Module):
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
-        self.batchnorm_0 = _wide_norm(before)
+        self.batchnorm_0 = _WideNorm(before)
         self.conv_0 = nn.Conv2d(before, after, 3, stride, padding=1 if stride == 1 else 0, bias=False)
-        self.batchnorm_1 = _wide_norm(after)
+        self.batchnorm_1 = _WideNorm(after)
         self.conv_1 = nn.Conv2d(after, after, 3, padding=1, bias=False)
         self.shortcut = nn.Conv2d(before, after, 1, stride, bias=False) if before != after else None
 
@@ -305,10 +295,6 @@ class _WideBlock(nn.Module):
         y = F.silu(self.batchnorm_1(self.conv_0(y)))
         total: Tensor = x + self.conv_1(y)
         return total
-
-
-def _wide_norm(channels: int) -> BatchNorm2d:
-    return BatchNorm2d(channels, momentum=0.01)
 
 
 # --------------------------------------------------------------------------------------------------- pre-activation
@@ -328,8 +314,8 @@ class PreActResNet18(Classifier):
         self,
         classes: int = 10,
         channels: int = 3,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        mean: Channels = None,
+        std: Channels = None,
         activation: Literal["relu", "silu"] = "relu",
     ) -> None:
         super().__init__("preact-resnet-18", classes, channels, mean, std, activation=activation)
