@@ -27,7 +27,7 @@ from . import _cli, _models
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Store
-    from datarobust.datasets.duplicates import Equal
+    from datarobust.datasets.contents import Equal
     from datarobust.jobs.dataset import Representation
     from datarobust.jobs.make import Job
     from datarobust.pairs import Pairs

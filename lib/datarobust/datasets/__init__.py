@@ -6,10 +6,9 @@ format is one module with a Source and one line in :mod:`datarobust.datasets.rec
 dataset holds, :func:`equal_points` finds points that are there twice.
 """
 
-from datarobust.datasets.duplicates import equal_points, label_column, point_column
+from datarobust.datasets.contents import describe, equal_points, label_column, lines, point_column, remarks
 from datarobust.datasets.linefiles import read_names
 from datarobust.datasets.recognise import open_source
-from datarobust.datasets.summary import describe, lines, remarks
 
 __all__ = [
     "describe",

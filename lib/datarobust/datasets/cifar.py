@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datarobust.datasets import checks, unpickle
+from datarobust.datasets import unpickle
 from datarobust.datasets.files import Raw, is_tar, raw_file, read_start, reading, tar_files
-from datarobust.datasets.sources import Labels, Names, Source, Spec, spans
+from datarobust.datasets.sources import Labels, Names, Source, Spec, as_labels, spans
 from datarobust.datasets.unpickle import array_of, text_of
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
@@ -109,7 +109,7 @@ class _BatchSource(Source):
                 labels = {}
                 for name, raw in columns.items():
                     count = len(self._classes.get(name, ()))
-                    labels[name], _ = checks.as_labels(raw, row, f"{batch.where}: {name}", count)
+                    labels[name], _ = as_labels(raw, row, f"{batch.where}: {name}", count)
                 coarse = labels[self._coarse] if self._coarse else None
                 yield {"points": images, "labels": labels[self._label], "coarse": coarse}
                 row += len(images)

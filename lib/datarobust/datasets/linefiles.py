@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from datarobust.datasets.checks import MOST_CLASSES, as_labels
 from datarobust.datasets.files import brief, file_sha256, reading
+from datarobust.datasets.sources import MOST_CLASSES, as_labels
 from datarobust.errors import DataError, DatarobustError, SelectionError
 from datarobust.text import shown
 from datarobust.types import Rows

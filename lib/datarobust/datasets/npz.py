@@ -27,7 +27,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.lib import format as npy
 
-from datarobust.datasets import checks
+from datarobust.datasets import sources
 from datarobust.datasets.files import DEFLATE_RATIO, brief, reading
 from datarobust.datasets.sources import Layout, Names, Source, Spec
 from datarobust.errors import DataError
@@ -104,21 +104,21 @@ class NpzSource(Source):
         points = self._archive.rows(self._points, step, start, stop)
         labels = self._archive.rows(self._labels, step, start, stop)
         for (row, raw), (_, raw_labels) in zip(points, labels, strict=True):
-            hard, soft = checks.as_labels(raw_labels, row, self._labels.where, len(self.spec.classes))
+            hard, soft = sources.as_labels(raw_labels, row, self._labels.where, len(self.spec.classes))
             if self._layout == "nd":
-                values: Array = checks.as_features(raw, row, where)
+                values: Array = sources.as_features(raw, row, where)
             else:
-                values = checks.as_images(raw, self._scale, row, where)
+                values = sources.as_images(raw, self._scale, row, where)
                 if self._layout == "nhwc":
                     values = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
             yield {"points": values.reshape(-1, *self.spec.shape), "labels": hard, "soft": soft}
 
     @cached_property
-    def _scale(self) -> checks.Scale:
+    def _scale(self) -> sources.Scale:
         """Of float images, by the first value of the file that is neither 0 nor 1; read at most once."""
         if self._points.dtype.kind != "f":
             return "bytes"
-        scales = (checks.tell_scale(raw) for _, raw in self._archive.rows(self._points, self.spec.step))
+        scales = (sources.tell_scale(raw) for _, raw in self._archive.rows(self._points, self.spec.step))
         return next(filter(None, scales), "unit")
 
     def _stored_names(self) -> tuple[str, ...]:

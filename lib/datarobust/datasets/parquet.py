@@ -30,10 +30,9 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from datarobust.datasets import checks
 from datarobust.datasets.files import brief, read_start, reading
 from datarobust.datasets.folder import decode
-from datarobust.datasets.sources import Labels, Names, Source, Spec
+from datarobust.datasets.sources import Labels, Names, Source, Spec, as_labels
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Images
@@ -160,7 +159,7 @@ class ParquetSource(Source):
             if values.null_count:
                 place = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
                 raise DataError(f"{where}[{row + place}] is empty: every point has a label.")
-            labels, _ = checks.as_labels(values.to_numpy(zero_copy_only=False), row, where, count)
+            labels, _ = as_labels(values.to_numpy(zero_copy_only=False), row, where, count)
             columns.append(labels.tolist())
         yield from zip(self._pictures(shard, batch, row), *columns, strict=True)
 

@@ -1,12 +1,24 @@
-"""What a reader of a published format offers to the importer: a :class:`Spec`, known at once, and blocks of rows."""
+"""What a reader of a published format offers to the importer: a :class:`Spec`, known at once, and checked rows.
+
+**Checks.** The first wrong value is named. Pixels are bytes. uint8 passes as it is; every other dtype is accepted only
+where nothing is lost: integers within 0..255, and floats that are either whole numbers within 0..255 or multiples of
+1/255 within 0..1. Which of the two scales a float array has is decided once, by the first value that tells them apart
+(:func:`tell_scale`), so that a mixture of both is found instead of guessed at.
+
+**Order.** The shuffled order is :func:`datarobust.randomness.permutation`: rows sorted by their random keys. So any
+bucket of keys can be sorted by itself, which is what :class:`Shuffled` does with a set larger than its budget: rows are
+spilled to one file a bucket, then each is sorted.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -15,15 +27,29 @@ import numpy.typing as npt
 
 from datarobust.datasets.files import file_sha256, never, reading
 from datarobust.errors import DataError
+from datarobust.randomness import Domain, permutation, row_keys
 from datarobust.text import shown
-from datarobust.types import Array, Rows
+from datarobust.types import Array, Progress, Rows
 
 T = TypeVar("T")
 Labels = Literal["fine", "coarse"]
 Layout = Literal["nhwc", "nchw"]
 Names = tuple[str, ...]
+Scale = Literal["unit", "bytes"]
 
 BLOCK_BYTES = 4 << 20  # of the raw points of a block, about: big enough for numpy, small beside any memory
+BUDGET = 1 << 30  # bytes of rows that a shuffle holds in memory at a time
+PIXEL_TOLERANCE = 1e-4  # of 255 v from a whole number, for v = k/255; float32 rounds to within 2e-5
+HALF_TOLERANCE = 0.13  # the same for float16, whose rounding of k/255 alone moves 255 v by up to 255 * 2**-11 = 0.125
+SUM_TOLERANCE = 1e-3  # of the entries of a soft label from 1; float16 probabilities of 100 classes stay within
+MOST_CLASSES = 1_000_000  # labels at or above it are no class numbers but identifiers: refused
+
+_PREFIX_BITS = 16  # of a key, by which rows are put into buckets
+_MOST_FILES = 400
+_KEYS_AT_ONCE = 1 << 20
+
+
+# -------------------------------------------------------------------------------------------------------------- sources
 
 
 @dataclass(frozen=True)
@@ -55,6 +81,14 @@ class Spec:
         """Bytes of one finished row: its point and its labels."""
         return self.dtype.itemsize * math.prod(self.shape) + 8 + 4 * self.soft + 8 * self.coarse
 
+    @property
+    def fields(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Dtype and shape of a row of every array that the blocks have."""
+        integer: tuple[np.dtype[Any], tuple[int, ...]] = (np.dtype(np.int64), ())
+        arrays = {"points": (self.dtype, self.shape), "labels": integer, "index": integer}
+        soft = {"soft": (np.dtype(np.float32), (self.soft,))} if self.soft else {}
+        return arrays | soft | ({"coarse": integer} if self.coarse else {})
+
 
 @dataclass(frozen=True)
 class Block:
@@ -83,10 +117,8 @@ class Source:
     """
 
     spec: Spec
-    choices: tuple[object, ...] = ()
-    """What else decides the rows: part of the identity."""
-    published: str | None = None
-    """Names what is published, wherever it lies and whenever it was fetched: the identity, where there is one."""
+    choices: tuple[object, ...] = ()  # what else decides the rows: part of the identity
+    published: str | None = None  # what is published, wherever it lies and whenever it was fetched: then the identity
 
     def __init__(self, path: Path, names: Sequence[str] | None = None, folder: Path | None = None) -> None:
         self._path = path
@@ -138,6 +170,250 @@ class Source:
     def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         """What the blocks of these rows hold but for their index."""
         raise NotImplementedError
+
+
+# ------------------------------------------------------------------------------------------------------------- shuffled
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """A source in shuffled order.
+
+    Sets within ``budget`` are permuted in memory, larger ones through files in ``folder`` (as many bytes again on
+    disk), which :meth:`close` removes. Both give the same rows.
+    """
+
+    source: Source
+    seed: int
+    folder: Path
+    budget: int = BUDGET  # bytes of rows held in memory
+    progress: Progress = iter
+
+    @property
+    def spec(self) -> Spec:
+        """That of the source, but for the bytes of a raw point, which no longer matter."""
+        return replace(self.source.spec, raw_bytes=0)
+
+    def close(self) -> None:
+        """Remove the temporary files, also those that a killed run left."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
+        """The rows ``start:stop`` of the shuffled order; ``index`` says where each was in the source.
+
+        The whole source is read, and ``progress`` counts its blocks, before this returns.
+        """
+        spec = self.spec
+        stop = spec.rows if stop is None else min(stop, spec.rows)
+        if start >= stop:
+            return iter(())
+        if spec.rows * spec.row_bytes <= self.budget:
+            block = self._gather(start, stop)
+            return (block.part(begin, end) for begin, end in spans(len(block), spec.step))
+        bucket_rows = max(1, self.budget // 2 // (spec.row_bytes + 16), -(-spec.rows // _MOST_FILES))
+        bucket_of, first = _buckets(self.seed, spec.rows, bucket_rows)
+        buckets = range(
+            int(np.searchsorted(first, start, side="right")) - 1, int(np.searchsorted(first, stop, side="left"))
+        )
+        self.close()
+        self.folder.mkdir(parents=True)
+        self._spill(bucket_of, buckets, int(first[buckets.stop] - first[buckets.start]))
+        return self._sorted_buckets(first, buckets, start, stop)
+
+    def _read(self) -> Iterable[Block]:
+        spec = self.source.spec
+        return self.progress(Counted(self.source.blocks(), -(-spec.rows // spec.step)))
+
+    def _gather(self, start: int, stop: int) -> Block:
+        """All rows ``start:stop`` of the shuffled order in memory, each scattered to its place."""
+        order = permutation(self.seed, Domain.IMPORT, self.spec.rows)
+        position = np.empty_like(order)
+        position[order] = np.arange(len(order))
+        arrays = {name: np.empty((stop - start, *shape), dtype) for name, (dtype, shape) in self.spec.fields.items()}
+        for block in self._read():
+            target = position[block.index] - start
+            inside = (target >= 0) & (target < stop - start)
+            for name, array in arrays.items():
+                array[target[inside]] = getattr(block, name)[inside]
+        return Block(**arrays)
+
+    @property
+    def _record(self) -> np.dtype[np.void]:
+        """A row as it lies in a bucket's file."""
+        return np.dtype([("key", np.uint64), *((name, *described) for name, described in self.spec.fields.items())])
+
+    def _spill(self, bucket_of: Rows, buckets: range, rows: int) -> None:
+        """One pass over the source: each of the ``rows`` of these buckets is appended to its bucket's file."""
+        size, free = rows * self._record.itemsize, shutil.disk_usage(self.folder).free
+        if size > free:
+            raise DataError(
+                f"Shuffling takes {size / 1e9:.1f} GB of temporary files in {self.folder.parent}, which has "
+                f"{free / 1e9:.1f} GB free."
+            )
+        with ExitStack() as stack:
+            files = {b: stack.enter_context((self.folder / str(b)).open("xb", buffering=0)) for b in buckets}
+            for block in self._read():
+                begin = int(block.index[0])
+                keys = row_keys(self.seed, Domain.IMPORT, begin, begin + len(block))
+                bucket = bucket_of[_prefixes(keys)]
+                order = np.argsort(bucket, kind="stable")
+                order = order[(bucket[order] >= buckets.start) & (bucket[order] < buckets.stop)]
+                records = np.empty(len(order), self._record)
+                records["key"] = keys[order]
+                for name in self.spec.fields:
+                    records[name] = getattr(block, name)[order]
+                present, begins = np.unique(bucket[order], return_index=True)
+                for number, part in zip(present.tolist(), np.split(records, begins)[1:], strict=True):
+                    view = part.view(np.uint8).data
+                    while view:  # a raw file may take less than it is given
+                        view = view[files[number].write(view) :]
+
+    def _sorted_buckets(self, first: Rows, buckets: range, start: int, stop: int) -> Iterator[Block]:
+        """The rows ``start:stop``, one bucket in memory at a time; its file is removed as soon as it is read."""
+        for bucket in buckets:
+            path = self.folder / str(bucket)
+            records = np.fromfile(path, dtype=self._record)
+            path.unlink()
+            order = np.argsort(records["key"], kind="stable")  # written in source order, so equal keys keep it
+            low, high = max(start - int(first[bucket]), 0), min(stop - int(first[bucket]), len(records))
+            for begin, end in spans(high, self.spec.step, low):
+                rows = records[order[begin:end]]
+                yield Block(**{name: np.ascontiguousarray(rows[name]) for name in self.spec.fields})
+
+
+def _buckets(seed: int, rows: int, bucket_rows: int) -> tuple[Rows, Rows]:
+    """The bucket of every prefix of a key, and the first row (in shuffled order) of each bucket, then the end.
+
+    Buckets are contiguous ranges of prefixes with about ``bucket_rows`` rows each, from the exact counts of the keys.
+    """
+    counts = np.zeros(1 << _PREFIX_BITS, np.int64)
+    for begin, end in spans(rows, _KEYS_AT_ONCE):
+        counts += np.bincount(_prefixes(row_keys(seed, Domain.IMPORT, begin, end)), minlength=len(counts))
+    before = np.cumsum(counts) - counts
+    _, begins, bucket_of = np.unique(before // bucket_rows, return_index=True, return_inverse=True)
+    return bucket_of.astype(np.int64), np.append(before[begins], rows)
+
+
+def _prefixes(keys: npt.NDArray[np.uint64]) -> Rows:
+    return (keys >> np.uint64(64 - _PREFIX_BITS)).astype(np.int64)
+
+
+# --------------------------------------------------------------------------------------------------------------- checks
+
+
+def tell_scale(raw: Array) -> Scale | None:
+    """``unit`` or ``bytes`` by the first value of ``raw`` that tells them apart, None where all are 0 or 1.
+
+    NaN, negative and other wrong values are left to :func:`as_images`.
+    """
+    with np.errstate(invalid="ignore"):
+        telling = raw.ravel()[(raw.ravel() > 0) & (raw.ravel() != 1)]
+    if not len(telling):
+        return None
+    return "bytes" if telling[0] > 1 else "unit"
+
+
+def as_images(raw: Array, scale: Scale, row: int, where: str) -> npt.NDArray[np.uint8]:
+    """``raw`` (B, ...) as uint8 of the same shape, nothing rounded away.
+
+    ``row`` is the place of ``raw[0]`` in the array ``where``. Raises DataError naming the first value that is NaN,
+    infinite, out of range or between two bytes.
+    """
+    if raw.dtype == np.uint8:
+        return raw.astype(np.uint8, copy=False)
+    if raw.dtype.kind == "b":
+        return raw.astype(np.uint8) * np.uint8(255)
+    if raw.dtype.kind in "ui":
+        _refuse((raw < 0) | (raw > 255), raw, row, where, lambda v: "is no byte: pixels are integers from 0 to 255")
+        return raw.astype(np.uint8)
+    exact = raw.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = exact * 255.0 if scale == "unit" else exact
+        nearest = np.rint(scaled)
+        tolerance = HALF_TOLERANCE if raw.dtype.itemsize < 4 else PIXEL_TOLERANCE
+        near = tolerance if scale == "unit" else 0.0
+        good = (np.abs(scaled - nearest) <= near) & (scaled >= -near) & (scaled <= 255.0 + near)
+    _refuse(~good, raw, row, where, lambda value: _pixel_fault(value, scale))
+    return nearest.astype(np.uint8)
+
+
+def _pixel_fault(value: float, scale: Scale) -> str:
+    if not np.isfinite(value):
+        return "is no pixel value"
+    if scale == "unit":
+        if 0 <= value <= 1:
+            return "is no multiple of 1/255: save the images as uint8, or as (N, D) float features"
+        return "lies outside 0..1, the range of the values before it: one array has one range"
+    if 0 <= value <= 255:
+        return "is no whole number, while the values before it are within 0..255: one array has one range"
+    return "lies outside 0..255"
+
+
+def as_features(raw: Array, row: int, where: str) -> npt.NDArray[np.float32]:
+    """``raw`` (B, D) as float32; float64 is rounded to the nearest float32, integers must be exact.
+
+    Raises DataError naming row and column of the first value that is NaN, infinite, or too large for float32.
+    """
+    with np.errstate(over="ignore"):
+        values = raw.astype(np.float32)
+    if raw.dtype.kind in "ui" and raw.dtype.itemsize > 2:
+        wide = (raw > 1 << 24) | ((raw < -(1 << 24)) if raw.dtype.kind == "i" else False)
+        _refuse(np.asarray(wide), raw, row, where, lambda v: "exceeds 2**24 and is not exact in float32: scale it down")
+    wrong = ~np.isfinite(values)
+    _refuse(
+        wrong, raw, row, where, lambda v: "exceeds float32" if abs(v) < np.inf else "is no number: give finite ones"
+    )
+    return values
+
+
+def as_labels(raw: Array, row: int, where: str, classes: int = 0) -> tuple[Rows, npt.NDArray[np.float32] | None]:
+    """Labels int64 (B), and soft labels float32 (B, C) where ``raw`` holds distributions in floats.
+
+    Accepted: whole numbers (B,) or (B, 1) from 0 to C-1; one-hot rows of integers or booleans (B, C); rows of
+    probabilities (B, C), whose hard label is the lowest index among the largest entries. A class may have no points.
+    ``classes`` is the number of class names, 0 where there are none. Raises DataError naming the first wrong one.
+    """
+    if raw.ndim == 2 and raw.shape[1] > 1:
+        return _distributions(raw, row, where)
+    flat = raw.reshape(len(raw))
+    if flat.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            whole = np.isfinite(flat) & (np.rint(flat) == flat)
+        _refuse(~whole, flat, row, where, lambda v: "is no whole number: labels are 0, 1, ... C-1")
+    if flat.dtype.kind != "b":
+        _refuse(flat < 0, flat, row, where, lambda v: "is negative: labels are 0, 1, ... C-1")
+        known = f"is not among the {classes} classes 0..{classes - 1}"
+        fault = known if classes else "is too large for a class number"
+        _refuse(flat >= (classes or MOST_CLASSES), flat, row, where, lambda v: fault)
+    return flat.astype(np.int64), None
+
+
+def _distributions(raw: Array, row: int, where: str) -> tuple[Rows, npt.NDArray[np.float32] | None]:
+    """Rows that sum to one -> labels and, for floats, the rows themselves."""
+    exact = raw.astype(np.float64)
+    _refuse(~np.isfinite(exact), raw, row, where, lambda v: "is no probability")
+    _refuse(exact < 0, raw, row, where, lambda v: "is negative: the rows of soft labels are probabilities")
+    sums = exact.sum(axis=1)
+    hard = raw.dtype.kind in "uib"
+    good = (sums == 1.0) if hard else np.abs(sums - 1.0) <= SUM_TOLERANCE
+    if not good.all():
+        first = int(np.argmin(good))
+        kinds = "labels of two dimensions are one-hot rows or probabilities"
+        raise DataError(f"{where}[{row + first}] sums to {sums[first]:g}, not to 1: {kinds}.")
+    return exact.argmax(axis=1).astype(np.int64), None if hard else raw.astype(np.float32)
+
+
+def _refuse(bad: npt.NDArray[np.bool_], raw: Array, row: int, where: str, fault: Callable[[float], str]) -> None:
+    """Raise DataError for the first True of ``bad`` in row order; nothing where there is none."""
+    if not bad.any():
+        return
+    place = np.unravel_index(int(np.argmax(bad)), bad.shape)
+    value = raw[place]
+    spelled = ", ".join(str(int(axis)) for axis in (place[0] + row, *place[1:]))
+    raise DataError(f"{where}[{spelled}] = {value} {fault(float(value))}.")
+
+
+# --------------------------------------------------------------------------------------------------------------- blocks
 
 
 class Counted(Generic[T]):

@@ -252,7 +252,7 @@ def _showable(store: Store) -> bool:
 
 def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
     """Size, shape, classes, and the first point of each class."""
-    from datarobust.datasets.summary import describe
+    from datarobust.datasets.contents import describe
     from datarobust.figures.images import draw_samples
 
     summary = describe(store)

@@ -13,7 +13,7 @@ import numpy as np
 from datarobust import artifacts, selection
 from datarobust.artifacts import Store
 from datarobust.artifacts.history import join
-from datarobust.datasets.summary import other_classes
+from datarobust.datasets.contents import other_classes
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import ALONE, Form, Output
 from datarobust.jobs.run_folder import Run, RunFolder

@@ -30,11 +30,9 @@ import numpy.typing as npt
 from datarobust import artifacts
 from datarobust.artifacts import Resume, Step, Store, Writer
 from datarobust.artifacts.history import join
-from datarobust.datasets.duplicates import label_column, point_column
+from datarobust.datasets.contents import label_column, other_classes, point_column
 from datarobust.datasets.linefiles import check_names, read_labels
-from datarobust.datasets.shuffling import BUDGET, Shuffled, fields
-from datarobust.datasets.sources import Counted, Source, spans
-from datarobust.datasets.summary import other_classes
+from datarobust.datasets.sources import BUDGET, Counted, Shuffled, Source, spans
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import Artifact, Columns, Form, Output
 from datarobust.randomness import Domain, row_keys
@@ -155,8 +153,8 @@ class Import:
             DataError: the source changes meanwhile, or a row is not what it claims to be.
         """
         source, spec = self.source, self.source.spec
-        names = {name: spec.kind if name == "points" else name for name in fields(spec)}
-        columns = {names[name]: described for name, described in fields(spec).items()}
+        names = {name: spec.kind if name == "points" else name for name in spec.fields}
+        columns = {names[name]: described for name, described in spec.fields.items()}
         attributes: dict[str, Any] = {"name": spec.name, "classes": list(spec.classes)}
         if self.shuffle is not None:
             attributes["shuffled"] = self.shuffle

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from datarobust import curvature, lipschitz
 from datarobust.artifacts import Column, Resume, Store
 from datarobust.artifacts.history import join
-from datarobust.datasets.duplicates import point_column
-from datarobust.datasets.summary import other_classes
+from datarobust.datasets.contents import other_classes, point_column
 from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import ALONE, Artifact, Form, Output

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from datarobust.datasets import checks
+from datarobust.datasets import sources
 from datarobust.errors import DataError
 
 pixels = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=4, max_side=5))
@@ -15,25 +15,25 @@ pixels = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=4, max_side=
 @given(pixels, st.sampled_from([np.float16, np.float32, np.float64, ">f4"]))
 def test_fractions_of_255_come_back_exactly(bytes_, dtype):
     unit = (bytes_ / 255.0).astype(dtype)
-    scale = checks.tell_scale(unit) or "unit"
+    scale = sources.tell_scale(unit) or "unit"
     assert scale == "unit"
-    np.testing.assert_array_equal(checks.as_images(unit, scale, 0, "x"), bytes_)
+    np.testing.assert_array_equal(sources.as_images(unit, scale, 0, "x"), bytes_)
 
 
 @given(pixels, st.sampled_from([np.float32, np.float64, np.int64, np.int16, np.uint16, np.uint8]))
 def test_whole_numbers_come_back_exactly(bytes_, dtype):
-    found = checks.as_images(bytes_.astype(dtype), "bytes", 0, "x")
+    found = sources.as_images(bytes_.astype(dtype), "bytes", 0, "x")
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, bytes_)
 
 
 def test_every_byte_as_float16_fraction():
     every = np.arange(256, dtype=np.uint8)[:, None]
-    np.testing.assert_array_equal(checks.as_images((every / 255).astype(np.float16), "unit", 0, "x"), every)
+    np.testing.assert_array_equal(sources.as_images((every / 255).astype(np.float16), "unit", 0, "x"), every)
 
 
 def test_booleans_are_black_and_white():
-    np.testing.assert_array_equal(checks.as_images(np.array([[False, True]]), "unit", 0, "x"), [[0, 255]])
+    np.testing.assert_array_equal(sources.as_images(np.array([[False, True]]), "unit", 0, "x"), [[0, 255]])
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_booleans_are_black_and_white():
     ],
 )
 def test_the_first_telling_value_decides_the_scale(values, scale):
-    assert checks.tell_scale(np.array(values, dtype=np.float64)) == scale
+    assert sources.tell_scale(np.array(values, dtype=np.float64)) == scale
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_first_wrong_float_is_named(value, scale, words):
     images = np.zeros((3, 2, 2))
     images[1, 0, 1] = images[2, 1, 1] = value
     with pytest.raises(DataError, match=words) as caught:
-        checks.as_images(images, scale, 100, "f.npz: x")
+        sources.as_images(images, scale, 100, "f.npz: x")
     assert str(caught.value).startswith("f.npz: x[101, 0, 1] = ")
 
 
@@ -78,12 +78,12 @@ def test_integers_out_of_range_are_named(value):
     images = np.zeros((2, 2, 2), dtype=np.int32)
     images[1, 1, 0] = value
     with pytest.raises(DataError, match=rf"x\[5, 1, 0\] = {value} is no byte"):
-        checks.as_images(images, "bytes", 4, "x")
+        sources.as_images(images, "bytes", 4, "x")
 
 
 @given(hnp.arrays(np.float64, (3, 4), elements=st.floats(-1e30, 1e30)))
 def test_features_are_rounded_to_float32(values):
-    np.testing.assert_array_equal(checks.as_features(values, 0, "x"), values.astype(np.float32))
+    np.testing.assert_array_equal(sources.as_features(values, 0, "x"), values.astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,14 @@ def test_the_first_wrong_feature_is_named(value, dtype, words):
     values = np.zeros((2, 3), dtype=dtype)
     values[1, 2] = value
     with pytest.raises(DataError, match=words) as caught:
-        checks.as_features(values, 7, "x")
+        sources.as_features(values, 7, "x")
     assert str(caught.value).startswith("x[8, 2] = ")
 
 
 @given(st.lists(st.integers(0, 9), min_size=1), st.sampled_from(["u1", "i8", ">i4", "f4", "f8"]), st.booleans())
 def test_whole_labels_of_any_dtype(labels, dtype, column):
     raw = np.array(labels).astype(dtype).reshape((-1, 1) if column else -1)
-    hard, soft = checks.as_labels(raw, 0, "y", 10)
+    hard, soft = sources.as_labels(raw, 0, "y", 10)
     assert hard.dtype == np.int64
     assert hard.tolist() == labels
     assert soft is None
@@ -131,20 +131,20 @@ def test_the_first_wrong_label_is_named(value, dtype, classes, words):
     labels = np.zeros(4, dtype=dtype)
     labels[2:] = value
     with pytest.raises(DataError, match=words) as caught:
-        checks.as_labels(labels, 10, "y", classes)
+        sources.as_labels(labels, 10, "y", classes)
     assert str(caught.value).startswith("y[12] = ")
 
 
 def test_one_hot_rows_are_hard_labels():
     for dtype in (np.uint8, np.int64, np.bool_):
-        hard, soft = checks.as_labels(np.eye(4, dtype=dtype)[[2, 0, 3]], 0, "y")
+        hard, soft = sources.as_labels(np.eye(4, dtype=dtype)[[2, 0, 3]], 0, "y")
         assert hard.tolist() == [2, 0, 3]
         assert soft is None
 
 
 def test_probabilities_are_soft_labels_with_ties_to_the_lower_class():
     rows = np.array([[0.25, 0.5, 0.25], [0.4, 0.2, 0.4]])
-    hard, soft = checks.as_labels(rows, 0, "y")
+    hard, soft = sources.as_labels(rows, 0, "y")
     assert hard.tolist() == [1, 0]
     assert soft.dtype == np.float32
     np.testing.assert_array_equal(soft, rows.astype(np.float32))
@@ -160,9 +160,9 @@ def test_probabilities_are_soft_labels_with_ties_to_the_lower_class():
 )
 def test_rows_that_are_no_distribution_are_named(row, words):
     with pytest.raises(DataError, match=words):
-        checks.as_labels(np.array([[0.5, 0.5], row]), 3, "y")
+        sources.as_labels(np.array([[0.5, 0.5], row]), 3, "y")
 
 
 def test_two_ones_are_not_one_hot():
     with pytest.raises(DataError, match="sums to 2"):
-        checks.as_labels(np.array([[1, 1, 0]]), 0, "y")
+        sources.as_labels(np.array([[1, 1, 0]]), 0, "y")

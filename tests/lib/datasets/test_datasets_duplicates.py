@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets import duplicates, equal_points
+from datarobust.datasets import contents, equal_points
 from datarobust.errors import ArtifactError, DataError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -73,12 +73,12 @@ def test_groups_are_those_of_all_points(tmp_path_factory, mine, theirs, floats, 
         stores.append(make(folder / "b.zarr", points[1], other_labels))
     with pytest.MonkeyPatch.context() as patch:
         if colliding:  # points that are not equal share their hash
-            hashes = duplicates._hashes
-            patch.setattr(duplicates, "_hashes", lambda *given: hashes(*given) % np.uint64(3))
+            hashes = contents._hashes
+            patch.setattr(contents, "_hashes", lambda *given: hashes(*given) % np.uint64(3))
         if small:
-            patch.setattr(duplicates, "BUDGET", 20)
-            patch.setattr(duplicates, "TAKEN_BYTES", 1)
-            patch.setattr(duplicates, "_ROWS", 4)
+            patch.setattr(contents, "BUDGET", 20)
+            patch.setattr(contents, "TAKEN_BYTES", 1)
+            patch.setattr(contents, "_ROWS", 4)
         found = equal_points(*stores)
     groups, at_zero = twin(mine, labels, theirs, other_labels)
     assert listed(found) == groups

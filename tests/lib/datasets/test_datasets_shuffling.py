@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.datasets.shuffling import Shuffled
-from datarobust.datasets.sources import Block, Spec
+from datarobust.datasets.sources import Block, Shuffled, Spec
 from datarobust.errors import DataError
 from datarobust.randomness import Domain, permutation
 

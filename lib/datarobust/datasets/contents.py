@@ -1,4 +1,4 @@
-"""Equal points: the same numbers twice in a set, or in two sets, under one label or under several.
+"""What a dataset holds, and which of its points are equal to others of it, or of another dataset.
 
 Equal points with different labels have distance 0: no classifier is right on all of them, and their sensitivity is
 infinite. The paper takes 40 duplicates out of CIFAR-100 for that (Section 4). CIFAR-100 has 14 pairs of equal training
@@ -13,10 +13,11 @@ groups at a time as fit BUDGET, so that groups beyond it cost another pass over 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,18 +25,99 @@ import numpy.typing as npt
 from datarobust.artifacts import Column, Store
 from datarobust.datasets.sources import Counted, spans
 from datarobust.errors import DataError, UsageError
-from datarobust.text import shown
+from datarobust.text import shown, sized
 from datarobust.types import Array, Progress, Rows
 
 Hashes = npt.NDArray[np.uint64]
 Labels = Literal["own", "coarse"]
 
-BUDGET = 256 << 20
-"""Bytes of points that are compared with each other at a time, one of each group."""
-TAKEN_BYTES = 64 << 20
-"""Bytes of points that are read again at a time."""
-_ROWS = 1 << 20
-"""Hashes that are looked up at a time."""
+BUDGET = 256 << 20  # bytes of points that are compared with each other at a time, one of each group
+TAKEN_BYTES = 64 << 20  # bytes of points that are read again at a time
+_ROWS = 1 << 20  # hashes that are looked up at a time
+
+
+def point_column(store: Store) -> Column:
+    """The points of a dataset: its images or its features."""
+    return store.column("images" if "images" in store else "features")
+
+
+def label_column(store: Store, labels: Labels) -> Column:
+    """The column of a dataset that ``own`` or ``coarse`` means. Raises UsageError where it has no coarse labels."""
+    if labels == "coarse" and "coarse" not in store:
+        raise UsageError(f"{shown(store.path)} has no coarse labels; it has {', '.join(store.names())}.")
+    return store.column("labels" if labels == "own" else "coarse")
+
+
+def describe(dataset: Store) -> dict[str, Any]:
+    """Name, points, shape and dtype, columns, classes with counts, digest and history; ready for JSON.
+
+    ``classes`` is a list of ``{"label", "name", "count"}``: all named classes, also those without points, and every
+    label that occurs; ``name`` is None where the dataset has no names.
+    """
+    points = point_column(dataset)
+    kind = "images" if "images" in dataset else "features"
+    counts: Counter[int] = Counter()
+    for _, labels in dataset.column("labels").blocks():
+        counts.update(labels.tolist())
+    names = list(dataset.attributes["classes"])
+    return {
+        "path": str(dataset.path),
+        "name": dataset.attributes["name"],
+        "points": len(dataset),
+        "kind": kind,
+        "shape": list(points.shape[1:]),
+        "dtype": str(points.dtype),
+        "columns": list(dataset.names()),
+        "classes": [
+            {"label": label, "name": names[label] if 0 <= label < len(names) else None, "count": counts[label]}
+            for label in sorted({*range(len(names)), *counts})
+        ],
+        "digest": dataset.digest,
+        "history": [
+            {"tool": step.tool, "argv": list(step.argv), "version": step.version, "seed": step.seed}
+            for step in dataset.history
+        ],
+    }
+
+
+def lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """The summary for people: one fact a line, then a line for each class; foreign text is escaped."""
+    yield f"name     {shown(summary['name'])}"
+    yield f"points   {summary['points']:,}"
+    yield f"{summary['kind']:<9}{sized(summary['shape'])} {summary['dtype']}"
+    others = [column for column in summary["columns"] if column not in (summary["kind"], "labels", "index")]
+    if others:
+        yield f"with     {', '.join(others)}"
+    yield f"digest   {summary['digest']}"
+    for step in summary["history"]:
+        yield f"history  {shown(' '.join([step['tool'], *step['argv']]))}"
+    yield f"classes  {len(summary['classes']):,}"
+    width = len(f"{max((entry['count'] for entry in summary['classes']), default=0):,}")
+    for entry in summary["classes"]:
+        name = "" if entry["name"] is None else f"  {shown(entry['name'])}"
+        yield f"{entry['label']:>7}  {entry['count']:>{width},}{name}"
+
+
+def remarks(dataset: Store) -> Iterator[str]:
+    """What a user of a new dataset should know, a sentence each: labels that seem to begin at 1."""
+    lowest = min((int(rows.min()) for _, rows in dataset.column("labels").blocks() if len(rows)), default=0)
+    if lowest > 0:
+        yield (
+            f"No point has a label below {lowest}: labels are 0 to C - 1, and a class without points is one all the "
+            "same for training and random labels. If yours begin at 1, take 1 from each."
+        )
+
+
+def other_classes(first: Store, other: Store) -> str:
+    """In what the class names of two datasets differ, as the end of a sentence."""
+    one, two = first.attributes["classes"], other.attributes["classes"]
+    if len(one) != len(two):
+        return f"they have {len(one)} and {len(two)} class names"
+    place = next(i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b)
+    return f"class {place} is {shown(one[place])} and {shown(two[place])}"
+
+
+# --------------------------------------------------------------------------------------------------------- equal points
 
 
 @dataclass(frozen=True)
@@ -127,18 +209,6 @@ def equal_points(
     different = np.bincount(group, otherwise(np.ones_like(second)), minlength=len(groups)) > 0
     at_zero = int((otherwise(second | (against is None)) & ~second).sum())
     return Equal(group, second, row, label, index, different, at_zero)
-
-
-def point_column(store: Store) -> Column:
-    """The points of a dataset: its images or its features."""
-    return store.column("images" if "images" in store else "features")
-
-
-def label_column(store: Store, labels: Labels) -> Column:
-    """The column of a dataset that ``own`` or ``coarse`` means. Raises UsageError where it has no coarse labels."""
-    if labels == "coarse" and "coarse" not in store:
-        raise UsageError(f"{shown(store.path)} has no coarse labels; it has {', '.join(store.names())}.")
-    return store.column("labels" if labels == "own" else "coarse")
 
 
 def _hashes(column: Column, count: int, progress: Progress) -> Hashes:
