@@ -39,11 +39,8 @@ from datarobust.types import Progress
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-MOST = 1_000_000
-"""Pairs that are found at most; the lists of a search take up to about 1 KB for each of them."""
-
-_LONGER = 4
-"""By how much lists grow from one search to the next."""
+MOST = 1_000_000  # pairs that are found; the lists of a search take up to about 1 KB for each of them
+_LONGER = 4  # by how much lists grow from one search to the next
 
 
 @dataclass(frozen=True)
@@ -80,11 +77,8 @@ def nearest_pairs(
     ``points`` are (N, D) uint8 or float32. With ``against`` (M, D) pairs are of a row of ``points`` and a row of that.
     uint8 is compared in whole numbers; on float32 the l2 distance has a relative error below (D + 2) 2^-53 and the
     l-infinity distance below 2^-53. ``memory`` is for rows, in bytes; ``progress`` wraps the rounds of each search.
-
-    Raises:
-        UsageError: an unknown norm, or no count or distance that is possible.
-        DataError: the two sets do not fit together, hold numbers that are not finite, or have more than MOST pairs
-            within the distance.
+    Raises DataError where the sets do not fit together, hold numbers that are not finite, or have more than MOST pairs
+    within the distance.
     """
     if count is not None and not 1 <= count <= MOST:
         raise UsageError(f"{count} nearest pairs cannot be asked for: choose a number from 1 to {MOST:,}.")
@@ -101,7 +95,8 @@ def nearest_pairs(
         if k < 1:
             break
         searched = points if len(rows) == points.shape[0] else SomeRows(points, rows)
-        keys, others = _lists(searched, against, norm, k, memory, options, progress)
+        sources = [_labelled(searched)] + ([] if against is None else [_labelled(against, len(rows))])
+        keys, others = nearest(sources, norm, k, memory=memory, options=options, progress=progress)
         ends = np.repeat(rows, k), (rows[others] if against is None else others).ravel()
         last_key, last = keys[:, -1], ends[1][k - 1 :: k]
         if against is None:  # the lower row comes first
@@ -115,9 +110,7 @@ def nearest_pairs(
         if within is not None:
             fresh &= to_distance(key, points.dtype) <= within
             if np.count_nonzero(fresh) > MOST:
-                raise DataError(
-                    f"more than {MOST:,} pairs are within {within} of each other: choose a lesser distance."
-                )
+                raise DataError(f"more than {MOST:,} pairs are within {within} of each other: choose a lesser one.")
         kept = np.flatnonzero(fresh)[:count]
         key, first, second = key[kept], first[kept], second[kept]
         if k == most:
@@ -154,11 +147,3 @@ def surplus(pairs: Pairs, of_two_sets: bool = False) -> Ints:
 def _labelled(points: Rows, start: int = 0) -> Labelled:
     """The points, each with a label of its own."""
     return Labelled(points, np.arange(start, start + points.shape[0]))
-
-
-def _lists(
-    points: Rows, against: Rows | None, norm: str, k: int, memory: int, options: Options, progress: Progress
-) -> tuple[Floats, Ints]:
-    """Keys (N, k) and rows (N, k) of the k nearest others, by (key, row); there are so many."""
-    sources = [_labelled(points)] + ([] if against is None else [_labelled(against, points.shape[0])])
-    return nearest(sources, norm, k, memory=memory, options=options, progress=progress)

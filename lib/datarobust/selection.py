@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 How = Literal["least", "most", "first", "random", "file"]
 
-_SPELLINGS = "R.zarr:least:K, R.zarr:most:K, first:K, random:K:SEED, an index file or -"
+_SPELLINGS = "the spellings are R.zarr:least:K, R.zarr:most:K, first:K, random:K:SEED, an index file or -"
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,13 @@ class Chosen:
     inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest of the ranking or of the index lines
     history: tuple[Step, ...] = ()  # of the ranking
 
-    def remarks(self) -> list[str]:
+    def remarks(self) -> Iterator[str]:
         """Sentences that the user should see."""
-        sentences = []
         if self.ties_cut:
-            entered = self.tied - self.ties_cut
-            sentences.append(
-                f"{self.tied:,} points share the distance at the cut: "
-                f"the {entered:,} of lowest index enter, {self.ties_cut:,} do not"
-            )
+            cut = f"the {self.tied - self.ties_cut:,} of lowest index enter, {self.ties_cut:,} do not"
+            yield f"{self.tied:,} points share the distance at the cut: {cut}"
         if self.dropped:
-            sentences.append(
-                f"{self.dropped:,} points that the ranking dropped are neither selected nor in a complement"
-            )
-        return sentences
+            yield f"{self.dropped:,} points that the ranking dropped are neither selected nor in a complement"
 
 
 def parse(text: str) -> Selection:
@@ -92,16 +85,12 @@ def parse(text: str) -> Selection:
     body = text.removeprefix("!")
     complement = body != text
     if not body or body.startswith("!"):
-        raise SelectionError(
-            f"'{shown(text)}' selects nothing: the spellings are {_SPELLINGS}, with one ! in front or none."
-        )
-    if match := re.fullmatch(r"(.*):(least|most):([^:]*)", body, re.DOTALL):
+        raise SelectionError(f"'{shown(text)}' selects nothing: {_SPELLINGS}, with one ! in front or none.")
+    if match := re.fullmatch(r"(?:(.*):)?(least|most):([^:]*)", body, re.DOTALL):
         how: How = "least" if match[2] == "least" else "most"
         if not match[1]:
             raise SelectionError(f"'{shown(text)}' names no ranking: write R.zarr:{how}:{match[3]}.")
         return Selection(text, how, complement, match[1], _number(match[3], text))
-    if match := re.fullmatch(r"(least|most):([^:]*)", body):
-        raise SelectionError(f"'{shown(text)}' names no ranking: write R.zarr:{body}.")
     if match := re.fullmatch(r"first:([^:]*)", body):
         return Selection(text, "first", complement, count=_number(match[1], text))
     if match := re.fullmatch(r"random:([^:]*)(?::([^:]*))?", body):
@@ -115,20 +104,16 @@ def parse(text: str) -> Selection:
 
 def _number(digits: str, text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", digits) or int(digits) == 0:
-        raise SelectionError(
-            f"'{shown(text)}' does not say how many: a whole number from 1 on stands where '{shown(digits)}' is."
-        )
+        way = f"a whole number from 1 on stands where '{shown(digits)}' is"
+        raise SelectionError(f"'{shown(text)}' does not say how many: {way}.")
     return int(digits)
 
 
 def choose(selection: Selection | str, dataset: Store, stdin: BinaryIO | None = None) -> Chosen:
     """The points of ``dataset`` (or of anything with its rows) that a selection names.
 
-    ``stdin`` is read where the spelling says ``-``; the process's own by default.
-
-    Raises:
-        SelectionError: the spelling is none, names absent points, or asks for more points than there are.
-        ArtifactError: the ranking cannot be read, or belongs to another dataset.
+    ``stdin`` is read where the spelling says ``-``; the process's own by default. Raises SelectionError where the
+    spelling is none, names absent points, or asks for more points than there are.
     """
     if isinstance(selection, str):
         selection = parse(selection)
@@ -136,8 +121,7 @@ def choose(selection: Selection | str, dataset: Store, stdin: BinaryIO | None = 
     if selection.how in ("least", "most"):
         chosen, dropped = _by_ranking(selection, dataset, stdin)
     elif selection.how == "file":
-        rows, digest = _from_lines(selection, points, stdin)
-        chosen = Chosen(rows, inputs={"selection": digest})
+        chosen = _from_lines(selection, points, stdin)
     elif selection.count > points:
         raise SelectionError(f"'{shown(selection.text)}' asks for {selection.count:,} of {points:,} points.")
     elif selection.how == "first":
@@ -194,9 +178,7 @@ def _by_ranking(selection: Selection, dataset: Store, stdin: BinaryIO | None) ->
     if selection.path == "-":  # the path that another command printed
         words = _stdin(stdin).read(1 << 16).decode("utf-8", "surrogateescape").splitlines()
         if len(words) != 1 or not words[0]:
-            raise SelectionError(
-                f"'-' takes one path from stdin, but {len(words)} lines came: did the command before it fail?"
-            )
+            raise SelectionError(f"'-' takes one path, but {len(words)} lines came: did the command before it fail?")
         path = Path(words[0])
     ranking = artifacts.open_store(path, "ranking")
     artifacts.same_digest(ranking, dataset)
@@ -212,23 +194,21 @@ def _by_ranking(selection: Selection, dataset: Store, stdin: BinaryIO | None) ->
     return Chosen(rows, tied, cut, len(dropped), inputs, tuple(ranking.history)), dropped
 
 
-def _from_lines(selection: Selection, points: int, stdin: BinaryIO | None) -> tuple[Rows, str]:
-    """Rows and the sha256 of the lines as they were read."""
-    if selection.path == "-":
-        return read_indices(_stdin(stdin), "stdin", points)
+def _from_lines(selection: Selection, points: int, stdin: BinaryIO | None) -> Chosen:
     path = Path(selection.path)
-    if path.is_dir():
-        raise SelectionError(
-            f"{shown(path)} is a folder, not an index file: for a ranking, write {shown(path)}:least:K."
-        )
-    try:
-        with path.open("rb") as file:
-            return read_indices(file, shown(path), points)
-    except OSError as error:
-        raise SelectionError(
-            f"'{shown(selection.text)}' is no selection, and no index file can be read there ({error.strerror}): "
-            f"the spellings are {_SPELLINGS}."
-        ) from error
+    if selection.path == "-":
+        rows, digest = read_indices(_stdin(stdin), "stdin", points)
+    elif path.is_dir():
+        where = shown(path)
+        raise SelectionError(f"{where} is a folder, not an index file: for a ranking, write {where}:least:K.")
+    else:
+        try:
+            with path.open("rb") as file:
+                rows, digest = read_indices(file, shown(path), points)
+        except OSError as error:
+            fault = f"is no selection, and no index file can be read there ({error.strerror})"
+            raise SelectionError(f"'{shown(selection.text)}' {fault}: {_SPELLINGS}.") from error
+    return Chosen(rows, inputs={"selection": digest})
 
 
 def _stdin(stdin: BinaryIO | None) -> BinaryIO:

@@ -101,13 +101,13 @@ def test_clusters(norm, count):
 def test_equal_points_take_little_work(norm, monkeypatch):
     """Where all points are equal the lists stay short: their length times their number is bounded by the pairs."""
     lengths = []
-    lists = pairs._lists
+    nearest = pairs.nearest
 
-    def counted(points, against, norm, k, *rest):
-        lengths.append(k * points.shape[0])
-        return lists(points, against, norm, k, *rest)
+    def counted(sources, norm, k, **options):
+        lengths.append(k * sources[0].points.shape[0])
+        return nearest(sources, norm, k, **options)
 
-    monkeypatch.setattr(pairs, "_lists", counted)
+    monkeypatch.setattr(pairs, "nearest", counted)
     found = pairs.nearest_pairs(ArrayRows(np.zeros((1500, 3), np.uint8)), norm, 2000, options=ALONE)
     assert listed(found)[:2] == [(0.0, 0, 1), (0.0, 0, 2)]
     assert listed(found)[-1] == (0.0, 1, 2000 - 1499 + 1)

@@ -170,7 +170,7 @@ def test_a_ranking_selects(ranked):
     told = " ".join(least.remarks())
     assert "4 points share the distance at the cut" in told
     assert "2 do not" in told
-    assert selection.choose(f"{ranked.path}:least:5", ranked.set).remarks()[:1] == [
+    assert list(selection.choose(f"{ranked.path}:least:5", ranked.set).remarks())[:1] == [
         "1 points that the ranking dropped are neither selected nor in a complement"
     ]
     most = selection.choose(f"{ranked.path}:most:4", ranked.set)

@@ -27,7 +27,7 @@ import numpy as np
 
 from datarobust.datasets import unpickle
 from datarobust.datasets.files import Raw, is_tar, raw_file, read_start, reading, tar_files
-from datarobust.datasets.sources import Labels, Names, Source, Spec, as_labels, spans
+from datarobust.datasets.sources import Labels, Names, Source, Spec, as_labels, read_rows, spans
 from datarobust.datasets.unpickle import array_of, text_of
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
@@ -36,8 +36,8 @@ from datarobust.types import Array
 SHAPE = (3, 32, 32)
 ROW_BYTES = 3072
 
+# The classes in the order of their labels; the fine ones of CIFAR-100.
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-"""The classes of CIFAR-10, in the order of its labels."""
 _FINE = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
 caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
@@ -48,7 +48,6 @@ sunflower sweet_pepper table tank telephone television tiger tractor train trout
 willow_tree wolf woman worm
 """
 CIFAR100 = tuple(_FINE.split())
-"""The classes of CIFAR-100, the fine ones, in the order of its labels."""
 
 MOST_TI500K_BYTES = 8 << 30  # of the file
 MOST_ROW_BYTES = 1 << 24  # of one image
@@ -180,18 +179,11 @@ class Ti500kSource(_BatchSource):
         super().__init__(path)
         batch = PickledBatch(raw_file(path), (self._label,), ti500k=True)
         self._batches, self._classes = [batch], {self._label: CIFAR10 if classes is None else classes}
-        aside = f"left aside: {', '.join(map(shown, batch.aside[:12]))}"
-        self.spec = Spec(
-            name=path.stem,
-            rows=batch.rows,
-            kind="images",
-            shape=batch.images.shape[1:],
-            classes=self._classes[self._label],
-            notes=(
-                f"{batch.rows:,} images with predicted labels, as TI500K has them",
-                *([aside] if batch.aside else []),
-            ),
-        )
+        notes = [f"{batch.rows:,} images with predicted labels, as TI500K has them"]
+        if batch.aside:
+            notes.append(f"left aside: {', '.join(map(shown, batch.aside[:12]))}")
+        shape, classes = batch.images.shape[1:], self._classes[self._label]
+        self.spec = Spec(path.stem, batch.rows, "images", shape, classes, notes=tuple(notes))
 
 
 def _listed(folder: Path) -> Mapping[str, Raw]:
@@ -273,10 +265,7 @@ class BinaryBatch:
         """The images ``start:stop``, (B, 3, 32, 32), and their labels by column; at most ``step`` at a time."""
         with self._raw.open() as file:
             file.seek(start * self._size)
-            for begin, end in spans(stop, step, start):
-                data = file.read((end - begin) * self._size)
-                if len(data) != (end - begin) * self._size:
-                    raise DataError(f"{self.where} is cut short.")
+            for data in read_rows(file, self._size, (start, stop, step), self.rows, self.where):
                 records = np.frombuffer(data, dtype=np.uint8).reshape(-1, self._size)
                 images = np.ascontiguousarray(records[:, len(self._columns) :]).reshape(-1, *SHAPE)
                 yield images, {column: records[:, place] for place, column in enumerate(self._columns)}

@@ -168,21 +168,15 @@ def equal_points(
 
     Points are equal where all numbers are (0.0 equals -0.0). ``labels`` "coarse" takes the column of that name, also of
     ``against``. Labels of two sets that name their classes are equal where the names are, else where the numbers are.
-    ``limit`` looks at the first points of ``dataset`` alone.
-
-    Raises:
-        UsageError: there are no coarse labels.
-        DataError: the points of the two sets have different shapes or dtypes.
-        ArtifactError: a store was altered.
+    ``limit`` looks at the first points of ``dataset`` alone. Raises DataError where one point of the two sets has
+    another shape or dtype.
     """
     stores = [dataset] if against is None else [dataset, against]
     columns = [point_column(store) for store in stores]
     kinds = [f"{column.shape[1:]} {column.dtype}" for column in columns]
     if len(set(kinds)) > 1:
-        raise DataError(
-            f"{' and '.join(shown(store.path) for store in stores)} have no points in common: one point is "
-            f"{' and '.join(kinds)}."
-        )
+        pair = " and ".join(shown(store.path) for store in stores)
+        raise DataError(f"{pair} have no points in common: one point is {' and '.join(kinds)}.")
     label_columns = [label_column(store, labels) for store in stores]
     counts = [len(store) for store in stores]
     counts[0] = counts[0] if limit is None else min(limit, counts[0])

@@ -27,6 +27,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 from zlib import crc32
 
@@ -42,14 +43,11 @@ from datarobust.text import shown
 from datarobust.types import Progress
 
 CHUNK = 1 << 20
-TIMEOUT = 60.0
-"""Seconds without any answer after which a connection is given up."""
-ATTEMPTS = 5
-"""Requests in a row that bring nothing before an address is given up."""
+TIMEOUT = 60.0  # seconds without any answer after which a connection is given up
+ATTEMPTS = 5  # requests in a row that bring nothing before an address is given up
 LONGEST_PAUSE = 60.0
 MOST_REDIRECTS = 10
-MOST_UNPACKED = 1 << 30
-"""Bytes of a member that is taken out of an archive."""
+MOST_UNPACKED = 1 << 30  # bytes of a member that is taken out of an archive
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
@@ -70,16 +68,12 @@ class Remote:
 
 # ---------------------------------------------------------------------------------------------------------- releases
 
-_ADDRESSES = {
+_ADDRESSES = {  # publisher -> what stands before a path, in the order to try
     "toronto": ("https://www.cs.toronto.edu/~kriz/",),
-    "mnist": (
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    ),
+    "mnist": ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/"),
     "nist": ("https://biometrics.nist.gov/cs_links/EMNIST/", "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/"),
     "wang": ("https://huggingface.co/datasets/P2333/DM-Improves-AT/resolve/06e35c02e162015b68750bce37c0b70f54a987f0/",),
 }
-"""Publisher -> what stands before a path, in the order to try."""
 _FILES = """
 toronto cifar-10-binary.tar.gz     170052171   c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd
 toronto cifar-100-binary.tar.gz    168513733   58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec
@@ -92,8 +86,7 @@ wang    cifar10/1m.npz             3080000614  7792fac08c0aa6ce13eedc7ab0e06dd63
 wang    cifar10/5m.npz             15400000614 d28fc3d82f12c75bdec1823f454efc302f88829352c7bbbbdc4121bedbb58317
 wang    cifar10/10m_ran0.npz       30800000614 e38afaa550faf4266a8408b94fa52544a29ff7f80955797cb4918acb6f4d83b0
 wang    cifar100/1m.npz            3080000614  9d99374df8ecc1aba9a3cd0ab401349848edd55cb19d84e8745b6a5aa8d2956a
-"""
-"""Publisher, path, bytes, sha256."""
+"""  # publisher, path, bytes, sha256
 _REMOTES = {
     path: Remote(Path(path).name, tuple(base + path for base in _ADDRESSES[publisher]), int(size), sha256)
     for publisher, path, size, sha256 in map(str.split, _FILES.strip().splitlines())
@@ -109,7 +102,7 @@ class Release:
     folder: str  # of the cache, in which its files are
     files: Mapping[str | None, tuple[Remote, ...]]  # that a split needs; the only split is None where there are none
     format: Format
-    members: Mapping[str | None, tuple[str, ...]] | None = None  # of a zip archive, to be read in its place
+    members: Mapping[str, tuple[str, ...]] | None = None  # of a zip archive, to be read in its place
     classes: tuple[str, ...] | None = None  # names, where the files have none
     coarse: bool = False  # whether it has super-classes
 
@@ -118,12 +111,9 @@ class Release:
         if None in self.files:
             if split is not None:
                 raise UsageError(f"{self.name} is not split: leave out `split`.")
-            return self.files[None]
-        if (split or "train") not in self.files:
-            raise UsageError(
-                f"{self.name} is split into {' and '.join(map(str, self.files))}, not {shown(str(split))}."
-            )
-        return self.files[split or "train"]
+        elif (split := split or "train") not in self.files:
+            raise UsageError(f"{self.name} is split into {' and '.join(map(str, self.files))}, not {shown(split)}.")
+        return self.files[split]
 
     def all(self) -> tuple[Remote, ...]:
         """Every file once."""
@@ -131,20 +121,14 @@ class Release:
 
 
 def _releases() -> Iterator[Release]:
-    files: dict[str | None, tuple[Remote, ...]]
-    members: dict[str | None, tuple[str, ...]]
-    for name, title in (("cifar10", "CIFAR-10"), ("cifar100", "CIFAR-100, with super-classes")):
-        archive = (_REMOTES[f"{name.replace('cifar', 'cifar-')}-binary.tar.gz"],)
-        coarse = name == "cifar100"
-        yield Release(
-            name, f"{title}; Krizhevsky 2009", name, {"train": archive, "test": archive}, "cifar", coarse=coarse
-        )
+    for number, title in ((10, "CIFAR-10"), (100, "CIFAR-100, with super-classes")):
+        archive, name = (_REMOTES[f"cifar-{number}-binary.tar.gz"],), f"cifar{number}"
+        title = f"{title}; Krizhevsky 2009"
+        yield Release(name, title, name, {"train": archive, "test": archive}, "cifar", coarse=number == 100)
     parts = ("images-idx3-ubyte.gz", "labels-idx1-ubyte.gz")
-    files = {
-        split: tuple(_REMOTES[f"{prefix}-{part}"] for part in parts)
-        for split, prefix in (("train", "train"), ("test", "t10k"))
-    }
-    yield Release("mnist", "MNIST; LeCun, Cortes and Burges", "mnist", files, "idx")
+    train, test = (tuple(_REMOTES[f"{prefix}-{part}"] for part in parts) for prefix in ("train", "t10k"))
+    yield Release("mnist", "MNIST; LeCun, Cortes and Burges", "mnist", {"train": train, "test": test}, "idx")
+    archive = (_REMOTES["gzip.zip"],)
     for subset, title in (
         ("balanced", "digits and letters, 47 balanced classes"),
         ("byclass", "digits and letters, 62 classes"),
@@ -153,11 +137,9 @@ def _releases() -> Iterator[Release]:
         ("letters", "letters, 26 balanced classes"),
         ("mnist", "digits, 10 balanced classes, of MNIST's size"),
     ):
-        archive, start = (_REMOTES["gzip.zip"],), f"gzip/emnist-{subset}"
-        members = {split: tuple(f"{start}-{split}-{part}" for part in parts) for split in ("train", "test")}
-        title = f"EMNIST {title}; Cohen et al. 2017"
-        files = dict.fromkeys(members, archive)
-        yield Release(f"emnist-{subset}", title, "emnist", files, "idx", members)
+        name, title = f"emnist-{subset}", f"EMNIST {title}; Cohen et al. 2017"
+        members = {split: tuple(f"gzip/{name}-{split}-{part}" for part in parts) for split in ("train", "test")}
+        yield Release(name, title, "emnist", {"train": archive, "test": archive}, "idx", members)
     for name, count, path in (
         ("cifar10-1m", "1,000,000", "cifar10/1m.npz"),
         ("cifar10-5m", "5,000,000", "cifar10/5m.npz"),
@@ -191,29 +173,20 @@ def fetch_release(
     name: str | None = None,
     progress: Progress = iter,
 ) -> Source:
-    """A release as a source: its files are fetched into ``cache`` unless they are there, and verified.
-
-    Raises:
-        UsageError: it has no such split, or no super-classes.
-        FetchError: a file cannot be fetched, or what is in its place is another one.
-        LockedError, ArtifactError: the cache cannot be written.
-    """
+    """A release as a source: its files are fetched into ``cache`` unless they are there, and verified."""
     remotes = release.remotes(split)
     if labels is not None and not release.coarse:
         raise UsageError(f"{release.name} has one kind of labels: leave out `labels`.")
     folder = cache / release.folder
     paths = [fetch_file(remote, folder, transport, progress=progress) for remote in remotes]
-    split = None if None in release.files else split or "train"
-    if release.members is not None:
-        paths = [unzip(paths[0], member, folder) for member in release.members[split]]
-    source = open_source(
-        str(paths[0]),
-        format=release.format,
-        name=name or (release.name if split is None else f"{release.name}{'s' if labels == 'coarse' else ''}-{split}"),
-        classes=release.classes,
-        split=None if release.format == "npz" else split,
-        labels=labels,
-    )
+    own = release.name
+    if None not in release.files:
+        split = split or "train"
+        own += f"{'s' if labels == 'coarse' else ''}-{split}"
+        if release.members is not None:
+            paths = [unzip(paths[0], member, folder) for member in release.members[split]]
+    options: dict[str, Any] = {"classes": release.classes, "split": split, "labels": labels}
+    source = open_source(str(paths[0]), format=release.format, name=name or own, **options)
     source.published = f"{','.join(remote.sha256 for remote in remotes)}:{release.name}:{split}:{labels}"
     return source
 
@@ -258,12 +231,8 @@ def fetch_file(
     """The path of ``remote`` in ``folder``, fetched unless it is there.
 
     Run again after a kill or a broken connection, it goes on where it was. ``progress`` counts MiB; ``pause`` waits
-    for a number of seconds before another attempt.
-
-    Raises:
-        FetchError: no address gives the published file, or what is there under its name is another one.
-        LockedError: another process is fetching it.
-        ArtifactError: the folder cannot be written, or the disk has no room.
+    for a number of seconds before another attempt. Raises FetchError where no address gives the published file, or
+    another one is there under its name; LockedError, ArtifactError where the folder cannot be written.
     """
     target = folder / remote.name
     if _is_published(target, remote):  # without a lock: a cache that others keep may be one to read alone
@@ -280,10 +249,8 @@ def fetch_file(
                 return target
             except FetchError as error:
                 faults.append(f"{urlsplit(url).hostname}: {error}")
-    raise FetchError(
-        f"{shown(remote.name)} cannot be fetched ({'; '.join(faults)}): try again later, or put the file into "
-        f"{shown(folder)} yourself."
-    )
+    way = f"try again later, or put the file into {shown(folder)} yourself"
+    raise FetchError(f"{shown(remote.name)} cannot be fetched ({'; '.join(faults)}): {way}.")
 
 
 def _is_published(path: Path, remote: Remote) -> bool:
@@ -293,10 +260,8 @@ def _is_published(path: Path, remote: Remote) -> bool:
             return False
         if path.is_file() and path.stat().st_size == remote.size and file_sha256(path) == remote.sha256:
             return True
-    raise FetchError(
-        f"{shown(path)} is not the published file, which has {remote.size:,} bytes and the sha256 {remote.sha256}: "
-        "remove it, or choose another folder with `cache`."
-    )
+    published = f"the published file, which has {remote.size:,} bytes and the sha256 {remote.sha256}"
+    raise FetchError(f"{shown(path)} is not {published}: remove it, or choose another folder with `cache`.")
 
 
 class _TryAgain(Exception):
@@ -331,10 +296,9 @@ class _Download:
             with os_errors(self.target):
                 free = shutil.disk_usage(self.target.parent).free
             if missing > free:
-                raise ArtifactError(
-                    f"{shown(self.target)} needs {missing:,} bytes more, but the disk has {free:,}: free some space, "
-                    "or choose another place with `cache`."
-                )
+                fault = f"needs {missing:,} bytes more, but the disk has {free:,}"
+                way = "free some space, or choose another place with `cache`"
+                raise ArtifactError(f"{shown(self.target)} {fault}: {way}.")
             for _ in progress(Counted(self._chunks(), -(-missing // CHUNK))):
                 pass  # the work is done as the chunks are counted
             with os_errors(self.partial, "read"):
@@ -464,22 +428,15 @@ def _words(error: OSError | HTTPException) -> str:
 
 
 def unzip(archive: Path, member: str, folder: Path) -> Path:
-    """The file ``member`` of a zip archive, unpacked into ``folder`` under its last name unless it is there.
-
-    Raises:
-        DataError: the archive is damaged, has no such member, or one that claims to be larger than 1 GiB.
-        LockedError: another process is unpacking it.
-        ArtifactError: the folder cannot be written.
-    """
+    """The file ``member`` of a zip archive, unpacked into ``folder`` under its last name unless it is there."""
     target = folder / Path(member).name
     with reading(f"{archive}: {member}"), zipfile.ZipFile(archive) as opened:
         if member not in opened.namelist():
             raise DataError(f"{shown(archive)} has no member {shown(member)}: it is another archive.")
         info = opened.getinfo(member)
         if info.file_size > MOST_UNPACKED:
-            raise DataError(
-                f"{shown(archive)}: {shown(member)} claims {info.file_size:,} bytes: this is no file of a data set."
-            )
+            claim = f"{shown(archive)}: {shown(member)} claims {info.file_size:,} bytes"
+            raise DataError(f"{claim}: this is no file of a data set.")
         if target.is_file() and target.stat().st_size == info.file_size and crc32(target.read_bytes()) == info.CRC:
             return target
         with whole_or_absent(target, overwrite=True) as part, opened.open(info) as packed, part.open("wb") as file:

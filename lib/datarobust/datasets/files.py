@@ -17,6 +17,7 @@ import re
 import stat
 import struct
 import tarfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -38,6 +39,9 @@ MOST_BYTES = 2 << 30  # of an archive, unpacked; the largest release has 190 MB
 _MOST_EXTRA = 1 << 16  # bytes of one extra header
 _MOST_HEADERS = 2 << 20  # bytes; that of a file takes up to 1.5 KiB
 
+NPY_FAULTS = (ValueError, SyntaxError, TypeError, KeyError, EOFError, RecursionError, MemoryError, tokenize.TokenError)
+"""What numpy raises where it cannot read the header of an array."""
+
 _DAMAGE: tuple[type[Exception], ...] = (gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, tarfile.TarError)
 _DAMAGE += (struct.error, NotImplementedError, UnicodeDecodeError)
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -52,26 +56,18 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True)
 class Raw:
-    """``size`` bytes, of a file or of a member of an archive.
+    """Bytes of a file or of a member of an archive."""
 
-    ``where`` names them in sentences, ``open()`` is a new seekable stream at their start, closed as its block ends.
-    """
-
-    where: str
+    where: str  # their name in sentences
     size: int
-    open: Callable[[], AbstractContextManager[BinaryIO]]
+    open: Callable[[], AbstractContextManager[BinaryIO]]  # a new seekable stream at their start
 
 
 class Cancelled(Exception):
     """Nobody waits for this result any more."""
 
 
-def never() -> bool:
-    """Work that is not to be stopped."""
-    return False
-
-
-def file_sha256(path: Path, stopped: Callable[[], bool] = never) -> str:
+def file_sha256(path: Path, stopped: Callable[[], bool] = lambda: False) -> str:
     """The sha256 of a file. Raises Cancelled where ``stopped`` turns true meanwhile."""
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:

@@ -26,8 +26,7 @@ from datarobust.text import shown
 from datarobust.types import Images
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""What pillow may decode for us; others it knows run programs (EPS) or are not pictures."""
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others that pillow knows run programs, as EPS does
 MOST_PIXELS = 1 << 24  # of one image; checked on its header
 MOST_BYTES = 1 << 28  # of one encoded image
 _MOST_DEPTH = 64  # of folders
@@ -135,8 +134,7 @@ def decode(data: bytes, where: str, channels: int | None, first: tuple[int, ...]
     if len(data) > MOST_BYTES:
         raise DataError(f"{where} has more than {MOST_BYTES >> 20} MiB: this is no image of a data set.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > MOST_PIXELS:
@@ -156,10 +154,8 @@ def decode(data: bytes, where: str, channels: int | None, first: tuple[int, ...]
                     raise DataError(f"{where} is partly transparent: save it with the background that is meant.")
                 grey = channels == 1 if channels else mode in ("1", "L", "LA")
                 if first is not None and first[0] != (1 if grey else 3):
-                    kinds = ("grey", "RGB") if grey else ("RGB", "grey")
-                    raise DataError(
-                        f"{where} is {kinds[0]}, but the first image is {kinds[1]}: `channels` makes them alike."
-                    )
+                    kinds = "is grey, but the first image is RGB" if grey else "is RGB, but the first image is grey"
+                    raise DataError(f"{where} {kinds}: `channels` makes them alike.")
                 pixels = np.asarray(image.convert("L" if grey else "RGB"))
     except DataError:
         raise

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from datarobust.datasets.files import DEFLATE_RATIO, GZIP_START, open_unpacked, read_start, reading, unpacked_start
-from datarobust.datasets.sources import Names, Source, Spec
+from datarobust.datasets.sources import Names, Source, Spec, read_rows
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Images
@@ -154,20 +154,10 @@ class IdxFile:
         A gzipped file is unpacked from its beginning. Reading to the last row also looks for what goes on after it,
         and has gzip's checksum compared.
         """
-        if start >= stop:
-            return
-        where = shown(self.path)
         with reading(self.path), open_unpacked(self.path) as stream:
             stream.seek(self._header + start * self.row_bytes)
-            for row in range(start, stop, step):
-                count = min(step, stop - row)
-                data = stream.read(count * self.row_bytes)
-                if len(data) != count * self.row_bytes:
-                    place = row + len(data) // self.row_bytes
-                    raise DataError(f"{where} ends within row {place} of {self.shape[0]:,}: the file is cut short.")
-                yield np.frombuffer(data, dtype=np.uint8).reshape(count, *self.shape[1:])
-            if stop == self.shape[0] and stream.read(1):
-                raise DataError(f"{where} goes on after its last row {stop - 1}: it is no whole idx file.")
+            for data in read_rows(stream, self.row_bytes, (start, stop, step), self.shape[0], shown(self.path)):
+                yield np.frombuffer(data, dtype=np.uint8).reshape(-1, *self.shape[1:])
 
 
 def _beside(images: Path) -> tuple[str, Path]:

@@ -6,14 +6,13 @@ Blank lines and lines that begin with ``#`` are passed over. Labels may be a .np
 from __future__ import annotations
 
 import hashlib
-import tokenize
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from datarobust.datasets.files import brief, file_sha256, reading
+from datarobust.datasets.files import NPY_FAULTS, brief, file_sha256, reading
 from datarobust.datasets.sources import MOST_CLASSES, as_labels
 from datarobust.errors import DataError, DatarobustError, SelectionError
 from datarobust.text import shown
@@ -23,7 +22,6 @@ MOST_NAMES_BYTES = 16 << 20  # of a file of class names
 LINE_BYTES = 4096  # longest line that is read; a number takes a few bytes, a comment may take more
 
 _NPY = b"\x93NUMPY"
-_FAULTS = (ValueError, SyntaxError, TypeError, KeyError, EOFError, RecursionError, MemoryError, tokenize.TokenError)
 
 
 def read_indices(file: BinaryIO, name: str, points: int) -> tuple[Rows, str]:
@@ -48,9 +46,8 @@ def read_indices(file: BinaryIO, name: str, points: int) -> tuple[Rows, str]:
     if len(twice):
         repeated = min(int(order[i + 1]) for i in twice)
         first = indices.index(indices[repeated])
-        raise SelectionError(
-            f"{name}, line {numbers[repeated]} repeats index {indices[repeated]} of line {numbers[first]}."
-        )
+        what = f"repeats index {indices[repeated]} of line {numbers[first]}"
+        raise SelectionError(f"{name}, line {numbers[repeated]} {what}.")
     return rows, digest.hexdigest()
 
 
@@ -83,7 +80,7 @@ def _labels_of_array(path: Path, points: int, classes: int) -> tuple[Rows, str]:
     where = shown(path)
     try:
         array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except _FAULTS as error:
+    except NPY_FAULTS as error:
         raise DataError(f"{where} is no readable array ({brief(error)}).") from error
     if array.dtype.kind not in "biuf":
         raise DataError(f"{where} has dtype {shown(str(array.dtype))}: labels are whole numbers.")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import math
-import tokenize
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from datarobust.datasets import sources
-from datarobust.datasets.files import DEFLATE_RATIO, brief, reading
+from datarobust.datasets.files import DEFLATE_RATIO, NPY_FAULTS, brief, reading
 from datarobust.datasets.sources import Layout, Names, Source, Spec
 from datarobust.errors import DataError
 from datarobust.text import shown
@@ -44,7 +43,6 @@ _BOMB_RATIO = 400
 _BOMB_BYTES = 256 << 20
 _IN_MEMORY = 1 << 30
 _HEADER_BYTES = 16 << 10
-_HEADER_FAULTS = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, RecursionError, MemoryError)
 
 
 def looks_like(path: Path, start: bytes) -> bool:
@@ -215,11 +213,10 @@ class Archive:
             version = npy.read_magic(start)
             if version not in ((1, 0), (2, 0)):
                 raise ValueError(f"version {version[0]}.{version[1]}; 1.0 and 2.0 are read")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # headers of Python 2 are read, without talk
+            with warnings.catch_warnings(action="ignore"):  # headers of Python 2 are read, without talk
                 read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
                 shape, fortran, dtype = read_header(start)
-        except _HEADER_FAULTS as error:
+        except NPY_FAULTS as error:
             raise DataError(f"{where} has no readable .npy header ({brief(error)}).") from error
         if dtype.hasobject:
             raise DataError(f"{where} holds Python objects, which would have to be unpickled: save plain arrays.")
@@ -257,14 +254,14 @@ class Archive:
                 return
             skipped = header + start * member.row_bytes
             while skipped:  # by reading, so that the checksum covers them
-                skipped -= len(_exactly(stream, min(skipped, 4 << 20), where, 0))
-            for row in range(start, stop, step):
-                count = min(step, stop - row)
-                data = _exactly(stream, count * member.row_bytes, where, row)
-                rows = np.frombuffer(data, dtype=member.dtype).reshape(count, *member.shape[1:])
+                data = stream.read(min(skipped, 4 << 20))
+                if not data:
+                    raise DataError(f"{where} ends before row {start}: the file is cut short.")
+                skipped -= len(data)
+            parts = sources.read_rows(stream, member.row_bytes, (start, stop, step), total, where)
+            for (row, end), data in zip(sources.spans(stop, step, start), parts, strict=True):
+                rows = np.frombuffer(data, dtype=member.dtype).reshape(end - row, *member.shape[1:])
                 yield row, rows.astype(native, copy=False)
-            if stop == total and stream.read(1):
-                raise DataError(f"{where} goes on after its last row.")
 
     def whole(self, member: Member, most: int) -> Array:
         """All of a small array; more than ``most`` bytes are refused."""
@@ -294,13 +291,6 @@ class Archive:
     def _open(self, info: zipfile.ZipInfo, where: str) -> Iterator[IO[bytes]]:
         with reading(where), zipfile.ZipFile(self.path) as archive, archive.open(info) as stream:
             yield stream
-
-
-def _exactly(stream: IO[bytes], size: int, where: str, row: int) -> bytes:
-    data = stream.read(size)
-    if len(data) != size:
-        raise DataError(f"{where} ends {len(data):,} bytes after the start of row {row}: the file is cut short.")
-    return data
 
 
 def _check_directory(path: Path) -> int:

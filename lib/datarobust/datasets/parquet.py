@@ -59,11 +59,11 @@ _HEADER_DEPTH = 16
 _I32, _I64, _LIST, _STRUCT = 5, 6, 9, 12  # types of Thrift's compact protocol
 _BYTE_ARRAY = 6
 _DICTIONARY = 2
+# Data, dictionary, data of version 2: the fields of the page's own header, and of the encoding in that.
 _PAGES = {0: (5, 2), _DICTIONARY: (7, 2), 3: (8, 4)}
-"""Data, dictionary, data of version 2: the fields of the page's own header, and of the encoding in that."""
+# PLAIN, PLAIN_DICTIONARY, DELTA_LENGTH_BYTE_ARRAY, RLE_DICTIONARY: the values are no larger than the page, or than its
+# dictionary. Those of DELTA_BYTE_ARRAY may be.
 _ENCODINGS = (0, 2, 6, 8)
-"""PLAIN, PLAIN_DICTIONARY, DELTA_LENGTH_BYTE_ARRAY, RLE_DICTIONARY: the values are no larger than the page, or than its
-dictionary. Those of DELTA_BYTE_ARRAY may be."""
 
 
 def looks_like(path: Path, start: bytes) -> bool:

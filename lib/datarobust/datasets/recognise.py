@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.datasets import cifar, idx, npz, parquet, unpickle
-from datarobust.datasets.files import never, read_start, reading
+from datarobust.datasets.files import read_start, reading
 from datarobust.datasets.folder import FolderSource
 from datarobust.datasets.sources import Labels, Layout, Names, Source, Spec
 from datarobust.errors import DataError, UsageError
@@ -42,7 +42,7 @@ class DigitsSource(Source):
     def __init__(self) -> None:
         self.spec = Spec("digits", DIGITS, "images", (1, 8, 8), tuple("0123456789"))
 
-    def digest(self, stopped: Callable[[], bool] = never) -> str:
+    def digest(self, stopped: Callable[[], bool] = lambda: False) -> str:
         """sha256 of the levels as bytes, image by image, then of the labels as bytes."""
         levels, labels = self._raw
         return hashlib.sha256(levels.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()
@@ -68,10 +68,9 @@ class DigitsSource(Source):
 
 class _Reader(NamedTuple):
     title: str  # in sentences
-    places: tuple[Literal["word", "file", "folder"], ...]
+    places: tuple[str, ...]  # word, file or folder
     source: Callable[..., Source]
-    matches: Callable[[Path, bytes], bool] = lambda path, start: False
-    """Whether a path is of the format; ``start`` are the first bytes of a file."""
+    matches: Callable[[Path, bytes], bool] = lambda path, start: False  # ``start`` are the first bytes of a file
 
     @property
     def options(self) -> set[str]:

@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import IO, Any, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.datasets.files import file_sha256, never, reading
+from datarobust.datasets.files import file_sha256, reading
 from datarobust.errors import DataError
 from datarobust.randomness import Domain, permutation, row_keys
 from datarobust.text import shown
@@ -144,7 +144,7 @@ class Source:
         if self._state_now() != self._state:
             raise DataError(f"{shown(self._path)} changed while it was read.")
 
-    def digest(self, stopped: Callable[[], bool] = never) -> str:
+    def digest(self, stopped: Callable[[], bool] = lambda: False) -> str:
         """sha256 of the file; of several, of the lines ``sha256  name`` that ``sha256sum`` prints, in order.
 
         Raises Cancelled where ``stopped`` turns true meanwhile.
@@ -246,10 +246,8 @@ class Shuffled:
         """One pass over the source: each of the ``rows`` of these buckets is appended to its bucket's file."""
         size, free = rows * self._record.itemsize, shutil.disk_usage(self.folder).free
         if size > free:
-            raise DataError(
-                f"Shuffling takes {size / 1e9:.1f} GB of temporary files in {self.folder.parent}, which has "
-                f"{free / 1e9:.1f} GB free."
-            )
+            needed = f"{size / 1e9:.1f} GB of temporary files in {self.folder.parent}"
+            raise DataError(f"Shuffling takes {needed}, which has {free / 1e9:.1f} GB free.")
         with ExitStack() as stack:
             files = {b: stack.enter_context((self.folder / str(b)).open("xb", buffering=0)) for b in buckets}
             for block in self._read():
@@ -434,3 +432,19 @@ def spans(rows: int, step: int, start: int = 0) -> Iterator[tuple[int, int]]:
     """``(begin, end)`` of consecutive spans of ``step`` rows from ``start`` to ``rows``."""
     for begin in range(start, rows, step):
         yield begin, min(begin + step, rows)
+
+
+def read_rows(file: IO[bytes], row_bytes: int, span: tuple[int, int, int], rows: int, where: str) -> Iterator[bytes]:
+    """The bytes of the rows ``start:stop`` of ``span``, its ``step`` at a time, from where ``file`` stands.
+
+    Raises DataError where the file ends before, or goes on after the last of its ``rows``.
+    """
+    start, stop, step = span
+    for begin, end in spans(stop, step, start):
+        data = file.read((end - begin) * row_bytes)
+        if len(data) != (end - begin) * row_bytes:
+            place = begin + len(data) // row_bytes
+            raise DataError(f"{where} ends within row {place} of {rows:,}: the file is cut short.")
+        yield data
+    if start < stop == rows and file.read(1):
+        raise DataError(f"{where} goes on after its last row {rows - 1}.")

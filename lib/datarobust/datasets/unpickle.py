@@ -75,8 +75,8 @@ def load(raw: Raw, reader: type[Unpickler] | None = None, *, most_bytes: int = M
     """
     if raw.size > most_bytes:
         raise DataError(f"{raw.where} has {raw.size:,} bytes, more than the {most_bytes:,} of a pickle that is read.")
-    with raw.open() as handle, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an unknown escape in a string of Python 2 stands for itself
+    # An unknown escape in a string of Python 2 stands for itself.
+    with raw.open() as handle, warnings.catch_warnings(action="ignore"):
         try:
             value: object = (reader or Unpickler)(raw, handle).load()
             if handle.read(1):

@@ -40,13 +40,10 @@ from datarobust.selection import Chosen, rows_digest
 from datarobust.text import shown
 from datarobust.types import Array, Progress, Rows
 
-COPIED_BYTES = 64 << 20
-"""Bytes of rows that are copied at a time."""
-LABELS_AT_ONCE = 1 << 20
-"""Labels that are drawn at a time."""
+COPIED_BYTES = 64 << 20  # of rows that are copied at a time
+LABELS_AT_ONCE = 1 << 20  # that are drawn
 
-Part = Mapping[str, Array]
-"""The same rows of several columns."""
+Part = Mapping[str, Array]  # the same rows of several columns
 
 # ----------------------------------------------------------------------------------------------- writing part by part
 
@@ -96,11 +93,9 @@ def read(dataset: Store, names: Iterable[str], begin: int, end: int) -> dict[str
 
 def attributes_of(dataset: Store, name: str | None, classes: Iterable[str] | None = None) -> dict[str, Any]:
     """Name and classes of a dataset that is made of this one: its own, unless there are others."""
-    attributes = dataset.attributes
-    return {
-        "name": str(attributes["name"]) if name is None else name,
-        "classes": list(attributes["classes"] if classes is None else classes),
-    }
+    own = dataset.attributes
+    classes = own["classes"] if classes is None else classes
+    return {"name": str(own["name"]) if name is None else name, "classes": list(classes)}
 
 
 # ------------------------------------------------------------------------------------------------------------ import
@@ -111,10 +106,8 @@ class Import:
     """A source as a dataset.
 
     The columns are the points, ``labels``, ``index`` (the row's place in the source) and, where the source has them,
-    ``soft`` (probabilities) and ``coarse`` (super-classes). The history records the sha256 of the source.
-
-    Raises:
-        DataError: the source is empty, or class names are empty or given twice.
+    ``soft`` (probabilities) and ``coarse`` (super-classes). The history records the sha256 of the source. Raises
+    DataError where the source is empty, or class names are empty or given twice.
     """
 
     form: ClassVar[Form] = Artifact("dataset")
@@ -147,11 +140,7 @@ class Import:
         }
 
     def run(self, output: Output) -> None:
-        """Import; a killed run goes on after the rows that were durable.
-
-        Raises:
-            DataError: the source changes meanwhile, or a row is not what it claims to be.
-        """
+        """Import. Raises DataError where the source changes meanwhile, or a row is not what it claims to be."""
         source, spec = self.source, self.source.spec
         names = {name: spec.kind if name == "points" else name for name in spec.fields}
         columns = {names[name]: described for name, described in spec.fields.items()}
@@ -216,7 +205,7 @@ class Subset:
         return {"tool": "dataset subset", "rows": rows, "name": name, "inputs": self.inputs}
 
     def run(self, output: Output) -> None:
-        """Copy the rows; a killed run goes on after the rows that were durable."""
+        """Copy the rows."""
         columns, rows = columns_of(self.dataset), self.chosen.rows
 
         def part(begin: int, end: int) -> Part:
@@ -232,11 +221,8 @@ class Merge:
     """The rows of several datasets, one after the other.
 
     ``index`` stays what it was in each input; ``source`` is the number of the input, from 0 (a ``source`` column of an
-    input, from an earlier merge, is replaced; the history tells).
-
-    Raises:
-        DataError: the inputs differ in shape, dtype, class names or columns; the sentence says in what.
-        UsageError: fewer than two inputs.
+    input, from an earlier merge, is replaced; the history tells). Raises UsageError for fewer than two inputs,
+    DataError where they differ in shape, dtype, class names or columns.
     """
 
     form: ClassVar[Form] = Artifact("dataset")
@@ -275,7 +261,7 @@ class Merge:
         return {"tool": "dataset merge", "inputs": digests, "name": self.attributes["name"]}
 
     def run(self, output: Output) -> None:
-        """Copy the rows; a killed run goes on after the rows that were durable."""
+        """Copy the rows."""
         kept = columns_of(self.datasets[0], ["source"])
         columns = {**kept, "source": (np.dtype(np.int64), ())}
         edges = np.cumsum([0, *map(len, self.datasets)]).tolist()
@@ -340,7 +326,7 @@ class Relabel:
         return int((self.dataset.column("labels").read() != relabelled.column("labels").read()).sum())
 
     def run(self, output: Output) -> None:
-        """Compute the labels, then copy the points. Raises DataError where a label cannot be."""
+        """Compute the labels, then copy the points."""
         with discarded_if_wrong(output):
             labels = self.labels.compute(output.resume.part("labels"), output.progress)
         columns = columns_of(self.dataset, ["soft"])
@@ -356,11 +342,7 @@ class Relabel:
 
 
 def labels_from_file(dataset: Store, path: Path, classes: Sequence[str] | None = None) -> NewLabels:
-    """Labels from a file; ``classes`` are new names, the dataset's own where none are given.
-
-    Raises:
-        DataError: the file is not one of labels for these points and classes.
-    """
+    """Labels from a file, as :func:`read_labels` reads it; ``classes`` are new names, in place of the dataset's own."""
     names = _class_names(dataset, classes)
     labels, digest = read_labels(path, len(dataset), len(names))
     return NewLabels(names, {"labels": digest}, lambda *_: labels, {"labels": digest})
@@ -371,11 +353,7 @@ def random_labels(dataset: Store, seed: int, fraction: float = 1.0, classes: Seq
 
     ``fraction`` of the points, drawn independently too, get such a label; the others keep their own. C is the number of
     class names, else one more than the largest label. The label of a row is a function of (seed, row, C), uniform to
-    within C 2^-64; whether it is drawn, of (seed, row, fraction).
-
-    Raises:
-        UsageError: a fraction outside 0..1.
-        DataError: there is only one class.
+    within C 2^-64; whether it is drawn, of (seed, row, fraction). Raises DataError where there is only one class.
     """
     if not 0 <= fraction <= 1:
         raise UsageError(f"a fraction of {fraction} points cannot be: choose a number from 0 to 1.")
@@ -397,29 +375,22 @@ def random_labels(dataset: Store, seed: int, fraction: float = 1.0, classes: Seq
 
 
 def coarse_labels(dataset: Store, classes: Sequence[str] | None = None) -> NewLabels:
-    """Labels from the column ``coarse``; its classes have the names ``classes``, or none.
-
-    Raises:
-        UsageError: there is no such column.
-    """
+    """Labels from the column ``coarse``; its classes have the names ``classes``, or none."""
     label_column(dataset, "coarse")
     names = tuple(classes or ())
     remark = "the names of the classes are left out: they belong to the other labels; `classes` gives new ones"
-    return NewLabels(
-        names,
-        {"coarse": True},
-        lambda *_: _named_labels(dataset.column("coarse").read(), len(names), dataset),
-        remarks=() if classes or not dataset.attributes["classes"] else (remark,),
-    )
+    remarks = () if classes or not dataset.attributes["classes"] else (remark,)
+
+    def compute(*_: object) -> Rows:
+        return _named_labels(dataset.column("coarse").read(), len(names), dataset)
+
+    return NewLabels(names, {"coarse": True}, compute, remarks=remarks)
 
 
 def predicted_labels(dataset: Store, classifier: Representation, classes: Sequence[str] | None = None) -> NewLabels:
     """Labels that a classifier gives: the class of the largest logit, the lowest of equal ones.
 
-    They have the names ``classes``, else those of the dataset where it has as many as the classifier.
-
-    Raises:
-        DataError: ``classes`` are not so many.
+    They have the names ``classes``, which must be as many as it has, else those of the dataset where these are.
     """
     count = classifier.width
     if classes is not None and len(classes) != count:
@@ -454,10 +425,8 @@ def _named_labels(labels: Rows, names: int, dataset: Store) -> Rows:
     """The labels; DataError where the classes have names and a label has none."""
     if names and len(labels) and int(labels.max()) >= names:
         row = int(np.argmax(labels >= names))
-        raise DataError(
-            f"{shown(dataset.path)}: row {row} has label {labels[row]}, but the classes are 0..{names - 1}: name "
-            "others with `classes`."
-        )
+        fault = f"row {row} has label {labels[row]}, but the classes are 0..{names - 1}: name others with `classes`"
+        raise DataError(f"{shown(dataset.path)}: {fault}.")
     return labels
 
 
@@ -477,11 +446,7 @@ class Representation:
     operations: int = 0  # for one point
 
     def batches(self, dataset: Store, start: int, stop: int) -> Counted[tuple[int, npt.NDArray[np.float32]]]:
-        """``(row, vectors)`` of the rows ``start:stop`` of a dataset, a batch at a time.
-
-        Raises:
-            DataError: a number is not finite.
-        """
+        """``(row, vectors)`` of the rows ``start:stop``, a batch at a time. Raises DataError for what is not finite."""
 
         def batches() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
             points = point_column(dataset)
@@ -491,10 +456,8 @@ class Representation:
                 if not finite.all():
                     row = begin + int(np.argmin(finite))
                     index = int(dataset.column("index").read(row, row + 1)[0])
-                    raise DataError(
-                        f"{shown(dataset.path)}: what layer {self.layer} gives for row {row} (index {index}) is not "
-                        "finite."
-                    )
+                    what = f"what layer {self.layer} gives for row {row} (index {index})"
+                    raise DataError(f"{shown(dataset.path)}: {what} is not finite.")
                 yield begin, vectors
 
         return Counted(batches(), -(-(stop - start) // self.batch))
@@ -546,22 +509,13 @@ class Features:
         }
 
     def run(self, output: Output) -> None:
-        """Copy the other columns, then compute the features; batches begin at multiples of their size.
-
-        Raises:
-            DataError: a feature is not finite.
-        """
-        representation = self.representation
-        size = representation.batch
+        """Copy the other columns, then compute the features; batches begin at multiples of their size."""
+        representation, size = self.representation, self.representation.batch
         others = columns_of(self.dataset, ["images", "features"])
         columns = {**others, "features": (np.dtype(np.float32), (representation.width,))}
-        history = [*self.dataset.history, output.step(self.inputs)]
-        with (
-            discarded_if_wrong(output),
-            output.writer(
-                columns, attributes_of(self.dataset, self.name), history, resume=[representation.device, size]
-            ) as writer,
-        ):
+        attributes, history = attributes_of(self.dataset, self.name), [*self.dataset.history, output.step(self.inputs)]
+        resume = [representation.device, size]
+        with discarded_if_wrong(output), output.writer(columns, attributes, history, resume=resume) as writer:
             copy(writer, others, self.rows, partial(read, self.dataset, others), iter)
             start = writer.done("features") // size * size
             batches = output.progress(representation.batches(self.dataset, start, self.rows))

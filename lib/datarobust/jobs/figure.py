@@ -165,7 +165,7 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
             )
     else:
         chosen = selection.choose(select, dataset)
-        rows, remarks = chosen.rows, chosen.remarks()
+        rows, remarks = chosen.rows, list(chosen.remarks())
     neighbours, distance = ranking.column("neighbour").take(rows), ranking.column("distance").take(rows)
     alone = np.flatnonzero(~np.isfinite(distance))
     if alone.size:
