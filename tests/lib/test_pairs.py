@@ -104,7 +104,7 @@ def test_equal_points_take_little_work(norm, monkeypatch):
     nearest = pairs.nearest
 
     def counted(sources, norm, k, **options):
-        lengths.append(k * sources[0].points.shape[0])
+        lengths.append(k * sources[0].rows.shape[0])
         return nearest(sources, norm, k, **options)
 
     monkeypatch.setattr(pairs, "nearest", counted)
