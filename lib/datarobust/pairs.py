@@ -27,17 +27,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from datarobust.errors import DataError, UsageError
 from datarobust.norms import norm_of
 from datarobust.sensitivity import Labelled, Options, Rows, nearest
 from datarobust.sensitivity.panels import SomeRows
 from datarobust.sensitivity.ranking import DEFAULT, MEMORY, check
-from datarobust.types import Progress
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from datarobust.types import Floats, Progress
+from datarobust.types import Rows as Places
 
 MOST = 1_000_000  # pairs that are found; the lists of a search take up to about 1 KB for each of them
 _LONGER = 4  # by how much lists grow from one search to the next
@@ -47,8 +44,8 @@ _LONGER = 4  # by how much lists grow from one search to the next
 class Pairs:
     """Pairs of rows (M,), the nearest first, equal distances by (first, second)."""
 
-    first: Ints
-    second: Ints  # above ``first`` where both are of one set
+    first: Places
+    second: Places  # above ``first`` where both are of one set
     distance: Floats  # in [0,1] units for uint8 points, in their own units for float32
 
     def __len__(self) -> int:
@@ -128,7 +125,7 @@ def nearest_pairs(
     return Pairs(first, second, to_distance(key, points.dtype))
 
 
-def surplus(pairs: Pairs, of_two_sets: bool = False) -> Ints:
+def surplus(pairs: Pairs, of_two_sets: bool = False) -> Places:
     """Rows whose removal leaves no pair: ascending, distinct.
 
     Within one set a row goes if it is in a pair with a lower row that stays, so that every row that goes is near one

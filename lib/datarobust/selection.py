@@ -145,8 +145,7 @@ def extreme(distance: Floats, count: int, how: Literal["least", "most"]) -> tupl
     """The ``count`` least or most robust rows, and at the cut: how many points tie, how many of them stay out.
 
     ``distance`` (N,): +inf is most robust, NaN is never chosen. The rows come by distance (rising for ``least``,
-    falling for ``most``), equal distances by rising index. Raises SelectionError where fewer than ``count`` points have
-    a distance.
+    falling for ``most``), equal distances by rising index.
     """
     ranked = len(distance) - int(np.isnan(distance).sum())
     if count > ranked:

@@ -118,9 +118,8 @@ class _BatchSource(Source):
 class CifarSource(_BatchSource):
     """A release of CIFAR-10 or CIFAR-100 as a Source.
 
-    ``path`` is the unpacked folder or the archive; ``split`` is ``train`` (the default) or ``test``. ``labels`` says
-    which labels of CIFAR-100 are taken, ``fine`` (the default) or ``coarse``. ``classes`` override the names in the
-    release. Raises DataError where files are absent or cannot be what they claim.
+    ``path`` is the unpacked folder or the archive; ``split`` is ``train`` (the default) or ``test``; of CIFAR-100 the
+    ``fine`` labels are taken unless ``labels`` are ``coarse``. ``classes`` override the names in the release.
     """
 
     def __init__(
@@ -212,8 +211,7 @@ def _release(path: Path, files: Mapping[str, Raw]) -> tuple[Release, Mapping[str
 class PickledBatch:
     """A pickle, held in memory: ``data``, and a list or array of one integer an image for each column.
 
-    ``data`` is uint8 (N, 3072), or (N, H, W, 3) in TI500K; ``images`` is (N, C, H, W) of them; ``aside`` are the other
-    keys of the pickle.
+    ``data`` is uint8 (N, 3072), or (N, H, W, 3) in TI500K; ``aside`` are the other keys of the pickle.
     """
 
     def __init__(self, raw: Raw, columns: tuple[str, ...], *, ti500k: bool = False) -> None:
@@ -262,7 +260,7 @@ class BinaryBatch:
             raise DataError(f"{raw.where} has {size}: it is cut short, or of another release.")
 
     def blocks(self, step: int, start: int, stop: int) -> Iterator[tuple[Array, Mapping[str, Array]]]:
-        """The images ``start:stop``, (B, 3, 32, 32), and their labels by column; at most ``step`` at a time."""
+        """As :meth:`PickledBatch.blocks`."""
         with self._raw.open() as file:
             file.seek(start * self._size)
             for data in read_rows(file, self._size, (start, stop, step), self.rows, self.where):

@@ -37,14 +37,8 @@ _NAME = re.compile(r"(?P<stem>.*?)(?P<what>images|labels)(?P<dot>[-.])idx[13]-ub
 _EMNIST = re.compile(r"emnist-(?P<subset>balanced|byclass|bymerge|digits|letters|mnist)-(?P<split>train|test)-")
 _SPLITS = {"train-": "train", "t10k-": "test", "test-": "test"}
 _MERGED = digits + ascii_uppercase + "abdefghnqrt"  # letters whose lower case looks like the upper case share a class
-_CLASSES = {
-    "balanced": _MERGED,
-    "byclass": digits + ascii_uppercase + ascii_lowercase,
-    "bymerge": _MERGED,
-    "digits": digits,
-    "letters": ascii_uppercase,
-    "mnist": digits,
-}
+_CLASSES = {"byclass": digits + ascii_uppercase + ascii_lowercase, "letters": ascii_uppercase}
+_CLASSES |= {"balanced": _MERGED, "bymerge": _MERGED, "digits": digits, "mnist": digits}
 _TYPES = {0x09: "signed bytes", 0x0B: "16-bit integers", 0x0C: "32-bit integers", 0x0D: "floats", 0x0E: "doubles"}
 
 
@@ -60,7 +54,6 @@ class IdxSource(Source):
 
     ``path`` is the file of images, beside which its labels lie, or a folder that holds one data set; then ``split``
     chooses ``train`` (the default) or ``test``. ``classes`` override the names of digits, or of EMNIST's characters.
-    Raises DataError at construction when names and headers alone show that this is no data set.
     """
 
     def __init__(self, path: Path, *, split: str | None = None, classes: Names | None = None) -> None:
@@ -71,9 +64,7 @@ class IdxSource(Source):
             first, *aside = _in_folder(path, split)
             images = path / first
         stem, labels = _beside(images)
-        known = _EMNIST.fullmatch(stem)
-        subset = known["subset"] if known else None
-        own = known["split"] if known else _SPLITS.get(stem, stem.strip("-_. ") or "idx")
+        subset, own = _part_of(stem) or (None, stem.strip("-_. ") or "idx")
         if split is not None and split != own:
             raise DataError(f"{shown(images)} is the {shown(own)} set by its name: leave out `split` {shown(split)}.")
         super().__init__(path, [images.name, labels.name], images.parent)
@@ -183,14 +174,16 @@ def _sets(folder: Path) -> dict[tuple[str | None, str], list[str]]:
         names = sorted(os.listdir(folder), key=lambda name: (name.endswith(".gz"), name))  # noqa: PTH208
     for name in names:
         match = _NAME.fullmatch(name)
-        if match is None or match["what"] != "images":
-            continue
-        known = _EMNIST.fullmatch(match["stem"])
-        if known is not None:
-            sets.setdefault((known["subset"], known["split"]), []).append(name)
-        elif match["stem"] in _SPLITS:
-            sets.setdefault((None, _SPLITS[match["stem"]]), []).append(name)
+        if match and match["what"] == "images" and (part := _part_of(match["stem"])):
+            sets.setdefault(part, []).append(name)
     return sets
+
+
+def _part_of(stem: str) -> tuple[str | None, str] | None:
+    """The subset of EMNIST (None for MNIST) and the split that a name begins with, None where there is none."""
+    if known := _EMNIST.fullmatch(stem):
+        return known["subset"], known["split"]
+    return (None, _SPLITS[stem]) if stem in _SPLITS else None
 
 
 def _in_folder(folder: Path, split: str) -> list[str]:

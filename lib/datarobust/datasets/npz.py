@@ -51,10 +51,7 @@ def looks_like(path: Path, start: bytes) -> bool:
 
 
 class NpzSource(Source):
-    """An npz file as a Source. ``keys`` and ``layout`` override what is recognised, ``classes`` the stored names.
-
-    Raises DataError at construction when the headers alone show that this is no data set.
-    """
+    """An npz file as a Source. ``keys`` and ``layout`` override what is recognised, ``classes`` the stored names."""
 
     def __init__(
         self,

@@ -78,8 +78,7 @@ class ParquetSource(Source):
 
     ``split`` chooses among the files of a folder (``train`` if not given). ``keys`` are the columns of pictures and
     labels where they have other names than ``img`` and ``label``; ``labels`` chooses between fine and coarse labels;
-    ``channels`` makes all pictures grey (1) or RGB (3); ``classes`` override the names. Raises DataError when footers
-    and the first picture show that this is no data set, or without pyarrow.
+    ``channels`` makes all pictures grey (1) or RGB (3); ``classes`` override the names.
     """
 
     def __init__(
@@ -339,10 +338,7 @@ class ParquetFile:
             yield from file.iter_batches(batch_size=size, row_groups=[group], columns=list(columns), use_threads=False)
 
     def _largest_page(self, number: int, columns: Sequence[str]) -> int:
-        """Bytes of the largest page of these columns in a row group, unpacked.
-
-        Raises DataError where a page would be too large, or could make more of its bytes than they are.
-        """
+        """Bytes of the largest page of these columns in a row group, unpacked; one too large is refused."""
         rows, largest = self.groups[number], 0
         where = f"{shown(self.path)}: row group {number}"
         try:

@@ -112,6 +112,8 @@ class Block:
 class Source:
     """A data set in somebody's format; readers set ``spec`` and yield the rows.
 
+    Raises DataError at construction where names, sizes and headers show that it is none.
+
     ``path`` is what the user gave. The files that are read are ``names`` below ``folder``, which is ``path`` if not
     given; without names it is the file ``path`` itself.
     """
@@ -145,10 +147,7 @@ class Source:
             raise DataError(f"{shown(self._path)} changed while it was read.")
 
     def digest(self, stopped: Callable[[], bool] = lambda: False) -> str:
-        """sha256 of the file; of several, of the lines ``sha256  name`` that ``sha256sum`` prints, in order.
-
-        Raises Cancelled where ``stopped`` turns true meanwhile.
-        """
+        """sha256 of the file; of several, of the lines ``sha256  name`` that ``sha256sum`` prints, in order."""
         if self._alone:
             return file_sha256(self._path, stopped)
         digest = hashlib.sha256()
@@ -157,10 +156,7 @@ class Source:
         return digest.hexdigest()
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The rows ``start:stop`` in order, checked; every call begins anew.
-
-        Raises DataError, naming file and index, at the first row that cannot be what it claims to be.
-        """
+        """The rows ``start:stop`` in order; DataError names the first that cannot be what it claims to be."""
         row = start
         for part in self._parts(start, self.spec.rows if stop is None else min(stop, self.spec.rows)):
             end = row + len(part["labels"])

@@ -241,11 +241,9 @@ class Merge:
                 name = min(mine.keys() ^ theirs.keys())
                 raise DataError(f"{pair}: only {shown(first.path if name in mine else other.path)} has {name}.")
             for name in sorted(mine):
-                (dtype, shape), (other_dtype, other_shape) = mine[name], theirs[name]
-                if shape != other_shape:
-                    raise DataError(f"{pair}: {name} of one point has shape {shape} and {other_shape}.")
-                if dtype != other_dtype:
-                    raise DataError(f"{pair}: {name} are {dtype} and {other_dtype}.")
+                if mine[name] != theirs[name]:
+                    kinds = " and ".join(f"shape {shape}, {dtype}" for dtype, shape in (mine[name], theirs[name]))
+                    raise DataError(f"{pair}: {name} of one point have {kinds}.")
             if first.attributes["classes"] != other.attributes["classes"]:
                 raise DataError(f"{pair}: {other_classes(first, other)}.")
 
