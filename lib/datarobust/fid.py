@@ -43,7 +43,7 @@ class Moments:
     @classmethod
     def of(cls, features: Array) -> Moments:
         """Of features (N, D) of any float dtype. Raises DataError for fewer than two points."""
-        _demand_two(len(features))
+        _demand_two(len(features), "a Fréchet distance")
         sums = Sums()
         sums.add(features)
         return sums.moments()
@@ -51,7 +51,7 @@ class Moments:
     @classmethod
     def known(cls, count: int, mean: Floats, covariance: Floats) -> Moments:
         """Of a mean (D) and a covariance (D, D) that were computed before. Raises DataError where they are none."""
-        _demand_two(count)
+        _demand_two(count, "a Fréchet distance")
         fits = covariance.shape == (len(mean), len(mean)) and np.isfinite(mean).all() and np.isfinite(covariance).all()
         if not fits or not np.array_equal(covariance, covariance.T) or (np.diagonal(covariance) < 0).any():
             raise DataError("these are no mean and covariance: the covariance is not finite, symmetric and positive")
@@ -113,7 +113,7 @@ class Moments:
         Raises:
             DataError: features of another width, or a set of one point.
         """
-        _demand_two(min(self.count, other.count))
+        _demand_two(min(self.count, other.count), "a Fréchet distance")
         if self.width != other.width:
             raise DataError(f"features of {other.width} numbers do not compare with {self.width}")
         if np.array_equal(self.mean, other.mean) and np.array_equal(self.covariance, other.covariance):
@@ -223,9 +223,9 @@ def _symmetric(matrix: Floats) -> Floats:
     return np.asarray((matrix + matrix.T) / 2)
 
 
-def _demand_two(count: int) -> None:
+def _demand_two(count: int, what: str) -> None:
     if count < 2:
-        raise DataError(f"a Fréchet distance is of two points or more a set, not of {count}")
+        raise DataError(f"{what} is of two points or more a set, not of {count}")
 
 
 # ---------------------------------------------------------------------------------------- the kernel distance
@@ -243,8 +243,7 @@ class Kid:
 
 def mmd(x: Array, y: Array, paired: bool = False) -> float:
     """The unbiased estimate from features (N, D) and (M, D); DataError for fewer than two points."""
-    if min(len(x), len(y)) < 2:
-        raise DataError(f"KID is of two points or more a set, not of {min(len(x), len(y))}")
+    _demand_two(min(len(x), len(y)), "KID")
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     return _others(x, x) + _others(y, y) - 2 * (_others(x, y) if paired else _all(x, y))
 

@@ -3,18 +3,16 @@
 ::
 
     kinds     the schemas                      history   what an artifact says about itself, and its past
-    store     zarr artifacts                   durable   whole or absent, one writer each
-    tensors   safetensors artifacts            resume    the state of a long computation
-                                               runs      the folders of trainings
+    store     zarr artifacts                   durable   whole or absent, one writer each; states to resume
+    tensors   safetensors artifacts            runs      the folders of trainings
 
 The only package that knows zarr and safetensors. Importing it is cheap: NumPy and the standard library; zarr is
 imported when the first row is written.
 """
 
-from datarobust.artifacts.durable import Lock, whole_or_absent
+from datarobust.artifacts.durable import Lock, Resume, whole_or_absent
 from datarobust.artifacts.history import Step, Summary, as_json, fingerprint
 from datarobust.artifacts.kinds import KINDS
-from datarobust.artifacts.resume import Resume
 from datarobust.artifacts.store import (
     Column,
     Store,

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from datarobust.artifacts import durable
-from datarobust.artifacts.durable import Lock
+from datarobust.artifacts.durable import Lock, Resume
 from datarobust.artifacts.history import (
     RESTORE,
     Step,
@@ -43,7 +43,6 @@ from datarobust.artifacts.history import (
     sha256,
 )
 from datarobust.artifacts.kinds import DTYPES, KINDS, Kind, chosen
-from datarobust.artifacts.resume import Resume
 from datarobust.artifacts.tensors import load_tensors, peek_tensors
 from datarobust.errors import ArtifactError
 from datarobust.types import Array, Images

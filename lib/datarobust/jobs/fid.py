@@ -182,15 +182,13 @@ def _rows_of(side: Side, a: Store, b: Store) -> tuple[Rows | None, str | None]:
         return index, None
     if origin == "part":
         remark = "B has images of A alone: they are held against themselves, unless `whole` takes all of A"
-        known = np.asarray(a.column("index").read(), np.int64)
-        order = np.argsort(known, kind="stable")
-        ordered = known[order]
-        if (ordered[1:] == ordered[:-1]).any():
+        places = {known: row for row, known in enumerate(a.column("index").read().tolist())}
+        if len(places) < len(a):  # the same point twice
             return None, remark
-        at = np.searchsorted(ordered, index).clip(max=max(0, len(known) - 1))
-        if not np.array_equal(ordered[at], index):
-            raise DataError(f"{shown(b.path)} has an index that the set it was made of does not have")
-        return np.asarray(order[at], np.int64), remark
+        try:
+            return np.array([places[known] for known in index.tolist()], np.int64), remark
+        except KeyError:
+            raise DataError(f"{shown(b.path)} has an index that the set it was made of does not have") from None
     if not any(a.digest in step.inputs.values() for step in b.history):
         return None, None
     return None, (
