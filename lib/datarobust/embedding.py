@@ -39,16 +39,8 @@ from datarobust.types import Array, Floats, Progress, Rows
 Scaling = Literal["metric", "nonmetric", "classical"]
 Init = Literal["classical", "random"]
 
-FEWEST: Final = 3
-"""Points of a map: two are a line."""
-EPS: Final = 1e-6
-"""SMACOF ends where an iteration lowers the stress by less than this share of the sum of squared distances."""
-
-
-def demand_seed(seed: int) -> None:
-    """Raise UsageError where random numbers cannot be a function of the seed."""
-    if not 0 <= seed < 1 << 64:
-        raise UsageError(f"`seed` {seed}: seeds are from 0 to 2**64 - 1")
+FEWEST: Final = 3  # points of a map: two are a line
+_EPS: Final = 1e-6  # SMACOF ends where an iteration lowers the stress by less than this share of the squared distances
 
 
 def stratified(robustness: Floats, count: int, seed: int) -> Rows:
@@ -57,16 +49,10 @@ def stratified(robustness: Floats, count: int, seed: int) -> Rows:
     The N points of finite robustness are put in order by (robustness, row). Stratum i, from 0, holds the ranks from
     floor(i N / count) up to, not including, floor((i + 1) N / count), so sizes differ by at most one. Of each stratum
     of s points that of place floor(k s / 2^64) is taken, k the i-th random key of the seed: uniform up to s / 2^64.
-
-    Args:
-        robustness: (N',) float64, r(x); points whose r is infinite or NaN are in no stratum.
-        count: strata, from 1 to N.
-        seed: 0 to 2**64 - 1.
-
-    Returns:
-        int64 (count,), distinct rows, least robust first.
+    The rows (count,) are distinct, the least robust first.
     """
-    demand_seed(seed)
+    if not 0 <= seed < 1 << 64:
+        raise UsageError(f"`seed` {seed}: seeds are from 0 to 2**64 - 1")
     ordered = np.argsort(robustness, kind="stable")
     ordered = ordered[np.isfinite(robustness[ordered])]
     if not 1 <= count <= len(ordered):
@@ -93,13 +79,9 @@ def _flat(points: Array, dtype: type[np.floating]) -> Array:
 
 
 def dissimilarities(points: Array, norm: str) -> Floats:
-    """Distances of all pairs, float64 (M, M), symmetric: in [0, 1] units where the points are uint8, else in theirs.
+    """Distances (M, M) of all pairs of points (M, ...): in [0, 1] units where they are uint8, else in their own.
 
     On bytes the sums and maxima that are compared are whole numbers, so equal distances are equal.
-
-    Args:
-        points: (M, ...) uint8 or float32, M at least 3.
-        norm: l2 or linf.
     """
     record = norm_of(norm)
     keys = pdist(_flat(points, np.float64), record.metric)
@@ -127,21 +109,13 @@ def scaled(
     seed: int = 0,
     progress: Progress = iter,
 ) -> Scaled:
-    """Multidimensional scaling to two dimensions.
+    """Multidimensional scaling of dissimilarities (M, M) to two dimensions.
 
     ``metric`` lowers the raw stress by SMACOF; ``nonmetric`` asks of distances only the order of the dissimilarities
     (those of 0 count as missing), and its map has a scale of its own; ``classical`` is :func:`classical` alone.
-    SMACOF is ``sklearn.manifold.smacof``, which ``sklearn.manifold.MDS`` calls; its arguments, unlike those of the
-    class, are the same in all versions from 1.7 on, and all are given.
-
-    Args:
-        dissimilarity: (M, M) float64, symmetric, 0 on the diagonal.
-        scaling: what is asked of distances.
-        init: start from the classical map, or from random ones, of which the best result is taken.
-        n_init: random starts.
-        max_iter: most iterations of a start.
-        seed: of random starts: uniform in the unit square, start k a function of (seed, k).
-        progress: of the starts.
+    SMACOF is ``sklearn.manifold.smacof``, whose arguments, unlike those of ``sklearn.manifold.MDS``, are the same in
+    all versions from 1.7 on. It starts from the classical map, or from ``n_init`` random ones, of which the best result
+    is taken: uniform in the unit square, start k a function of (seed, k).
     """
     with threadpool_limits(1):
         if scaling == "classical":
@@ -160,11 +134,8 @@ def scaled(
                 n_components=2,
                 init=start,
                 n_init=1,
-                n_jobs=None,
                 max_iter=max_iter,
-                verbose=0,
-                eps=EPS,
-                random_state=0,  # never asked: the start is given
+                eps=_EPS,
                 return_n_iter=True,
                 normalized_stress=False,
             )
@@ -219,31 +190,11 @@ def random_trees(points: Array, *, n_estimators: int = 100, max_depth: int = 5, 
     scikit-learn's examples, by ``TruncatedSVD``: the two largest singular vectors times their values, not centred;
     here by ARPACK to full precision, so that how they are found leaves no trace.
 
-    Args:
-        points: (M, ...) uint8 or float32, M at least 3.
-        n_estimators: trees.
-        max_depth: of each tree.
-        seed: of the trees.
-
-    Returns:
-        Positions float64 (M, 2), and how many leaves the trees have together.
+    Returns the positions (M, 2), and how many leaves the trees have together.
     """
     flat = _flat(points, np.float32)
     forest_seed, start = (int(row_keys(seed, Domain.MAP_TREES.of(i), 0, 1)[0] >> np.uint64(32)) for i in (0, 1))
-    forest = RandomTreesEmbedding(
-        n_estimators=n_estimators,
-        max_depth=max_depth,
-        min_samples_split=2,
-        min_samples_leaf=1,
-        min_weight_fraction_leaf=0.0,
-        max_leaf_nodes=None,
-        min_impurity_decrease=0.0,
-        sparse_output=True,
-        n_jobs=None,
-        random_state=forest_seed,
-        verbose=0,
-        warm_start=False,
-    )
+    forest = RandomTreesEmbedding(n_estimators=n_estimators, max_depth=max_depth, random_state=forest_seed)
     with threadpool_limits(1):
         membership = forest.fit_transform(flat)
         leaves = int(membership.shape[1])
@@ -268,13 +219,8 @@ def neighbour_correlation(
 ) -> NeighbourCorrelation:
     """Whether patterns emerge: is a point about as robust as its nearest neighbour on the map?
 
-    A relative of Moran's I with one neighbour a point. Robustness counts by its rank, so that no outlier rules.
-
-    Args:
-        position: (M, 2) float64, M at least 2.
-        robustness: (M,) float64, finite.
-        seed: of the permutations.
-        permutations: how often robustness is exchanged among the points.
+    A relative of Moran's I with one neighbour a point. Robustness (M,), finite, counts by its rank, so that no outlier
+    rules.
     """
     _, pair = KDTree(position).query(position, k=2)
     nearest = np.where(pair[:, 0] == np.arange(len(pair)), pair[:, 1], pair[:, 0])  # equal positions come in any order

@@ -3,8 +3,7 @@
 ::
 
     sensitivity   ordered sensitivity, differences     training   accuracies and learning rates by epoch
-    labels        label distributions                  deciles    accuracy by robustness
-    map           points in the plane                  search     what clone-search found
+    map           points in the plane                  charts     labels and accuracy by robustness; clone-search
     images        pairs of nearest points, clones      table      Tables 2 to 4, as Markdown
     report        any artifacts, as one page           lineage    their histories as one graph
 

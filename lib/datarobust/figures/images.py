@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datarobust.errors import DataError, UsageError
-from datarobust.figures import records, style
+from datarobust.figures import demand_room, records, style
 from datarobust.norms import L2, LEVELS, LINF, norm_of
 from datarobust.text import tsv
 from datarobust.types import Floats, Images, Rows
@@ -214,18 +214,9 @@ def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None
 
 def table_of_pairs(points: Side, neighbours: Side, norm: str) -> Iterator[str]:
     """The pairs as lines of a TSV file; labels as ``sens-rank`` prints them."""
-    return tsv(
-        "index distance neighbour label neighbour_label class neighbour_class",
-        records(
-            points.index,
-            distances(points, neighbours, norm),
-            neighbours.index,
-            points.labels,
-            neighbours.labels,
-            points.names,
-            neighbours.names,
-        ),
-    )
+    places = (points.index, distances(points, neighbours, norm), neighbours.index)
+    classes = (points.labels, neighbours.labels, points.names, neighbours.names)
+    return tsv("index distance neighbour label neighbour_label class neighbour_class", records(*places, *classes))
 
 
 # -------------------------------------------------------------------------------------------------------- clones
@@ -252,10 +243,7 @@ class Copies:
         """Refuse what one picture cannot show."""
         if not len(self.images) or self.images.shape[1] not in (1, 3):
             raise DataError(f"{self.name}: images of shape {self.images.shape[1:]} are neither grey nor RGB")
-        if len(self.images) > MOST_CLONED:
-            raise UsageError(
-                f"{len(self.images):,} images cannot be shown on one picture: choose at most {MOST_CLONED}"
-            )
+        demand_room(self.images, "images", MOST_CLONED)
 
     @property
     def repeats(self) -> int:

@@ -93,15 +93,9 @@ def draw(maps: Sequence[Map], columns: int | None = None, scale: Scale = "value"
     rows = math.ceil(len(maps) / columns)
     width = min(_LARGEST, style.PAGE / columns)
     large, small = (max(_SMALLEST, end * width / _LARGEST) for end in _ENDS)
-    looks: list[dict[str, Any]] = [
-        {
-            "marker": "o",
-            "linestyle": "none",
-            "markersize": size,
-            "color": (*_COLOURS(level)[:3], _OPAQUE),
-            "markeredgecolor": "white",
-            "markeredgewidth": 0.25,
-        }
+    dot: dict[str, Any] = {"marker": "o", "linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.25}
+    looks = [
+        dot | {"markersize": size, "color": (*_COLOURS(level)[:3], _OPAQUE)}
         for level, size in enumerate(np.linspace(large, small, LEVELS).tolist())
     ]
     with style.look():
@@ -153,14 +147,12 @@ def draw(maps: Sequence[Map], columns: int | None = None, scale: Scale = "value"
 
 def table(maps: Sequence[Map]) -> Iterator[str]:
     """Every point as a line of a TSV file; stress and correlations are of the whole map, empty where there is none."""
-    return tsv(
-        "set method norm stress correlation permuted index distance x y",
-        (
-            (m.name, m.method_key, m.norm, m.stress, m.correlation, m.permuted, index, distance, *place)
-            for m in maps
-            for index, distance, place in records(m.index, m.distance, m.position)
-        ),
+    lines = (
+        (m.name, m.method_key, m.norm, m.stress, m.correlation, m.permuted, index, distance, *place)
+        for m in maps
+        for index, distance, place in records(m.index, m.distance, m.position)
     )
+    return tsv("set method norm stress correlation permuted index distance x y", lines)
 
 
 def map_of(store: Store, name: str) -> Map:

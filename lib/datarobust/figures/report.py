@@ -26,12 +26,14 @@ from datarobust.artifacts.runs import RECIPE, Run, open_run
 from datarobust.errors import DataError
 from datarobust.figures import lineage
 from datarobust.figures import report_parts as parts
+from datarobust.figures.images import Copies, draw_pairs, draw_samples, least_robust_pairs, side_of, squares
 from datarobust.figures.lineage import Command, Result
 from datarobust.figures.report_parts import Picture, amount, clipped, name, part, percent, plural, table, value_text
 from datarobust.norms import norm_of, plain_symbol
 from datarobust.text import shown, sized
 from datarobust.types import Progress
 
+#: Kinds of cards and the headings of their sections, in the order of the page.
 SECTIONS: Final = {
     "dataset": "Datasets",
     "ranking": "Rankings",
@@ -45,7 +47,6 @@ SECTIONS: Final = {
     "picture": "Figures",
     "text": "Tables and text",
 }
-"""Kinds of cards and the headings of their sections, in the order of the page."""
 MOST_TEXT: Final = 16 << 20
 MOST_PICTURES: Final = 64 << 20
 MOST_DRAWN: Final = 200  # steps of a history that is drawn
@@ -214,7 +215,10 @@ def _card(item: Item, known: Artifacts) -> Card:
             f"{shown(item.name)} names rows that its dataset does not have ({error}): make it anew"
         ) from error
     attributes = {key: value for key, value in sorted(content.attributes.items()) if key != "request"}
-    return replace(card, facts=[*_facts(attributes, known), *card.facts], folded=[*card.folded, *_folded(attributes)])
+    objects = [
+        (_title(key), _settings(value)) for key, value in attributes.items() if isinstance(value, dict) and value
+    ]
+    return replace(card, facts=[*_facts(attributes, known), *card.facts], folded=[*card.folded, *objects])
 
 
 def _facts(attributes: Mapping[str, Any], known: Artifacts) -> list[tuple[str, str]]:
@@ -228,20 +232,14 @@ def _facts(attributes: Mapping[str, Any], known: Artifacts) -> list[tuple[str, s
     return facts
 
 
-def _folded(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Attributes that are objects, as tables."""
-    return [(_title(key), _settings(value)) for key, value in attributes.items() if isinstance(value, dict) and value]
-
-
 def _title(key: str) -> str:
     return clipped(key.replace("_", " ").capitalize(), 80)
 
 
 def _settings(values: Mapping[str, Any]) -> Markup:
     """Names and values, sorted by name."""
-    return table(
-        ["Name", "Value"], [[clipped(key, 80), clipped(text, 300)] for key, text in sorted(parts.flat(values))]
-    )
+    rows = [[clipped(key, 80), clipped(text, 300)] for key, text in sorted(parts.flat(values))]
+    return table(["Name", "Value"], rows)
 
 
 def _showable(store: Store) -> bool:
@@ -253,7 +251,6 @@ def _showable(store: Store) -> bool:
 def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
     """Size, shape, classes, and the first point of each class."""
     from datarobust.datasets.contents import describe
-    from datarobust.figures.images import draw_samples
 
     summary = describe(store)
     classes, shape = summary["classes"], sized(tuple(summary["shape"]))
@@ -285,8 +282,6 @@ def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
 
 def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
     """Least, median and largest distance, ties, and the least robust points, as images where they are known."""
-    from datarobust.figures.images import draw_pairs, least_robust_pairs, side_of
-
     attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
     distance = np.asarray(store.column("distance").read(), np.float64)
     neighbour = np.asarray(store.column("neighbour").read(), np.int64)
@@ -326,8 +321,6 @@ def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
 
 def _clones_card(item: Item, store: Store, known: Artifacts) -> Card:
     """How many of which points, and some of them beside the originals where those are known."""
-    from datarobust.figures.images import Copies, squares
-
     column = store.column("images")
     (points, repeats), shape = column.shape[:2], sized(tuple(column.shape[2:]))
     big = [("Points", f"{points:,}"), ("Clones of each", f"{repeats:,}"), ("Pixels", shape)]

@@ -18,20 +18,18 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from xml.parsers import expat
 
 import jinja2
 import numpy as np
 from markupsafe import Markup, escape
+from matplotlib.figure import Figure
 
 from datarobust.errors import DataError
-from datarobust.figures import Format
+from datarobust.figures import Format, style
 from datarobust.text import shown
 from datarobust.types import Floats
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MOST_CHARACTERS: Final = 400  # of any text on the page that is not preformatted
 MOST_ROWS: Final = 200
@@ -168,8 +166,6 @@ def _is_number(cell: str) -> bool:
 
 def drawn(figure: Figure, alt: str, caption: str, scale: float = 1.0, form: Format = "svg") -> Markup:
     """One of our own pictures, with words for who cannot see it and words below; photographs as ``png``."""
-    from datarobust.figures import style
-
     width, height = (_DOTS * side for side in figure.get_size_inches())
     picture = Picture(_MEDIA[form], style.picture(figure, form), width, height)
     class_ = "sheet drawn" if form == "svg" else "sheet"  # what is drawn has its colours turned on a dark screen
@@ -178,8 +174,6 @@ def drawn(figure: Figure, alt: str, caption: str, scale: float = 1.0, form: Form
 
 def bars(names: Sequence[str], counts: Sequence[int], label: str, short: Sequence[str]) -> Markup:
     """A bar a class (K), with its name beneath, or ``short`` where names have no room, or neither."""
-    from datarobust.figures import style
-
     with style.look():
         figure = style.new_figure(*_CHART, layout="constrained")
         axes = figure.subplots()
@@ -196,8 +190,6 @@ def bars(names: Sequence[str], counts: Sequence[int], label: str, short: Sequenc
 
 def histogram(values: Floats, label: str, axis: str) -> Markup:
     """How often each distance, (N,) all finite, occurs, with a line at the median; ``axis`` has mathtext."""
-    from datarobust.figures import style
-
     with style.look():
         figure = style.new_figure(*_CHART, layout="constrained")
         axes = figure.subplots()
@@ -214,8 +206,6 @@ def histogram(values: Floats, label: str, axis: str) -> Markup:
 
 def curve(values: Sequence[float], label: str) -> Markup:
     """Values by epoch, from 1 on; NaN where there is none."""
-    from datarobust.figures import style
-
     with style.look():
         figure = style.new_figure(*_CHART, layout="constrained")
         axes = figure.subplots()
@@ -341,9 +331,8 @@ def read_text(called: str, words: str) -> tuple[Markup, str]:
     if ending == "tsv" or all("\t" in line for line in lines):
         return _tabs(lines), f"table of {plural(len(lines), 'line')}"
     text = preformatted("\n".join(line[:MOST_LINE] for line in lines[:MOST_LINES]))
-    return part(
-        "plain", text=text, note=_not_shown(line=len(lines) - MOST_LINES)
-    ), f"text of {plural(len(lines), 'line')}"
+    whole = part("plain", text=text, note=_not_shown(line=len(lines) - MOST_LINES))
+    return whole, f"text of {plural(len(lines), 'line')}"
 
 
 def _objects(words: str, lines: Sequence[str]) -> list[dict[str, Any]]:

@@ -70,8 +70,7 @@ class Curve:
     @property
     def sensitivity(self) -> Floats:
         """1/r(x), ascending; 0 where no point has another label."""
-        values: Floats = np.reciprocal(self.distance)
-        return values
+        return np.asarray(np.reciprocal(self.distance))
 
     @property
     def relative(self) -> Floats:
@@ -81,8 +80,7 @@ class Curve:
                 f"no point of {self.name!r} has a neighbour with another label, so there is no largest sensitivity to "
                 "divide by: draw absolute values only."
             )
-        values: Floats = self.distance[-1] / self.distance
-        return values
+        return np.asarray(self.distance[-1] / self.distance)
 
     @property
     def fraction(self) -> Floats:
@@ -102,11 +100,9 @@ def _counted(*parts: tuple[int, str]) -> str:
 def ordered(name: str, norm: str, distance: Floats, *, without_least: int = 0) -> Curve:
     """The curve of one set.
 
-    Points that were dropped from the ranking (NaN) do not count. Of the others the ``without_least`` least robust are
-    left out first (the paper: 40 for CIFAR-100 and EMNIST; among ties the lower index goes first), then whatever still
-    has distance 0, whose sensitivity is infinite.
-
-    ``distance``: (N,) r(x) in [0, 1] units, +inf where no point has another label, NaN where dropped.
+    ``distance`` (N,) is r(x) in [0, 1] units, +inf where no point has another label; NaN, where a point was dropped
+    from the ranking, does not count. Of the others the ``without_least`` least robust are left out first (the paper: 40
+    for CIFAR-100 and EMNIST; among ties the lower index goes first), then whatever still has distance 0.
     """
     if without_least < 0:
         raise UsageError(f"cannot leave out {without_least} points: give 0 or more.")
@@ -173,16 +169,14 @@ def draw(curves: Sequence[Curve], scales: Sequence[Scale] = ("absolute", "relati
 
 def table(curves: Sequence[Curve]) -> Iterator[str]:
     """All values as lines of a TSV file, curve by curve, the most robust point (rank 1) first."""
-    return tsv(
-        "rank fraction sensitivity set norm index distance",
-        (
-            (rank, fraction, value, curve.name, curve.norm, index, distance)
-            for curve in curves
-            for rank, (fraction, value, index, distance) in enumerate(
-                records(curve.fraction, curve.sensitivity, curve.index, curve.distance), 1
-            )
-        ),
+    lines = (
+        (rank, fraction, value, curve.name, curve.norm, index, distance)
+        for curve in curves
+        for rank, (fraction, value, index, distance) in enumerate(
+            records(curve.fraction, curve.sensitivity, curve.index, curve.distance), 1
+        )
     )
+    return tsv("rank fraction sensitivity set norm index distance", lines)
 
 
 # --------------------------------------------------------------------------------------------------- differences
@@ -203,8 +197,7 @@ class Difference:
     @property
     def values(self) -> Floats:
         """Sensitivity in ``base`` minus that in the other set, (m,)."""
-        difference: Floats = self.base.sensitivity[self.place] - self.other
-        return difference
+        return np.asarray(self.base.sensitivity[self.place] - self.other)
 
     @property
     def fraction(self) -> Floats:
@@ -262,16 +255,9 @@ def draw_differences(differences: Sequence[Difference]) -> Figure:
     high = max(0.0, *(float(pair.values.max()) for pair in differences))
     room = _ROOM * (high - low) or 1.0
     low, high = low - room, high + room
-    markers: dict[str, Any] = {
-        "linestyle": "none",
-        "markersize": 3.2,
-        "markerfacecolor": "none",
-        "markeredgewidth": 0.6,
-    }
-    styles = [
-        {"color": colour, "marker": marker} | markers
-        for colour, marker, _ in zip(style.COLOURS, MARKERS, differences, strict=False)
-    ]
+    hollow: dict[str, Any] = {"markersize": 3.2, "markerfacecolor": "none", "markeredgewidth": 0.6}
+    looks = zip(style.COLOURS, MARKERS, differences, strict=False)
+    styles = [{"color": colour, "marker": marker, "linestyle": "none"} | hollow for colour, marker, _ in looks]
     with style.look():
         figure = style.new_figure(*_DIFFERENCES, layout="constrained")
         axes = figure.subplots()
@@ -320,18 +306,10 @@ def _apart(pair: Difference, low: float, high: float) -> Rows:
 
 def table_of_differences(differences: Sequence[Difference]) -> Iterator[str]:
     """All values as lines of a TSV file, set by set; ranks, indices and sensitivities are those of the base set."""
-    return tsv(
-        "rank fraction difference base set norm by index sensitivity other",
-        (
-            (rank + 1, fraction, value, pair.base.name, pair.name, pair.base.norm, pair.by, index, mine, other)
-            for pair in differences
-            for rank, fraction, value, index, mine, other in records(
-                pair.place,
-                pair.fraction,
-                pair.values,
-                pair.base.index[pair.place],
-                pair.base.sensitivity[pair.place],
-                pair.other,
-            )
-        ),
+    lines = (
+        (place + 1, fraction, value, pair.base.name, pair.name, pair.base.norm, pair.by, *rest)
+        for pair in differences
+        for index, mine in [(pair.base.index[pair.place], pair.base.sensitivity[pair.place])]
+        for place, fraction, value, *rest in records(pair.place, pair.fraction, pair.values, index, mine, pair.other)
     )
+    return tsv("rank fraction difference base set norm by index sensitivity other", lines)

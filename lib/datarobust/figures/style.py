@@ -30,11 +30,8 @@ from datarobust.figures import Format
 
 DPI: Final = 300
 POINTS_PER_INCH: Final = 72
-PAGE: Final = 6.5
-"""Inches. No figure is wider: what is scaled down to a page has letters that are too small."""
-
-#: Points; nothing in a figure is smaller than ``SMALL``.
-SMALL: Final = 7.5
+PAGE: Final = 6.5  # inches; no figure is wider: what is scaled down to a page has letters that are too small
+SMALL: Final = 7.5  # points; nothing in a figure is smaller
 NORMAL: Final = 8.5
 
 FAMILY: Final = "DejaVu Sans"  # travels with matplotlib, so every machine draws the same glyphs
@@ -53,39 +50,23 @@ DASHES: Final[tuple[tuple[float, ...], ...]] = (
     (6.0, 1.3, 1.2, 1.3, 1.2, 1.3),
     (3.0, 1.2),
 )
-#: How many curves can be told apart: every colour with every dash pattern.
-STYLES: Final = len(COLOURS) * len(DASHES)
+STYLES: Final = len(COLOURS) * len(DASHES)  # curves that can be told apart: every colour with every dash pattern
 LINE_WIDTH: Final = 1.1
-NAME_WIDTH: Final = 105.0
-"""Points, of a set's name in a legend or a label; longer ones are shortened."""
+NAME_WIDTH: Final = 105.0  # points, of a set's name in a legend or a label; longer ones are shortened
 
 PERCENT: Final = 100.0
 Corner = Literal["upper left", "lower left", "upper right", "lower right"]
 
 _SETTINGS: Final[Any] = {  # Any: newer versions of matplotlib type every key, older ones none
     "font.family": FAMILY,
-    "font.size": NORMAL,
     "mathtext.fontset": "dejavusans",
-    "axes.titlesize": NORMAL,
-    "axes.labelsize": NORMAL,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "legend.fontsize": SMALL,
-    "legend.title_fontsize": SMALL,
-    "figure.dpi": DPI,
-    "savefig.dpi": DPI,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), NORMAL),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize"), SMALL),
+    **dict.fromkeys(("figure.dpi", "savefig.dpi"), DPI),
+    **dict.fromkeys(("figure.facecolor", "savefig.facecolor"), "white"),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 2.5),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
@@ -230,12 +211,7 @@ def place_legends(
     """Give each row of panels its legend in the first corner of the first panel that no curve and no marker enters.
 
     Where one row has no such corner, all legends stand in a column beside the last panels; the figure becomes wider, up
-    to a page, and rows as high as their legends.
-
-    Args:
-        figure: with a constrained layout, its panels drawn.
-        rows: from top to bottom, the panels and what makes their legend.
-        corners: of a panel, as matplotlib calls them, the best first.
+    to a page, and rows as high as their legends. ``rows``: from top to bottom, the panels and what makes their legend.
     """
     figure.draw_without_rendering()  # panels and legends have their sizes now
     if all(_placed_inside(panels, make, corners) for panels, make in rows):

@@ -29,11 +29,9 @@ PAPER_COLUMNS: Final = (
     *("clean_b", "aa_b", "clean_l", "aa_l", "delta_b", "delta_l", "epoch_b", "pgd_b"),
 )
 ABSENT: Final = "x"
-_PRINTED: Final = 0.0051
-"""Percentage points by which a difference of rounded numbers may differ from the rounded difference, and a bit."""
+_PRINTED: Final = 0.0051  # percentage points that a difference of rounded numbers may be off, and a bit
 
-PaperRow = Mapping[str, str]
-"""A row as the paper prints it, by :data:`PAPER_COLUMNS`."""
+PaperRow = Mapping[str, str]  # as the paper prints it, by PAPER_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -175,12 +173,8 @@ def _plain(text: str) -> str:
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """Our rows as lines of a TSV file; accuracies are shares, empty where there are none."""
-    absent = (None, None, None)
-    return tsv(
-        "name label clean_b aa_b upper_bound_b clean_l aa_l upper_bound_l epoch_b pgd_b",
-        (
-            (row.name, row.label, *best, *last, row.epoch, row.tracked)
-            for row in rows
-            for best, last in [[astuple(weights) if weights else absent for weights in (row.best, row.last)]]
-        ),
-    )
+    lines = []
+    for row in rows:
+        best, last = (astuple(weights) if weights else (None, None, None) for weights in (row.best, row.last))
+        lines.append((row.name, row.label, *best, *last, row.epoch, row.tracked))
+    return tsv("name label clean_b aa_b upper_bound_b clean_l aa_l upper_bound_l epoch_b pgd_b", lines)

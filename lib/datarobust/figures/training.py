@@ -152,14 +152,12 @@ def draw(courses: Sequence[Course]) -> Figure:
 
 def table(courses: Sequence[Course]) -> Iterator[str]:
     """Every epoch as a line of a TSV file; a field is empty where nothing was measured."""
-    return tsv(
-        f"run epoch {' '.join(SERIES)}",
-        (
-            (run.name, epoch, *(None if math.isnan(value) else value for value in values))
-            for run in courses
-            for epoch, values in enumerate(records(*(run.values[field] for field in SERIES)), 1)
-        ),
+    lines = (
+        (run.name, epoch, *(None if math.isnan(value) else value for value in values))
+        for run in courses
+        for epoch, values in enumerate(records(*(run.values[field] for field in SERIES)), 1)
     )
+    return tsv(f"run epoch {' '.join(SERIES)}", lines)
 
 
 # ------------------------------------------------------------------------------------------------ learning rates
@@ -214,30 +212,21 @@ def draw_schedules(every: Sequence[Schedule]) -> Figure:
         for axes, start in ((whole, 1), (last, epochs - detail + 1)):
             axes.set_xlabel("Epoch")
             style.epoch_axis(axes, start, epochs)
-        style.legend_of_sets(
-            whole,
-            "Last learning rate",
-            [f"{schedule.name}: {_number(float(schedule.rate[-1]))}" for schedule in every],
-            [""] * len(every),
-            [style.line_style(number) for number in range(len(every))],
-            loc="upper right",
-        )
+        entries = []
+        for schedule in every:  # such as 1.5·10⁻⁵
+            digits, _, exponent = f"{schedule.rate[-1]:.1e}".partition("e")
+            power = str(int(exponent)).translate(_SUPERSCRIPTS)
+            entries.append(f"{schedule.name}: {digits.removesuffix('.0')}·10{power}")
+        styles = [style.line_style(number) for number in range(len(every))]
+        style.legend_of_sets(whole, "Last learning rate", entries, [""] * len(every), styles, loc="upper right")
     return figure
-
-
-def _number(value: float) -> str:
-    """Two digits and a power of ten: 1.5·10⁻⁵."""
-    digits, _, exponent = f"{value:.1e}".partition("e")
-    return f"{digits.removesuffix('.0')}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
 
 def table_of_schedules(every: Sequence[Schedule]) -> Iterator[str]:
     """The curves as lines of a TSV file."""
-    return tsv(
-        "schedule epoch lr momentum",
-        (
-            (schedule.name, epoch, rate, momentum)
-            for schedule in every
-            for epoch, (rate, momentum) in enumerate(records(schedule.rate, schedule.momentum), 1)
-        ),
+    lines = (
+        (schedule.name, epoch, *values)
+        for schedule in every
+        for epoch, values in enumerate(records(schedule.rate, schedule.momentum), 1)
     )
+    return tsv("schedule epoch lr momentum", lines)

@@ -20,13 +20,12 @@ from datarobust.types import Array, Floats, Rows
 
 Method = Literal["mds", "rte"]
 
-POINTS: Final = 1000
-"""Of a map, as in Section 4, 'Experimental Setup'."""
+POINTS: Final = 1000  # of a map, as in Section 4, 'Experimental Setup'
+#: Method -> its options and their defaults; the norm is the ranking's then.
 OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "mds": {"scaling": "metric", "norm": None, "init": "classical", "n_init": 4, "max_iter": 300},
     "rte": {"n_estimators": 100, "max_depth": 5},
 }
-"""Method -> its options and their defaults; the norm is the ranking's then."""
 
 
 def options_of(method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,9 +57,8 @@ class Embedding:
     limit: int | None = None  # sample only the first points of the dataset
 
     def __post_init__(self) -> None:
-        """Refuse a ranking of another dataset, and too few points of finite distance."""
+        """Refuse what cannot be mapped."""
         artifacts.same_digest(self.ranking, self.dataset)
-        embedding.demand_seed(self.seed)
         where = f"{shown(self.ranking.path)}{'' if self.limit is None else f', first {self.limit:,} points'}"
         if not self.finite:
             raise DataError(

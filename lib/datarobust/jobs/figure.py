@@ -19,6 +19,7 @@ from datarobust import artifacts, selection
 from datarobust.artifacts import Store
 from datarobust.artifacts.runs import RECIPE, open_run, read_log
 from datarobust.errors import ArtifactError, DataError, UsageError
+from datarobust.figures import table as tables
 from datarobust.text import shown
 from datarobust.types import Rows
 
@@ -27,14 +28,11 @@ if TYPE_CHECKING:
 
     from datarobust.figures.map import Scale as MapScale
     from datarobust.figures.sensitivity import By, Scale
-    from datarobust.figures.table import Accuracy, Row
 
-_PAIRS: Final = 8
-"""Pairs that are shown where none are selected."""
+_PAIRS: Final = 8  # that are shown where none are selected
 _PAPER_BYTES: Final = 1 << 20
 
-Table = Callable[[], Iterator[str]]
-"""The numbers behind a picture as lines of a TSV file."""
+Table = Callable[[], Iterator[str]]  # the numbers behind a picture as lines of a TSV file
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def difference(rankings: Sequence[Store], by: Sequence[By], names: Sequence[str]
 
 def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> Drawing:
     """How many of the least robust, of random and of the most robust points are of each class."""
-    from datarobust.figures import labels as figure
+    from datarobust.figures import charts
     from datarobust.figures.images import class_names
 
     every, named = dataset.column("labels").read(), dataset.attributes["classes"]
@@ -131,9 +129,9 @@ def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> 
             chosen = selection.choose(selected, dataset)
             remarks += [f"{how} robust, {norm}: {remark}" for remark in chosen.remarks()]
             groups.append(chosen.rows)
-        distributions.append(figure.Distribution(norm, figure.count(every, classes, groups)))
-    table = partial(figure.table, distributions, classes.tolist(), names)
-    return Drawing(figure.draw(distributions, names, count), table, remarks)
+        distributions.append(charts.Distribution(norm, charts.class_counts(every, classes, groups)))
+    lines = partial(charts.table_of_labels, distributions, classes.tolist(), names)
+    return Drawing(charts.draw_labels(distributions, names, count), lines, remarks)
 
 
 def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | None) -> Drawing:
@@ -222,7 +220,7 @@ def clones(
 
 def search(lines: Sequence[Path]) -> Drawing:
     """What a search for the sampler's arguments found, from the lines of its shards."""
-    from datarobust.figures.search import draw, table
+    from datarobust.figures import charts
     from datarobust.jobs.clone_search import gather
 
     features, points, results = gather(list(lines))
@@ -230,7 +228,7 @@ def search(lines: Sequence[Path]) -> Drawing:
         raise DataError(f"{lines[0]} has no results yet: there is nothing to draw.")
     sizes = sorted({result.images for result in results})
     first, last = ([result for result in results if result.images == size] for size in (sizes[0], sizes[-1]))
-    return Drawing(draw(points, first, last, features), partial(table, points, results))
+    return Drawing(charts.draw_search(points, first, last, features), partial(charts.table_of_search, points, results))
 
 
 def training(runs: Sequence[Path], names: Sequence[str] | None) -> Drawing:
@@ -253,7 +251,7 @@ def schedules(epochs: int, lr: float) -> Drawing:
 def deciles(evaluations: Sequence[Path], ranking: Store, parts: int, names: Sequence[str] | None) -> Drawing:
     """Accuracy of each evaluation by robustness of the points, cut into so many parts."""
     from datarobust.evaluation import eps_text
-    from datarobust.figures.deciles import Profile, draw, table
+    from datarobust.figures import charts
     from datarobust.jobs.aacompare import deciles as profile_rows
     from datarobust.jobs.aacompare import demand_comparable, opened
 
@@ -262,12 +260,12 @@ def deciles(evaluations: Sequence[Path], ranking: Store, parts: int, names: Sequ
     for other in verdicts[1:]:
         demand_comparable(verdicts[0], other)
     profiles = [
-        Profile(name, profile_rows(each, ranking, parts), bool(each.attributes["protocol"]["upper_bound"]))
+        charts.Profile(name, profile_rows(each, ranking, parts), bool(each.attributes["protocol"]["upper_bound"]))
         for name, each in zip(called, verdicts, strict=True)
     ]
     attack = verdicts[0].attributes
-    drawn = draw(profiles, ranking.attributes["norm"], attack["norm"], eps_text(attack["eps"]))
-    return Drawing(drawn, partial(table, profiles))
+    drawn = charts.draw_deciles(profiles, ranking.attributes["norm"], attack["norm"], eps_text(attack["eps"]))
+    return Drawing(drawn, partial(charts.table_of_deciles, profiles))
 
 
 # ------------------------------------------------------------------------------------------------- Tables 2 to 4
@@ -282,12 +280,11 @@ class _Evaluation:
     index: Rows  # which points
 
     @property
-    def accuracy(self) -> Accuracy:
+    def accuracy(self) -> tables.Accuracy:
         """Of the network, in shares."""
-        from datarobust.figures.table import Accuracy
-
         bound = "autoattack_upper_bound" in self.line
-        return Accuracy(self.line["clean"], self.line["autoattack_upper_bound" if bound else "autoattack"], bound)
+        robust = self.line["autoattack_upper_bound" if bound else "autoattack"]
+        return tables.Accuracy(self.line["clean"], robust, bound)
 
     def agrees(self, other: _Evaluation) -> bool:
         """Whether two evaluations of the same weights, which may be both best and last, agree in all that matters."""
@@ -312,8 +309,6 @@ class _Evaluation:
 
 def table(sources: Sequence[Path], beside: Path | None, names: Sequence[str] | None) -> tuple[str, Table]:
     """Tables 2 to 4 as Markdown, and the numbers behind it; ``beside`` has the paper's rows."""
-    from datarobust.figures import table as figure
-
     ours, theirs = table_rows(sources, names), []
     if beside is not None:
         try:
@@ -322,22 +317,16 @@ def table(sources: Sequence[Path], beside: Path | None, names: Sequence[str] | N
             text = beside.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{beside} cannot be read ({error}).") from error
-        theirs = figure.read_paper(text, str(beside))
-    return "".join(figure.markdown(ours, theirs)), partial(figure.table, ours)
+        theirs = tables.read_paper(text, str(beside))
+    return "".join(tables.markdown(ours, theirs)), partial(tables.table, ours)
 
 
-def table_rows(sources: Sequence[Path], names: Sequence[str] | None = None) -> list[Row]:
-    """A row for each run, and one for each evaluation of other weights.
+def table_rows(sources: Sequence[Path], names: Sequence[str] | None = None) -> list[tables.Row]:
+    """A row for each run, in their order, and one for each evaluation of other weights, called as its file.
 
     Which evaluation belongs to which run is told by digests, not by names: an evaluation says which weights it is of.
-
-    Args:
-        sources: folders of ``advtrain``, in the order of the rows, and evaluations of their weights, in any order;
-            evaluations of other weights make rows that are called as their files.
-        names: of the runs; else those of their folders.
     """
     from datarobust.evaluation.statistics import VERDICTS, summary
-    from datarobust.figures.table import Row
 
     folders = [path for path in sources if (path / RECIPE).is_file()]
     evaluations: dict[str, _Evaluation] = {}
@@ -364,14 +353,14 @@ def table_rows(sources: Sequence[Path], names: Sequence[str] | None = None) -> l
             best, arch = evaluation.line.get("weights") == "best", evaluation.line.get("arch")
             of_best, of_last = (evaluation.accuracy, None) if best else (None, evaluation.accuracy)
             remark = f"{arch}, no run is given." if arch is not None else "No run is given."
-            rows.append(Row(_stem(evaluation.path), of_best, of_last, remarks=(remark, *evaluation.remarks())))
+            remarks = (remark, *evaluation.remarks())
+            rows.append(tables.Row(_stem(evaluation.path), of_best, of_last, remarks=remarks))
     return rows
 
 
-def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple[Row, set[str]]:
+def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple[tables.Row, set[str]]:
     """The row of a run, from the evaluations of its weights by their digests; and these digests."""
     from datarobust.evaluation import eps_text
-    from datarobust.figures.table import Row
 
     run = open_run(path)
     try:
@@ -406,7 +395,7 @@ def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple
     remarks += [remark for each in (best, last) if each is not None for remark in each.remarks()]
     if best is None and last is None:
         remarks.append("Its weights are in no evaluation that was given.")
-    row = Row(
+    row = tables.Row(
         name,
         None if best is None else best.accuracy,
         None if last is None else last.accuracy,

@@ -10,7 +10,10 @@ import pytest
 
 from datarobust.errors import UsageError
 from datarobust.figures import style
-from datarobust.figures.deciles import FIELDS, MOST, Profile, draw, table
+from datarobust.figures.charts import FIELDS, Profile
+from datarobust.figures.charts import MOST_PROFILES as MOST
+from datarobust.figures.charts import draw_deciles as draw
+from datarobust.figures.charts import table_of_deciles as table
 
 
 def profile(name: str, seed: int = 0, parts: int = 10, upper_bound: bool = False) -> Profile:

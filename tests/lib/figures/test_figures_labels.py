@@ -13,7 +13,11 @@ from matplotlib.figure import Figure
 
 from datarobust.errors import UsageError
 from datarobust.figures import style
-from datarobust.figures.labels import GROUPS, MOST, Distribution, count, draw, table
+from datarobust.figures.charts import GROUPS, Distribution
+from datarobust.figures.charts import MOST_CLASSES as MOST
+from datarobust.figures.charts import class_counts as count
+from datarobust.figures.charts import draw_labels as draw
+from datarobust.figures.charts import table_of_labels as table
 
 
 def some(classes: int, norm: str = "l2", seed: int = 0) -> Distribution:

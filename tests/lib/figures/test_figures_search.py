@@ -7,7 +7,8 @@ import pytest
 from datarobust.diffusion.sampler import Sampler
 from datarobust.diffusion.search import GRID, Result, grid, main_effects
 from datarobust.figures import style
-from datarobust.figures.search import draw, table
+from datarobust.figures.charts import draw_search as draw
+from datarobust.figures.charts import table_of_search as table
 
 POINTS = grid({}, Sampler())
 FIRST = [Result(number, 0, 100, 5 + point.sigma_max + 0.1 * point.rho) for number, point in enumerate(POINTS)]
