@@ -39,7 +39,7 @@ def format_of(suffix: str) -> Format:
 def demand_room(drawn: Sequence[object], what: str, most: int) -> None:
     """Refuse more of something than one picture can show."""
     if len(drawn) > most:
-        raise UsageError(f"{len(drawn):,} {what} cannot be shown on one picture: it has room for {most}")
+        raise UsageError(f"{len(drawn):,} {what} cannot be shown on one picture: it has room for {most}; draw fewer")
 
 
 def records(*columns: Any) -> Iterator[tuple[Any, ...]]:

@@ -23,12 +23,9 @@ import networkx as nx
 from datarobust.artifacts import Step
 from datarobust.artifacts.history import to_json
 
-#: Commands whose first word says what they do.
-_SEVERAL: Final = frozenset({"artifact", "dataset", "figure", "model"})
-#: Roles of files that no command of ours has written, or that are no artifacts.
-_OUTSIDE: Final = frozenset({"source", "weights", "labels"})
-#: Roles whose digest may be that of row numbers, which were chosen with an artifact.
-_CHOICES: Final = frozenset({"focus", "hold_out", "track", "selection", "rows"})
+_SEVERAL: Final = frozenset({"artifact", "dataset", "figure", "model"})  # commands whose first word says what they do
+_OUTSIDE: Final = frozenset({"source", "weights", "labels"})  # roles of files that no command of ours has written
+_CHOICES: Final = frozenset({"focus", "hold_out", "track", "selection", "rows"})  # roles that may be of row numbers
 
 BOX: Final = (196.0, 62.0)  # width and height
 _SLOT: Final = 10.0

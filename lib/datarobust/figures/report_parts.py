@@ -131,11 +131,6 @@ def name(words: object, most: int = 300) -> Markup:
     return part("name", words=str(words), most=most)
 
 
-def digest(value: object) -> Markup:
-    """A digest: its beginning, and all of it where the pointer rests."""
-    return part("digest", value=str(value))
-
-
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Markup:
     """As much of a table as a page has room for, in a box that scrolls; columns of numbers are set right."""
     width = max([len(header), *map(len, rows)])

@@ -1,21 +1,13 @@
 """Ordered sensitivity values, Figures 2 (a), 5 (a) and 16, and their differences, Figures 2 (b) and 5 (b).
 
 The sensitivity of a point is 1/r(x), r(x) its distance to the nearest point with another label (Section 3, Algorithm
-1), distances in [0, 1] units. A curve has one value a point in ascending order: the most robust point at the left, the
-least robust at the right. The horizontal axis is the fraction of the set, as in Figure 16, so that sets of different
-size compare.
+1), distances in [0, 1] units. A curve has one value a point in ascending order, the most robust point at the left. The
+horizontal axis is the fraction of the set, as in Figure 16, so that sets of different size compare.
 
-A difference is the sensitivity in one set minus that in another, a marker a point, in the order of the first set. Two
-sets are compared in one of two ways:
-
-``point``
-    The sets hold the same points in the same order under other labels, or the points were held against other sets:
-    each point has two values. (CIFAR-100 and CIFAR-100s.) Markers of a large set hide how many of them lie where; a
-    line joins the medians of equal parts of the set.
-``rank``
-    The sets hold different points: the i-th value in the order of the one is compared with the i-th of the other.
-    Where their sizes differ, with the value at the same fraction of the other set, (rank - 1/2)/n, on the straight
-    line between the two ranks around it; beyond its first or last rank with that one. (CIFAR-100 and CIFAR-10.)
+A difference is the sensitivity in one set minus that in another, a marker a point, in the order of the first set: by
+``point`` where the sets hold the same points in the same order (CIFAR-100 and CIFAR-100s), by ``rank`` where they hold
+different ones (CIFAR-100 and CIFAR-10). Where sizes differ, a rank is compared with the value at the same fraction of
+the other set, (rank - 1/2)/n, on the straight line between the two ranks around it.
 """
 
 from __future__ import annotations
@@ -30,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
 from datarobust.errors import DataError, UsageError
-from datarobust.figures import records, style
+from datarobust.figures import demand_room, records, style
 from datarobust.norms import norm_of
 from datarobust.text import tsv
 from datarobust.types import Floats, Rows
@@ -129,8 +121,7 @@ def draw(curves: Sequence[Curve], scales: Sequence[Scale] = ("absolute", "relati
     Curves of one norm have different names; the legend has them in their order.
     """
     names = list(dict.fromkeys(curve.name for curve in curves))
-    if len(names) > style.STYLES:
-        raise UsageError(f"{len(names)} sets are more than the {style.STYLES} that can be told apart: draw fewer.")
+    demand_room(names, "sets", style.STYLES)
     norms: dict[str, dict[str, Curve]] = {}
     for curve in curves:
         if curve.name in norms.setdefault(curve.norm, {}):
@@ -220,8 +211,6 @@ def difference(base: Curve, name: str, distance: Floats, by: By) -> Difference:
 
     Infinite sensitivities (points at distance 0) have no difference: by point, a point with one in either set is left
     out; by rank, each set is ordered without them. The same holds for points that a ranking dropped.
-
-    ``name`` and ``distance`` (M,) are those of the other set, as :func:`ordered` has them.
     """
     curve = ordered(name, base.norm, distance)
     if by == "rank":
@@ -244,8 +233,7 @@ def difference(base: Curve, name: str, distance: Floats, by: By) -> Difference:
 
 def draw_differences(differences: Sequence[Difference]) -> Figure:
     """One panel, one kind of marker for each set that is compared with the first; names are all different."""
-    if len(differences) > len(MARKERS):
-        raise UsageError(f"{len(differences)} sets are more than the {len(MARKERS)} markers: draw fewer.")
+    demand_room(differences, "sets", len(MARKERS))
     names = [pair.name for pair in differences]
     for name in names:
         if names.count(name) > 1:

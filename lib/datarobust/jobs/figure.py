@@ -78,8 +78,7 @@ def sensitivity(
 def difference(rankings: Sequence[Store], by: Sequence[By], names: Sequence[str] | None) -> Drawing:
     """Sensitivity in the first ranking minus that in each of the others.
 
-    They are compared in one way for all or one for each; where ``by`` is empty, rankings of one dataset by point and
-    all others by rank.
+    Where ``by`` is empty, rankings of one dataset are compared by point and all others by rank.
     """
     from datarobust.figures import sensitivity as figure
 
@@ -97,10 +96,8 @@ def difference(rankings: Sequence[Store], by: Sequence[By], names: Sequence[str]
                     f"{base.path} and {other.path} do not compare, because their {attribute} differ "
                     f"({mine} and {theirs}): {remedy}."
                 )
-    ways = list(by) * len(others) if len(by) == 1 else list(by)
-    if not ways:
-        same = [other.attributes["dataset"] == base.attributes["dataset"] for other in others]
-        ways = ["point" if dataset else "rank" for dataset in same]
+    same = [other.attributes["dataset"] == base.attributes["dataset"] for other in others]
+    ways = by if len(by) > 1 else [by[0] if by else "point" if dataset else "rank" for dataset in same]
     title, *called = _names_of_rankings(rankings, names)
     curve = figure.ordered(title, base.attributes["norm"], base.column("distance").read())
     differences = [
@@ -158,9 +155,7 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
         every = ranking.column("distance").read()
         rows = figure.least_robust_pairs(every, ranking.column("neighbour").read(), against is None, _PAIRS)
         if not rows.size:
-            raise DataError(
-                f"{ranking.path}: no point has a neighbour with another label, so there is no pair to show."
-            )
+            raise DataError(f"{ranking.path}: no point has a neighbour with another label: there is no pair to show.")
     else:
         chosen = selection.choose(select, dataset)
         rows, remarks = chosen.rows, list(chosen.remarks())
@@ -204,9 +199,8 @@ def clones(
     if not sets:
         raise UsageError("No clones are given: name one or more results of clone, and their datasets.")
     copies = []
-    for name, store in zip(
-        _names_of("sets of clones", names, [_stem(store.path) for store in sets]), sets, strict=True
-    ):
+    called = _names_of("sets of clones", names, [_stem(store.path) for store in sets])
+    for name, store in zip(called, sets, strict=True):
         data = datasets.get(str(store.attributes["dataset"]))
         if data is None:
             raise DataError(f"{store.path} was made from a dataset that is not given: name it beside its clones.")
