@@ -43,6 +43,12 @@ FEWEST: Final = 3  # points of a map: two are a line
 _EPS: Final = 1e-6  # SMACOF ends where an iteration lowers the stress by less than this share of the squared distances
 
 
+def demand_seed(seed: int) -> None:
+    """Raise UsageError where random numbers cannot be a function of the seed."""
+    if not 0 <= seed < 1 << 64:
+        raise UsageError(f"`seed` {seed}: seeds are from 0 to 2**64 - 1")
+
+
 def stratified(robustness: Floats, count: int, seed: int) -> Rows:
     """A robustness-stratified sample (Section 4, 'Experimental Setup'): one point of each of ``count`` equal strata.
 
@@ -51,8 +57,7 @@ def stratified(robustness: Floats, count: int, seed: int) -> Rows:
     of s points that of place floor(k s / 2^64) is taken, k the i-th random key of the seed: uniform up to s / 2^64.
     The rows (count,) are distinct, the least robust first.
     """
-    if not 0 <= seed < 1 << 64:
-        raise UsageError(f"`seed` {seed}: seeds are from 0 to 2**64 - 1")
+    demand_seed(seed)
     ordered = np.argsort(robustness, kind="stable")
     ordered = ordered[np.isfinite(robustness[ordered])]
     if not 1 <= count <= len(ordered):

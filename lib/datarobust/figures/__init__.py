@@ -15,7 +15,7 @@ same bytes as png, svg and pdf, whatever the machine's settings of matplotlib.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sized
 from typing import Any, Final, Literal, get_args
 
 from datarobust.errors import UsageError
@@ -36,7 +36,7 @@ def format_of(suffix: str) -> Format:
     raise UsageError(f"a picture's name ends in .png, .svg or .pdf, and {ending}: name the output so.")
 
 
-def demand_room(drawn: Sequence[object], what: str, most: int) -> None:
+def demand_room(drawn: Sized, what: str, most: int) -> None:
     """Refuse more of something than one picture can show."""
     if len(drawn) > most:
         raise UsageError(f"{len(drawn):,} {what} cannot be shown on one picture: it has room for {most}; draw fewer")

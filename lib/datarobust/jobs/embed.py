@@ -59,6 +59,7 @@ class Embedding:
     def __post_init__(self) -> None:
         """Refuse what cannot be mapped."""
         artifacts.same_digest(self.ranking, self.dataset)
+        embedding.demand_seed(self.seed)
         where = f"{shown(self.ranking.path)}{'' if self.limit is None else f', first {self.limit:,} points'}"
         if not self.finite:
             raise DataError(

@@ -113,5 +113,5 @@ def test_what_cannot_be_drawn() -> None:
         copies(shape=(2, 4, 4))
     with pytest.raises(DataError, match="neither"):
         copies(0)
-    with pytest.raises(UsageError, match=f"at most {MOST_CLONED}"):
+    with pytest.raises(UsageError, match=f"room for {MOST_CLONED}"):
         copies(MOST_CLONED + 1)
