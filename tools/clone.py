@@ -55,7 +55,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     model: _models.DenoiserFile,
     output: _cli.Output,
     select: _cli.Select = None,
-    repeats: Annotated[int, typer.Option("--repeats", metavar="R", min=1, help="Clones of each image.")] = 1,
+    repeats: Annotated[int, typer.Option(metavar="R", min=1, help="Clones of each image.")] = 1,
     start: _models.Start = "paper",
     noise_weight: _models.NoiseWeight = 0.45,
     labels: Labels = "own",

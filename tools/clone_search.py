@@ -43,25 +43,24 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     model: _models.DenoiserFile,
     output: _cli.Output,
     select: _cli.Select = None,
-    strategy: Annotated[Literal["full", "halving"], typer.Option("--strategy", help="See above.")] = "halving",
+    strategy: Annotated[Literal["full", "halving"], typer.Option(help="See above.")] = "halving",
     grid: Annotated[
-        list[str] | None,
-        typer.Option("--grid", metavar="NAME=X,X..", help="Other values of one argument; may be given again."),
+        list[str] | None, typer.Option(metavar="NAME=X,X..", help="Other values of one argument; may be given again.")
     ] = None,
     features: _models.Features = "pixels",
     weights: _models.InceptionWeights = None,
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="How many, from --seed on.")] = 3,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="How many, from --seed on.")] = 3,
     start: _models.Start = "paper",
     noise_weight: _models.NoiseWeight = 0.45,
-    num_steps: Annotated[int, typer.Option("--num-steps", metavar="N", min=1, help="Steps of the sampler.")] = 20,
+    num_steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the sampler.")] = 20,
     precision: _cli.Precision = "fp32",
     compiled: _models.Compiled = False,
     batch: _models.CloneBatch = None,
     shard: Annotated[
-        str, typer.Option("--shard", metavar="I/N", help="Do every N-th point only, from the I-th on, from 0.")
+        str, typer.Option(metavar="I/N", help="Do every N-th point only, from the I-th on, from 0.")
     ] = "0/1",
     also: Annotated[
-        list[Path] | None, typer.Option("--also", metavar="FILE", help="Lines of another shard; may be given again.")
+        list[Path] | None, typer.Option(metavar="FILE", help="Lines of another shard; may be given again.")
     ] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",

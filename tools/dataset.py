@@ -94,20 +94,17 @@ def import_(
     output: _cli.Output,
     format: Annotated[
         Literal["auto", "digits", "npz", "folder", "cifar", "ti500k", "idx", "parquet"],
-        typer.Option("--format", help="Of the source."),
+        typer.Option(help="Of the source."),
     ] = "auto",
     shuffle: Shuffle = None,
     classes: _cli.Classes = None,
     keys: Annotated[
-        str | None,
-        typer.Option("--keys", metavar="POINTS,LABELS", help="Names of the two arrays of an npz file, or columns."),
+        str | None, typer.Option(metavar="POINTS,LABELS", help="Names of the two arrays of an npz file, or columns.")
     ] = None,
     layout: Annotated[
-        Literal["nhwc", "nchw"] | None, typer.Option("--layout", help="Of npz images, where it is not evident.")
+        Literal["nhwc", "nchw"] | None, typer.Option(help="Of npz images, where it is not evident.")
     ] = None,
-    channels: Annotated[
-        int | None, typer.Option("--channels", metavar="1|3", help="Make all encoded images grey or RGB.")
-    ] = None,
+    channels: Annotated[int | None, typer.Option(metavar="1|3", help="Make all encoded images grey or RGB.")] = None,
     split: Split = None,
     labels: Labels = None,
     name: _cli.Name = None,
@@ -188,8 +185,7 @@ def fetch(
     name: _cli.Name = None,
     limit: _cli.Limit = None,
     cache: Annotated[
-        Path | None,
-        typer.Option("--cache", metavar="DIR", help="Where files are kept; ~/.cache/datarobust if not given."),
+        Path | None, typer.Option(metavar="DIR", help="Where files are kept; ~/.cache/datarobust if not given.")
     ] = None,
     listing: Annotated[
         bool, typer.Option("--list", help="Only list what is known: name, bytes to fetch, title.")
@@ -349,18 +345,14 @@ def relabel(
     dataset: Dataset,
     output: _cli.Output,
     labels: Annotated[
-        Path | None,
-        typer.Option("--labels", metavar="FILE", help="Labels from a file: one whole number a line, or a .npy array."),
+        Path | None, typer.Option(metavar="FILE", help="Labels from a file: one whole number a line, or a .npy array.")
     ] = None,
     random: Annotated[
-        int | None,
-        typer.Option("--random", metavar="SEED", min=0, max=2**64 - 1, help="Labels drawn uniformly from all classes."),
+        int | None, typer.Option(metavar="SEED", min=0, max=2**64 - 1, help="Labels drawn uniformly from all classes.")
     ] = None,
     fraction: Annotated[
         float | None,
-        typer.Option(
-            "--fraction", metavar="F", min=0.0, max=1.0, help="With --random: of the points; all if not given."
-        ),
+        typer.Option(metavar="F", min=0.0, max=1.0, help="With --random: of the points; all if not given."),
     ] = None,
     coarse: Annotated[bool, typer.Option("--coarse", help="Labels from the column coarse, as in CIFAR-100s.")] = False,
     model: _models.OptionalNetwork = None,
@@ -418,9 +410,7 @@ def features(
     output: _cli.Output,
     layer: Annotated[
         str,
-        typer.Option(
-            "--layer", metavar="NAME", help="Whose output is taken; penultimate: the input of the last torch.nn.Linear."
-        ),
+        typer.Option(metavar="NAME", help="Whose output is taken; penultimate: the input of the last torch.nn.Linear."),
     ] = "penultimate",
     batch: _models.Batch = 256,
     device: _cli.Device = "auto",
@@ -486,20 +476,14 @@ def duplicates(
     dataset: Dataset,
     against: _cli.Against = None,
     near: Annotated[
-        int | None,
-        typer.Option("--near", metavar="K", min=1, help="The K nearest pairs of points, whatever their labels."),
+        int | None, typer.Option(metavar="K", min=1, help="The K nearest pairs of points, whatever their labels.")
     ] = None,
     within: Annotated[
         float | None,
-        typer.Option(
-            "--within",
-            metavar="DISTANCE",
-            parser=_cli.fraction,
-            help="All pairs up to this distance, as 1.5 or 54/255.",
-        ),
+        typer.Option(metavar="DISTANCE", parser=_cli.fraction, help="All pairs up to this distance, as 1.5 or 54/255."),
     ] = None,
     norm: _cli.Norm = "l2",
-    labels: Annotated[Literal["own", "coarse"], typer.Option("--labels", help="Which labels are compared.")] = "own",
+    labels: Annotated[Literal["own", "coarse"], typer.Option(help="Which labels are compared.")] = "own",
     drop: Annotated[
         bool, typer.Option("--drop", help="Print the rows to leave out instead, so that no such points remain.")
     ] = False,

@@ -52,34 +52,30 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
 def edmtrain(  # noqa: D103 - the help is the docstring of the module
     dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to learn; - takes their path from stdin.")],
     output: _cli.Output,
-    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Each of ceil(points / batch) steps.")] = 200,
-    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Images of a step.")] = 64,
+    epochs: Annotated[int, typer.Option(metavar="N", help="Each of ceil(points / batch) steps.")] = 200,
+    batch: Annotated[int, typer.Option(metavar="N", help="Images of a step.")] = 64,
     lr: _cli.Rate = 1e-3,
     ema_images: Annotated[
-        float, typer.Option("--ema-images", metavar="N", help="Half-life of weights in the average, at most.")
+        float, typer.Option(metavar="N", help="Half-life of weights in the average, at most.")
     ] = 500_000.0,
-    p_mean: Annotated[float, typer.Option("--p-mean", metavar="X", help="Mean of ln sigma in training.")] = -1.2,
-    p_std: Annotated[float, typer.Option("--p-std", metavar="X", help="Deviation of ln sigma.")] = 1.2,
-    augment: Annotated[
-        float, typer.Option("--augment", metavar="P", help="Probability of each augmentation; 0.12 is EDM's.")
-    ] = 0.0,
+    p_mean: Annotated[float, typer.Option(metavar="X", help="Mean of ln sigma in training.")] = -1.2,
+    p_std: Annotated[float, typer.Option(metavar="X", help="Deviation of ln sigma.")] = 1.2,
+    augment: Annotated[float, typer.Option(metavar="P", help="Probability of each augmentation; 0.12 is EDM's.")] = 0.0,
     labelled: Annotated[bool, typer.Option("--labels/--no-labels", help="Whether the denoiser is told labels.")] = True,
     kind: Annotated[Literal["ddpmpp", "ncsnpp"], typer.Option("--arch", help="DDPM++ or NCSN++.")] = "ddpmpp",
-    width: Annotated[int | None, typer.Option("--width", metavar="N", help=f"Channels{_SUITS}")] = None,
+    width: Annotated[int | None, typer.Option(metavar="N", help=f"Channels{_SUITS}")] = None,
     mult: Annotated[
-        str | None, typer.Option("--mult", metavar="N,N..", help=f"Factors of the width, one a level{_SUITS}")
+        str | None, typer.Option(metavar="N,N..", help=f"Factors of the width, one a level{_SUITS}")
     ] = None,
-    blocks: Annotated[int | None, typer.Option("--blocks", metavar="N", help=f"Blocks a level{_SUITS}")] = None,
-    attention: Annotated[
-        str | None, typer.Option("--attention", metavar="N,N..", help=f"Resolutions with attention{_SUITS}")
-    ] = None,
-    dropout: Annotated[float | None, typer.Option("--dropout", metavar="P", help=f"In training{_SUITS}")] = None,
+    blocks: Annotated[int | None, typer.Option(metavar="N", help=f"Blocks a level{_SUITS}")] = None,
+    attention: Annotated[str | None, typer.Option(metavar="N,N..", help=f"Resolutions with attention{_SUITS}")] = None,
+    dropout: Annotated[float | None, typer.Option(metavar="P", help=f"In training{_SUITS}")] = None,
     precision: _cli.Precision = "fp32",
     test: _cli.Test = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", metavar="C", help="A classifier artifact or module:factory; needs --test.")
+        str | None, typer.Option(metavar="C", help="A classifier artifact or module:factory; needs --test.")
     ] = None,
-    judged: Annotated[int, typer.Option("--judged", metavar="N", min=2, help="How many images are judged.")] = 1000,
+    judged: Annotated[int, typer.Option(metavar="N", min=2, help="How many images are judged.")] = 1000,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,

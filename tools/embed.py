@@ -43,34 +43,24 @@ def embed(  # noqa: D103 - the help is the docstring of the module
     output: _cli.Output,
     n: Annotated[
         int | None,
-        typer.Option(
-            "--n", metavar="N", min=3, help="Points of the map: 1000 if not given, or all if there are fewer."
-        ),
+        typer.Option(metavar="N", min=3, help="Points of the map: 1000 if not given, or all if there are fewer."),
     ] = None,
-    method: Annotated[
-        Literal["mds", "rte"], typer.Option("--method", help="Multidimensional scaling or random trees.")
-    ] = "mds",
+    method: Annotated[Literal["mds", "rte"], typer.Option(help="Multidimensional scaling or random trees.")] = "mds",
     norm: _cli.OptionalNorm = None,
     scaling: Annotated[
         Literal["metric", "nonmetric", "classical"] | None,
-        typer.Option("--scaling", help="mds: what distances on the map are to keep; metric if not given."),
+        typer.Option(help="mds: what distances on the map are to keep; metric if not given."),
     ] = None,
     init: Annotated[
-        Literal["classical", "random"] | None,
-        typer.Option("--init", help="mds: where SMACOF begins; classical if not given."),
+        Literal["classical", "random"] | None, typer.Option(help="mds: where SMACOF begins; classical if not given.")
     ] = None,
-    n_init: Annotated[
-        int | None, typer.Option("--n-init", metavar="N", min=1, help="mds: random starts; 4 if not given.")
-    ] = None,
+    n_init: Annotated[int | None, typer.Option(metavar="N", min=1, help="mds: random starts; 4 if not given.")] = None,
     max_iter: Annotated[
-        int | None,
-        typer.Option("--max-iter", metavar="N", min=1, help="mds: most iterations of a start; 300 if not given."),
+        int | None, typer.Option(metavar="N", min=1, help="mds: most iterations of a start; 300 if not given.")
     ] = None,
-    n_estimators: Annotated[
-        int | None, typer.Option("--n-estimators", metavar="N", min=1, help="rte: trees; 100 if not given.")
-    ] = None,
+    n_estimators: Annotated[int | None, typer.Option(metavar="N", min=1, help="rte: trees; 100 if not given.")] = None,
     max_depth: Annotated[
-        int | None, typer.Option("--max-depth", metavar="N", min=1, help="rte: depth of a tree; 5 if not given.")
+        int | None, typer.Option(metavar="N", min=1, help="rte: depth of a tree; 5 if not given.")
     ] = None,
     seed: _cli.Seed = 0,
     limit: _cli.Limit = None,

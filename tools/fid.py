@@ -50,16 +50,13 @@ def fid(  # noqa: D103 - the help is the docstring of the module
     weights: _models.InceptionWeights = None,
     whole: Annotated[bool, typer.Option("--whole", help="Never restrict A to the points that B was made of.")] = False,
     output: _cli.OptionalOutput = None,
-    save_moments: Annotated[
-        Path | None, typer.Option("--save-moments", metavar="M.zarr", help="Keep the moments of A.")
-    ] = None,
+    save_moments: Annotated[Path | None, typer.Option(metavar="M.zarr", help="Keep the moments of A.")] = None,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Fit distances over 1/N of B, and tell the one without end.")
     ] = False,
-    kid: Annotated[int, typer.Option("--kid", metavar="N", min=0, help="Subsets of KID; 0 for none.")] = 100,
+    kid: Annotated[int, typer.Option(metavar="N", min=0, help="Subsets of KID; 0 for none.")] = 100,
     batch: Annotated[
-        int | None,
-        typer.Option("--batch", metavar="N", min=1, help="Images at a time: 64 for Inception, else 256 if not given."),
+        int | None, typer.Option(metavar="N", min=1, help="Images at a time: 64 for Inception, else 256 if not given.")
     ] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",

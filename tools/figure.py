@@ -68,8 +68,7 @@ def sensitivity(
     relative: Annotated[bool, typer.Option("--relative", help="Only the panel of relative values.")] = False,
     name: _cli.Names = None,
     without_least: Annotated[
-        int,
-        typer.Option("--without-least", metavar="N", min=0, help="Leave out the N least robust points of each set."),
+        int, typer.Option(metavar="N", min=0, help="Leave out the N least robust points of each set.")
     ] = 0,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -109,10 +108,7 @@ def difference(
     by: Annotated[
         list[Way] | None,
         typer.Option(
-            "--by",
-            metavar="point|rank",
-            help="How an OTHER is compared with BASE; once, or once for each.",
-            show_default=False,
+            metavar="point|rank", help="How an OTHER is compared with BASE; once, or once for each.", show_default=False
         ),
     ] = None,
     name: _cli.Names = None,
@@ -158,7 +154,7 @@ def labels(
         typer.Argument(metavar="R.zarr... D.zarr", help="Rankings of one dataset, and the dataset; - for stdin."),
     ],
     output: Picture,
-    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="How many points.")] = 1024,
+    n: Annotated[int, typer.Option(metavar="N", min=1, help="How many points.")] = 1024,
     seed: _cli.Seed = 0,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -197,10 +193,10 @@ def map_(
     ],
     output: Picture,
     columns: Annotated[
-        int | None, typer.Option("--columns", metavar="N", min=1, help="Panels in a row; at most 3 if not given.")
+        int | None, typer.Option(metavar="N", min=1, help="Panels in a row; at most 3 if not given.")
     ] = None,
     scale: Annotated[
-        Literal["value", "rank"], typer.Option("--scale", help="Colour and size by robustness, or by its rank.")
+        Literal["value", "rank"], typer.Option(help="Colour and size by robustness, or by its rank.")
     ] = "value",
     name: _cli.Names = None,
     tsv: Table = None,
@@ -264,11 +260,9 @@ def clones(
     ],
     output: Picture,
     layout: Annotated[
-        Literal["squares", "rows"], typer.Option("--layout", help="Squares of images and clones, or a row an image.")
+        Literal["squares", "rows"], typer.Option(help="Squares of images and clones, or a row an image.")
     ] = "squares",
-    n: Annotated[
-        int, typer.Option("--n", metavar="N", min=1, help="How many images of each set, from the first.")
-    ] = 16,
+    n: Annotated[int, typer.Option(metavar="N", min=1, help="How many images of each set, from the first.")] = 16,
     name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -298,7 +292,7 @@ def search(
     lines: Annotated[Path, typer.Argument(metavar="S.jsonl", help="Lines of clone-search; - takes their path.")],
     output: Picture,
     also: Annotated[
-        list[Path] | None, typer.Option("--also", metavar="FILE", help="Lines of another shard; may be given again.")
+        list[Path] | None, typer.Option(metavar="FILE", help="Lines of another shard; may be given again.")
     ] = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -351,7 +345,7 @@ def training(
 @app.command()
 def schedules(
     output: Picture,
-    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Of the training.")] = 2400,
+    epochs: Annotated[int, typer.Option(metavar="N", help="Of the training.")] = 2400,
     lr: _cli.Rate = 0.2,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -417,8 +411,7 @@ def table(
     ],
     output: _cli.Output,
     beside: Annotated[
-        Path | None,
-        typer.Option("--beside", metavar="FILE", help="The paper's rows, a TSV file such as examples/table2.tsv."),
+        Path | None, typer.Option(metavar="FILE", help="The paper's rows, a TSV file such as examples/table2.tsv.")
     ] = None,
     name: _cli.Names = None,
     tsv: Table = None,
@@ -460,7 +453,7 @@ def report(
         ),
     ],
     output: _cli.Output,
-    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="Heading of the page.")] = "Report",
+    title: Annotated[str, typer.Option(metavar="TEXT", help="Heading of the page.")] = "Report",
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:

@@ -80,18 +80,16 @@ def export(
     model: Classifier,
     output: _cli.Output,
     evaluation: Evaluation = None,
-    paper: Annotated[str, typer.Option("--paper", metavar="TEXT", help="Its title.")] = "",
-    authors: Annotated[str, typer.Option("--authors", metavar="TEXT", help=_TEXT)] = "",
-    venue: Annotated[str, typer.Option("--venue", metavar="TEXT", help=_TEXT)] = "",
-    link: Annotated[str, typer.Option("--link", metavar="URL", help=_TEXT)] = "",
-    dataset: Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="cifar10 or cifar100.")] = None,
-    reported: Annotated[
-        str | None, typer.Option("--reported", metavar="X", help="The accuracy the paper states.")
-    ] = None,
+    paper: Annotated[str, typer.Option(metavar="TEXT", help="Its title.")] = "",
+    authors: Annotated[str, typer.Option(metavar="TEXT", help=_TEXT)] = "",
+    venue: Annotated[str, typer.Option(metavar="TEXT", help=_TEXT)] = "",
+    link: Annotated[str, typer.Option(metavar="URL", help=_TEXT)] = "",
+    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="cifar10 or cifar100.")] = None,
+    reported: Annotated[str | None, typer.Option(metavar="X", help="The accuracy the paper states.")] = None,
     additional_data: Annotated[
         bool, typer.Option("--additional-data", help="It was trained on more real data.")
     ] = False,
-    footnote: Annotated[str, typer.Option("--footnote", metavar="TEXT", help="Such as generated data.")] = "",
+    footnote: Annotated[str, typer.Option(metavar="TEXT", help="Such as generated data.")] = "",
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:

@@ -63,9 +63,7 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     ] = None,
     duplicates: Annotated[
         Literal["inf", "drop", "error"],
-        typer.Option(
-            "--duplicates", help="Points that equal one of another label: sensitivity inf, left out, or an error."
-        ),
+        typer.Option(help="Points that equal one of another label: sensitivity inf, left out, or an error."),
     ] = "inf",
     memory: _cli.Memory = 8.0,
     threads: _cli.Threads = None,
