@@ -18,7 +18,8 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -35,22 +36,12 @@ from ._console import Loop as progress
 if TYPE_CHECKING:
     import torch
 
-    from datarobust.artifacts import Step
+    from datarobust.artifacts import Step, Store, Tensors
+    from datarobust.diffusion.denoiser import Denoiser
     from datarobust.jobs.make import MakeStep
+    from datarobust.selection import Chosen
 
-__all__ = [
-    "argument_path",
-    "deferred",
-    "emit",
-    "escape",
-    "progress",
-    "resumable",
-    "run",
-    "say",
-    "step",
-    "tool",
-    "torch_device",
-]
+__all__ = ["deferred", "emit", "escape", "progress", "resumable", "say"]  # of _console
 
 # ---------------------------------------------------------------------------------------------- shared options
 
@@ -70,10 +61,29 @@ def fraction(value: str) -> float:
         raise typer.BadParameter(f"{value!r} is no number and no fraction such as 8/255.") from None
 
 
+def option(metavar: str, help: str, *flags: str, **more: Any) -> Any:
+    """An option with a value; its flag is that of the parameter where none is given."""
+    return typer.Option(*flags, metavar=metavar, help=help, **more)
+
+
+def choice(help: str, *flags: str, **more: Any) -> Any:
+    """An option whose values typer lists."""
+    return typer.Option(*flags, help=help, **more)
+
+
+def flag(name: str, help: str) -> Any:
+    """An option without a value."""
+    return typer.Option(name, help=help)
+
+
+def argument(metavar: str, help: str, **more: Any) -> Any:
+    """An argument."""
+    return typer.Argument(metavar=metavar, help=help, **more)
+
+
 def output_option(check: Callable[[Path], Path] | None = None) -> Any:
     """``--output``, whose path ``check`` may refuse before any work."""
-    words = "Where the result goes."
-    return typer.Option("-o", "--output", metavar="PATH", help=words, show_default=False, callback=check)
+    return option("PATH", "Where the result goes.", "-o", "--output", show_default=False, callback=check)
 
 
 _OUTPUT = output_option()
@@ -81,79 +91,79 @@ _OUTPUT = output_option()
 Output = Annotated[Path, _OUTPUT]
 OptionalOutput = Annotated[Path | None, _OUTPUT]
 Outputs = Annotated[list[Path] | None, _OUTPUT]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No talk and no progress.", callback=be_quiet)]
-Json = Annotated[bool, typer.Option("--json", help="The result as one JSON object, errors too.")]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Where random numbers start.")]
-Device = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:INDEX.", callback=_device)
-]
-Limit = Annotated[
-    int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N points, for a quick look.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs; do nothing.")]
-Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; all if not given.")]
-Test = Annotated[Path | None, typer.Option("--test", metavar="T.zarr", help="Images to test on, never to train on.")]
-Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Largest learning rate.")]
-SaveEvery = Annotated[float, typer.Option("--save-every", metavar="SECONDS", min=0, help="Between two saved states.")]
-TensorBoard = Annotated[
-    bool, typer.Option("--tensorboard", help="Write the log for TensorBoard, too: OUTPUT/tensorboard.")
-]
+Overwrite = Annotated[bool, flag("--overwrite", "Replace the output if it exists.")]
+Quiet = Annotated[bool, choice("No talk and no progress.", "-q", "--quiet", callback=be_quiet)]
+Json = Annotated[bool, flag("--json", "The result as one JSON object, errors too.")]
+Seed = Annotated[int, option("N", "Where random numbers start.", "--seed", min=0)]
+Device = Annotated[str, option("DEVICE", "auto, cpu, cuda or cuda:INDEX.", "--device", callback=_device)]
+Limit = Annotated[int | None, option("N", "Only the first N points, for a quick look.", "--limit", min=1)]
+DryRun = Annotated[bool, flag("--dry-run", "Say what would be done and what it costs; do nothing.")]
+Threads = Annotated[int | None, option("N", "CPU threads; all if not given.", "--threads", min=1)]
+Test = Annotated[Path | None, option("T.zarr", "Images to test on, never to train on.", "--test")]
+Rate = Annotated[float, option("X", "Largest learning rate.", "--lr")]
+SaveEvery = Annotated[float, option("SECONDS", "Between two saved states.", "--save-every", min=0)]
+TensorBoard = Annotated[bool, flag("--tensorboard", "Write the log for TensorBoard, too: OUTPUT/tensorboard.")]
 Precision = Annotated[
     Literal["fp32", "tf32", "bf16"],
-    typer.Option("--precision", help="Of convolutions; losses, states and averages stay in fp32 or better."),
+    choice("Of convolutions; losses, states and averages stay in fp32 or better.", "--precision"),
 ]
 Memory = Annotated[
-    float,
-    typer.Option(
-        "--memory", metavar="GB", min=0.001, max=1e6, help="For points, in each process; more are read in parts."
-    ),
+    float, option("GB", "For points, in each process; more are read in parts.", "--memory", min=0.001, max=1e6)
 ]
-Eps = Annotated[
-    float | None,
-    typer.Option(
-        "--eps",
-        metavar="X",
-        parser=fraction,
-        help="Radius of the attack, pixels in [0, 1], as 8/255; 8/255 in linf and 128/255 in l2 if not given.",
-    ),
-]
-_ATTACK_NORM = typer.Option("--norm", help="Of the attack.")
+_RADIUS = "Radius of the attack, pixels in [0, 1], as 8/255; 8/255 in linf and 128/255 in l2 if not given."
+Eps = Annotated[float | None, option("X", _RADIUS, "--eps", parser=fraction)]
+_ATTACK_NORM = choice("Of the attack.", "--norm")
 AttackNorm = Annotated[Literal["linf", "l2"], _ATTACK_NORM]
 AnyAttackNorm = Annotated[Literal["linf", "l2", "l1"], _ATTACK_NORM]
-_NORM = typer.Option("--norm", help="The distance between two points.")
+_NORM = choice("The distance between two points.", "--norm")
 Norm = Annotated[Literal["l2", "linf", "l1"], _NORM]
 OptionalNorm = Annotated[Literal["l2", "linf", "l1"] | None, _NORM]
 _SELECTION = "R.zarr:least:1024, R.zarr:most:1024, first:1024, random:1024:SEED, a file of indices, or - for stdin;"
 Select = Annotated[
-    str | None,
-    typer.Option("--select", metavar="SEL", help=f"Only these points: {_SELECTION} ! in front takes all others."),
+    str | None, option("SEL", f"Only these points: {_SELECTION} ! in front takes all others.", "--select")
 ]
 Against = Annotated[
-    Path | None,
-    typer.Option("--against", metavar="OTHER.zarr", help="Look for neighbours among the points of another dataset."),
+    Path | None, option("OTHER.zarr", "Look for neighbours among the points of another dataset.", "--against")
 ]
-_NAME = typer.Option("--name", metavar="TEXT", help="What a set or run is called; once for each of several.")
+_NAME = option("TEXT", "What a set or run is called; once for each of several.", "--name")
 Name = Annotated[str | None, _NAME]
 Names = Annotated[list[str] | None, _NAME]
-Classes = Annotated[
-    Path | None, typer.Option("--classes", metavar="FILE", help="Class names, one a line, from label 0 on.")
-]
-_EVALUATED = typer.Option(
-    "--ranking",
-    metavar="R.zarr",
-    help="Accuracy by robustness in this ranking, of the evaluated dataset.",
-    show_default=False,
+Classes = Annotated[Path | None, option("FILE", "Class names, one a line, from label 0 on.", "--classes")]
+_EVALUATED = option(
+    "R.zarr", "Accuracy by robustness in this ranking, of the evaluated dataset.", "--ranking", show_default=False
 )
-Ranking = Annotated[
-    Path, typer.Option("--ranking", metavar="R.zarr", help="Robustness of its points; - for stdin.", show_default=False)
-]
+Ranking = Annotated[Path, option("R.zarr", "Robustness of its points; - for stdin.", "--ranking", show_default=False)]
 EvaluatedRanking = Annotated[Path, _EVALUATED]
 OptionalEvaluatedRanking = Annotated[Path | None, _EVALUATED]
-Quantiles = Annotated[
-    int, typer.Option("--quantiles", metavar="N", min=1, help="Parts that --ranking makes of the points.")
+Quantiles = Annotated[int, option("N", "Parts that --ranking makes of the points.", "--quantiles", min=1)]
+Exclude = Annotated[str | None, option("SEL", "All but these points, as in --select.", "--exclude")]
+
+# Of networks.
+_SPELLING = (
+    "a classifier's M.safetensors; or module:factory or path/to/file.py:factory, a function without arguments that "
+    "makes a torch.nn.Module"
+)
+Network = Annotated[str, option("M", f"A network: {_SPELLING}; its code is run.", "--model", show_default=False)]
+OptionalNetwork = Annotated[
+    str | None, option("M", f"Labels that a classifier gives: {_SPELLING}; its code is run.", "--model")
 ]
-Exclude = Annotated[str | None, typer.Option("--exclude", metavar="SEL", help="All but these points, as in --select.")]
+Batch = Annotated[int, option("N", "Points at a time; changes rounding, and memory.", "--batch", min=1)]
+_FEATURES = option(
+    "WHICH", "inception, classifier:M or pixels: what distances are of; fid also takes file:F.", "--features"
+)
+Features = Annotated[str, _FEATURES]
+OptionalFeatures = Annotated[str | None, _FEATURES]
+InceptionWeights = Annotated[Path | None, option("PATH", "Of Inception, as published or imported.", "--weights")]
+# Of clone and clone-search.
+DenoiserFile = Annotated[Path, option("M.safetensors", "A denoiser of edmtrain or model import.", "--model")]
+Start = Annotated[
+    Literal["paper", "matched", "unit", "noise"], choice("How image and noise are mixed; see above.", "--start")
+]
+NoiseWeight = Annotated[float, option("W", "Share of noise in the start.", "--noise-weight")]
+Compiled = Annotated[bool, flag("--compile", "Have torch.compile fuse the network; pays on a GPU.")]
+CloneBatch = Annotated[
+    int | None, option("N", "Images at a time; 32 on a CPU and 512 on a GPU if not given.", "--batch", min=1)
+]
 
 # ------------------------------------------------------------------------------------------- start of a command
 
@@ -212,6 +222,44 @@ def argument_path(path: Path) -> Path:
     if len(lines) != 1 or not lines[0]:
         raise UsageError(f"'-' takes one path from stdin, but {len(lines)} lines came: did the command before it fail?")
     return Path(lines[0])
+
+
+def load_denoiser(
+    dataset: Path, model: Path, select: str | None, limit: int | None
+) -> tuple[Store, Chosen, Denoiser, Tensors]:
+    """The dataset, its chosen points, and the denoiser with its artifact."""
+    from dataclasses import replace
+
+    from datarobust import artifacts, selection
+    from datarobust.checkpoints.models import load_denoiser
+
+    points = artifacts.open_store(argument_path(dataset), "dataset")
+    chosen = selection.choose(select or f"first:{len(points)}", points)
+    chosen = replace(chosen, rows=chosen.rows[:limit])
+    return points, chosen, *load_denoiser(argument_path(model))
+
+
+def hardware(device: torch.device) -> str:
+    """Where a network runs, as the history of clones records it."""
+    import torch
+
+    if device.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads"
+    return str(torch.cuda.get_device_name(device))
+
+
+def place_of(device: torch.device) -> str:
+    """Where a network runs and in which version of PyTorch, as the history of other artifacts records it."""
+    import torch
+
+    return f"{hardware(device)}, torch {torch.__version__}"
+
+
+@contextmanager
+def foreign_code() -> Iterator[None]:
+    """While networks of others run, what they print goes to stderr: stdout is for the product."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def run(app: typer.Typer, name: str) -> NoReturn:

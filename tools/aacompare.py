@@ -22,20 +22,17 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from datarobust.errors import UsageError
 
 from . import _cli
+from ._cli import argument
 
 app = _cli.tool(__doc__)
 
 
 @app.command()
 def aacompare(  # noqa: D103 - the help is the docstring of the module
-    evaluations: Annotated[
-        list[Path], typer.Argument(metavar="A.zarr... [vs] B.zarr...", help="Evaluations; vs stands between groups.")
-    ],
+    evaluations: Annotated[list[Path], argument("A.zarr... [vs] B.zarr...", "Evaluations; vs stands between groups.")],
     ranking: _cli.OptionalEvaluatedRanking = None,
     quantiles: _cli.Quantiles = 10,
     seed: _cli.Seed = 0,

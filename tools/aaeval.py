@@ -31,11 +31,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
-import typer
-
 from datarobust.errors import DataError, UsageError
 
-from . import _cli, _models
+from . import _cli
+from ._cli import argument, flag, option
 from ._console import Loop
 
 if TYPE_CHECKING:
@@ -46,44 +45,30 @@ app = _cli.tool(__doc__)
 
 @app.command()
 def aaeval(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to attack; - takes their path from stdin.")],
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Classifiers: artifacts or module:factory.")],
+    dataset: Annotated[Path, argument("D.zarr", "Images to attack; - takes their path from stdin.")],
+    models: Annotated[list[str], argument("MODEL...", "Classifiers: artifacts or module:factory.")],
     output: _cli.Outputs = None,
     norm: _cli.AnyAttackNorm = "linf",
     eps: _cli.Eps = None,
-    force_eps: Annotated[
-        bool, typer.Option("--force-eps", help="Take a radius that is almost the whole cube.")
-    ] = False,
-    attacks: Annotated[
-        str, typer.Option(metavar="WHICH", help="standard, plus, rand, fast, or names with commas between.")
-    ] = "standard",
-    fast: Annotated[bool, typer.Option("--fast", help="--attacks fast: APGD-CE and APGD-T, an upper bound.")] = False,
-    restarts: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of named attacks.")] = None,
-    iterations: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of named attacks.")] = None,
-    targets: Annotated[int | None, typer.Option(metavar="N", min=1, help="Wrong classes of named attacks.")] = None,
-    queries: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of square, where it is named.")] = None,
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Images of a logical batch: fixes all noise.")] = 250,
-    physical_batch: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Images in memory at a time; all of a batch.")
-    ] = None,
-    adversarial: Annotated[
-        bool, typer.Option("--adversarial", help="Keep the adversarial images, as float32.")
-    ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail where there is a sign of unreliability.")] = False,
+    force_eps: Annotated[bool, flag("--force-eps", "Take a radius that is almost the whole cube.")] = False,
+    attacks: Annotated[str, option("WHICH", "standard, plus, rand, fast, or names with commas between.")] = "standard",
+    fast: Annotated[bool, flag("--fast", "--attacks fast: APGD-CE and APGD-T, an upper bound.")] = False,
+    restarts: Annotated[int | None, option("N", "Of named attacks.", min=1)] = None,
+    iterations: Annotated[int | None, option("N", "Of named attacks.", min=1)] = None,
+    targets: Annotated[int | None, option("N", "Wrong classes of named attacks.", min=1)] = None,
+    queries: Annotated[int | None, option("N", "Of square, where it is named.", min=1)] = None,
+    batch: Annotated[int, option("N", "Images of a logical batch: fixes all noise.", min=1)] = 250,
+    physical_batch: Annotated[int | None, option("N", "Images in memory at a time; all of a batch.", min=1)] = None,
+    adversarial: Annotated[bool, flag("--adversarial", "Keep the adversarial images, as float32.")] = False,
+    strict: Annotated[bool, flag("--strict", "Fail where there is a sign of unreliability.")] = False,
     select: _cli.Select = None,
     limit: _cli.Limit = None,
     faster: Annotated[
-        bool,
-        typer.Option(
-            "--faster", help="On a GPU, attack a faster copy that rounds otherwise; verdicts are the network's own."
-        ),
+        bool, flag("--faster", "On a GPU, attack a faster copy that rounds otherwise; verdicts are the network's own.")
     ] = False,
-    compiled: _models.Compiled = False,
+    compiled: _cli.Compiled = False,
     official: Annotated[
-        bool,
-        typer.Option(
-            "--official", help="Do not stop gradient attacks once a batch is fooled: the same verdicts, more slowly."
-        ),
+        bool, flag("--official", "Do not stop gradient attacks once a batch is fooled: the same verdicts, more slowly.")
     ] = False,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
@@ -114,7 +99,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
         torch_device = _cli.torch_device(device, threads, group.here)
         options = Options(torch_device, adversarial, physical_batch, faster, compiled, official)
         jobs = []
-        with _models.foreign_code():
+        with _cli.foreign_code():
             for name in models:
                 model = load_model(name)
                 protocol = evaluation.plan(
@@ -131,7 +116,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
                 _cli.emit(json.dumps(job.plan()))
                 continue
             new = True
-            with _models.foreign_code():
+            with _cli.foreign_code():
                 if path is None:
                     outcome = job.evaluate(standing.progress, group)
                     result = summary(job.arrays(outcome), job.attributes(outcome))

@@ -23,9 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from . import _cli, _console
+from ._cli import argument, choice, option
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Store
@@ -46,50 +45,45 @@ app = _cli.tool(__doc__)
 
 @app.command()
 def advtrain(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[
-        Path, typer.Argument(metavar="D.zarr", help="Images to train on; - takes their path from stdin.")
-    ],
+    dataset: Annotated[Path, argument("D.zarr", "Images to train on; - takes their path from stdin.")],
     output: _cli.Output,
-    generated: Annotated[Path | None, typer.Option(metavar="G.zarr", help="Generated images to mix in.")] = None,
+    generated: Annotated[Path | None, option("G.zarr", "Generated images to mix in.")] = None,
     test: _cli.Test = None,
-    hold_out: Annotated[str, typer.Option(metavar="SEL", help="Points that are not trained on, or none.")] = _FIRST,
-    track: Annotated[
-        str, typer.Option(metavar="SEL", help="Points whose PGD-40 accuracy picks the best epoch, or none.")
-    ] = _FIRST,
-    focus: Annotated[str | None, typer.Option(metavar="SEL", help="Points to focus on.")] = None,
-    focus_mode: Annotated[Literal["inject", "oversample"], typer.Option(help="How.")] = "inject",
-    focus_batch: Annotated[int, typer.Option(metavar="N", help="Injected examples in every batch.")] = 32,
+    hold_out: Annotated[str, option("SEL", "Points that are not trained on, or none.")] = _FIRST,
+    track: Annotated[str, option("SEL", "Points whose PGD-40 accuracy picks the best epoch, or none.")] = _FIRST,
+    focus: Annotated[str | None, option("SEL", "Points to focus on.")] = None,
+    focus_mode: Annotated[Literal["inject", "oversample"], choice("How.")] = "inject",
+    focus_batch: Annotated[int, option("N", "Injected examples in every batch.")] = 32,
     inject_as: Annotated[
-        Literal["input", "adversary"],
-        typer.Option(help="Injected examples are inputs, or the adversaries of their originals."),
+        Literal["input", "adversary"], choice("Injected examples are inputs, or the adversaries of their originals.")
     ] = "input",
-    arch: Annotated[str, typer.Option(metavar="NAME", help="wrn-DEPTH-WIDTH or preact-resnet-18.")] = "wrn-28-10",
+    arch: Annotated[str, option("NAME", "wrn-DEPTH-WIDTH or preact-resnet-18.")] = "wrn-28-10",
     norm: _cli.AttackNorm = "linf",
     eps: _cli.Eps = None,
-    step: Annotated[float | None, typer.Option(parser=_cli.fraction, metavar="X", help="Of the attack.")] = None,
-    steps: Annotated[int, typer.Option(metavar="N", help="Of the training attack.")] = 10,
+    step: Annotated[float | None, option("X", "Of the attack.", parser=_cli.fraction)] = None,
+    steps: Annotated[int, option("N", "Of the training attack.")] = 10,
     l2_step: Annotated[
         Literal["reference", "stated"],
-        typer.Option(help="In l2: 2 eps / steps, as the reference's code has it, or --step, as the paper says."),
+        choice("In l2: 2 eps / steps, as the reference's code has it, or --step, as the paper says."),
     ] = "reference",
-    beta: Annotated[float, typer.Option(metavar="X", help="Weight of the robust term of TRADES.")] = 5.0,
-    label_smoothing: Annotated[float, typer.Option(metavar="X", help="Of the clean loss.")] = 0.1,
-    epochs: Annotated[int, typer.Option(metavar="N", help="Each of ceil(points / batch) steps.")] = 2400,
-    batch: Annotated[int, typer.Option(metavar="N", help="Images of a step, injected ones not counted.")] = 2048,
-    generated_fraction: Annotated[float, typer.Option(metavar="X", help="Of a batch.")] = 0.8,
+    beta: Annotated[float, option("X", "Weight of the robust term of TRADES.")] = 5.0,
+    label_smoothing: Annotated[float, option("X", "Of the clean loss.")] = 0.1,
+    epochs: Annotated[int, option("N", "Each of ceil(points / batch) steps.")] = 2400,
+    batch: Annotated[int, option("N", "Images of a step, injected ones not counted.")] = 2048,
+    generated_fraction: Annotated[float, option("X", "Of a batch.")] = 0.8,
     schedule: Annotated[
-        Literal["original", "a", "b", "c", "d", "e"], typer.Option(help="Of the learning rate (Figure 4).")
+        Literal["original", "a", "b", "c", "d", "e"], choice("Of the learning rate (Figure 4).")
     ] = "original",
     lr: _cli.Rate = 0.2,
-    weight_decay: Annotated[float, typer.Option(metavar="X", help="Of all but batch norm.")] = 5e-4,
-    ema: Annotated[float, typer.Option(metavar="X", help="Decay of the averaged weights.")] = 0.995,
+    weight_decay: Annotated[float, option("X", "Of all but batch norm.")] = 5e-4,
+    ema: Annotated[float, option("X", "Decay of the averaged weights.")] = 0.995,
     augment: Annotated[
         Literal["auto", "crop-flip", "crop", "none", "cifar100"],
-        typer.Option(help="auto: by data set; flips would corrupt digits."),
+        choice("auto: by data set; flips would corrupt digits."),
     ] = "auto",
     precision: _cli.Precision = "fp32",
     bn_group: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Images that share batch statistics: a quarter; 0: all.")
+        int | None, option("N", "Images that share batch statistics: a quarter; 0: all.", min=0)
     ] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",

@@ -13,13 +13,12 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from . import _cli
+from ._cli import argument
 
 app = _cli.tool(__doc__)
 
-Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Artifacts; - for one whose path is on stdin.")]
+Paths = Annotated[list[Path], argument("PATH...", "Artifacts; - for one whose path is on stdin.")]
 
 
 @app.command()

@@ -27,37 +27,33 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from . import _cli, _models
+from . import _cli
+from ._cli import argument, option
 
 app = _cli.tool(__doc__)
 Labels = Annotated[
-    str,
-    typer.Option(
-        "--labels", metavar="own|random|FILE", help="Classes to clone as; FILE has one a line for each point."
-    ),
+    str, option("own|random|FILE", "Classes to clone as; FILE has one a line for each point.", "--labels")
 ]
 _FROM_START = "; as the start has it if not given."
-NumSteps = Annotated[int | None, typer.Option("--num-steps", metavar="N", min=1, help=f"Steps{_FROM_START}")]
-SigmaMin = Annotated[float | None, typer.Option("--sigma-min", metavar="X", help=f"Least noise{_FROM_START}")]
-SigmaMax = Annotated[float | None, typer.Option("--sigma-max", metavar="X", help=f"Most noise{_FROM_START}")]
-Rho = Annotated[float | None, typer.Option("--rho", metavar="X", help=f"Exponent of the schedule{_FROM_START}")]
-SChurn = Annotated[float | None, typer.Option("--S-churn", metavar="X", help=f"Amount of churn{_FROM_START}")]
-SMin = Annotated[float | None, typer.Option("--S-min", metavar="X", help=f"No churn below this noise{_FROM_START}")]
-SMax = Annotated[float | None, typer.Option("--S-max", metavar="X", help=f"Nor above this{_FROM_START}")]
-SNoise = Annotated[float | None, typer.Option("--S-noise", metavar="X", help=f"Factor of added noise{_FROM_START}")]
+NumSteps = Annotated[int | None, option("N", f"Steps{_FROM_START}", "--num-steps", min=1)]
+SigmaMin = Annotated[float | None, option("X", f"Least noise{_FROM_START}", "--sigma-min")]
+SigmaMax = Annotated[float | None, option("X", f"Most noise{_FROM_START}", "--sigma-max")]
+Rho = Annotated[float | None, option("X", f"Exponent of the schedule{_FROM_START}", "--rho")]
+SChurn = Annotated[float | None, option("X", f"Amount of churn{_FROM_START}", "--S-churn")]
+SMin = Annotated[float | None, option("X", f"No churn below this noise{_FROM_START}", "--S-min")]
+SMax = Annotated[float | None, option("X", f"Nor above this{_FROM_START}", "--S-max")]
+SNoise = Annotated[float | None, option("X", f"Factor of added noise{_FROM_START}", "--S-noise")]
 
 
 @app.command()
 def clone(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="The images; - takes their path from stdin.")],
-    model: _models.DenoiserFile,
+    dataset: Annotated[Path, argument("D.zarr", "The images; - takes their path from stdin.")],
+    model: _cli.DenoiserFile,
     output: _cli.Output,
     select: _cli.Select = None,
-    repeats: Annotated[int, typer.Option(metavar="R", min=1, help="Clones of each image.")] = 1,
-    start: _models.Start = "paper",
-    noise_weight: _models.NoiseWeight = 0.45,
+    repeats: Annotated[int, option("R", "Clones of each image.", min=1)] = 1,
+    start: _cli.Start = "paper",
+    noise_weight: _cli.NoiseWeight = 0.45,
     labels: Labels = "own",
     num_steps: NumSteps = None,
     sigma_min: SigmaMin = None,
@@ -68,8 +64,8 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     s_max: SMax = None,
     s_noise: SNoise = None,
     precision: _cli.Precision = "fp32",
-    compiled: _models.Compiled = False,
-    batch: _models.CloneBatch = None,
+    compiled: _cli.Compiled = False,
+    batch: _cli.CloneBatch = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,
@@ -90,7 +86,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     churn = {"S_churn": s_churn, "S_min": s_min, "S_max": s_max, "S_noise": s_noise}
     with distributed.group() as group:
         sampler = sampler_of(start, steps | churn)
-        points, chosen, denoiser, weights = _models.load_denoiser(dataset, model, select, limit)
+        points, chosen, denoiser, weights = _cli.load_denoiser(dataset, model, select, limit)
         place = _cli.torch_device(device, threads, group.here)
         size = batch or default_batch(place.type)
         how = (sampler, start, noise_weight, repeats, labels, precision, seed, size, compiled)
@@ -107,7 +103,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
         _cli.resumable()
         unit = ("images", lambda batches: float(job.batch * group.size))
         progress = _cli.progress(f"cloning {plan['clones']:,} images, batches", unit)
-        step = _cli.step("clone", seed, _models.hardware(place))
+        step = _cli.step("clone", seed, _cli.hardware(place))
         new = make(job, output, step, overwrite=overwrite, group=group, progress=progress)
     result = {"clones": str(output), "new": new, "count": plan["clones"]}
     begin = {"start": plan["start"], "sampler": plan["sampler"]}

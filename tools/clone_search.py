@@ -28,40 +28,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
 from datarobust.errors import UsageError
 
-from . import _cli, _models
+from . import _cli
+from ._cli import argument, choice, option
 
 app = _cli.tool(__doc__)
 
 
 @app.command()
 def clone_search(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="The images; - takes their path from stdin.")],
-    model: _models.DenoiserFile,
+    dataset: Annotated[Path, argument("D.zarr", "The images; - takes their path from stdin.")],
+    model: _cli.DenoiserFile,
     output: _cli.Output,
     select: _cli.Select = None,
-    strategy: Annotated[Literal["full", "halving"], typer.Option(help="See above.")] = "halving",
-    grid: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=X,X..", help="Other values of one argument; may be given again.")
-    ] = None,
-    features: _models.Features = "pixels",
-    weights: _models.InceptionWeights = None,
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="How many, from --seed on.")] = 3,
-    start: _models.Start = "paper",
-    noise_weight: _models.NoiseWeight = 0.45,
-    num_steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the sampler.")] = 20,
+    strategy: Annotated[Literal["full", "halving"], choice("See above.")] = "halving",
+    grid: Annotated[list[str] | None, option("NAME=X,X..", "Other values of one argument; may be given again.")] = None,
+    features: _cli.Features = "pixels",
+    weights: _cli.InceptionWeights = None,
+    seeds: Annotated[int, option("N", "How many, from --seed on.", min=1)] = 3,
+    start: _cli.Start = "paper",
+    noise_weight: _cli.NoiseWeight = 0.45,
+    num_steps: Annotated[int, option("N", "Steps of the sampler.", min=1)] = 20,
     precision: _cli.Precision = "fp32",
-    compiled: _models.Compiled = False,
-    batch: _models.CloneBatch = None,
-    shard: Annotated[
-        str, typer.Option(metavar="I/N", help="Do every N-th point only, from the I-th on, from 0.")
-    ] = "0/1",
-    also: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Lines of another shard; may be given again.")
-    ] = None,
+    compiled: _cli.Compiled = False,
+    batch: _cli.CloneBatch = None,
+    shard: Annotated[str, option("I/N", "Do every N-th point only, from the I-th on, from 0.")] = "0/1",
+    also: Annotated[list[Path] | None, option("FILE", "Lines of another shard; may be given again.")] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,
@@ -84,7 +77,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     base = replace(DEFAULTS["paper"], num_steps=num_steps)
     with distributed.group() as group:
         place = _cli.torch_device(device, threads, group.here)
-        points, chosen, denoiser, weights_of = _models.load_denoiser(dataset, model, select, limit)
+        points, chosen, denoiser, weights_of = _cli.load_denoiser(dataset, model, select, limit)
         how = (base, start, noise_weight, 1, "own", precision, seed, batch or default_batch(place.type), compiled)
         cloning = Cloning(points, denoiser, weights_of, chosen, *how)
         for remark in chosen.remarks():
@@ -98,7 +91,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
             return
         prepare(denoiser, precision, str(place), compiled=compiled)
         _cli.resumable()
-        step = _cli.step("clone-search", seed, _models.place_of(place))
+        step = _cli.step("clone-search", seed, _cli.place_of(place))
         make(job, output, step, overwrite=overwrite, group=group, labelled=_cli.progress)
     findings = job.findings(output)
     for sentence in () if as_json else sentences(findings):

@@ -19,11 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
 from datarobust.errors import UsageError
 
-from . import _cli, _models
+from . import _cli
+from ._cli import argument, choice, flag, option
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Store
@@ -34,19 +33,14 @@ if TYPE_CHECKING:
     from datarobust.types import Progress
 
 app = _cli.tool(__doc__)
-Dataset = Annotated[
-    Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.", show_default=False)
-]
+Dataset = Annotated[Path, argument("D.zarr", "A dataset; - takes its path from stdin.", show_default=False)]
 Shuffle = Annotated[
-    int | None,
-    typer.Option("--shuffle", metavar="SEED", min=0, max=2**64 - 1, help="Put the points in random order, once."),
+    int | None, option("SEED", "Put the points in random order, once.", "--shuffle", min=0, max=2**64 - 1)
 ]
-Split = Annotated[
-    str | None, typer.Option("--split", metavar="NAME", help="Which part of a release: train if not given, or test.")
-]
+Split = Annotated[str | None, option("NAME", "Which part of a release: train if not given, or test.", "--split")]
 Labels = Annotated[
     Literal["fine", "coarse"] | None,
-    typer.Option("--labels", help="Of CIFAR-100: the 100 classes, or the 20 super-classes (CIFAR-100s)."),
+    choice("Of CIFAR-100: the 100 classes, or the 20 super-classes (CIFAR-100s).", "--labels"),
 ]
 
 
@@ -70,7 +64,7 @@ def _make(
     from datarobust.jobs.make import make
 
     _cli.resumable()
-    with _models.foreign_code():
+    with _cli.foreign_code():
         new = make(job, output, _cli.step("dataset", seed, device), overwrite=overwrite, progress=progress)
     if not new:
         _announce_finished(output)
@@ -90,21 +84,16 @@ def _announce_finished(output: Path) -> None:
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The word digits, a file or a folder; see above.")],
+    source: Annotated[str, argument("SOURCE", "The word digits, a file or a folder; see above.")],
     output: _cli.Output,
     format: Annotated[
-        Literal["auto", "digits", "npz", "folder", "cifar", "ti500k", "idx", "parquet"],
-        typer.Option(help="Of the source."),
+        Literal["auto", "digits", "npz", "folder", "cifar", "ti500k", "idx", "parquet"], choice("Of the source.")
     ] = "auto",
     shuffle: Shuffle = None,
     classes: _cli.Classes = None,
-    keys: Annotated[
-        str | None, typer.Option(metavar="POINTS,LABELS", help="Names of the two arrays of an npz file, or columns.")
-    ] = None,
-    layout: Annotated[
-        Literal["nhwc", "nchw"] | None, typer.Option(help="Of npz images, where it is not evident.")
-    ] = None,
-    channels: Annotated[int | None, typer.Option(metavar="1|3", help="Make all encoded images grey or RGB.")] = None,
+    keys: Annotated[str | None, option("POINTS,LABELS", "Names of the two arrays of an npz file, or columns.")] = None,
+    layout: Annotated[Literal["nhwc", "nchw"] | None, choice("Of npz images, where it is not evident.")] = None,
+    channels: Annotated[int | None, option("1|3", "Make all encoded images grey or RGB.")] = None,
     split: Split = None,
     labels: Labels = None,
     name: _cli.Name = None,
@@ -175,8 +164,7 @@ def info(dataset: Dataset, as_json: _cli.Json = False) -> None:
 @app.command()
 def fetch(
     known: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="Of a release, such as cifar10; see --list.", show_default=False),
+        str | None, argument("NAME", "Of a release, such as cifar10; see --list.", show_default=False)
     ] = None,
     output: _cli.OptionalOutput = None,
     split: Split = None,
@@ -184,12 +172,8 @@ def fetch(
     shuffle: Shuffle = None,
     name: _cli.Name = None,
     limit: _cli.Limit = None,
-    cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where files are kept; ~/.cache/datarobust if not given.")
-    ] = None,
-    listing: Annotated[
-        bool, typer.Option("--list", help="Only list what is known: name, bytes to fetch, title.")
-    ] = False,
+    cache: Annotated[Path | None, option("DIR", "Where files are kept; ~/.cache/datarobust if not given.")] = None,
+    listing: Annotated[bool, flag("--list", "Only list what is known: name, bytes to fetch, title.")] = False,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
     as_json: _cli.Json = False,
@@ -318,9 +302,7 @@ def subset(
 
 @app.command()
 def merge(
-    sets: Annotated[
-        list[Path], typer.Argument(metavar="A.zarr B.zarr...", help="Datasets of one shape and one list of classes.")
-    ],
+    sets: Annotated[list[Path], argument("A.zarr B.zarr...", "Datasets of one shape and one list of classes.")],
     output: _cli.Output,
     name: _cli.Name = None,
     overwrite: _cli.Overwrite = False,
@@ -345,19 +327,18 @@ def relabel(
     dataset: Dataset,
     output: _cli.Output,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Labels from a file: one whole number a line, or a .npy array.")
+        Path | None, option("FILE", "Labels from a file: one whole number a line, or a .npy array.")
     ] = None,
     random: Annotated[
-        int | None, typer.Option(metavar="SEED", min=0, max=2**64 - 1, help="Labels drawn uniformly from all classes.")
+        int | None, option("SEED", "Labels drawn uniformly from all classes.", min=0, max=2**64 - 1)
     ] = None,
     fraction: Annotated[
-        float | None,
-        typer.Option(metavar="F", min=0.0, max=1.0, help="With --random: of the points; all if not given."),
+        float | None, option("F", "With --random: of the points; all if not given.", min=0.0, max=1.0)
     ] = None,
-    coarse: Annotated[bool, typer.Option("--coarse", help="Labels from the column coarse, as in CIFAR-100s.")] = False,
-    model: _models.OptionalNetwork = None,
+    coarse: Annotated[bool, flag("--coarse", "Labels from the column coarse, as in CIFAR-100s.")] = False,
+    model: _cli.OptionalNetwork = None,
     classes: _cli.Classes = None,
-    batch: _models.Batch = 256,
+    batch: _cli.Batch = 256,
     device: _cli.Device = "auto",
     name: _cli.Name = None,
     overwrite: _cli.Overwrite = False,
@@ -406,13 +387,12 @@ def relabel(
 @app.command()
 def features(
     dataset: Dataset,
-    model: _models.Network,
+    model: _cli.Network,
     output: _cli.Output,
     layer: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Whose output is taken; penultimate: the input of the last torch.nn.Linear."),
+        str, option("NAME", "Whose output is taken; penultimate: the input of the last torch.nn.Linear.")
     ] = "penultimate",
-    batch: _models.Batch = 256,
+    batch: _cli.Batch = 256,
     device: _cli.Device = "auto",
     limit: _cli.Limit = None,
     dry_run: _cli.DryRun = False,
@@ -439,7 +419,7 @@ def features(
     representation = _representation(store, model, layer, batch, device)
     job = Features(store, representation, name, limit)
     if dry_run:
-        with _models.foreign_code():
+        with _cli.foreign_code():
             plan = job.plan()
         _cli.emit(json.dumps(plan))
         return
@@ -459,12 +439,12 @@ def _representation(
     model = load_model(spec)
     torch_device = _cli.torch_device(device, None)
     first = point_column(store).read(0, min(len(store), PROBED))
-    with _models.foreign_code():
+    with _cli.foreign_code():
         extractor = Extractor(spec, model.module, layer, first, torch_device)
         if classifies:
             demand_classes(spec, model.module, as_inputs(first, torch_device))
         operations = extractor.operations(first)
-    described = _models.place_of(torch_device)
+    described = _cli.place_of(torch_device)
     return Representation(extractor, extractor.width, model.identity, layer, batch, described, operations)
 
 
@@ -475,17 +455,14 @@ def _representation(
 def duplicates(
     dataset: Dataset,
     against: _cli.Against = None,
-    near: Annotated[
-        int | None, typer.Option(metavar="K", min=1, help="The K nearest pairs of points, whatever their labels.")
-    ] = None,
+    near: Annotated[int | None, option("K", "The K nearest pairs of points, whatever their labels.", min=1)] = None,
     within: Annotated[
-        float | None,
-        typer.Option(metavar="DISTANCE", parser=_cli.fraction, help="All pairs up to this distance, as 1.5 or 54/255."),
+        float | None, option("DISTANCE", "All pairs up to this distance, as 1.5 or 54/255.", parser=_cli.fraction)
     ] = None,
     norm: _cli.Norm = "l2",
-    labels: Annotated[Literal["own", "coarse"], typer.Option(help="Which labels are compared.")] = "own",
+    labels: Annotated[Literal["own", "coarse"], choice("Which labels are compared.")] = "own",
     drop: Annotated[
-        bool, typer.Option("--drop", help="Print the rows to leave out instead, so that no such points remain.")
+        bool, flag("--drop", "Print the rows to leave out instead, so that no such points remain.")
     ] = False,
     memory: _cli.Memory = 8.0,
     threads: _cli.Threads = None,

@@ -25,11 +25,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from datarobust.errors import UsageError
 
 from . import _cli, _console
+from ._cli import argument, choice, flag, option
 
 if TYPE_CHECKING:
     from datarobust.training.loop import Line
@@ -50,32 +49,26 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
 
 @app.command()
 def edmtrain(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="Images to learn; - takes their path from stdin.")],
+    dataset: Annotated[Path, argument("D.zarr", "Images to learn; - takes their path from stdin.")],
     output: _cli.Output,
-    epochs: Annotated[int, typer.Option(metavar="N", help="Each of ceil(points / batch) steps.")] = 200,
-    batch: Annotated[int, typer.Option(metavar="N", help="Images of a step.")] = 64,
+    epochs: Annotated[int, option("N", "Each of ceil(points / batch) steps.")] = 200,
+    batch: Annotated[int, option("N", "Images of a step.")] = 64,
     lr: _cli.Rate = 1e-3,
-    ema_images: Annotated[
-        float, typer.Option(metavar="N", help="Half-life of weights in the average, at most.")
-    ] = 500_000.0,
-    p_mean: Annotated[float, typer.Option(metavar="X", help="Mean of ln sigma in training.")] = -1.2,
-    p_std: Annotated[float, typer.Option(metavar="X", help="Deviation of ln sigma.")] = 1.2,
-    augment: Annotated[float, typer.Option(metavar="P", help="Probability of each augmentation; 0.12 is EDM's.")] = 0.0,
-    labelled: Annotated[bool, typer.Option("--labels/--no-labels", help="Whether the denoiser is told labels.")] = True,
-    kind: Annotated[Literal["ddpmpp", "ncsnpp"], typer.Option("--arch", help="DDPM++ or NCSN++.")] = "ddpmpp",
-    width: Annotated[int | None, typer.Option(metavar="N", help=f"Channels{_SUITS}")] = None,
-    mult: Annotated[
-        str | None, typer.Option(metavar="N,N..", help=f"Factors of the width, one a level{_SUITS}")
-    ] = None,
-    blocks: Annotated[int | None, typer.Option(metavar="N", help=f"Blocks a level{_SUITS}")] = None,
-    attention: Annotated[str | None, typer.Option(metavar="N,N..", help=f"Resolutions with attention{_SUITS}")] = None,
-    dropout: Annotated[float | None, typer.Option(metavar="P", help=f"In training{_SUITS}")] = None,
+    ema_images: Annotated[float, option("N", "Half-life of weights in the average, at most.")] = 500_000.0,
+    p_mean: Annotated[float, option("X", "Mean of ln sigma in training.")] = -1.2,
+    p_std: Annotated[float, option("X", "Deviation of ln sigma.")] = 1.2,
+    augment: Annotated[float, option("P", "Probability of each augmentation; 0.12 is EDM's.")] = 0.0,
+    labelled: Annotated[bool, flag("--labels/--no-labels", "Whether the denoiser is told labels.")] = True,
+    kind: Annotated[Literal["ddpmpp", "ncsnpp"], choice("DDPM++ or NCSN++.", "--arch")] = "ddpmpp",
+    width: Annotated[int | None, option("N", f"Channels{_SUITS}")] = None,
+    mult: Annotated[str | None, option("N,N..", f"Factors of the width, one a level{_SUITS}")] = None,
+    blocks: Annotated[int | None, option("N", f"Blocks a level{_SUITS}")] = None,
+    attention: Annotated[str | None, option("N,N..", f"Resolutions with attention{_SUITS}")] = None,
+    dropout: Annotated[float | None, option("P", f"In training{_SUITS}")] = None,
     precision: _cli.Precision = "fp32",
     test: _cli.Test = None,
-    judge: Annotated[
-        str | None, typer.Option(metavar="C", help="A classifier artifact or module:factory; needs --test.")
-    ] = None,
-    judged: Annotated[int, typer.Option(metavar="N", min=2, help="How many images are judged.")] = 1000,
+    judge: Annotated[str | None, option("C", "A classifier artifact or module:factory; needs --test.")] = None,
+    judged: Annotated[int, option("N", "How many images are judged.", min=2)] = 1000,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,

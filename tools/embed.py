@@ -29,39 +29,33 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
 from . import _cli
+from ._cli import argument, choice, option
 
 app = _cli.tool(__doc__)
 
 
 @app.command()
 def embed(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.")],
+    dataset: Annotated[Path, argument("D.zarr", "A dataset; - takes its path from stdin.")],
     ranking: _cli.Ranking,
     output: _cli.Output,
     n: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=3, help="Points of the map: 1000 if not given, or all if there are fewer."),
+        int | None, option("N", "Points of the map: 1000 if not given, or all if there are fewer.", min=3)
     ] = None,
-    method: Annotated[Literal["mds", "rte"], typer.Option(help="Multidimensional scaling or random trees.")] = "mds",
+    method: Annotated[Literal["mds", "rte"], choice("Multidimensional scaling or random trees.")] = "mds",
     norm: _cli.OptionalNorm = None,
     scaling: Annotated[
         Literal["metric", "nonmetric", "classical"] | None,
-        typer.Option(help="mds: what distances on the map are to keep; metric if not given."),
+        choice("mds: what distances on the map are to keep; metric if not given."),
     ] = None,
     init: Annotated[
-        Literal["classical", "random"] | None, typer.Option(help="mds: where SMACOF begins; classical if not given.")
+        Literal["classical", "random"] | None, choice("mds: where SMACOF begins; classical if not given.")
     ] = None,
-    n_init: Annotated[int | None, typer.Option(metavar="N", min=1, help="mds: random starts; 4 if not given.")] = None,
-    max_iter: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="mds: most iterations of a start; 300 if not given.")
-    ] = None,
-    n_estimators: Annotated[int | None, typer.Option(metavar="N", min=1, help="rte: trees; 100 if not given.")] = None,
-    max_depth: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="rte: depth of a tree; 5 if not given.")
-    ] = None,
+    n_init: Annotated[int | None, option("N", "mds: random starts; 4 if not given.", min=1)] = None,
+    max_iter: Annotated[int | None, option("N", "mds: most iterations of a start; 300 if not given.", min=1)] = None,
+    n_estimators: Annotated[int | None, option("N", "rte: trees; 100 if not given.", min=1)] = None,
+    max_depth: Annotated[int | None, option("N", "rte: depth of a tree; 5 if not given.", min=1)] = None,
     seed: _cli.Seed = 0,
     limit: _cli.Limit = None,
     dry_run: _cli.DryRun = False,

@@ -31,32 +31,29 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from datarobust.errors import UsageError
 
-from . import _cli, _models
+from . import _cli
+from ._cli import argument, flag, option
 
 app = _cli.tool(__doc__)
 
 
 @app.command()
 def fid(  # noqa: D103 - the help is the docstring of the module
-    a: Annotated[Path, typer.Argument(metavar="A.zarr", help="The reference; - takes its path from stdin.")],
-    b: Annotated[
-        Path | None, typer.Argument(metavar="B.zarr", help="The other set; - takes its path from stdin.")
-    ] = None,
-    features: _models.OptionalFeatures = None,
-    weights: _models.InceptionWeights = None,
-    whole: Annotated[bool, typer.Option("--whole", help="Never restrict A to the points that B was made of.")] = False,
+    a: Annotated[Path, argument("A.zarr", "The reference; - takes its path from stdin.")],
+    b: Annotated[Path | None, argument("B.zarr", "The other set; - takes its path from stdin.")] = None,
+    features: _cli.OptionalFeatures = None,
+    weights: _cli.InceptionWeights = None,
+    whole: Annotated[bool, flag("--whole", "Never restrict A to the points that B was made of.")] = False,
     output: _cli.OptionalOutput = None,
-    save_moments: Annotated[Path | None, typer.Option(metavar="M.zarr", help="Keep the moments of A.")] = None,
+    save_moments: Annotated[Path | None, option("M.zarr", "Keep the moments of A.")] = None,
     extrapolate: Annotated[
-        bool, typer.Option("--extrapolate", help="Fit distances over 1/N of B, and tell the one without end.")
+        bool, flag("--extrapolate", "Fit distances over 1/N of B, and tell the one without end.")
     ] = False,
-    kid: Annotated[int, typer.Option(metavar="N", min=0, help="Subsets of KID; 0 for none.")] = 100,
+    kid: Annotated[int, option("N", "Subsets of KID; 0 for none.", min=0)] = 100,
     batch: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Images at a time: 64 for Inception, else 256 if not given.")
+        int | None, option("N", "Images at a time: 64 for Inception, else 256 if not given.", min=1)
     ] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
@@ -85,7 +82,7 @@ def fid(  # noqa: D103 - the help is the docstring of the module
     if not sets and (features is not None or weights is not None):
         raise UsageError("moments have their features already: leave out --features and --weights.")
     place, path = _cli.torch_device(device, threads), output or save_moments
-    with _models.foreign_code():
+    with _cli.foreign_code():
         some = [jobs.some_images(store) for store in sets[:1]]
         space = jobs.feature_space(features or "inception", some[0], place, weights) if some else None
         size = batch or (space.batch if space else 1)
@@ -104,7 +101,7 @@ def fid(  # noqa: D103 - the help is the docstring of the module
             new = True
             if path is not None:
                 _cli.resumable()
-                step = _cli.step("fid", seed, _models.place_of(place))
+                step = _cli.step("fid", seed, _cli.place_of(place))
                 new = make(job, path, step, overwrite=overwrite, labelled=_cli.progress, save_every=30.0)
             product = job.product(path, _cli.progress) if isinstance(job, jobs.Comparison) else str(path)
             if not new:

@@ -24,13 +24,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from datarobust import __version__
 from datarobust.errors import UsageError
 from datarobust.figures import format_of
 
 from . import _cli
+from ._cli import argument, choice, flag, option
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Store
@@ -48,8 +47,7 @@ def _picture(output: Path) -> Path:
 
 Picture = Annotated[Path, _cli.output_option(_picture)]
 Table = Annotated[
-    Path | None,
-    typer.Option("--tsv", metavar="FILE", help="Also write the values behind the picture, a header line first."),
+    Path | None, option("FILE", "Also write the values behind the picture, a header line first.", "--tsv")
 ]
 
 
@@ -62,14 +60,12 @@ class Way(StrEnum):
 
 @app.command()
 def sensitivity(
-    rankings: Annotated[list[Path], typer.Argument(metavar="R.zarr...", help="Rankings; - for one on stdin.")],
+    rankings: Annotated[list[Path], argument("R.zarr...", "Rankings; - for one on stdin.")],
     output: Picture,
-    absolute: Annotated[bool, typer.Option("--absolute", help="Only the panel of absolute values.")] = False,
-    relative: Annotated[bool, typer.Option("--relative", help="Only the panel of relative values.")] = False,
+    absolute: Annotated[bool, flag("--absolute", "Only the panel of absolute values.")] = False,
+    relative: Annotated[bool, flag("--relative", "Only the panel of relative values.")] = False,
     name: _cli.Names = None,
-    without_least: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Leave out the N least robust points of each set.")
-    ] = 0,
+    without_least: Annotated[int, option("N", "Leave out the N least robust points of each set.", min=0)] = 0,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
@@ -101,15 +97,11 @@ def sensitivity(
 
 @app.command()
 def difference(
-    rankings: Annotated[
-        list[Path], typer.Argument(metavar="BASE.zarr OTHER.zarr...", help="Rankings of one norm; - for one on stdin.")
-    ],
+    rankings: Annotated[list[Path], argument("BASE.zarr OTHER.zarr...", "Rankings of one norm; - for one on stdin.")],
     output: Picture,
     by: Annotated[
         list[Way] | None,
-        typer.Option(
-            metavar="point|rank", help="How an OTHER is compared with BASE; once, or once for each.", show_default=False
-        ),
+        option("point|rank", "How an OTHER is compared with BASE; once, or once for each.", show_default=False),
     ] = None,
     name: _cli.Names = None,
     tsv: Table = None,
@@ -150,11 +142,10 @@ def difference(
 @app.command()
 def labels(
     stores: Annotated[
-        list[Path],
-        typer.Argument(metavar="R.zarr... D.zarr", help="Rankings of one dataset, and the dataset; - for stdin."),
+        list[Path], argument("R.zarr... D.zarr", "Rankings of one dataset, and the dataset; - for stdin.")
     ],
     output: Picture,
-    n: Annotated[int, typer.Option(metavar="N", min=1, help="How many points.")] = 1024,
+    n: Annotated[int, option("N", "How many points.", min=1)] = 1024,
     seed: _cli.Seed = 0,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -188,16 +179,10 @@ def labels(
 
 @app.command("map")
 def map_(
-    embeddings: Annotated[
-        list[Path], typer.Argument(metavar="E.zarr...", help="Results of embed; - for one on stdin.")
-    ],
+    embeddings: Annotated[list[Path], argument("E.zarr...", "Results of embed; - for one on stdin.")],
     output: Picture,
-    columns: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Panels in a row; at most 3 if not given.")
-    ] = None,
-    scale: Annotated[
-        Literal["value", "rank"], typer.Option(help="Colour and size by robustness, or by its rank.")
-    ] = "value",
+    columns: Annotated[int | None, option("N", "Panels in a row; at most 3 if not given.", min=1)] = None,
+    scale: Annotated[Literal["value", "rank"], choice("Colour and size by robustness, or by its rank.")] = "value",
     name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -225,8 +210,8 @@ def map_(
 
 @app.command()
 def pairs(
-    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="The points; - for stdin.")],
-    ranking: Annotated[Path, typer.Argument(metavar="R.zarr", help="A ranking of them; - for stdin.")],
+    dataset: Annotated[Path, argument("D.zarr", "The points; - for stdin.")],
+    ranking: Annotated[Path, argument("R.zarr", "A ranking of them; - for stdin.")],
     output: Picture,
     select: _cli.Select = None,
     against: _cli.Against = None,
@@ -255,14 +240,12 @@ def pairs(
 
 @app.command()
 def clones(
-    stores: Annotated[
-        list[Path], typer.Argument(metavar="D.zarr... K.zarr...", help="Clones, and the datasets they are of.")
-    ],
+    stores: Annotated[list[Path], argument("D.zarr... K.zarr...", "Clones, and the datasets they are of.")],
     output: Picture,
     layout: Annotated[
-        Literal["squares", "rows"], typer.Option(help="Squares of images and clones, or a row an image.")
+        Literal["squares", "rows"], choice("Squares of images and clones, or a row an image.")
     ] = "squares",
-    n: Annotated[int, typer.Option(metavar="N", min=1, help="How many images of each set, from the first.")] = 16,
+    n: Annotated[int, option("N", "How many images of each set, from the first.", min=1)] = 16,
     name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -289,11 +272,9 @@ def clones(
 
 @app.command()
 def search(
-    lines: Annotated[Path, typer.Argument(metavar="S.jsonl", help="Lines of clone-search; - takes their path.")],
+    lines: Annotated[Path, argument("S.jsonl", "Lines of clone-search; - takes their path.")],
     output: Picture,
-    also: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Lines of another shard; may be given again.")
-    ] = None,
+    also: Annotated[list[Path] | None, option("FILE", "Lines of another shard; may be given again.")] = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
@@ -316,7 +297,7 @@ def search(
 
 @app.command()
 def training(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of advtrain; - for one on stdin.")],
+    runs: Annotated[list[Path], argument("RUN...", "Folders of advtrain; - for one on stdin.")],
     output: Picture,
     name: _cli.Names = None,
     tsv: Table = None,
@@ -345,7 +326,7 @@ def training(
 @app.command()
 def schedules(
     output: Picture,
-    epochs: Annotated[int, typer.Option(metavar="N", help="Of the training.")] = 2400,
+    epochs: Annotated[int, option("N", "Of the training.")] = 2400,
     lr: _cli.Rate = 0.2,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -370,9 +351,7 @@ def schedules(
 
 @app.command()
 def deciles(
-    evaluations: Annotated[
-        list[Path], typer.Argument(metavar="E.zarr...", help="Results of aaeval on one dataset; - for one on stdin.")
-    ],
+    evaluations: Annotated[list[Path], argument("E.zarr...", "Results of aaeval on one dataset; - for one on stdin.")],
     ranking: _cli.EvaluatedRanking,
     output: Picture,
     quantiles: _cli.Quantiles = 10,
@@ -406,13 +385,10 @@ def deciles(
 @app.command()
 def table(
     sources: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN... E.zarr...", help="Folders of advtrain, and results of aaeval; in any order."),
+        list[Path], argument("RUN... E.zarr...", "Folders of advtrain, and results of aaeval; in any order.")
     ],
     output: _cli.Output,
-    beside: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The paper's rows, a TSV file such as examples/table2.tsv.")
-    ] = None,
+    beside: Annotated[Path | None, option("FILE", "The paper's rows, a TSV file such as examples/table2.tsv.")] = None,
     name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -447,13 +423,13 @@ def table(
 def report(
     sources: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="ARTIFACT...",
-            help="Artifacts, folders of advtrain and edmtrain, png and svg pictures, text; - for one on stdin.",
+        argument(
+            "ARTIFACT...",
+            "Artifacts, folders of advtrain and edmtrain, png and svg pictures, text; - for one on stdin.",
         ),
     ],
     output: _cli.Output,
-    title: Annotated[str, typer.Option(metavar="TEXT", help="Heading of the page.")] = "Report",
+    title: Annotated[str, option("TEXT", "Heading of the page.")] = "Report",
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:

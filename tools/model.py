@@ -15,27 +15,24 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
 from . import _cli
+from ._cli import argument, choice, flag, option
 
 app = _cli.tool(__doc__)
 
-Published = Annotated[Path, typer.Argument(metavar="PUBLISHED", help="A checkpoint as it was published.")]
-Arch = Annotated[str | None, typer.Option("--arch", metavar="NAME", help="wrn-DEPTH-WIDTH or preact-resnet-18.")]
-Raw = Annotated[bool, typer.Option("--raw", help="The weights before averaging, where there are both.")]
+Published = Annotated[Path, argument("PUBLISHED", "A checkpoint as it was published.")]
+Arch = Annotated[str | None, option("NAME", "wrn-DEPTH-WIDTH or preact-resnet-18.", "--arch")]
+Raw = Annotated[bool, flag("--raw", "The weights before averaging, where there are both.")]
 Normalise = Annotated[
     Literal["cifar10", "cifar100", "none"] | None,
-    typer.Option("--normalise", help="Of images, within the network; as Wang et al. do it if not given."),
+    choice("Of images, within the network; as Wang et al. do it if not given.", "--normalise"),
 ]
 Weights = Annotated[
     Literal["best", "last"] | None,
-    typer.Option("--weights", help="Which of a training they are; last where the file's name says so, else best."),
+    choice("Which of a training they are; last where the file's name says so, else best.", "--weights"),
 ]
-Classifier = Annotated[Path, typer.Argument(metavar="M.safetensors", help="A classifier; - takes its path from stdin.")]
-Evaluation = Annotated[
-    Path | None, typer.Option("--evaluation", metavar="E.zarr", help="Of this classifier, by aaeval: accuracies, log.")
-]
+Classifier = Annotated[Path, argument("M.safetensors", "A classifier; - takes its path from stdin.")]
+Evaluation = Annotated[Path | None, option("E.zarr", "Of this classifier, by aaeval: accuracies, log.", "--evaluation")]
 _TEXT = "As model_info has it."
 
 
@@ -80,16 +77,14 @@ def export(
     model: Classifier,
     output: _cli.Output,
     evaluation: Evaluation = None,
-    paper: Annotated[str, typer.Option(metavar="TEXT", help="Its title.")] = "",
-    authors: Annotated[str, typer.Option(metavar="TEXT", help=_TEXT)] = "",
-    venue: Annotated[str, typer.Option(metavar="TEXT", help=_TEXT)] = "",
-    link: Annotated[str, typer.Option(metavar="URL", help=_TEXT)] = "",
-    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="cifar10 or cifar100.")] = None,
-    reported: Annotated[str | None, typer.Option(metavar="X", help="The accuracy the paper states.")] = None,
-    additional_data: Annotated[
-        bool, typer.Option("--additional-data", help="It was trained on more real data.")
-    ] = False,
-    footnote: Annotated[str, typer.Option(metavar="TEXT", help="Such as generated data.")] = "",
+    paper: Annotated[str, option("TEXT", "Its title.")] = "",
+    authors: Annotated[str, option("TEXT", _TEXT)] = "",
+    venue: Annotated[str, option("TEXT", _TEXT)] = "",
+    link: Annotated[str, option("URL", _TEXT)] = "",
+    dataset: Annotated[str | None, option("NAME", "cifar10 or cifar100.")] = None,
+    reported: Annotated[str | None, option("X", "The accuracy the paper states.")] = None,
+    additional_data: Annotated[bool, flag("--additional-data", "It was trained on more real data.")] = False,
+    footnote: Annotated[str, option("TEXT", "Such as generated data.")] = "",
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
@@ -117,7 +112,7 @@ def export(
 
 @app.command()
 def info(
-    model: Annotated[Path, typer.Argument(metavar="M", help="An artifact, or a checkpoint as it was published.")],
+    model: Annotated[Path, argument("M", "An artifact, or a checkpoint as it was published.")],
     normalise: Normalise = None,
     as_json: _cli.Json = False,
 ) -> None:

@@ -32,11 +32,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from datarobust.errors import UsageError
 
 from . import _cli
+from ._cli import argument, choice, flag, option
 
 if TYPE_CHECKING:
     from datarobust.jobs.sens_rank import Sensitivity
@@ -47,23 +46,21 @@ app = _cli.tool(__doc__)
 
 @app.command()
 def sens_rank(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, typer.Argument(metavar="D.zarr", help="A dataset; - takes its path from stdin.")],
+    dataset: Annotated[Path, argument("D.zarr", "A dataset; - takes its path from stdin.")],
     norm: _cli.Norm = "l2",
     output: _cli.OptionalOutput = None,
     against: _cli.Against = None,
-    k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="How many neighbours of another label.")] = 1,
+    k: Annotated[int, option("K", "How many neighbours of another label.", "-k", min=1)] = 1,
     soft: Annotated[
-        bool, typer.Option("--soft", help="Equation (1) with label vectors: distances are divided by ||y_i - y_j||.")
+        bool, flag("--soft", "Equation (1) with label vectors: distances are divided by ||y_i - y_j||.")
     ] = False,
     curvature: Annotated[
-        bool, typer.Option("--curvature", help="Also perceived curvature (Section 3) and the constant of Theorem 1.")
+        bool, flag("--curvature", "Also perceived curvature (Section 3) and the constant of Theorem 1.")
     ] = False,
-    lam: Annotated[
-        float | None, typer.Option("--lambda", metavar="X", help="The distance that a model perceives between labels.")
-    ] = None,
+    lam: Annotated[float | None, option("X", "The distance that a model perceives between labels.", "--lambda")] = None,
     duplicates: Annotated[
         Literal["inf", "drop", "error"],
-        typer.Option(help="Points that equal one of another label: sensitivity inf, left out, or an error."),
+        choice("Points that equal one of another label: sensitivity inf, left out, or an error."),
     ] = "inf",
     memory: _cli.Memory = 8.0,
     threads: _cli.Threads = None,
