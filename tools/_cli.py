@@ -91,6 +91,8 @@ _OUTPUT = output_option()
 Output = Annotated[Path, _OUTPUT]
 OptionalOutput = Annotated[Path | None, _OUTPUT]
 Outputs = Annotated[list[Path] | None, _OUTPUT]
+Dataset = Annotated[Path, argument("D.zarr", "A dataset; - takes its path from stdin.")]
+Images = Annotated[Path, argument("D.zarr", "The images; - takes their path from stdin.")]
 Overwrite = Annotated[bool, flag("--overwrite", "Replace the output if it exists.")]
 Quiet = Annotated[bool, choice("No talk and no progress.", "-q", "--quiet", callback=be_quiet)]
 Json = Annotated[bool, flag("--json", "The result as one JSON object, errors too.")]
@@ -230,10 +232,10 @@ def load_denoiser(
     """The dataset, its chosen points, and the denoiser with its artifact."""
     from dataclasses import replace
 
-    from datarobust import artifacts, selection
+    from datarobust import selection
     from datarobust.checkpoints.models import load_denoiser
 
-    points = artifacts.open_store(argument_path(dataset), "dataset")
+    points = opened(dataset)
     chosen = selection.choose(select or f"first:{len(points)}", points)
     chosen = replace(chosen, rows=chosen.rows[:limit])
     return points, chosen, *load_denoiser(argument_path(model))
@@ -260,6 +262,13 @@ def foreign_code() -> Iterator[None]:
     """While networks of others run, what they print goes to stderr: stdout is for the product."""
     with redirect_stdout(sys.stderr):
         yield
+
+
+def opened(path: Path, kind: str | tuple[str, ...] = "dataset") -> Store:
+    """The artifact at a path, ``-`` for one whose path stands on stdin."""
+    from datarobust import artifacts
+
+    return artifacts.open_store(argument_path(path), kind)
 
 
 def run(app: typer.Typer, name: str) -> NoReturn:

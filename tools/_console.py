@@ -111,9 +111,9 @@ def emit(line: str) -> None:
             raise
 
 
-def say(text: str) -> None:
-    """Tell the user one thing on stderr, unless ``-q`` was given."""
-    if not Console.quiet and is_main():
+def say(*texts: str) -> None:
+    """Tell the user these things on stderr, a line each, unless ``-q`` was given."""
+    for text in () if Console.quiet or not is_main() else texts:
         tell(f"{Console.name}: {as_options(text)}")
         Console.spoken = time.monotonic()
 

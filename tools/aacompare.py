@@ -39,15 +39,13 @@ def aacompare(  # noqa: D103 - the help is the docstring of the module
     as_json: _cli.Json = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    from datarobust import artifacts
     from datarobust.jobs.aacompare import compare, opened
 
     groups = _groups(evaluations)
-    ranked = None if ranking is None else artifacts.open_store(_cli.argument_path(ranking), "ranking")
+    ranked = None if ranking is None else _cli.opened(ranking, "ranking")
     a, b = ([opened(_cli.argument_path(path)) for path in group] for group in groups)
     comparison = compare(a, b, ranked, quantiles, seed)
-    for remark in comparison["remarks"]:
-        _cli.say(remark)
+    _cli.say(*comparison["remarks"])
     _cli.emit(json.dumps(comparison))
 
 

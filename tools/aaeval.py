@@ -29,16 +29,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import Annotated, cast, get_args
 
 from datarobust.errors import DataError, UsageError
 
 from . import _cli
 from ._cli import argument, flag, option
 from ._console import Loop
-
-if TYPE_CHECKING:
-    from datarobust.jobs.aaeval import Points
 
 app = _cli.tool(__doc__)
 
@@ -78,23 +75,29 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    from datarobust import artifacts, distributed, evaluation
+    from datarobust import artifacts, distributed, evaluation, selection
     from datarobust.checkpoints.models import load_model
     from datarobust.evaluation.checks import REMARKS, demand_radius
     from datarobust.evaluation.driver import Options
     from datarobust.evaluation.statistics import summary
-    from datarobust.jobs.aaeval import Evaluation, classes_of, read
+    from datarobust.jobs.aaeval import Evaluation, Points, classes_of, read
     from datarobust.jobs.make import make
     from datarobust.norms import ATTACK_NORMS
 
     if fast and attacks not in ("standard", "fast"):
         raise UsageError(f"--fast and --attacks {attacks} contradict each other.")
+    if select is not None and limit is not None:
+        raise UsageError("--select and --limit both choose points: give one of them.")
     outputs = _outputs(output or [], len(models), limit, overwrite)
     known = "fast" if fast else cast(evaluation.Version, attacks) if attacks in get_args(evaluation.Version) else None
     names = [part.strip() for part in attacks.split(",")] if known is None else None
     radius = ATTACK_NORMS[norm].eps if eps is None else eps
     with distributed.group() as group:
-        points = _points(dataset, select, limit)
+        store = _cli.opened(dataset)
+        first = f"first:{min(limit or len(store), len(store))}"
+        chosen = selection.choose(first if select is None else select, store)
+        _cli.say(*chosen.remarks())
+        points = Points(store, chosen)
         demand_radius(norm, radius, points.images.shape[1:], force_eps)
         torch_device = _cli.torch_device(device, threads, group.here)
         options = Options(torch_device, adversarial, physical_batch, faster, compiled, official)
@@ -125,10 +128,10 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
                     step = _cli.step("aaeval", seed, torch_device.type)
                     new = make(job, path, step, overwrite=overwrite, group=group, labelled=standing.progress)
                     result = read(artifacts.open_store(path, "evaluation"))
-            if not new:
+            if new:
+                _cli.say(*(f"{job.model.name}: {sign}: {REMARKS[sign]}." for sign in result["flags"]))
+            else:
                 _cli.say(f"{path} was finished before; nothing to do.")
-            for flag in result["flags"] if new else ():
-                _cli.say(f"{job.model.name}: {flag}: {REMARKS[flag]}.")
             about = {"model": job.model.name, "dataset": str(points.dataset.path), "evaluation": path and str(path)}
             line = json.dumps(about | result)
             if strict and result["flags"]:
@@ -153,22 +156,6 @@ def _outputs(outputs: list[Path], models: int, limit: int | None, overwrite: boo
     if len({path.absolute() for path in outputs}) < models:
         raise UsageError("two models cannot have one output: name another with each -o.")
     return outputs
-
-
-def _points(dataset: Path, select: str | None, limit: int | None) -> Points:
-    """The points to attack."""
-    from datarobust import artifacts, selection
-    from datarobust.jobs.aaeval import Points
-
-    store = artifacts.open_store(_cli.argument_path(dataset), "dataset")
-    if select is not None and limit is not None:
-        raise UsageError("--select and --limit both choose points: give one of them.")
-    if select is None:
-        select = f"first:{min(limit or len(store), len(store))}"
-    chosen = selection.choose(select, store)
-    for remark in chosen.remarks():
-        _cli.say(remark)
-    return Points(store, chosen)
 
 
 class _Standing:

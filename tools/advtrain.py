@@ -104,7 +104,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     from datarobust.norms import ball_of
     from datarobust.training.recipe import Recipe
 
-    base = artifacts.open_store(_cli.argument_path(dataset), "dataset")
+    base = _cli.opened(dataset)
     inputs = Inputs(
         base,
         None if generated is None else artifacts.open_store(generated, "dataset"),
@@ -113,8 +113,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         _points("track", track, base),
         _points("focus", focus, base),
     )
-    for remark in inputs.remarks():
-        _cli.say(remark)
+    _cli.say(*inputs.remarks())
     ball = ball_of(norm)
     eps, step = ball.eps if eps is None else eps, ball.step if step is None else step
     if augment == "auto":

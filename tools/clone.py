@@ -24,45 +24,35 @@ For example:
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 from . import _cli
-from ._cli import argument, option
+from ._cli import option
 
 app = _cli.tool(__doc__)
-Labels = Annotated[
-    str, option("own|random|FILE", "Classes to clone as; FILE has one a line for each point.", "--labels")
-]
-_FROM_START = "; as the start has it if not given."
-NumSteps = Annotated[int | None, option("N", f"Steps{_FROM_START}", "--num-steps", min=1)]
-SigmaMin = Annotated[float | None, option("X", f"Least noise{_FROM_START}", "--sigma-min")]
-SigmaMax = Annotated[float | None, option("X", f"Most noise{_FROM_START}", "--sigma-max")]
-Rho = Annotated[float | None, option("X", f"Exponent of the schedule{_FROM_START}", "--rho")]
-SChurn = Annotated[float | None, option("X", f"Amount of churn{_FROM_START}", "--S-churn")]
-SMin = Annotated[float | None, option("X", f"No churn below this noise{_FROM_START}", "--S-min")]
-SMax = Annotated[float | None, option("X", f"Nor above this{_FROM_START}", "--S-max")]
-SNoise = Annotated[float | None, option("X", f"Factor of added noise{_FROM_START}", "--S-noise")]
+_SUITS = "; as the start has it if not given."
 
 
 @app.command()
 def clone(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, argument("D.zarr", "The images; - takes their path from stdin.")],
+    dataset: _cli.Images,
     model: _cli.DenoiserFile,
     output: _cli.Output,
     select: _cli.Select = None,
     repeats: Annotated[int, option("R", "Clones of each image.", min=1)] = 1,
     start: _cli.Start = "paper",
     noise_weight: _cli.NoiseWeight = 0.45,
-    labels: Labels = "own",
-    num_steps: NumSteps = None,
-    sigma_min: SigmaMin = None,
-    sigma_max: SigmaMax = None,
-    rho: Rho = None,
-    s_churn: SChurn = None,
-    s_min: SMin = None,
-    s_max: SMax = None,
-    s_noise: SNoise = None,
+    labels: Annotated[
+        str, option("own|random|FILE", "Classes to clone as; FILE has one a line for each point.")
+    ] = "own",
+    num_steps: Annotated[int | None, option("N", f"Steps{_SUITS}", min=1)] = None,
+    sigma_min: Annotated[float | None, option("X", f"Least noise{_SUITS}")] = None,
+    sigma_max: Annotated[float | None, option("X", f"Most noise{_SUITS}")] = None,
+    rho: Annotated[float | None, option("X", f"Exponent of the schedule{_SUITS}")] = None,
+    s_churn: Annotated[float | None, option("X", f"Amount of churn{_SUITS}", "--S-churn")] = None,
+    s_min: Annotated[float | None, option("X", f"No churn below this noise{_SUITS}", "--S-min")] = None,
+    s_max: Annotated[float | None, option("X", f"Nor above this{_SUITS}", "--S-max")] = None,
+    s_noise: Annotated[float | None, option("X", f"Factor of added noise{_SUITS}", "--S-noise")] = None,
     precision: _cli.Precision = "fp32",
     compiled: _cli.Compiled = False,
     batch: _cli.CloneBatch = None,
@@ -91,8 +81,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
         size = batch or default_batch(place.type)
         how = (sampler, start, noise_weight, repeats, labels, precision, seed, size, compiled)
         job = Cloning(points, denoiser, weights, chosen, *how)
-        for remark in job.remarks():
-            _cli.say(remark)
+        _cli.say(*job.remarks())
         plan = job.plan()
         prepare(denoiser, precision, str(place), compiled=compiled and not dry_run)
         if dry_run:

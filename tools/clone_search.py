@@ -31,14 +31,14 @@ from typing import Annotated, Literal
 from datarobust.errors import UsageError
 
 from . import _cli
-from ._cli import argument, choice, option
+from ._cli import choice, option
 
 app = _cli.tool(__doc__)
 
 
 @app.command()
 def clone_search(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, argument("D.zarr", "The images; - takes their path from stdin.")],
+    dataset: _cli.Images,
     model: _cli.DenoiserFile,
     output: _cli.Output,
     select: _cli.Select = None,
@@ -94,9 +94,11 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
         step = _cli.step("clone-search", seed, _cli.place_of(place))
         make(job, output, step, overwrite=overwrite, group=group, labelled=_cli.progress)
     findings = job.findings(output)
-    for sentence in () if as_json else sentences(findings):
-        _cli.say(sentence)
-    _cli.emit(json.dumps({"search": str(output), **findings}) if as_json else str(output))
+    if as_json:
+        _cli.emit(json.dumps({"search": str(output), **findings}))
+        return
+    _cli.say(*sentences(findings))
+    _cli.emit(str(output))
 
 
 def _changes(texts: list[str]) -> dict[str, list[float]]:

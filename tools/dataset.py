@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from datarobust.types import Progress
 
 app = _cli.tool(__doc__)
-Dataset = Annotated[Path, argument("D.zarr", "A dataset; - takes its path from stdin.", show_default=False)]
 Shuffle = Annotated[
     int | None, option("SEED", "Put the points in random order, once.", "--shuffle", min=0, max=2**64 - 1)
 ]
@@ -42,12 +41,6 @@ Labels = Annotated[
     Literal["fine", "coarse"] | None,
     choice("Of CIFAR-100: the 100 classes, or the 20 super-classes (CIFAR-100s).", "--labels"),
 ]
-
-
-def _open(path: Path) -> Store:
-    from datarobust import artifacts
-
-    return artifacts.open_store(_cli.argument_path(path), "dataset")
 
 
 def _make(
@@ -69,8 +62,8 @@ def _make(
     if not new:
         _announce_finished(output)
         return
-    for remark in remarks(artifacts.open_store(output, "dataset")) if remarks else ():
-        _cli.say(remark)
+    if remarks is not None:
+        _cli.say(*remarks(artifacts.open_store(output, "dataset")))
     _cli.emit(str(output))
 
 
@@ -124,25 +117,19 @@ def import_(
     names = keys.split(",") if keys is not None else None
     if names is not None and (len(names) != 2 or not all(names)):
         raise UsageError("--keys takes two names with a comma between them, as in --keys x_train,y_train.")
+    names_of_classes = None if classes is None else datasets.read_names(classes)
+    pair = None if names is None else (names[0], names[1])
     reader = datasets.open_source(
-        source,
-        format=format,
-        name=name,
-        classes=None if classes is None else datasets.read_names(classes),
-        keys=None if names is None else (names[0], names[1]),
-        layout=layout,
-        channels=channels,
-        split=split,
-        labels=labels,
-    )
-    for note in reader.spec.notes:
-        _cli.say(note)
+        source, format=format, name=name, classes=names_of_classes, keys=pair, layout=layout, channels=channels,
+        split=split, labels=labels,
+    )  # fmt: skip
+    _cli.say(*reader.spec.notes)
     progress = _cli.progress("importing")
     _make(Import(reader, shuffle, limit), output, shuffle, overwrite, progress, remarks=datasets.remarks)
 
 
 @app.command()
-def info(dataset: Dataset, as_json: _cli.Json = False) -> None:
+def info(dataset: _cli.Dataset, as_json: _cli.Json = False) -> None:
     """Show what a dataset holds.
 
     Points, shape, classes with counts, digest and history.
@@ -153,7 +140,7 @@ def info(dataset: Dataset, as_json: _cli.Json = False) -> None:
     """
     from datarobust import datasets
 
-    summary = datasets.describe(_open(dataset))
+    summary = datasets.describe(_cli.opened(dataset))
     for line in [json.dumps(summary)] if as_json else datasets.lines(summary):
         _cli.emit(line)
 
@@ -205,17 +192,11 @@ def fetch(
         _announce_finished(output)
         return
     _cli.resumable()
+    folder, progress = cache or _default_cache(), _cli.progress("fetching, MiB")
     source = releases.fetch_release(
-        release,
-        _default_cache() if cache is None else cache,
-        releases.https(),
-        split=split,
-        labels=labels,
-        name=name,
-        progress=_cli.progress("fetching, MiB"),
+        release, folder, releases.https(), split=split, labels=labels, name=name, progress=progress
     )
-    for note in source.spec.notes:
-        _cli.say(note)
+    _cli.say(*source.spec.notes)
     _make(Import(source, shuffle, limit), output, shuffle, overwrite, _cli.progress("importing"))
 
 
@@ -268,7 +249,7 @@ def _default_cache() -> Path:
 
 @app.command()
 def subset(
-    dataset: Dataset,
+    dataset: _cli.Dataset,
     output: _cli.Output,
     select: _cli.Select = None,
     exclude: _cli.Exclude = None,
@@ -291,11 +272,10 @@ def subset(
 
     if (select is None) == (exclude is None):
         raise UsageError("Give either --select or --exclude.")
-    store = _open(dataset)
+    store = _cli.opened(dataset)
     selected = selection.parse(select) if select is not None else selection.parse(str(exclude)).inverted()
     chosen = selection.choose(selected, store)
-    for remark in chosen.remarks():
-        _cli.say(remark)
+    _cli.say(*chosen.remarks())
     seed = selected.seed if selected.how == "random" else None
     _make(Subset(store, chosen, name), output, seed, overwrite, _cli.progress("writing"))
 
@@ -318,13 +298,13 @@ def merge(
     """
     from datarobust.jobs.dataset import Merge
 
-    job = Merge([_open(path) for path in sets], name)
+    job = Merge([_cli.opened(path) for path in sets], name)
     _make(job, output, None, overwrite, _cli.progress("merging"))
 
 
 @app.command()
 def relabel(
-    dataset: Dataset,
+    dataset: _cli.Dataset,
     output: _cli.Output,
     labels: Annotated[
         Path | None, option("FILE", "Labels from a file: one whole number a line, or a .npy array.")
@@ -363,7 +343,7 @@ def relabel(
         raise UsageError("Give one of `labels`, `random`, `coarse` and `model`.")
     if fraction is not None and random is None:
         raise UsageError("`fraction` goes with `random`.")
-    store = _open(dataset)
+    store = _cli.opened(dataset)
     names = None if classes is None else datasets.read_names(classes)
     if labels is not None:
         new = jobs.labels_from_file(store, labels, names)
@@ -375,8 +355,7 @@ def relabel(
     else:
         new = jobs.coarse_labels(store, names)
     job = jobs.Relabel(store, new, name)
-    for remark in job.remarks():
-        _cli.say(remark)
+    _cli.say(*job.remarks())
 
     def remarks(made: Store) -> Iterator[str]:
         yield f"{job.changed(made):,} of {len(store):,} labels are others than before"
@@ -386,7 +365,7 @@ def relabel(
 
 @app.command()
 def features(
-    dataset: Dataset,
+    dataset: _cli.Dataset,
     model: _cli.Network,
     output: _cli.Output,
     layer: Annotated[
@@ -415,7 +394,7 @@ def features(
     """
     from datarobust.jobs.dataset import Features
 
-    store = _open(dataset)
+    store = _cli.opened(dataset)
     representation = _representation(store, model, layer, batch, device)
     job = Features(store, representation, name, limit)
     if dry_run:
@@ -453,7 +432,7 @@ def _representation(
 
 @app.command()
 def duplicates(
-    dataset: Dataset,
+    dataset: _cli.Dataset,
     against: _cli.Against = None,
     near: Annotated[int | None, option("K", "The K nearest pairs of points, whatever their labels.", min=1)] = None,
     within: Annotated[
@@ -498,7 +477,7 @@ def duplicates(
 
     if near is not None and within is not None:
         raise UsageError("Give either --near or --within.")
-    stores = [_open(path) for path in (dataset, against) if path]
+    stores = [_cli.opened(path) for path in (dataset, against) if path]
     result: Equal | Pairs
     if near is None and within is None:
         progress = _cli.progress("hashing")

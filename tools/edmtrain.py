@@ -90,7 +90,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     from datarobust.jobs.make import make
     from datarobust.jobs.run_folder import demand_tensorboard, rewrite_events
 
-    images = artifacts.open_store(_cli.argument_path(dataset), "dataset")
+    images = _cli.opened(dataset)
     levels = {"P_mean": p_mean, "P_std": p_std}
     recipe = Recipe(epochs, batch, lr, ema_images=ema_images, augment=augment, precision=precision, seed=seed, **levels)
     size = Size(kind, width, _numbers("--mult", mult), blocks, _numbers("--attention", attention), dropout)

@@ -26,18 +26,17 @@ For example:
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Literal
 
 from . import _cli
-from ._cli import argument, choice, option
+from ._cli import choice, option
 
 app = _cli.tool(__doc__)
 
 
 @app.command()
 def embed(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, argument("D.zarr", "A dataset; - takes its path from stdin.")],
+    dataset: _cli.Dataset,
     ranking: _cli.Ranking,
     output: _cli.Output,
     n: Annotated[
@@ -67,20 +66,10 @@ def embed(  # noqa: D103 - the help is the docstring of the module
     from datarobust.jobs.embed import Embedding, options_of, remarks, summary
     from datarobust.jobs.make import make
 
-    options = options_of(
-        method,
-        {
-            "scaling": scaling,
-            "norm": norm,
-            "init": init,
-            "n_init": n_init,
-            "max_iter": max_iter,
-            "n_estimators": n_estimators,
-            "max_depth": max_depth,
-        },
-    )
-    points = artifacts.open_store(_cli.argument_path(dataset), "dataset")
-    ranked = artifacts.open_store(_cli.argument_path(ranking), "ranking")
+    mds = {"scaling": scaling, "norm": norm, "init": init, "n_init": n_init, "max_iter": max_iter}
+    options = options_of(method, {**mds, "n_estimators": n_estimators, "max_depth": max_depth})
+    points = _cli.opened(dataset)
+    ranked = _cli.opened(ranking, "ranking")
     job = Embedding(points, ranked, n, method, options, seed, limit)
     if dry_run:
         _cli.emit(json.dumps(job.plan()))
@@ -89,8 +78,7 @@ def embed(  # noqa: D103 - the help is the docstring of the module
     new = make(job, output, _cli.step("embed", seed, "cpu"), overwrite=overwrite, progress=progress)
     store = artifacts.open_store(output, "embedding")
     if new:
-        for remark in (*job.remarks(), *remarks(store)):
-            _cli.say(remark)
+        _cli.say(*job.remarks(), *remarks(store))
     _cli.emit(json.dumps({"embedding": str(output), "new": new} | summary(store)) if as_json else str(output))
 
 

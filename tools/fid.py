@@ -70,12 +70,11 @@ def fid(  # noqa: D103 - the help is the docstring of the module
         raise UsageError("-o is for the line that two sets have: leave it out, or name a second set.")
     if overwrite and save_moments is None and output is None:
         raise UsageError("--overwrite replaces an output: name it with -o or --save-moments.")
-    from datarobust import artifacts
     from datarobust.jobs import fid as jobs
     from datarobust.jobs.make import Text, make
 
     kinds = ("dataset", "clones", "moments")
-    stores = [artifacts.open_store(_cli.argument_path(path), kinds) for path in (a, b) if path is not None]
+    stores = [_cli.opened(path, kinds) for path in (a, b) if path is not None]
     sets = [store for store in stores if store.kind != "moments"]
     if save_moments is not None and stores[0].kind == "moments":
         raise UsageError(f"{stores[0].path} is moments already: leave out --save-moments.")
@@ -96,8 +95,8 @@ def fid(  # noqa: D103 - the help is the docstring of the module
         if dry_run:
             product = json.dumps(job.plan() | {"device": str(place)})
         else:
-            for remark in job.remarks() if isinstance(job, jobs.Comparison) else ():
-                _cli.say(remark)
+            if isinstance(job, jobs.Comparison):
+                _cli.say(*job.remarks())
             new = True
             if path is not None:
                 _cli.resumable()
@@ -106,8 +105,8 @@ def fid(  # noqa: D103 - the help is the docstring of the module
             product = job.product(path, _cli.progress) if isinstance(job, jobs.Comparison) else str(path)
             if not new:
                 _cli.say(f"{path} was finished before; nothing to do.")
-            for remark in jobs.findings(json.loads(product)) if new and b is not None else ():
-                _cli.say(remark)
+            elif b is not None:
+                _cli.say(*jobs.findings(json.loads(product)))
     _cli.emit(product)
 
 

@@ -464,17 +464,14 @@ def report(
 
 def _opened(paths: Iterable[Path], kind: str | tuple[str, ...]) -> list[Store]:
     """The artifacts that are named, ``-`` for one on stdin."""
-    from datarobust import artifacts
-
-    return [artifacts.open_store(_cli.argument_path(path), kind) for path in paths]
+    return [_cli.opened(path, kind) for path in paths]
 
 
 def _write_picture(drawing: Drawing, output: Path, tsv: Path | None, overwrite: bool) -> None:
     """Say what a reader should know; write the picture in the format of its name, and its table."""
     from datarobust.figures import style
 
-    for remark in drawing.remarks:
-        _cli.say(remark)
+    _cli.say(*drawing.remarks)
     _write(output, style.picture(drawing.figure, format_of(output.suffix)), overwrite, tsv, drawing.table)
 
 

@@ -20,30 +20,24 @@ from ._cli import argument, choice, flag, option
 
 app = _cli.tool(__doc__)
 
-Published = Annotated[Path, argument("PUBLISHED", "A checkpoint as it was published.")]
-Arch = Annotated[str | None, option("NAME", "wrn-DEPTH-WIDTH or preact-resnet-18.", "--arch")]
-Raw = Annotated[bool, flag("--raw", "The weights before averaging, where there are both.")]
 Normalise = Annotated[
     Literal["cifar10", "cifar100", "none"] | None,
     choice("Of images, within the network; as Wang et al. do it if not given.", "--normalise"),
 ]
-Weights = Annotated[
-    Literal["best", "last"] | None,
-    choice("Which of a training they are; last where the file's name says so, else best.", "--weights"),
-]
-Classifier = Annotated[Path, argument("M.safetensors", "A classifier; - takes its path from stdin.")]
-Evaluation = Annotated[Path | None, option("E.zarr", "Of this classifier, by aaeval: accuracies, log.", "--evaluation")]
 _TEXT = "As model_info has it."
 
 
 @app.command("import")
 def import_(
-    published: Published,
+    published: Annotated[Path, argument("PUBLISHED", "A checkpoint as it was published.")],
     output: _cli.Output,
-    arch: Arch = None,
-    raw: Raw = False,
+    arch: Annotated[str | None, option("NAME", "wrn-DEPTH-WIDTH or preact-resnet-18.")] = None,
+    raw: Annotated[bool, flag("--raw", "The weights before averaging, where there are both.")] = False,
     normalise: Normalise = None,
-    weights: Weights = None,
+    weights: Annotated[
+        Literal["best", "last"] | None,
+        choice("Which of a training they are; last where the file's name says so, else best."),
+    ] = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
@@ -66,17 +60,16 @@ def import_(
     from datarobust.jobs.model import read_published
 
     job = read_published(published, arch=arch, raw=raw, normalise=normalise, weights=weights)
-    for remark in job.remarks:
-        _cli.say(remark)
+    _cli.say(*job.remarks)
     make(job, output, _cli.step("model", None, None), overwrite=overwrite)
     _cli.emit(str(output))
 
 
 @app.command()
 def export(
-    model: Classifier,
+    model: Annotated[Path, argument("M.safetensors", "A classifier; - takes its path from stdin.")],
     output: _cli.Output,
-    evaluation: Evaluation = None,
+    evaluation: Annotated[Path | None, option("E.zarr", "Of this classifier, by aaeval: accuracies, log.")] = None,
     paper: Annotated[str, option("TEXT", "Its title.")] = "",
     authors: Annotated[str, option("TEXT", _TEXT)] = "",
     venue: Annotated[str, option("TEXT", _TEXT)] = "",
@@ -104,9 +97,8 @@ def export(
 
     entry = Entry(paper, authors, venue, link, dataset, reported, additional_data, footnote)
     weights = artifacts.load_tensors(_cli.argument_path(model), "classifier")
-    store = None if evaluation is None else artifacts.open_store(_cli.argument_path(evaluation), "evaluation")
-    for sentence in write(output, weights, entry, store, overwrite=overwrite):
-        _cli.say(sentence)
+    store = None if evaluation is None else _cli.opened(evaluation, "evaluation")
+    _cli.say(*write(output, weights, entry, store, overwrite=overwrite))
     _cli.emit(str(output))
 
 

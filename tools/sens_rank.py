@@ -29,13 +29,12 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from datarobust.errors import UsageError
 
 from . import _cli
-from ._cli import argument, choice, flag, option
+from ._cli import choice, flag, option
 
 if TYPE_CHECKING:
     from datarobust.jobs.sens_rank import Sensitivity
@@ -46,7 +45,7 @@ app = _cli.tool(__doc__)
 
 @app.command()
 def sens_rank(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, argument("D.zarr", "A dataset; - takes its path from stdin.")],
+    dataset: _cli.Dataset,
     norm: _cli.Norm = "l2",
     output: _cli.OptionalOutput = None,
     against: _cli.Against = None,
@@ -76,20 +75,15 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     from datarobust.jobs.sens_rank import Sensitivity, remarks
 
     if limit is not None and output is not None:
-        raise UsageError(
-            "`limit` is for a quick look: leave out -o, or take a part with dataset subset --select first:N."
-        )
+        raise UsageError("`limit` is for a quick look: leave out -o, or take a part: dataset subset --select first:N.")
     if curvature and output is not None:
-        raise UsageError(
-            "`curvature` is printed and never stored, as it follows from the distances: leave out -o, or write the "
-            "lines to a file with > FILE."
-        )
+        raise UsageError("`curvature` is printed and never stored: leave out -o, or write the lines with > FILE.")
     if overwrite and output is None:
         raise UsageError("`overwrite` replaces an output: name it with -o.")
     if lam is not None and not curvature:
         raise UsageError("`lam` is of perceived curvature: add `curvature`.")
-    points = artifacts.open_store(_cli.argument_path(dataset), "dataset")
-    others = None if against is None else artifacts.open_store(_cli.argument_path(against), "dataset")
+    points = _cli.opened(dataset)
+    others = None if against is None else _cli.opened(against)
     cuda = str(distributed.device_of(device)) if device.startswith("cuda") else None
     job = Sensitivity(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit, cuda)
     perceived = job.perceived_distance(lam) if curvature else None
@@ -105,24 +99,16 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     with distributed.group() as group:
         if output is None:
             ranking = job.rank(progress, group)
-            for remark in remarks(ranking.robustness):
-                _cli.say(remark)
+            _cli.say(*remarks(ranking.robustness))
             if group.is_main:
                 _print(job, ranking, as_json, perceived)
             return
         _cli.resumable()
-        new = make(
-            job,
-            output,
-            _cli.step("sens-rank", None, device if cuda else "cpu"),
-            overwrite=overwrite,
-            group=group,
-            progress=progress,
-        )
+        step = _cli.step("sens-rank", None, device if cuda else "cpu")
+        new = make(job, output, step, overwrite=overwrite, group=group, progress=progress)
         if group.is_main:
             if new:
-                for remark in remarks(artifacts.open_store(output, "ranking").column("distance").read()):
-                    _cli.say(remark)
+                _cli.say(*remarks(artifacts.open_store(output, "ranking").column("distance").read()))
             _cli.emit(json.dumps({"ranking": str(output), "new": new}) if as_json else str(output))
 
 
@@ -133,8 +119,7 @@ def _print(job: Sensitivity, ranking: Ranking, as_json: bool, lam: float | None)
 
     columns = {} if lam is None else job.geometry(ranking, lam)
     if lam is not None:
-        for remark in order(ranking.robustness, columns["kappa_tilde_perc_largest"], lam).remarks():
-            _cli.say(remark)
+        _cli.say(*order(ranking.robustness, columns["kappa_tilde_perc_largest"], lam).remarks())
     for row in table(ranking, job.points.labels, (job.against or job.points).labels, columns.values()):
         if not as_json:
             _cli.emit("\t".join(map(repr, row)))
