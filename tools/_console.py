@@ -32,15 +32,12 @@ if TYPE_CHECKING:
     from datarobust.training.loop import Line
 
 T = TypeVar("T")
+# What a rate counts, and how many of it an item is where there are so many items: ("images", lambda items: 8).
 Unit = tuple[str, Callable[[int], float]]
-"""What a rate counts, and how many of it an item is where there are so many items: ``("images", lambda items: 8)``."""
 
-LINE_EVERY = 10.0
-"""Seconds of silence before a plain line; the first comes after this time, so short work says nothing."""
-LOOK_EVERY = 0.5
-"""Seconds between two updates of a bar."""
-PASSED = 1e-3
-"""Seconds that an item takes at most where a loop that goes on passes over what was done before."""
+LINE_EVERY = 10.0  # seconds of silence before a plain line; the first comes after this time: short work says nothing
+LOOK_EVERY = 0.5  # seconds between two updates of a bar
+PASSED = 1e-3  # seconds that an item takes at most where a loop that goes on passes over what was done before
 
 # Characters that move the cursor, start an escape sequence, end a line or turn the direction of writing.
 _UNSAFE = {
@@ -51,14 +48,10 @@ _UNSAFE = {
 }
 
 SIGNALS = {signal.SIGHUP: "hung up", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-ENVIRONMENT = frozenset(
-    getattr(errno, name)
-    for name in (
-        *("EACCES", "EDQUOT", "EFBIG", "EIO", "EISDIR", "ELOOP", "EMFILE", "ENAMETOOLONG", "ENFILE", "ENOENT"),
-        *("ENOMEM", "ENOSPC", "ENOTDIR", "EPERM", "EROFS", "ESTALE"),
-    )
-)
-"""What the machine, not our code, is to blame for: told in a sentence instead of a traceback."""
+# What the machine, not our code, is to blame for: told in a sentence instead of a traceback.
+_ENVIRONMENT = """EACCES EDQUOT EFBIG EIO EISDIR ELOOP EMFILE ENAMETOOLONG ENFILE ENOENT
+ENOMEM ENOSPC ENOTDIR EPERM EROFS ESTALE"""
+ENVIRONMENT = frozenset(getattr(errno, name) for name in _ENVIRONMENT.split())
 
 
 class Console:
@@ -137,12 +130,7 @@ class Loop:
     """Yields the items it is called with, and shows how far it is; with ``-q`` nothing.
 
     It shows the rate, and where the items have a length the share and the time left. What took long is told once more
-    at its end.
-
-    Args:
-        label: what is being done, as in ``ranking``; shown before the numbers.
-        unit: what the rate counts; items if not given.
-        note: the figure that matters, such as ``loss 1.234``; asked for between two items, when it is to be shown.
+    at its end. ``note`` is the figure that matters, such as ``loss 1.234``, asked for between two items.
     """
 
     def __init__(self, label: str, unit: Unit | None = None, note: Callable[[], str] | None = None) -> None:
@@ -255,7 +243,7 @@ class Listener:
         brief: Callable[[Line], str],
         stopped: Callable[[], bool],
     ) -> None:
-        self.stops = stopped
+        self.stops, self.remark = stopped, say
         self._epochs, self._figures, self._brief = epochs, figures, brief
         self._loop = Loop("training", ("images", lambda _: images), self._note)
         self._standing: Callable[[], Line] = dict
@@ -267,10 +255,6 @@ class Listener:
         self._standing = standing
         return self._loop(steps)
 
-    def remark(self, text: str) -> None:
-        """Tell it."""
-        say(text)
-
     def epoch(self, line: Line) -> None:
         """Tell of an epoch, unless that was done a moment ago."""
         self._last = line
@@ -279,8 +263,7 @@ class Listener:
             return
         self._spoken = now
         epoch = f"epoch {line['epoch']}/{self._epochs}: {self._figures(line)}"
-        speed = f"{line['images_per_second']:,.0f} images/s"
-        say(_joined(epoch, speed, self._loop.left))
+        say(_joined(epoch, f"{line['images_per_second']:,.0f} images/s", self._loop.left))
 
     def _note(self) -> str:
         """The epoch so far; before its first step the last one."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -25,8 +24,6 @@ EXIT_CODES = (
     ("2", "usage: an option or argument makes no sense"),
     ("129, 130, 143", "SIGHUP, SIGINT, SIGTERM; the state is saved"),
 )
-
-# -------------------------------------------------------------------------------------- what commands say of themselves
 
 
 class Entry(NamedTuple):
@@ -44,8 +41,7 @@ class Block(NamedTuple):
     verbatim: bool
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """A command, or a sub-command."""
 
     name: str  # as it is called: "dataset import"
@@ -57,15 +53,11 @@ class Page:
 
 
 @cache
-def names() -> tuple[str, ...]:
-    """The installed commands: every module of this folder without an underscore in front is one."""
-    modules = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
-    return tuple(module.replace("_", "-") for module in modules)
-
-
 def commands() -> dict[str, Any]:
-    """The installed commands by name, as typer has them."""
-    return {name: _cli.command_of(import_module(f"{__package__}.{name.replace('-', '_')}").app) for name in names()}
+    """The installed commands by name, as typer has them: the modules of this folder without an underscore in front."""
+    modules = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    apps = {module.replace("_", "-"): import_module(f"{__package__}.{module}").app for module in modules}
+    return {name: _cli.command_of(app) for name, app in apps.items()}
 
 
 def page(name: str, command: Any, above: Any = None) -> Page:
@@ -122,7 +114,7 @@ def index(pages: list[Page]) -> str:
 
 def _section(page: Page, level: int) -> Iterator[str]:
     yield from ("```text", page.usage, "```", "")
-    known = "|".join(map(re.escape, [*names(), "torchrun", "python"]))
+    known = "|".join([*commands(), "torchrun", "python"])
     for block in page.blocks:
         fence = "```sh" if re.match(rf"({known}) ", block.text) else "```text"
         yield from (fence, block.text, "```", "") if block.verbatim else (_safe(block.text), "")
@@ -143,11 +135,9 @@ def _cell(text: str) -> str:
 
 def _safe(text: str) -> str:
     """Text of a help as Markdown: what is code stays code, and nothing else becomes markup."""
-    parts = re.split(r"(`[^`]*`)", text)
-    return "".join(
-        _cell(part) if number % 2 else re.sub(r"([\\*|]|<(?=[a-z]))", r"\\\1", part)
-        for number, part in enumerate(parts)
-    )
+    words, codes = re.split(r"`[^`]*`", text), [*re.findall(r"`[^`]*`", text), ""]
+    escaped = (re.sub(r"([\\*|]|<(?=[a-z]))", r"\\\1", part) for part in words)
+    return "".join(part + _cell(code) for part, code in zip(escaped, codes, strict=True))
 
 
 def pages() -> list[Page]:
@@ -161,12 +151,6 @@ def guide_files() -> dict[str, str]:
     return {"README.md": index(every)} | {f"{page.name}.md": markdown(page) for page in every}
 
 
-def main(folder: Path) -> None:
-    """Write a guide to each command."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in guide_files().items():
-        (folder / name).write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    for name, text in guide_files().items():
+        (Path(sys.argv[1]) / name).write_text(text, encoding="utf-8")

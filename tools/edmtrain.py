@@ -85,7 +85,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     from datarobust import artifacts, distributed
     from datarobust.artifacts.runs import LAST, read_log
     from datarobust.diffusion.training import Recipe
-    from datarobust.jobs.edmtrain import DenoiserTraining, Size
+    from datarobust.jobs.edmtrain import DenoiserTraining
     from datarobust.jobs.edmtrain import judge as judge_denoiser
     from datarobust.jobs.make import make
     from datarobust.jobs.run_folder import demand_tensorboard, rewrite_events
@@ -93,9 +93,10 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     images = _cli.opened(dataset)
     levels = {"P_mean": p_mean, "P_std": p_std}
     recipe = Recipe(epochs, batch, lr, ema_images=ema_images, augment=augment, precision=precision, seed=seed, **levels)
-    size = Size(kind, width, _numbers("--mult", mult), blocks, _numbers("--attention", attention), dropout)
+    lists = {"channel_mult": _numbers("--mult", mult), "attn_resolutions": _numbers("--attention", attention)}
+    size = {"model_channels": width, "num_blocks": blocks, "dropout": dropout, **lists}
     with distributed.group() as group:
-        plan = DenoiserTraining(images, recipe, size, labelled, int(memory * 1e9), group=group)
+        plan = DenoiserTraining(images, recipe, kind, size, labelled, int(memory * 1e9), group=group)
         if dry_run:
             _cli.emit(json.dumps(plan.plan()))
             return

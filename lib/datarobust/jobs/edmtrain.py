@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,18 +38,6 @@ _PASSES = 3  # forward passes' worth of a step: the backward pass counts two
 
 
 @dataclass(frozen=True)
-class Size:
-    """How large the network is; None: as it suits the images."""
-
-    kind: str = "ddpmpp"
-    width: int | None = None
-    mult: tuple[int, ...] | None = None
-    blocks: int | None = None
-    attention: tuple[int, ...] | None = None
-    dropout: float | None = None
-
-
-@dataclass(frozen=True)
 class DenoiserTraining:
     """A denoiser to be trained. Raises DataError where the dataset holds no square images."""
 
@@ -56,7 +45,8 @@ class DenoiserTraining:
 
     dataset: Store
     recipe: Recipe  # every number that decides the bits
-    size: Size  # of the network
+    kind: str  # of the network: one of `KINDS`
+    size: Mapping[str, Any]  # arguments of the network; None: as it suits the images
     labelled: bool  # whether the denoiser is told labels
     memory: int  # bytes of images to hold
     device: torch.device | None = None  # with the group it decides the last bits
@@ -89,16 +79,9 @@ class DenoiserTraining:
                 raise DataError(f"{shown(self.dataset.path)} names {named} classes, but a label is {most - 1}")
             classes = named or most
         _, channels, side, _ = self.dataset.column("images").shape
-        size = {
-            "model_channels": self.size.width,
-            "channel_mult": self.size.mult,
-            "num_blocks": self.size.blocks,
-            "attn_resolutions": self.size.attention,
-            "dropout": self.size.dropout,
-        }
         usual = usual_size(side)
-        arguments: dict[str, Any] = {name: usual[name] if value is None else value for name, value in size.items()}
-        arguments |= KINDS[self.size.kind] | {"img_resolution": side, "img_channels": channels}
+        arguments = {name: usual[name] if value is None else value for name, value in self.size.items()}
+        arguments |= KINDS[self.kind] | {"img_resolution": side, "img_channels": channels}
         arguments |= {"label_dim": classes, "augment_dim": AUGMENT_DIM if self.recipe.augment else 0}
         denoiser = Denoiser(SongUNet(**arguments), Edm())
         denoiser.model.initialise(torch.Generator().manual_seed(self.recipe.seed))

@@ -23,12 +23,9 @@ from datarobust.distributed import Group
 from datarobust.types import Array, Progress
 
 ALONE = Group(0, 1)
-MakeStep = Callable[[Mapping[str, str]], Step]
-"""From the inputs' digests by role to this run of a command, as the history records it."""
-Columns = Mapping[str, tuple[Any, tuple[int, ...]]]
-"""Array -> (dtype, shape of one row)."""
-Labelled = Callable[[str], Progress]
-"""From what a loop does, in words, to its progress."""
+MakeStep = Callable[[Mapping[str, str]], Step]  # from the inputs' digests by role to this run of a command
+Columns = Mapping[str, tuple[Any, tuple[int, ...]]]  # array -> (dtype, shape of one row)
+Labelled = Callable[[str], Progress]  # from what a loop does, in words, to its progress
 
 
 def silent(label: str) -> Progress:
@@ -180,19 +177,8 @@ def make(
 ) -> bool:
     """Make the output of a job; False where this very request made it before, and nothing was done.
 
-    Args:
-        job: what to do.
-        path: of the output.
-        step: this run of a command, for the history.
-        overwrite: replace what is there, once the result is whole.
-        group: the processes that share the work.
-        progress: of the job's loop.
-        labelled: progress of the loops of a job that has several.
-        save_every: seconds between two saved states.
-
-    Raises:
-        ExistsError: the output exists, and may not be replaced.
-        LockedError: another process is writing it.
+    ``progress`` is of the job's loop, ``labelled`` of the loops of a job with several; ``save_every`` is in seconds.
+    Raises ExistsError where the output may not be replaced, LockedError where another process is writing it.
     """
     request, form = artifacts.fingerprint(job.request()), job.form
 
