@@ -114,13 +114,13 @@ def import_(
     from datarobust import datasets
     from datarobust.jobs.dataset import Import
 
-    names = keys.split(",") if keys is not None else None
-    if names is not None and (len(names) != 2 or not all(names)):
+    points, _, vectors = (keys or "").partition(",")
+    if keys is not None and (not points or not vectors or "," in vectors):
         raise UsageError("--keys takes two names with a comma between them, as in --keys x_train,y_train.")
-    names_of_classes = None if classes is None else datasets.read_names(classes)
-    pair = None if names is None else (names[0], names[1])
+    names = None if classes is None else datasets.read_names(classes)
+    pair = None if keys is None else (points, vectors)
     reader = datasets.open_source(
-        source, format=format, name=name, classes=names_of_classes, keys=pair, layout=layout, channels=channels,
+        source, format=format, name=name, classes=names, keys=pair, layout=layout, channels=channels,
         split=split, labels=labels,
     )  # fmt: skip
     _cli.say(*reader.spec.notes)
@@ -204,21 +204,16 @@ def _list(as_json: bool) -> None:
     """Print the known releases, as lines of text with tabs between, or as one JSON object."""
     from datarobust.datasets.fetch import RELEASES
 
-    releases = [
-        {
-            "name": release.name,
-            "title": release.title,
-            "folder": release.folder,
-            "splits": [split for split in release.files if split is not None],
-            "files": [{"name": r.name, "urls": r.urls, "bytes": r.size, "sha256": r.sha256} for r in release.all()],
-        }
-        for release in RELEASES.values()
-    ]
-    if as_json:
-        _cli.emit(json.dumps({"releases": releases}))
-        return
+    listed = []
     for release in RELEASES.values():
-        _cli.emit(f"{release.name}\t{sum(remote.size for remote in release.all())}\t{release.title}")
+        if not as_json:
+            _cli.emit(f"{release.name}\t{sum(remote.size for remote in release.all())}\t{release.title}")
+        splits = [split for split in release.files if split is not None]
+        files = [{"name": r.name, "urls": r.urls, "bytes": r.size, "sha256": r.sha256} for r in release.all()]
+        about = {"name": release.name, "title": release.title, "folder": release.folder}
+        listed.append(about | {"splits": splits, "files": files})
+    if as_json:
+        _cli.emit(json.dumps({"releases": listed}))
 
 
 def _was_fetched(output: Path, known: str, overwrite: bool) -> bool:
@@ -239,8 +234,7 @@ def _was_fetched(output: Path, known: str, overwrite: bool) -> bool:
 
 
 def _default_cache() -> Path:
-    """The folder that the XDG Base Directory Specification gives a program for what it can get again."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
+    base = os.environ.get("XDG_CACHE_HOME", "")  # of the XDG Base Directory Specification
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "datarobust"
 
 

@@ -4,14 +4,8 @@ The same artifacts give the same bytes, so a picture can be a target of make and
 The path of the finished picture is printed.
 
     figure sensitivity c10-l2.zarr c10-linf.zarr -o figure2a.pdf
-    figure difference c100-l2.zarr c10-l2.zarr -o figure2b.pdf
-    figure labels c10-l2.zarr c10-linf.zarr c10.zarr -o figure4.pdf
     figure training most least -o figure1b.pdf
-    figure schedules -o figure4cd.pdf
-    figure deciles baseline.zarr focus.zarr --ranking r.zarr -o deciles.pdf
     figure table run best.zarr last.zarr -o table.md
-    figure clones c10.zarr most.zarr least.zarr -o figure3.png
-    figure map c10-map-l2.zarr c10-map-linf.zarr -o figure6.png
     sens-rank c10.zarr --norm linf -o r.zarr | figure pairs c10.zarr - -o least.png
     figure report c10.zarr r.zarr run best.zarr figure1b.svg table.md -o report.html
 """
@@ -40,8 +34,7 @@ app = _cli.tool(__doc__)
 
 
 def _picture(output: Path) -> Path:
-    """Refuse a name that is of no picture before there is any work."""
-    format_of(output.suffix)
+    format_of(output.suffix)  # refuses what is no picture's before there is any work
     return output
 
 
@@ -165,13 +158,10 @@ def labels(
         figure labels c10-l2.zarr c10-linf.zarr c10.zarr --n 1024 -o figure4.pdf --tsv figure4.tsv
     """
     given = _opened(stores, ("ranking", "dataset"))
-    rankings = [store for store in given if store.kind == "ranking"]
-    datasets = [store for store in given if store.kind == "dataset"]
+    rankings, datasets = ([store for store in given if store.kind == kind] for kind in ("ranking", "dataset"))
     if len(datasets) != 1 or not rankings:
-        raise UsageError(
-            f"{len(rankings)} rankings and {len(datasets)} datasets are given: "
-            "name one or more rankings and the one dataset they rank."
-        )
+        counts = f"{len(rankings)} rankings and {len(datasets)} datasets"
+        raise UsageError(f"{counts} are given: name one or more rankings and the one dataset they rank.")
     from datarobust.jobs import figure
 
     _write_picture(figure.labels(rankings, datasets[0], n, seed), output, tsv, overwrite)
@@ -231,11 +221,10 @@ def pairs(
 
         figure pairs c10.zarr c10-linf.zarr --select c10-linf.zarr:least:12 -o pairs.pdf
     """
-    data, *others = _opened([dataset, *([] if against is None else [against])], "dataset")
-    (rank,) = _opened([ranking], "ranking")
     from datarobust.jobs import figure
 
-    _write_picture(figure.pairs(data, rank, next(iter(others), None), select), output, tsv, overwrite)
+    data, other = _cli.opened(dataset), None if against is None else _cli.opened(against)
+    _write_picture(figure.pairs(data, _cli.opened(ranking, "ranking"), other, select), output, tsv, overwrite)
 
 
 @app.command()
@@ -377,7 +366,7 @@ def deciles(
     """
     from datarobust.jobs import figure
 
-    (ranked,) = _opened([ranking], "ranking")
+    ranked = _cli.opened(ranking, "ranking")
     drawing = figure.deciles([_cli.argument_path(path) for path in evaluations], ranked, quantiles, name)
     _write_picture(drawing, output, tsv, overwrite)
 
@@ -422,11 +411,7 @@ def table(
 @app.command()
 def report(
     sources: Annotated[
-        list[Path],
-        argument(
-            "ARTIFACT...",
-            "Artifacts, folders of advtrain and edmtrain, png and svg pictures, text; - for one on stdin.",
-        ),
+        list[Path], argument("ARTIFACT...", "Artifacts, runs, png and svg pictures, text; - for one on stdin.")
     ],
     output: _cli.Output,
     title: Annotated[str, option("TEXT", "Heading of the page.")] = "Report",
@@ -463,7 +448,6 @@ def report(
 
 
 def _opened(paths: Iterable[Path], kind: str | tuple[str, ...]) -> list[Store]:
-    """The artifacts that are named, ``-`` for one on stdin."""
     return [_cli.opened(path, kind) for path in paths]
 
 

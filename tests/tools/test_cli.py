@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 import pytest
 import typer
-from typer.models import ParameterInfo
+from typer.models import OptionInfo, ParameterInfo
 
 from datarobust import __version__
 from datarobust.tools import _cli, _console
@@ -566,10 +566,14 @@ def commands_of(name: str) -> list[tuple[str, Callable[..., object]]]:
     return [(command, function) for command, function in found if function is not None]
 
 
-def options_of(function: Callable[..., object]) -> list[ParameterInfo]:
+def options_of(function: Callable[..., object]) -> list[tuple[ParameterInfo, list[str]]]:
+    """The options with their flags: those that are spelt out, else that of the parameter."""
     hints = typing.get_type_hints(function, include_extras=True)
     return [
-        part for hint in hints.values() for part in getattr(hint, "__metadata__", ()) if isinstance(part, ParameterInfo)
+        (part, flags_of(part) or [f"--{name.replace('_', '-')}"])
+        for name, hint in hints.items()
+        for part in getattr(hint, "__metadata__", ())
+        if isinstance(part, OptionInfo)
     ]
 
 
@@ -611,15 +615,13 @@ def test_a_flag_has_one_definition() -> None:
     wrong = []
     for name in sorted(SCRIPTS):
         for command, function in commands_of(name):
-            for option in options_of(function):
-                for flag in flags_of(option):
+            for option, flags in options_of(function):
+                for flag in flags:
                     alike = ((part.help, flags_of(part)) for part in shared.get(flag, []))
-                    if flag in shared and (option.help, flags_of(option)) not in alike:
+                    if flag in shared and flag not in OWN_VALUES and (option.help, flags) not in alike:
                         wrong.append(f"{command} defines {flag} again")
                     first, known = seen.setdefault(flag, (command, option))
-                    if flag in OWN_VALUES:
-                        continue
-                    if known is not option and (known.help, flags_of(known)) != (option.help, flags_of(option)):
+                    if flag not in OWN_VALUES and known.help != option.help:
                         wrong.append(f"{flag} differs between {first} and {command}")
     assert not wrong
 
