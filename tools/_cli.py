@@ -18,11 +18,11 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO
 
 import typer
 
@@ -198,10 +198,7 @@ def step(tool: str, seed: int | None, device: str | None) -> MakeStep:
 def torch_device(name: str, threads: int | None, here: int = 1) -> torch.device:
     """The device that ``--device`` names, ready for use, with so many threads of the processor.
 
-    The processes on this machine, so many as ``here`` says, share its processors; each takes its own accelerator.
-
-    Raises:
-        UsageError: there is no such device.
+    The ``here`` processes on this machine share its processors. Raises UsageError where there is no such device.
     """
     import torch
 
@@ -257,11 +254,9 @@ def place_of(device: torch.device) -> str:
     return f"{hardware(device)}, torch {torch.__version__}"
 
 
-@contextmanager
-def foreign_code() -> Iterator[None]:
+def foreign_code() -> redirect_stdout[TextIO]:
     """While networks of others run, what they print goes to stderr: stdout is for the product."""
-    with redirect_stdout(sys.stderr):
-        yield
+    return redirect_stdout(sys.stderr)
 
 
 def opened(path: Path, kind: str | tuple[str, ...] = "dataset") -> Store:
@@ -311,22 +306,20 @@ def command_of(app: typer.Typer) -> Any:
     return command
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        emit(f"{Console.name} {__version__}")
+        raise typer.Exit
+
+
+_VERSION = choice("Show the version.", "--version", callback=_version, is_eager=True, expose_value=False)
+
+
 def _version_option() -> Any:
     """``--version`` as typer makes it from a signature, to be put into every command."""
     holder = typer.Typer(add_completion=False)
 
     @holder.command()
-    def _holder(
-        version: Annotated[
-            bool,
-            typer.Option("--version", callback=_version, is_eager=True, expose_value=False, help="Show the version."),
-        ] = False,
-    ) -> None: ...
+    def _holder(version: Annotated[bool, _VERSION] = False) -> None: ...
 
     return typer.main.get_command(holder).params[0]
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        emit(f"{Console.name} {__version__}")
-        raise typer.Exit

@@ -1,11 +1,8 @@
 """Datasets: import what you have, look at it, take points of it, join it with others.
 
-    dataset import digits -o digits.zarr
     dataset fetch cifar100 -o c100.zarr
-    dataset import cifar-10-python.tar.gz -o c10.zarr
     dataset import generated.npz -o generated.zarr --shuffle 0
-    dataset subset c10.zarr --exclude r.zarr:least:40 -o rest.zarr
-    dataset merge a.zarr b.zarr -o both.zarr
+    dataset subset c100.zarr --exclude r.zarr:least:40 -o rest.zarr
 
 Robustness (Section 3 of the paper) is a property of labelled points: every other command reads them from these stores.
 """
@@ -320,8 +317,8 @@ def relabel(
 ) -> None:
     """Give the points of a dataset other labels: of a file, at random, of super-classes, or of a classifier.
 
-    Sensitivity belongs to labelled points: random labels can raise it (Section 3), and the paper's TI500K and 1m have
-    labels that classifiers gave (Section 4). --random draws each label uniformly from all classes (Zhang et al. 2016),
+    Random labels can raise sensitivity (Section 3); the paper's TI500K and 1m have labels that classifiers gave
+    (Section 4). --random draws each label uniformly from all classes (Zhang et al. 2016),
     so one in C stays what it was; --fraction draws which points get one. Both are functions of seed and row. --model
     takes the class of the largest output, the lowest of equal ones, of images in [0,1], in float32 and evaluation mode.
     Names of classes stay where they fit. Label vectors (soft) are left out: they belong to the old labels.
@@ -454,15 +451,11 @@ def duplicates(
     index, other's index; the lower row first, or that of D.zarr. Distances of images are in [0,1] units.
 
     --drop prints rows of D.zarr, one a line, for dataset subset --exclude. A row goes if a lower one that stays is its
-    equal or in a pair with it; with --against it goes in any case. Sensitivity is local (Theorem 1): taking
-    near-duplicates out of a set lowers it.
+    equal or in a pair with it; with --against it goes in any case.
 
-    For example, without the images of CIFAR-100 that equal one of another class:
+    For example:
 
         dataset duplicates c100.zarr | grep different | cut -f3 | dataset subset c100.zarr --exclude - -o rest.zarr
-
-    For example, the nearest pairs, and a set without near-duplicates:
-
         dataset duplicates c10.zarr --near 100 --norm linf
         dataset duplicates c10.zarr --within 3.5 --drop | dataset subset c10.zarr --exclude - -o rest.zarr
     """

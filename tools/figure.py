@@ -106,14 +106,13 @@ def difference(
     Sensitivity 1/r in BASE minus that in OTHER, a marker a point, ordered by BASE's values: its most robust points are
     at the left. The first other set has the marker +, the second o, as in the paper.
 
-    --by point compares each point with itself, which is right where both sets hold the same points in the same order
-    under other labels (CIFAR-100 and CIFAR-100s); sets of different size are refused. --by rank compares the i-th
-    value in the order of BASE with the i-th in the order of OTHER, which is right for different points (CIFAR-100 and
-    CIFAR-10); where sizes differ, with the value at the same fraction (rank - 1/2)/n of OTHER, on the straight line
-    between its two nearest ranks. Give --by once, or once for each OTHER. Without it rankings of one dataset are
-    compared by point and all others by rank: a ranking knows its dataset, not whether another has the same images.
+    --by point compares each point with itself: for the same points in the same order under other labels (CIFAR-100 and
+    CIFAR-100s); sets of different size are refused. --by rank compares the i-th value in the order of BASE with the
+    i-th in the order of OTHER: for different points (CIFAR-100 and CIFAR-10); where sizes differ, with the value at the
+    same fraction (rank - 1/2)/n of OTHER, on the straight line between its two nearest ranks. Without --by rankings of
+    one dataset are compared by point and all others by rank.
 
-    Infinite sensitivities (points at distance 0) have no difference. By point, a point with one in either set is left
+    Infinite sensitivities (points at distance 0) have no difference: by point, a point with one in either set is left
     out; by rank, both sets are ordered without them. The legend counts them, as it does points that a ranking dropped.
 
     The picture leaves out markers that others would hide; where points are compared with themselves, a line joins the
@@ -183,8 +182,7 @@ def map_(
     A panel for each embedding, row by row in the order given: for Figure 6 the sets in l2, the sets in l-infinity, and
     --columns 3. The least robust points are large and red, the most robust small and blue; between the two, colour and
     size are linear in robustness, and the key beneath a panel has its numbers, in [0, 1] units. Where a few points lie
-    far from the rest, as in l-infinity on MNIST, --scale rank shows more. Small points are drawn over large ones, which
-    are not opaque. Directions and units of a map mean nothing, so there are no ticks.
+    far from the rest, as in l-infinity on MNIST, --scale rank shows more.
 
     The columns of --tsv: set, method, norm, stress, correlation, permuted (of the whole map: Kruskal's stress-1, the
     rank correlation of robustness between nearest neighbours on it, the largest by chance), index, distance, x, y.
@@ -297,8 +295,7 @@ def training(
 
     One panel a run: clean and adversarial accuracy on the training batches (against the attack that trains) and on the
     test set (against PGD-40, every 25 epochs and at the end); the red pentagons are the accuracy on the tracked points
-    against PGD-40, with the last value beside them. In the paper one run has the most robust 1,024 points in focus, and
-    one the least robust. A run that goes on is drawn as far as it is.
+    against PGD-40, with the last value beside them. A run that goes on is drawn as far as it is.
 
     The columns of --tsv are fields of the run's log: run, epoch, train_accuracy, train_robust_accuracy, test_accuracy,
     test_robust_accuracy, tracked_accuracy; empty where nothing was measured.
@@ -420,17 +417,13 @@ def report(
 ) -> None:
     """Write one HTML page about any set of artifacts.
 
-    The page holds everything itself: it loads nothing, runs nothing, and can be sent, printed and kept. Each artifact
-    has a card with its digest and the main figures of its kind: of a ranking the least robust points, of a run the
-    curves of "figure training", of clones some of them beside the originals. What belongs together is told by digests,
-    so name the dataset beside its ranking or clones to see the images. Then come pictures and text: tables of "figure
-    table", lines of fid and sens-rank.
+    The page loads nothing and runs nothing. Each artifact has a card with its digest and the main figures of its kind.
+    What belongs together is told by digests, so name the dataset beside its ranking or clones to see the images. Then
+    come pictures and text: tables of "figure table", lines of fid and sens-rank. Below, the histories of all artifacts
+    are drawn as one graph, and every command is listed in an order in which it can be run again.
 
-    Below, the histories of all artifacts are drawn as one graph, and every command is listed in an order in which it
-    can be run again.
-
-    The same artifacts give the same bytes, in whatever order and from whatever folder they are named. Pictures of more
-    than 8 MiB, and text of more than 16, are refused; long tables are cut, and the page says so.
+    The order in which artifacts are named, and their folders, do not matter. Pictures of more than 8 MiB, and text of
+    more than 16, are refused; long tables are cut, and the page says so.
 
     For example:
 

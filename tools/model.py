@@ -1,9 +1,6 @@
 """Models in and out: published checkpoints become artifacts, and artifacts what RobustBench takes.
 
-    model import weights-best.pt -o wang2023.safetensors
     model import edm-cifar10-32x32-cond-vp.pkl -o edm.safetensors
-    model import pt_inception-2015-12-05-6726825d.pth -o inception.safetensors
-    model info wang2023.safetensors
     model export run/last.safetensors --evaluation last.zarr -o submission
 
 Nothing in a checkpoint of others is ever run.

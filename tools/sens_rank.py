@@ -10,12 +10,10 @@ neighbour, its label) for each further neighbour. Distances of images are in [0,
 features' own.
 
 With --curvature four more columns come last: the perceived curvature of Section 3 at the nearest point, as kappa~ =
-(lambda - r)/r^3 and as kappa = (24 kappa~)^(1/2); the constant L = 4/r^2 of Theorem 1: between two places within r/2
-of the point, sensitivity differs by at most L times their distance; and the largest kappa~ over all points of other
-labels. lambda is how far apart two points of different labels are to a model. On images it is the diameter of the
-cube, the square root of n numbers in l2 and 1 in l-infinity, because no distance along a manifold is shorter than that
-of the features. With a smaller --lambda, kappa is imaginary (nan) at r > lambda, and the largest kappa~ may be that of
-the farthest point, which is searched by brute force. In JSON a number that is not finite is null.
+(lambda - r)/r^3 and as kappa = (24 kappa~)^(1/2); the constant L = 4/r^2 of Theorem 1; and the largest kappa~ over all
+points of other labels. lambda is how far apart two points of different labels are to a model: on images the diameter
+of the cube if not given. With a smaller --lambda, kappa is imaginary (nan) at r > lambda, and the largest kappa~ may be
+that of the farthest point, which is searched by brute force. In JSON a number that is not finite is null.
 
 For example:
 
