@@ -18,7 +18,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from ._console import Loop as progress
 if TYPE_CHECKING:
     import torch
 
-    from datarobust.artifacts import Step, Store, Tensors
+    from datarobust.artifacts import Store, Tensors
     from datarobust.diffusion.denoiser import Denoiser
     from datarobust.jobs.make import MakeStep
     from datarobust.selection import Chosen
@@ -189,10 +189,8 @@ def step(tool: str, seed: int | None, device: str | None) -> MakeStep:
     """This run of a command as a step of an artifact's history, once the digests of its inputs are known."""
     from datarobust.artifacts import Step
 
-    def made(inputs: Mapping[str, str]) -> Step:
-        return Step(tool, tuple(sys.argv[1:]), __version__, seed, device, dict(inputs))
-
-    return made
+    argv = tuple(sys.argv[1:])
+    return lambda inputs: Step(tool, argv, __version__, seed, device, dict(inputs))
 
 
 def torch_device(name: str, threads: int | None, here: int = 1) -> torch.device:

@@ -51,10 +51,8 @@ def compare(
     """Two evaluations, or two groups of several seeds, as one JSON object; differences are b minus a.
 
     A ranking of the dataset compares them by robustness too, in so many parts; the seed is that of the bootstrap.
-
-    Raises:
-        DataError: they are not on the same points, in the same norm and radius.
-        ArtifactError: the ranking belongs to another dataset.
+    Raises DataError where they are not on the same points, in the same norm and radius, ArtifactError where the ranking
+    belongs to another dataset.
     """
     first, *others = every = [*a, *b]
     for other in others:
@@ -94,11 +92,8 @@ def deciles(which: Evaluation, ranking: Store, parts: int = 10) -> list[dict[str
     """Accuracy by robustness of the points, least robust first: the rows that ``figure deciles`` draws.
 
     Each has ``quantile`` from 1, ``points``, ``lowest`` and ``highest`` distance (inf: no other label), ``clean`` and
-    ``robust`` shares, and ``low`` and ``high``, the 95 % interval of ``robust``.
-
-    Raises:
-        ArtifactError: the ranking belongs to another dataset.
-        UsageError: there are fewer points than parts.
+    ``robust`` shares, and ``low`` and ``high``, the 95 % interval of ``robust``. Raises ArtifactError where the ranking
+    belongs to another dataset, UsageError where there are fewer points than parts.
     """
     rows = []
     for number, part, lowest, highest in _parts(ranking, which, parts):

@@ -82,8 +82,7 @@ class Evaluation:
     model: Model  # on the device, and fit for these points (`classes_of`)
     protocol: Protocol
     options: Options
-    standing: Callable[[int, int], None] = field(default=lambda right, seen: None, compare=False)
-    """Is called as the evaluation goes on; see :func:`datarobust.evaluation.driver.evaluate`."""
+    standing: Callable[[int, int], None] = field(default=lambda right, seen: None, compare=False)  # called on the way
 
     def request(self) -> dict[str, Any]:
         """All that decides the verdicts."""

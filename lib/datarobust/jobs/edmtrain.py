@@ -103,12 +103,8 @@ class DenoiserTraining:
 
     def request(self) -> dict[str, Any]:
         """All that decides the bits on one machine."""
-        return {
-            "tool": "edmtrain",
-            "recipe": asdict(self.recipe),
-            "arch": self.denoiser.arch,
-            "inputs": {"dataset": self.dataset.digest},
-        }
+        inputs = {"dataset": self.dataset.digest}
+        return {"tool": "edmtrain", "recipe": asdict(self.recipe), "arch": self.denoiser.arch, "inputs": inputs}
 
     def run(self, output: Output) -> None:
         """Train, from the state that the run has or from the start."""

@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,16 +60,15 @@ class RunFolder(Form):
             if not names:
                 return
             if not overwrite:
-                what = "another run" if RECIPE in names else "something that is no run"
-                advice = ", or say `overwrite`" if RECIPE in names else ""
-                raise ExistsError(f"{path} holds {what}: choose another folder{advice}")
+                if RECIPE in names:
+                    raise ExistsError(f"{path} holds another run: choose another folder, or say `overwrite`")
+                raise ExistsError(f"{path} holds something that is no run: choose another folder")
             events = path / EVENTS
             foreign = set(events.iterdir()) - set(events.glob(_EVENTS)) if events.is_dir() else set()
             strange = sorted(names - set(_OURS)) + sorted(f"{EVENTS}/{entry.name}" for entry in foreign)
             if strange:
-                raise ExistsError(
-                    f"{path} holds {strange[0]}, which `overwrite` does not remove: choose another folder"
-                )
+                what = f"{strange[0]}, which `overwrite` does not remove"
+                raise ExistsError(f"{path} holds {what}: choose another folder")
             if RECIPE not in names:
                 raise ExistsError(f"{path} holds no recipe.json: choose another folder")
             for name in _OURS:  # the recipe last: until then the folder is known as a run's
@@ -87,25 +87,19 @@ class Run:
     tensorboard: bool = False  # write the log for TensorBoard, too
     _events: Events | None = None
 
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self.output.path
-
     def train(self, loop: Loop, listener: Listener) -> None:
         """Train from the state that is there, or from the start; KeyboardInterrupt where the listener stopped it."""
         if self.output.group.is_main:
             document = {name: self.record[name] for name in ("recipe", "arch", "inputs")}
             text = json.dumps({"request": self.output.request, **document}, indent=2, sort_keys=True) + "\n"
-            with durable.os_errors(self.path):
-                durable.replace_file(self.path / RECIPE, text.encode())
+            with durable.os_errors(self.output.path):
+                durable.replace_file(self.output.path / RECIPE, text.encode())
         try:
-            done = loop.run(self, listener, self.output.resume.every)
+            if not loop.run(self, listener, self.output.resume.every):
+                raise KeyboardInterrupt
         finally:
             if self._events is not None:
                 self._events.close()
-        if not done:
-            raise KeyboardInterrupt
 
     def load(self) -> Arrays | None:
         """The state of this training, or None; also one that was left by version 0.1, as a journal."""
@@ -118,18 +112,14 @@ class Run:
         about = {**self.attributes, "arch": self.record["arch"], "request": self.output.request}
         for name, weights in (("best", best), ("last", last)):
             if weights is not None:
+                path, attributes = self.output.path / f"{name}.safetensors", {"weights": name, "epoch": weights.epoch}
                 artifacts.save_tensors(
-                    self.path / f"{name}.safetensors",
-                    self.kind,
-                    weights.arrays,
-                    attributes={**about, "weights": name, "epoch": weights.epoch},
-                    history=self.history,
-                    overwrite=True,
+                    path, self.kind, weights.arrays, attributes=about | attributes, history=self.history, overwrite=True
                 )
 
     def log(self, line: Line) -> None:
         """Append a line, on the disk when this returns."""
-        with durable.os_errors(self.path), (self.path / LOG).open("ab") as file:
+        with durable.os_errors(self.output.path), (self.output.path / LOG).open("ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -138,11 +128,11 @@ class Run:
 
     def rewind(self, epochs: int) -> None:
         """Keep the first lines of the log; a torn one at its end goes too."""
-        lines = read_log(self.path, epochs) if (self.path / LOG).exists() else []
-        with durable.os_errors(self.path):
-            durable.replace_file(self.path / LOG, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        lines = read_log(self.output.path, epochs) if (self.output.path / LOG).exists() else []
+        with durable.os_errors(self.output.path):
+            durable.replace_file(self.output.path / LOG, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
         if self.tensorboard:
-            self._events = Events(self.path)
+            self._events = Events(self.output.path)
             self._events.write(lines)
 
 
@@ -193,6 +183,5 @@ class Events:
 
 def rewrite_events(run: Path) -> None:
     """Write the log of a finished run for TensorBoard."""
-    events = Events(run)
-    events.write(read_log(run))
-    events.close()
+    with closing(Events(run)) as events:
+        events.write(read_log(run))
