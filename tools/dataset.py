@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datarobust.types import Progress
 
 app = _cli.tool(__doc__)
+_FINISHED = "{} was finished before; nothing to do"
 Shuffle = Annotated[
     int | None, option("SEED", "Put the points in random order, once.", "--shuffle", min=0, max=2**64 - 1)
 ]
@@ -57,15 +58,9 @@ def _make(
     with _cli.foreign_code():
         new = make(job, output, _cli.step("dataset", seed, device), overwrite=overwrite, progress=progress)
     if not new:
-        _announce_finished(output)
-        return
-    if remarks is not None:
+        _cli.say(_FINISHED.format(output))
+    elif remarks is not None:
         _cli.say(*remarks(artifacts.open_store(output, "dataset")))
-    _cli.emit(str(output))
-
-
-def _announce_finished(output: Path) -> None:
-    _cli.say(f"{output} was finished before; nothing to do")
     _cli.emit(str(output))
 
 
@@ -186,7 +181,8 @@ def fetch(
         raise UsageError("--json belongs to --list.")
     release = releases.find_release(known)
     if _was_fetched(output, known, overwrite):
-        _announce_finished(output)
+        _cli.say(_FINISHED.format(output))
+        _cli.emit(str(output))
         return
     _cli.resumable()
     folder, progress = cache or _default_cache(), _cli.progress("fetching, MiB")
