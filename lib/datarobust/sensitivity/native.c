@@ -155,16 +155,25 @@ void ruled_out(const uint8_t *levels, int64_t samples, const int64_t *coordinate
 
 #else /* ------------------------------------------------------------------------------------- once for each level */
 
+/* What `l2_tile` adds for each row: |row|^2. With AVX-512 also what makes up for its products with columns + 128, as
+ * vpdpbusd wants one side unsigned. */
+static inline void AT(row_norms)(const int8_t *rows, const int32_t *square, int32_t norms[ROWS]) {
+    for (int r = 0; r < ROWS; r++) {
+        norms[r] = square[r];
+#if defined(AVX512)
+        for (int t = 0; t < 64; t++) norms[r] += 256 * rows[64 * r + t];
+#else
+        (void)rows;
+#endif
+    }
+}
+
 /* Squared distances of ROWS rows of codes and 16 packed columns of them. */
-static inline void AT(l2_tile)(const int8_t *rows, const int32_t *row_square, const uint8_t *packed,
+static inline void AT(l2_tile)(const int8_t *rows, const int32_t *row_norm, const uint8_t *packed,
                                const int32_t *square, int32_t values[ROWS][16]) {
 #if defined(AVX512)
-    __m512i sums[ROWS]; /* vpdpbusd wants one side unsigned: columns + 128, whose surplus the sums start with */
-    for (int r = 0; r < ROWS; r++) {
-        int total = 0;
-        for (int t = 0; t < 64; t++) total += rows[64 * r + t];
-        sums[r] = _mm512_set1_epi32(-128 * total);
-    }
+    __m512i sums[ROWS];
+    for (int r = 0; r < ROWS; r++) sums[r] = _mm512_setzero_si512();
     for (int t = 0; t < 16; t++) {
         __m512i column = _mm512_xor_si512(_mm512_loadu_si512(packed + 64 * t), _mm512_set1_epi8(-128));
         for (int r = 0; r < ROWS; r++) {
@@ -174,7 +183,7 @@ static inline void AT(l2_tile)(const int8_t *rows, const int32_t *row_square, co
         }
     }
     for (int r = 0; r < ROWS; r++) {
-        __m512i both = _mm512_add_epi32(_mm512_loadu_si512(square), _mm512_set1_epi32(row_square[r]));
+        __m512i both = _mm512_add_epi32(_mm512_loadu_si512(square), _mm512_set1_epi32(row_norm[r]));
         _mm512_storeu_si512(values[r], _mm512_sub_epi32(both, _mm512_slli_epi32(sums[r], 1)));
     }
 #elif defined(AVX2)
@@ -193,7 +202,7 @@ static inline void AT(l2_tile)(const int8_t *rows, const int32_t *row_square, co
         }
         for (int r = 0; r < ROWS; r++) {
             __m256i both = _mm256_loadu_si256((const __m256i *)(square + 8 * half));
-            both = _mm256_add_epi32(both, _mm256_set1_epi32(row_square[r]));
+            both = _mm256_add_epi32(both, _mm256_set1_epi32(row_norm[r]));
             both = _mm256_sub_epi32(both, _mm256_slli_epi32(sums[r], 1));
             _mm256_storeu_si256((__m256i *)(values[r] + 8 * half), both);
         }
@@ -205,7 +214,7 @@ static inline void AT(l2_tile)(const int8_t *rows, const int32_t *row_square, co
             for (int c = 0; c < 16; c++)
                 for (int b = 0; b < 4; b++)
                     sums[c] += (int16_t)rows[64 * r + 4 * t + b] * (int16_t)(int8_t)packed[64 * t + 4 * c + b];
-        for (int c = 0; c < 16; c++) values[r][c] = row_square[r] + square[c] - 2 * sums[c];
+        for (int c = 0; c < 16; c++) values[r][c] = row_norm[r] + square[c] - 2 * sums[c];
     }
 #endif
 }
@@ -482,6 +491,8 @@ static int AT(match)(const Search *s, int64_t i0, int64_t i1, int64_t j0, int64_
     for (int64_t i = i0; !failed && i < i1; i += ROWS) {
         int height = (int)(i1 - i < ROWS ? i1 - i : ROWS);
         int64_t row_first = AT(lowest_index)(s, i, i + height);
+        int32_t row_norm[ROWS] = {0};
+        if (!s->linf) AT(row_norms)((const int8_t *)s->near + 64 * i, s->square + i, row_norm);
         if (s->linf)
             for (int64_t q = 0; q < j1 - j0; q++) limits[q] = (uint8_t)(row_first < last[q] ? open[q] : tied[q]);
         for (int64_t t = i0 == j0 ? (i - j0) / STRIP : 0; t < strips; t++) {
@@ -500,7 +511,7 @@ static int AT(match)(const Search *s, int64_t i0, int64_t i1, int64_t j0, int64_
             } else {
                 for (int64_t q = 0; q < width; q += 16) {
                     int32_t values[ROWS][16];
-                    AT(l2_tile)((const int8_t *)s->near + 64 * i, s->square + i, s->packed + (j0 + start + q) * 64,
+                    AT(l2_tile)((const int8_t *)s->near + 64 * i, row_norm, s->packed + (j0 + start + q) * 64,
                                 s->square + j0 + start + q, values);
                     for (int r = 0; r < ROWS; r++)
                         words[q / 64][r] |= AT(l2_bits)(values[r], open + start + q, row_limits[r]) << q % 64;
@@ -559,7 +570,7 @@ static int AT(seed)(const Search *s, const int64_t *window, int64_t count, int64
     }
     for (int64_t w = 0; !failed && n && w < count;) {
         int64_t chosen[ROWS];
-        int32_t row_square[ROWS] = {0};
+        int32_t row_square[ROWS] = {0}, row_norm[ROWS] = {0};
         int height = 0;
         for (; w < count && height < ROWS; w++) {
             if (window[w] >= queries) continue;
@@ -567,6 +578,7 @@ static int AT(seed)(const Search *s, const int64_t *window, int64_t count, int64
             if (!s->linf) row_square[height] = s->square[window[w]];
             memcpy(rows + height++ * s->near_width, s->near + window[w] * s->near_width, (size_t)s->near_width);
         }
+        if (!s->linf) AT(row_norms)((const int8_t *)rows, row_square, row_norm);
         for (int64_t q = 0; q < n; q += s->linf ? 64 : 16) {
             if (s->linf) {
                 uint8_t tile[ROWS][64];
@@ -575,7 +587,7 @@ static int AT(seed)(const Search *s, const int64_t *window, int64_t count, int64
                     for (int c = 0; c < 64; c++) values[r * padded + q + c] = tile[r][c];
             } else {
                 int32_t tile[ROWS][16];
-                AT(l2_tile)((const int8_t *)rows, row_square, packed + q * 64, square + q, tile);
+                AT(l2_tile)((const int8_t *)rows, row_norm, packed + q * 64, square + q, tile);
                 for (int r = 0; r < height; r++) memcpy(values + r * padded + q, tile[r], sizeof tile[r]);
             }
         }
