@@ -21,6 +21,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -63,17 +64,13 @@ class Raw:
     open: Callable[[], AbstractContextManager[BinaryIO]]  # a new seekable stream at their start
 
 
-class Cancelled(Exception):
-    """Nobody waits for this result any more."""
-
-
 def file_sha256(path: Path, stopped: Callable[[], bool] = lambda: False) -> str:
-    """The sha256 of a file. Raises Cancelled where ``stopped`` turns true meanwhile."""
+    """The sha256 of a file. Raises CancelledError where ``stopped`` turns true meanwhile."""
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         while data := file.read(1 << 20):
             if stopped():
-                raise Cancelled
+                raise CancelledError
             digest.update(data)
     return digest.hexdigest()
 

@@ -30,25 +30,16 @@ def read_indices(file: BinaryIO, name: str, points: int) -> tuple[Rows, str]:
     Raises SelectionError, naming file and line, where a line is no index of a set of ``points`` points, or repeats
     one, and where there is none at all.
     """
-    indices: list[int] = []
-    numbers: list[int] = []
+    lines: dict[int, int] = {}  # index -> its line
     digest = hashlib.sha256()
     for number, index in _numbers(file, name, digest, "index", SelectionError):
         if index >= points:
             raise SelectionError(f"{name}, line {number} is {index}, but the dataset has the points 0..{points - 1}.")
-        indices.append(index)
-        numbers.append(number)
-    if not indices:
+        if lines.setdefault(index, number) != number:
+            raise SelectionError(f"{name}, line {number} repeats index {index} of line {lines[index]}.")
+    if not lines:
         raise SelectionError(f"{name} holds no index.")
-    rows = np.array(indices, dtype=np.int64)
-    order = np.argsort(rows, kind="stable")
-    twice = np.flatnonzero(rows[order][1:] == rows[order][:-1])
-    if len(twice):
-        repeated = min(int(order[i + 1]) for i in twice)
-        first = indices.index(indices[repeated])
-        what = f"repeats index {indices[repeated]} of line {numbers[first]}"
-        raise SelectionError(f"{name}, line {numbers[repeated]} {what}.")
-    return rows, digest.hexdigest()
+    return np.array(list(lines), dtype=np.int64), digest.hexdigest()
 
 
 def read_labels(path: Path, points: int, classes: int) -> tuple[Rows, str]:

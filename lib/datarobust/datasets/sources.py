@@ -103,11 +103,6 @@ class Block:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def part(self, start: int, stop: int | None = None) -> Block:
-        """The rows ``start:stop`` of this block."""
-        arrays = (self.points, self.labels, self.index, self.soft, self.coarse)
-        return Block(*(None if array is None else array[start:stop] for array in arrays))  # type: ignore[arg-type]
-
 
 class Source:
     """A data set in somebody's format; readers set ``spec`` and yield the rows.
@@ -204,8 +199,11 @@ class Shuffled:
         if start >= stop:
             return iter(())
         if spec.rows * spec.row_bytes <= self.budget:
-            block = self._gather(start, stop)
-            return (block.part(begin, end) for begin, end in spans(len(block), spec.step))
+            arrays = self._gather(start, stop)
+            return (
+                Block(**{name: array[begin:end] for name, array in arrays.items()})
+                for begin, end in spans(stop - start, spec.step)
+            )
         bucket_rows = max(1, self.budget // 2 // (spec.row_bytes + 16), -(-spec.rows // _MOST_FILES))
         bucket_of, first = _buckets(self.seed, spec.rows, bucket_rows)
         buckets = range(
@@ -220,7 +218,7 @@ class Shuffled:
         spec = self.source.spec
         return self.progress(Counted(self.source.blocks(), -(-spec.rows // spec.step)))
 
-    def _gather(self, start: int, stop: int) -> Block:
+    def _gather(self, start: int, stop: int) -> dict[str, Array]:
         """All rows ``start:stop`` of the shuffled order in memory, each scattered to its place."""
         order = permutation(self.seed, Domain.IMPORT, self.spec.rows)
         position = np.empty_like(order)
@@ -231,7 +229,7 @@ class Shuffled:
             inside = (target >= 0) & (target < stop - start)
             for name, array in arrays.items():
                 array[target[inside]] = getattr(block, name)[inside]
-        return Block(**arrays)
+        return arrays
 
     @property
     def _record(self) -> np.dtype[np.void]:
