@@ -2,10 +2,10 @@
 
 ::
 
-    sensitivity   ordered sensitivity, differences     training   accuracies and learning rates by epoch
-    map           points in the plane                  charts     labels and accuracy by robustness; clone-search
-    images        pairs of nearest points, clones      table      Tables 2 to 4, as Markdown
-    report        any artifacts, as one page           lineage    their histories as one graph
+    sensitivity   ordered sensitivity, differences     charts     accuracies, learning rates, labels, clone-search
+    map           points in the plane                  table      Tables 2 to 4, as Markdown
+    images        pairs of nearest points, clones      report     any artifacts, as one page
+    lineage       their histories as one graph
 
 A figure has a dataclass of what it draws, a function ``draw`` for the picture, and ``table`` for the numbers behind it,
 as lines of a TSV file; where a module has two, their names say of what. Beneath them is

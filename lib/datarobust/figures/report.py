@@ -26,6 +26,7 @@ from datarobust.artifacts.runs import RECIPE, Run, open_run
 from datarobust.errors import DataError
 from datarobust.figures import lineage
 from datarobust.figures import report_parts as parts
+from datarobust.figures.charts import SERIES, course, draw_courses
 from datarobust.figures.images import Copies, draw_pairs, draw_samples, least_robust_pairs, side_of, squares
 from datarobust.figures.lineage import Command, Result
 from datarobust.figures.report_parts import Picture, amount, clipped, name, part, percent, plural, table, value_text
@@ -381,8 +382,6 @@ def _weights_card(item: Item, weights: Summary, known: Artifacts) -> Card:
 
 def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
     """A training: how far it is, its best and last epoch, its curves, its recipe."""
-    from datarobust.figures import training
-
     recipe, log, inputs = run.recipe["recipe"], run.log, run.recipe["inputs"]
     network = _network(run.recipe["arch"])
     epochs, done = recipe.get("epochs"), len(log)
@@ -398,8 +397,8 @@ def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
     charts, wide = Markup(""), Markup("")
     if not log:
         wide = part("note", words="No epoch is over yet.")
-    elif any(line.get(field) is not None for line in log for field in training.SERIES):
-        figure = training.draw([training.course(item.name, log, item.name)])
+    elif any(line.get(field) is not None for line in log for field in SERIES):
+        figure = draw_courses([course(item.name, log, item.name)])
         words = "Accuracies by epoch, as figure training draws them."
         charts = parts.drawn(figure, f"Accuracies of {item.name} by epoch", words, scale=1.1)
     else:  # such as that of a denoiser

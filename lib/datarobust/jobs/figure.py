@@ -227,19 +227,19 @@ def search(lines: Sequence[Path]) -> Drawing:
 
 def training(runs: Sequence[Path], names: Sequence[str] | None) -> Drawing:
     """Accuracies by epoch, from the logs of runs."""
-    from datarobust.figures.training import course, draw, table
+    from datarobust.figures import charts
 
     called = _names_of("runs", names, [run.resolve().name for run in runs])
-    courses = [course(name, read_log(run), str(run)) for name, run in zip(called, runs, strict=True)]
-    return Drawing(draw(courses), partial(table, courses))
+    courses = [charts.course(name, read_log(run), str(run)) for name, run in zip(called, runs, strict=True)]
+    return Drawing(charts.draw_courses(courses), partial(charts.table_of_courses, courses))
 
 
 def schedules(epochs: int, lr: float) -> Drawing:
     """The learning rates that a training may follow."""
-    from datarobust.figures import training as figure
+    from datarobust.figures import charts
 
-    every = figure.schedules(epochs, lr)
-    return Drawing(figure.draw_schedules(every), partial(figure.table_of_schedules, every))
+    every = charts.schedules(epochs, lr)
+    return Drawing(charts.draw_schedules(every), partial(charts.table_of_schedules, every))
 
 
 def deciles(evaluations: Sequence[Path], ranking: Store, parts: int, names: Sequence[str] | None) -> Drawing:

@@ -8,9 +8,9 @@ from matplotlib.lines import Line2D
 
 from datarobust.errors import UsageError
 from datarobust.figures import style
-from datarobust.figures.training import MOST_EPOCHS, Schedule, schedules
-from datarobust.figures.training import draw_schedules as draw
-from datarobust.figures.training import table_of_schedules as table
+from datarobust.figures.charts import MOST_EPOCHS, Schedule, schedules
+from datarobust.figures.charts import draw_schedules as draw
+from datarobust.figures.charts import table_of_schedules as table
 from datarobust.schedules import SCHEDULES, momentum_and_rate
 
 

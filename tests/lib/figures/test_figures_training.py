@@ -12,7 +12,10 @@ from matplotlib.lines import Line2D
 
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import style
-from datarobust.figures.training import MOST, SERIES, TRACKED, Course, course, draw, table
+from datarobust.figures.charts import MOST_RUNS as MOST
+from datarobust.figures.charts import SERIES, TRACKED, Course, course
+from datarobust.figures.charts import draw_courses as draw
+from datarobust.figures.charts import table_of_courses as table
 
 
 def log(epochs: int, seed: int = 0, every: int = 25) -> list[dict[str, Any]]:
