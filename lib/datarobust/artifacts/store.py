@@ -527,11 +527,7 @@ class Writer:
 
     With a ``resume_key`` all that was appended before the last `save` survives ``kill -9``: the next run goes on with
     row `done` of each array. The writer saves by itself, every ``save_every`` seconds and where the block ends with an
-    exception, so a caller needs no state of its own::
-
-        with artifacts.create(path, "dataset", columns, ..., resume_key=request) as writer:
-            for row in range(writer.done("images"), count):
-                writer.append("images", make(row)[None])
+    exception, so a caller needs no state of its own.
     """
 
     def __init__(self, path: Path, columns: Mapping[str, _Column], resume: Resume | None) -> None:
@@ -568,14 +564,12 @@ class _Column:
     """One array being written: at most one block is in memory; ``hashes`` are of those on the disk."""
 
     def __init__(self, path: Path, folder: Path, dtype: str, row: tuple[int, ...]) -> None:
-        self.path = path
-        self.folder = folder
-        self.row = row
+        self.path, self.folder, self.row = path, folder, row
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.hashes: list[str] = []
         self.rows = 0
         self._size = Layout(dtype, (0, *row)).block
-        self._buffer: Array | None = None
+        self._buffer: Array | None = None  # rows that fill no block yet, ``_filled`` of them
         self._filled = 0
 
     def resume(self, hashes: Sequence[str], tail: Array | None) -> None:

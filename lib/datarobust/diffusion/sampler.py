@@ -38,11 +38,7 @@ NOISE_WEIGHT = 0.45  # share of noise in the paper
 
 @dataclass(frozen=True)
 class Sampler:
-    """Arguments of the sampler, under their names in Karras et al.; defaults are the centre of the grid in Appendix B.
-
-    Raises:
-        UsageError: numbers that make no schedule.
-    """
+    """Arguments of the sampler, named as in Karras et al.; defaults are the centre of the grid in Appendix B."""
 
     num_steps: int = 20
     sigma_min: float = 0.004

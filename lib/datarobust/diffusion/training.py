@@ -30,11 +30,7 @@ SHIFT_STD = 0.125  # of the translation, in sides of the image
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every number that decides a training's bits; defaults are those of Karras et al. for CIFAR-10, but for length.
-
-    Raises:
-        UsageError: a number that makes no sense.
-    """
+    """Every number that decides a training's bits; defaults are those of Karras et al. for CIFAR-10, but for length."""
 
     epochs: int
     batch: int = 512
@@ -83,11 +79,7 @@ def edm_loss(
 
 
 class Training(Loop):
-    """One training of a freshly initialised denoiser on images that are on its device.
-
-    Raises:
-        UsageError: a batch cannot be shared by the processes.
-    """
+    """One training of a freshly initialised denoiser on images that are on its device."""
 
     def __init__(self, recipe: Recipe, points: Points, denoiser: Denoiser, device: torch.device, group: Group) -> None:
         if recipe.batch % group.size:

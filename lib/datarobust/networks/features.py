@@ -92,15 +92,12 @@ class Extractor:
         def keep_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             keep(args[0] if args else next(iter(kwargs.values()), None))
 
-        def keep_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            keep(output)
-
         with ExitStack() as hooks:
             for name, part in self._module.named_modules():
                 if self._layer == "penultimate" and isinstance(part, nn.Linear):
                     hooks.callback(part.register_forward_pre_hook(keep_input, with_kwargs=True).remove)
                 elif name == self._layer:
-                    hooks.callback(part.register_forward_hook(keep_output).remove)
+                    hooks.callback(part.register_forward_hook(lambda *call: keep(call[-1])).remove)
             output = self._module(batch)
         features = output if self._layer == "output" else kept[0] if kept else None
         if features is None and self._layer == "penultimate":
@@ -137,12 +134,7 @@ class FeatureSpace:
         return {"features": self.name, "mode": self.mode, "weights": self.weights}
 
 
-def _as_vectors(images: Images) -> Array:
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
-
-
-PIXELS = FeatureSpace("pixels", "v/255", _as_vectors)
-"""The values of the pixels themselves."""
+PIXELS = FeatureSpace("pixels", "v/255", lambda x: x.reshape(len(x), -1).astype(np.float32) / np.float32(255))
 
 
 # -------------------------------------------------------------------------------------- networks of others
