@@ -46,7 +46,7 @@ class DenoiserTraining:
     dataset: Store
     recipe: Recipe  # every number that decides the bits
     kind: str  # of the network: one of `KINDS`
-    size: Mapping[str, Any]  # arguments of the network; None: as it suits the images
+    size: Mapping[str, Any]  # arguments of the network; absent or None: as it suits the images
     labelled: bool  # whether the denoiser is told labels
     memory: int  # bytes of images to hold
     device: torch.device | None = None  # with the group it decides the last bits
@@ -79,8 +79,7 @@ class DenoiserTraining:
                 raise DataError(f"{shown(self.dataset.path)} names {named} classes, but a label is {most - 1}")
             classes = named or most
         _, channels, side, _ = self.dataset.column("images").shape
-        usual = usual_size(side)
-        arguments = {name: usual[name] if value is None else value for name, value in self.size.items()}
+        arguments = usual_size(side) | {name: value for name, value in self.size.items() if value is not None}
         arguments |= KINDS[self.kind] | {"img_resolution": side, "img_channels": channels}
         arguments |= {"label_dim": classes, "augment_dim": AUGMENT_DIM if self.recipe.augment else 0}
         denoiser = Denoiser(SongUNet(**arguments), Edm())
