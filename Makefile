@@ -34,4 +34,4 @@ demo: install ## everything on real handwritten digits, in a few minutes; ends w
 	@$(MAKE) --no-print-directory -j2 --file examples/demo.mk BIN=$(abspath $(BIN)) OUT=$(DEMO)
 
 guides: install ## the guides to the commands, made again of their help
-	@$(BIN)/python -m datarobust.tools._manual examples/guides/commands
+	@$(BIN)/python tests/manual.py examples/guides/commands

@@ -13,8 +13,9 @@ from typing import Any
 
 import typer
 
-from datarobust.tools import _manual
 from datarobust.tools._console import Console
+
+from . import manual
 
 #: What a parser does as soon as it reads it.
 _AT_ONCE = {"--install-completion", "--show-completion", "--version", "--help", "-h"}
@@ -27,7 +28,7 @@ _BEFORE = {"if", "then", "do", "while", "until", "else", "!", "time", "env", "ex
 @cache
 def tools() -> dict[str, Any]:
     """The installed commands, as typer has them."""
-    return _manual.commands()
+    return manual.commands()
 
 
 def lines_of(text: str) -> list[str]:

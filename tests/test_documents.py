@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from datarobust.tools import _manual
-
-from . import commandlines
+from . import commandlines, manual
 from .commandlines import DOCUMENTS, ROOT
 
 MADE = ROOT / "examples/guides/commands"
@@ -51,7 +49,7 @@ def test_command_lines_of_documents_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(commandlines.tools()))
 def test_examples_in_the_help_of_a_command_are_right(name: str) -> None:
-    page = _manual.page(name, commandlines.tools()[name])
+    page = manual.page(name, commandlines.tools()[name])
     for one in (page, *page.parts):
         lines = [block.text for block in one.blocks if block.verbatim]
         assert any(list(commandlines.commands_in(line)) for text in lines for line in _calls(text)), one.name

@@ -1,6 +1,6 @@
 """The guides to all commands, in Markdown, made of what their ``--help`` is made of. ``make guides`` calls it:
 
-    python -m datarobust.tools._manual examples/guides/commands
+    python tests/manual.py examples/guides/commands
 
 A guide is text that follows from the commands alone, so it can be compared with what they say today.
 """
@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import _cli
+from datarobust.tools import _cli
 
 #: Of every command; README.md has the same table.
 EXIT_CODES = (
@@ -54,9 +54,9 @@ class Page(NamedTuple):
 
 @cache
 def commands() -> dict[str, Any]:
-    """The installed commands by name, as typer has them: the modules of this folder without an underscore in front."""
-    modules = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-    apps = {module.replace("_", "-"): import_module(f"{__package__}.{module}").app for module in modules}
+    """The installed commands by name, as typer has them: the modules of the tools without an underscore in front."""
+    modules = sorted(path.stem for path in Path(_cli.__file__).parent.glob("[a-z]*.py"))
+    apps = {module.replace("_", "-"): import_module(f"datarobust.tools.{module}").app for module in modules}
     return {name: _cli.command_of(app) for name, app in apps.items()}
 
 
