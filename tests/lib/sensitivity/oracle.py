@@ -57,11 +57,13 @@ def printed(
 
 def _gaps(a: Array, b: Array, norm: str) -> Array:
     """Largest differences, or sums of differences, of rows of bytes: all pairs, all coordinates."""
-    combine = np.maximum if norm == "linf" else np.add
-    out = np.zeros((len(a), len(b)), np.int32)
-    for x, y in zip(a.T.astype(np.int32), b.T.astype(np.int32), strict=True):
-        combine(out, np.abs(x[:, None] - y), out=out)
-    return out.astype(np.int64)
+    out = np.zeros((len(a), len(b)), np.int64)
+    for start in range(0, len(b), 512):
+        part = b[start : start + 512]
+        for i, x in enumerate(a):
+            gaps = np.maximum(part, x) - np.minimum(part, x)
+            out[i, start : start + 512] = gaps.max(axis=1) if norm == "linf" else gaps.sum(axis=1, dtype=np.int64)
+    return out
 
 
 def keys(points: Array, others: Array, norm: str) -> Array:
