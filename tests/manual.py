@@ -53,11 +53,15 @@ class Page(NamedTuple):
 
 
 @cache
-def commands() -> dict[str, Any]:
-    """The installed commands by name, as typer has them: the modules of the tools without an underscore in front."""
+def _apps() -> dict[str, Any]:
+    """The apps of the installed commands by name: the modules of the tools without an underscore in front."""
     modules = sorted(path.stem for path in Path(_cli.__file__).parent.glob("[a-z]*.py"))
-    apps = {module.replace("_", "-"): import_module(f"datarobust.tools.{module}").app for module in modules}
-    return {name: _cli.command_of(app) for name, app in apps.items()}
+    return {module.replace("_", "-"): import_module(f"datarobust.tools.{module}").app for module in modules}
+
+
+def commands() -> dict[str, Any]:
+    """The installed commands by name, as typer has them; new ones each time, because a command keeps its first help."""
+    return {name: _cli.command_of(app) for name, app in _apps().items()}
 
 
 def page(name: str, command: Any, above: Any = None) -> Page:
@@ -114,7 +118,7 @@ def index(pages: list[Page]) -> str:
 
 def _section(page: Page, level: int) -> Iterator[str]:
     yield from ("```text", page.usage, "```", "")
-    known = "|".join([*commands(), "torchrun", "python"])
+    known = "|".join([*_apps(), "torchrun", "python"])
     for block in page.blocks:
         fence = "```sh" if re.match(rf"({known}) ", block.text) else "```text"
         yield from (fence, block.text, "```", "") if block.verbatim else (_safe(block.text), "")
