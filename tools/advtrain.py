@@ -5,9 +5,10 @@ C10inf,-A,c(B) is --norm linf --hold-out A --track B --schedule c; where B was a
 a folder: best.safetensors and last.safetensors (averaged weights), log.jsonl (one epoch a line: Figure 1 (b) is a plot
 of it), recipe.json. Killed at any moment, the same command goes on and ends with the same bits.
 
-Tracking cannot change a weight. Focus can, by one of two ways: inject (the paper's "*") crafts PGD-40 examples of the
-focus set at the start of every epoch and adds --focus-batch of them to every batch; oversample makes the whole focus
-set part of every epoch.
+Tracking cannot change a weight. Focus can, in one of three ways. inject (the paper's "*") crafts PGD-40 examples of the
+focus set at the start of every epoch and adds --focus-batch of them to every batch. fixed makes the focus set part of
+every epoch, each point --focus-times as often as another one, with PGD-40 adversaries. oversample does the same with
+the adversaries of the training attack. How often both were drawn is in the log.
 
 For example:
 
@@ -52,8 +53,11 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     hold_out: Annotated[str, option("SEL", "Points that are not trained on, or none.")] = _FIRST,
     track: Annotated[str, option("SEL", "Points whose PGD-40 accuracy picks the best epoch, or none.")] = _FIRST,
     focus: Annotated[str | None, option("SEL", "Points to focus on.")] = None,
-    focus_mode: Annotated[Literal["inject", "oversample"], choice("How.")] = "inject",
+    focus_mode: Annotated[Literal["inject", "oversample", "fixed"], choice("How.")] = "inject",
     focus_batch: Annotated[int, option("N", "Injected examples in every batch.")] = 32,
+    focus_times: Annotated[
+        float, option("X", "Draws of a point in focus for one of another point; not for inject.")
+    ] = 5.2,
     inject_as: Annotated[
         Literal["input", "adversary"], choice("Injected examples are inputs, or the adversaries of their originals.")
     ] = "input",
@@ -123,13 +127,15 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         arch=arch, norm=norm, eps=eps, step=step, steps=steps, l2_step=l2_step, beta=beta, epochs=epochs, batch=batch,
         label_smoothing=label_smoothing, generated_fraction=generated_fraction, schedule=schedule, lr=lr, ema=ema,
         weight_decay=weight_decay, augment=augment, precision=precision, bn_group=bn_group, focus_mode=focus_mode,
-        focus_batch=focus_batch, inject_as=inject_as, seed=seed,
+        focus_times=focus_times, focus_batch=focus_batch, inject_as=inject_as, seed=seed,
     )  # fmt: skip
     with distributed.group() as group:
         plan = AdversarialTraining(inputs, recipe, int(memory * 1e9), group=group)
         if dry_run:
             _cli.emit(json.dumps(plan.plan()))
             return
+        if group.is_main and plan.counts.emphasis is not None:
+            _cli.say(plan.counts.emphasis.remark())
         if tensorboard:
             demand_tensorboard()
         torch_device = _cli.torch_device(device, threads, group.here)

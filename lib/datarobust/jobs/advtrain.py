@@ -176,8 +176,10 @@ class AdversarialTraining:
 
     def request(self) -> dict[str, Any]:
         """All that decides the bits on one machine."""
-        inputs = self.inputs.digests
-        return {"tool": "advtrain", "recipe": asdict(self.recipe), "arch": self.arch, "inputs": inputs}
+        inputs, recipe = self.inputs.digests, asdict(self.recipe)
+        if self.inputs.focus is None or self.recipe.focus_mode == "inject":
+            del recipe["focus_times"]  # decides nothing; runs of before it was there are taken up
+        return {"tool": "advtrain", "recipe": recipe, "arch": self.arch, "inputs": inputs}
 
     def plan(self) -> dict[str, Any]:
         """What the training takes: parameters, images, forward passes, and so operations and memory."""
@@ -194,7 +196,7 @@ class AdversarialTraining:
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "real_a_batch": counts.real,
             "generated_a_batch": counts.generated,
-            "injected_a_batch": counts.focus,
+            "injected_a_batch": counts.injected,
             "bn_group": counts.group,
             "steps_an_epoch": counts.steps,
             "steps": steps,
@@ -202,7 +204,11 @@ class AdversarialTraining:
             "forward_operations_an_image": operations,
             "forward_passes_an_image": passes,
             "operations": steps * counts.total * passes * operations,
-        }
+        } | (
+            {}
+            if (emphasis := counts.emphasis) is None
+            else {"focus_draws": emphasis.focus_draws, "other_draws": emphasis.other_draws}
+        )
 
     def run(self, output: Output) -> None:
         """Train, from the state that the run has or from the start."""

@@ -21,7 +21,7 @@ from datarobust.networks.classifier import batch_norms, frozen, held
 from datarobust.randomness import Domain
 from datarobust.schedules import momentum_and_rate
 from datarobust.trades import trades_step
-from datarobust.training.batches import Batches, Injection
+from datarobust.training.batches import Batches, Crafted
 from datarobust.training.images import Points, to_float
 from datarobust.training.loop import Checkpoint, Line, Listener, Loop, prefixed
 from datarobust.training.recipe import TEST_EVERY, TRACK_STEPS, Counts, Recipe
@@ -146,7 +146,7 @@ class Training(Loop):
         super().__init__(self.ema.model, recipe.epochs, counts.steps, counts.total, device, group)
         self.optimiser = sgd(self.model, recipe.weight_decay)
         self.sums = torch.zeros(len(_SUMS), dtype=torch.float64, device=device)
-        self.injection: Injection | None = None
+        self.crafted: Crafted | None = None
 
     def run(self, checkpoint: Checkpoint, listener: Listener, save_every: float) -> bool:
         """As :meth:`Loop.run`, in the precision of the recipe."""
@@ -154,17 +154,17 @@ class Training(Loop):
             return super().run(checkpoint, listener, save_every)
 
     def begin_epoch(self) -> None:
-        """Craft the PGD-40 examples that the epoch injects, on the averaged model."""
-        if not self.counts.focus:
-            return
+        """Craft the PGD-40 examples that the epoch uses, on the averaged model."""
         originals = self.batches.originals(self.epoch)
+        if originals is None:
+            return
         attack = tracking_attack(self.recipe, Domain.FOCUS, self.epoch)
         examples = []
         with frozen(self.ema.model):
             for first in range(0, len(originals), CRAFTED):
                 part = slice(first, first + CRAFTED)
                 examples.append(attack(self.ema.model, to_float(originals.images[part]), originals.labels[part], first))
-        self.injection = Injection(torch.cat(examples), originals)
+        self.crafted = Crafted(torch.cat(examples), originals)
 
     def train_step(self, number: int) -> None:
         """One step on one batch."""
@@ -172,7 +172,7 @@ class Training(Loop):
         momentum, lr = momentum_and_rate(recipe.schedule, number, recipe.epochs, self.steps, recipe.lr)
         for group in self.optimiser.param_groups:
             group["lr"], group["momentum"] = lr, momentum
-        batch = self.batches.at(self.epoch, self.step, self.injection)
+        batch = self.batches.at(self.epoch, self.step, self.crafted)
         shape = tuple(batch.x.shape)
         noise = training_noise(recipe.norm, shape, recipe.seed, number, self.batches.first, self.device)
         self.optimiser.zero_grad(set_to_none=True)
@@ -216,9 +216,16 @@ class Training(Loop):
             "momentum": momentum,
             "real": counts.real * self.steps,
             "generated": counts.generated * self.steps,
-            "injected": counts.focus * self.steps,
-            "focus": self.batches.focus_count(self.epoch),
+            "injected": counts.injected * self.steps,
+            "focus": 0,
         }
+        if counts.emphasis is not None:
+            focus, others = self.batches.draws(self.epoch)
+            draws = {
+                "focus_draws": focus / counts.emphasis.focus,
+                "other_draws": others / max(1, counts.emphasis.others),
+            }
+            line |= {"focus": focus, **draws}
         if self.test is not None:
             line["test_accuracy"] = self._accuracy(self.test)
             if self.epoch + 1 == recipe.epochs or (self.epoch + 1) % TEST_EVERY == 0:
@@ -241,17 +248,16 @@ class Training(Loop):
         return {"memory_gb": torch.cuda.max_memory_allocated(self.device) / 1e9 if cuda else None}
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, momenta, averages, sums of the epoch; within an epoch what it injects, too."""
+        """Weights, momenta, averages, sums of the epoch; within an epoch what it has crafted, too."""
         momenta = {
             name: self.optimiser.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
             for name, parameter in self.model.named_parameters()
         }
         tensors = prefixed("model", self.model.state_dict()) | prefixed("momentum", momenta)
         tensors |= prefixed("average", self.ema.model.state_dict()) | {"sums/epoch": self.sums}
-        if self.step and self.counts.focus:
-            if self.injection is None:  # to be read
-                originals = self.batches.originals(self.epoch)
+        if self.step and (originals := self.batches.originals(self.epoch)) is not None:
+            if self.crafted is None:  # to be read
                 examples = torch.empty(originals.images.shape, dtype=torch.float32, device=self.device)
-                self.injection = Injection(examples, originals)
-            tensors["injection"] = self.injection.examples
+                self.crafted = Crafted(examples, originals)
+            tensors["injection"] = self.crafted.examples
         return tensors

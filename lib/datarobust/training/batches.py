@@ -2,16 +2,19 @@
 
 Which images make which batch is a function of (seed, epoch, step), so that nothing depends on who resumed when.
 
-A focus on chosen points is one of two (Appendix D). *inject* is the paper's "*": every batch has examples of points in
-focus besides its other images, as inputs like any other or as the adversaries of their originals. *oversample*: every
-point in focus is part of every epoch.
+A focus on chosen points is one of three. *fixed* is Section 4's: points in focus are part of every epoch, more often
+than others, and their adversaries are PGD-40's. *oversample* has the first of these two, not the second: their
+adversaries are those of the training attack. *inject* is the paper's "*" (Appendix D): every batch has PGD-40 examples
+of points in focus besides its other images, as inputs like any other or as the adversaries of their originals.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from datarobust.randomness import Domain, permutation
@@ -34,16 +37,22 @@ def real_rows(seed: int, epoch: int, available: Rows, count: int) -> Rows:
     return shuffled(seed, Domain.EPOCH_REAL, epoch, available, count)
 
 
-def oversampled(seed: int, epoch: int, available: Rows, focus: Rows, count: int) -> Rows:
-    """``count`` rows of an epoch, in order: every point in focus once, the rest drawn from the others."""
-    others = np.setdiff1d(available, focus)
-    rest = real_rows(seed, epoch, others if len(others) else available, count - len(focus))
-    return np.concatenate([focus, rest])[permutation(seed, Domain.EPOCH_OVERSAMPLE.of(epoch), count)]
+def focused(seed: int, epoch: int, focus: Rows, count: int) -> Rows:
+    """``count`` rows of points in focus, in the order in which an epoch uses them."""
+    return shuffled(seed, Domain.EPOCH_FOCUS, epoch, focus, count)
 
 
-def injected(seed: int, epoch: int, focus: Rows, count: int) -> Rows:
-    """``count`` rows whose examples an epoch injects, in the order of use."""
-    return focus[shuffled(seed, Domain.EPOCH_FOCUS, epoch, np.arange(len(focus), dtype=np.int64), count)]
+def oversampled(seed: int, epoch: int, available: Rows, focus: Rows, count: int, drawn: float) -> Rows:
+    """``count`` rows of an epoch, in order; over many epochs ``drawn`` of each are of points in focus.
+
+    Epoch e has floor((e + 1) drawn + 1/2) - floor(e drawn + 1/2) of them: the sum is never off by more than 1/2.
+    """
+    share = math.floor((epoch + 1) * drawn + 0.5) - math.floor(epoch * drawn + 0.5)
+    rows = focused(seed, epoch, focus, share)
+    if share < count:
+        others = available[~np.isin(available, focus)]
+        rows = np.concatenate([rows, real_rows(seed, epoch, others, count - share)])
+    return rows[permutation(seed, Domain.EPOCH_OVERSAMPLE.of(epoch), count)]
 
 
 def mixed(seed: int, step: int, total: int) -> Rows:
@@ -58,14 +67,14 @@ class Batch:
     x: torch.Tensor  # float32 (b, C, H, W) in [0,1]
     y: torch.Tensor  # int64 (b)
     fixed: torch.Tensor | None = None
-    """bool (b): rows whose adversary is given, where injected examples stand as adversaries."""
+    """bool (b): rows whose adversary is given: an injected example, or that of a point in focus."""
     adversaries: torch.Tensor | None = None
     """float32 like ``x``: the given adversaries at the rows of ``fixed``, anything elsewhere."""
 
 
 @dataclass(frozen=True)
-class Injection:
-    """The examples that an epoch injects, in the order in which it uses them."""
+class Crafted:
+    """The PGD-40 examples of an epoch's points in focus, in the order in which it uses them."""
 
     examples: torch.Tensor  # float32 (K, C, H, W) in [0,1]
     originals: Points  # (K) the images that they are crafted from, and their labels
@@ -92,49 +101,66 @@ class Batches:
         size = counts.total // share[1]
         self.first = share[0] * size  # place of this process's first image in the batch
         self._last = self.first + size
-        self._real: tuple[int, Rows] = (-1, np.empty(0, np.int64))  # an epoch, and its real images
+        self._drawn = (-1, np.empty(0, np.int64), np.empty(0, np.bool_))
+        """An epoch, its real images, and which of them are in focus."""
 
-    def originals(self, epoch: int) -> Points:
-        """The points whose examples an epoch injects, in the order of use."""
-        count = self._counts.focus * self._counts.steps
-        return self._base.at(injected(self._recipe.seed, epoch, self._focus, count))
+    def originals(self, epoch: int) -> Points | None:
+        """The points whose PGD-40 examples an epoch uses, in the order of use; None where it uses none."""
+        if not len(self._focus) or self._recipe.focus_mode == "oversample":
+            return None
+        if self._recipe.focus_mode == "fixed":
+            rows, in_focus = self._real(epoch)
+            return self._base.at(rows[in_focus])
+        count = self._counts.injected * self._counts.steps
+        return self._base.at(focused(self._recipe.seed, epoch, self._focus, count))
 
-    def focus_count(self, epoch: int) -> int:
-        """How many images of an epoch are of the focus set: injected, or drawn because they are oversampled."""
-        if self._recipe.focus_mode == "inject":
-            return self._counts.focus * self._counts.steps
-        return int(np.isin(self._rows(epoch), self._focus).sum())
+    def draws(self, epoch: int) -> tuple[int, int]:
+        """How many images of an epoch are of points in focus, injected ones too, and how many of other real points."""
+        rows, in_focus = self._real(epoch)
+        count = int(in_focus.sum())
+        return count + self._counts.injected * self._counts.steps, len(rows) - count
 
-    def at(self, epoch: int, step: int, injection: Injection | None) -> Batch:
+    def at(self, epoch: int, step: int, crafted: Crafted | None) -> Batch:
         """This process's part of the batch of a step (0 .. steps - 1) of an epoch (from 0)."""
-        counts, seed, number = self._counts, self._recipe.seed, epoch * self._counts.steps + step
-        sets = [self._base.at(self._rows(epoch)[step * counts.real : (step + 1) * counts.real])]
+        recipe, counts, number = self._recipe, self._counts, epoch * self._counts.steps + step
+        rows, in_focus = self._real(epoch)
+        real = slice(step * counts.real, (step + 1) * counts.real)
+        sets = [self._base.at(rows[real])]
         device = sets[0].images.device
         if self._generated is not None:
             sets.append(Points.of(*self._generated.draw(number * counts.generated, counts.generated)).to(device))
-        part = slice(step * counts.focus, (step + 1) * counts.focus)
-        if injection is not None:
-            sets.append(Points(injection.originals.images[part], injection.originals.labels[part]))
-        index = torch.from_numpy(mixed(seed, number, counts.total)[self.first : self._last]).to(device)
+        places = np.full(counts.total, -1)  # of each image's example among the crafted ones
+        if crafted is not None and recipe.focus_mode == "fixed":
+            of_real = in_focus[: real.stop].cumsum()[real] - 1
+            places[: counts.real] = np.where(in_focus[real], of_real, -1)
+        elif crafted is not None:
+            part = slice(step * counts.injected, (step + 1) * counts.injected)
+            sets.append(Points(crafted.originals.images[part], crafted.originals.labels[part]))
+            places[counts.total - counts.injected :] = np.arange(part.start, part.stop)
+        order = mixed(recipe.seed, number, counts.total)[self.first : self._last]
+        index = torch.from_numpy(order).to(device)
         plain = torch.cat([points.images for points in sets]).index_select(0, index)
         y = torch.cat([points.labels for points in sets]).index_select(0, index)
-        x = augment(plain, self._recipe.augment, seed, number, self.first)
-        if injection is None:
+        x = augment(plain, recipe.augment, recipe.seed, number, self.first)
+        if crafted is None:
             return Batch(x, y)
         # Examples were crafted from images as they are: neither they nor their originals are cropped or flipped.
-        which = index - (counts.total - counts.focus)
-        fixed = which >= 0
-        examples = injection.examples[part].index_select(0, which.clamp(min=0))
-        others = examples if self._recipe.inject_as == "input" else to_float(plain)
+        place = torch.from_numpy(places[order]).to(device)
+        fixed = place >= 0
+        examples = crafted.examples.index_select(0, place.clamp(min=0))
+        as_input = recipe.focus_mode == "inject" and recipe.inject_as == "input"
+        others = examples if as_input else to_float(plain)
         x = torch.where(fixed.view(-1, 1, 1, 1), others, x).contiguous(memory_format=torch.channels_last)
-        return Batch(x, y) if self._recipe.inject_as == "input" else Batch(x, y, fixed, examples)
+        return Batch(x, y) if as_input else Batch(x, y, fixed, examples)
 
-    def _rows(self, epoch: int) -> Rows:
-        """The real images of an epoch."""
-        if epoch != self._real[0]:
-            seed, count = self._recipe.seed, self._counts.real * self._counts.steps
-            if self._recipe.focus_mode == "oversample" and len(self._focus):
-                self._real = epoch, oversampled(seed, epoch, self._available, self._focus, count)
+    def _real(self, epoch: int) -> tuple[Rows, npt.NDArray[np.bool_]]:
+        """The real images of an epoch, and which of them are in focus."""
+        if epoch != self._drawn[0]:
+            recipe, emphasis = self._recipe, self._counts.emphasis
+            count = self._counts.real * self._counts.steps
+            if emphasis is None or recipe.focus_mode == "inject":
+                rows = real_rows(recipe.seed, epoch, self._available, count)
             else:
-                self._real = epoch, real_rows(seed, epoch, self._available, count)
-        return self._real[1]
+                rows = oversampled(recipe.seed, epoch, self._available, self._focus, count, emphasis.drawn)
+            self._drawn = epoch, rows, np.isin(rows, self._focus)
+        return self._drawn[1], self._drawn[2]

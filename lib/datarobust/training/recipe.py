@@ -12,6 +12,9 @@ from datarobust.networks import Precision
 from datarobust.norms import ball_of
 
 Augment = Literal["crop-flip", "crop", "none", "cifar100"]
+FocusMode = Literal["inject", "oversample", "fixed"]
+PAPER_TIMES = 5.2
+"""In Section 4 a point in focus is drawn once an epoch, another one 9,226 times in 47,952 epochs (Table 2, row 5)."""
 TRACK_STEPS = 40
 """Steps of the attack that tracks robustness: PGD-40 (Appendix B)."""
 TEST_EVERY = 25
@@ -21,6 +24,7 @@ _NEEDED: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
     "a number from 0 on": (("beta", "weight_decay"), lambda value: 0 <= value < math.inf),
     "a share from 0 to below 1": (("generated_fraction", "label_smoothing", "ema"), lambda value: 0 <= value < 1),
     "at least 1": (("epochs", "batch", "steps"), lambda value: value >= 1),
+    "a number from 1 on": (("focus_times",), lambda value: 1 <= value < math.inf),
 }
 
 
@@ -48,7 +52,8 @@ class Recipe:
     precision: Precision = "fp32"
     bn_group: int | None = None
     """Images that share batch statistics; None: a quarter of the batch, as four GPUs had it; 0: the whole batch."""
-    focus_mode: Literal["inject", "oversample"] = "inject"
+    focus_mode: FocusMode = "inject"
+    focus_times: float = PAPER_TIMES  # as often as another point one in focus is drawn; not of "inject"
     focus_batch: int = 32  # images of the focus set that are appended to every batch
     inject_as: Literal["input", "adversary"] = "input"
     """Injected examples are inputs like any other, or stand as the adversaries of their originals."""
@@ -72,19 +77,49 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Emphasis:
+    """How many of an epoch's images are of points in focus, and of others; of so many points each."""
+
+    focus: int
+    others: int
+    drawn: float  # of the points in focus among the real images of an epoch, on average
+    injected: int  # of them besides, in an epoch
+    real: int  # real images of an epoch
+
+    @property
+    def focus_draws(self) -> float:
+        """How often an epoch has a point in focus, on average."""
+        return (self.drawn + self.injected) / self.focus
+
+    @property
+    def other_draws(self) -> float | None:
+        """How often it has another point; None where there is no other."""
+        return (self.real - self.drawn) / self.others if self.others else None
+
+    def remark(self) -> str:
+        """The emphasis in a sentence."""
+        draws = f"Focus: {self.focus:,} points, each {self.focus_draws:.2f} times in an epoch"
+        if not self.other_draws:
+            return f"{draws}; no other real point is trained on."
+        times = self.focus_draws / self.other_draws
+        return f"{draws}; another point {self.other_draws:.2f} times: {times:.3g} times as often."
+
+
+@dataclass(frozen=True)
 class Counts:
     """How many images of which kind make a step, and how many steps an epoch."""
 
     real: int
     generated: int
-    focus: int  # injected ones
+    injected: int
     group: int  # images that share batch statistics
     steps: int  # of an epoch
+    emphasis: Emphasis | None = None  # where there is a focus
 
     @property
     def total(self) -> int:
         """Images of a step."""
-        return self.real + self.generated + self.focus
+        return self.real + self.generated + self.injected
 
 
 def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int, processes: int = 1) -> Counts:
@@ -108,12 +143,8 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
         raise UsageError(
             f"`focus_batch` {recipe.focus_batch}: from 1 to the {focus:,} points in focus can be injected in a batch"
         )
-    if recipe.focus_mode == "oversample" and focus > real * steps:
-        raise UsageError(
-            f"`focus` names {focus:,} points, but an epoch has room for {real * steps:,} real images: "
-            "name fewer, or make `batch` larger"
-        )
     injected = recipe.focus_batch if injects else 0
+    emphasis = _emphasis(recipe, focus, base - held_out - focus, real * steps, injected * steps) if focus else None
     total = recipe.batch + injected
     if total % processes:
         raise UsageError(f"a batch of {total} images cannot be shared by {processes} processes: change `batch`")
@@ -127,4 +158,27 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
             f"batch statistics of {group} images do not divide the {share} images of "
             f"{'a batch' if processes == 1 else 'each process'}: change `batch` or `bn_group`"
         )
-    return Counts(real, drawn, injected, group, steps)
+    return Counts(real, drawn, injected, group, steps, emphasis)
+
+
+def _emphasis(recipe: Recipe, focus: int, others: int, real: int, injected: int) -> Emphasis:
+    """How the real images of an epoch are shared by points in focus and others.
+
+    With p the draws of another point, focus * times * p + others * p = real. Raises UsageError where the focus would
+    change nothing, or does not fit.
+    """
+    share = focus / (focus + others)
+    if recipe.focus_mode != "inject":
+        share = recipe.focus_times * focus / (recipe.focus_times * focus + others)
+    drawn = real * share
+    if recipe.focus_mode == "fixed":
+        if focus > real:
+            raise UsageError(
+                f"`focus` names {focus:,} points, but an epoch has room for {real:,} real images: "
+                "name fewer, or make `batch` larger"
+            )
+        drawn = max(drawn, float(focus))
+    if recipe.focus_mode == "oversample" and (not others or recipe.focus_times == 1):
+        why = f"`focus_times` {recipe.focus_times:g}" if others else "`focus` names all points that are trained on"
+        raise UsageError(f"{why}: points in focus would be drawn no more often than without a focus")
+    return Emphasis(focus, others, drawn, injected, real)

@@ -159,4 +159,6 @@ def test_a_request_names_all_that_decides_the_bits(tmp_path: Path) -> None:
         {"arch": "wrn-16-1"}, {"focus": "first:3"}, {},
     ]  # fmt: skip
     assert len({request(**change) for change in changes}) == len(changes)
-    assert request(focus="none") == request()
+    assert request(focus="none") == request() == request(focus_times=2.0)
+    assert request("first:3") == request("first:3", focus_times=2.0)  # of inject it decides nothing
+    assert request("first:3", focus_mode="fixed") != request("first:3", focus_mode="fixed", focus_times=2.0)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.training.batches import injected, mixed, oversampled, real_rows
-from datarobust.training.images import StreamOrder
+from datarobust.training.batches import Batches, Crafted, focused, mixed, oversampled, real_rows
+from datarobust.training.images import Points, Stream, StreamOrder, to_float
+from datarobust.training.recipe import Recipe
+from datarobust.training.recipe import count as count_of
 
 seeds = st.integers(0, 2**64 - 1)
 
@@ -40,25 +45,114 @@ def test_every_image_is_drawn_as_often() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(seed=seeds, epoch=st.integers(0, 100), n=st.integers(2, 60), extra=st.integers(0, 100), data=st.data())
-def test_oversampling_puts_all_of_the_focus_into_every_epoch(seed, epoch, n, extra, data) -> None:  # type: ignore[no-untyped-def]
-    available = np.arange(n)
-    focus = np.array(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1, max_size=n))))
-    rows = oversampled(seed, epoch, available, focus, len(focus) + extra)
-    counts = Counter(rows.tolist())
-    others = n - len(focus)
-    assert len(rows) == len(focus) + extra
-    assert all(counts[row] >= 1 for row in focus.tolist())
-    if others:
-        assert all(counts[row] == 1 for row in focus.tolist())
-        assert all(counts[row] <= -(-extra // others) for row in set(range(n)) - set(focus.tolist()))
+@given(seed=seeds, n=st.integers(2, 60), count=st.integers(1, 100), share=st.floats(0, 1), data=st.data())
+def test_an_oversampled_epoch_has_its_share_of_the_focus(seed, n, count, share, data) -> None:  # type: ignore[no-untyped-def]
+    """Points in focus, and others, are each drawn equally often, up to one draw; the share holds over many epochs."""
+    focus = np.array(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1, max_size=n - 1))))
+    available, drawn, total = np.arange(n), share * count, 0
+    for epoch in range(20):
+        rows = oversampled(seed, epoch, available, focus, count, drawn)
+        np.testing.assert_array_equal(rows, oversampled(seed, epoch, available, focus, count, drawn))
+        assert len(rows) == count
+        counts = Counter(rows.tolist())
+        for group in (set(focus.tolist()), set(range(n)) - set(focus.tolist())):
+            draws = [counts[row] for row in group]
+            assert max(draws) - min(draws) <= 1
+        total += sum(counts[row] for row in focus.tolist())
+        assert abs(total - drawn * (epoch + 1)) <= 0.5 + 1e-9
+
+
+def batches_of(generated: bool, focus: list[int], held_out: list[int], **recipe: Any) -> Batches:
+    """Batches of 60 small images."""
+    chosen = Recipe(**({"batch": 20, "generated_fraction": 0.5, "bn_group": 0, "augment": "none"} | recipe))
+    random = np.random.default_rng(0)
+    points = Points.of(random.integers(0, 256, (60, 1, 4, 4)).astype(np.uint8), np.arange(60) % 3)
+    more = points.images.numpy(), points.labels.numpy()
+    stream = Stream(_Rows(more[0]), _Rows(more[1]), chosen.seed, 16) if generated else None
+    counts = count_of(chosen, 60, len(held_out), generated, len(focus))
+    available = np.setdiff1d(np.arange(60), held_out)
+    return Batches(chosen, counts, points, available, stream, np.array(focus))
+
+
+class _Rows:
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape = values, values.shape
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        return self.values[start:stop]
+
+
+@pytest.mark.parametrize("generated", [False, True])
+@pytest.mark.parametrize("mode", ["oversample", "fixed"])
+@pytest.mark.parametrize(("times", "focus"), [(5.2, [3, 17, 40]), (2.0, [3, 17, 40]), (5.2, list(range(20, 40)))])
+def test_points_in_focus_are_drawn_so_many_times_as_often(
+    generated: bool, mode: Any, times: float, focus: list[int]
+) -> None:
+    """Whatever the sets: in the mean of 200 epochs; held-out points never, fixed ones in every epoch."""
+    held_out = [0, 1, 2, 58]
+    batches = batches_of(generated, focus, held_out, focus_mode=mode, focus_times=times)
+    counts: Counter[int] = Counter()
+    for epoch in range(200):
+        rows, in_focus = batches._real(epoch)
+        counts.update(rows.tolist())
+        assert batches.draws(epoch) == (in_focus.sum(), len(rows) - in_focus.sum())
+        if mode == "fixed":
+            assert set(focus) <= set(rows.tolist())
+    assert not set(held_out) & set(counts)
+    others = [counts[row] for row in range(60) if row not in focus + held_out]
+    ratio = np.mean([counts[row] for row in focus]) / np.mean(others)
+    at_least_once = (
+        200 * len(focus) / (200 * (30 if generated else 60) - 200 * len(focus)) * (56 - len(focus)) / len(focus)
+    )
+    assert ratio == pytest.approx(max(times, at_least_once) if mode == "fixed" else times, rel=0.01)
+
+
+def test_injected_points_are_drawn_besides() -> None:
+    batches = batches_of(False, [3, 17, 40], [0], focus_mode="inject", focus_batch=2)
+    for epoch in range(5):
+        rows, in_focus = batches._real(epoch)
+        assert batches.draws(epoch) == (in_focus.sum() + 6, len(rows) - in_focus.sum())
+
+
+def test_fixed_points_have_the_crafted_adversaries_and_others_none() -> None:
+    """Every image of an epoch, in two processes: its example is that of the same point, in the order of use."""
+    batches = [batches_of(True, [3, 17, 40], [0], focus_mode="fixed", augment="crop-flip") for _ in range(2)]
+    batches[1] = Batches(
+        batches[1]._recipe, batches[1]._counts, batches[1]._base, batches[1]._available, batches[1]._generated,
+        batches[1]._focus, (1, 2),
+    )  # fmt: skip
+    whole = batches[0]
+    for epoch in range(2):
+        originals = whole.originals(epoch)
+        assert originals is not None
+        crafted = Crafted(to_float(originals.images) * 0.5 + torch.arange(len(originals)).view(-1, 1, 1, 1), originals)
+        seen = []
+        for step in range(whole._counts.steps):
+            batch = whole.at(epoch, step, crafted)
+            assert batch.fixed is not None
+            assert batch.adversaries is not None
+            half = batches[1].at(epoch, step, crafted)
+            assert half.fixed is not None
+            assert half.adversaries is not None
+            torch.testing.assert_close(half.fixed, batch.fixed[10:])
+            torch.testing.assert_close(half.adversaries[half.fixed], batch.adversaries[10:][half.fixed])
+            for x, y, example in zip(
+                batch.x[batch.fixed], batch.y[batch.fixed], batch.adversaries[batch.fixed], strict=True
+            ):
+                place = int(example.max())  # the least pixels of an example are those of its place
+                torch.testing.assert_close(example - place, x * 0.5)
+                torch.testing.assert_close(x, to_float(originals.images)[place])
+                assert y == originals.labels[place]
+                seen.append(place)
+        assert sorted(seen) == list(range(len(originals)))
+        assert len(seen) == whole.draws(epoch)[0]
 
 
 def test_injections_go_round_the_focus_set() -> None:
-    first, second = (injected(0, epoch, np.arange(1024), 800) for epoch in (0, 1))
+    first, second = (focused(0, epoch, np.arange(1024), 800) for epoch in (0, 1))
     assert len(set(first.tolist())) == 800
     assert not np.array_equal(first, second)
-    assert set(injected(0, 0, np.arange(5), 12).tolist()) == set(range(5))
+    assert set(focused(0, 0, np.arange(5), 12).tolist()) == set(range(5))
 
 
 def test_a_batch_is_mixed() -> None:

@@ -152,11 +152,12 @@ WAYS: list[dict[str, Any]] = [
     {"focus": [1, 7, 8, 20], "focus_batch": 4, "track": True},
     {"focus": [1, 7, 8, 20], "focus_batch": 4, "inject_as": "adversary", "norm": "l2", "eps": 0.5, "step": 0.1},
     {"focus": [7, 8, 20], "focus_mode": "oversample", "generated": True, "generated_fraction": 0.5},
+    {"focus": [7, 8, 20], "focus_mode": "fixed", "generated": True, "generated_fraction": 0.5},
     {"precision": "bf16", "augment": "cifar100", "schedule": "c"},
 ]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=["inject", "adversary-l2", "oversample-generated", "bf16"])
+@pytest.mark.parametrize("way", WAYS, ids=["inject", "adversary-l2", "oversample-generated", "fixed-generated", "bf16"])
 def test_it_goes_on_from_any_step_with_the_same_bits(way: dict[str, Any]) -> None:
     def make() -> Training:
         asked = dict(way)
@@ -234,12 +235,13 @@ def test_the_global_generator_changes_no_weight() -> None:
         {"schedule": "c"},
         {"focus": [1, 7]},
         {"focus": [1, 7], "focus_mode": "oversample"},
+        {"focus": [1, 7], "focus_mode": "fixed"},
         {"generated": True},
     ],
 )
 def test_what_should_change_weights_does(change: dict[str, Any]) -> None:
     change = {"focus_batch": 4, "generated_fraction": 0.5} | change
-    if change.get("focus") and change.get("focus_mode") != "oversample":
+    if change.get("focus") and "focus_mode" not in change:
         change |= {"focus_batch": 2, "bn_group": 0}
     base = {"bn_group": 0} if "bn_group" in change else {}
     assert bits(finished(lambda: training(**change))[0]) != plain(**base)
@@ -249,9 +251,11 @@ def test_the_log_states_what_was_trained_on() -> None:
     asked = {"focus": [1, 7, 8, 20], "focus_batch": 4, "generated": True, "generated_fraction": 0.5}
     _, memory = finished(lambda: training(**asked))
     for line in memory.lines:
-        assert (line["real"], line["generated"], line["injected"], line["focus"]) == (24, 24, 12, 12)
+        assert (line["real"], line["generated"], line["injected"]) == (24, 24, 12)
+        assert line["focus"] == pytest.approx(4 * line["focus_draws"])
+        assert pytest.approx(4 * line["focus_draws"] + 31 * line["other_draws"]) == 24 + 12
     _, memory = finished(lambda: training(focus=[7, 8, 20], focus_mode="oversample"))
-    assert all(line["focus"] >= 3 for line in memory.lines)
+    assert [line["focus"] for line in memory.lines] == [16, 15, 16]  # 48 draws, 5.2 times as many of 3 as of 32 others
     assert all(line["injected"] == 0 for line in memory.lines)
     assert [line["epoch"] for line in memory.lines] == [1, 2, 3]
     assert "test_robust_accuracy" in memory.lines[-1]

@@ -17,18 +17,37 @@ NOTHING: dict[str, Any] = {"base": 50_000, "held_out": 1024, "generated": False,
 def test_batches_of_the_reference() -> None:
     """410 real and 1,638 generated images, 25 steps, statistics of four groups of 512 (Wang et al. 2023)."""
     counts = count(Recipe(), 50_000, 1024, generated=True, focus=0)
-    assert (counts.real, counts.generated, counts.focus, counts.steps, counts.group) == (410, 1638, 0, 25, 512)
+    assert (counts.real, counts.generated, counts.injected, counts.steps, counts.group) == (410, 1638, 0, 25, 512)
 
 
 def test_batches_with_injected_examples() -> None:
     """The paper's 2080 = 2048 + 32 images (Appendix D)."""
     counts = count(Recipe(), 50_000, 0, generated=True, focus=2048)
-    assert (counts.real, counts.generated, counts.focus, counts.total, counts.group) == (410, 1638, 32, 2080, 520)
+    assert (counts.real, counts.generated, counts.injected, counts.total, counts.group) == (410, 1638, 32, 2080, 520)
 
 
 def test_a_batch_of_2080_without_injection() -> None:
     counts = count(Recipe(batch=2080), 50_000, 0, generated=True, focus=0)
     assert (counts.real, counts.generated, counts.steps) == (416, 1664, 25)
+
+
+@pytest.mark.parametrize(
+    ("mode", "focus", "held_out", "generated", "draws"),
+    [
+        ("fixed", 1024, 1024, True, (1024 / 1024, 9226 / 47_952)),  # Table 2, row 5
+        ("oversample", 1024, 1024, True, (1024 / 1024, 9226 / 47_952)),
+        ("fixed", 4096, 1024, True, (1, 6154 / 44_880)),  # 4s: at least once in an epoch
+        ("fixed", 128, 0, False, (5.2 * 51_200 / 50_537.6, 51_200 / 50_537.6)),  # p = 51,200 / (5.2 * 128 + 49,872)
+        ("inject", 1024, 1024, True, (10_250 / 48_976 + 800 / 1024, 10_250 / 48_976)),
+    ],
+)
+def test_the_emphasis_is_the_papers(
+    mode: Any, focus: int, held_out: int, generated: bool, draws: tuple[float, float]
+) -> None:
+    """Draws of a point in focus and of another in an epoch."""
+    emphasis = count(Recipe(focus_mode=mode), 50_000, held_out, generated, focus).emphasis
+    assert emphasis is not None
+    assert (emphasis.focus_draws, emphasis.other_draws) == pytest.approx(draws, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +83,7 @@ def test_counts_add_up(base: int, held: int, quarter: int, fraction: float, gene
     assert counts.real + counts.generated == 4 * quarter
     assert counts.real >= 1
     assert (counts.generated > 0) == generated
-    assert counts.focus == (4 if focus else 0)
+    assert counts.injected == (4 if focus else 0)
     assert counts.total == 4 * counts.group
     assert (counts.steps - 1) * recipe.batch < base <= counts.steps * recipe.batch
 
@@ -77,10 +96,16 @@ def test_counts_add_up(base: int, held: int, quarter: int, fraction: float, gene
         ({"focus_batch": 0}, {"focus": 5}, "`focus_batch` 0: from 1 to the 5 points in focus"),
         ({"focus_batch": 6}, {"focus": 5}, "`focus_batch` 6"),
         (
-            {"focus_mode": "oversample", "batch": 100},
-            {"base": 300, "held_out": 0, "focus": 301},
-            "has room for 300 real images",
+            {"focus_mode": "fixed", "batch": 100, "generated_fraction": 0.5},
+            {"base": 300, "held_out": 0, "focus": 151, "generated": True},
+            "has room for 150 real images",
         ),
+        (
+            {"focus_mode": "oversample", "focus_times": 1},
+            {"focus": 5},
+            "`focus_times` 1: points in focus would be drawn",
+        ),
+        ({"focus_mode": "oversample"}, {"focus": 48_976}, "all points that are trained on"),
         ({"batch": 50}, {}, "has no quarter"),
         ({"bn_group": 100}, {}, "batch statistics of 100 images do not divide the 2048 images of a batch"),
         ({"bn_group": 0}, {"processes": 2}, "do not divide the 1024 images of each process"),
