@@ -17,7 +17,7 @@
 
 SMALL     := yes
 PRECISION ?= bf16
-SEEDS     ?= 0 1 2
+SEEDS     ?= 0 1 2 3 4
 EPOCHS    ?= 24
 .PHONY: small
 small:

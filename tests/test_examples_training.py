@@ -91,7 +91,7 @@ def wanted(name: str, table: str) -> dict[str, str]:
         "--schedule": version or "original",
         "--seed": "0" if table in ("table2", "figure1") else "1",
         "--precision": "tf32",
-        **({"--focus": POINTS[track], "--focus-mode": "inject" if star else "oversample"} if inside else {}),
+        **({"--focus": POINTS[track], "--focus-mode": "inject" if star else "fixed"} if inside else {}),
         **({"--focus-batch": "32"} if star else {}),
     }
 

@@ -232,6 +232,7 @@ class Training(Loop):
                 line["test_robust_accuracy"] = self._accuracy(self.test, Domain.TEST)
         if self.track is not None:
             line["tracked_accuracy"] = self._accuracy(self.track, Domain.TRACK)
+            line["tracked_clean_accuracy"] = self._accuracy(self.track)
         self.sums.zero_()
         return line
 
