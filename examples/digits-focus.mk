@@ -1,9 +1,9 @@
 # Tables 2 to 4 and Figure 1 (b) on scikit-learn's real digits: does a focus on the least robust points help?
 # Two CPU cores: a minute.  No download.
 #
-# There are two adversarial trainings.  Each has 128 points in focus, which are part of every epoch: the least robust ones
+# There are two adversarial trainings.  Each has 128 points in focus, drawn 5.2 times as often as others: the least robust ones
 # (s), or random ones.  AutoAttack then attacks both networks on 300 digits that were not trained on, and the difference is
-# tested for significance.  One pair of trainings says nothing about the variance of training; small.mk has three seeds on
+# tested for significance.  One pair of trainings says nothing about the variance of training; small.mk has five seeds on
 # real images.
 #
 #   make -C examples digits-focus
@@ -34,7 +34,7 @@ $(OUT)/held-out-linf.zarr: $(OUT)/held-out.zarr $(OUT)/train.zarr
 $(focus_sets:%=$(OUT)/with-%.run): $(OUT)/with-%.run: $(OUT)/train.zarr $(OUT)/held-out.zarr $(OUT)/train-linf.zarr
 	$(run)advtrain $< --test $(OUT)/held-out.zarr --arch wrn-10-1 --epochs $(FOCUS_EPOCHS) --batch 64 --bn-group 0 --augment none \
 	  --eps 0.1 --step 0.025 --ema 0.95 --hold-out none --track $(OUT)/train-linf.zarr:least:128 --focus $(chosen_$*) \
-	  --focus-mode oversample --seed $(SEED) -o $(OUT)/with-$* > $@
+	  --focus-mode fixed --seed $(SEED) -o $(OUT)/with-$* > $@
 
 $(verdicts): $(OUT)/aa-%.zarr: $(OUT)/held-out.zarr $(OUT)/with-%.run
 	$(run)aaeval $< $(OUT)/with-$*/last.safetensors --eps 0.1 --fast -o $@

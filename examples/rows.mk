@@ -31,9 +31,9 @@
 # processes on one machine.  GPUS=1 is one process, on the CPU if there is no GPU.  examples/slurm and examples/kubernetes have
 # one row as a job.
 #
-# SMALL=yes takes three minutes of a CPU core per row, evaluation included: WRN-10-1; 6 epochs (8 where the paper has a quarter
+# SMALL=yes takes four minutes of a CPU core per row, evaluation included: WRN-10-1; 6 epochs (8 where the paper has a quarter
 # more) of 2,000 points of CIFAR-10 in batches of 64; sets of 64 instead of 1,024; largest learning rate 0.1; no generated
-# images; 500 test images; two of AutoAttack's four attacks, with 20 steps.  small.mk runs ten of the rows with three seeds.
+# images; 1,000 test images; two of AutoAttack's four attacks, with 20 steps.  small.mk runs ten of the rows with five seeds.
 #
 # A row is identified by its name and seed.  If you change FOCUS, PRECISION or other options, also change OUT.
 

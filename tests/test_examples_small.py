@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-SEEDS = ("0", "1", "2")
+SEEDS = ("0", "1", "2", "3", "4")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -43,7 +43,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     return found
 
 
-def test_ten_rows_with_three_seeds_each(planned: list[list[str]]) -> None:
+def test_ten_rows_with_five_seeds_each(planned: list[list[str]]) -> None:
     trained = [words for words in planned if words[0] == "advtrain"]
     runs = {Path(words[words.index("-o") + 1]).name: words for words in trained}
     names = {name.rpartition(".")[0] for name in runs}

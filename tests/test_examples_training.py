@@ -150,7 +150,7 @@ def test_a_focus_can_be_chosen(make: Make, data: Path, tmp_path: Path) -> None:
         assert found["c10l2-v-c_s.1"]["processes"] == "one"
     refused = make("-n", "table3", DATA=data, OUT=tmp_path, FOCUS="much")
     assert refused.returncode != 0
-    assert "FOCUS is oversample, inject or none, not 'much'" in refused.stderr
+    assert "FOCUS is fixed, oversample, inject or none, not 'much'" in refused.stderr
 
 
 @pytest.mark.parametrize("table", [*TABLES, "figure1"])
