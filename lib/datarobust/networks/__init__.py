@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -26,22 +26,41 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 @contextmanager
 def products(precision: Precision, *, deterministic: bool = False) -> Iterator[None]:
-    """Within, products of float32 on NVIDIA's accelerators are of 24 bits, or of 11 for "tf32"; elsewhere of 24.
+    """Within, products of float32 are of 24 bits; for "tf32", in convolutions on NVIDIA's accelerators, of 11.
 
-    PyTorch by itself takes 11 in convolutions and 24 in matrix products. Backward passes belong within too.
+    So PyTorch has it by itself, and the published trainings had it. Backward passes belong within too.
     ``deterministic``: take algorithms for convolutions that always give the same bits. Afterwards all is as it was.
     """
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    backends: Any = torch.backends
+    cudnn, tf32 = backends.cudnn, precision == "tf32"
+    # From PyTorch 2.9 on each kind of product has a switch of its own. Where somebody has set one of them, the older
+    # switches can be set, but not read. Both are set, because compilers read the older ones.
+    newer = hasattr(cudnn, "conv")
+    matrices = [backends.cuda.matmul, backends.mkldnn.matmul, backends.mkldnn.conv] if newer else []
+    convolutions = [cudnn.conv, cudnn.rnn] if newer else []
+    before = [switch.fp32_precision for switch in matrices + convolutions]
+    tf32_before = before[-2] == "tf32" if newer else cudnn.allow_tf32
+    try:
+        matmul_before = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        matmul_before = "highest"
+    algorithms = cudnn.deterministic, cudnn.benchmark
     torch.set_float32_matmul_precision("highest")
-    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    cudnn.allow_tf32 = tf32
+    for switch in matrices:
+        switch.fp32_precision = "ieee"
+    for switch in convolutions:
+        switch.fp32_precision = "tf32" if tf32 else "ieee"
     if deterministic:
         cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before[0])
-        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before[1:]
+        torch.set_float32_matmul_precision(matmul_before)
+        cudnn.allow_tf32 = tf32_before
+        for switch, value in zip(matrices + convolutions, before, strict=True):
+            switch.fp32_precision = value
+        cudnn.deterministic, cudnn.benchmark = algorithms
 
 
 def casting(precision: Precision, device: str) -> torch.autocast:
