@@ -2,10 +2,15 @@
 
 ``torchrun`` starts the processes and says in the environment who is who; a process that it did not start is alone, and
 then torch is not even imported. Arrays in main memory are exchanged over gloo, tensors of accelerators over nccl.
+
+Over gloo a process waits for days, because a part that goes on after a kill may be done long before the others. Over
+nccl all processes do the same work at the same time: after half an hour one of them is lost.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +34,7 @@ class Group:
     rank: int  # this process, from 0
     size: int
     here: int = 1  # how many of them share this machine
+    nccl: Any = None  # the processes once more, for tensors of accelerators
 
     @property
     def is_main(self) -> bool:
@@ -58,20 +64,22 @@ class Group:
 
     def average(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace tensors, in place, by their means over all processes; one exchange for each dtype and device."""
-        self._in_one(tensors, lambda flat, distributed: distributed.all_reduce(flat), 1.0 / self.size)
+        self._in_one(
+            tensors, lambda flat, distributed, group: distributed.all_reduce(flat, group=group), 1.0 / self.size
+        )
 
     def sum(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace tensors, in place, by their sums over all processes."""
-        self._in_one(tensors, lambda flat, distributed: distributed.all_reduce(flat))
+        self._in_one(tensors, lambda flat, distributed, group: distributed.all_reduce(flat, group=group))
 
     def broadcast(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace tensors, in place, by those of rank 0."""
-        self._in_one(tensors, lambda flat, distributed: distributed.broadcast(flat, 0))
+        self._in_one(tensors, lambda flat, distributed, group: distributed.broadcast(flat, 0, group=group))
 
     def _in_one(
         self,
         tensors: Sequence[torch.Tensor],
-        exchange: Callable[[torch.Tensor, Any], object],
+        exchange: Callable[[torch.Tensor, Any, Any], object],
         factor: float | None = None,
     ) -> None:
         """Exchange tensors as one vector for each dtype and device, and put the results back."""
@@ -86,7 +94,7 @@ class Group:
         for parts in kinds.values():
             flat = torch.cat([part.detach().reshape(-1) for part in parts])
             with _errors_of_others():
-                exchange(flat, distributed)
+                exchange(flat, distributed, self.nccl if flat.is_cuda else None)
             if factor is not None:
                 flat.mul_(factor)
             with torch.no_grad():
@@ -126,29 +134,59 @@ def group() -> Iterator[Group]:
     if not 0 <= rank < size:
         raise UsageError(f"RANK={rank} and WORLD_SIZE={size} contradict each other: start the command with torchrun")
     if size == 1:
+        _refuse_tasks_without_torchrun()
         yield Group(0, 1)
         return
     from torch import cuda, distributed
 
-    on_gpus = cuda.is_available() and distributed.is_nccl_available()
-    backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
-    try:  # the timeout: a shard that goes on after a kill may be done long before the others
-        distributed.init_process_group(backend, rank=rank, world_size=size, timeout=timedelta(days=30))
+    try:
+        name = f"datarobust/{next(_GROUPS)}"
+        store = distributed.PrefixStore(name, _meeting_place())  # type: ignore[attr-defined]
+        distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(days=30))
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"the {size} processes cannot find each other: start the command with torchrun") from error
     try:
-        yield Group(rank, size, max(1, _number("LOCAL_WORLD_SIZE", 1)))
+        on_gpus = cuda.is_available() and distributed.is_nccl_available()
+        nccl = distributed.new_group(backend="nccl", timeout=timedelta(minutes=30)) if on_gpus else None
+        yield Group(rank, size, _here(), nccl)
     finally:
         distributed.destroy_process_group()
+
+
+_GROUPS = itertools.count()
+"""Numbers of the groups of this process. Each has its own names in the store, where those of the last one stay."""
+
+
+@functools.cache
+def _meeting_place() -> Any:
+    """The store in which the processes find each other: torchrun's."""
+    from torch.distributed.rendezvous import rendezvous
+
+    store, _, _ = next(rendezvous("env://"))
+    return store
+
+
+def _refuse_tasks_without_torchrun() -> None:
+    """Raise UsageError where srun or mpirun started several tasks of this command, each of which thinks it is alone."""
+    for name, starter in (("SLURM_STEP_NUM_TASKS", "srun"), ("OMPI_COMM_WORLD_SIZE", "mpirun"), ("PMI_SIZE", "mpirun")):
+        if "WORLD_SIZE" not in os.environ and (tasks := _number(name, 1)) > 1:
+            raise UsageError(
+                f"{starter} has started {tasks} tasks that do not know of each other: start one task a machine, and "
+                f"torchrun in it; or, where each is a command of its own, unset {name}"
+            )
+
+
+def _here() -> int:
+    """How many processes of this command share this machine."""
+    return max(1, _number("LOCAL_WORLD_SIZE", 1))
 
 
 def device_of(name: str) -> torch.device:
     """The device ``name``, ready for use: cpu, cuda, cuda:INDEX, or auto, which takes CUDA where there is any.
 
-    Of several processes on a machine each takes its own accelerator, unless there is an INDEX.
+    Of several processes on a machine each takes its own accelerator, or the only one that it sees.
 
-    Raises:
-        UsageError: there is no such device.
+    Raises UsageError where there is no such device, or several processes would share it.
     """
     import torch
 
@@ -159,7 +197,10 @@ def device_of(name: str) -> torch.device:
         raise UsageError(
             f"`device` {name}: PyTorch finds no CUDA device here; leave out `device`, or install its CUDA build."
         )
-    index = int(name.partition(":")[2] or _number("LOCAL_RANK", 0))
+    chosen = name.partition(":")[2]
+    if chosen and _here() > 1:
+        raise UsageError(f"`device` {name} is one device for {_here()} processes: with cuda each takes its own.")
+    index = int(chosen or (_number("LOCAL_RANK", 0) if count > 1 else 0))
     if index >= count:
         raise UsageError(f"`device` {name}: there are {count} CUDA devices, counted from 0.")
     torch.cuda.set_device(index)

@@ -57,8 +57,17 @@ class LockedError(ArtifactError):
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, so that less at a time might do.
 
-    MemoryError, or the RuntimeError of torch that means the same: CUDA has a class for it, the CPU has none.
+    MemoryError, or the RuntimeError of torch that means the same: CUDA's allocator has a class for it, its libraries
+    and the CPU have none.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = (
+    "can't allocate memory",  # the CPU's allocator
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)

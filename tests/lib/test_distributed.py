@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_no_neighbours_at_all() -> None:
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -134,6 +135,60 @@ def test_an_environment_that_cannot_be(monkeypatch: pytest.MonkeyPatch, rank: st
 
 def test_only_the_first_is_main() -> None:
     assert [Group(rank, 3).is_main for rank in range(3)] == [True, False, False]
+
+
+@pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_tasks_that_do_not_know_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with distributed.group() as group:
+        assert group == Group(0, 1)
+    monkeypatch.setenv(name, "4")
+    with pytest.raises(UsageError, match=f"started 4 tasks .* torchrun .* unset {name}"), distributed.group():
+        pass
+    monkeypatch.setenv("WORLD_SIZE", "1")  # one task of four, in each a torchrun
+    with distributed.group() as group:
+        assert group == Group(0, 1)
+
+
+def test_one_process_can_have_one_group_after_another(tmp_path: Path) -> None:
+    """As a notebook under torchrun would: three groups, in each the same exchange."""
+    script = tmp_path / "groups.py"
+    script.write_text(
+        "import numpy as np\nfrom datarobust import distributed\n"
+        "for turn in range(3):\n"
+        "    with distributed.group() as group:\n"
+        "        parts = group.all_gather(np.array([10 * turn + group.rank]))\n"
+        "        assert [int(part[0]) for part in parts] == [10 * turn, 10 * turn + 1], parts\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("devices", "local", "here", "name", "expected"),
+    [
+        (4, 3, 4, "cuda", 3),
+        (1, 3, 4, "cuda", 0),  # each process sees one device
+        (4, 0, 1, "cuda:2", 2),
+        (4, 0, 4, "cuda:2", "one device for 4 processes"),
+        (2, 2, 4, "cuda", "there are 2 CUDA devices"),
+        (2, 0, 1, "cuda:2", "there are 2 CUDA devices"),
+    ],
+)
+def test_each_process_takes_its_device(
+    monkeypatch: pytest.MonkeyPatch, devices: int, local: int, here: int, name: str, expected: int | str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
+    monkeypatch.setenv("LOCAL_RANK", f"{local}")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", f"{here}")
+    if isinstance(expected, int):
+        assert distributed.device_of(name) == torch.device("cuda", expected)
+        return
+    with pytest.raises(UsageError, match=expected):
+        distributed.device_of(name)
 
 
 def test_devices() -> None:
