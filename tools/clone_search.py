@@ -1,9 +1,13 @@
 """Search for the sampler's arguments by the Fréchet distance between images and their clones: Section 4, Appendix B.
 
-The grid is the paper's: three values each of sigma_min, sigma_max, rho, S_churn, S_min and S_noise, 729 points, with
-three seeds. --grid changes the values of one. Each finished point is a line of JSON in the output: its arguments, seed,
-number of images, score, and the mean l2 and l-infinity distances between images and clones. With --features inception
-and --weights scores are the paper's, FIDs; other features take less work, and say so in the first line.
+The grid is the paper's: three values each of sigma_min, sigma_max, rho, S_churn, S_min and S_noise, and an infinite
+S_max: 729 points, with three seeds. --grid changes the values of one; with --start matched give one sigma_max, since
+that start begins at the noise that there is.
+
+With --weights the score is the FID, as in the paper. Without, it is the Fréchet distance of pixels, which takes less
+work; --features names others. Each finished point is a line of JSON in the output: its arguments, seed, number of
+images, score, what the score is ("measure": fid or frechet, and "features"), and the mean l2 and l-infinity distances
+between images and clones.
 
 --strategy full clones all images at every point with every seed. halving ranks all points on a tenth of the images with
 one seed, the best ninth of them on three tenths, and the best ninth of those on all images with all seeds: a
@@ -14,9 +18,9 @@ the best one. A search that was killed goes on at the point where it was.
 
 For example:
 
-    clone-search digits.zarr --model m.safetensors --features pixels --limit 200 --grid rho=1.6 -o search.jsonl
-    clone-search c10.zarr --model edm.safetensors --features inception --weights inception.safetensors -o s.jsonl
-    clone-search c10.zarr --model edm.safetensors --select r.zarr:least:10000 --strategy full --shard 0/4 -o s0.jsonl
+    clone-search c10.zarr --model edm.safetensors --weights inception.safetensors -o s.jsonl
+    clone-search c10.zarr --model edm.safetensors --weights inception.safetensors --shard 0/4 -o s0.jsonl
+    clone-search digits.zarr --model m.safetensors --limit 200 --grid rho=1.6 --grid S_max=1,inf -o search.jsonl
     figure search search.jsonl -o effects.svg
 """
 
@@ -44,7 +48,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     select: _cli.Select = None,
     strategy: Annotated[Literal["full", "halving"], choice("See above.")] = "halving",
     grid: Annotated[list[str] | None, option("NAME=X,X..", "Other values of one argument; may be given again.")] = None,
-    features: _cli.Features = "pixels",
+    features: _cli.OptionalFeatures = None,
     weights: _cli.InceptionWeights = None,
     seeds: Annotated[int, option("N", "How many, from --seed on.", min=1)] = 3,
     start: _cli.Start = "paper",
@@ -82,8 +86,9 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
         cloning = Cloning(points, denoiser, weights_of, chosen, *how)
         for remark in chosen.remarks():
             _cli.say(f"{remark}.")
+        features = features or ("inception" if weights else "pixels")
         space = feature_space(features, some_images(points), place, weights)
-        grid_points = search.grid(_changes(grid or []), base)
+        grid_points = search.grid(_changes(grid or []), base, start, noise_weight)
         numbers = tuple(range(seed, seed + seeds))
         job = Search(cloning, space, grid_points, numbers, strategy, _shard(shard), tuple(also or ()))
         if dry_run:

@@ -271,7 +271,7 @@ def search(
     Above, the mean score of all points of the first rung by the value of each argument; below, the points of the last
     rung, best first, from their lowest to their highest seed, those in colour that seeds cannot tell from the best.
 
-    The columns of --tsv: point, its six arguments, seed, images, score.
+    The columns of --tsv: point, its seven arguments, seed, images, score.
 
     For example:
 

@@ -39,8 +39,9 @@ def test_a_search_and_its_findings(command: Run, place: Path) -> None:
     told = json.loads(done.stdout)
     assert set(told["main_effects"]["sigma_max"]) == {"1.3", "1.4"}
     assert told["seed_spread"] > 0
-    assert told["features"] == "pixels"
+    assert (told["measure"], told["features"]) == ("frechet", "pixels")
     lines = results(place / "s.jsonl")
+    assert {(line["measure"], line["features"]) for line in lines} == {("frechet", "pixels")}
     assert len(lines) == 8
     means = {n: sum(x["score"] for x in lines if x["point"] == n) / 2 for n in range(4)}
     assert told["top"][0]["score"] == pytest.approx(min(means.values()))
@@ -49,6 +50,20 @@ def test_a_search_and_its_findings(command: Run, place: Path) -> None:
     assert (again.returncode, again.stdout) == (0, "s.jsonl\n")
     assert (place / "s.jsonl").read_bytes() == before
     fails(command("clone-search", *words, "--strategy", "full", cwd=place), "s.jsonl", "--overwrite")
+
+
+def test_s_max_and_the_matched_start(command: Run, place: Path) -> None:
+    words = ["d.zarr", "--model", "m.safetensors", *QUICK[:-4], "--seeds", 1, "--grid", "rho=1.5"]
+    refused = command("clone-search", *words, "--start", "matched", "-o", "n.jsonl", cwd=place)
+    fails(refused, "--start matched", "--grid sigma_max=1.4", "--noise-weight", code=2)
+    words += ["--start", "matched", "--grid", "sigma_max=1.4", "--grid", "S_max=0.1,inf", "-o", "m.jsonl"]
+    done = command("clone-search", *words, cwd=place)
+    assert (done.returncode, done.stdout) == (0, "m.jsonl\n"), done.stderr
+    assert [line["S_max"] for line in results(place / "m.jsonl")] == [0.1, None]
+    assert [line["sigma_max"] for line in results(place / "m.jsonl")] == pytest.approx([0.45 / 0.55] * 2)
+    said = [line for line in done.stderr.splitlines() if any(word in line for word in ("Mean", "seed", "S_noise 1"))]
+    assert len(said) > 8
+    assert all("Fréchet distance of pixels" in line for line in said)
 
 
 def test_processes_and_shards_bring_the_same_lines(command: Run, place: Path) -> None:
@@ -88,5 +103,9 @@ def test_misuse_is_one_sentence(command: Run, place: Path, tmp_path: Path) -> No
     fails(run("--shard", "2/2"), "2/2", code=2)
     fails(run("--features", "dino"), "choose inception, classifier:M", code=2)
     fails(run("--features", "inception"), "--weights", "sha256", code=2)
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    fails(run("--weights", tmp_path / "w.pth"), "w.pth is cut short or another file")  # they are Inception's
+    fails(run("--features", "pixels", "--weights", tmp_path / "w.pth"), "leave it out", code=2)
+    (tmp_path / "w.pth").unlink()
     fails(run("--limit", 1), "two images")
     assert list(tmp_path.iterdir()) == []

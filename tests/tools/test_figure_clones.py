@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from datarobust.diffusion.search import GRID
+
 from . import made
 from .test_clone import QUICK, fails
 
@@ -28,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, command: Run) -> Path:
         assert command("clone", *words, "-o", f"{name}.zarr", cwd=folder).returncode == 0
     done = command("clone-search", "d.zarr", "--model", "m.safetensors", *SEARCH, *MORE, "-o", "s.jsonl", cwd=folder)
     assert (done.returncode, done.stdout) == (0, "s.jsonl\n"), done.stderr
-    assert "sigma_max: 1.3:" in done.stderr
+    assert "Mean Fréchet distance of pixels on 12 images by sigma_max: 1.3:" in done.stderr
     assert "Points that seeds cannot tell from the best" in done.stderr
     return folder
 
@@ -64,7 +66,10 @@ def test_a_search(command: Run, place: Path, tmp_path: Path) -> None:
     output, lines = tmp_path / "s.svg", tmp_path / "s.tsv"
     done = command("figure", "search", "s.jsonl", "-o", output, "--tsv", lines, cwd=place)
     assert (done.returncode, done.stdout) == (0, f"{output}\n"), done.stderr
-    assert len(lines.read_text().splitlines()) == 1 + 4 * 2
+    header, *rows = (line.split("\t") for line in lines.read_text().splitlines())
+    assert header == ["point", *GRID, "seed", "images", "score"]
+    assert len(rows) == 4 * 2
+    assert {row[header.index("S_max")] for row in rows} == {"inf"}
     (tmp_path / "empty.jsonl").write_text((place / "s.jsonl").read_text().splitlines()[0] + "\n")
     fails(command("figure", "search", tmp_path / "empty.jsonl", "-o", output), "no results")
     (tmp_path / "other.jsonl").write_text("nothing\n")

@@ -15,16 +15,17 @@ from dataclasses import dataclass, replace
 from statistics import fmean, variance
 from typing import Any, Final, Literal
 
-from datarobust.diffusion.sampler import Sampler
+from datarobust.diffusion.sampler import NOISE_WEIGHT, Sampler, start
 from datarobust.errors import UsageError
 
-# Appendix B; 20 steps, S_max infinite.
+# Appendix B; 20 steps.
 GRID: Final[dict[str, tuple[float, ...]]] = {
     "sigma_min": (0.003, 0.004, 0.005),
     "sigma_max": (1.3, 1.4, 1.5),
     "rho": (1.5, 1.6, 1.7),
     "S_churn": (2.4, 2.5, 2.6),
     "S_min": (0.4, 0.5, 0.6),
+    "S_max": (math.inf,),
     "S_noise": (1.006, 1.012, 1.015),
 }
 KEPT: Final = 9  # one in so many points goes on to the next rung, and so many do at least
@@ -50,15 +51,19 @@ class Rung:
     seeds: tuple[int, ...]
 
 
-def varied(point: Sampler) -> dict[str, float]:
-    """The arguments that the grid varies."""
-    return {name: getattr(point, name) for name in GRID}
+def varied(point: Sampler) -> dict[str, float | None]:
+    """The arguments that the grid varies, as JSON has them: None for an infinite ``S_max``."""
+    arguments = point.as_json()
+    return {name: arguments[name] for name in GRID}
 
 
-def grid(changes: Mapping[str, Sequence[float]], base: Sampler) -> list[Sampler]:
+def grid(
+    changes: Mapping[str, Sequence[float]], base: Sampler, begin: str = "paper", noise_weight: float = NOISE_WEIGHT
+) -> list[Sampler]:
     """All points, the last argument running fastest, with other values for some of them than :data:`GRID` has.
 
-    ``base`` has the arguments that the grid does not vary. Raises UsageError for an argument that it does not have.
+    ``base`` has the arguments that the grid does not vary; ``begin`` names the start, of which ``matched`` has a
+    ``sigma_max`` of its own. Raises UsageError for an argument that the grid does not have, or that would say nothing.
     """
     for name in changes:
         if name not in GRID:
@@ -66,10 +71,15 @@ def grid(changes: Mapping[str, Sequence[float]], base: Sampler) -> list[Sampler]
     axes = {name: tuple(changes.get(name, values)) for name, values in GRID.items()}
     if not all(axes.values()):
         raise UsageError(f"the grid has no value of {next(name for name in axes if not axes[name])}")
+    if begin == "matched" and len(axes["sigma_max"]) > 1:
+        raise UsageError(
+            "`start` matched begins at the noise that there is, so all sigma_max are the same: leave one in the grid, "
+            "as in `grid` sigma_max=1.4, and choose the noise with `noise_weight`"
+        )
     points: list[dict[str, Any]] = [
         dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
     ]
-    return [replace(base, **values) for values in points]
+    return [start(begin, replace(base, **values), noise_weight)[1] for values in points]
 
 
 def ladder(strategy: Literal["full", "halving"], points: int, images: int, seeds: Sequence[int]) -> list[Rung]:

@@ -439,6 +439,8 @@ def draw_search(points: Sequence[Sampler], first: Sequence[Result], last: Sequen
     from datarobust.diffusion.search import main_effects, mean_scores, seed_spread, survivors, top_set
 
     effects = main_effects(first, points)
+    if len(effects["S_max"]) == 1:  # as in the paper: no effect to see
+        del effects["S_max"]
     with style.look():
         figure = style.new_figure(*_SEARCH, layout="constrained")
         grid = figure.add_gridspec(2, len(effects))
@@ -472,12 +474,12 @@ def draw_search(points: Sequence[Sampler], first: Sequence[Result], last: Sequen
 
 def table_of_search(points: Sequence[Sampler], results: Sequence[Result]) -> Iterator[str]:
     """Every result as a line of a TSV file."""
-    from datarobust.diffusion.search import GRID, varied
+    from datarobust.diffusion.search import GRID
 
     lines = (
         (
             each.point,
-            *(f"{value:g}" for value in varied(points[each.point]).values()),
+            *(f"{getattr(points[each.point], name):g}" for name in GRID),
             each.seed,
             each.images,
             each.score,

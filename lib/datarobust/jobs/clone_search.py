@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -80,15 +81,24 @@ class Search:
         rows = self.cloning.chosen.rows
         return rows[permutation(0, Domain.SEARCH_ORDER.of(0), len(rows))]
 
+    @property
+    def measure(self) -> dict[str, str]:
+        """What a score is: the FID, or the Fréchet distance of other features than Inception's."""
+        return {"measure": "fid" if self.space.name == "inception" else "frechet", "features": self.space.name}
+
     def request(self) -> dict[str, Any]:
         """All that decides the results, up to rounding."""
         settings = self.cloning.settings
+        grid = {name: sorted({getattr(point, name) for point in self.points}) for name in search.GRID}
+        grid["S_max"] = [value if math.isfinite(value) else None for value in grid["S_max"]]
+        if grid["S_max"] == [None]:  # as in searches of before, whose grid did not have it
+            del grid["S_max"]
         return {
             "tool": "clone-search",
             "features": self.space.name,
             "strategy": self.strategy,
             "seeds": list(self.seeds),
-            "grid": {name: sorted({getattr(point, name) for point in self.points}) for name in search.GRID},
+            "grid": grid,
             "clones": artifacts.fingerprint(self.cloning.request()),
             **{name: settings[name] for name in ("dataset", "model", "precision", "conditioning")},
             "start": {name: settings["start"][name] for name in ("name", "noise_weight")},
@@ -104,6 +114,7 @@ class Search:
             before = rung.images
         evaluations = self.points[0].evaluations
         return {
+            **self.measure,
             "points": len(self.points),
             "rungs": [{"points": r.points, "images": r.images, "seeds": len(r.seeds)} for r in self.rungs],
             "clones": made,
@@ -139,7 +150,7 @@ class Search:
         effects = search.main_effects(standings[0], self.points)
         top = search.top_set(standings[-1])
         return {
-            "features": self.space.name,
+            **self.measure,
             "main_effects": {name: {f"{v:g}": score for v, score in by.items()} for name, by in effects.items()},
             "main_effects_images": self.rungs[0].images,
             "seed_spread": search.seed_spread(standings[-1]),
@@ -235,7 +246,7 @@ class Search:
             point, seed, images = map(int, row[:3])
             score, l2, linf = map(float, row[3:])
             values = {**search.varied(self.points[point]), "l2": l2, "linf": linf}
-            lines.append({"point": point, **values, "seed": seed, "images": images, "score": score})
+            lines.append({"point": point, **values, "seed": seed, "images": images, "score": score, **self.measure})
         output.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         output.resume.discard_part()  # the file has all of it
 
@@ -279,7 +290,8 @@ def gather(paths: Sequence[Path]) -> tuple[str, list[Sampler], list[Result]]:
     changes = first.get("grid")
     if not isinstance(changes, dict):
         raise DataError(f"{shown(paths[0])} holds no lines of clone-search: its first line has no grid")
-    points = search.grid({name: [float(value) for value in values] for name, values in changes.items()}, Sampler())
+    axes = {name: [math.inf if value is None else float(value) for value in axis] for name, axis in changes.items()}
+    points = search.grid(axes, Sampler())
     results = {}
     for path, (_, lines) in zip(paths, files, strict=True):
         for number, result in enumerate(map(_of_line, lines), 2):
@@ -290,17 +302,23 @@ def gather(paths: Sequence[Path]) -> tuple[str, list[Sampler], list[Result]]:
 
 
 def sentences(findings: Mapping[str, Any]) -> Iterator[str]:
-    """The findings of a search in words."""
-    yield f"Mean scores ({findings['features']}, {findings['main_effects_images']:,} images) by value of each argument:"
+    """The findings of a search in words, each with what its scores are."""
+    measure = "FID" if findings["measure"] == "fid" else f"Fréchet distance of {findings['features']}"
     for name, effects in findings["main_effects"].items():
-        yield f"  {name}: " + ", ".join(f"{value}: {score:.4g}" for value, score in effects.items())
+        means = ", ".join(f"{value}: {score:.4g}" for value, score in effects.items())
+        yield f"Mean {measure} on {findings['main_effects_images']:,} images by {name}: {means}."
     spread = findings["seed_spread"]
     known = "unknown with one seed" if spread is None else f"{spread:.3g}"
-    yield f"On {findings['images']:,} images a score differs from seed to seed by {known}."
-    yield f"Points that seeds cannot tell from the best: {len(findings['top'])}."
+    images = f"{findings['images']:,} images"
+    yield f"From seed to seed the {measure} on {images} differs by {known}."
+    yield f"Points that seeds cannot tell from the best by the {measure}: {len(findings['top'])}."
     for point in findings["top"]:
-        values = ", ".join(f"{name} {value:g}" for name, value in point.items() if name not in ("point", "score"))
-        yield f"  {point['score']:.4g}: {values}"
+        values = ", ".join(
+            f"{name} {math.inf if value is None else value:g}"
+            for name, value in point.items()
+            if name not in ("point", "score")
+        )
+        yield f"  {measure} {point['score']:.4g} on {images}: {values}"
 
 
 def _of_line(line: Mapping[str, Any]) -> Result:

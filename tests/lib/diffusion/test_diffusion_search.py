@@ -42,6 +42,7 @@ def test_the_papers_grid() -> None:
         "rho": 1.6,
         "S_churn": 2.5,
         "S_min": 0.5,
+        "S_max": None,
         "S_noise": 1.012,
     }
     assert all(math.isinf(point.S_max) and point.num_steps == 20 for point in points)
@@ -52,12 +53,34 @@ def test_other_values() -> None:
     assert len(points) == 54
     assert {point.rho for point in points} == {2.0, 7.0}
     assert points[0].num_steps == 5
-    with pytest.raises(UsageError, match="does not have S_max"):
-        grid({"S_max": [1.0]}, Sampler())
+    with pytest.raises(UsageError, match="does not have num_steps"):
+        grid({"num_steps": [1.0]}, Sampler())
     with pytest.raises(UsageError, match="no value of rho"):
         grid({"rho": []}, Sampler())
     with pytest.raises(UsageError, match="sigma_min"):
         grid({"sigma_min": [2.0]}, Sampler())
+
+
+def test_s_max_is_in_the_grid_as_in_the_sampler() -> None:
+    points = grid({"S_max": [1.0, math.inf]}, Sampler())
+    assert len(points) == 2 * 729
+    assert [varied(point)["S_max"] for point in points[:6]] == [1.0] * 3 + [None] * 3
+    assert points[0] == Sampler(
+        S_max=1.0, sigma_min=0.003, sigma_max=1.3, rho=1.5, S_churn=2.4, S_min=0.4, S_noise=1.006
+    )
+    for wrong in (-1.0, math.nan):
+        with pytest.raises(UsageError, match="S_max"):
+            grid({"S_max": [wrong]}, Sampler())
+
+
+def test_matched_has_a_sigma_max_of_its_own() -> None:
+    for changes in ({}, {"sigma_max": [1.3, 1.4]}):
+        with pytest.raises(UsageError, match=r"`start` matched .* `grid` sigma_max=1.4, .* `noise_weight`"):
+            grid(changes, Sampler(), "matched")
+    points = grid({"sigma_max": [1.4]}, Sampler(), "matched", 0.5)
+    assert len(points) == 243
+    assert {point.sigma_max for point in points} == {1.0}
+    assert {point.sigma_max for point in grid({}, Sampler(), "unit")} == {1.3, 1.4, 1.5}
 
 
 def test_halving_of_the_paper_is_a_seventeenth_of_the_full_search() -> None:
@@ -95,9 +118,10 @@ def test_survivors_are_the_best_by_mean_and_ties_go_by_number() -> None:
 
 def test_main_effects_recover_an_additive_score() -> None:
     points = grid({}, Sampler())
-    slopes = dict(zip(GRID, (0.0, 5.0, -1.0, 0.3, 0.0, 2.0), strict=True))
-    scores = [sum(slopes[name] * value for name, value in varied(point).items()) for point in points]
+    slopes = {"sigma_min": 0.0, "sigma_max": 5.0, "rho": -1.0, "S_churn": 0.3, "S_min": 0.0, "S_noise": 2.0}
+    scores = [sum(slope * getattr(point, name) for name, slope in slopes.items()) for point in points]
     found = main_effects(results(*((n, 0, score) for n, score in enumerate(scores))), points)
+    assert list(found.pop("S_max")) == [math.inf]
     for name, effects in found.items():
         assert list(effects) == sorted(GRID[name])
         values = list(effects)

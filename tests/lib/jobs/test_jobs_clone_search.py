@@ -25,7 +25,7 @@ from datarobust.diffusion.sampler import Sampler
 from datarobust.errors import ArtifactError, DataError, DatarobustError, ExistsError, UsageError
 from datarobust.fid import Moments
 from datarobust.jobs.clone import Cloning
-from datarobust.jobs.clone_search import Search, gather, read
+from datarobust.jobs.clone_search import Search, gather, read, sentences
 from datarobust.jobs.fid import feature_space
 from datarobust.jobs.make import make
 from datarobust.networks.features import PIXELS
@@ -96,6 +96,44 @@ def test_lines_of_a_search(asked: Search, tmp_path: Path) -> None:
     assert line["l2"] == pytest.approx(float(np.sqrt(np.square(flat[0] - flat[1]).sum(1)).mean()), rel=1e-3)
     assert line["linf"] == pytest.approx(float(np.abs(flat[0] - flat[1]).max(1).mean()), rel=5e-3)
     assert names(tmp_path) == {"s.jsonl"}
+
+
+def test_every_line_says_what_the_score_is(asked: Search, tmp_path: Path) -> None:
+    """Only distances of Inception's features are called FID."""
+    full = replace(asked, strategy="full", points=asked.points[:2], seeds=(0,))
+    inception = replace(full, space=replace(PIXELS, name="inception"))
+    for job, features, measure, words in (
+        (full, "pixels", "frechet", "Fréchet distance of pixels"),
+        (inception, "inception", "fid", "FID"),
+    ):
+        output = tmp_path / f"{features}.jsonl"
+        make(job, output, step)
+        findings = job.findings(output)
+        for line in (*lines(output)[1:], findings, job.plan()):
+            assert (line["measure"], line["features"]) == (measure, features)
+        assert all(words in line for line in sentences(findings))
+    assert not any("FID" in line for line in sentences(full.findings(tmp_path / "pixels.jsonl")))
+
+
+def test_s_max_is_varied_as_other_arguments(asked: Search, tmp_path: Path) -> None:
+    points = search.grid(GRID | {"sigma_max": [1.3], "rho": [1.5], "S_max": [1.0, np.inf]}, BASE)
+    job = replace(asked, strategy="full", points=points, seeds=(0,))
+    assert job.request()["grid"]["S_max"] == [1.0, None]
+    make(job, tmp_path / "s.jsonl", step)
+    header, *rest = (tmp_path / "s.jsonl").read_text().splitlines()
+    assert "Infinity" not in header + "".join(rest)
+    assert [json.loads(line)["S_max"] for line in rest] == [1.0, None]
+    assert json.loads(rest[0])["score"] != json.loads(rest[1])["score"]
+    assert gather([tmp_path / "s.jsonl"])[1] == [replace(point, num_steps=20) for point in points]
+    findings = job.findings(tmp_path / "s.jsonl")
+    assert list(findings["main_effects"]["S_max"]) == ["1", "inf"]
+    assert "Infinity" not in json.dumps(findings)
+    assert any("S_max inf" in line or "S_max 1," in line for line in sentences(findings))
+
+
+def test_the_request_of_a_search_without_s_max_is_that_of_before(asked: Search) -> None:
+    """Files that were made before the grid had S_max are finished searches still."""
+    assert list(asked.request()["grid"]) == ["sigma_min", "sigma_max", "rho", "S_churn", "S_min", "S_noise"]
 
 
 @pytest.mark.parametrize("after", [0, 2, 6, 10])
