@@ -10,10 +10,17 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-SEEDS = ("0", "1", "2", "3", "4")
+MAIN = ("c10inf-v_v", "c10inf-vp_v", "c10inf-v_s", "c10inf-v_m")
+
+
+def seeds(row: str) -> list[str]:
+    """Five of the rows of Table 2 and Figure 1 (b), three of the others."""
+    return [str(seed) for seed in range(5 if row in MAIN else 3)]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -43,12 +50,13 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     return found
 
 
-def test_ten_rows_with_five_seeds_each(planned: list[list[str]]) -> None:
+def test_ten_rows_with_several_seeds_each(planned: list[list[str]]) -> None:
     trained = [words for words in planned if words[0] == "advtrain"]
     runs = {Path(words[words.index("-o") + 1]).name: words for words in trained}
     names = {name.rpartition(".")[0] for name in runs}
-    assert runs.keys() == {f"{name}.{seed}" for name in names for seed in SEEDS}
+    assert runs.keys() == {f"{name}.{seed}" for name in names for seed in seeds(name)}
     assert len(names) == 10
+    assert set(MAIN) < names
     for name, words in runs.items():
         asked = dict(zip(words[2::2], words[3::2], strict=False))
         assert asked["--seed"] == name.rpartition(".")[2]
@@ -83,9 +91,9 @@ def test_every_difference_is_compared(planned: list[list[str]]) -> None:
     pairs = {(line["a"], line["b"]) for line in rows(EXAMPLES / "small.tsv")}
     wanted = {
         tuple(
-            [f"out/small-runs/{a}.{seed}.{which}.zarr" for seed in SEEDS]
+            [f"out/small-runs/{a}.{seed}.{which}.zarr" for seed in seeds(a)]
             + ["vs"]
-            + [f"out/small-runs/{b}.{seed}.{which}.zarr" for seed in SEEDS]
+            + [f"out/small-runs/{b}.{seed}.{which}.zarr" for seed in seeds(b)]
         )
         for a, b in pairs
         for which in ("best", "last")
@@ -130,6 +138,40 @@ def test_a_line_without_autoattack_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "holds no AutoAttack accuracy" in done.stderr
     assert done.stdout == ""
+
+
+def test_the_table_of_figure_1b(tmp_path: Path) -> None:
+    """Against SciPy: means and ratios with the intervals of Student's t, of the last lines of the logs."""
+    values = {"m": ([0.5, 0.4, 0.45], [0.6, 0.55, 0.5]), "s": ([0.25, 0.2, 0.3], [0.5, 0.4, 0.45])}
+    logs = []
+    for end, (robust, clean) in values.items():
+        for seed, (a, b) in enumerate(zip(robust, clean, strict=True)):
+            log = tmp_path / f"c10inf-v_{end}.{seed}" / "log.jsonl"
+            log.parent.mkdir()
+            lines = [{"epoch": 1, "tracked_accuracy": 0.9, "tracked_clean_accuracy": 0.9}]
+            lines.append({"epoch": 2, "tracked_accuracy": a, "tracked_clean_accuracy": b})
+            log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            logs.append(log)
+    command = ["awk", "-f", str(EXAMPLES / "focus.awk"), *map(str, logs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    expected = []
+    for measure in (lambda a, b: a, lambda a, b: b, lambda a, b: a / b):
+        ends = [np.array([measure(a, b) for a, b in zip(*values[end], strict=True)]) for end in "ms"]
+        cells = [interval(100 * end) for end in ends]
+        logarithms = np.log(ends[0] / ends[1])
+        mean, half = logarithms.mean(), stats.t.ppf(0.975, 2) * stats.sem(logarithms)
+        cells.append("{:.2f} ({:.2f} to {:.2f})".format(*np.exp([mean, mean - half, mean + half])))
+        expected.append(" | ".join(cells))
+    rows = [line.split(" | ", 1)[1].removesuffix(" |") for line in done.stdout.splitlines()[2:]]
+    assert rows == expected
+    refused = subprocess.run(command[:-1], capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "as many of either kind" in refused.stderr
+
+
+def interval(values: np.ndarray) -> str:
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return f"{values.mean():.2f} ({values.mean() - half:.2f} to {values.mean() + half:.2f})"
 
 
 def test_the_judge_has_not_seen_what_it_judges(tmp_path: Path) -> None:
