@@ -1,5 +1,6 @@
 # Figure 16: ordered sensitivity of the six EMNIST sets, absolute and relative, in l2 and l_inf, each without its 40 least
-# robust points.  Data: sets.mk; missing sets are left out, and MNIST replaces M if EMNIST's own is missing.
+# robust points.  Data: sets.mk, and there which points L has; missing sets are left out, and MNIST replaces M if EMNIST's own
+# is missing.
 # Two CPU cores: half a minute with M alone; By-Class, 697,932 points, takes a few minutes in each norm.  Memory: 2 GB.
 # The paper: M and D are alike, BM and BC are alike, L and B are alike.
 #

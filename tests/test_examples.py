@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import pickle
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from datarobust import artifacts
 
 ROOT = Path(__file__).resolve().parent.parent
 MAPS = ("figure6", "figure17")  # test_examples_maps.py runs them
@@ -64,11 +67,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def cifar100(folder: Path) -> None:
-    """CIFAR-100's Python release with 100 training images, of which two are equal under different labels."""
-    random = np.random.default_rng(3)
-    rows = random.integers(0, 256, (100, 3072), dtype=np.uint8)
-    rows[1] = rows[0]
+def cifar100(folder: Path, rows: np.ndarray) -> None:
+    """CIFAR-100's Python release with these 100 training images, each of a class of its own."""
     fine = list(range(100))
     batch = {"data": rows, "fine_labels": fine, "coarse_labels": [label // 5 for label in fine]}
     meta = {
@@ -153,7 +153,9 @@ def test_a_set_that_comes_later_is_drawn_too(make: Make, quick: Path, data: Path
     assert make("figure2", DATA=folder, OUT=out, FORM="png", **SMALL).returncode == 0
     alone = (out / "figure2a.png").read_bytes()
     np.savez(folder / "1m.npz", image=images(120, 4), label=np.sort(np.arange(120) % 10))
-    cifar100(folder)
+    rows = np.random.default_rng(3).integers(0, 256, (100, 3072), dtype=np.uint8)
+    rows[1] = rows[0]
+    cifar100(folder, rows)
     done = make("figure2", DATA=folder, OUT=out, FORM="png", **SMALL)
     assert done.returncode == 0, done.stderr
     assert not [line for line in commands(done, quick) if "c10.zarr" in line]
@@ -169,6 +171,39 @@ def test_a_set_that_comes_later_is_drawn_too(make: Make, quick: Path, data: Path
     assert [row[0] for row in table[1:]] == ["CIFAR-100 - CIFAR-10", "CIFAR-100 - CIFAR-100s"]
     assert float(table[2][3]) >= 0, "fewer points have another label among super-classes"
     assert re.findall("left out: (.*), no", done.stderr) == ["TI500K"], done.stderr
+
+
+def test_both_norms_lack_the_40_points_of_cifar_100_that_are_least_robust_in_linf(make: Make, tmp_path: Path) -> None:
+    """Rows 0 to 39 are pairs 20/255 apart in l_inf (4.3 in l2), rows 40 to 79 pairs 200/255 apart in both."""
+    rows = np.random.default_rng(5).integers(50, 200, (100, 3072), dtype=np.uint8)
+    rows[1:40:2] = rows[:40:2] + 20
+    rows[41:80:2] = rows[40:80:2]
+    rows[40:80:2, 0], rows[41:80:2, 0] = 0, 200
+    cifar100(tmp_path, rows)
+    done = make(*(f"{tmp_path}/{name}.zarr" for name in ("c100-l2", "c100s-linf")), DATA=tmp_path, OUT=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("c100", "c100s"):
+        images = artifacts.open_store(tmp_path / f"{name}.zarr").column("images").read()
+        np.testing.assert_array_equal(images.reshape(60, 3072), rows[40:])
+    nearest = artifacts.open_store(tmp_path / "c100-l2.zarr").column("distance").read()[:40]
+    np.testing.assert_allclose(nearest, 200 / 255)
+
+
+def test_the_letters_are_the_first_88800_of_the_published_file(make: Make, tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(1, 27, 124_800, dtype=np.uint8)
+    for what, rank, values in (("images", 3, labels * 9), ("labels", 1, labels)):
+        shape = (len(labels), 1, 1)[:rank]
+        header = bytes([0, 0, 8, rank]) + b"".join(extent.to_bytes(4, "big") for extent in shape)
+        name = f"emnist-letters-train-{what}-idx{rank}-ubyte.gz"
+        (tmp_path / name).write_bytes(gzip.compress(header + values.tobytes()))
+    done = make(f"{tmp_path}/L.zarr", DATA=tmp_path, OUT=tmp_path)
+    assert done.returncode == 0, done.stderr
+    store = artifacts.open_store(tmp_path / "L.zarr")
+    np.testing.assert_array_equal(store.column("labels").read(), labels[:88_800] - 1)
+    np.testing.assert_array_equal(store.column("images").read().ravel(), labels[:88_800] * 9)
+    planned = make("-n", "figure16", DATA=tmp_path / "none", OUT=tmp_path / "out", FETCH="yes").stdout
+    limited = [line for line in planned.splitlines() if "dataset fetch" in line and "--limit" in line]
+    assert [line.split()[-1] for line in limited] == [f"{tmp_path}/out/L.zarr"], "the other sets are complete"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
