@@ -1,6 +1,7 @@
 # Figure 2, (a, b): ordered l2 sensitivity of CIFAR-10/100/100s and of samples of TI500K and 1m; differences between
 # CIFAR-100 and CIFAR-10 ("+"), and between CIFAR-100 and CIFAR-100s ("o").  (c, d): maps of CIFAR-10 and CIFAR-100 by MDS of
-# l2 distances (maps.mk).  Data: sets.mk; missing sets are left out.  CIFAR-10 alone gives one curve and (c).
+# l2 distances (maps.mk); colour and size show l2 sensitivity.  Data: sets.mk; missing sets are left out.  CIFAR-10 alone gives
+# one curve and (c).
 # Two CPU cores: 15 seconds with CIFAR-10 alone, and as much for (c); each further set takes as long, and 1m and TI500K
 # must first be imported.  The paper (Appendix B): about an hour per set on the 32 cores of an AMD EPYC 7452.  Memory: 1 GB.
 # The paper: CIFAR-10/100/100s and 1m have similar curves, that of TI500K is lower, and patterns emerge on the maps.
@@ -37,7 +38,7 @@ $(OUT)/figure2b.$(FORM): $(OUT)/c100-l2.zarr $(figure2_others:%=$(OUT)/%-l2.zarr
 # $(call of_figure2,PART,SET)
 define of_figure2
 $(OUT)/figure2$(1).$(FORM): $(call map,$(2),mds,l2)
-	$(run)figure map $$^ $(call names,$(2)) -o $$@ --tsv $$(basename $$@).all.tsv --overwrite
+	$(run)figure map $$^ $(call names,$(2)) --color sensitivity -o $$@ --tsv $$(basename $$@).all.tsv --overwrite
 	$$(measured) $$(basename $$@).all.tsv > $$(basename $$@).tsv
 endef
 $(eval $(call of_figure2,c,c10))

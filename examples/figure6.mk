@@ -20,5 +20,5 @@ figure6: $(if $(figure6_sets),$(OUT)/figure6.$(FORM))
 
 $(OUT)/figure6.$(FORM): $(call maps,$(figure6_sets))
 	$(run)figure map $^ $(call maps_names,$(figure6_sets)) --columns $(call maps_columns,$(figure6_sets)) \
-	  -o $@ --tsv $(basename $@).all.tsv --overwrite
+	  --color robustness -o $@ --tsv $(basename $@).all.tsv --overwrite
 	$(measured) $(basename $@).all.tsv > $(basename $@).tsv

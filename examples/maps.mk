@@ -1,5 +1,6 @@
 # Maps of the paper's data sets (Figures 2 (c, d), 6, 17): a sample of 1,000 points of a set, stratified by robustness, placed
-# by multidimensional scaling (mds) or random trees (rte).  Other recipes include this file.
+# by multidimensional scaling (mds) or random trees (rte).  Other recipes include this file.  Colour and size show sensitivity
+# in Figure 2 and robustness in Figures 6 and 17, as the captions say.
 # POINTS=N changes the number of points, SEED the sample; for either, also change OUT.
 
 ifndef MAPS_MK

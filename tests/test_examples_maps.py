@@ -51,6 +51,7 @@ def test_panels_are_the_papers(
     for words in drawn:
         assert after(words, "--name") == names * 4
         assert after(words, "--columns") == ["3"]
+        assert after(words, "--color") == ["robustness"], "the captions of Figures 6 and 17"
     made = {after(words, "-o")[0]: words for words in commands if words[0] == "embed"}
     assert sorted(made) == sorted(grid)
     for name in sets:
@@ -64,8 +65,10 @@ def test_panels_are_the_papers(
 
 def test_figure_2_has_a_map_of_each_cifar_set(tmp_path: Path) -> None:
     commands = plan(tmp_path, "figure2", *CIFAR)
-    drawn = {after(words, "-o")[0]: words[2] for words in commands if words[:2] == ["figure", "map"]}
+    maps = [words for words in commands if words[:2] == ["figure", "map"]]
+    drawn = {after(words, "-o")[0]: words[2] for words in maps}
     assert drawn == {"out/figure2c.svg": "out/c10-mds-l2.zarr", "out/figure2d.svg": "out/c100-mds-l2.zarr"}
+    assert [after(words, "--color") for words in maps] == [["sensitivity"]] * 2, "the caption of Figure 2"
     assert not [words for words in commands if words[0] == "embed" and "--n" in words], "1,000, as in the paper"
 
 

@@ -171,18 +171,20 @@ def map_(
     embeddings: Annotated[list[Path], argument("E.zarr...", "Results of embed; - for one on stdin.")],
     output: Picture,
     columns: Annotated[int | None, option("N", "Panels in a row; at most 3 if not given.", min=1)] = None,
-    scale: Annotated[Literal["value", "rank"], choice("Colour and size by robustness, or by its rank.")] = "value",
+    color: Annotated[Literal["robustness", "sensitivity"], choice("What is shown: r or 1/r.")] = "robustness",
+    scale: Annotated[Literal["value", "rank"], choice("Colour and size by the value, or by its rank.")] = "value",
     name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    """Draw maps of points, coloured and sized by robustness (Figures 2c, 2d, 6, 17).
+    """Draw maps of points, coloured and sized by robustness (Figures 6, 17) or sensitivity (Figures 2c, 2d).
 
     A panel for each embedding, row by row in the order given: for Figure 6 the sets in l2, the sets in l-infinity, and
     --columns 3. The least robust points are large and red, the most robust small and blue; between the two, colour and
-    size are linear in robustness, and the key beneath a panel has its numbers, in [0, 1] units. Where a few points lie
-    far from the rest, as in l-infinity on MNIST, --scale rank shows more.
+    size are linear in robustness r, in [0, 1] units, or with --color sensitivity in 1/r. The key beneath a panel has
+    the numbers. Where a few points lie far from the rest, as in l-infinity on MNIST, --scale rank shows more. A point
+    at distance 0 has an infinite sensitivity, so --color sensitivity needs --scale rank then.
 
     The columns of --tsv: set, method, norm, stress, correlation, permuted (of the whole map: Kruskal's stress-1, the
     rank correlation of robustness between nearest neighbours on it, the largest by chance), index, distance, x, y.
@@ -190,10 +192,11 @@ def map_(
     For example:
 
         figure map c10-mds-l2.zarr c10-rte-l2.zarr --name CIFAR-10 --name CIFAR-10 -o figure6.png
+        figure map c10-mds-l2.zarr --color sensitivity -o figure2c.svg
     """
     from datarobust.jobs import figure
 
-    _write_picture(figure.maps(_opened(embeddings, "embedding"), columns, scale, name), output, tsv, overwrite)
+    _write_picture(figure.maps(_opened(embeddings, "embedding"), columns, scale, color, name), output, tsv, overwrite)
 
 
 @app.command()

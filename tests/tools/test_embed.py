@@ -112,6 +112,9 @@ def test_a_picture_of_two_maps(command: Run, place: Path, tmp_path: Path) -> Non
     np.testing.assert_array_equal([int(row[6]) for row in rows[15:]], store.column("index").read())
     assert {row[3] for row in rows[15:]} == {""}
     assert {float(row[4]) for row in rows[15:]} == {store.attributes["coherence"]["correlation"]}
+    coloured = tmp_path / "s.svg"
+    assert command("figure", "map", *two, "--color", "sensitivity", "-o", coloured).returncode == 0
+    assert coloured.read_text().count("<!-- sensitivity in ") == 2
     refused(command("figure", "map", *two, "-o", tmp_path / "p.gif"), 2, ".png, .svg or .pdf")
     refused(command("figure", "map", *two, "--name", "A", "-o", tmp_path / "p.png"), 2, "2 embeddings, but 1 names")
     refused(command("figure", "map", *two, "--columns", 3, "-o", tmp_path / "p.png"), 2, "--columns 3", "1 to 2")

@@ -1,4 +1,4 @@
-"""Maps of points, coloured and sized by robustness: Figures 2 (c, d), 6 and 17.
+"""Maps of points, coloured and sized by sensitivity, Figure 2 (c, d), or by robustness, Figures 6 and 17.
 
 As in the paper the least robust points are large and red and the most robust small and blue.  Large ones are drawn
 first and let what is beneath them shine through, so that small ones stay visible among them.  Directions and units of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datarobust.artifacts import Store
 
 Scale = Literal["value", "rank"]
+Color = Literal["robustness", "sensitivity"]
 
 MOST: Final = 24  # maps on one picture
 LEVELS: Final = 24  # steps of colour and size, more than the eye can tell apart
@@ -67,23 +68,33 @@ class Map:
         if not (np.isfinite(self.position).all() and np.isfinite(self.distance).all()):
             raise DataError(f"{self.name}: positions or distances on the map are not finite")
 
+    def values(self, color: Color) -> Floats:
+        """(M,) what colour and size show, the least robust points lowest: r(x), or -1/r(x) for sensitivity."""
+        if color == "robustness":
+            return self.distance
+        with np.errstate(divide="ignore", over="ignore"):
+            return np.asarray(-np.reciprocal(self.distance))
 
-def levels(distance: Floats, scale: Scale = "value") -> Rows:
+
+def levels(values: Floats, scale: Scale = "value") -> Rows:
     """Which of :data:`LEVELS` equal steps from the least (0) to the most robust point each point is in, int64 (M,).
 
-    Steps of robustness, or of its rank, the mean one of equal points; all in the middle where all are equal.
+    Steps of the values, or of their ranks, the mean one of equal values; all in the middle where all are equal.
     """
-    values = rankdata(distance) if scale == "rank" else distance
+    values = rankdata(values) if scale == "rank" else values
     low, high = float(values.min()), float(values.max())
     share = (values - low) / (high - low) if high > low else np.full(len(values), 0.5)
     return np.minimum((share * LEVELS).astype(np.int64), LEVELS - 1)
 
 
-def draw(maps: Sequence[Map], columns: int | None = None, scale: Scale = "value") -> Figure:
+def draw(
+    maps: Sequence[Map], columns: int | None = None, scale: Scale = "value", color: Color = "robustness"
+) -> Figure:
     """A panel for each map, row by row in their order.
 
-    Colour and diameter go evenly from the least to the most robust point of each panel, by robustness or by its rank;
-    the key beneath it has the numbers. Without ``columns`` a row has 1 to 3 panels.
+    Colour and diameter go evenly from the least to the most robust point of each panel, by robustness, by sensitivity
+    or by rank; the key beneath it has the numbers. Without ``columns`` a row has 1 to 3 panels. Raises DataError where
+    an infinite sensitivity would have to be drawn by value.
     """
     demand_room(maps, "maps", MOST)
     if columns is None:
@@ -104,7 +115,14 @@ def draw(maps: Sequence[Map], columns: int | None = None, scale: Scale = "value"
         for axes in grid.flat[len(maps) :]:
             axes.set_visible(False)
         for axes, points in zip(grid.flat, maps, strict=False):
-            level = levels(points.distance, scale)
+            measure = points.values(color)
+            infinite = int(np.count_nonzero(np.isinf(measure)))
+            if infinite and scale == "value":
+                raise DataError(
+                    f"{points.name}: {infinite:,} points are at distance 0, so their sensitivity is infinite: give "
+                    "`scale` rank or `color` robustness"
+                )
+            level = levels(measure, scale)
             for step in np.unique(level).tolist():
                 x, y = points.position[level == step].T
                 axes.plot(x, y, zorder=2 + step / LEVELS, **looks[step])
@@ -120,19 +138,20 @@ def draw(maps: Sequence[Map], columns: int | None = None, scale: Scale = "value"
             # the method has mathtext, and a dollar in a name is a dollar
             axes.set_title(name.replace("\\", "\\\\").replace("$", r"\$") + tail, pad=3)
 
-            # The key beneath: even steps of robustness, or of its rank.
-            ordered = np.sort(points.distance)
+            # The key beneath: even steps of the values, or of their ranks.
+            ordered = np.sort(measure)
             low, high = float(ordered[0]), float(ordered[-1])
-            steps = np.linspace(0, LEVELS - 1, _KEYS).round().astype(int).tolist() if high > low else [LEVELS // 2]
-            values = np.linspace(low, high, len(steps))
             if scale == "rank":
                 values = np.unique(ordered[np.linspace(0, len(ordered) - 1, _KEYS).round().astype(int)])
                 steps = levels(ordered, scale)[np.searchsorted(ordered, values)].tolist()
+            else:
+                steps = np.linspace(0, LEVELS - 1, _KEYS).round().astype(int).tolist() if high > low else [LEVELS // 2]
+                values = np.linspace(low, high, len(steps))
             style.legend(
                 axes,
                 [looks[step] for step in steps],
-                [f"{value:.3g}" for value in values.tolist()],
-                title=f"robustness in {norm_of(points.norm).symbol}{', by rank' if scale == 'rank' else ''}",
+                [f"{abs(value):.3g}" for value in values.tolist()],
+                title=f"{color} in {norm_of(points.norm).symbol}{', by rank' if scale == 'rank' else ''}",
                 loc="upper center",
                 bbox_to_anchor=(0.5, 0.0),
                 ncols=len(steps),

@@ -26,6 +26,7 @@ from datarobust.types import Rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from datarobust.figures.map import Color
     from datarobust.figures.map import Scale as MapScale
     from datarobust.figures.sensitivity import By, Scale
 
@@ -178,14 +179,16 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
     return Drawing(drawn, partial(figure.table_of_pairs, left, right, norm), remarks)
 
 
-def maps(embeddings: Sequence[Store], columns: int | None, scale: MapScale, names: Sequence[str] | None) -> Drawing:
+def maps(
+    embeddings: Sequence[Store], columns: int | None, scale: MapScale, color: Color, names: Sequence[str] | None
+) -> Drawing:
     """A map of the points of each embedding."""
     from datarobust.figures.map import draw, map_of, table
 
     sets = [str(store.attributes.get("name", _stem(store.path))) for store in embeddings]
     called = _names_of("embeddings", names, sets)
     drawn = [map_of(store, name) for store, name in zip(embeddings, called, strict=True)]
-    return Drawing(draw(drawn, columns, scale), partial(table, drawn))
+    return Drawing(draw(drawn, columns, scale, color), partial(table, drawn))
 
 
 def clones(

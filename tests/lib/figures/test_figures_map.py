@@ -87,6 +87,37 @@ def test_titles_and_keys_have_set_method_norm_and_numbers() -> None:
     assert [text.get_text() for text in alone.get_texts()] == ["1"]
 
 
+def test_sensitivity_has_the_same_ends_and_its_own_steps() -> None:
+    distance = np.array([0.1, 0.2, 0.4, 1.0])  # 1/r: 10, 5, 2.5, 1
+    drawn = Map("s", "MDS", "linf", np.eye(4, 2), distance, np.arange(4), "mds")
+    share = (10 - 1 / distance) / 9
+    assert levels(drawn.values("sensitivity")).tolist() == [min(int(part * LEVELS), LEVELS - 1) for part in share]
+    by_value, by_rank = (draw([drawn], scale=scale, color="sensitivity").get_axes()[0] for scale in ("value", "rank"))
+    assert [line.get_xydata().tolist() for line in by_value.lines] == [[point] for point in drawn.position.tolist()]
+    sizes = [line.get_markersize() for line in by_value.lines]
+    np.testing.assert_allclose(np.diff(sizes) / (sizes[-1] - sizes[0]), np.diff(share), atol=2 / LEVELS)
+    for axes, title, values in (
+        (by_value, r"sensitivity in $\ell_\infty$", ["10", "7", "4", "1"]),
+        (by_rank, r"sensitivity in $\ell_\infty$, by rank", ["10", "5", "2.5", "1"]),
+    ):
+        legend = axes.get_legend()
+        assert legend is not None
+        assert legend.get_title().get_text() == title
+        assert [text.get_text() for text in legend.get_texts()] == values
+
+
+def test_an_infinite_sensitivity_is_drawn_by_rank_only() -> None:
+    drawn = Map("s", "MDS", "l2", np.eye(3, 2), np.array([0.0, 0.0, 0.5]), np.arange(3), "mds")
+    with pytest.raises(
+        DataError, match="s: 2 points are at distance 0, so their sensitivity is infinite: give `scale`"
+    ):
+        draw([drawn], color="sensitivity")
+    legend = draw([drawn], scale="rank", color="sensitivity").get_axes()[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["inf", "2"]
+    assert draw([drawn]).get_axes()[0].get_legend() is not None
+
+
 @pytest.mark.parametrize(
     ("count", "columns", "shape"), [(1, None, (1, 1)), (4, None, (2, 2)), (5, 3, (2, 3)), (6, 2, (3, 2))]
 )
