@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, variance
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from datarobust.diffusion.sampler import NOISE_WEIGHT, Sampler, start
 from datarobust.errors import UsageError
@@ -32,14 +32,15 @@ KEPT: Final = 9  # one in so many points goes on to the next rung, and so many d
 SHARES: Final = (0.1, 0.3, 1.0)  # of the images, by rung
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """The score of one point with one seed."""
 
     point: int
     seed: int
     images: int
     score: float  # the Fréchet distance between images and clones; less is better
+    l2: float = math.nan  # mean distances between images and clones
+    linf: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,9 @@ def grid(
     if not all(axes.values()):
         raise UsageError(f"the grid has no value of {next(name for name in axes if not axes[name])}")
     if begin == "matched" and len(axes["sigma_max"]) > 1:
-        raise UsageError(
-            "`start` matched begins at the noise that there is, so all sigma_max are the same: leave one in the grid, "
-            "as in `grid` sigma_max=1.4, and choose the noise with `noise_weight`"
-        )
-    points: list[dict[str, Any]] = [
-        dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
-    ]
+        advice = "leave one, as in `grid` sigma_max=1.4, and choose the noise with `noise_weight`"
+        raise UsageError(f"`start` matched begins at the noise that there is, whatever sigma_max is: {advice}")
+    points = (dict[str, Any](zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
     return [start(begin, replace(base, **values), noise_weight)[1] for values in points]
 
 
@@ -131,10 +128,7 @@ def seed_spread(results: Sequence[Result]) -> float | None:
 
 
 def top_set(results: Sequence[Result]) -> list[int]:
-    """The points that seeds cannot tell from the best, best first: within two deviations of a difference of means.
-
-    Without several seeds no more than the best point is known.
-    """
+    """The points that seeds cannot tell from the best, best first: within two deviations of a difference of means."""
     means, spread = mean_scores(results), seed_spread(results)
     best = min(means.values())
     seeds = min(len(scores) for scores in _by_point(results).values())

@@ -31,7 +31,6 @@ from datarobust.types import Array, Rows
 
 _FILE_BYTES = 1 << 28  # of a file of lines, at most
 _KEYS = {"point": int, "seed": int, "images": int, "score": float}
-_ROW = ("point", "seed", "images", "score", "l2", "linf")
 Pair = tuple[int, int]  # a point and a seed
 
 
@@ -40,10 +39,6 @@ class Search:
     """Points of a grid to be compared by their clones of the same images.
 
     The output has the request in its first line, and a line for each finished point.
-
-    Raises:
-        DataError: fewer than two images.
-        UsageError: features that come from a file.
     """
 
     cloning: Cloning  # dataset, denoiser, chosen points, and how they are cloned but for what the grid varies
@@ -161,12 +156,11 @@ class Search:
     def run(self, output: Output) -> None:
         """Evaluate all points that are not known; several processes take turns.
 
-        Raises:
-            DatarobustError: another shard has not done its part of a rung yet; the part of this one is written.
+        Raises DatarobustError where another shard has not done its part of a rung yet; that of this one is written.
         """
         group, (place, shards) = output.group, self.shard
-        rows = self._begun(output)
-        known = [*map(_of_row, rows), *self._results_in(*self.also)]
+        own = self._begun(output)
+        known = [*own, *self._results_in(*self.also)]
 
         @cache
         def reference(images: int) -> Moments:
@@ -181,13 +175,13 @@ class Search:
             progress = output.labelled(f"rung {number + 1} of {len(self.rungs)}, points")
             for start in progress(range(0, len(todo), group.size)):
                 row = np.full(6, -1.0)
-                for point, seed in todo[start + group.rank : start + group.size][:1]:
-                    row[:] = point, seed, *self._evaluated(point, seed, rung, reference, output.resume, after > 0)
-                new = [row for row in group.all_gather(row) if row[0] >= 0]
-                rows += new
-                known += map(_of_row, new)
+                for pair in todo[start + group.rank : start + group.size][:1]:
+                    row[:] = self._evaluated(*pair, rung, reference, output.resume, after > 0)
+                new = [_of_row(row) for row in group.all_gather(row) if row[0] >= 0]
+                own += new
+                known += new
                 if group.is_main:
-                    output.resume.save({"rows": np.array(rows)})
+                    output.resume.save({"rows": np.array(own)})
                     results = self.standings(known)[number]
                     best = set(search.survivors(results, after))
                     for result in results:  # features of points that will not come again
@@ -195,27 +189,26 @@ class Search:
                             output.resume.part(f"{result.point}-{result.seed}").discard_part()
             missing = len(pairs) - len(self.standings(known)[number])
             if missing:
-                self._write(output, rows)
+                self._write(output, own)
                 lack = f"rung {number + 1} lacks {missing} of {len(pairs)} results"
                 raise DatarobustError(f"{lack}: run the other shards, and name their files with `also`")
-        self._write(output, rows)
+        self._write(output, own)
 
-    def _begun(self, output: Output) -> list[Array]:
-        """What earlier runs have done, a row float64 (6) a point: its number, seed, images, score, l2, linf."""
-        rows = []
+    def _begun(self, output: Output) -> list[Result]:
+        """What earlier runs have done."""
+        table = np.zeros((0, 6))
         if output.group.is_main:
-            lines = read(output.path)[1] if requested_by(output.path) == output.request else []
-            rows = [[float(line.get(key, np.nan)) for key in _ROW] for line in lines]
-            state = output.resume.load()
-            rows += [] if state is None else state["rows"].tolist()
-        count = int(output.group.all_gather(np.array([len(rows)]))[0][0])
-        table = output.group.all_gather(np.array(rows).reshape(-1, 6) if rows else np.zeros((count, 6)))[0]
-        return list({tuple(row[:3]): row for row in table}.values())
+            table = np.array(self._results_in(output.path)).reshape(-1, 6)
+            if (state := output.resume.load()) is not None:
+                table = np.concatenate([table, state["rows"].reshape(-1, 6)])
+        count = int(output.group.all_gather(np.array([len(table)]))[0][0])
+        table = output.group.all_gather(table if output.group.is_main else np.zeros((count, 6)))[0]
+        return list({result[:3]: result for result in map(_of_row, table)}.values())
 
     def _evaluated(
         self, point: int, seed: int, rung: Rung, reference: Callable[[int], Moments], resume: Resume, keep: bool
-    ) -> tuple[int, float, float, float]:
-        """Images, score, mean l2 and linf distance of clones and their images; ``keep`` features for the next rung."""
+    ) -> Result:
+        """The result of a point with a seed; ``keep`` features for the next rung."""
         part = resume.part(f"{point}-{seed}")
         state = part.load() or {}
         features, distances = ([state[name]] if state else [] for name in ("features", "distances"))
@@ -235,16 +228,14 @@ class Search:
         score = reference(rung.images).distance(Moments.of(whole))
         if not np.isfinite(score):
             raise DatarobustError(f"point {point} has no finite score: its clones have features that are not finite")
-        return rung.images, score, float(apart[:, 0].mean()), float(apart[:, 1].mean())
+        return Result(point, seed, rung.images, score, *(float(column.mean()) for column in apart.T))
 
-    def _write(self, output: Output, rows: Sequence[Array]) -> None:
-        """Write the file: the request, then a line a row."""
+    def _write(self, output: Output, results: Sequence[Result]) -> None:
+        """Write the file: the request, then a line a result."""
         if not output.group.is_main:
             return
         lines: list[dict[str, Any]] = [{"request": output.request, **self.request()}]
-        for row in rows:
-            point, seed, images = map(int, row[:3])
-            score, l2, linf = map(float, row[3:])
+        for point, seed, images, score, l2, linf in results:
             values = {**search.varied(self.points[point]), "l2": l2, "linf": linf}
             lines.append({"point": point, **values, "seed": seed, "images": images, "score": score, **self.measure})
         output.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
@@ -252,10 +243,7 @@ class Search:
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The first line of a file of clone-search, and the others, without a line that a kill of version 0.1 tore.
-
-    Raises DataError, which names the line, where one is none of clone-search.
-    """
+    """The first line of a file of clone-search, and the others, without a line that a kill of version 0.1 tore."""
     with durable.os_errors(path, "read"):
         if path.stat().st_size > _FILE_BYTES:
             raise DataError(f"{shown(path)} is too large for lines of clone-search")
@@ -278,26 +266,21 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def gather(paths: Sequence[Path]) -> tuple[str, list[Sampler], list[Result]]:
-    """The features that scores are distances of, the points of the grid, and the results in files of one search.
-
-    Raises DataError where a file holds no lines of clone-search, or lines of another search.
-    """
+    """The features that scores are distances of, the points of the grid, and the results in files of one search."""
     files = [read(path) for path in paths]
     first, _ = files[0]
-    for path, (header, _) in zip(paths, files, strict=True):
-        if header["request"] != first["request"]:
-            raise DataError(f"{shown(path)} has lines of another search than {shown(paths[0])}")
-    changes = first.get("grid")
-    if not isinstance(changes, dict):
+    if not isinstance(changes := first.get("grid"), dict):
         raise DataError(f"{shown(paths[0])} holds no lines of clone-search: its first line has no grid")
     axes = {name: [math.inf if value is None else float(value) for value in axis] for name, axis in changes.items()}
     points = search.grid(axes, Sampler())
     results = {}
-    for path, (_, lines) in zip(paths, files, strict=True):
+    for path, (header, lines) in zip(paths, files, strict=True):
+        if header["request"] != first["request"]:
+            raise DataError(f"{shown(path)} has lines of another search than {shown(paths[0])}")
         for number, result in enumerate(map(_of_line, lines), 2):
             if not 0 <= result.point < len(points):
                 raise DataError(f"{shown(path)}, line {number} has point {result.point}, which the grid does not have")
-            results[result.point, result.seed, result.images] = result
+            results[result[:3]] = result
     return str(first.get("features", "")), points, list(results.values())
 
 
@@ -322,8 +305,8 @@ def sentences(findings: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_line(line: Mapping[str, Any]) -> Result:
-    return Result(line["point"], line["seed"], line["images"], float(line["score"]))
+    return Result(*(line.get(key, math.nan) for key in Result._fields))
 
 
 def _of_row(row: Array) -> Result:
-    return Result(int(row[0]), int(row[1]), int(row[2]), float(row[3]))
+    return Result(*map(int, row[:3]), *map(float, row[3:]))
