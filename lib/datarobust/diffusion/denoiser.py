@@ -21,8 +21,6 @@ from datarobust.errors import UsageError
 from datarobust.networks import Precision
 from datarobust.networks.song_unet import Block, SongUNet
 
-# ------------------------------------------------------------------------------------------- preconditioning
-
 
 class Coefficients(NamedTuple):
     """What a noise level makes of input and output, float32 (B,) each."""
@@ -38,12 +36,8 @@ class Edm:
     """The form of Karras et al.: inputs and training targets have variance 1 at every noise level."""
 
     name: ClassVar[str] = "edm"
+    range: ClassVar[tuple[float, float]] = 0.0, math.inf  # the smallest and largest σ that the network was made for
     sigma_data: float = 0.5  # deviation of the data
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The smallest and largest σ that the network was made for: all."""
-        return 0.0, math.inf
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
         """Of noise levels float32 (B,), positive."""
@@ -118,8 +112,6 @@ def from_json(described: object) -> Precondition:
     return form(**parameters)
 
 
-# -------------------------------------------------------------------------------------------------- denoisers
-
 NAME = "song-unet"  # the one architecture of denoisers, in ``arch``; DDPM++ and NCSN++ are sets of its arguments
 
 
@@ -174,10 +166,7 @@ def one_hot(labels: Tensor, classes: int) -> Tensor | None:
 
 
 def build_denoiser(arch: Mapping[str, Any]) -> Denoiser:
-    """The denoiser that ``arch`` describes, on the CPU; its values are still to be loaded or drawn.
-
-    Raises UsageError where there is no such architecture.
-    """
+    """The denoiser that ``arch`` describes, on the CPU, its values still to be loaded; UsageError for another one."""
     arguments = arch.get("arguments")
     if arch.get("name") != NAME or not isinstance(arguments, Mapping):
         raise UsageError(f"there is no architecture {arch.get('name')!r} of denoisers here: the one known is {NAME}")
@@ -195,10 +184,9 @@ def prepare(
     """The same denoiser, ready to denoise many images: on its device, in its precision, frozen; changed in place.
 
     Weights lie in the order in which kernels read them (channels last), and constant factors are multiplied into them:
-    what was prepared is not to be saved. ``bf16`` computes convolutions and attention in bfloat16; embeddings,
-    statistics of norms, what surrounds the network and all states stay in float32. ``tf32`` takes
-    :func:`datarobust.networks.products` around the sampling; UsageError on a CPU. ``compiled`` has
-    ``torch.compile`` fuse what lies between convolutions, for one shape of batches.
+    what was prepared is not to be saved. ``bf16`` computes convolutions and attention in bfloat16 and all else in
+    float32. ``tf32`` takes :func:`datarobust.networks.products` around the sampling. ``compiled`` has ``torch.compile``
+    fuse what lies between convolutions, for one shape of batches.
     """
     if precision == "tf32" and device == "cpu":
         raise UsageError("`precision` tf32 is of NVIDIA's processors: choose fp32 or bf16 on a CPU")
@@ -210,18 +198,16 @@ def prepare(
     if compiled:
         denoiser.model.compile(dynamic=False)
     if precision == "bf16":
-        for conv in denoiser.model.convolutions():
-            conv.to(torch.bfloat16)
+        for module in denoiser.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(torch.bfloat16)
         denoiser.dtype = torch.bfloat16
     denoiser.precision = precision
     return denoiser
 
 
 def flops(denoiser: Denoiser) -> int:
-    """Operations to denoise one image once: multiplications and additions of convolutions and attention.
-
-    Linear layers of the embedding are a thousandth of it and are left out.
-    """
+    """Operations of convolutions and attention to denoise one image once; linear layers have a thousandth of them."""
     total = 0
     for name, part in (*denoiser.model.enc.items(), *denoiser.model.dec.items()):
         side = int(name.split("x")[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -29,10 +30,9 @@ _NAMES = "wrn-DEPTH-WIDTH, such as wrn-28-10, or preact-resnet-18"
 def build(arch: Mapping[str, Any], seed: int = 0, bn_group: int = 0) -> Classifier:
     """A network of an architecture, with initial weights; on the CPU, in training mode, channels last in memory.
 
-    ``arch`` has a "name", "wrn-DEPTH-WIDTH" or "preact-resnet-18", and may have "arguments", those of
-    :class:`WideResNet` (but for depth and width) or :class:`PreActResNet18`. The initial weights are a function of the
-    seed alone; no other random numbers are touched. ``bn_group`` images share batch statistics in training, 0 for the
-    whole batch. Raises UsageError where there is no such network, or its arguments make no sense.
+    ``arch`` has a "name" and may have "arguments", those of :class:`WideResNet` (but for depth and width) or
+    :class:`PreActResNet18`. The initial weights are a function of the seed alone; no other random numbers are touched.
+    ``bn_group`` is that of :class:`BatchNorm2d`. Raises UsageError where there is no such network.
     """
     with torch.random.fork_rng(devices=[]):  # modules draw default weights from the global state
         model = _module(arch, "cpu")
@@ -52,10 +52,7 @@ def build(arch: Mapping[str, Any], seed: int = 0, bn_group: int = 0) -> Classifi
 
 
 def shapes(arch: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the state dict of the network of ``arch``, without the memory that it takes.
-
-    Raises UsageError where there is no such network, or its arguments make no sense.
-    """
+    """Names and shapes of the state dict of the network of ``arch``, without the memory that it takes."""
     return {name: tuple(tensor.shape) for name, tensor in _module(arch, "meta").state_dict().items()}
 
 
@@ -76,10 +73,7 @@ def _module(arch: Mapping[str, Any], device: str) -> Classifier:
 
 
 def forward_operations(model: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiplications and additions in the convolutions and matrix products of one image (C, H, W).
-
-    10,486,657,536 for WRN-28-10 on CIFAR-10. Nothing is computed.
-    """
+    """Multiplications and additions in convolutions and matrix products of one image (C, H, W); nothing is computed."""
     state = {name: tensor.detach().to("meta") for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     with frozen(model), FlopCounterMode(display=False) as counter, torch.no_grad():
         torch.func.functional_call(model, state, torch.empty((1, *shape), device="meta"))
@@ -115,17 +109,13 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
-# --------------------------------------------------------------------------------------------------- what all share
-
-
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over groups of ``group`` consecutive images, 0 for the whole batch.
 
     In training, each group of images is normalised by its own statistics, and the running ones take in those of the
     first group only: what several devices do that share a batch (``DataParallel``), and "ghost" batch norm (Hoffer et
-    al. 2017). In evaluation, and with batches no larger than a group, it is PyTorch's.
-
-    In training it raises UsageError where the group does not divide the batch.
+    al. 2017). In evaluation, and with batches no larger than a group, it is PyTorch's. In training it raises UsageError
+    where the group does not divide the batch.
     """
 
     group: int = 0
@@ -143,10 +133,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 def group_of(model: nn.Module, batch: int) -> int:
-    """Images of a batch that share statistics in all batch norms of a model: its ``group``, or the whole batch.
-
-    Raises UsageError where the group does not divide the batch.
-    """
+    """Images of a batch that share statistics in all batch norms of a model: its ``group``, or the whole batch."""
     groups = {module.group if isinstance(module, BatchNorm2d) else 0 for module in batch_norms(model)}
     group = groups.pop() if len(groups) == 1 else 0
     if not 0 < group < batch:
@@ -164,10 +151,7 @@ class Classifier(nn.Module):
     """A network from images (B, channels, H, W) in [0, 1] to logits (B, classes), float32.
 
     ``mean`` and ``std``, a number for each channel, normalise the images within the network, so that attacks act on
-    images in [0, 1]. They are no part of the state dict: the architecture has them. Without them images go in as they
-    are.
-
-    Raises UsageError where an argument makes no sense.
+    images in [0, 1]. They are no part of the state dict: the architecture has them.
     """
 
     arch: dict[str, Any]  # name and arguments, enough for :func:`build` to make the like; JSON values
@@ -189,9 +173,8 @@ class Classifier(nn.Module):
                 numbers = list(values) if isinstance(values, Sequence) else []
                 finite = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
                 if len(numbers) != channels or not finite:
-                    raise UsageError(
-                        f"{part} of a network for {channels} channels has {channels} finite numbers, not {values!r}"
-                    )
+                    expected = f"a network for {channels} channels has {channels} finite numbers"
+                    raise UsageError(f"{part} of {expected}, not {values!r}")
                 if part == "std" and min(numbers) <= 0:
                     raise UsageError(f"std of a network has positive numbers, not {values!r}")
                 arguments[part] = [float(number) for number in numbers]
@@ -217,9 +200,6 @@ def _pooled_logits(x: Tensor, linear: nn.Linear) -> Tensor:
     return logits
 
 
-# ----------------------------------------------------------------------------------------------------- wide residual
-
-
 class WideResNet(Classifier):
     """A wide residual network with SiLU (Zagoruyko & Komodakis 2016; Gowal et al. 2020), as Wang et al. 2023 train it.
 
@@ -239,10 +219,11 @@ class WideResNet(Classifier):
             raise UsageError(f"a wide residual network has a width from 1 on, not {width}")
         widths = [16, 16 * width, 32 * width, 64 * width]
         self.init_conv = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
-        self.layer = nn.ModuleList(
-            _WideGroup(before, after, (depth - 4) // 6, stride)
-            for before, after, stride in zip(widths, widths[1:], (1, 2, 2), strict=False)
-        )
+        self.layer = nn.Sequential()
+        for before, after, stride in zip(widths, widths[1:], (1, 2, 2), strict=False):
+            others = [_WideBlock(after, after, 1) for _ in range((depth - 4) // 6 - 1)]
+            group = nn.Sequential(_WideBlock(before, after, stride), *others)
+            self.layer.append(nn.Sequential(OrderedDict(block=group)))
         self.batchnorm = _WideNorm(widths[-1])
         self.logits = nn.Linear(widths[-1], classes)
 
@@ -254,25 +235,11 @@ class WideResNet(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, float32 (B, classes), of images (B, channels, H, W)."""
-        x = self.init_conv(self._normalised(x))
-        for group in self.layer:
-            x = group(x)
+        x = self.layer(self.init_conv(self._normalised(x)))
         return _pooled_logits(F.silu(self.batchnorm(x)), self.logits)
 
 
 _WideNorm = partial(BatchNorm2d, momentum=0.01)
-
-
-class _WideGroup(nn.Module):
-    def __init__(self, before: int, after: int, blocks: int, stride: int) -> None:
-        super().__init__()
-        others = [_WideBlock(after, after, 1) for _ in range(blocks - 1)]
-        self.block = nn.ModuleList([_WideBlock(before, after, stride), *others])
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.block:
-            x = block(x)
-        return x
 
 
 class _WideBlock(nn.Module):
@@ -296,8 +263,6 @@ class _WideBlock(nn.Module):
         total: Tensor = x + self.conv_1(y)
         return total
 
-
-# --------------------------------------------------------------------------------------------------- pre-activation
 
 _ACTIVATIONS = {"relu": F.relu, "silu": F.silu}
 

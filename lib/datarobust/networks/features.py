@@ -1,15 +1,12 @@
 """What a network makes of points: the input of its last linear layer, the output of any layer, or its own output.
 
-The robustness of a point depends on the space its distances are measured in (Equation 1 takes any metric). Features of
-a network are another such space.
-
 A layer is named as :meth:`torch.nn.Module.named_modules` names it; its output is taken. Two names are special:
 ``penultimate``, the input of the torch.nn.Linear that is run last, and ``output``, what the whole network gives. What
 is more than a vector is flattened. A layer that runs several times counts by its last time.
 
-Networks run in float32, in evaluation mode, without gradients and without TF32, in batches. The size of a batch changes
-what is computed by rounding alone; a network whose outputs depend on the other points of a batch is refused. Networks
-are somebody else's code: it is tried before anything depends on it, and its errors become sentences.
+Networks run in float32, in evaluation mode, without gradients and TF32. One whose outputs depend on the other points of
+a batch is refused. Networks are somebody else's code: it is tried before anything depends on it, and its errors become
+sentences.
 """
 
 from __future__ import annotations
@@ -46,10 +43,8 @@ class Extractor:
     """A network, up to one of its layers.
 
     The network, in messages called ``spec``, is moved to the device, made float32, put into evaluation mode and tried
-    with ``some`` points. ``width`` is how many numbers a point becomes, ``shape`` that of the layer's output for one.
-
-    Raises:
-        DataError: there is no such layer, it is not run, or the network cannot be used (:func:`demand_steady`).
+    with ``some`` points; DataError where it or the layer cannot be used. ``width`` is how many numbers a point becomes,
+    ``shape`` that of the layer's output for one.
     """
 
     def __init__(self, spec: str, module: nn.Module, layer: str, some: Array, device: torch.device) -> None:
@@ -144,10 +139,7 @@ Network = Callable[[Tensor], Any]  # a torch.nn.Module, or another function of a
 
 
 def run_network(spec: str, module: Network, batch: Tensor) -> Any:
-    """What the network makes of a batch, without gradients.
-
-    Raises DataError where it raises; the sentence says what and where.
-    """
+    """What the network makes of a batch, without gradients; what it raises becomes a DataError that says where."""
     try:
         with torch.no_grad():
             return module(batch)
@@ -158,11 +150,7 @@ def run_network(spec: str, module: Network, batch: Tensor) -> Any:
 
 
 def demand_classes(spec: str, module: Network, batch: Tensor) -> int:
-    """How many classes a network has, having run it on a few points (B, ...) and seen that it is a classifier.
-
-    Raises DataError where it gives no (B, C) finite numbers with C >= 2, or those of a point depend on chance or on the
-    other points of the batch.
-    """
+    """How many classes a network has, having run it on a few points (B, ...) and seen that it is a classifier."""
     return int(demand_scores(spec, demand_steady(spec, module, batch), batch).shape[1])
 
 
@@ -170,16 +158,12 @@ def demand_scores(spec: str, outputs: Any, batch: Tensor) -> Tensor:
     """The outputs for a batch. Raises DataError where they are no (B, C) finite numbers with C >= 2."""
     scores = _rows(spec, outputs, batch)
     if scores.ndim != 2 or scores.shape[1] < 2:
-        raise DataError(
-            f"{spec} gives outputs of shape {tuple(scores.shape)} for {len(batch)} points: a classifier gives one row "
-            "of numbers a point, a number a class."
-        )
+        shape = f"outputs of shape {tuple(scores.shape)} for {len(batch)} points"
+        raise DataError(f"{spec} gives {shape}: a classifier gives a row a point, a number a class.")
     wrong = ~torch.isfinite(scores).all(dim=1)
     if bool(wrong.any()):
-        row = int(wrong.nonzero()[0, 0])
-        raise DataError(
-            f"{spec} gives outputs that are not finite, first for point {row}: it is broken, or expects other inputs."
-        )
+        what = f"outputs that are not finite, first for point {int(wrong.nonzero()[0, 0])}"
+        raise DataError(f"{spec} gives {what}: it is broken, or expects other inputs.")
     return scores
 
 
@@ -195,10 +179,8 @@ def demand_steady(spec: str, module: Network, batch: Tensor) -> Tensor:
     if again.shape != first.shape or (
         again.numel() and float((again.double() - first).abs().amax()) > UNLIKE * float(first.abs().amax())
     ):
-        raise DataError(
-            f"{spec} gives other outputs for the same points in another batch: leave out dropout, other chance, and "
-            "statistics of the batch."
-        )
+        advice = "leave out dropout, other chance, and statistics of the batch"
+        raise DataError(f"{spec} gives other outputs for the same points in another batch: {advice}.")
     return outputs
 
 

@@ -9,15 +9,13 @@ enlarged to 299 x 299 as TensorFlow 1 did it (corners not aligned, no offset of 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 SIDE = 299  # rows and columns that the network is fed with
-FEATURES = 2048
-CLASSES = 1008
-_EPSILON = 1e-3
 
 Size = int | tuple[int, int]
 
@@ -28,7 +26,7 @@ class Unit(nn.Module):
     def __init__(self, into: int, out: int, size: Size, stride: int = 1, padding: Size = 0) -> None:
         super().__init__()
         self.conv = nn.Conv2d(into, out, size, stride, padding, bias=False)
-        self.bn: nn.Module = nn.BatchNorm2d(out, eps=_EPSILON)
+        self.bn: nn.Module = nn.BatchNorm2d(out, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, into, H, W) to (B, out, H', W')."""
@@ -114,8 +112,8 @@ class Inception(nn.Module):
         long = _chain(768, (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3), stride=2)
         self.Mixed_7a = Branches(_greatest, branch3x3=_chain(768, (192, 1), (320, 3), stride=2), branch7x7x3=long)
         self.Mixed_7b = Forked(1280, greatest=False)
-        self.Mixed_7c = Forked(FEATURES, greatest=True)
-        self.fc = nn.Linear(FEATURES, CLASSES)
+        self.Mixed_7c = Forked(2048, greatest=True)
+        self.fc = nn.Linear(2048, 1008)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features float32 (B, 2048) of images (B, 1 or 3, H, W) with values 0 to 255; grey ones count thrice."""
@@ -143,28 +141,17 @@ class Inception(nn.Module):
 def enlarged(x: Tensor, side: int) -> Tensor:
     """Images (B, C, H, W) with ``side`` rows and columns, bilinear as TensorFlow 1 did it: columns, then rows."""
     for axis in (3, 2):
-        low, high, weight = (part.to(x.device) for part in _places(x.shape[axis], side))
-        shape = [1, 1, 1, 1]
-        shape[axis] = side
+        length = x.shape[axis]
+        place = torch.arange(side, dtype=torch.float32) * (torch.tensor(length, dtype=torch.float32) / side)
+        low = place.floor().long()
+        low, high, weight = (part.to(x.device) for part in (low, (low + 1).clamp(max=length - 1), place - low))
         first = x.index_select(axis, low)
-        x = first + (x.index_select(axis, high) - first) * weight.view(shape)
+        x = first + (x.index_select(axis, high) - first) * (weight if axis == 3 else weight[:, None])
     return x
 
 
-def _places(length: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of ``side`` new places the old ones to its left and right, int64, and the weight of the right one."""
-    scale = torch.tensor(length, dtype=torch.float32) / side
-    at = torch.arange(side, dtype=torch.float32) * scale
-    low = at.floor().long()
-    return low, (low + 1).clamp(max=length - 1), at - low
-
-
-def _average(x: Tensor) -> Tensor:
-    return functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-
-
-def _greatest(x: Tensor) -> Tensor:
-    return functional.max_pool2d(x, 3, 2)
+_average = partial(functional.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+_greatest = partial(functional.max_pool2d, kernel_size=3, stride=2)
 
 
 def _chain(into: int, *units: tuple[int, Size], stride: int = 1) -> list[Unit]:

@@ -8,7 +8,7 @@ of the published checkpoints; arguments have their names there, too. This is F o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,38 +18,25 @@ from torch import Tensor, nn
 
 from datarobust.errors import UsageError
 
+# fmt: off
 # What makes the network DDPM++, and what NCSN++.
 DDPMPP: Final[dict[str, Any]] = {
-    "embedding_type": "positional",
-    "encoder_type": "standard",
-    "channel_mult_noise": 1,
-    "resample_filter": [1, 1],
+    "embedding_type": "positional", "encoder_type": "standard", "channel_mult_noise": 1, "resample_filter": [1, 1],
 }
 NCSNPP: Final[dict[str, Any]] = {
-    "embedding_type": "fourier",
-    "encoder_type": "residual",
-    "channel_mult_noise": 2,
-    "resample_filter": [1, 3, 3, 1],
+    "embedding_type": "fourier", "encoder_type": "residual", "channel_mult_noise": 2, "resample_filter": [1, 3, 3, 1],
 }
 # The size of the published checkpoints for CIFAR-10 and CIFAR-100 (without their ``label_dim``).
 CIFAR: Final[dict[str, Any]] = {
-    "img_resolution": 32,
-    "img_channels": 3,
-    "augment_dim": 9,
-    "model_channels": 128,
-    "channel_mult": [2, 2, 2],
-    "num_blocks": 4,
-    "attn_resolutions": [16],
-    "dropout": 0.13,
+    "img_resolution": 32, "img_channels": 3, "augment_dim": 9, "model_channels": 128, "channel_mult": [2, 2, 2],
+    "num_blocks": 4, "attn_resolutions": [16], "dropout": 0.13,
 }
+# fmt: on
 HALF: Final = math.sqrt(0.5)  # a sum of two signals of variance 1, times this, has variance 1 again
 
 
 class SongUNet(nn.Module):
-    """DDPM++ or NCSN++, for square images of any number of channels.
-
-    Raises UsageError where the arguments make no network.
-    """
+    """DDPM++ or NCSN++, for square images of any number of channels; UsageError where arguments make no network."""
 
     def __init__(
         self,
@@ -78,7 +65,7 @@ class SongUNet(nn.Module):
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.label_dim, self.augment_dim = label_dim, augment_dim
         noise, width = model_channels * channel_mult_noise, model_channels * channel_mult_emb
-        self.map_noise = Positional(noise) if embedding_type == "positional" else Fourier(noise)
+        self.map_noise = Waves(noise, drawn=embedding_type == "fourier")
         self.map_label = nn.Linear(label_dim, noise) if label_dim else None
         self.map_augment = nn.Linear(augment_dim, noise, bias=False) if augment_dim else None
         self.map_layer0 = nn.Linear(noise, width)
@@ -150,7 +137,7 @@ class SongUNet(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all initial values anew, as Karras et al. do: Xavier-uniform; the output begins at nearly 0."""
-        if isinstance(self.map_noise, Fourier):
+        if self.map_noise.drawn:
             self.map_noise.freqs.normal_(0.0, 16.0, generator=generator)
         for linear in (self.map_label, self.map_augment, self.map_layer0, self.map_layer1):
             _draw(linear, 1.0, generator)
@@ -165,10 +152,6 @@ class SongUNet(nn.Module):
         last = list(self.dec.values())[-1]
         assert isinstance(last, Conv)
         _draw(last, 1e-5, generator)
-
-    def convolutions(self) -> Iterator[Conv]:
-        """All of them: what is worth computing in bfloat16."""
-        return (module for module in self.modules() if isinstance(module, Conv))
 
 
 def _demand_sense(arguments: dict[str, Any]) -> None:
@@ -186,9 +169,8 @@ def _demand_sense(arguments: dict[str, Any]) -> None:
     whole = [type(factor) is int and factor >= 1 for factor in factors]
     demand(bool(factors) and all(whole), "channel_mult", "one whole number for each level")
     if size % (1 << (len(factors) - 1)):
-        raise UsageError(
-            f"images of {size} pixels a side cannot be halved {len(factors) - 1} times: give a network of fewer levels"
-        )
+        halved = f"images of {size} pixels a side cannot be halved {len(factors) - 1} times"
+        raise UsageError(f"{halved}: give a network of fewer levels")
     demand(arguments["embedding_type"] in ("positional", "fourier"), "embedding_type", "positional or fourier")
     demand(arguments["encoder_type"] in ("standard", "residual"), "encoder_type", "standard or residual")
     noise = arguments["model_channels"] * arguments["channel_mult_noise"]
@@ -197,22 +179,14 @@ def _demand_sense(arguments: dict[str, Any]) -> None:
     demand(len(taps) >= 2 and len(taps) % 2 == 0 and sum(taps) != 0, "resample_filter", "an even number of taps")
 
 
-# ----------------------------------------------------------------------------------------------------------- parts
-
-
 class Norm(nn.GroupNorm):
-    """Group norm with groups of at least four channels, 32 groups at most; statistics in float32 whatever comes in.
-
-    Raises UsageError where the channels do not make groups of equal size.
-    """
+    """Group norm with groups of at least four channels, 32 groups at most; statistics in float32 whatever comes in."""
 
     def __init__(self, channels: int) -> None:
         groups = min(32, channels // 4)
         if groups < 1 or channels % groups:
-            raise UsageError(
-                f"a U-Net with {channels} channels in one place cannot normalise them in {max(groups, 1)} groups: "
-                "choose a width that is a multiple of 32, or of 4 up to 16"
-            )
+            what = f"a U-Net cannot normalise {channels} channels in {max(groups, 1)} groups"
+            raise UsageError(f"{what}: choose a width that is a multiple of 32, or of 4 up to 16")
         super().__init__(groups, channels, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -348,35 +322,25 @@ def _attend(x: Tensor, qkv: Conv) -> Tensor:
     return attended.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-class Positional(nn.Module):
-    """Sines and cosines of the noise level (Vaswani et al. 2017), periods from 2π to 20,000π."""
+class Waves(nn.Module):
+    """Sines and cosines of the noise level: (B, channels) of (B,).
 
-    frequencies: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        half = channels // 2
-        frequencies = 10_000.0 ** (-torch.arange(half, dtype=torch.float32) / (half - 1))
-        self.register_buffer("frequencies", frequencies, persistent=False)
-
-    def forward(self, noise: Tensor) -> Tensor:
-        """(B, channels) of noise levels (B,)."""
-        angle = noise[:, None] * self.frequencies
-        return torch.cat([angle.sin(), angle.cos()], 1)
-
-
-class Fourier(nn.Module):
-    """Random frequencies of the noise level (Tancik et al. 2020); they are part of the state, drawn once."""
+    Frequencies are those of Vaswani et al. 2017, periods from 2π to 20,000π, or random ones (Tancik et al. 2020), which
+    are part of the state, drawn once.
+    """
 
     freqs: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, drawn: bool) -> None:
         super().__init__()
-        self.register_buffer("freqs", torch.zeros(channels // 2))
+        half = channels // 2
+        fixed = 10_000.0 ** (-torch.arange(half, dtype=torch.float32) / (half - 1))
+        self.register_buffer("freqs", torch.zeros(half) if drawn else fixed, persistent=drawn)
+        self.drawn = drawn
 
     def forward(self, noise: Tensor) -> Tensor:
-        """(B, channels) of noise levels (B,)."""
-        angle = noise[:, None] * (2 * math.pi * self.freqs)
+        """Sines, then cosines."""
+        angle = noise[:, None] * (2 * math.pi * self.freqs if self.drawn else self.freqs)
         return torch.cat([angle.sin(), angle.cos()], 1)
 
 
