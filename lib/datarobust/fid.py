@@ -109,9 +109,6 @@ class Moments:
         """The Fréchet distance to another set; never below 0, and 0 of equal moments.
 
         What is computed of ``self`` alone is kept: call it on the set that others are held against.
-
-        Raises:
-            DataError: features of another width, or a set of one point.
         """
         _demand_two(min(self.count, other.count), "a Fréchet distance")
         if self.width != other.width:
@@ -211,10 +208,7 @@ class Sums:
 
 
 def extrapolated(distances: Sequence[tuple[int, float]]) -> float:
-    """The distance as N goes to infinity, linear in 1/N by least squares (Chong & Forsyth 2020).
-
-    ``distances`` are N and the distance of N points, for two different N or more.
-    """
+    """The distance as N goes to infinity, linear in 1/N (Chong & Forsyth 2020), of (N, distance of N points)."""
     counts, values = np.array(distances, np.float64).T
     return float(np.polynomial.Polynomial.fit(1 / counts, values, 1)(0.0))
 
@@ -228,9 +222,6 @@ def _demand_two(count: int, what: str) -> None:
         raise DataError(f"{what} is of two points or more a set, not of {count}")
 
 
-# ---------------------------------------------------------------------------------------- the kernel distance
-
-
 @dataclass(frozen=True)
 class Kid:
     """An estimate of the squared maximum mean discrepancy."""
@@ -242,7 +233,7 @@ class Kid:
 
 
 def mmd(x: Array, y: Array, paired: bool = False) -> float:
-    """The unbiased estimate from features (N, D) and (M, D); DataError for fewer than two points."""
+    """The unbiased estimate from features (N, D) and (M, D)."""
     _demand_two(min(len(x), len(y)), "KID")
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     return _others(x, x) + _others(y, y) - 2 * (_others(x, y) if paired else _all(x, y))
@@ -260,8 +251,7 @@ def kid(
 ) -> Kid:
     """KID of features (N, D) and (M, D) over random subsets; over all points, once, where a subset would have them all.
 
-    A subset has so many points at most, without repetitions; ``paired``: row i of y was made of row i of x, and a
-    subset takes the same rows of both. Raises DataError for fewer than two points.
+    ``paired``: row i of y was made of row i of x, and a subset takes the same rows of both.
     """
     size = min(points, len(x), len(y))
     if size == len(x) == len(y):
@@ -277,14 +267,11 @@ def kid(
 
 def _all(x: Array, y: Array) -> float:
     """Mean of k(x, y)."""
-    return float(sum(_kernel(x[at : at + _BLOCK], y).sum() for at in range(0, len(x), _BLOCK)) / (len(x) * len(y)))
+    blocks = (x[start : start + _BLOCK] for start in range(0, len(x), _BLOCK))
+    return float(sum(((block @ y.T / x.shape[1] + 1) ** 3).sum() for block in blocks) / (len(x) * len(y)))
 
 
 def _others(x: Array, y: Array) -> float:
     """Mean of k(x_i, y_j), i and j different."""
     same = (np.einsum("id,id->i", x, y) / x.shape[1] + 1) ** 3
     return (_all(x, y) * len(x) ** 2 - float(same.sum())) / (len(x) * (len(x) - 1))
-
-
-def _kernel(x: Array, y: Array) -> Array:
-    return np.asarray((x @ y.T / x.shape[1] + 1) ** 3)

@@ -31,7 +31,6 @@ from datarobust.selection import rows_digest
 from datarobust.text import shown, sized
 from datarobust.types import Array, Images, Progress, Rows
 
-INCEPTION_BATCH = 64
 INCEPTION_MODE = "299 x 299 as TensorFlow 1, (v - 128)/128, pool features, fp32"
 _INCEPTION_OPERATIONS = 11_422_336_192  # of Inception's convolutions for one image
 _FILE_BYTES = 8 << 30  # of an array in a file of features, at most
@@ -40,14 +39,11 @@ _CLONE_BYTES = 1 << 24  # of clones at a time, for distances of pairs
 _SIZES, _SMALLEST = 15, 5000  # sets that a distance is extrapolated from; the smallest has 5,000 images, or half
 _NO_ITEMS: Rows = np.zeros(0, np.int64)
 
-# ----------------------------------------------------------------------------------------------------- features
-
 
 def feature_space(spec: str, some: Images, device: torch.device, weights: Path | None = None) -> FeatureSpace:
     """The features that ``spec`` names; a network runs on the device and is tried with some images.
 
-    It is ``inception``, whose file is ``weights``; ``pixels``; ``classifier:M`` where M is a classifier or
-    ``module:factory``; or ``file:F`` where F is an npz file with arrays a and b, a row for each point.
+    It is ``inception``, whose file is ``weights``, ``pixels``, ``classifier:M`` or ``file:F``, as fid's help says.
     """
     kind, _, name = spec.partition(":")
     if kind not in ("inception", "classifier", "pixels", "file") or bool(name) != (kind in ("classifier", "file")):
@@ -75,7 +71,7 @@ def feature_space(spec: str, some: Images, device: torch.device, weights: Path |
             features: Array = network(torch.from_numpy(images).to(device)).cpu().numpy()
         return features
 
-    return FeatureSpace("inception", INCEPTION_MODE, pool_features, sha256, INCEPTION_BATCH, _INCEPTION_OPERATIONS)
+    return FeatureSpace("inception", INCEPTION_MODE, pool_features, sha256, 64, _INCEPTION_OPERATIONS)
 
 
 def _from_file(path: Path) -> FeatureSpace:
@@ -99,9 +95,6 @@ def _from_file(path: Path) -> FeatureSpace:
     if widths[0] != widths[1]:
         raise DataError(f"{where}: a has {widths[0]} features a point, b has {widths[1]}")
     return FeatureSpace(f"file:{file_sha256(path)}", "as they are", None, arrays=arrays)
-
-
-# -------------------------------------------------------------------------------- which points are compared
 
 
 @dataclass(frozen=True)
@@ -155,11 +148,10 @@ def open_sides(a: Store, b: Store, whole: bool = False) -> tuple[Side, Side, boo
     """
     side_a, side_b = side_of(a), side_of(b)
     (channels_a, *size_a), (channels_b, *size_b) = side_a.shape, side_b.shape
+    # Inception takes grey images as coloured ones; other features refuse them.
     if size_a != size_b or (channels_a != channels_b and {channels_a, channels_b} != {1, 3}):
-        raise DataError(  # Inception takes grey images as coloured ones; other features refuse them
-            f"{side_a.name} has images of {sized(side_a.shape)} and {side_b.name} of {sized(side_b.shape)}: bring them "
-            "to one size first, since a distance would be that of the sizes too"
-        )
+        sizes = f"images of {sized(side_a.shape)} and {side_b.name} of {sized(side_b.shape)}"
+        raise DataError(f"{side_a.name} has {sizes}: bring them to one size first")
     rows, remark = (None, None) if whole else _rows_of(side_a, a, b)
     if rows is None:
         return side_a, side_b, False, remark
@@ -191,10 +183,8 @@ def _rows_of(side: Side, a: Store, b: Store) -> tuple[Rows | None, str | None]:
             raise DataError(f"{shown(b.path)} has an index that the set it was made of does not have") from None
     if not any(a.digest in step.inputs.values() for step in b.history):
         return None, None
-    return None, (
-        f"{shown(b.path)} goes back to {shown(a.path)}, but was not made of it directly: there are no pairs; name the "
-        "set that its points were taken from"
-    )
+    descent = f"{shown(b.path)} goes back to {shown(a.path)}, but was not made of it directly"
+    return None, f"{descent}: there are no pairs; name the set that its points were taken from"
 
 
 def _origin(store: Store, digest: str) -> Literal["clones", "part"] | None:
@@ -212,17 +202,14 @@ def _origin(store: Store, digest: str) -> Literal["clones", "part"] | None:
 
 def halves(count: int, seed: int) -> Rows:
     """0 or 1 for each of ``count`` items: random halves, of which the first may have one more."""
-    groups = np.empty(count, np.int64)
-    groups[permutation(seed, Domain.FID_HALVES.of(0), count)] = np.arange(count) * 2 // count
-    return groups
+    return np.argsort(permutation(seed, Domain.FID_HALVES.of(0), count)) * 2 // count
 
 
 def growing(count: int, seed: int) -> Rows:
     """For each of ``count`` items the number of the first of the growing random sets that has it."""
     least = _SMALLEST if count >= 2 * _SMALLEST else max(2, count // 2)
     sizes = np.unique(np.linspace(least, count, _SIZES).astype(np.int64))
-    rank = np.empty(count, np.int64)
-    rank[permutation(seed, Domain.FID_ORDER.of(0), count)] = np.arange(count)
+    rank = np.argsort(permutation(seed, Domain.FID_ORDER.of(0), count))
     return np.searchsorted(sizes, rank, side="right").astype(np.int64)
 
 
@@ -236,12 +223,9 @@ def _pools(a: Side, b: Side, paired: bool, seed: int) -> tuple[Rows, Rows]:
     return points, points * b.repeats + repeat[points]
 
 
-# -------------------------------------------------------------------------------------- features of a side
-
-
 @dataclass(frozen=True)
 class SideFeatures:
-    """The features of a side. Raises DataError for fewer than two images, or a file of features with other rows."""
+    """The features of a side, of two images or more."""
 
     side: Side
     space: FeatureSpace
@@ -320,43 +304,30 @@ def _spans(count: int, size: int) -> Iterator[Rows]:
         yield np.arange(start, min(start + size, count))
 
 
-# -------------------------------------------------------------------------------------------- distances of pairs
-
-
 def pair_distances(a: Side | None, b: Side, progress: Progress = iter) -> dict[str, dict[str, Any] | None]:
     """Mean l2 and linf distances in [0, 1] units of images and clones (O:C), and of successive clones (C:C).
 
     ``a`` are the images that the clones ``b`` were made of, one for each of its rows; None where they are not known.
-    ``oc`` is of each image and each of its clones; None without a. ``cc`` is of each clone and the next one of the same
-    image; None for one clone of each. Both have l2, linf and the number of pairs.
+    ``oc`` is None without a, ``cc`` for one clone of each image. Both have l2, linf and the number of pairs.
     """
-    repeats, norms = b.repeats, (L2, LINF)
-    keys: dict[str, list[list[Array]]] = {"oc": [], "cc": []}
-
-    def compare(name: str, x: Images, y: Images) -> None:
-        x, y = (part.reshape(-1, *part.shape[2:]) for part in (x, y))
-        keys[name].append([norm.keys(x, y) for norm in norms])
-
+    repeats, distances = b.repeats, dict[str, list[Array]](oc=[], cc=[])
     if a is None and repeats == 1:
         return {"oc": None, "cc": None}
     for points in progress(list(_spans(len(b.rows), max(1, _CLONE_BYTES // (repeats * int(np.prod(b.shape))))))):
         items = (points[:, None] * repeats + np.arange(repeats)).ravel()
         clones = b.take(items).reshape(len(points), repeats, *b.shape)
+        compared = {} if repeats == 1 else {"cc": (clones[:, :-1], clones[:, 1:])}
         if a is not None:
-            compare("oc", np.broadcast_to(a.take(points)[:, None], clones.shape), clones)
-        if repeats > 1:
-            compare("cc", clones[:, :-1], clones[:, 1:])
-    result: dict[str, dict[str, Any] | None] = dict.fromkeys(keys)
-    for name, parts in keys.items():
+            compared["oc"] = np.broadcast_to(a.take(points)[:, None], clones.shape), clones
+        for name, pairs in compared.items():
+            x, y = (images.reshape(-1, *b.shape) for images in pairs)
+            distances[name].append(np.stack([norm.distances(norm.keys(x, y), np.uint8) for norm in (L2, LINF)]))
+    result: dict[str, dict[str, Any] | None] = dict.fromkeys(distances)
+    for name, parts in distances.items():
         if parts:
-            columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-            pairs = zip(norms, columns, strict=True)
-            means = {norm.name: float(norm.distances(column, np.uint8).mean()) for norm, column in pairs}
-            result[name] = {**means, "pairs": len(columns[0])}
+            l2, linf = np.concatenate(parts, axis=1)
+            result[name] = {"l2": float(l2.mean()), "linf": float(linf.mean()), "pairs": len(l2)}
     return result
-
-
-# -------------------------------------------------------------------------------------------------- moments
 
 
 @dataclass(frozen=True)
@@ -425,17 +396,14 @@ def load_moments(store: Store) -> tuple[Moments, dict[str, Any] | None]:
     return moments, {"frechet": float(known["frechet"]), "points": int(known["points"]), "seed": int(known["seed"])}
 
 
-# ----------------------------------------------------------------------------------------------- comparison
-
-
 @dataclass
 class Printed(Form):
-    """A line for stdout, beside moments that are kept at the output's path: every run makes it again."""
+    """A line for stdout, beside moments that are kept at the output's path."""
 
     line: str = ""
 
     def finished(self, path: Path, request: str) -> bool:
-        """Never."""
+        """Never: every run makes the line again."""
         return False
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
@@ -444,13 +412,7 @@ class Printed(Form):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sets to be compared.
-
-    Raises:
-        ArtifactError: moments of other features, mode or weights.
-        DataError: fewer than two images, or a file of features with other rows.
-        UsageError: an extrapolation from moments.
-    """
+    """Two sets to be compared. Raises a DatarobustError where they, or their moments, do not go together."""
 
     a: Store  # the reference: a dataset, clones or moments
     b: Store
@@ -501,9 +463,8 @@ class Comparison:
     @property
     def described(self) -> dict[str, Any]:
         """Features, mode and weights."""
-        if self.space is not None:
-            return self.space.as_json()
-        return {key: self.a.attributes.get(key) for key in ("features", "mode", "weights")}
+        of_moments = {key: self.a.attributes.get(key) for key in ("features", "mode", "weights")}
+        return of_moments if self.space is None else self.space.as_json()
 
     def request(self) -> dict[str, Any]:
         """All that decides the numbers, to the last bit on one machine."""
@@ -548,16 +509,20 @@ class Comparison:
         with_kid = self.kid_subsets and len(self.features) == 2
         kept = _pools(sides["a"], sides["b"], paired, self.seed) if with_kid else (_NO_ITEMS, _NO_ITEMS)
         reference, calibration, x = self._reference(kept[0], output, progress)
-        parts, y = self._parts_of_b(kept[1], output, progress)
+        if "b" in sides:  # moments of parts of B, which joined one by one make growing sets
+            groups = (growing if self.extrapolate else halves)(sides["b"].count, self.seed)
+            state = None if output is None else output.resume.part("b")
+            parts, y = self.features["b"].moments(groups, kept[1], state, progress("features of B, batches"))
+        else:
+            parts, y = [load_moments(self.b)[0]], np.zeros((0, 0))
         whole_b = reduce(Moments.joined, parts)
         distance = reference.distance(whole_b)
         if not np.isfinite(distance):
             raise DatarobustError("the distance is not finite: the features are too large for it")
-        limit = None
+        limit = estimate = None
         if self.extrapolate:
             sizes = progress("extrapolating, sizes")(accumulate(parts, Moments.joined))
             limit = extrapolated([(part.count, reference.distance(part)) for part in sizes])
-        estimate = None
         if with_kid:
             wrap = progress("KID, subsets")
             estimate = asdict(kid(x, y, paired, subsets=self.kid_subsets, seed=self.seed, progress=wrap))
@@ -565,11 +530,10 @@ class Comparison:
         if "b" in sides:
             wrap = progress("distances of pairs, batches")
             pairs = pair_distances(sides["a"] if paired else None, sides["b"], wrap)
-        fid = {"fid": distance} if self.described["features"] == "inception" else {}
         numbers = {
             "a": str(self.a.path),
             "b": str(self.b.path),
-            **fid,
+            **({"fid": distance} if self.described["features"] == "inception" else {}),
             "frechet": distance,
             **self.described,
             "n": {"a": reference.count, "b": whole_b.count},
@@ -608,35 +572,22 @@ class Comparison:
             job.save(replace(output, path=path, form=job.form, request=request), moments, calibration)
         return moments, calibration, pool
 
-    def _parts_of_b(self, kept: Rows, output: Output | None, progress: Labelled) -> tuple[list[Moments], Array]:
-        """Moments of parts of B, which joined one by one make growing sets, and the features that are kept for KID."""
-        if "b" not in self.features:
-            return [load_moments(self.b)[0]], np.zeros((0, 0))
-        features, state = self.features["b"], None if output is None else output.resume.part("b")
-        groups = (growing if self.extrapolate else halves)(features.side.count, self.seed)
-        return features.moments(groups, kept, state, progress("features of B, batches"))
-
 
 def findings(line: Mapping[str, Any]) -> Iterator[str]:
     """What the numbers of a comparison alone do not say."""
     counts, width, calibration = line["n"].values(), line["dimensions"], line["calibration"]
     if min(counts) <= width:
-        yield (
-            f"{min(counts):,} points span fewer than the {width:,} dimensions of the features: the distance is biased "
-            "upwards, and comparable only with those of as many points; KID is not biased."
-        )
+        few = f"{min(counts):,} points span fewer than the {width:,} dimensions of the features"
+        yield f"{few}: the distance is biased upwards, and comparable only with those of as many points; KID is not."
     if calibration is not None:
-        yield (
-            f"Two random halves of A, {calibration['points']:,} points each, are {calibration['frechet']:.4g} apart: "
-            "what so many points make of no difference."
-        )
+        sizes = f"Two random halves of A, {calibration['points']:,} points each"
+        yield f"{sizes}, are {calibration['frechet']:.4g} apart: what so many points make of no difference."
 
 
 def _plan(features: Mapping[str, SideFeatures], described: Mapping[str, Any], paired: bool) -> dict[str, Any]:
     """The cost of the features of these sides; the time is that of one batch, measured."""
-    sides = {role: part.side for role, part in features.items()}
-    images = sum(side.count for side in sides.values())
-    operations, width, seconds = 0, 0, 0.0
+    counts = {role: part.side.count for role, part in features.items()}
+    images, operations, width, seconds = sum(counts.values()), 0, 0, 0.0
     for first in list(features.values())[:1]:
         items = np.arange(min(first.batch, first.side.count))
         began = time.perf_counter()
@@ -644,11 +595,11 @@ def _plan(features: Mapping[str, SideFeatures], described: Mapping[str, Any], pa
         seconds = (time.perf_counter() - began) / len(items)
         operations = first.space.operations
     return {
-        "n": {role: side.count for role, side in sides.items()},
+        "n": counts,
         "paired": paired,
         **described,
         "dimensions": width,
         "operations": images * operations,
-        "bytes": sum(side.count * int(np.prod(side.shape)) for side in sides.values()),
+        "bytes": sum(part.side.count * int(np.prod(part.side.shape)) for part in features.values()),
         "expected_seconds": round(images * seconds, 1),
     }
