@@ -43,13 +43,10 @@ _KEPT: Final = (
 
 
 def read_edm_pickle(path: Path) -> Checkpoint:
-    """Read a checkpoint without running anything in it.
+    """The averaged network ``ema`` of a checkpoint, without running anything in it.
 
-    The averaged network ``ema`` is taken. Its architecture comes from the arguments that it was made with, and names
-    and shapes of its tensors are checked against that architecture in both directions.
-
-    Raises:
-        DataError: the file is no such checkpoint, is damaged, or wants something that no such checkpoint needs.
+    Its architecture comes from the arguments that it was made with, and is held against its tensors both ways. Raises
+    DataError where the file is no such checkpoint, is damaged, or wants something that no such checkpoint needs.
     """
     where, raw = shown(path), published_file(path)
     with raw.open() as file:
@@ -152,9 +149,6 @@ def _tensors(network: Persistent, where: str) -> dict[str, Tensor]:
         inner = [(f"{prefix}{name}.", each) for name, each in _dict(part.state, "_modules", where).items()]
         parts += [each for each in reversed(inner) if each[1] is not None]
     raise DataError(f"{where} holds a network whose parts are nested without end")
-
-
-# ---------------------------------------------------------------------------------------------------- reading
 
 
 @dataclass

@@ -48,12 +48,7 @@ class Model:
 
 
 def load_model(name: str) -> Model:
-    """The model of that name: a classifier artifact, ``module:factory`` or ``path/to/file.py:factory``.
-
-    Raises:
-        ArtifactError: the artifact is no classifier or is not intact.
-        UsageError, DataError: the factory cannot be used (:func:`load_factory`).
-    """
+    """The model of that name: a classifier artifact, ``module:factory`` or ``path/to/file.py:factory``."""
     path = Path(name)
     if path.suffix not in (".safetensors", *PUBLISHED_SUFFIXES) and (":" in name or not path.exists()):
         return load_factory(name)
@@ -62,20 +57,14 @@ def load_model(name: str) -> Model:
     return Model(name, network.requires_grad_(False), artifact.digest, about, tuple(artifact.history))
 
 
-# -------------------------------------------------------------------------------------------------- artifacts
-
-
 def load_classifier(path: Path) -> tuple[Classifier, Tensors]:
-    """The network in a file, on the CPU and in evaluation mode, and the verified artifact it came from.
-
-    Raises ArtifactError where that is no classifier, was altered, or its tensors are not those of its architecture.
-    """
+    """The network in a file, on the CPU and in evaluation mode, and the verified artifact it came from."""
     artifact = _artifact(path, "classifier")
     return assemble_classifier(artifact.attributes["arch"], artifact, shown(path)), artifact
 
 
 def load_denoiser(path: Path) -> tuple[Denoiser, Tensors]:
-    """The denoiser in a file, on the CPU, and the verified artifact; raises as :func:`load_classifier`."""
+    """The denoiser in a file, on the CPU, and the verified artifact it came from."""
     artifact = _artifact(path, "denoiser")
     return assemble_denoiser(artifact.attributes["arch"], artifact, shown(path)), artifact
 
@@ -87,10 +76,7 @@ def _artifact(path: Path, kind: str) -> Tensors:
 
 
 def assemble_classifier(arch: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> Classifier:
-    """A network of an architecture with these values, in evaluation mode.
-
-    Raises ArtifactError where there is no such architecture, or names or shapes are not its.
-    """
+    """A network of this architecture and these values, in evaluation mode; ArtifactError where they do not fit."""
     classes = arch.get("arguments", {}).get("classes")
     title = str(arch.get("name")) if classes is None else f"{arch.get('name')} for {classes} classes"
     with _describing(where, "network"):
@@ -101,7 +87,7 @@ def assemble_classifier(arch: Mapping[str, Any], tensors: Mapping[str, Any], whe
 
 
 def assemble_denoiser(arch: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> Denoiser:
-    """A denoiser of an architecture with these values. Raises ArtifactError as :func:`assemble_classifier`."""
+    """A denoiser of this architecture and these values; ArtifactError where they do not fit."""
     with _describing(where, "denoiser"):
         with torch.device("meta"):
             expected = build_denoiser(arch).state_dict()
@@ -140,11 +126,8 @@ def demand_tensors(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, 
 def load_factory(spec: str) -> Model:
     """The network that ``module:factory`` or ``path/to/file.py:factory`` makes.
 
-    What the code that is run prints goes to stderr: stdout is for results.
-
-    Raises:
-        UsageError: the spelling is none.
-        DataError: there is no such module or factory, it raises, wants arguments or makes no torch.nn.Module.
+    What the code that is run prints goes to stderr: stdout is for results. Raises UsageError for another spelling, and
+    DataError where there is no such factory, it raises, wants arguments or makes no torch.nn.Module.
     """
     source_name, _, name = spec.rpartition(":")
     if not source_name or not all(part.isidentifier() for part in name.split(".")):

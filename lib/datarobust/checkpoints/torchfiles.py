@@ -51,10 +51,7 @@ class _Limited(io.BufferedReader):
 
 
 def load_weights(raw: Any, most: int) -> Any:
-    """What ``torch.save`` wrote to an unbuffered stream, in at most so many instructions.
-
-    Raises anything where that is more than tensors, or damaged.
-    """
+    """What ``torch.save`` wrote to an unbuffered stream; raises anything where that is damaged or more than tensors."""
     with warnings.catch_warnings(), _Limited(raw, most) as file:
         warnings.simplefilter("ignore")  # of pickles that are refused in the next moment
         return torch.load(file, map_location="cpu", weights_only=True)
@@ -122,11 +119,8 @@ def read_checkpoint(
 
     ``arch`` names the network, where its tensors are not to tell; ``raw`` takes the weights before averaging;
     ``normalisation`` of images within the network is cifar10, cifar100 or none, and without it the one that wide
-    residual networks of Wang et al. have for as many classes.
-
-    Raises:
-        DataError: it is no such file, is damaged, or has other names or shapes than its network.
-        UsageError: normalisation or network cannot be told from the file.
+    residual networks of Wang et al. have for as many classes. Raises DataError for another or a damaged file, and
+    UsageError where it does not tell its network or normalisation.
     """
     where = shown(path)
     content = read_weights(path)
@@ -235,10 +229,7 @@ def is_inception(path: Path) -> bool:
 def load_inception(path: Path) -> tuple[Inception, str]:
     """The network, on the CPU in evaluation mode, and the sha256 of the published file.
 
-    ``path`` is that file, or the artifact that ``model import`` made of it.
-
-    Raises:
-        DataError, ArtifactError: it is another one, cut short, or damaged.
+    ``path`` is that file, or the artifact that ``model import`` made of it; any other is refused.
     """
     where, advice = shown(path), inception_advice()
     if path.suffix == ".safetensors":

@@ -73,11 +73,8 @@ def clones(
     Several processes share the work, ``batch`` clones at a time in each, and all get all clones. Batches begin at
     multiples of ``batch``, so a run that goes on where another was stopped ends with its bits: from the clone ``first``
     on, or some before it. The denoiser is as :func:`datarobust.diffusion.denoiser.prepare` leaves it; ``pad`` fills the
-    last batch up, for programs that were compiled for one shape.
-
-    Raises:
-        DatarobustError: a denoised image is not finite.
-        DataError: labels that the denoiser does not know.
+    last batch up, for programs that were compiled for one shape. Raises DataError for labels that the denoiser does not
+    know, DatarobustError for a clone that is not finite.
     """
     unknown = np.flatnonzero((task.labels < 0) | (task.labels >= denoiser.classes))
     if denoiser.classes and unknown.size:
@@ -139,9 +136,6 @@ def to_model(images: Tensor) -> Tensor:
 def to_bytes(x: Tensor) -> Tensor:
     """The nearest bytes to images in [-1, 1]; what lies outside is clipped."""
     return (x * 127.5 + 128).clip(0, 255).to(torch.uint8)
-
-
-# ---------------------------------------------------------------------------------------------- random numbers
 
 
 def image_keys(seed: int, repeats: Rows, rows: Rows) -> Keys:

@@ -122,9 +122,6 @@ def sample(
     return x
 
 
-# ------------------------------------------------------------------------------------------------------ starts
-
-
 @dataclass(frozen=True)
 class Start:
     """x = ``image`` x0 + ``noise`` n, told to the denoiser as noise of deviation ``told``."""
@@ -155,11 +152,7 @@ def sampler_of(start: str, changes: Mapping[str, float | None]) -> Sampler:
 
 
 def start(name: str, sampler: Sampler, noise_weight: float = NOISE_WEIGHT) -> tuple[Start, Sampler]:
-    """The start of that name, and the sampler that goes on from it (``matched`` has a ``sigma_max`` of its own).
-
-    Raises:
-        UsageError: no such start, or a weight that is no share between 0 and 1.
-    """
+    """The start of that name, and the sampler that goes on from it (``matched`` has a ``sigma_max`` of its own)."""
     w, sigma_max = noise_weight, sampler.sigma_max
     if not 0 < w < 1:
         raise UsageError(f"the weight of the noise is a share between 0 and 1, not {w:g}")

@@ -161,9 +161,6 @@ class Training(Loop):
         return tensors | prefixed("first", first) | prefixed("second", second) | {"sums/loss": self.loss}
 
 
-# ------------------------------------------------------------------------------------------------ augmentation
-
-
 def augment(images: Tensor, probability: float, keys: Keys, part: int) -> tuple[Tensor, Tensor]:
     """Augmented images float32 (B, C, H, W), and float32 (B, 9) what was done to them.
 

@@ -27,12 +27,7 @@ from datarobust.types import Rows
 
 @dataclass(frozen=True)
 class Cloning:
-    """Points of a dataset to be cloned by a denoiser.
-
-    Raises:
-        DataError: the denoiser does not fit the dataset; a label is missing or none of its classes.
-        UsageError: options that contradict the denoiser or each other.
-    """
+    """Points of a dataset to be cloned by a denoiser. Raises DataError and UsageError where they do not go together."""
 
     form: ClassVar[Form] = Artifact("clones")
 
@@ -120,10 +115,8 @@ class Cloning:
     def remarks(self) -> Iterator[str]:
         """What a user should know before the work."""
         begin, sampler = self.begins
-        yield (
-            f"Start {begin.name}: x = {begin.image:.4g} image + {begin.noise:.4g} noise (true deviation of the noise "
-            f"{begin.noise:.4g}), and the denoiser is told {begin.told:.4g}."
-        )
+        x = f"{begin.image:.4g} image + {begin.noise:.4g} noise (true deviation of the noise {begin.noise:.4g})"
+        yield f"Start {begin.name}: x = {x}, and the denoiser is told {begin.told:.4g}."
         for name in ("sigma_min", "sigma_max"):
             before, after = getattr(self.sampler, name), getattr(sampler, name)
             if before != after and not (name == "sigma_max" and begin.name == "matched"):
@@ -147,11 +140,7 @@ class Cloning:
         }
 
     def run(self, output: Output) -> None:
-        """Make the clones and write them; a killed run is gone on with, from the first point that was not saved.
-
-        Raises:
-            DatarobustError: the denoiser gives numbers that are not finite.
-        """
+        """Make the clones and write them; a killed run is gone on with, from the first point that was not saved."""
         group, row = output.group, (self.repeats, *self.model.shape)
         columns = {"images": ("uint8", row), "labels": ("int64", ()), "index": ("int64", ())}
         attributes = self.settings | {name: self.dataset.attributes[name] for name in ("name", "classes")}

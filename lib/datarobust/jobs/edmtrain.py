@@ -117,10 +117,7 @@ class DenoiserTraining:
 
 
 def usual_size(side: int) -> dict[str, Any]:
-    """The network's size for images of so many pixels a side: the published one from 32 on, a small one below.
-
-    The small ones learn digits within minutes on two processors.
-    """
+    """The size for images of so many pixels a side: the published one from 32 on; below, one that learns in minutes."""
     if side >= 32:
         return dict(CIFAR)
     levels = 3 if side % 4 == 0 and side >= 16 else 2 if side % 2 == 0 and side >= 4 else 1
@@ -131,9 +128,6 @@ def usual_size(side: int) -> dict[str, Any]:
         "attn_resolutions": [side >> (levels - 1)],
         "dropout": 0.1,
     }
-
-
-# ------------------------------------------------------------------------------- how a classifier takes clones
 
 
 @dataclass(frozen=True)
@@ -147,11 +141,9 @@ class Judgement:
 
     def sentence(self) -> str:
         """The same in words."""
-        samples = "" if self.samples is None else f"{self.samples:.1%} of samples, "
-        return (
-            f"The judge finds the right label of {samples}{self.clones:.1%} of clones, and {self.held_out:.1%} of the "
-            f"real held-out images ({self.images:,} of each)."
-        )
+        made = ("" if self.samples is None else f"{self.samples:.1%} of samples, ") + f"{self.clones:.1%} of clones"
+        real = f"{self.held_out:.1%} of the real held-out images ({self.images:,} of each)"
+        return f"The judge finds the right label of {made}, and {real}."
 
 
 def judge(

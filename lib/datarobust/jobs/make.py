@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from datarobust import artifacts
 from datarobust.artifacts import Resume, Step, Writer, durable
@@ -36,16 +36,15 @@ def silent(label: str) -> Progress:
 class Form(Protocol):
     """What an output is on the disk: how one is recognised, and what may be replaced by one."""
 
+    state: ClassVar[str] = (
+        ""  # name of what in the output the `Resume` of unfinished work stands beside, if not the output
+    )
+
     def finished(self, path: Path, request: str) -> bool:
         """Whether this very request has made the output that is there."""
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Raise ExistsError where the output may not be written; make its place ready where it grows there."""
-
-    @property
-    def state(self) -> str:
-        """Name of what in the output the `Resume` of unfinished work stands beside; of the output itself, nothing."""
-        return ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Artifact(Form):
     kind: str
 
     def finished(self, path: Path, request: str) -> bool:
-        """Whether this very request has made the artifact that is there."""
+        """By its attribute ``request``."""
         return artifacts.finished(path, request)
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
@@ -65,12 +64,9 @@ class Artifact(Form):
 
 @dataclass(frozen=True)
 class Text(Form):
-    """An output that is a text file, whose first line is a JSON object with the ``request`` that made it.
+    """An output that is a text file, whose first line is a JSON object with the ``request`` that made it."""
 
-    ``complete`` tells of a file that the same request made whether nothing is missing.
-    """
-
-    complete: Callable[[Path], bool] = lambda path: True
+    complete: Callable[[Path], bool] = lambda path: True  # whether a file of the same request lacks nothing
 
     def finished(self, path: Path, request: str) -> bool:
         """Whether this very request has made the file that is there, and nothing is missing."""

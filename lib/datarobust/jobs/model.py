@@ -65,9 +65,6 @@ def read_published(
 
     ``arch``, ``raw`` and ``normalise`` are those of `torchfiles.read_checkpoint`; ``weights`` says which of a
     classifier's training they are: last where the file's name says so, else best.
-
-    Raises:
-        DataError, UsageError: the file is none of them, is damaged, or does not say what it needs to.
     """
     if is_bare_pickle(path):
         denoiser = edm.read_edm_pickle(path)
@@ -132,8 +129,6 @@ def summary(path: Path, normalise: str | None = None) -> dict[str, Any]:
     }
 
 
-# ---------------------------------------------------------------------------------------------------- export
-
 FILES = ("weights.pt", "model_info.json", "adversarial.pt", "log.txt")
 _CLASSES = {10: "cifar10", 100: "cifar100"}
 
@@ -181,10 +176,8 @@ def export(
     own = (tuple(arguments["mean"]), tuple(arguments["std"])) if "mean" in arguments else None
     if own != (None if assumed is None else (tuple(assumed[0]), tuple(assumed[1]))):
         how = "not at all" if own is None else f"by mean {list(own[0])} and deviation {list(own[1])}"
-        missing.append(
-            f"{FILES[0]} cannot say how images are normalised, and this network does it {how}: "
-            "whoever reads it needs to know, model import by `normalise`."
-        )
+        what = f"{FILES[0]} cannot say how images are normalised, and this network does it {how}"
+        missing.append(f"{what}: whoever reads it needs to know, model import by `normalise`.")
     missing += [f"model_info.json has no {name}." for name in ("name", "authors", "venue", "link") if not info[name]]
     return missing
 
@@ -223,10 +216,8 @@ def _log(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"{attack['attack']} - {attack['broken']} out of {attack['attacked']} successfully perturbed")
         lines.append(f"robust accuracy after {attack['attack'].upper()}: {attack['accuracy']:.2%}")
     libraries = ", ".join(f"{name} {number}" for name, number in result["libraries"].items())
-    lines.append(f"robust accuracy: {result['autoattack']:.2%}")
-    lines.append(
-        f"norm {result['norm']}, eps {result['eps']} = {result['eps_value']:.6f}, seed {result['seed']}, {libraries}"
-    )
+    radius = f"norm {result['norm']}, eps {result['eps']} = {result['eps_value']:.6f}"
+    lines += [f"robust accuracy: {result['autoattack']:.2%}", f"{radius}, seed {result['seed']}, {libraries}"]
     return lines
 
 

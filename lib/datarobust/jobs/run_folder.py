@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, durable
@@ -30,20 +30,16 @@ _EVENTS = "events.out.tfevents.*.datarobust*"
 class RunFolder(Form):
     """An output that is the folder of a training."""
 
+    state: ClassVar[str] = STATE  # in the folder: it moves with it
+
     def finished(self, path: Path, request: str) -> bool:
         """Whether this very training is done."""
         document = recorded(path)
         recipe = document.get("recipe")
         if document.get("request") != request or not isinstance(recipe, dict):
             return False
-        if not artifacts.finished(path / LAST, request):
-            return False
-        return artifacts.peek(path / LAST).attributes.get("epoch") == recipe.get("epochs")
-
-    @property
-    def state(self) -> str:
-        """In the folder: it moves with it."""
-        return STATE
+        whole = artifacts.finished(path / LAST, request)
+        return whole and artifacts.peek(path / LAST).attributes.get("epoch") == recipe.get("epochs")
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Make the folder, take up that of the same training, or clear that of another; ExistsError if it may not."""
@@ -66,11 +62,9 @@ class RunFolder(Form):
             events = path / EVENTS
             foreign = set(events.iterdir()) - set(events.glob(_EVENTS)) if events.is_dir() else set()
             strange = sorted(names - set(_OURS)) + sorted(f"{EVENTS}/{entry.name}" for entry in foreign)
-            if strange:
-                what = f"{strange[0]}, which `overwrite` does not remove"
+            if strange or RECIPE not in names:
+                what = f"{strange[0]}, which `overwrite` does not remove" if strange else "no recipe.json"
                 raise ExistsError(f"{path} holds {what}: choose another folder")
-            if RECIPE not in names:
-                raise ExistsError(f"{path} holds no recipe.json: choose another folder")
             for name in _OURS:  # the recipe last: until then the folder is known as a run's
                 durable.remove(path / name)
 
@@ -136,25 +130,19 @@ class Run:
             self._events.write(lines)
 
 
-# ------------------------------------------------------------------------------------------------------ TensorBoard
-
-
 def demand_tensorboard() -> None:
     """Raise UsageError, with the way to install it, where the package is absent."""
     try:
         importlib.import_module("tensorboard")
     except ImportError as error:
-        raise UsageError(
-            f"`tensorboard` needs the package tensorboard, which is not there ({error}): "
-            "pip install 'datarobust[tensorboard]' brings it."
-        ) from error
+        advice = "pip install 'datarobust[tensorboard]' brings it."
+        raise UsageError(f"`tensorboard` needs the package of that name ({error}): {advice}") from error
 
 
 class Events:
     """The log of a run for TensorBoard: a new file, in the place of those there are, so that no epoch stands twice.
 
-    Every number of a line is a scalar, the epoch its step; its time is what the training has taken, for TensorBoard's
-    relative axis. Scalars are of single precision: who wants all digits reads the log.
+    Every number of a line is a scalar, the epoch its step; its time is what the training has taken.
     """
 
     def __init__(self, run: Path) -> None:

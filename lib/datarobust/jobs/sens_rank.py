@@ -36,8 +36,7 @@ from datarobust.sensitivity import (
 from datarobust.text import shown
 from datarobust.types import Array, Floats, Progress
 
-_POINT_BYTES = 420
-"""What the search keeps of a point besides its row: codes, sums, places."""
+_POINT_BYTES = 420  # what the search keeps of a point besides its row: codes, sums, places
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,7 @@ def points_of(dataset: Store, count: int | None = None) -> ColumnRows:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A ranking to be made: everything that decides its bits, and how much it may use.
-
-    Raises:
-        DataError: equal labels of the two sets are not equal classes.
-        UsageError: ``soft`` without label vectors.
-    """
+    """A ranking to be made: everything that decides its bits, and how much it may use."""
 
     form: ClassVar[Form] = Artifact("ranking")
 
@@ -96,17 +90,14 @@ class Sensitivity:
     def __post_init__(self) -> None:
         for store in (self.dataset, self.others):
             if self.soft and store is not None and "soft" not in store:
-                raise UsageError(
-                    f"{store.path} has no label vectors: leave out `soft`, or import labels that are distributions"
-                )
+                advice = "leave out `soft`, or import labels that are distributions"
+                raise UsageError(f"{store.path} has no label vectors: {advice}")
         if self.others is not None:
             classes, other = self.dataset.attributes["classes"], self.others.attributes["classes"]
             if classes and other and classes != other:
-                raise DataError(
-                    f"labels of {self.dataset.path} and {self.others.path} do not mean the same: "
-                    f"{other_classes(self.dataset, self.others)}. Import one of them again with the `classes` of the "
-                    "other"
-                )
+                sets, classes = f"{self.dataset.path} and {self.others.path}", other_classes(self.dataset, self.others)
+                advice = "Import one of them again with the `classes` of the other"
+                raise DataError(f"labels of {sets} do not mean the same: {classes}. {advice}")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -142,18 +133,10 @@ class Sensitivity:
     def rank(self, progress: Progress = iter, group: Group = ALONE, resume: Resume | None = None) -> Ranking:
         """The ranking; with ``resume`` a killed run is gone on with."""
         return rank(
-            self.points,
-            self.norm,
-            against=self.against,
-            k=self.k,
-            soft=self.soft,
-            duplicates=self.duplicates,
-            memory=self.memory,
-            options=self.options(group),
-            progress=progress,
-            checkpoint=resume,
+            self.points, self.norm, against=self.against, k=self.k, soft=self.soft, duplicates=self.duplicates,
+            memory=self.memory, options=self.options(group), progress=progress, checkpoint=resume,
             merge=group.merge_neighbours if group.size > 1 else None,
-        )
+        )  # fmt: skip
 
     def options(self, group: Group = ALONE) -> Options:
         """How the search is done."""
@@ -179,24 +162,16 @@ class Sensitivity:
         output.save(arrays, self.settings, [*history, step])
 
     def perceived_distance(self, lam: float | None) -> float:
-        """λ of the perceived curvature (Section 3): ``lam``, or the diameter of the cube that images are in.
-
-        Raises:
-            UsageError: it is not a positive number; the points are features, whose diameter nobody knows; labels are
-                vectors, between which there is no one distance.
-        """
+        """λ of the perceived curvature (Section 3): ``lam``, or the diameter of the cube that images are in."""
         if self.soft:
             raise UsageError(
-                "`curvature` is perceived at one and the same distance between any two labels, and label vectors have "
-                "many: leave out `soft`"
+                "`curvature` takes one distance between any two labels, not label vectors: leave out `soft`"
             )
         if lam is not None:
             return curvature.demand_positive(lam)
         if "images" not in self.dataset:
-            raise UsageError(
-                f"{shown(self.dataset.path)} holds features, which are in no cube whose diameter could be lambda: "
-                "give `lam`, a distance that no two points of different labels exceed"
-            )
+            advice = "give `lam`, a distance that no two points of different labels exceed"
+            raise UsageError(f"{shown(self.dataset.path)} holds features, which are in no cube: {advice}")
         return curvature.diameter(self.norm, self.points.rows.shape[1])
 
     def geometry(self, ranking: Ranking, lam: float) -> dict[str, Floats]:
@@ -260,10 +235,7 @@ def table(
 
 
 def remarks(robustness: Floats) -> Iterator[str]:
-    """What a reader of a ranking should know, a sentence each.
-
-    ``robustness`` (N,): r(x), +inf without a point of another label, NaN of dropped points.
-    """
+    """What a reader of a ranking should know, a sentence each; of r (N,), inf or NaN as :func:`rank` gives it."""
     if dropped := int(np.isnan(robustness).sum()):
         yield f"{dropped} points that equal a point of another label were dropped."
     if equal := int((robustness == 0.0).sum()):
