@@ -456,7 +456,6 @@ def duplicates(
         dataset duplicates c10.zarr --within 3.5 --drop | dataset subset c10.zarr --exclude - -o rest.zarr
     """
     from datarobust import datasets, pairs, sensitivity
-    from datarobust.jobs.sens_rank import points_of
 
     if near is not None and within is not None:
         raise UsageError("Give either --near or --within.")
@@ -468,7 +467,7 @@ def duplicates(
         rows, lines = result.surplus(), _of_groups(result, as_json, len(stores) > 1)
     else:
         columns = [datasets.label_column(store, labels).read() for store in stores]
-        points, *others = [points_of(store, limit if store is stores[0] else None) for store in stores]
+        points, *others = [datasets.point_column(store).flat(limit if store is stores[0] else None) for store in stores]
         result = pairs.nearest_pairs(
             points,
             norm,

@@ -183,19 +183,27 @@ class Column:
     """One array, whose rows are along axis 0; ArtifactError where one that is read is missing, cut short or altered.
 
     A block is verified against its sha256 in whole when a row of it is first needed; later reads of parts of it are
-    checked by the crc32c of their chunks. ``row`` is the shape of a row as it is read, where it is not the layout's.
+    checked by the crc32c of their chunks. ``shape`` is that of what is read, where it is not the layout's: fewer rows,
+    or rows of another shape.
     """
 
-    def __init__(self, folder: Path, layout: Layout, hashes: Sequence[str], row: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self, folder: Path, layout: Layout, hashes: Sequence[str], shape: tuple[int, ...] | None = None
+    ) -> None:
         self.folder = folder
         self.layout = layout
-        self.shape = layout.shape if row is None else (layout.shape[0], *row)
+        self.shape = shape or layout.shape
         self.dtype: np.dtype[Any] = np.dtype(layout.dtype)
         self.hashes = hashes
         self._verified: set[int] = set()
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def flat(self, count: int | None = None) -> Column:
+        """The rows, or the first ``count`` where there are more, as (N, D)."""
+        rows = len(self) if count is None else min(count, len(self))
+        return Column(self.folder, self.layout, self.hashes, (rows, math.prod(self.shape[1:])))
 
     def read(self, start: int = 0, stop: int | None = None) -> Array:
         """Rows ``start`` to ``stop``, or to the end, C-contiguous; IndexError where the array does not have them."""
@@ -218,12 +226,13 @@ class Column:
 
         The next ones are read while the caller works. The arrays may be kept and changed.
         """
+        starts = range(0, len(self), self.layout.block)
         with ThreadPoolExecutor(1) as reader:
             following = None
-            for block in range(self.layout.blocks):
+            for block, start in enumerate(starts):
                 rows = (following or reader.submit(self._block, block)).result()
-                following = reader.submit(self._block, block + 1) if block + 1 < self.layout.blocks else None
-                yield block * self.layout.block, rows
+                following = reader.submit(self._block, block + 1) if block + 1 < len(starts) else None
+                yield start, rows[: len(self) - start]
 
     def take(self, rows: Array) -> Array:
         """Chosen rows in the order of the integers ``rows``, repetitions too; IndexError where one is not there."""
@@ -415,8 +424,9 @@ def _as_dataset(summary: Summary, columns: dict[str, Column]) -> Store:
             f"{summary.path} has {images.shape[1]} clones of each point, where a dataset is needed: clones read as one "
             "where there is one of each (clone `repeats` 1)"
         )
-    columns["images"] = squeezed = Column(images.folder, images.layout, images.hashes, images.shape[2:])
-    arrays = {**summary.arrays, "images": (images.dtype.name, squeezed.shape)}
+    shape = (len(images), *images.shape[2:])
+    columns["images"] = Column(images.folder, images.layout, images.hashes, shape)
+    arrays = {**summary.arrays, "images": (images.dtype.name, shape)}
     attributes = {"name": "clones", "classes": [], **summary.attributes}
     return Store(replace(summary, kind="dataset", attributes=attributes, arrays=arrays), columns)
 

@@ -4,15 +4,12 @@ Equal points with different labels have distance 0: no classifier is right on al
 infinite. The paper takes 40 duplicates out of CIFAR-100 for that (Section 4). CIFAR-100 has 14 pairs of equal training
 images; 18 of its images equal one of another fine label, 6 one of another coarse label.
 
-**Memory.** A point's hash takes 8 bytes, and as much again to sort (twice as much with a second set), so 50 million
-points take 0.8 GB whatever their size; each point that equals another takes some 170 bytes more. Points themselves are
-read a block at a time. Hashes only say who may be equal: these points are read again and compared byte by byte, as many
-groups at a time as fit BUDGET, so that groups beyond it cost another pass over the blocks they are in.
+Points are read once, a block at a time, and compared by hashes of 16 bytes: the chance that two different ones among 50
+million share theirs is 4e-24. Finding equal hashes takes some 70 bytes a point.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,17 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.artifacts import Column, Store
-from datarobust.datasets.sources import Counted, spans
+from datarobust.datasets.sources import Counted
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown, sized
-from datarobust.types import Array, Progress, Rows
+from datarobust.types import Progress, Rows
 
-Hashes = npt.NDArray[np.uint64]
+Hashes = npt.NDArray[np.bytes_]
 Labels = Literal["own", "coarse"]
 
-BUDGET = 256 << 20  # bytes of points that are compared with each other at a time, one of each group
-TAKEN_BYTES = 64 << 20  # bytes of points that are read again at a time
-_ROWS = 1 << 20  # hashes that are looked up at a time
+_HASH = "S16"
 
 
 def point_column(store: Store) -> Column:
@@ -178,16 +173,10 @@ def equal_points(
         pair = " and ".join(shown(store.path) for store in stores)
         raise DataError(f"{pair} have no points in common: one point is {' and '.join(kinds)}.")
     label_columns = [label_column(store, labels) for store in stores]
-    counts = [len(store) for store in stores]
-    counts[0] = counts[0] if limit is None else min(limit, counts[0])
-    hashes = [_hashes(column, count, progress) for column, count in zip(columns, counts, strict=True)]
-    candidates = _candidates(hashes)
-    del hashes
-    groups = _groups(columns, counts[0], *candidates)
-    row = np.concatenate([np.empty(0, np.int64), *groups])
-    group = np.repeat(np.arange(len(groups)), [len(members) for members in groups])
-    second = row >= counts[0]
-    row = row - np.where(second, counts[0], 0)
+    hashes = [_hashes(column.flat(first), progress) for column, first in zip(columns, (limit, None), strict=False)]
+    row, group = _groups(hashes)
+    second = row >= len(hashes[0])
+    row = row - np.where(second, len(hashes[0]), 0)
     label, index, meaning = np.empty_like(row), np.empty_like(row), np.empty_like(row)
     for store, column, mine in zip(stores, label_columns, (~second, second), strict=False):
         label[mine] = column.take(row[mine])
@@ -200,75 +189,35 @@ def equal_points(
         """(M,) whether one of the partners in a point's group has another label."""
         return np.bincount(group, partners)[group] > np.bincount(kind, partners)[kind]
 
-    different = np.bincount(group, otherwise(np.ones_like(second)), minlength=len(groups)) > 0
+    different = np.bincount(group, otherwise(np.ones_like(second))) > 0
     at_zero = int((otherwise(second | (against is None)) & ~second).sum())
     return Equal(group, second, row, label, index, different, at_zero)
 
 
-def _hashes(column: Column, count: int, progress: Progress) -> Hashes:
-    """(count,) 64 bits of each of the first points."""
-    out = np.empty(count, np.uint64)
-    for start, points in progress(Counted(column.blocks(), -(-count // column.layout.block))):
-        hashed = [blake2b(point, digest_size=8).digest() for point in _bytes_of(points[: count - start])]
-        out[start : start + len(hashed)] = np.frombuffer(b"".join(hashed), np.uint64)
-        if start + len(hashed) == count:
-            break
-    return out
+def _hashes(points: Column, progress: Progress) -> Hashes:
+    """(N,) hashes of points (N, D), equal where the points are."""
+    hashes = np.empty(len(points), _HASH)
+    for start, rows in progress(Counted(points.blocks(), -(-len(points) // points.layout.block))):
+        if rows.dtype.kind == "f":
+            rows = rows + np.zeros((), rows.dtype)  # turns -0.0 into 0.0
+        digests = b"".join(blake2b(row, digest_size=hashes.itemsize).digest() for row in rows)
+        hashes[start : start + len(rows)] = np.frombuffer(digests, _HASH)
+    return hashes
 
 
-def _bytes_of(points: Array) -> list[memoryview]:
-    """The bytes of every point, equal where the points are."""
-    if points.dtype.kind == "f":
-        points = points + np.zeros((), points.dtype)  # turns -0.0 into 0.0
-    size = points.dtype.itemsize * int(np.prod(points.shape[1:]))
-    data = np.ascontiguousarray(points).reshape(-1).view(np.uint8).data
-    return [data[start : start + size] for start in range(0, len(data), size)]
+def _groups(hashes: Sequence[Hashes]) -> tuple[Rows, Rows]:
+    """Rows of points that share their hash with another (of the other set, where there are two): (M,), and (M,) groups.
 
-
-def _candidates(hashes: Sequence[Hashes]) -> tuple[Rows, Rows]:
-    """Points that share their hash with another (of the other set, where there are two): (M,) rows and a number a hash.
-
-    Rows of the second set go on after those of the first. Sorted by row.
+    Rows of the second set go on after those of the first. Groups come by their first row, their rows ascending.
     """
-    if len(hashes) == 1:
-        ordered = np.sort(hashes[0])
-        shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-        del ordered
-    else:
-        shared = np.intersect1d(hashes[0], hashes[1])
-    rows, values, before = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
-    for each in hashes:
-        for begin, end in spans(len(each), _ROWS):
-            number = np.searchsorted(shared, each[begin:end])
-            hit = number < len(shared)
-            hit[hit] = shared[number[hit]] == each[begin:end][hit]
-            rows.append(before + begin + np.flatnonzero(hit))
-            values.append(number[hit])
-        before += len(each)
-    return np.concatenate(rows), np.concatenate(values)
-
-
-def _groups(columns: Sequence[Column], first: int, rows: Rows, value: Rows) -> list[Rows]:
-    """The candidates that are equal in every byte, each group ascending, groups by their first row.
-
-    ``first`` rows belong to the first column. With two columns only groups with rows of both are kept.
-    """
-    row_bytes = columns[0].dtype.itemsize * int(np.prod(columns[0].shape[1:]))
-    batch = value // max(1, BUDGET // row_bytes)
-    groups: list[Rows] = []
-    for number in range(int(batch.max(initial=-1)) + 1):
-        members = rows[batch == number]
-        same: dict[bytes, array[int]] = {}
-        for begin, end in spans(len(members), max(1, TAKEN_BYTES // row_bytes)):
-            part = members[begin:end]
-            cut = int(np.searchsorted(part, first))  # rows of the second column come after those of the first
-            points = [columns[0].take(part[:cut])] + ([columns[1].take(part[cut:] - first)] if cut < len(part) else [])
-            for row, point in zip(part.tolist(), _bytes_of(np.concatenate(points)), strict=True):
-                same.setdefault(bytes(point), array("q")).append(row)
-        groups += [np.array(equal, np.int64) for equal in same.values() if len(equal) > 1]
-    if len(columns) > 1:
-        groups = [group for group in groups if group[0] < first <= group[-1]]
-    return sorted(groups, key=lambda group: int(group[0]))
+    _, number, count = np.unique(np.concatenate(hashes), return_inverse=True, return_counts=True)
+    of_first = np.bincount(number[: len(hashes[0])], minlength=len(count))
+    shared = count > 1 if len(hashes) == 1 else (of_first > 0) & (of_first < count)
+    rows = np.flatnonzero(shared[number])
+    _, first, group = np.unique(number[rows], return_index=True, return_inverse=True)
+    group = first.argsort().argsort()[group]  # numbered by their first rows
+    order = np.argsort(group, kind="stable")
+    return rows[order], group[order]
 
 
 def _meaning(first: Store, store: Store, label: Rows) -> Rows:

@@ -8,10 +8,9 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from datarobust import curvature, lipschitz
-from datarobust.artifacts import Column, Resume, Store
+from datarobust.artifacts import Resume, Store
 from datarobust.artifacts.history import join
 from datarobust.datasets.contents import other_classes, point_column
 from datarobust.distributed import Group
@@ -37,37 +36,6 @@ from datarobust.text import shown
 from datarobust.types import Array, Floats, Progress
 
 _POINT_BYTES = 420  # what the search keeps of a point besides its row: codes, sums, places
-
-
-@dataclass(frozen=True)
-class ColumnRows:
-    """The first ``count`` rows of a column, flattened, read from the store as they are needed."""
-
-    column: Column
-    count: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, D)."""
-        return (self.count, int(np.prod(self.column.shape[1:])))
-
-    @property
-    def dtype(self) -> np.dtype[np.generic]:
-        """uint8 of images, float32 of features."""
-        return self.column.dtype
-
-    def read(self, start: int, stop: int) -> Array:
-        """Rows start..stop, verified."""
-        return self.column.read(start, stop).reshape(stop - start, -1)
-
-    def take(self, rows: npt.NDArray[np.int64]) -> Array:
-        """Chosen rows, verified."""
-        return self.column.take(rows).reshape(len(rows), -1)
-
-
-def points_of(dataset: Store, count: int | None = None) -> ColumnRows:
-    """The points of a dataset, images or features; the first ``count`` of them where that is given."""
-    return ColumnRows(point_column(dataset), len(dataset) if count is None else min(count, len(dataset)))
 
 
 @dataclass(frozen=True)
@@ -126,9 +94,9 @@ class Sensitivity:
         return None if self.others is None else self._labelled(self.others, None)
 
     def _labelled(self, dataset: Store, limit: int | None) -> Labelled:
-        rows = points_of(dataset, limit)
-        soft = dataset.column("soft").read(0, rows.count) if self.soft else None
-        return Labelled(rows, dataset.column("labels").read(0, rows.count), soft)
+        rows = point_column(dataset).flat(limit)
+        soft = dataset.column("soft").read(0, len(rows)) if self.soft else None
+        return Labelled(rows, dataset.column("labels").read(0, len(rows)), soft)
 
     def rank(self, progress: Progress = iter, group: Group = ALONE, resume: Resume | None = None) -> Ranking:
         """The ranking; with ``resume`` a killed run is gone on with."""

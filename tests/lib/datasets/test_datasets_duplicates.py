@@ -1,4 +1,4 @@
-"""Equal points: a dictionary over all points is the slow twin; colliding hashes, small budgets, two sets, labels."""
+"""Equal points: a dictionary over all points is the slow twin; two sets, labels."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.datasets import contents, equal_points
+from datarobust.datasets import equal_points
 from datarobust.errors import ArtifactError, DataError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -60,8 +60,8 @@ values = st.lists(st.integers(0, 9), min_size=1, max_size=30)
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(values, st.none() | values, st.booleans(), st.booleans(), st.booleans(), st.randoms(use_true_random=False))
-def test_groups_are_those_of_all_points(tmp_path_factory, mine, theirs, floats, colliding, small, dice):
+@given(values, st.none() | values, st.booleans(), st.randoms(use_true_random=False))
+def test_groups_are_those_of_all_points(tmp_path_factory, mine, theirs, floats, dice):
     folder = tmp_path_factory.mktemp("d")
     labels = [dice.randrange(3) for _ in mine]
     other_labels = None if theirs is None else [dice.randrange(3) for _ in theirs]
@@ -71,15 +71,7 @@ def test_groups_are_those_of_all_points(tmp_path_factory, mine, theirs, floats, 
     stores = [make(folder / "a.zarr", points[0], labels)]
     if theirs is not None:
         stores.append(make(folder / "b.zarr", points[1], other_labels))
-    with pytest.MonkeyPatch.context() as patch:
-        if colliding:  # points that are not equal share their hash
-            hashes = contents._hashes
-            patch.setattr(contents, "_hashes", lambda *given: hashes(*given) % np.uint64(3))
-        if small:
-            patch.setattr(contents, "BUDGET", 20)
-            patch.setattr(contents, "TAKEN_BYTES", 1)
-            patch.setattr(contents, "_ROWS", 4)
-        found = equal_points(*stores)
+    found = equal_points(*stores)
     groups, at_zero = twin(mine, labels, theirs, other_labels)
     assert listed(found) == groups
     assert found.at_zero == at_zero

@@ -17,7 +17,7 @@ from datarobust.artifacts import Step
 from datarobust.curvature import diameter, kappa, kappa_tilde
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import make
-from datarobust.jobs.sens_rank import ColumnRows, Sensitivity, remarks, table
+from datarobust.jobs.sens_rank import Sensitivity, remarks, table
 from datarobust.lipschitz import bound
 from datarobust.sensitivity import Labelled, Ranking, rank, search
 
@@ -88,7 +88,7 @@ def same(found: Ranking, expected: Ranking) -> None:
 
 def test_the_rows_of_a_column_are_flat(dataset: artifacts.Store) -> None:
     flat = small_set()[0].reshape(400, 40)
-    rows = ColumnRows(dataset.column("images"), 300)
+    rows = dataset.column("images").flat(300)
     assert rows.shape == (300, 40)
     assert rows.dtype == np.uint8
     np.testing.assert_array_equal(rows.read(7, 90), flat[7:90])
