@@ -21,13 +21,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from datarobust.datasets import unpickle
 from datarobust.datasets.files import Raw, is_tar, raw_file, read_start, reading, tar_files
-from datarobust.datasets.sources import Labels, Names, Source, Spec, as_labels, read_rows, spans
+from datarobust.datasets.sources import Block, Labels, Names, Source, Spec, as_labels, read_rows, spans
 from datarobust.datasets.unpickle import array_of, text_of
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
@@ -100,7 +100,7 @@ class _BatchSource(Source):
     _label: str  # the column of the labels
     _coarse: str | None = None
 
-    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    def _parts(self, start: int, stop: int) -> Iterator[Block]:
         first = 0
         for batch in self._batches:
             row = max(start - first, 0)
@@ -109,8 +109,8 @@ class _BatchSource(Source):
                 for name, raw in columns.items():
                     count = len(self._classes.get(name, ()))
                     labels[name], _ = as_labels(raw, row, f"{batch.where}: {name}", count)
-                coarse = labels[self._coarse] if self._coarse else None
-                yield {"points": images, "labels": labels[self._label], "coarse": coarse}
+                coarse = {"coarse": labels[self._coarse]} if self._coarse else {}
+                yield {"images": images, "labels": labels[self._label], **coarse}
                 row += len(images)
             first += batch.rows
 

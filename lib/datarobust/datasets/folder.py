@@ -15,12 +15,11 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from datarobust.datasets.files import brief, reading
-from datarobust.datasets.sources import Names, Source, Spec, spans
+from datarobust.datasets.sources import Block, Names, Source, Spec, spans
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Images
@@ -82,10 +81,10 @@ class FolderSource(Source):
             notes=tuple(notes),
         )
 
-    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    def _parts(self, start: int, stop: int) -> Iterator[Block]:
         for begin, end in spans(stop, self.spec.step, start):
             images = np.stack([self._image(row) for row in range(begin, end)])
-            yield {"points": images, "labels": self._labels[begin:end]}
+            yield {"images": images, "labels": self._labels[begin:end]}
 
     def _image(self, row: int) -> Images:
         path = self._path / self._names[row]

@@ -22,12 +22,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase, digits
-from typing import Any
 
 import numpy as np
 
 from datarobust.datasets.files import DEFLATE_RATIO, GZIP_START, open_unpacked, read_start, reading, unpacked_start
-from datarobust.datasets.sources import Names, Source, Spec, read_rows
+from datarobust.datasets.sources import Block, Names, Source, Spec, read_rows
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Images
@@ -90,7 +89,7 @@ class IdxSource(Source):
             notes=tuple(notes),
         )
 
-    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    def _parts(self, start: int, stop: int) -> Iterator[Block]:
         count, row = len(self.spec.classes), start
         parts = (file.rows(self.spec.step, start, stop) for file in (self._images, self._labels))
         for images, raw in zip(*parts, strict=True):
@@ -102,7 +101,7 @@ class IdxSource(Source):
                 where = f"{shown(self._labels.path)}: the label of row {row + place}"
                 raise DataError(f"{where} is {raw[place]}, not among the {known}.")
             upright = images.transpose(0, 2, 1) if self._transposed else images
-            yield {"points": np.ascontiguousarray(upright[:, None]), "labels": labels}
+            yield {"images": np.ascontiguousarray(upright[:, None]), "labels": labels}
             row += len(raw)
 
 

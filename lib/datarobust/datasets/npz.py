@@ -21,14 +21,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import numpy as np
 from numpy.lib import format as npy
 
 from datarobust.datasets import sources
 from datarobust.datasets.files import DEFLATE_RATIO, NPY_FAULTS, brief, reading
-from datarobust.datasets.sources import Layout, Names, Source, Spec
+from datarobust.datasets.sources import Block, Layout, Names, Source, Spec
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Array
@@ -94,7 +94,7 @@ class NpzSource(Source):
             raw_bytes=points.row_bytes,
         )
 
-    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    def _parts(self, start: int, stop: int) -> Iterator[Block]:
         step, where = self.spec.step, self._points.where
         points = self._archive.rows(self._points, step, start, stop)
         labels = self._archive.rows(self._labels, step, start, stop)
@@ -106,7 +106,8 @@ class NpzSource(Source):
                 values = sources.as_images(raw, self._scale, row, where)
                 if self._layout == "nhwc":
                     values = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-            yield {"points": values.reshape(-1, *self.spec.shape), "labels": hard, "soft": soft}
+            block = {self.spec.kind: values.reshape(-1, *self.spec.shape), "labels": hard}
+            yield block if soft is None else block | {"soft": soft}
 
     @cached_property
     def _scale(self) -> sources.Scale:

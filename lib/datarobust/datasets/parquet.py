@@ -32,7 +32,7 @@ import numpy as np
 
 from datarobust.datasets.files import brief, read_start, reading
 from datarobust.datasets.folder import decode
-from datarobust.datasets.sources import Labels, Names, Source, Spec, as_labels
+from datarobust.datasets.sources import Block, Labels, Names, Source, Spec, as_labels
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Images
@@ -124,12 +124,12 @@ class ParquetSource(Source):
             notes=(f"{shown(columns.images)} and {shown(columns.labels[0])} from {where}{beside}",),
         )
 
-    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    def _parts(self, start: int, stop: int) -> Iterator[Block]:
         rows = self._rows(start, stop)
         while part := list(islice(rows, self.spec.step)):
             images, *labels = zip(*part, strict=True)
             columns = (np.array(column, np.int64) for column in labels)
-            yield {"points": np.stack(images), **dict(zip(("labels", "coarse"), columns, strict=False))}
+            yield {"images": np.stack(images), **dict(zip(("labels", "coarse"), columns, strict=False))}
 
     def _rows(self, start: int, stop: int) -> Iterator[tuple[Any, ...]]:
         """Picture and labels of the rows ``start:stop``, row group by row group."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from datarobust.datasets import cifar, idx, npz, parquet, unpickle
 from datarobust.datasets.files import read_start, reading
 from datarobust.datasets.folder import FolderSource
-from datarobust.datasets.sources import Labels, Layout, Names, Source, Spec
+from datarobust.datasets.sources import Block, Labels, Layout, Names, Source, Spec
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Rows
@@ -50,11 +50,11 @@ class DigitsSource(Source):
     def unchanged(self) -> None:
         """They are, always."""
 
-    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    def _parts(self, start: int, stop: int) -> Iterator[Block]:
         levels, labels = self._raw
         if start < stop:
             images = (levels[start:stop].astype(np.int32) * 255 + 8) // 16
-            yield {"points": images.astype(np.uint8), "labels": labels[start:stop]}
+            yield {"images": images.astype(np.uint8), "labels": labels[start:stop]}
 
     @cached_property
     def _raw(self) -> tuple[npt.NDArray[np.uint8], Rows]:

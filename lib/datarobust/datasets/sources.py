@@ -16,7 +16,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +36,8 @@ Labels = Literal["fine", "coarse"]
 Layout = Literal["nhwc", "nchw"]
 Names = tuple[str, ...]
 Scale = Literal["unit", "bytes"]
+Block = Mapping[str, Array]
+"""Consecutive rows, checked: columns by name. ``index`` are their places in the source."""
 
 BLOCK_BYTES = 4 << 20  # of the raw points of a block, about: big enough for numpy, small beside any memory
 BUDGET = 1 << 30  # bytes of rows that a shuffle holds in memory at a time
@@ -82,26 +84,12 @@ class Spec:
         return self.dtype.itemsize * math.prod(self.shape) + 8 + 4 * self.soft + 8 * self.coarse
 
     @property
-    def fields(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-        """Dtype and shape of a row of every array that the blocks have."""
+    def columns(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Dtype and shape of a row of every column of the blocks."""
         integer: tuple[np.dtype[Any], tuple[int, ...]] = (np.dtype(np.int64), ())
-        arrays = {"points": (self.dtype, self.shape), "labels": integer, "index": integer}
+        columns = {self.kind: (self.dtype, self.shape), "labels": integer, "index": integer}
         soft = {"soft": (np.dtype(np.float32), (self.soft,))} if self.soft else {}
-        return arrays | soft | ({"coarse": integer} if self.coarse else {})
-
-
-@dataclass(frozen=True)
-class Block:
-    """Consecutive rows, checked."""
-
-    points: Array  # (B, *shape)
-    labels: Rows
-    index: Rows  # places in the source
-    soft: npt.NDArray[np.float32] | None = None  # (B, C) where the source has probabilities
-    coarse: Rows | None = None  # where it has super-classes
-
-    def __len__(self) -> int:
-        return len(self.labels)
+        return columns | soft | ({"coarse": integer} if self.coarse else {})
 
 
 class Source:
@@ -155,11 +143,11 @@ class Source:
         row = start
         for part in self._parts(start, self.spec.rows if stop is None else min(stop, self.spec.rows)):
             end = row + len(part["labels"])
-            yield Block(index=np.arange(row, end, dtype=np.int64), **part)
+            yield {**part, "index": np.arange(row, end, dtype=np.int64)}
             row = end
 
-    def _parts(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        """What the blocks of these rows hold but for their index."""
+    def _parts(self, start: int, stop: int) -> Iterator[Block]:
+        """The blocks of these rows, but for their index."""
         raise NotImplementedError
 
 
@@ -201,7 +189,7 @@ class Shuffled:
         if spec.rows * spec.row_bytes <= self.budget:
             arrays = self._gather(start, stop)
             return (
-                Block(**{name: array[begin:end] for name, array in arrays.items()})
+                {name: array[begin:end] for name, array in arrays.items()}
                 for begin, end in spans(stop - start, spec.step)
             )
         bucket_rows = max(1, self.budget // 2 // (spec.row_bytes + 16), -(-spec.rows // _MOST_FILES))
@@ -223,18 +211,18 @@ class Shuffled:
         order = permutation(self.seed, Domain.IMPORT, self.spec.rows)
         position = np.empty_like(order)
         position[order] = np.arange(len(order))
-        arrays = {name: np.empty((stop - start, *shape), dtype) for name, (dtype, shape) in self.spec.fields.items()}
+        arrays = {name: np.empty((stop - start, *shape), dtype) for name, (dtype, shape) in self.spec.columns.items()}
         for block in self._read():
-            target = position[block.index] - start
+            target = position[block["index"]] - start
             inside = (target >= 0) & (target < stop - start)
             for name, array in arrays.items():
-                array[target[inside]] = getattr(block, name)[inside]
+                array[target[inside]] = block[name][inside]
         return arrays
 
     @property
     def _record(self) -> np.dtype[np.void]:
         """A row as it lies in a bucket's file."""
-        return np.dtype([("key", np.uint64), *((name, *described) for name, described in self.spec.fields.items())])
+        return np.dtype([("key", np.uint64), *((name, *described) for name, described in self.spec.columns.items())])
 
     def _spill(self, bucket_of: Rows, buckets: range, rows: int) -> None:
         """One pass over the source: each of the ``rows`` of these buckets is appended to its bucket's file."""
@@ -245,15 +233,15 @@ class Shuffled:
         with ExitStack() as stack:
             files = {b: stack.enter_context((self.folder / str(b)).open("xb", buffering=0)) for b in buckets}
             for block in self._read():
-                begin = int(block.index[0])
-                keys = row_keys(self.seed, Domain.IMPORT, begin, begin + len(block))
+                begin, end = int(block["index"][0]), int(block["index"][-1]) + 1
+                keys = row_keys(self.seed, Domain.IMPORT, begin, end)
                 bucket = bucket_of[_prefixes(keys)]
                 order = np.argsort(bucket, kind="stable")
                 order = order[(bucket[order] >= buckets.start) & (bucket[order] < buckets.stop)]
                 records = np.empty(len(order), self._record)
                 records["key"] = keys[order]
-                for name in self.spec.fields:
-                    records[name] = getattr(block, name)[order]
+                for name in self.spec.columns:
+                    records[name] = block[name][order]
                 present, begins = np.unique(bucket[order], return_index=True)
                 for number, part in zip(present.tolist(), np.split(records, begins)[1:], strict=True):
                     view = part.view(np.uint8).data
@@ -270,7 +258,7 @@ class Shuffled:
             low, high = max(start - int(first[bucket]), 0), min(stop - int(first[bucket]), len(records))
             for begin, end in spans(high, self.spec.step, low):
                 rows = records[order[begin:end]]
-                yield Block(**{name: np.ascontiguousarray(rows[name]) for name in self.spec.fields})
+                yield {name: np.ascontiguousarray(rows[name]) for name in self.spec.columns}
 
 
 def _buckets(seed: int, rows: int, bucket_rows: int) -> tuple[Rows, Rows]:

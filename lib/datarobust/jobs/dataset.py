@@ -32,7 +32,7 @@ from datarobust.artifacts import Resume, Step, Store, Writer
 from datarobust.artifacts.history import join
 from datarobust.datasets.contents import label_column, other_classes, point_column
 from datarobust.datasets.linefiles import check_names, read_labels
-from datarobust.datasets.sources import BUDGET, Counted, Shuffled, Source, spans
+from datarobust.datasets.sources import BUDGET, Block, Counted, Shuffled, Source, spans
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import Artifact, Columns, Form, Output
 from datarobust.randomness import Domain, row_keys
@@ -43,12 +43,10 @@ from datarobust.types import Array, Progress, Rows
 COPIED_BYTES = 64 << 20  # of rows that are copied at a time
 LABELS_AT_ONCE = 1 << 20  # that are drawn
 
-Part = Mapping[str, Array]  # the same rows of several columns
-
 # ----------------------------------------------------------------------------------------------- writing part by part
 
 
-def fill(writer: Writer, columns: Iterable[str], start: int, parts: Iterable[Part]) -> None:
+def fill(writer: Writer, columns: Iterable[str], start: int, parts: Iterable[Block]) -> None:
     """Append ``parts``, the first of which begins at row ``start``; rows that a column already has are passed over."""
     done = {name: writer.done(name) for name in columns}
     for part in parts:
@@ -61,7 +59,7 @@ def fill(writer: Writer, columns: Iterable[str], start: int, parts: Iterable[Par
         start = stop
 
 
-def copy(writer: Writer, columns: Columns, rows: int, part: Callable[[int, int], Part], progress: Progress) -> None:
+def copy(writer: Writer, columns: Columns, rows: int, part: Callable[[int, int], Block], progress: Progress) -> None:
     """Write ``part(begin, end)`` of all rows, a bounded part at a time, from the first row that some column lacks."""
     start = min(map(writer.done, columns))
     size = max(1, COPIED_BYTES // sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in columns.values()))
@@ -141,9 +139,7 @@ class Import:
 
     def run(self, output: Output) -> None:
         """Import. Raises DataError where the source changes meanwhile, or a row is not what it claims to be."""
-        source, spec = self.source, self.source.spec
-        names = {name: spec.kind if name == "points" else name for name in spec.fields}
-        columns = {names[name]: described for name, described in spec.fields.items()}
+        source, spec, columns = self.source, self.source.spec, self.source.spec.columns
         attributes: dict[str, Any] = {"name": spec.name, "classes": list(spec.classes)}
         if self.shuffle is not None:
             attributes["shuffled"] = self.shuffle
@@ -160,8 +156,7 @@ class Import:
             try:
                 start = min(map(writer.done, columns))
                 blocks = Counted(reader.blocks(start, self.rows), -(-(self.rows - start) // reader.spec.step))
-                parts = ({names[name]: getattr(block, name) for name in names} for block in output.progress(blocks))
-                fill(writer, columns, start, parts)
+                fill(writer, columns, start, output.progress(blocks))
                 sha256 = digest()
                 source.unchanged()
                 history.append(output.step({"source": sha256}))  # the writer reads it when the block ends
@@ -208,7 +203,7 @@ class Subset:
         """Copy the rows."""
         columns, rows = columns_of(self.dataset), self.chosen.rows
 
-        def part(begin: int, end: int) -> Part:
+        def part(begin: int, end: int) -> Block:
             return {name: self.dataset.column(name).take(rows[begin:end]) for name in columns}
 
         history = [*join([self.dataset.history, self.chosen.history]), output.step(self.inputs)]
@@ -264,7 +259,7 @@ class Merge:
         columns = {**kept, "source": (np.dtype(np.int64), ())}
         edges = np.cumsum([0, *map(len, self.datasets)]).tolist()
 
-        def part(begin: int, end: int) -> Part:
+        def part(begin: int, end: int) -> Block:
             pieces = [
                 read(dataset, kept, max(begin - first, 0), min(end, last) - first)
                 | {"source": np.full(min(end, last) - max(begin, first), number, np.int64)}
@@ -330,7 +325,7 @@ class Relabel:
         columns = columns_of(self.dataset, ["soft"])
         kept = [name for name in columns if name != "labels"]
 
-        def part(begin: int, end: int) -> Part:
+        def part(begin: int, end: int) -> Block:
             return read(self.dataset, kept, begin, end) | {"labels": labels[begin:end]}
 
         attributes = attributes_of(self.dataset, self.name, self.labels.classes)

@@ -158,8 +158,8 @@ def archive(path: Path, files: Mapping[str, bytes], top: str = "release/", mode:
 
 
 def read(source: Source, start: int = 0, stop: int | None = None) -> list[Any]:
-    """points, labels, index, and coarse labels where there are some."""
+    """images, labels, index, and coarse labels where there are some."""
     blocks = list(source.blocks(start, stop))
-    assert all(len(block) <= source.spec.step for block in blocks)
-    names = ["points", "labels", "index", *(["coarse"] if source.spec.coarse else [])]
-    return [np.concatenate([getattr(block, name) for block in blocks]) for name in names]
+    assert all(len(block["labels"]) <= source.spec.step for block in blocks)
+    names = ["images", "labels", "index", *(["coarse"] if source.spec.coarse else [])]
+    return [np.concatenate([block[name] for block in blocks]) for name in names]

@@ -129,7 +129,7 @@ def small_emnist(site, subset, count, first=0):
 
 def read(source):
     blocks = list(source.blocks())
-    return tuple(np.concatenate([getattr(block, name) for block in blocks]) for name in ("points", "labels"))
+    return tuple(np.concatenate([block[name] for block in blocks]) for name in ("images", "labels"))
 
 
 def test_mnist_fetches_only_the_files_of_its_split(site, tmp_path):

@@ -29,7 +29,7 @@ def picture(path, mode="RGB", size=(5, 4), **options):
 
 def read(source):
     blocks = list(source.blocks())
-    return np.concatenate([b.points for b in blocks]), np.concatenate([b.labels for b in blocks])
+    return np.concatenate([b["images"] for b in blocks]), np.concatenate([b["labels"] for b in blocks])
 
 
 def test_classes_and_files_come_by_name(tmp_path):

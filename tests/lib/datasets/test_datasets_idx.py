@@ -152,9 +152,9 @@ def test_every_part_can_be_read(tmp_path, packed):
     assert source.spec.step < 9000
     for start, stop in ((0, None), (1, 2), (5349, 8000), (8999, None), (7, 7), (0, 99_999)):
         blocks = list(source.blocks(start, stop))
-        got = np.concatenate([b.points for b in blocks]) if blocks else np.empty((0, 1, 28, 28))
+        got = np.concatenate([b["images"] for b in blocks]) if blocks else np.empty((0, 1, 28, 28))
         np.testing.assert_array_equal(got, images[start:stop, None])
-        assert [int(i) for b in blocks for i in b.index] == list(range(9000)[start:stop])
+        assert [int(i) for b in blocks for i in b["index"]] == list(range(9000)[start:stop])
 
 
 @settings(deadline=None, max_examples=25)
@@ -290,7 +290,7 @@ def test_memory_is_bounded_by_blocks(tmp_path):
     rows = 60_000
     path = write(tmp_path, "train-", np.zeros((rows, 28, 28), np.uint8), np.zeros(rows, np.uint8), packed=True)
     tracemalloc.start()
-    assert sum(len(block) for block in IdxSource(path).blocks(20_000)) == rows - 20_000
+    assert sum(len(block["labels"]) for block in IdxSource(path).blocks(20_000)) == rows - 20_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < rows * 784 / 2

@@ -149,10 +149,10 @@ def test_every_part_can_be_read(tmp_path):
     source = NpzSource(save(tmp_path / "a.npz", True, x=images, y=np.arange(5000)))
     for start, stop in [(0, 5000), (1, 2), (1364, 1366), (4999, 9000), (5000, None), (7000, None), (300, 4100)]:
         blocks = list(source.blocks(start, stop))
-        index = [i for block in blocks for i in block.index]
+        index = [i for block in blocks for i in block["index"]]
         assert index == list(range(5000))[start:stop]
         for block in blocks:
-            np.testing.assert_array_equal(block.points, images[block.index].transpose(0, 3, 1, 2))
+            np.testing.assert_array_equal(block["images"], images[block["index"]].transpose(0, 3, 1, 2))
 
 
 def test_class_names(tmp_path):
@@ -172,8 +172,8 @@ def test_soft_labels(tmp_path):
     source = NpzSource(save(tmp_path / "a.npz", x=pictures(), y=rows))
     assert source.spec.soft == 4
     block = next(source.blocks())
-    np.testing.assert_array_equal(block.soft, rows)
-    np.testing.assert_array_equal(block.labels, rows.argmax(1))
+    np.testing.assert_array_equal(block["soft"], rows)
+    np.testing.assert_array_equal(block["labels"], rows.argmax(1))
     with pytest.raises(DataError, match="has 4 columns, but there are 2 class names"):
         NpzSource(save(tmp_path / "b.npz", x=pictures(), y=rows, classes=np.array(["a", "b"])))
     hot = NpzSource(save(tmp_path / "c.npz", x=pictures(), y=np.eye(4, dtype=int)[rows.argmax(1)]))
@@ -406,7 +406,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, compressed):
         archive.writestr("y.npy", buffer.getvalue())
     tracemalloc.start()
     source = NpzSource(tmp_path / "a.npz")
-    seen = sum(len(block) for block in source.blocks())
+    seen = sum(len(block["labels"]) for block in source.blocks())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert seen == rows

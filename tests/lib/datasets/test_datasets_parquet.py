@@ -99,10 +99,10 @@ def test_every_part_can_be_read(tmp_path, monkeypatch):
     for start, stop in ((0, None), (0, 1), (24, 27), (8, 9), (9, 44), (59, None), (30, 30), (33, 999)):
         blocks = list(source.blocks(start, stop))
         assert all(len(b) == step for b in blocks[:-1])
-        assert [int(i) for b in blocks for i in b.index] == list(range(60)[start:stop])
-        got = np.concatenate([np.empty((0, 3, 4, 5)), *(b.points for b in blocks)])
+        assert [int(i) for b in blocks for i in b["index"]] == list(range(60)[start:stop])
+        got = np.concatenate([np.empty((0, 3, 4, 5)), *(b["images"] for b in blocks)])
         np.testing.assert_array_equal(got, images[start:stop].transpose(0, 3, 1, 2))
-        assert [int(i) for b in blocks for i in b.labels] == labels[start:stop].tolist()
+        assert [int(i) for b in blocks for i in b["labels"]] == labels[start:stop].tolist()
 
 
 FINE, COARSE = ["a", "b", "c", "d"], ["low", "high"]
@@ -123,14 +123,14 @@ def test_fine_and_coarse_labels(tmp_path):
         [block] = source.blocks()
         assert source.spec.classes == tuple(FINE)
         assert source.spec.coarse
-        assert block.labels.tolist() == fine.tolist()
-        assert block.coarse.tolist() == (fine // 2).tolist()
+        assert block["labels"].tolist() == fine.tolist()
+        assert block["coarse"].tolist() == (fine // 2).tolist()
     source = ParquetSource(path, labels="coarse")
     [block] = source.blocks()
     assert source.spec.classes == tuple(COARSE)
     assert not source.spec.coarse
-    assert block.coarse is None
-    assert block.labels.tolist() == (fine // 2).tolist()
+    assert "coarse" not in block
+    assert block["labels"].tolist() == (fine // 2).tolist()
     source = ParquetSource(path, keys=("img", "coarse_label"))
     assert source.spec.classes == tuple(COARSE)
     with pytest.raises(UsageError, match="`keys`"):

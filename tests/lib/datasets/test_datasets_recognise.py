@@ -127,10 +127,10 @@ def test_the_real_digits():
     block = next(DigitsSource().blocks())
     levels, labels = load_digits(return_X_y=True)
     exact = levels.astype(int) * 255 / 16
-    assert np.abs(block.points.reshape(1797, 64) - exact).max() <= 0.5
-    assert block.points[levels.reshape(1797, 1, 8, 8) == 8].min() == 128  # the one half, upwards
-    assert {int(v) for v in np.unique(block.points)} == {int(np.floor(v * 255 / 16 + 0.5)) for v in range(17)}
-    np.testing.assert_array_equal(block.labels, labels)
+    assert np.abs(block["images"].reshape(1797, 64) - exact).max() <= 0.5
+    assert block["images"][levels.reshape(1797, 1, 8, 8) == 8].min() == 128  # the one half, upwards
+    assert {int(v) for v in np.unique(block["images"])} == {int(np.floor(v * 255 / 16 + 0.5)) for v in range(17)}
+    np.testing.assert_array_equal(block["labels"], labels)
     part = next(DigitsSource().blocks(1790, 1900))
-    np.testing.assert_array_equal(part.points, block.points[1790:])
+    np.testing.assert_array_equal(part["images"], block["images"][1790:])
     assert not list(DigitsSource().blocks(1797))

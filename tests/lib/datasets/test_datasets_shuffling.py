@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.datasets.sources import Block, Shuffled, Spec
+from datarobust.datasets.sources import Shuffled, Spec
 from datarobust.errors import DataError
 from datarobust.randomness import Domain, permutation
 
@@ -27,17 +27,14 @@ class Rows:
         for row in range(0, self.spec.rows, self.step):
             index = np.arange(row, min(row + self.step, self.spec.rows))
             points = (index.reshape(-1, 1, 1, 1) + np.zeros(self.spec.shape)).astype(np.uint8)
-            soft = np.repeat(index[:, None], self.spec.soft, axis=1).astype(np.float32) if self.spec.soft else None
-            yield Block(points, index * 3, index, soft, index * 5 if self.spec.coarse else None)
+            soft = np.repeat(index[:, None], self.spec.soft, axis=1).astype(np.float32)
+            columns = {"images": points, "labels": index * 3, "index": index, "soft": soft, "coarse": index * 5}
+            yield {name: columns[name] for name in self.spec.columns}
 
 
 def joined(blocks):
     blocks = list(blocks)
-    return [
-        np.concatenate([getattr(block, name) for block in blocks])
-        for name in ("points", "labels", "index", "soft", "coarse")
-        if blocks and getattr(blocks[0], name) is not None
-    ]
+    return [np.concatenate([block[name] for block in blocks]) for name in (blocks[0] if blocks else ())]
 
 
 @settings(deadline=None, max_examples=40)
@@ -74,7 +71,7 @@ def test_memory_stays_within_the_budget(tmp_path):
     source = Rows(60_000, shape=(1, 32, 32), step=2000)
     shuffled = Shuffled(source, 0, tmp_path / "spill", 8 << 20)
     tracemalloc.start()
-    seen = sum(len(block) for block in shuffled.blocks())
+    seen = sum(len(block["labels"]) for block in shuffled.blocks())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert seen == 60_000
