@@ -17,6 +17,7 @@ are: pyarrow, asked for that, ends the whole process at some footers that are da
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import math
 import os
@@ -422,7 +423,7 @@ def _pages(file: IO[bytes], start: int, size: int) -> Iterator[tuple[int, int, i
             field, encoding = _PAGES[kind]
             page = header.need(field, _STRUCT)
             yield kind, unpacked, page.number(1, _I32), page.number(encoding, _I32)
-        place += reader.at + stored
+        place += reader.tell() + stored
     if place != end:
         raise BadHeader("its pages go on after its end")
 
@@ -435,9 +436,9 @@ class BadHeader(Exception):
 
 
 class _Struct(dict[tuple[int, int], Any]):
-    """The fields of a struct by number and type, for pyarrow passes over those of another type.
+    """The fields of a struct by number and type (pyarrow passes over those of another type).
 
-    int, bytes, list or _Struct, None for others. Each raises BadHeader where it is missing.
+    int, bytes, list or _Struct, None for others. The methods raise BadHeader where a field is missing.
     """
 
     def need(self, field: int, kind: int) -> Any:
@@ -459,12 +460,8 @@ class _Struct(dict[tuple[int, int], Any]):
         return values
 
 
-class _Header:
-    """A reader of structs; ``at`` is how many bytes it has read."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.at = 0
+class _Header(io.BytesIO):
+    """A reader of structs."""
 
     def struct(self, depth: int = 0) -> _Struct:
         fields = _Struct()
@@ -483,32 +480,27 @@ class _Header:
         if depth > _HEADER_DEPTH:
             raise BadHeader("a header is nested too deep")
         match kind:
-            case 1 | 2 | 3:  # booleans in a list, a byte
-                self._bytes(1)
+            case 1 | 2 | 3 | 7:  # booleans in a list, a byte, a double
+                self._bytes(8 if kind == 7 else 1)
                 return None
             case 4 | 5 | 6:  # integers of 16, 32 and 64 bits, whose lowest bit is the sign
                 value = self._varint()
                 return (value >> 1) ^ -(value & 1)
-            case 7:  # a double
-                self._bytes(8)
-                return None
             case 8:
                 return self._bytes(self._varint())
             case 9 | 10:  # a list, a set
                 [head] = self._bytes(1)
                 count = head >> 4 if head >> 4 < 15 else self._varint()
-                if count > len(self._data) - self.at:  # every element has a byte at least
-                    raise BadHeader("a header claims a long list")
-                return [self._value(head & 15, depth + 1) for _ in range(count)]
+                return [self._value(head & 15, depth + 1) for _ in range(count)]  # a byte each, or the end is met
             case 12:
                 return self.struct(depth + 1)
         raise BadHeader(f"a header has a field of type {kind}")
 
     def _bytes(self, size: int) -> bytes:
-        self.at += size
-        if self.at > len(self._data):
+        data = self.read(size)
+        if len(data) < size:
             raise BadHeader("a header is cut short or too long")
-        return self._data[self.at - size : self.at]
+        return data
 
     def _varint(self) -> int:
         """An unsigned number of seven bits a byte, the lowest first."""

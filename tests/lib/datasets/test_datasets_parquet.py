@@ -413,7 +413,7 @@ def test_a_chunk_that_lies_about_its_pages(tmp_path):
     file = parquet.ParquetFile(path)
     chunk, i32, i64 = file._chunks[0][0], parquet._I32, parquet._I64
     header = parquet._Header(path.read_bytes()[chunk[9, i64] :])
-    skipped = header.struct()[3, i32] + header.at
+    skipped = header.struct()[3, i32] + header.tell()
     chunk[9, i64] += skipped  # where its first page is
     chunk[7, i64] -= skipped  # its bytes
     with pytest.raises(DataError, match=r"has pages of 4\d\d values, but claims 500"):
