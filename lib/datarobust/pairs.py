@@ -73,9 +73,8 @@ def nearest_pairs(
 
     ``points`` are (N, D) uint8 or float32. With ``against`` (M, D) pairs are of a row of ``points`` and a row of that.
     uint8 is compared in whole numbers; on float32 the l2 distance has a relative error below (D + 2) 2^-53 and the
-    l-infinity distance below 2^-53. ``memory`` is for rows, in bytes; ``progress`` wraps the rounds of each search.
-    Raises DataError where the sets do not fit together, hold numbers that are not finite, or have more than MOST pairs
-    within the distance.
+    l-infinity distance below 2^-53. ``memory`` is in bytes of rows. Raises DataError where the sets do not fit
+    together, hold numbers that are not finite, or have more than MOST pairs within the distance.
     """
     if count is not None and not 1 <= count <= MOST:
         raise UsageError(f"{count} nearest pairs cannot be asked for: choose a number from 1 to {MOST:,}.")
@@ -126,10 +125,9 @@ def nearest_pairs(
 
 
 def surplus(pairs: Pairs, of_two_sets: bool = False) -> Places:
-    """Rows whose removal leaves no pair: ascending, distinct.
+    """Rows whose removal leaves no pair, ascending: all of the first set where the pairs are of two sets.
 
-    Within one set a row goes if it is in a pair with a lower row that stays, so that every row that goes is near one
-    that stays. With pairs of two sets every row of the first set that is in a pair goes.
+    Within one set a row goes if it is in a pair with a lower row that stays.
     """
     if of_two_sets:
         return np.unique(pairs.first)

@@ -11,11 +11,8 @@
 
 An index is a point's place in the dataset at hand. Points of equal distance are taken by lower index first; how many
 were left out at the cut is reported (:attr:`Chosen.ties_cut`), because l_inf distances are small integers and cuts
-among ties are common. A point whose distance is infinite (no other label exists) is most robust. A point that the
-ranking dropped (distance NaN) is in no selection by that ranking and in no complement of one.
-
-A path with a colon in it works, since a spelling is read from its right end; a file called ``first:10`` is
-``./first:10``.
+among ties are common. A point that the ranking dropped (distance NaN) is in no selection by it, nor in its complement.
+A file called ``first:10`` is ``./first:10``.
 """
 
 from __future__ import annotations
@@ -110,10 +107,9 @@ def _number(digits: str, text: str) -> int:
 
 
 def choose(selection: Selection | str, dataset: Store, stdin: BinaryIO | None = None) -> Chosen:
-    """The points of ``dataset`` (or of anything with its rows) that a selection names.
+    """The points of ``dataset`` that a selection names; ``stdin`` is the process's own if not given.
 
-    ``stdin`` is read where the spelling says ``-``; the process's own by default. Raises SelectionError where the
-    spelling is none, names absent points, or asks for more points than there are.
+    Raises SelectionError where the spelling is none, names absent points, or asks for more points than there are.
     """
     if isinstance(selection, str):
         selection = parse(selection)

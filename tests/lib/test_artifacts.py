@@ -70,7 +70,7 @@ def test_attributes_and_history_come_back_as_they_were(tmp_path: Path) -> None:
         "list": [1, 2.5, None, True],
     }
     assert store.history == (replace(STEP, output=store.digest),)
-    assert json.loads(json.dumps(artifacts.as_json(store.summary())))["history"][0]["argv"] == ["c10.zarr"]
+    assert json.loads(json.dumps(artifacts.as_json(store.summary)))["history"][0]["argv"] == ["c10.zarr"]
 
 
 def test_every_kind_is_documented() -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _KEY = "datarobust"  # of the metadata of a state
+_STATES = ("resume", "*of*.resume", "part-*.resume")  # of a process alone or the first, of others, of parts
+_JOURNALS = ("journal", "*of*.journal", "[ab].journal", "*-*.journal")  # the same of version 0.1
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -53,7 +55,7 @@ def _reason(error: OSError) -> str:
 
 
 def hidden(path: Path, role: str) -> Path:
-    """The hidden sibling of ``path`` that serves as its lock, partial, old, trash or resume."""
+    """The hidden file or folder beside ``path`` that is its lock, partial, old, trash or resume."""
     return path.with_name(f".{path.name}.{role}")
 
 
@@ -94,10 +96,7 @@ def write_file(path: Path, data: Any) -> None:
 
 
 def replace_file(path: Path, data: Any) -> None:
-    """Put a buffer in the place of file ``path`` at once: readers see the old or the new bytes, also after a crash.
-
-    The caller holds the lock of the output that ``path`` belongs to.
-    """
+    """Replace the file ``path``: readers see the old or the new bytes, also after a crash. Hold its output's lock."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     try:
@@ -122,11 +121,9 @@ def remove(path: Path) -> None:
 
 
 class Lock:
-    """The right to write one output, for one process: LockedError, at once, where another one or a thread has it.
+    """The right to write one output: LockedError, at once, where another process or thread has it.
 
-    A context manager, re-entrant within its thread. It is a ``flock`` of the filelock library on ``.NAME.lock`` beside
-    the output, which names process and host for the message. The kernel drops the lock with the process, so it is never
-    stale; a lock file without a holder is harmless. A forked process does not inherit it.
+    It is a ``flock``, re-entrant within its thread. A forked process does not inherit it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -185,14 +182,11 @@ def _holder(file: Path) -> str:
 def whole_or_absent(
     path: Path, *, overwrite: bool = False, keep: bool = False, may_replace: Callable[[Path], bool] = Path.is_file
 ) -> Iterator[Path]:
-    """A hidden path beside ``path``, to create there a file or folder that appears under its name whole, or not at all.
+    """A hidden path, to create there a file or folder that appears as ``path`` whole, or not at all.
 
-    With ``keep`` unfinished work stays there on an exception, and it may hold the work of an earlier run.
-
-    Raises:
-        ExistsError: ``path`` exists, and is not to be replaced or, as ``may_replace`` says, not ours to replace.
-        LockedError: another process is writing it.
-        ArtifactError: the system refuses, for instance because the disk is full; what was there is untouched.
+    With ``keep`` unfinished work stays there on an exception, and may be there from an earlier run.
+    Raises ExistsError where ``path`` exists and may not be replaced, LockedError where another process is writing it,
+    ArtifactError where the system refuses; what was there is then untouched.
     """
     path = checked_output(path)
     partial = hidden(path, "partial")
@@ -219,7 +213,7 @@ def whole_or_absent(
 
 
 def demand_vacant(path: Path, overwrite: bool, may_replace: Callable[[Path], bool]) -> None:
-    """Refuse, before long work, what :func:`whole_or_absent` would refuse after it."""
+    """ExistsError where :func:`whole_or_absent` would raise it."""
     path = checked_output(path)
     with Lock(path), os_errors(path):
         recover(path)
@@ -236,10 +230,9 @@ def demand_vacant(path: Path, overwrite: bool, may_replace: Callable[[Path], boo
 
 
 def recover(path: Path) -> None:
-    """Put in order what killed runs left beside ``path``: under the lock, before anything is written.
+    """Put in order what killed runs left beside ``path``. Hold its lock.
 
-    A run killed while it replaced ``NAME`` left either ``NAME`` or ``.NAME.old`` whole; the latter gets its name back.
-    Unfinished work stays where a state says how to go on with it.
+    ``.NAME.old`` gets its name back where there is no other; unfinished work stays where a state belongs to it.
     """
     old, trash = hidden(path, "old"), hidden(path, "trash")
     remove(trash)
@@ -254,7 +247,7 @@ def recover(path: Path) -> None:
 
 
 def tidy(path: Path) -> None:
-    """Take the lock and :func:`recover`, where killed runs left anything but states beside ``path``."""
+    """Lock and :func:`recover`, where killed runs left anything but states beside ``path``."""
     if set(leftovers(path)) - {hidden(path, role) for role in ("journal", "resume")}:
         with Lock(path), os_errors(path):
             recover(path)
@@ -279,7 +272,7 @@ def _publish(partial: Path, path: Path) -> None:
 
 
 def leftovers(path: Path) -> list[Path]:
-    """Hidden files and folders of the output ``path`` that are there now; for messages and tests."""
+    """Hidden files and folders of the output ``path`` that are there now."""
     roles = ("lock", "partial", "old", "trash", "resume", "resume.new", "journal", "journal.new", "progress")
     return [file for role in roles if os.path.lexists(file := hidden(path, role))]
 
@@ -290,10 +283,8 @@ def leftovers(path: Path) -> list[Path]:
 class Resume:
     """Named arrays in ``.NAME.resume`` beside the output ``NAME``: at every moment one whole state, or none.
 
-    The file is a safetensors file, replaced at once: after a crash the state before or the new one is there. Its
-    metadata name the request, a `fingerprint`, and have the sha256 of each array. A state of another request, or a
-    damaged one, is removed and never used. Hold the output's lock while using it. Of ``size`` processes each keeps a
-    state of its own, as ``.NAME.3of8.resume``. States are `due` ``every`` so many seconds.
+    A state of another ``request``, a `fingerprint`, or a damaged one, is removed and never used. Of ``size`` processes
+    each keeps a state of its own, `due` every so many seconds. Hold the output's lock while using it.
     """
 
     def __init__(self, output: Path, request: str, rank: int = 0, size: int = 1, every: float = 20.0) -> None:
@@ -304,7 +295,7 @@ class Resume:
         self._saved = time.monotonic()
 
     def part(self, name: str) -> Resume:
-        """A state of one part of the computation, whichever process works at it; discarded with the rest."""
+        """A state of one part of the work, whichever process does it."""
         part = Resume(self.output, self.request, every=self.every)
         part.path = hidden(self.output, f"part-{name}.resume")
         return part
@@ -317,7 +308,7 @@ class Resume:
     @property
     def left(self) -> bool:
         """Whether some process has left a state, be it of another request."""
-        return bool(self._states("*of*", "part-*"))
+        return bool(self._files(*_STATES))
 
     def load(self) -> dict[str, Array] | None:
         """The arrays of the last `save` of this request, writable; None if there are none."""
@@ -325,14 +316,13 @@ class Resume:
 
     def load_all(self) -> list[dict[str, Array]]:
         """The states of this request that any process has left, this process's first."""
-        paths = [self.path, *(path for path in self._states("*of*") if path != self.path)]
+        paths = [self.path, *(path for path in self._files(*_STATES[:2]) if path != self.path)]
         return [state for path in paths if (state := self._load(path)) is not None]
 
     def load_journal(self) -> dict[str, Array] | None:
         """The arrays of this request that version 0.1 left in ``.NAME.journal``; None if there are none.
 
-        The line ``datarobust journal 1``; the sha256 of all that follows its line; a line of JSON with the request and
-        name, dtype and shape of each array; their bytes. `discard` removes it.
+        It has a line that says so, the sha256 of the rest, the request and the arrays described in JSON, their bytes.
         """
         try:
             mark, digest, body = hidden(self.output, "journal").read_bytes().split(b"\n", 2)
@@ -351,10 +341,9 @@ class Resume:
         return arrays
 
     def save(self, arrays: Mapping[str, Array | int | float]) -> None:
-        """Replace the state at once with arrays of numbers or booleans; it is on the disk when this returns.
+        """Replace the state with arrays of numbers or booleans; it is on the disk when this returns.
 
-        Raises:
-            ArtifactError: the system refuses, for instance because the disk is full; the state before is still there.
+        Raises ArtifactError where the system refuses; the state before is then still there.
         """
         from safetensors.numpy import save
 
@@ -371,28 +360,22 @@ class Resume:
 
     def discard(self) -> None:
         """Remove the states of all processes and parts, and journals of version 0.1: the work is done or not wanted."""
-        journals = self._siblings("journal", "*of*", "[ab]", "*-*")
-        self._remove([self.path, *self._states("*of*", "part-*"), *journals])
+        roles = (*_STATES, *_JOURNALS)
+        self._remove(self._files(*roles, *(f"{role}.new" for role in roles)))
 
     def discard_part(self) -> None:
         """Remove this state alone."""
-        self._remove([self.path])
+        self._remove([self.path, self.path.with_name(f"{self.path.name}.new")])
 
     def _remove(self, paths: Iterable[Path]) -> None:
         with os_errors(self.output):
             for path in paths:
                 path.unlink(missing_ok=True)
-                path.with_name(f"{path.name}.new").unlink(missing_ok=True)
 
-    def _states(self, *parts: str) -> list[Path]:
-        """Files of states that are there, also of other processes and parts."""
-        return [path for path in self._siblings("resume", *parts) if path.is_file()]
-
-    def _siblings(self, role: str, *parts: str) -> list[Path]:
-        """Hidden files of the output that have this role: its own, and those there are of parts with such names."""
+    def _files(self, *roles: str) -> list[Path]:
+        """Hidden files of the output that are there and have such roles, with wildcards."""
         name, folder = glob.escape(self.output.name), self.output.parent
-        others = sorted(path for part in parts for path in folder.glob(f".{name}.{part}.{role}"))
-        return [hidden(self.output, role), *others]
+        return [path for role in roles for path in sorted(folder.glob(f".{name}.{role}")) if path.is_file()]
 
     def _load(self, path: Path) -> dict[str, Array] | None:
         with os_errors(self.output, "resumed"):

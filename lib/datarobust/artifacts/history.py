@@ -87,17 +87,13 @@ def fingerprint(value: object) -> str:
 
 
 def digest_of(arrays: Shapes, blocks: Blocks) -> str:
-    """What an artifact *is*: sha256 over names, dtypes and shapes of its arrays, and the sha256 of their blocks.
-
-    The rows of a block depend on the size of a row alone (`store.Layout.block`), so a digest does not depend on how an
-    array was written.
-    """
+    """What an artifact *is*: sha256 over names, dtypes and shapes of its arrays, and the sha256 of their blocks."""
     described = {name: [dtype, list(shape), list(blocks[name])] for name, (dtype, shape) in arrays.items()}
     return sha256(canonical(described))
 
 
 def seal_of(attributes: Mapping[str, Any]) -> str:
-    """What protects the metadata: sha256 over all attributes except the seal itself, the digest among them."""
+    """What protects the metadata: sha256 over all attributes except the seal itself."""
     return sha256(canonical({name: value for name, value in attributes.items() if name != "seal"}))
 
 
@@ -138,9 +134,8 @@ def from_json(steps: object, digest: str) -> tuple[Step, ...]:
 def join(histories: Iterable[Sequence[Step]]) -> list[Step]:
     """All steps of several histories, each once, in the order in which they first come.
 
-    A step whose output is not known (in artifacts of version 1) is the same step as one that differs only in that its
-    output is known, and is left out where there is such a one. A command with two outputs, such as the best and the
-    last weights of a training, stays two steps.
+    A step whose output is not known (in artifacts of version 1) is left out where another differs in that alone. A
+    command with two outputs, such as the best and the last weights of a training, stays two steps.
     """
     joined: list[Step] = []
     for step in (step for history in histories for step in history):
@@ -206,10 +201,9 @@ def as_json(summary: Summary) -> dict[str, Any]:
 def build_head(
     kind: Kind, attributes: Mapping[str, Any], history: Sequence[Step], arrays: Shapes, blocks: Blocks, path: Path
 ) -> dict[str, Any]:
-    """All attributes of an artifact to be written, digest and seal included, if the kind allows them and the arrays.
+    """All attributes of an artifact to be written; ArtifactError where the kind does not allow them or the arrays.
 
-    The last step does not name the digest that it is about to make: so the metadata do not repeat the digest, and a
-    history that was read gives the bytes that it came from.
+    The last step does not name its output, so a history that was read gives the bytes that it came from.
     """
     own = own_attributes(attributes, path)
     complaint = kind.complaint_about_arrays(arrays) or kind.complaint_about_attributes(own)
@@ -236,7 +230,7 @@ def own_attributes(attributes: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def read_head(attributes: object, file: Path, path: Path, kind: str | Collection[str] | None) -> tuple[Summary, Blocks]:
-    """The checked attributes in ``file`` of the artifact ``path``; its arrays, still to be seen, are left out.
+    """The checked attributes in ``file`` of the artifact ``path``, without its arrays, and its blocks.
 
     Kind and version are checked first, because another version may define all the rest differently.
     """

@@ -1,13 +1,8 @@
 """Zarr artifacts: rows are appended, a killed run is continued, and nothing is read that was not written.
 
-They are one fixed subset of the zarr v3 specification, so the metadata of an array and the bytes of a shard are
-functions of its shape, dtype and rows. Any zarr v3 reader opens them. A store whose metadata differ from
-`array_document` by one byte is refused, because a store can name codecs that run code.
-
-Names, sizes and metadata are checked when a store is opened, rows as they are read. Shards are read here and not by
-the zarr library. Every byte of a file is known but for the rows and their checksums, so a shard is a few reads at known
-places into the caller's array. zarr gives zeros where a file is missing, holds what it reads twice, and leaves threads
-behind that do not survive a fork.
+ARTIFACTS.md has the format, and what is checked when. Metadata that differ from `array_document` by one byte are
+refused, because a store can name codecs that run code. Shards are read here and not by the zarr library, which gives
+zeros where a file is missing, holds what it reads twice, and leaves threads behind that do not survive a fork.
 """
 
 from __future__ import annotations
@@ -70,7 +65,7 @@ def _rows_in(size: int, row_bytes: int) -> int:
 
 @dataclass
 class Layout:
-    """Where the rows of one array, along axis 0, lie. ValueError for what cannot be an array of ours."""
+    """Where the rows of an array lie. ValueError for what cannot be an array of ours."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -96,7 +91,7 @@ class Layout:
         self.shard = min(self.block, max(1, -(-rows // self.chunk)) * self.chunk)
 
     def rows_of(self, block: int) -> int:
-        """Rows that block number ``block`` holds."""
+        """Rows of a block."""
         return min(self.block, self.shape[0] - block * self.block)
 
     def key(self, block: int) -> str:
@@ -104,7 +99,7 @@ class Layout:
         return ".".join(["c", str(block), *("0" for _ in self.shape[1:])])
 
     def chunks_of(self, block: int) -> int:
-        """Chunks that the file of a block has; the last one is filled with zeros."""
+        """Chunks in the file of a block; the last one is padded with zeros."""
         return -(-self.rows_of(block) // self.chunk)
 
     def index(self, block: int) -> bytes:
@@ -121,7 +116,7 @@ class Layout:
 
 
 def array_document(layout: Layout) -> dict[str, Any]:
-    """The zarr v3 metadata of an array; the only one accepted for its shape and dtype."""
+    """The zarr v3 metadata of an array, the only one accepted for its shape and dtype."""
     little: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
     single = np.dtype(layout.dtype).itemsize == 1
     row = list(layout.shape[1:])
@@ -180,11 +175,9 @@ def crc32c(*parts: Images) -> bytes:
 
 
 class Column:
-    """One array, whose rows are along axis 0; ArtifactError where one that is read is missing, cut short or altered.
+    """One array, read by rows; ArtifactError where one that is read is missing, cut short or altered.
 
-    A block is verified against its sha256 in whole when a row of it is first needed; later reads of parts of it are
-    checked by the crc32c of their chunks. ``shape`` is that of what is read, where it is not the layout's: fewer rows,
-    or rows of another shape.
+    ``shape`` is that of what is read, where it is not the layout's: fewer rows, or rows of another shape.
     """
 
     def __init__(
@@ -206,7 +199,7 @@ class Column:
         return Column(self.folder, self.layout, self.hashes, (rows, math.prod(self.shape[1:])))
 
     def read(self, start: int = 0, stop: int | None = None) -> Array:
-        """Rows ``start`` to ``stop``, or to the end, C-contiguous; IndexError where the array does not have them."""
+        """Rows ``start`` to ``stop``, or to the end, C-contiguous; IndexError where they are not there."""
         stop = len(self) if stop is None else stop
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"rows {start} to {stop} of {len(self)}")
@@ -222,10 +215,7 @@ class Column:
         return rows
 
     def blocks(self) -> Iterator[tuple[int, Array]]:
-        """All rows in order, as many at a time as a file holds (at most 16 MiB, or one row), after their first number.
-
-        The next ones are read while the caller works. The arrays may be kept and changed.
-        """
+        """``(start, rows)`` of all blocks in order; the next is read while the caller works."""
         starts = range(0, len(self), self.layout.block)
         with ThreadPoolExecutor(1) as reader:
             following = None
@@ -235,7 +225,7 @@ class Column:
                 yield start, rows[: len(self) - start]
 
     def take(self, rows: Array) -> Array:
-        """Chosen rows in the order of the integers ``rows``, repetitions too; IndexError where one is not there."""
+        """The rows of these numbers, in their order; IndexError where one is not there."""
         rows = np.asarray(rows)
         if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
             raise IndexError(f"indices are integers along one axis, not {rows.dtype} of shape {rows.shape}")
@@ -285,7 +275,7 @@ class Column:
         return rows
 
     def _part(self, block: int, low: int, high: int) -> Array:
-        """Rows ``low`` to ``high`` of a block; of one that was verified before, no more than their chunks are read."""
+        """Rows ``low`` to ``high`` of a block; of one that was verified before, only their chunks are read."""
         if block not in self._verified or high - low == self.layout.rows_of(block):
             return self._block(block)[low:high]
         size = self.layout.chunk
@@ -335,27 +325,26 @@ class Column:
 
 def _each(work: Callable[[int], None], blocks: Sequence[int]) -> None:
     """Do ``work`` for every block, on at most 4 threads (more gain little); the first error in order wins."""
-    if len(blocks) < 2:
-        for block in blocks:
-            work(block)
-        return
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1, len(blocks))) as pool:
-        list(pool.map(work, blocks))  # an error cancels what has not begun
+    if len(blocks) == 1:
+        work(blocks[0])
+    elif blocks:
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1, len(blocks))) as pool:
+            list(pool.map(work, blocks))  # an error cancels what has not begun
 
 
 # ----------------------------------------------------------------------------------------------------------- reading
 
 
 class Store:
-    """An open zarr artifact, read only. Nothing is held open: a store may be passed to other processes."""
+    """A zarr artifact to read from; no file is held open."""
 
     def __init__(self, summary: Summary, columns: Mapping[str, Column]) -> None:
         self.path, self.kind, self.version = summary.path, summary.kind, summary.version
         self.digest, self.history, self.attributes = summary.digest, summary.history, summary.attributes
-        self._summary, self._columns = summary, columns
+        self.summary, self._columns = summary, columns
 
     def __len__(self) -> int:
-        """Number of rows, which is that of the first required array."""
+        """Rows of the first required array."""
         return len(self._columns[next(iter(KINDS[self.kind].required))])
 
     def __contains__(self, name: object) -> bool:
@@ -371,10 +360,6 @@ class Store:
             raise ArtifactError(f"{self.path} has no array {name!r}; it has {', '.join(self._columns)}")
         return self._columns[name]
 
-    def summary(self) -> Summary:
-        """What it says about itself."""
-        return self._summary
-
     def verify(self) -> None:
         """Read every byte of every file; ArtifactError where one is not as it was written."""
         for column in self._columns.values():
@@ -382,11 +367,9 @@ class Store:
 
 
 def open_store(path: Path, kind: str | Collection[str] | None = None) -> Store:
-    """Open a zarr artifact of a ``kind`` that will do, or of any.
+    """Open a zarr artifact of a ``kind`` that will do, or of any. Clones, one of each point, will do as a dataset.
 
-    All metadata and the presence and size of every file are checked here; rows are verified as they are read. Clones,
-    one of each point, will do where a dataset does: then they read as one. Raises ArtifactError where it is not there,
-    incomplete, altered, or of another kind or version.
+    Raises ArtifactError where it is not there, incomplete, altered, or of another kind or version.
     """
     path = Path(path)
     with durable.os_errors(path, "read"):
@@ -501,7 +484,7 @@ def _layout(folder: Path, blocks: int) -> Layout:
 
 
 def same_digest(ranking: Store, dataset: Store) -> None:
-    """Refuse, with ArtifactError, a ranking or anything else that was derived from another dataset."""
+    """ArtifactError where a ranking, or anything else, was made from another dataset."""
     theirs = ranking.attributes.get("dataset")
     if theirs != dataset.digest:
         raise ArtifactError(
@@ -511,8 +494,8 @@ def same_digest(ranking: Store, dataset: Store) -> None:
 
 
 def peek(path: Path) -> Summary:
-    """What an artifact says about itself, cheaply: metadata, presence and sizes are verified, data are not read."""
-    return peek_tensors(path) if _is_file(path) else open_store(path).summary()
+    """What an artifact says about itself; metadata, presence and sizes are verified, data are not read."""
+    return peek_tensors(path) if _is_file(path) else open_store(path).summary
 
 
 def check(path: Path) -> Summary:
@@ -521,7 +504,7 @@ def check(path: Path) -> Summary:
         return load_tensors(path).summary
     store = open_store(path)
     store.verify()
-    return store.summary()
+    return store.summary
 
 
 def _is_file(path: Path) -> bool:
@@ -533,12 +516,7 @@ def _is_file(path: Path) -> bool:
 
 
 class Writer:
-    """Takes rows in order; see `create`.
-
-    With a ``resume_key`` all that was appended before the last `save` survives ``kill -9``: the next run goes on with
-    row `done` of each array. The writer saves by itself, every ``save_every`` seconds and where the block ends with an
-    exception, so a caller needs no state of its own.
-    """
+    """Takes the rows of the arrays in order; see `create`."""
 
     def __init__(self, path: Path, columns: Mapping[str, _Column], resume: Resume | None) -> None:
         self._path = path
@@ -546,22 +524,18 @@ class Writer:
         self._resume = resume
 
     def done(self, name: str) -> int:
-        """Rows that the array ``name`` has, with those of earlier, killed runs: go on with the row of that number."""
+        """Rows that the array has, with those of killed runs: go on with the row of that number."""
         return self._columns[name].rows
 
     def append(self, name: str, rows: Array) -> None:
-        """Add rows (n, *row shape), of the column's dtype, to the array ``name``; the arrays may take turns."""
+        """Add rows (n, *row shape), of the column's dtype; the arrays may take turns."""
         with durable.os_errors(self._path):
             self._columns[name].append(rows)
         if self._resume is not None and self._resume.due:
             self.save()
 
     def save(self) -> None:
-        """Bring all rows that were appended to the disk, for the next run; nothing without a ``resume_key``.
-
-        Whole blocks are there already. Their hashes and the rows after the last one, at most 16 MiB of each array, are
-        written into ``.NAME.resume``.
-        """
+        """Save what the next run goes on with: hashes of the blocks, and the rows that fill no block yet."""
         if self._resume is not None:
             state: dict[str, Array] = {}
             for name, column in self._columns.items():
@@ -649,10 +623,7 @@ class _Column:
 
 
 async def _encoded(layout: Layout, rows: Array) -> Images:
-    """The bytes of the file of one block, as zarr writes it into memory.
-
-    Not into our folder: so a file reaches the disk before its hash is noted, and its name and metadata are ours.
-    """
+    """The bytes of the file of one block, as zarr writes it into memory."""
     from zarr.api.asynchronous import create_array
     from zarr.codecs import BytesCodec, Crc32cCodec
     from zarr.storage import MemoryStore
@@ -692,18 +663,12 @@ def create(
 ) -> Iterator[Writer]:
     """Write a zarr artifact; it appears under its name, whole, when the block ends without an exception.
 
-    The same arrays, attributes and history give the same bytes in every file, also after any number of interruptions.
     ``attributes`` are what the kind requires, and more; ``history`` has the steps that led here, oldest first, this one
-    last; an artifact that is there is replaced, with ``overwrite``, once this one is whole.
-
-    ``resume_key`` names the request (`fingerprint`). With it, work that was interrupted, by an exception or by ``kill
-    -9``, stays hidden beside the output, and the next call with the same key goes on with it; a state is saved every
-    ``save_every`` seconds. The output's `Resume` is then the writer's: the caller may not keep another state there.
-
-    Raises:
-        ArtifactError: columns, attributes or rows that the kind does not have, or the system refuses to write.
-        ExistsError: the output exists, and may not be replaced.
-        LockedError: another process is writing it.
+    last. With ``resume_key``, the `fingerprint` of a request, work that was interrupted stays hidden beside the output,
+    saved every ``save_every`` seconds, and the next call with the same key goes on with it. The output's `Resume` is
+    then the writer's.
+    Raises ArtifactError for columns, attributes or rows that the kind does not have, or where the system refuses;
+    ExistsError where the output may not be replaced, LockedError where another process is writing it.
     """
     path = durable.checked_output(Path(path))
     schema, described = _checked(path, kind, columns)
@@ -776,7 +741,7 @@ def abandon(path: Path) -> None:
 
 
 def demand_vacant(path: Path, kind: str, overwrite: bool = False) -> None:
-    """Refuse, before long work, an output that `create` or `save_tensors` would refuse after it."""
+    """Raise, before long work, the ExistsError that `create` or `save_tensors` would raise after it."""
     is_file = KINDS[kind].format == "safetensors"
     durable.demand_vacant(path, overwrite, Path.is_file if is_file else lambda output: _ours(output, kind))
 
@@ -796,10 +761,9 @@ def _ours(path: Path, kind: str) -> bool:
 
 
 def finished(path: Path, request: str) -> bool:
-    """Whether ``path`` is the artifact that this very request, a `fingerprint`, has made: there is nothing to do.
+    """Whether ``path`` is the whole artifact that this very request, a `fingerprint`, has made.
 
-    False where there is nothing, something else, or something damaged; `create` then says what is in the way. Raises
-    LockedError where killed runs left traces to be removed, but another process is writing ``path``.
+    Raises LockedError where killed runs left traces to be removed, but another process is writing ``path``.
     """
     durable.tidy(path)
     if not os.path.lexists(path):

@@ -53,10 +53,7 @@ def save_tensors(
     history: Sequence[Step],
     overwrite: bool = False,
 ) -> None:
-    """Write a state dict as a safetensors artifact, whole or not at all; equal arguments give equal bytes.
-
-    Attributes and history are those of `create`; so are the errors.
-    """
+    """Write a state dict as a safetensors artifact, whole or not at all; arguments and errors are those of `create`."""
     from safetensors.numpy import save
 
     path = durable.checked_output(Path(path))
@@ -82,7 +79,7 @@ def save_tensors(
 
 
 def load_tensors(path: Path, kind: str | Collection[str] | None = None) -> Tensors:
-    """Read a safetensors artifact of a ``kind`` that will do, or of any, into writable arrays; verify every byte of it.
+    """A safetensors artifact of a ``kind`` that will do, or of any, as writable arrays, every byte verified.
 
     Raises ArtifactError where it is not there, cut short, altered, or of another kind or version.
     """

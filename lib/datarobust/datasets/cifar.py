@@ -8,8 +8,7 @@ There are two releases of each CIFAR, for Python and binary, as a folder or as t
                binary  train.bin, test.bin                                 fine_label_names.txt, coarse_label_names.txt
 
 All give the same rows in the same order: 3,072 bytes an image (the red, green and blue plane, each row by row) and its
-labels, pickled or in records of fixed size. The 100 classes of CIFAR-100 form 20 super-classes, which are kept in the
-column ``coarse``, or taken as the labels: the set is then called CIFAR-100s.
+labels, pickled or in records of fixed size.
 
 TI500K are the 500,000 images that Carmon et al. 2019 ("Unlabeled Data Improves Adversarial Robustness") added to
 CIFAR-10: a pickle of a dict with ``data`` uint8 (N, 32, 32, 3) and ``extrapolated_targets`` (N), the classes that a
@@ -86,7 +85,7 @@ RELEASES = (
 
 
 def looks_like(path: Path, _: bytes) -> bool:
-    """Whether a folder has the files of a release, or a file is a tar archive, which no other source is."""
+    """Whether a folder has files of a release, or a file is a tar archive, which no other source is."""
     if path.is_dir():
         return any(release.among(set(_listed(path))) for release in RELEASES)
     return is_tar(path)
@@ -116,10 +115,10 @@ class _BatchSource(Source):
 
 
 class CifarSource(_BatchSource):
-    """A release of CIFAR-10 or CIFAR-100 as a Source.
+    """A release of CIFAR-10 or CIFAR-100, unpacked or as the archive.
 
-    ``path`` is the unpacked folder or the archive; ``split`` is ``train`` (the default) or ``test``; of CIFAR-100 the
-    ``fine`` labels are taken unless ``labels`` are ``coarse``. ``classes`` override the names in the release.
+    Of CIFAR-100 the coarse labels are a column, or, where ``labels`` are ``coarse``, the labels: the set is then called
+    CIFAR-100s. ``classes`` override the names in the release.
     """
 
     def __init__(
@@ -170,7 +169,7 @@ class CifarSource(_BatchSource):
 
 
 class Ti500kSource(_BatchSource):
-    """The pickle as a Source. ``classes`` override the names of CIFAR-10's classes."""
+    """The pickle. ``classes`` override the names of CIFAR-10's classes."""
 
     _label = "extrapolated_targets"
 

@@ -44,10 +44,9 @@ def label_column(store: Store, labels: Labels) -> Column:
 
 
 def describe(dataset: Store) -> dict[str, Any]:
-    """Name, points, shape and dtype, columns, classes with counts, digest and history; ready for JSON.
+    """Name, points, shape and dtype, columns, classes with counts, digest and history, ready for JSON.
 
-    ``classes`` is a list of ``{"label", "name", "count"}``: all named classes, also those without points, and every
-    label that occurs; ``name`` is None where the dataset has no names.
+    ``classes`` are all that have names, also those without points, and every label that occurs.
     """
     points = point_column(dataset)
     kind = "images" if "images" in dataset else "features"
@@ -136,10 +135,7 @@ class Equal:
         return map(slice, edges[:-1], edges[1:])
 
     def surplus(self) -> Rows:
-        """Rows of the first set whose removal leaves no equal points, ascending.
-
-        All but the first of each group; with another set all of them, for the other set stays as it is.
-        """
+        """Rows of the first set to leave out, ascending, so that no points are equal."""
         again = np.diff(self.group, prepend=-1) == 0
         return np.sort(self.row[(again | self.second.any()) & ~self.second])
 
@@ -161,10 +157,9 @@ def equal_points(
 ) -> Equal:
     """The groups of equal points of a dataset; with ``against`` those that have points in both.
 
-    Points are equal where all numbers are (0.0 equals -0.0). ``labels`` "coarse" takes the column of that name, also of
-    ``against``. Labels of two sets that name their classes are equal where the names are, else where the numbers are.
-    ``limit`` looks at the first points of ``dataset`` alone. Raises DataError where one point of the two sets has
-    another shape or dtype.
+    Points are equal where all numbers are (0.0 equals -0.0). Labels of two sets that name their classes are equal where
+    the names are, else where the numbers are. ``limit`` looks at the first points of ``dataset`` alone. Raises
+    DataError where one point of the two sets has another shape or dtype.
     """
     stores = [dataset] if against is None else [dataset, against]
     columns = [point_column(store) for store in stores]

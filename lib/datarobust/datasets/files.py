@@ -1,12 +1,8 @@
 """Foreign files as bytes: whole, gzipped, or members of a tar archive that is never unpacked to the disk.
 
-Whatever is wrong with a file becomes a DataError, one sentence that names it. A file may be other than its name
-promises: :func:`read_start` refuses what servers and git leave in the place of a download. No format that is read here
-begins in one of these ways, so the first bytes decide.
-
-An archive that holds anything but plain files and folders, a name that leads out of it, or two files of one name is
-refused as a whole: no release has them, and what else they are for need not be known. A gzip file can only be unpacked
-from its beginning: a member of one is reached by passing over those before it.
+Whatever is wrong with a file becomes a DataError, one sentence that names it. An archive that holds anything but plain
+files and folders, a name that leads out of it, or two files of one name is refused as a whole: no release has them. A
+gzip file can only be unpacked from its beginning: a member of one is reached by passing over those before it.
 """
 
 from __future__ import annotations
@@ -77,7 +73,7 @@ def file_sha256(path: Path, stopped: Callable[[], bool] = lambda: False) -> str:
 
 def brief(error: BaseException) -> str:
     """The first line of an exception, fit for a sentence."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = (getattr(error, "strerror", None) or str(error).strip() or type(error).__name__).splitlines()[0]
     return shown(text[:160]).rstrip(".")
 
 
@@ -128,8 +124,8 @@ def raw_file(path: Path) -> Raw:
 def read_start(path: Path) -> bytes:
     """The first bytes of a regular file.
 
-    Raises DataError where it cannot be read or is surely not data: empty, a pointer of Git LFS or git-annex, or what a
-    server answered in place of the file, as a web page, an XML or JSON error, a line of refusal.
+    Raises DataError where it cannot be read or is surely not data: empty, or what servers and git leave in the place of
+    a download. No format that is read here begins so.
     """
     with raw_file(path).open() as file:
         start = file.read(START_BYTES)
@@ -162,10 +158,9 @@ def is_tar(path: Path) -> bool:
 
 
 def tar_files(path: Path) -> dict[str, Raw]:
-    """Name (without a leading ``./``) -> the bytes of every file; hidden files are left out.
+    """Name (without a leading ``./``) -> the bytes of every file that is not hidden.
 
-    Reads the archive to its end, where gzip's checksum is compared. Raises DataError, naming the archive, where it is
-    damaged or holds what no release holds.
+    Reads the archive to its end, for gzip's checksum. Raises DataError where it is damaged or no release's.
     """
     too_large = f"{shown(path)} unpacks to more than {MOST_BYTES >> 30} GiB: it is no data."
     entries: dict[str, TarInfo] = {}

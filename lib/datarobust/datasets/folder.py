@@ -3,8 +3,7 @@
 Classes are the sub-folders in the order of their names (by code point); the points are a class's files, also those in
 folders below it, in the order of their paths. Hidden files are left out; files that are no images are left out and
 counted in a note. All images have one size and one mode: grey (1 channel) or RGB (3), as the first has it or as
-``channels`` says. Pixels are taken as stored; EXIF orientation is not applied. :func:`decode` makes pixels of one
-encoded image: refused on its header where it is too large, nothing guessed.
+``channels`` says. Pixels are taken as stored; EXIF orientation is not applied.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _MOST_DEPTH = 64  # of folders
 
 
 class FolderSource(Source):
-    """A folder of class folders as a Source. Raises DataError at construction where there are no images."""
+    """A folder of class folders."""
 
     def __init__(self, path: Path, *, channels: int | None = None, classes: Names | None = None) -> None:
         folders: list[str] = []
@@ -125,8 +124,8 @@ def decode(data: bytes, where: str, channels: int | None, first: tuple[int, ...]
     """An encoded image, called ``where`` in sentences, as uint8 (C, H, W); its header is checked before it is decoded.
 
     Grey stays one channel, palettes become RGB, opaque alpha is dropped; ``channels`` makes all grey (1) or RGB (3).
-    EXIF orientation is not applied. Raises DataError where it is damaged, too large, of another shape than ``first``,
-    animated, partly transparent, or of more than 8 bits.
+    Raises DataError where it is damaged, too large, of another shape than ``first``, animated, partly transparent, or
+    of more than 8 bits.
     """
     from PIL import Image
 

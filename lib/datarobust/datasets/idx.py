@@ -49,10 +49,9 @@ def looks_like(path: Path, _: bytes) -> bool:
 
 
 class IdxSource(Source):
-    """Images and labels in two idx files as a Source.
+    """Images and labels in two idx files: the file of images, beside which its labels lie, or a folder with one set.
 
-    ``path`` is the file of images, beside which its labels lie, or a folder that holds one data set; then ``split``
-    chooses ``train`` (the default) or ``test``. ``classes`` override the names of digits, or of EMNIST's characters.
+    ``classes`` override the names of digits, or of EMNIST's characters.
     """
 
     def __init__(self, path: Path, *, split: str | None = None, classes: Names | None = None) -> None:
@@ -139,10 +138,9 @@ class IdxFile:
             raise DataError(f"{claim}, which {size:,} gzipped bytes cannot hold.")
 
     def rows(self, step: int, start: int, stop: int) -> Iterator[Images]:
-        """The rows ``start:stop`` as uint8 (B, ...), ``step`` at a time (the last may be fewer).
+        """The rows ``start:stop`` as uint8 (B, ...), ``step`` at a time.
 
-        A gzipped file is unpacked from its beginning. Reading to the last row also looks for what goes on after it,
-        and has gzip's checksum compared.
+        A gzipped file is unpacked from its beginning; reading to the last row has its checksum compared.
         """
         with reading(self.path), open_unpacked(self.path) as stream:
             stream.seek(self._header + start * self.row_bytes)

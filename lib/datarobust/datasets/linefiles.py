@@ -27,8 +27,7 @@ _NPY = b"\x93NUMPY"
 def read_indices(file: BinaryIO, name: str, points: int) -> tuple[Rows, str]:
     """The indices in ``file``, one a line, and the sha256 of its bytes.
 
-    Raises SelectionError, naming file and line, where a line is no index of a set of ``points`` points, or repeats
-    one, and where there is none at all.
+    Raises SelectionError where a line is no index of a set of so many points or repeats one, and where there is none.
     """
     lines: dict[int, int] = {}  # index -> its line
     digest = hashlib.sha256()
@@ -43,11 +42,10 @@ def read_indices(file: BinaryIO, name: str, points: int) -> tuple[Rows, str]:
 
 
 def read_labels(path: Path, points: int, classes: int) -> tuple[Rows, str]:
-    """The labels int64 (points) in a file, and the sha256 of its bytes.
+    """The labels int64 (points) in a file, one a line or a .npy array (N) or (N, 1), and the sha256 of its bytes.
 
-    Text has one label a line. An array is (N) or (N, 1), of whole numbers. ``classes`` is how many classes are named,
-    0 where none is. Raises DataError, naming file and line, where the file cannot be read, holds fewer or more labels
-    than there are points, or a label that is none.
+    ``classes`` is how many classes have names. Raises DataError where the file cannot be read, holds fewer or more
+    labels than there are points, or a label that is none.
     """
     name, digest = shown(path), hashlib.sha256()
     labels: list[int] = []
@@ -102,10 +100,7 @@ def _numbers(
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """The class names in a text file, one a line (UTF-8; the ends of lines are not part of a name).
-
-    Raises DataError where the file cannot be read or holds no names, an empty one, or one twice.
-    """
+    """The class names in a UTF-8 text file, one a line. Raises DataError where there are none, or one comes twice."""
     with reading(path), path.open("rb") as file:
         data = file.read(MOST_NAMES_BYTES + 1)
     try:

@@ -1,13 +1,12 @@
 """npz files: one array of points, one of labels, streamed in bounded memory, trusting nothing.
 
-Recognised pairs of keys are ``image, label`` (the generated images of Wang et al. 2023, "Better Diffusion Models
-Further Improve Adversarial Training"), ``x, y`` and ``images, labels``. Points of four dimensions are images in NHWC or
-NCHW order with 1 or 3 channels, of three dimensions grey images (N, H, W), of two dimensions feature vectors (N, D),
-whatever their dtype. An optional array ``classes`` of fixed-width text names the classes.
+Points of four dimensions are images in NHWC or NCHW order with 1 or 3 channels, of three dimensions grey images
+(N, H, W), of two dimensions feature vectors (N, D), whatever their dtype. An optional array ``classes`` of fixed-width
+text names the classes.
 
 ``numpy.load`` reads an array whole, which a file of 50 million images forbids. Here numpy's own parser (which evaluates
 literals only) reads the header of an array, its claims are compared with the sizes that the archive states, and the
-rows are read as they are asked for. Arrays of objects are refused before their data are touched; nothing is unpickled.
+rows are read as they are asked for. Arrays of objects are refused before their data are touched.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Array
 
-PAIRS = (("image", "label"), ("x", "y"), ("images", "labels"))
+PAIRS = (("image", "label"), ("x", "y"), ("images", "labels"))  # the first of the images of Wang et al. 2023
 CHANNELS = (1, 3)
 
 _CLASSES_BYTES = 16 << 20
@@ -122,11 +121,14 @@ class NpzSource(Source):
         if "classes" not in self._archive.keys:
             return ()
         member = self._archive.member("classes")
-        names = self._archive.whole(member, _CLASSES_BYTES)
-        if names.ndim != 1 or names.dtype.kind not in "SU":
-            raise DataError(f"{member.where} has dtype {names.dtype} and shape {names.shape}, not one name a class.")
+        if member.info.file_size > _CLASSES_BYTES:
+            sizes = f"{member.info.file_size:,} bytes; {_CLASSES_BYTES:,} are expected at most"
+            raise DataError(f"{member.where} has {sizes}.")
+        if len(member.shape) != 1 or member.dtype.kind not in "SU":
+            raise DataError(f"{member.where} has dtype {member.dtype} and shape {member.shape}, not one name a class.")
+        names = [name for _, rows in self._archive.rows(member, max(1, member.shape[0])) for name in rows.tolist()]
         try:
-            return tuple(name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names.tolist())
+            return tuple(name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names)
         except UnicodeDecodeError as error:
             raise DataError(f"{member.where} holds names that are not UTF-8.") from error
 
@@ -183,7 +185,7 @@ class Member:
 
 
 class Archive:
-    """An npz file, opened for streaming. Raises DataError in one sentence at anything that is not as it claims."""
+    """An npz file to be streamed. Raises DataError at anything that is not as it claims."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -228,10 +230,7 @@ class Archive:
         return Member(key, where, dtype, shape, bool(fortran) and len(shape) > 1, info)
 
     def rows(self, member: Member, step: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Array]]:
-        """Yield ``(row, rows)``: the rows ``start:stop`` in order, ``step`` at a time (the last may be fewer).
-
-        Reading to the last row also compares the archive's checksum.
-        """
+        """``(row, rows)`` of the rows ``start:stop``, ``step`` at a time; the end compares the archive's checksum."""
         total, where = member.shape[0], member.where
         stop = total if stop is None else min(stop, total)
         if start >= stop:
@@ -260,15 +259,6 @@ class Archive:
             for (row, end), data in zip(sources.spans(stop, step, start), parts, strict=True):
                 rows = np.frombuffer(data, dtype=member.dtype).reshape(end - row, *member.shape[1:])
                 yield row, rows.astype(native, copy=False)
-
-    def whole(self, member: Member, most: int) -> Array:
-        """All of a small array; more than ``most`` bytes are refused."""
-        if member.info.file_size > most:
-            raise DataError(f"{member.where} has {member.info.file_size:,} bytes; {most:,} are expected at most.")
-        if not member.shape:
-            raise DataError(f"{member.where} is a single value, not an array.")
-        parts = [rows for _, rows in self.rows(member, max(1, member.shape[0]))]
-        return parts[0] if parts else np.empty(member.shape, dtype=member.dtype)
 
     def _check_sizes(self, info: zipfile.ZipInfo, where: str) -> None:
         """Refuse sizes that cannot be true before a byte is read."""

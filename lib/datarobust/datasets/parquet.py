@@ -1,17 +1,16 @@
 """Image data sets in Parquet files, as the Hugging Face hub has them.
 
 Pictures are a column of encoded images (PNG, JPEG), as bytes or as a struct with the field ``bytes``; labels a column
-of integers, whose names the file's own metadata have (ClassLabel). A set with fine and coarse labels, as CIFAR-100,
-keeps both; ``labels="coarse"`` takes the coarse ones as the labels (CIFAR-100s in the paper, Section 4).
+of integers, whose names the file's own metadata have (ClassLabel). Of fine and coarse labels, as of CIFAR-100, both are
+kept.
 
 A folder has its files as ``data/train-00000-of-00002-0123456789abcdef.parquet``, with a folder for each configuration
 (``plain_text/train-00000-of-00001.parquet``, ``default/train/0000.parquet``) or plainly as ``train.parquet``.
 
-pyarrow, which reads the files, comes with ``pip install 'datarobust[hf]'``. It trusts what a page claims, and a page of
-a few bytes may unpack to gigabytes: by its codec, as a dictionary that many rows name, as prefixes of earlier values.
-What a page takes stands in its header alone, which pyarrow does not show: these headers (parquet.thrift of the Parquet
-project, in Thrift's compact protocol) are read here before any page is unpacked. So is the footer that says where they
-are: pyarrow, asked for that, ends the whole process at some footers that are damaged.
+pyarrow, which reads the files, trusts what a page claims, and a page of a few bytes may unpack to gigabytes: by its
+codec, as a dictionary that many rows name, as prefixes of earlier values. What a page takes stands in its header alone,
+which pyarrow does not show. So these headers (parquet.thrift of the Parquet project, in Thrift's compact protocol) are
+read here before any page is unpacked, and the footer, for pyarrow ends the process at some that are damaged.
 """
 
 from __future__ import annotations
@@ -68,18 +67,17 @@ _ENCODINGS = (0, 2, 6, 8)
 
 
 def looks_like(path: Path, start: bytes) -> bool:
-    """Whether ``path`` is a Parquet file, or a folder that has some, as far as a quick look tells."""
+    """Whether this is a Parquet file, or a folder that has some, as far as a quick look tells."""
     if path.is_dir():
         return next(_files(path, _MOST_ENTRIES), None) is not None
     return start.startswith(START) or path.name.endswith(SUFFIX)
 
 
 class ParquetSource(Source):
-    """A Parquet file, or the files of one split in a folder, as a Source.
+    """A Parquet file, or the files of one split in a folder (``train`` if not given).
 
-    ``split`` chooses among the files of a folder (``train`` if not given). ``keys`` are the columns of pictures and
-    labels where they have other names than ``img`` and ``label``; ``labels`` chooses between fine and coarse labels;
-    ``channels`` makes all pictures grey (1) or RGB (3); ``classes`` override the names.
+    ``keys`` are the columns of pictures and labels where these have other names; ``labels`` chooses between fine and
+    coarse ones; ``channels`` makes all pictures grey (1) or RGB (3); ``classes`` override the names.
     """
 
     def __init__(
@@ -191,7 +189,7 @@ class Columns(NamedTuple):
 
 
 def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels | None) -> Columns:
-    """The columns to read, their types checked: DataError where there are none, several, or of other types."""
+    """The columns to read. Raises DataError where there are none, several, or some of other types."""
     if keys is not None and labels is not None:
         raise UsageError("`labels` chooses between fine_label and coarse_label; with `keys` name the labels there.")
     images = _one(file, (keys[0],) if keys else IMAGES, "pictures")
@@ -245,7 +243,7 @@ def class_names(file: ParquetFile, column: str) -> tuple[str, ...]:
 
 
 def find_shards(folder: Path, split: str) -> list[Path]:
-    """The files of one split in order: DataError where none or several configurations have it, or a file is missing."""
+    """The files of a split in order. Raises DataError where no or several sets have it, or a file is missing."""
     sets: dict[tuple[str, Path], list[tuple[int, Path, int | None]]] = defaultdict(list)  # by split and configuration
     unknown: list[Path] = []
     for path in sorted(_files(folder)):
@@ -308,17 +306,14 @@ def pyarrow(name: str = "pyarrow") -> Any:
 
 
 class ParquetFile:
-    """A Parquet file by its footer. Raises DataError in one sentence at anything that is not as it claims.
-
-    ``groups`` are the rows of each row group.
-    """
+    """A Parquet file by its footer. Raises DataError at anything that is not as it claims."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._size, footer = _footer(path)
         try:
             groups = _Header(footer).struct().structs(4)
-            self.groups = [group.number(3, _I64) for group in groups]
+            self.groups = [group.number(3, _I64) for group in groups]  # rows of each
             self._chunks = [[chunk.need(3, _STRUCT) for chunk in group.structs(1)] for group in groups]
         except BadHeader as error:
             raise DataError(f"{shown(path)} has a damaged footer ({error}): get the file again.") from error

@@ -1,6 +1,5 @@
-"""Which format is this?  By content, never by hope: what is not recognised is refused with the list of what is read.
+"""Which format a source has, by its content. A new format is a module with a :class:`Source` and a row of the table.
 
-A new format is a module with a :class:`Source` and a row of the table here. Its options are those of the constructor.
 One source needs no file: scikit-learn's real handwritten digits, 1,797 images of 8x8, are always there.
 """
 
@@ -48,7 +47,7 @@ class DigitsSource(Source):
         return hashlib.sha256(levels.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()
 
     def unchanged(self) -> None:
-        """They are, always."""
+        """They are always the same."""
 
     def _parts(self, start: int, stop: int) -> Iterator[Block]:
         levels, labels = self._raw

@@ -5,9 +5,8 @@ where nothing is lost: integers within 0..255, and floats that are either whole 
 1/255 within 0..1. Which of the two scales a float array has is decided once, by the first value that tells them apart
 (:func:`tell_scale`), so that a mixture of both is found instead of guessed at.
 
-**Order.** The shuffled order is :func:`datarobust.randomness.permutation`: rows sorted by their random keys. So any
-bucket of keys can be sorted by itself, which is what :class:`Shuffled` does with a set larger than its budget: rows are
-spilled to one file a bucket, then each is sorted.
+**Order.** The shuffled order is :func:`datarobust.randomness.permutation`: rows sorted by their random keys. So
+:class:`Shuffled` can write a set larger than its budget to files, one for each range of keys, and sort each by itself.
 """
 
 from __future__ import annotations
@@ -46,7 +45,6 @@ HALF_TOLERANCE = 0.13  # the same for float16, whose rounding of k/255 alone mov
 SUM_TOLERANCE = 1e-3  # of the entries of a soft label from 1; float16 probabilities of 100 classes stay within
 MOST_CLASSES = 1_000_000  # labels at or above it are no class numbers but identifiers: refused
 
-_PREFIX_BITS = 16  # of a key, by which rows are put into buckets
 _MOST_FILES = 400
 _KEYS_AT_ONCE = 1 << 20
 
@@ -95,10 +93,8 @@ class Spec:
 class Source:
     """A data set in somebody's format; readers set ``spec`` and yield the rows.
 
+    ``path`` is what the user gave: the file that is read, or the files ``names`` below ``folder`` (or below it) are.
     Raises DataError at construction where names, sizes and headers show that it is none.
-
-    ``path`` is what the user gave. The files that are read are ``names`` below ``folder``, which is ``path`` if not
-    given; without names it is the file ``path`` itself.
     """
 
     spec: Spec
@@ -121,7 +117,7 @@ class Source:
         return digest.hexdigest()
 
     def identity(self) -> str:
-        """A cheap fingerprint, of places, sizes and times of change: tells a rerun whether it is the same source."""
+        """A fingerprint of places, sizes and times of change, by which a rerun knows the source."""
         return self.published or ":".join([self._state, *map(ascii, self.choices)])
 
     def unchanged(self) -> None:
@@ -139,7 +135,7 @@ class Source:
         return digest.hexdigest()
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The rows ``start:stop`` in order; DataError names the first that cannot be what it claims to be."""
+        """The rows ``start:stop`` in order; DataError names the first value that is wrong."""
         row = start
         for part in self._parts(start, self.spec.rows if stop is None else min(stop, self.spec.rows)):
             end = row + len(part["labels"])
@@ -156,11 +152,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Shuffled:
-    """A source in shuffled order.
-
-    Sets within ``budget`` are permuted in memory, larger ones through files in ``folder`` (as many bytes again on
-    disk), which :meth:`close` removes. Both give the same rows.
-    """
+    """A source in shuffled order: in memory, or through files in ``folder``, which :meth:`close` removes."""
 
     source: Source
     seed: int
@@ -170,7 +162,7 @@ class Shuffled:
 
     @property
     def spec(self) -> Spec:
-        """That of the source, but for the bytes of a raw point, which no longer matter."""
+        """That of the source, whose raw points no longer matter."""
         return replace(self.source.spec, raw_bytes=0)
 
     def close(self) -> None:
@@ -178,10 +170,7 @@ class Shuffled:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """The rows ``start:stop`` of the shuffled order; ``index`` says where each was in the source.
-
-        The whole source is read, and ``progress`` counts its blocks, before this returns.
-        """
+        """The rows ``start:stop`` of the shuffled order; the whole source is read before this returns."""
         spec = self.spec
         stop = spec.rows if stop is None else min(stop, spec.rows)
         if start >= stop:
@@ -192,14 +181,18 @@ class Shuffled:
                 {name: array[begin:end] for name, array in arrays.items()}
                 for begin, end in spans(stop - start, spec.step)
             )
-        bucket_rows = max(1, self.budget // 2 // (spec.row_bytes + 16), -(-spec.rows // _MOST_FILES))
-        bucket_of, first = _buckets(self.seed, spec.rows, bucket_rows)
+        count = min(_MOST_FILES, spec.rows, 1 + 2 * spec.rows * (spec.row_bytes + 16) // self.budget)
+        sizes = np.zeros(count, np.int64)
+        for begin, end in spans(spec.rows, _KEYS_AT_ONCE):
+            keys = row_keys(self.seed, Domain.IMPORT, begin, end)
+            sizes += np.bincount(_bucket(keys, count), minlength=count)
+        first = np.cumsum([0, *sizes])  # row, in shuffled order, of each bucket
         buckets = range(
             int(np.searchsorted(first, start, side="right")) - 1, int(np.searchsorted(first, stop, side="left"))
         )
         self.close()
         self.folder.mkdir(parents=True)
-        self._spill(bucket_of, buckets, int(first[buckets.stop] - first[buckets.start]))
+        self._spill(count, buckets, int(first[buckets.stop] - first[buckets.start]))
         return self._sorted_buckets(first, buckets, start, stop)
 
     def _read(self) -> Iterable[Block]:
@@ -207,7 +200,7 @@ class Shuffled:
         return self.progress(Counted(self.source.blocks(), -(-spec.rows // spec.step)))
 
     def _gather(self, start: int, stop: int) -> dict[str, Array]:
-        """All rows ``start:stop`` of the shuffled order in memory, each scattered to its place."""
+        """The rows ``start:stop`` of the shuffled order, each scattered to its place."""
         order = permutation(self.seed, Domain.IMPORT, self.spec.rows)
         position = np.empty_like(order)
         position[order] = np.arange(len(order))
@@ -224,8 +217,8 @@ class Shuffled:
         """A row as it lies in a bucket's file."""
         return np.dtype([("key", np.uint64), *((name, *described) for name, described in self.spec.columns.items())])
 
-    def _spill(self, bucket_of: Rows, buckets: range, rows: int) -> None:
-        """One pass over the source: each of the ``rows`` of these buckets is appended to its bucket's file."""
+    def _spill(self, count: int, buckets: range, rows: int) -> None:
+        """Write the ``rows`` of some of ``count`` buckets into a file each, in one pass over the source."""
         size, free = rows * self._record.itemsize, shutil.disk_usage(self.folder).free
         if size > free:
             needed = f"{size / 1e9:.1f} GB of temporary files in {self.folder.parent}"
@@ -235,7 +228,7 @@ class Shuffled:
             for block in self._read():
                 begin, end = int(block["index"][0]), int(block["index"][-1]) + 1
                 keys = row_keys(self.seed, Domain.IMPORT, begin, end)
-                bucket = bucket_of[_prefixes(keys)]
+                bucket = _bucket(keys, count)
                 order = np.argsort(bucket, kind="stable")
                 order = order[(bucket[order] >= buckets.start) & (bucket[order] < buckets.stop)]
                 records = np.empty(len(order), self._record)
@@ -261,21 +254,9 @@ class Shuffled:
                 yield {name: np.ascontiguousarray(rows[name]) for name in self.spec.columns}
 
 
-def _buckets(seed: int, rows: int, bucket_rows: int) -> tuple[Rows, Rows]:
-    """The bucket of every prefix of a key, and the first row (in shuffled order) of each bucket, then the end.
-
-    Buckets are contiguous ranges of prefixes with about ``bucket_rows`` rows each, from the exact counts of the keys.
-    """
-    counts = np.zeros(1 << _PREFIX_BITS, np.int64)
-    for begin, end in spans(rows, _KEYS_AT_ONCE):
-        counts += np.bincount(_prefixes(row_keys(seed, Domain.IMPORT, begin, end)), minlength=len(counts))
-    before = np.cumsum(counts) - counts
-    _, begins, bucket_of = np.unique(before // bucket_rows, return_index=True, return_inverse=True)
-    return bucket_of.astype(np.int64), np.append(before[begins], rows)
-
-
-def _prefixes(keys: npt.NDArray[np.uint64]) -> Rows:
-    return (keys >> np.uint64(64 - _PREFIX_BITS)).astype(np.int64)
+def _bucket(keys: npt.NDArray[np.uint64], count: int) -> Rows:
+    """Which of ``count`` equal ranges of keys each key is in."""
+    return ((keys >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
 
 
 # --------------------------------------------------------------------------------------------------------------- checks
@@ -294,10 +275,9 @@ def tell_scale(raw: Array) -> Scale | None:
 
 
 def as_images(raw: Array, scale: Scale, row: int, where: str) -> npt.NDArray[np.uint8]:
-    """``raw`` (B, ...) as uint8 of the same shape, nothing rounded away.
+    """``raw`` (B, ...) as uint8, nothing rounded away; ``row`` is the place of ``raw[0]`` in the array ``where``.
 
-    ``row`` is the place of ``raw[0]`` in the array ``where``. Raises DataError naming the first value that is NaN,
-    infinite, out of range or between two bytes.
+    Raises DataError naming the first value that is NaN, infinite, out of range or between two bytes.
     """
     if raw.dtype == np.uint8:
         return raw.astype(np.uint8, copy=False)
@@ -349,9 +329,9 @@ def as_features(raw: Array, row: int, where: str) -> npt.NDArray[np.float32]:
 def as_labels(raw: Array, row: int, where: str, classes: int = 0) -> tuple[Rows, npt.NDArray[np.float32] | None]:
     """Labels int64 (B), and soft labels float32 (B, C) where ``raw`` holds distributions in floats.
 
-    Accepted: whole numbers (B,) or (B, 1) from 0 to C-1; one-hot rows of integers or booleans (B, C); rows of
-    probabilities (B, C), whose hard label is the lowest index among the largest entries. A class may have no points.
-    ``classes`` is the number of class names, 0 where there are none. Raises DataError naming the first wrong one.
+    ``raw`` has whole numbers (B,) or (B, 1) from 0 to C-1, one-hot rows of integers or booleans (B, C), or rows of
+    probabilities (B, C), whose hard label is the first of the largest. ``classes`` is the number of class names, or 0.
+    Raises DataError naming the first wrong one.
     """
     if raw.ndim == 2 and raw.shape[1] > 1:
         return _distributions(raw, row, where)

@@ -1,13 +1,12 @@
 """Pickles of others, of protocols 0 to 5 as Python 2 and 3 write them, read without running them.
 
 A pickle is a program: Python's reader imports and calls whatever it names. :class:`Unpickler` is that reader, with two
-allow-lists. Of instructions it knows those of plain data; of names those that NumPy's arrays need. Nothing is imported
-for a name and nothing of NumPy is called: it stands for code here, which checks every argument.
+allow-lists: the instructions of plain data, and the names that NumPy's arrays need. Nothing is imported for a name and
+nothing of NumPy is called: it stands for code here, which checks every argument.
 
-Memory is bounded by a few times the size of the file: what it claims is compared with what it has; instructions are
-counted; keys of dicts are text, which is cheap to hash; no bytes are made twice of the same text. Hence the base class
-is the reader in Python, ``pickle._Unpickler``: the one in C reserves what a file claims (a place 2**31 of the memo
-costs 34 GB) and cannot be told which keys to take.
+Memory is bounded by a few times the size of the file: what it claims is compared with what it has, instructions are
+counted, and keys of dicts are text. Hence the base class is the reader in Python, ``pickle._Unpickler``: the one in C
+reserves what a file claims (a place 2**31 of the memo costs 34 GB) and cannot be told which keys to take.
 """
 
 from __future__ import annotations
@@ -70,8 +69,7 @@ class Numbers:
 def load(raw: Raw, reader: type[Unpickler] | None = None, *, most_bytes: int = MOST_BYTES) -> object:
     """The value of a pickle: None, numbers, str, bytes, lists, tuples, dicts with text for keys, and Numbers.
 
-    What Python 2 calls ``str`` is bytes. ``reader`` knows other names than :class:`Unpickler`. Raises DataError, naming
-    the file, where it wants anything else, is damaged, or has more than ``most_bytes``.
+    What Python 2 calls ``str`` is bytes. Raises DataError where it wants anything else or is damaged.
     """
     if raw.size > most_bytes:
         raise DataError(f"{raw.where} has {raw.size:,} bytes, more than the {most_bytes:,} of a pickle that is read.")
@@ -112,7 +110,7 @@ def text_of(value: object) -> str | None:
 
 
 def array_of(value: object, where: str) -> Array:
-    """An array in native byte order, or a list of integers as int64. Raises DataError, naming ``where``, for others."""
+    """An array in native byte order, or a list of integers as int64. Raises DataError for others."""
     if isinstance(value, Numbers) and isinstance(value.value, np.ndarray):
         return value.value.astype(value.value.dtype.newbyteorder("="), copy=False)
     if not isinstance(value, list):

@@ -77,7 +77,7 @@ class Item:
     @property
     def artifact(self) -> Summary | None:
         """What the artifact says of itself, where it is one."""
-        content = self.content.summary() if isinstance(self.content, Store) else self.content
+        content = self.content.summary if isinstance(self.content, Store) else self.content
         return content if isinstance(content, Summary) else None
 
     @property

@@ -47,7 +47,7 @@ LABELS_AT_ONCE = 1 << 20  # that are drawn
 
 
 def fill(writer: Writer, columns: Iterable[str], start: int, parts: Iterable[Block]) -> None:
-    """Append ``parts``, the first of which begins at row ``start``; rows that a column already has are passed over."""
+    """Append parts that begin at row ``start``; rows that a column already has are passed over."""
     done = {name: writer.done(name) for name in columns}
     for part in parts:
         stop = start
@@ -60,7 +60,7 @@ def fill(writer: Writer, columns: Iterable[str], start: int, parts: Iterable[Blo
 
 
 def copy(writer: Writer, columns: Columns, rows: int, part: Callable[[int, int], Block], progress: Progress) -> None:
-    """Write ``part(begin, end)`` of all rows, a bounded part at a time, from the first row that some column lacks."""
+    """Write ``part(begin, end)`` of all rows, some at a time, from the first row that some column lacks."""
     start = min(map(writer.done, columns))
     size = max(1, COPIED_BYTES // sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in columns.values()))
     parts = (part(begin, end) for begin, end in spans(rows, size, start))
@@ -69,7 +69,7 @@ def copy(writer: Writer, columns: Columns, rows: int, part: Callable[[int, int],
 
 @contextmanager
 def discarded_if_wrong(output: Output) -> Iterator[None]:
-    """Remove the unfinished part where the input turns out to be wrong: nobody goes on with that."""
+    """Remove unfinished work where the input turns out to be wrong: nobody goes on with that."""
     try:
         yield
     except DataError:
@@ -101,12 +101,7 @@ def attributes_of(dataset: Store, name: str | None, classes: Iterable[str] | Non
 
 @dataclass(frozen=True)
 class Import:
-    """A source as a dataset.
-
-    The columns are the points, ``labels``, ``index`` (the row's place in the source) and, where the source has them,
-    ``soft`` (probabilities) and ``coarse`` (super-classes). The history records the sha256 of the source. Raises
-    DataError where the source is empty, or class names are empty or given twice.
-    """
+    """A source as a dataset. Raises DataError where it is empty, or class names are empty or given twice."""
 
     form: ClassVar[Form] = Artifact("dataset")
 
@@ -213,11 +208,9 @@ class Subset:
 
 @dataclass(frozen=True)
 class Merge:
-    """The rows of several datasets, one after the other.
+    """The rows of several datasets, one after the other; ``source`` is the number of the input, also of a merge.
 
-    ``index`` stays what it was in each input; ``source`` is the number of the input, from 0 (a ``source`` column of an
-    input, from an earlier merge, is replaced; the history tells). Raises UsageError for fewer than two inputs,
-    DataError where they differ in shape, dtype, class names or columns.
+    Raises UsageError for fewer than two inputs, DataError where they differ in shape, dtype, class names or columns.
     """
 
     form: ClassVar[Form] = Artifact("dataset")
@@ -291,11 +284,7 @@ class NewLabels:
 
 @dataclass(frozen=True)
 class Relabel:
-    """The points of a dataset under new labels.
-
-    All columns stay but ``labels`` and ``soft``, whose vectors belong to the old labels. Labels take some 24 bytes a
-    point in memory; points are copied a part at a time.
-    """
+    """The points of a dataset under new labels; these take some 24 bytes a point in memory."""
 
     form: ClassVar[Form] = Artifact("dataset")
 
@@ -342,11 +331,11 @@ def labels_from_file(dataset: Store, path: Path, classes: Sequence[str] | None =
 
 
 def random_labels(dataset: Store, seed: int, fraction: float = 1.0, classes: Sequence[str] | None = None) -> NewLabels:
-    """Each label drawn uniformly from all C classes, independently, as Zhang et al. 2016 do: some stay what they were.
+    """Labels drawn uniformly from all C classes, as Zhang et al. 2016 do, for a ``fraction`` of the points.
 
-    ``fraction`` of the points, drawn independently too, get such a label; the others keep their own. C is the number of
-    class names, else one more than the largest label. The label of a row is a function of (seed, row, C), uniform to
-    within C 2^-64; whether it is drawn, of (seed, row, fraction). Raises DataError where there is only one class.
+    C is the number of class names, else one more than the largest label. The label of a row is a function of (seed,
+    row, C), uniform to within C 2^-64; whether it is drawn, of (seed, row, fraction), independently. Raises DataError
+    where there is only one class.
     """
     if not 0 <= fraction <= 1:
         raise UsageError(f"a fraction of {fraction} points cannot be: choose a number from 0 to 1.")
@@ -383,7 +372,7 @@ def coarse_labels(dataset: Store, classes: Sequence[str] | None = None) -> NewLa
 def predicted_labels(dataset: Store, classifier: Representation, classes: Sequence[str] | None = None) -> NewLabels:
     """Labels that a classifier gives: the class of the largest logit, the lowest of equal ones.
 
-    They have the names ``classes``, which must be as many as it has, else those of the dataset where these are.
+    ``classes`` are as many names as it has classes; without them those of the dataset stay where they are as many.
     """
     count = classifier.width
     if classes is not None and len(classes) != count:
@@ -458,7 +447,7 @@ class Representation:
 
 @dataclass(frozen=True)
 class Features:
-    """What a network makes of the points, or of the first ``limit``. Labels and all other columns stay."""
+    """What a network makes of the points, or of the first ``limit``; all other columns stay."""
 
     form: ClassVar[Form] = Artifact("dataset")
 
