@@ -17,7 +17,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Generic, Literal, TypeVar
 
@@ -160,18 +160,13 @@ class Shuffled:
     budget: int = BUDGET  # bytes of rows held in memory
     progress: Progress = iter
 
-    @property
-    def spec(self) -> Spec:
-        """That of the source, whose raw points no longer matter."""
-        return replace(self.source.spec, raw_bytes=0)
-
     def close(self) -> None:
         """Remove the temporary files, also those that a killed run left."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
         """The rows ``start:stop`` of the shuffled order; the whole source is read before this returns."""
-        spec = self.spec
+        spec = self.source.spec
         stop = spec.rows if stop is None else min(stop, spec.rows)
         if start >= stop:
             return iter(())
@@ -201,10 +196,11 @@ class Shuffled:
 
     def _gather(self, start: int, stop: int) -> dict[str, Array]:
         """The rows ``start:stop`` of the shuffled order, each scattered to its place."""
-        order = permutation(self.seed, Domain.IMPORT, self.spec.rows)
+        order = permutation(self.seed, Domain.IMPORT, self.source.spec.rows)
         position = np.empty_like(order)
         position[order] = np.arange(len(order))
-        arrays = {name: np.empty((stop - start, *shape), dtype) for name, (dtype, shape) in self.spec.columns.items()}
+        columns = self.source.spec.columns
+        arrays = {name: np.empty((stop - start, *shape), dtype) for name, (dtype, shape) in columns.items()}
         for block in self._read():
             target = position[block["index"]] - start
             inside = (target >= 0) & (target < stop - start)
@@ -215,7 +211,8 @@ class Shuffled:
     @property
     def _record(self) -> np.dtype[np.void]:
         """A row as it lies in a bucket's file."""
-        return np.dtype([("key", np.uint64), *((name, *described) for name, described in self.spec.columns.items())])
+        columns = self.source.spec.columns.items()
+        return np.dtype([("key", np.uint64), *((name, *described) for name, described in columns)])
 
     def _spill(self, count: int, buckets: range, rows: int) -> None:
         """Write the ``rows`` of some of ``count`` buckets into a file each, in one pass over the source."""
@@ -233,7 +230,7 @@ class Shuffled:
                 order = order[(bucket[order] >= buckets.start) & (bucket[order] < buckets.stop)]
                 records = np.empty(len(order), self._record)
                 records["key"] = keys[order]
-                for name in self.spec.columns:
+                for name in self.source.spec.columns:
                     records[name] = block[name][order]
                 present, begins = np.unique(bucket[order], return_index=True)
                 for number, part in zip(present.tolist(), np.split(records, begins)[1:], strict=True):
@@ -249,9 +246,9 @@ class Shuffled:
             path.unlink()
             order = np.argsort(records["key"], kind="stable")  # written in source order, so equal keys keep it
             low, high = max(start - int(first[bucket]), 0), min(stop - int(first[bucket]), len(records))
-            for begin, end in spans(high, self.spec.step, low):
+            for begin, end in spans(high, self.source.spec.step, low):
                 rows = records[order[begin:end]]
-                yield {name: np.ascontiguousarray(rows[name]) for name in self.spec.columns}
+                yield {name: np.ascontiguousarray(rows[name]) for name in self.source.spec.columns}
 
 
 def _bucket(keys: npt.NDArray[np.uint64], count: int) -> Rows:

@@ -142,33 +142,24 @@ class Import:
         shuffled = Shuffled(source, self.shuffle or 0, temporary, self.budget, output.progress)
         reader = source if self.shuffle is None else shuffled
         history: list[Step] = []
+        stopped = threading.Event()
         with (
             discarded_if_wrong(output),
             output.writer(columns, attributes, history, resume=()) as writer,
-            _digest(source) as digest,
+            ThreadPoolExecutor(1, "digest") as executor,
         ):
-            shuffled.close()  # what a killed run left; nobody else writes here now
+            digest = executor.submit(source.digest, stopped.is_set)  # reads the same pages at about the same time
             try:
+                shuffled.close()  # what a killed run left; nobody else writes here now
                 start = min(map(writer.done, columns))
-                blocks = Counted(reader.blocks(start, self.rows), -(-(self.rows - start) // reader.spec.step))
+                blocks = Counted(reader.blocks(start, self.rows), -(-(self.rows - start) // spec.step))
                 fill(writer, columns, start, output.progress(blocks))
-                sha256 = digest()
+                sha256 = digest.result()
                 source.unchanged()
                 history.append(output.step({"source": sha256}))  # the writer reads it when the block ends
             finally:
+                stopped.set()
                 shuffled.close()
-
-
-@contextmanager
-def _digest(source: Source) -> Iterator[Callable[[], str]]:
-    """The digest of a source, taken in a thread beside the import: both read the same pages at about the same time."""
-    stopped = threading.Event()
-    with ThreadPoolExecutor(1, "digest") as executor:
-        digest = executor.submit(source.digest, stopped.is_set)
-        try:
-            yield digest.result
-        finally:
-            stopped.set()
 
 
 # ---------------------------------------------------------------------------------------------------- subset, merge
