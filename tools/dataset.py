@@ -64,9 +64,6 @@ def _make(
     _cli.emit(str(output))
 
 
-# ------------------------------------------------------------------------------------------------------ import, info
-
-
 @app.command("import")
 def import_(
     source: Annotated[str, argument("SOURCE", "The word digits, a file or a folder; see above.")],
@@ -135,9 +132,6 @@ def info(dataset: _cli.Dataset, as_json: _cli.Json = False) -> None:
     summary = datasets.describe(_cli.opened(dataset))
     for line in [json.dumps(summary)] if as_json else datasets.lines(summary):
         _cli.emit(line)
-
-
-# ------------------------------------------------------------------------------------------------------------- fetch
 
 
 @app.command()
@@ -229,9 +223,6 @@ def _was_fetched(output: Path, known: str, overwrite: bool) -> bool:
 def _default_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "")  # of the XDG Base Directory Specification
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "datarobust"
-
-
-# ----------------------------------------------------------------------------------------- datasets made of datasets
 
 
 @app.command()
@@ -412,9 +403,6 @@ def _representation(
         operations = extractor.operations(first)
     described = _cli.place_of(torch_device)
     return Representation(extractor, extractor.width, model.identity, layer, batch, described, operations)
-
-
-# -------------------------------------------------------------------------------------------------------- duplicates
 
 
 @app.command()

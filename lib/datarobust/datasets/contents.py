@@ -111,9 +111,6 @@ def other_classes(first: Store, other: Store) -> str:
     return f"class {place} is {shown(one[place])} and {shown(two[place])}"
 
 
-# --------------------------------------------------------------------------------------------------------- equal points
-
-
 @dataclass(frozen=True)
 class Equal:
     """Groups of equal points, an entry a point: groups by their first point, their points in order."""

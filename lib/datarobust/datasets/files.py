@@ -145,9 +145,6 @@ def read_start(path: Path) -> bytes:
     return start
 
 
-# ------------------------------------------------------------------------------------------------------- tar archives
-
-
 def is_tar(path: Path) -> bool:
     """Whether a file is a tar archive by its first header, gzipped or not."""
     try:

@@ -49,9 +49,6 @@ _MOST_FILES = 400
 _KEYS_AT_ONCE = 1 << 20
 
 
-# -------------------------------------------------------------------------------------------------------------- sources
-
-
 @dataclass(frozen=True)
 class Spec:
     """What a source holds, known before its first row is read."""
@@ -145,9 +142,6 @@ class Source:
     def _parts(self, start: int, stop: int) -> Iterator[Block]:
         """The blocks of these rows, but for their index."""
         raise NotImplementedError
-
-
-# ------------------------------------------------------------------------------------------------------------- shuffled
 
 
 @dataclass(frozen=True)
@@ -254,9 +248,6 @@ class Shuffled:
 def _bucket(keys: npt.NDArray[np.uint64], count: int) -> Rows:
     """Which of ``count`` equal ranges of keys each key is in."""
     return ((keys >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
-
-
-# --------------------------------------------------------------------------------------------------------------- checks
 
 
 def tell_scale(raw: Array) -> Scale | None:
@@ -368,9 +359,6 @@ def _refuse(bad: npt.NDArray[np.bool_], raw: Array, row: int, where: str, fault:
     value = raw[place]
     spelled = ", ".join(str(int(axis)) for axis in (place[0] + row, *place[1:]))
     raise DataError(f"{where}[{spelled}] = {value} {fault(float(value))}.")
-
-
-# --------------------------------------------------------------------------------------------------------------- blocks
 
 
 class Counted(Generic[T]):

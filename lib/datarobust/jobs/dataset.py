@@ -43,8 +43,6 @@ from datarobust.types import Array, Progress, Rows
 COPIED_BYTES = 64 << 20  # of rows that are copied at a time
 LABELS_AT_ONCE = 1 << 20  # that are drawn
 
-# ----------------------------------------------------------------------------------------------- writing part by part
-
 
 def fill(writer: Writer, columns: Iterable[str], start: int, parts: Iterable[Block]) -> None:
     """Append parts that begin at row ``start``; rows that a column already has are passed over."""
@@ -94,9 +92,6 @@ def attributes_of(dataset: Store, name: str | None, classes: Iterable[str] | Non
     own = dataset.attributes
     classes = own["classes"] if classes is None else classes
     return {"name": str(own["name"]) if name is None else name, "classes": list(classes)}
-
-
-# ------------------------------------------------------------------------------------------------------------ import
 
 
 @dataclass(frozen=True)
@@ -160,9 +155,6 @@ class Import:
             finally:
                 stopped.set()
                 shuffled.close()
-
-
-# ---------------------------------------------------------------------------------------------------- subset, merge
 
 
 @dataclass(frozen=True)
@@ -256,9 +248,6 @@ class Merge:
         history = [*join(dataset.history for dataset in self.datasets), output.step(inputs)]
         with output.writer(columns, self.attributes, history, resume=()) as writer:
             copy(writer, columns, edges[-1], part, output.progress)
-
-
-# ------------------------------------------------------------------------------------------------------------ relabel
 
 
 @dataclass(frozen=True)
@@ -401,9 +390,6 @@ def _named_labels(labels: Rows, names: int, dataset: Store) -> Rows:
         fault = f"row {row} has label {labels[row]}, but the classes are 0..{names - 1}: name others with `classes`"
         raise DataError(f"{shown(dataset.path)}: {fault}.")
     return labels
-
-
-# ----------------------------------------------------------------------------------------------------------- features
 
 
 @dataclass(frozen=True)
