@@ -10,13 +10,4 @@ from datarobust.datasets.contents import describe, equal_points, label_column, l
 from datarobust.datasets.linefiles import read_names
 from datarobust.datasets.recognise import open_source
 
-__all__ = [
-    "describe",
-    "equal_points",
-    "label_column",
-    "lines",
-    "open_source",
-    "point_column",
-    "read_names",
-    "remarks",
-]
+__all__ = ["describe", "equal_points", "label_column", "lines", "open_source", "point_column", "read_names", "remarks"]

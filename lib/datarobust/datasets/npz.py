@@ -15,9 +15,8 @@ import io
 import math
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Literal
@@ -61,8 +60,10 @@ class NpzSource(Source):
         classes: Names | None = None,
     ) -> None:
         super().__init__(path)
-        self._archive = Archive(path)
-        self._points, self._labels = points, labels = [self._archive.member(key) for key in _pair(self._archive, keys)]
+        members = _members(path)
+        self._points, self._labels = points, labels = [
+            Member(path, key, members[key]) for key in _pair(path, members, keys)
+        ]
         self._layout = _layout(points, layout)
         self.choices = (points.key, labels.key, self._layout)
         shape = points.shape
@@ -72,7 +73,9 @@ class NpzSource(Source):
             raise DataError(f"{labels.where} has shape {labels.shape}; labels are (N,), or (N, C) one-hot or soft.")
         if labels.shape[0] != shape[0]:
             raise DataError(f"{labels.where} has {labels.shape[0]:,} labels for {shape[0]:,} points.")
-        names = self._stored_names() if classes is None else classes
+        names = classes
+        if names is None:
+            names = _class_names(Member(path, "classes", members["classes"])) if "classes" in members else ()
         columns = labels.shape[1] if labels.shape[1:] not in ((), (1,)) else 0
         if columns and names and len(names) != columns:
             raise DataError(f"{labels.where} has {columns} columns, but there are {len(names)} class names.")
@@ -95,8 +98,8 @@ class NpzSource(Source):
 
     def _parts(self, start: int, stop: int) -> Iterator[Block]:
         step, where = self.spec.step, self._points.where
-        points = self._archive.rows(self._points, step, start, stop)
-        labels = self._archive.rows(self._labels, step, start, stop)
+        points = self._points.rows(step, start, stop)
+        labels = self._labels.rows(step, start, stop)
         for (row, raw), (_, raw_labels) in zip(points, labels, strict=True):
             hard, soft = sources.as_labels(raw_labels, row, self._labels.where, len(self.spec.classes))
             if self._layout == "nd":
@@ -113,36 +116,33 @@ class NpzSource(Source):
         """Of float images, by the first value of the file that is neither 0 nor 1; read at most once."""
         if self._points.dtype.kind != "f":
             return "bytes"
-        scales = (sources.tell_scale(raw) for _, raw in self._archive.rows(self._points, self.spec.step))
+        scales = (sources.tell_scale(raw) for _, raw in self._points.rows(self.spec.step))
         return next(filter(None, scales), "unit")
 
-    def _stored_names(self) -> tuple[str, ...]:
-        """The array ``classes``, fixed-width bytes or str (C,)."""
-        if "classes" not in self._archive.keys:
-            return ()
-        member = self._archive.member("classes")
-        if member.info.file_size > _CLASSES_BYTES:
-            sizes = f"{member.info.file_size:,} bytes; {_CLASSES_BYTES:,} are expected at most"
-            raise DataError(f"{member.where} has {sizes}.")
-        if len(member.shape) != 1 or member.dtype.kind not in "SU":
-            raise DataError(f"{member.where} has dtype {member.dtype} and shape {member.shape}, not one name a class.")
-        names = [name for _, rows in self._archive.rows(member, max(1, member.shape[0])) for name in rows.tolist()]
-        try:
-            return tuple(name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{member.where} holds names that are not UTF-8.") from error
+
+def _class_names(member: Member) -> Names:
+    """The names in an array of fixed-width bytes or text (C,)."""
+    if member.bytes > _CLASSES_BYTES:
+        raise DataError(f"{member.where} has {member.bytes:,} bytes; {_CLASSES_BYTES:,} are expected at most.")
+    if len(member.shape) != 1 or member.dtype.kind not in "SU":
+        raise DataError(f"{member.where} has dtype {member.dtype} and shape {member.shape}, not one name a class.")
+    names = [name for _, rows in member.rows(max(1, member.shape[0])) for name in rows.tolist()]
+    try:
+        return tuple(name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{member.where} holds names that are not UTF-8.") from error
 
 
-def _pair(archive: Archive, keys: tuple[str, str] | None) -> tuple[str, str]:
-    """The keys of points and labels."""
-    pairs = [pair for pair in ((keys,) if keys else PAIRS) if set(pair) <= set(archive.keys)]
+def _pair(path: Path, names: Collection[str], keys: tuple[str, str] | None) -> tuple[str, str]:
+    """The names of points and labels among those of the arrays."""
+    pairs = [pair for pair in ((keys,) if keys else PAIRS) if set(pair) <= set(names)]
     if len(pairs) == 1:
         return pairs[0]
-    listed = ", ".join(shown(key) for key in archive.keys[:12]) or "none"
+    listed = ", ".join(shown(name) for name in list(names)[:12]) or "none"
     if pairs:
-        raise DataError(f"{shown(archive.path)} holds several data sets ({listed}): choose with `keys` POINTS,LABELS.")
+        raise DataError(f"{shown(path)} holds several data sets ({listed}): choose with `keys` POINTS,LABELS.")
     expected = "; ".join(f"{a}, {b}" for a, b in PAIRS) if keys is None else ", ".join(map(shown, keys))
-    raise DataError(f"{shown(archive.path)} has the arrays {listed}; expected: {expected}, or `keys` POINTS,LABELS.")
+    raise DataError(f"{shown(path)} has the arrays {listed}; expected: {expected}, or `keys` POINTS,LABELS.")
 
 
 def _layout(points: Member, layout: Layout | None) -> Literal["nhwc", "nchw", "nhw", "nd"]:
@@ -167,47 +167,15 @@ def _layout(points: Member, layout: Layout | None) -> Literal["nhwc", "nchw", "n
     return "nhwc" if last else "nchw"
 
 
-@dataclass(frozen=True)
 class Member:
-    """An array of an archive: what its header says."""
+    """An array of an npz file. Raises DataError at anything that is not as it claims."""
 
-    key: str
-    where: str  # what sentences call it
-    dtype: np.dtype[np.generic]
-    shape: tuple[int, ...]
-    fortran: bool  # whether it lies in Fortran's order
-    info: zipfile.ZipInfo
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row (one entry of axis 0)."""
-        return self.dtype.itemsize * math.prod(self.shape[1:])
-
-
-class Archive:
-    """An npz file to be streamed. Raises DataError at anything that is not as it claims."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._size = _check_directory(path)
-        with reading(path), zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-        self._infos: dict[str, zipfile.ZipInfo] = {}
-        for info in infos:
-            if self._infos.setdefault(info.filename, info) is not info:
-                raise DataError(f"{shown(path)}: two members are called {shown(info.filename)}.")
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The names of the arrays."""
-        return tuple(name.removesuffix(".npy") for name in self._infos if name.endswith(".npy"))
-
-    def member(self, key: str) -> Member:
-        """The header of array ``key``, checked against the archive's own figures."""
-        info = self._infos[f"{key}.npy"]
-        where = f"{shown(self.path)}: {shown(key)}"
-        self._check_sizes(info, where)
-        with self._open(info, where) as stream:
+    def __init__(self, path: Path, key: str, info: zipfile.ZipInfo) -> None:
+        self.key = key
+        self.where = where = f"{shown(path)}: {shown(key)}"  # what sentences call it
+        self._path, self._info = path, info
+        self._check_sizes()
+        with self._open() as stream:
             start = io.BytesIO(stream.read(_HEADER_BYTES))
         try:
             version = npy.read_magic(start)
@@ -224,51 +192,55 @@ class Archive:
             raise DataError(f"{where} has dtype {shown(str(dtype))}, which is neither numbers nor text.")
         if any(type(extent) is not int or extent < 0 for extent in shape):
             raise DataError(f"{where} claims the shape {shape}, which no array has.")
-        size = start.tell() + dtype.itemsize * math.prod(shape)
-        if size != info.file_size:
-            raise DataError(f"{where} claims {size:,} bytes for {dtype} of shape {shape}, but has {info.file_size:,}.")
-        return Member(key, where, dtype, shape, bool(fortran) and len(shape) > 1, info)
+        self._header, self.bytes = start.tell(), info.file_size
+        size = self._header + dtype.itemsize * math.prod(shape)
+        if size != self.bytes:
+            raise DataError(f"{where} claims {size:,} bytes for {dtype} of shape {shape}, but has {self.bytes:,}.")
+        self.dtype: np.dtype[np.generic] = dtype
+        self.shape: tuple[int, ...] = shape
+        self.row_bytes = dtype.itemsize * math.prod(shape[1:])
+        self._fortran = bool(fortran) and len(shape) > 1  # whether it lies in Fortran's order
 
-    def rows(self, member: Member, step: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Array]]:
+    def rows(self, step: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Array]]:
         """``(row, rows)`` of the rows ``start:stop``, ``step`` at a time; the end compares the archive's checksum."""
-        total, where = member.shape[0], member.where
+        total, where = self.shape[0], self.where
         stop = total if stop is None else min(stop, total)
         if start >= stop:
             return
-        header = member.info.file_size - total * member.row_bytes
-        native = member.dtype.newbyteorder("=")
-        with self._open(member.info, where) as stream:
-            if member.fortran:  # rows lie scattered: all are read at once
-                if member.info.file_size > _IN_MEMORY:
+        native = self.dtype.newbyteorder("=")
+        with self._open() as stream:
+            if self._fortran:  # rows lie scattered: all are read at once
+                if self.bytes > _IN_MEMORY:
                     raise DataError(f"{where} lies in Fortran's order: save it through numpy.ascontiguousarray.")
-                data = stream.read(header + total * member.row_bytes + 1)  # the end compares the checksum
-                if len(data) != member.info.file_size:
+                data = stream.read(self.bytes + 1)  # the end compares the checksum
+                if len(data) != self.bytes:
                     raise DataError(f"{where} has {len(data):,} bytes: the file is cut short, or goes on.")
-                flat = np.frombuffer(data, member.dtype, offset=header).astype(native, copy=False)
-                whole = flat.reshape(member.shape[::-1]).transpose()
-                for row in range(start, stop, step):
-                    yield row, whole[row : min(row + step, stop)]
+                flat = np.frombuffer(data, self.dtype, offset=self._header).astype(native, copy=False)
+                whole = flat.reshape(self.shape[::-1]).transpose()
+                for begin, end in sources.spans(stop, step, start):
+                    yield begin, whole[begin:end]
                 return
-            skipped = header + start * member.row_bytes
+            skipped = self._header + start * self.row_bytes
             while skipped:  # by reading, so that the checksum covers them
                 data = stream.read(min(skipped, 4 << 20))
                 if not data:
                     raise DataError(f"{where} ends before row {start}: the file is cut short.")
                 skipped -= len(data)
-            parts = sources.read_rows(stream, member.row_bytes, (start, stop, step), total, where)
+            parts = sources.read_rows(stream, self.row_bytes, (start, stop, step), total, where)
             for (row, end), data in zip(sources.spans(stop, step, start), parts, strict=True):
-                rows = np.frombuffer(data, dtype=member.dtype).reshape(end - row, *member.shape[1:])
+                rows = np.frombuffer(data, dtype=self.dtype).reshape(end - row, *self.shape[1:])
                 yield row, rows.astype(native, copy=False)
 
-    def _check_sizes(self, info: zipfile.ZipInfo, where: str) -> None:
+    def _check_sizes(self) -> None:
         """Refuse sizes that cannot be true before a byte is read."""
+        info, where, file_size = self._info, self.where, self._path.stat().st_size
         packed, size = info.compress_size, info.file_size
         if info.flag_bits & 1:
             raise DataError(f"{where} is encrypted.")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{where} is compressed, but not by deflate: save it with numpy.savez_compressed.")
-        if info.header_offset < 0 or info.header_offset + packed > self._size:
-            raise DataError(f"{where} claims {packed:,} bytes of a file that has {self._size:,}: it is cut short.")
+        if info.header_offset < 0 or info.header_offset + packed > file_size:
+            raise DataError(f"{where} claims {packed:,} bytes of a file that has {file_size:,}: it is cut short.")
         if size > packed * (1 if info.compress_type == zipfile.ZIP_STORED else DEFLATE_RATIO):
             raise DataError(f"{where} claims {size:,} bytes, which {packed:,} cannot hold.")
         if size > _BOMB_BYTES and size > packed * _BOMB_RATIO:
@@ -276,13 +248,13 @@ class Archive:
             raise DataError(f"{where} would grow {growth}, as no data do; if these do, save them with numpy.savez.")
 
     @contextmanager
-    def _open(self, info: zipfile.ZipInfo, where: str) -> Iterator[IO[bytes]]:
-        with reading(where), zipfile.ZipFile(self.path) as archive, archive.open(info) as stream:
+    def _open(self) -> Iterator[IO[bytes]]:
+        with reading(self.where), zipfile.ZipFile(self._path) as archive, archive.open(self._info) as stream:
             yield stream
 
 
-def _check_directory(path: Path) -> int:
-    """The size of a file. Refuses what is no zip file, and one whose table of contents alone would fill the memory."""
+def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The arrays of an npz file by name. Refuses what is no zip file, or would fill the memory with its directory."""
     with reading(path), path.open("rb") as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))
@@ -296,4 +268,10 @@ def _check_directory(path: Path) -> int:
         directory = int.from_bytes(tail[wide + 40 : wide + 48], "little")
     if directory > min(size, _DIRECTORY_BYTES):
         raise DataError(f"{shown(path)} claims a zip directory of {directory:,} bytes: it is no npz file.")
-    return size
+    with reading(path), zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        if members.setdefault(info.filename, info) is not info:
+            raise DataError(f"{shown(path)}: two members are called {shown(info.filename)}.")
+    return {name.removesuffix(".npy"): info for name, info in members.items() if name.endswith(".npy")}
