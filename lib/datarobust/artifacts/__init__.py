@@ -10,7 +10,7 @@ The only package that knows zarr and safetensors. Importing it is cheap: NumPy a
 imported when the first row is written.
 """
 
-from datarobust.artifacts.durable import Lock, Resume, whole_or_absent
+from datarobust.artifacts.durable import Resume, locked, whole_or_absent
 from datarobust.artifacts.history import Step, Summary, as_json, fingerprint
 from datarobust.artifacts.kinds import KINDS
 from datarobust.artifacts.store import (
@@ -31,7 +31,7 @@ from datarobust.artifacts.tensors import Tensors, load_tensors, save_tensors
 __all__ = [
     "KINDS",
     "Column",
-    "Lock",
+    "locked",
     "Resume",
     "Step",
     "Store",

@@ -18,16 +18,13 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import numpy as np
 
 from datarobust.artifacts.history import canonical, parse
 from datarobust.errors import ArtifactError, ExistsError, LockedError
 from datarobust.types import Array
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 _KEY = "datarobust"  # of the metadata of a state
 _STATES = ("resume", "*of*.resume", "part-*.resume")  # of a process alone or the first, of others, of parts
@@ -120,44 +117,32 @@ def remove(path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ locks
 
 
-class Lock:
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
     """The right to write one output: LockedError, at once, where another process or thread has it.
 
     It is a ``flock``, re-entrant within its thread. A forked process does not inherit it.
     """
+    from filelock import FileLock, Timeout
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self._lock: FileLock | None = None
-
-    def __enter__(self) -> Self:
-        """Take the lock."""
-        from filelock import FileLock, Timeout
-
-        checked_output(self.path)
-        with os_errors(self.path):
-            file = hidden(self.path.parent.resolve(strict=True) / self.path.name, "lock")
-            # One object for each file makes it re-entrant: a second object would find the lock held.
-            lock = FileLock(file, blocking=False, is_singleton=True, fallback_to_soft=False, on_acquired=_sign)
-            try:
-                lock.acquire()
-            except Timeout:
-                raise LockedError(
-                    f"{self.path} is being written by {_holder(file)}: wait for it to end, or stop it"
-                ) from None
-        self._lock = lock
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Give the lock back."""
-        lock, self._lock = self._lock, None
-        if lock is None or not lock.is_locked:  # in a forked process it is the parent's
-            return
-        if lock.lock_counter == 1:
-            # filelock would leave the file. It goes while it is still locked, so that nobody locks a dead file.
-            with contextlib.suppress(OSError):  # a folder that became read-only keeps an empty lock file, no more
-                Path(lock.lock_file).unlink()
-        lock.release()
+    path = checked_output(path)
+    with os_errors(path):
+        file = hidden(path.parent.resolve(strict=True) / path.name, "lock")
+        # One object for each file makes it re-entrant: a second object would find the lock held.
+        lock = FileLock(file, blocking=False, is_singleton=True, fallback_to_soft=False, on_acquired=_sign)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise LockedError(f"{path} is being written by {_holder(file)}: wait for it to end, or stop it") from None
+    try:
+        yield
+    finally:
+        if lock.is_locked:  # in a forked process it is the parent's
+            if lock.lock_counter == 1:
+                # filelock would leave the file. It goes while it is still locked, so that nobody locks a dead file.
+                with contextlib.suppress(OSError):  # a folder that became read-only keeps an empty lock file, no more
+                    Path(lock.lock_file).unlink()
+            lock.release()
 
 
 def _sign(descriptor: int) -> None:
@@ -190,7 +175,7 @@ def whole_or_absent(
     """
     path = checked_output(path)
     partial = hidden(path, "partial")
-    with Lock(path):
+    with locked(path):
         demand_vacant(path, overwrite, may_replace)
         if not keep:
             with os_errors(path):
@@ -215,7 +200,7 @@ def whole_or_absent(
 def demand_vacant(path: Path, overwrite: bool, may_replace: Callable[[Path], bool]) -> None:
     """ExistsError where :func:`whole_or_absent` would raise it."""
     path = checked_output(path)
-    with Lock(path), os_errors(path):
+    with locked(path), os_errors(path):
         recover(path)
         if not os.path.lexists(path):
             return
@@ -249,7 +234,7 @@ def recover(path: Path) -> None:
 def tidy(path: Path) -> None:
     """Lock and :func:`recover`, where killed runs left anything but states beside ``path``."""
     if set(leftovers(path)) - {hidden(path, role) for role in ("journal", "resume")}:
-        with Lock(path), os_errors(path):
+        with locked(path), os_errors(path):
             recover(path)
 
 

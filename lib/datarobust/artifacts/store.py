@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from datarobust.artifacts import durable
-from datarobust.artifacts.durable import Lock, Resume
+from datarobust.artifacts.durable import Resume, locked
 from datarobust.artifacts.history import (
     RESTORE,
     Step,
@@ -675,7 +675,7 @@ def create(
     own = own_attributes(attributes or {}, path)
     request = fingerprint([resume_key, kind, {name: [dtype, row] for name, (dtype, row) in described.items()}])
     resume = Resume(path, request, every=save_every) if resume_key is not None else None
-    with Lock(path):
+    with locked(path):
         with durable.whole_or_absent(
             path, overwrite=overwrite, keep=resume is not None, may_replace=lambda output: _ours(output, kind)
         ) as folder:
@@ -735,7 +735,7 @@ def _checked(path: Path, kind: str, columns: Columns) -> tuple[Kind, dict[str, t
 
 def abandon(path: Path) -> None:
     """Remove unfinished work that a call of `create` with a ``resume_key`` has left beside ``path``."""
-    with Lock(path), durable.os_errors(path):
+    with locked(path), durable.os_errors(path):
         durable.remove(durable.hidden(path, "resume"))
         durable.recover(path)
 

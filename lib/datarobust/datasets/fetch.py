@@ -30,7 +30,7 @@ from urllib.parse import urljoin, urlsplit
 from zlib import crc32
 
 from datarobust import __version__
-from datarobust.artifacts import Lock, whole_or_absent
+from datarobust.artifacts import locked, whole_or_absent
 from datarobust.artifacts.durable import hidden, os_errors, remove, sync_folder
 from datarobust.datasets.cifar import CIFAR10, CIFAR100
 from datarobust.datasets.files import brief, file_sha256, reading
@@ -236,7 +236,7 @@ def fetch_file(
         return target
     with os_errors(target):
         folder.mkdir(parents=True, exist_ok=True)
-    with Lock(target):
+    with locked(target):
         if _is_published(target, remote):  # another process fetched it just now
             return target
         faults = []

@@ -186,11 +186,11 @@ def make(
 
     if group.agree(group.is_main and finished()):
         if group.is_main and state().left:  # by a run that was killed after its result was whole
-            with artifacts.Lock(path), durable.os_errors(path):
+            with artifacts.locked(path), durable.os_errors(path):
                 state().discard()
                 durable.recover(path)
         return False
-    with artifacts.Lock(path) if group.is_main else nullcontext():
+    with artifacts.locked(path) if group.is_main else nullcontext():
         if group.agree(group.is_main and finished()):  # another process made it just now
             return False
         if group.is_main:

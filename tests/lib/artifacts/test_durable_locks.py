@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from datarobust import artifacts
-from datarobust.artifacts import Lock
+from datarobust.artifacts import locked
 from datarobust.artifacts.durable import leftovers
 from datarobust.errors import ArtifactError, LockedError
 
@@ -23,8 +23,8 @@ from .conftest import in_child, write
 
 HOLD = """
 import sys, time
-from datarobust.artifacts import Lock
-with Lock(sys.argv[1]):
+from datarobust.artifacts import locked
+with locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -44,13 +44,16 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_the_second_process_is_refused_at_once_and_told_by_whom(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     start = time.monotonic()
-    with pytest.raises(LockedError, match=f"out is being written by process {holder.pid} on "), Lock(tmp_path / "out"):
+    with (
+        pytest.raises(LockedError, match=f"out is being written by process {holder.pid} on "),
+        locked(tmp_path / "out"),
+    ):
         pass
     with pytest.raises(LockedError):
         write(tmp_path / "out", overwrite=True, resume_key="k")
     assert time.monotonic() - start < 2
     assert [entry.name for entry in tmp_path.iterdir()] == [".out.lock"]
-    with Lock(tmp_path / "another"):
+    with locked(tmp_path / "another"):
         pass
 
 
@@ -58,14 +61,14 @@ def test_a_killed_holder_leaves_nothing_that_matters(tmp_path: Path, holder: sub
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert (tmp_path / ".out.lock").exists()
-    with Lock(tmp_path / "out"):
+    with locked(tmp_path / "out"):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_a_lock_is_held_until_its_outermost_end(tmp_path: Path) -> None:
-    with Lock(tmp_path / "out"):
-        with Lock(tmp_path / "." / "out"):
+    with locked(tmp_path / "out"):
+        with locked(tmp_path / "." / "out"):
             pass
         assert in_child(lambda: attempt(tmp_path / "out")) == 7
         assert leftovers(tmp_path / "out")
@@ -75,7 +78,7 @@ def test_a_lock_is_held_until_its_outermost_end(tmp_path: Path) -> None:
 
 def attempt(path: Path) -> None:
     try:
-        with Lock(path):
+        with locked(path):
             pass
     except LockedError:
         os._exit(7)
@@ -86,12 +89,12 @@ def test_another_thread_is_refused(tmp_path: Path) -> None:
 
     def other() -> None:
         try:
-            with Lock(tmp_path / "out"):
+            with locked(tmp_path / "out"):
                 found.append("taken")
         except LockedError as error:
             found.append(str(error))
 
-    with Lock(tmp_path / "out"):
+    with locked(tmp_path / "out"):
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
@@ -100,13 +103,13 @@ def test_another_thread_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path) -> None:
-    with Lock(tmp_path / "out"):
+    with locked(tmp_path / "out"):
         worker = os.fork()
         if worker == 0:
             time.sleep(30)
             os._exit(0)
     try:
-        with Lock(tmp_path / "out"):
+        with locked(tmp_path / "out"):
             pass
     finally:
         os.kill(worker, signal.SIGKILL)
@@ -114,7 +117,8 @@ def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path) -> None:
 
 
 def test_a_forked_worker_does_not_free_the_lock(tmp_path: Path) -> None:
-    with Lock(tmp_path / "out") as lock:
+    lock = locked(tmp_path / "out")
+    with lock:
         assert in_child(lambda: lock.__exit__(None, None, None)) == 0
         assert in_child(lambda: attempt(tmp_path / "out")) == 7
 
@@ -124,7 +128,7 @@ def contend(path: Path, rounds: int, results: multiprocessing.Queue[int]) -> Non
     taken, witness = 0, path.with_name("witness")
     while taken < rounds:
         try:
-            with Lock(path):
+            with locked(path):
                 witness.mkdir()  # fails if another process is inside
                 witness.rmdir()
                 taken += 1
@@ -150,17 +154,17 @@ def test_removal_of_the_lock_file_is_no_race(tmp_path: Path) -> None:
 def test_a_link_in_place_of_the_lock_file_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
     (tmp_path / ".out.lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(ArtifactError, match="cannot be written"), Lock(tmp_path / "out"):
+    with pytest.raises(ArtifactError, match="cannot be written"), locked(tmp_path / "out"):
         pass
     assert (tmp_path / "precious").read_text() == "x"
 
 
 @pytest.mark.parametrize("path", ["", ".", ".."])
 def test_no_name(path: str) -> None:
-    with pytest.raises(ArtifactError, match="names no file"), Lock(Path(path)):
+    with pytest.raises(ArtifactError, match="names no file"), locked(Path(path)):
         pass
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="does not exist"), artifacts.Lock(tmp_path / "none" / "out"):
+    with pytest.raises(ArtifactError, match="does not exist"), artifacts.locked(tmp_path / "none" / "out"):
         pass

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datarobust import artifacts
-from datarobust.artifacts import Lock
+from datarobust.artifacts import locked
 from datarobust.artifacts.durable import leftovers
 from datarobust.errors import ArtifactError, LockedError
 
@@ -76,7 +76,7 @@ def test_finished_while_somebody_writes(tmp_path: Path) -> None:
         with pytest.raises(LockedError):
             artifacts.finished(tmp_path / "d.zarr", "seed 0")
 
-    with Lock(tmp_path / "d.zarr"):
+    with locked(tmp_path / "d.zarr"):
         assert in_child(ask) == 0
 
 

@@ -125,7 +125,7 @@ def test_a_cache_may_be_one_to_read_alone(tmp_path, monkeypatch):
     def refuse(path):
         raise ArtifactError(f"{path} cannot be written: read-only file system")
 
-    monkeypatch.setattr(module, "Lock", refuse)
+    monkeypatch.setattr(module, "locked", refuse)
     fetch(tmp_path, Web(AssertionError("nothing is asked for")))
 
 
@@ -347,7 +347,7 @@ def test_a_place_that_is_no_folder(tmp_path):
 
 
 def _hold(path, held, release):
-    with artifacts.Lock(path):
+    with artifacts.locked(path):
         held.set()
         release.wait(60)
 

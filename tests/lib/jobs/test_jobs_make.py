@@ -123,7 +123,7 @@ def test_what_a_kill_after_the_end_left_is_cleared(tmp_path: Path) -> None:
 
 
 def _hold(path: Path, ready: Any, done: Any) -> None:
-    with artifacts.Lock(path):
+    with artifacts.locked(path):
         ready.set()
         done.wait(60)
 
