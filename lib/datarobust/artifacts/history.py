@@ -23,9 +23,6 @@ Blocks = Mapping[str, Sequence[str]]  # array -> sha256 of each of its blocks
 _DEPTH = 64
 
 
-# -------------------------------------------------------------------------------------------------- JSON and hashes
-
-
 def plain(value: object, where: str) -> Any:
     """``value`` in the types that JSON has; ArtifactError names ``where`` it cannot be, as for NaN and infinities."""
     if isinstance(value, np.generic):
@@ -97,9 +94,6 @@ def seal_of(attributes: Mapping[str, Any]) -> str:
     return sha256(canonical({name: value for name, value in attributes.items() if name != "seal"}))
 
 
-# ----------------------------------------------------------------------------------------------------------- history
-
-
 @dataclass(frozen=True)
 class Step:
     """One command on the way to an artifact: enough to run it again."""
@@ -169,9 +163,6 @@ def _step(step: object, where: str) -> Step:
         if not is_right:
             raise ValueError(f"{where}.{name} is not of the type that it was written with")
     return Step(**{**step, "argv": tuple(argv)})
-
-
-# ----------------------------------------------------------------------------------------------------------- summary
 
 
 @dataclass(frozen=True)

@@ -233,24 +233,22 @@ class Column:
             raise IndexError(f"row {rows.min() if rows.min() < 0 else rows.max()} of {len(self)}")
         numbers, local = np.divmod(rows.astype(np.int64), self.layout.block)
         taken = self._empty(rows.size)
-        order = np.argsort(numbers, kind="stable")
-        blocks, begins = np.unique(numbers[order], return_index=True)
-        places = dict(zip(blocks.tolist(), np.split(order, begins[1:]), strict=False))
+        size = self.layout.chunk
 
         def pick(block: int) -> None:
+            places = np.flatnonzero(numbers == block)
             if block not in self._verified:
-                taken[places[block]] = self._block(block)[local[places[block]]]
+                taken[places] = self._block(block)[local[places]]
                 return
-            size = self.layout.chunk
-            chunks = local[places[block]] // size
+            chunks = local[places] // size
             with self._shard(block, _IN_USE) as shard:
                 for chunk in np.unique(chunks).tolist():
                     part = self._empty(min(size, self.layout.rows_of(block) - chunk * size))
                     self._read_chunks(shard, block, chunk, part)
-                    of_chunk = places[block][chunks == chunk]
+                    of_chunk = places[chunks == chunk]
                     taken[of_chunk] = part[local[of_chunk] - chunk * size]
 
-        _each(pick, list(places))
+        _each(pick, np.unique(numbers).tolist())
         return taken
 
     def verify(self) -> None:
