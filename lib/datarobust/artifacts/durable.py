@@ -32,9 +32,6 @@ _JOURNALS = ("journal", "*of*.journal", "[ab].journal", "*-*.journal")  # the sa
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
-# ------------------------------------------------------------------------------------------------------------ files
-
-
 @contextlib.contextmanager
 def os_errors(path: Path, doing: str = "written") -> Iterator[None]:
     """Turn an OSError inside into an ArtifactError: "``path`` cannot be written: the disk is full"."""
@@ -114,9 +111,6 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-# ------------------------------------------------------------------------------------------------------------ locks
-
-
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """The right to write one output: LockedError, at once, where another process or thread has it.
@@ -158,9 +152,6 @@ def _holder(file: Path) -> str:
     if words == [str(os.getpid()), socket.gethostname()]:
         return "another thread of this process"
     return f"process {words[0]} on {words[1]}" if len(words) == 2 else "another process"
-
-
-# ---------------------------------------------------------------------------------------------------------- outputs
 
 
 @contextlib.contextmanager
@@ -260,9 +251,6 @@ def leftovers(path: Path) -> list[Path]:
     """Hidden files and folders of the output ``path`` that are there now."""
     roles = ("lock", "partial", "old", "trash", "resume", "resume.new", "journal", "journal.new", "progress")
     return [file for role in roles if os.path.lexists(file := hidden(path, role))]
-
-
-# ------------------------------------------------------------------------------------------------ unfinished work
 
 
 class Resume:

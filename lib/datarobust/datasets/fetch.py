@@ -64,8 +64,6 @@ class Remote:
     sha256: str
 
 
-# ---------------------------------------------------------------------------------------------------------- releases
-
 _ADDRESSES = {  # publisher -> what stands before a path, in the order to try
     "toronto": ("https://www.cs.toronto.edu/~kriz/",),
     "mnist": ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/"),
@@ -187,9 +185,6 @@ def fetch_release(
     source = open_source(str(paths[0]), format=release.format, name=name or own, **options)
     source.published = f"{','.join(remote.sha256 for remote in remotes)}:{release.name}:{split}:{labels}"
     return source
-
-
-# ---------------------------------------------------------------------------------------------------------- download
 
 
 def https(context: ssl.SSLContext | None = None) -> Transport:

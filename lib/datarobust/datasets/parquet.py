@@ -35,7 +35,6 @@ from datarobust.datasets.folder import decode
 from datarobust.datasets.sources import Block, Labels, Names, Source, Spec, as_labels
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
-from datarobust.types import Images
 
 START = b"PAR1"
 SUFFIX = ".parquet"
@@ -109,13 +108,16 @@ class ParquetSource(Source):
         stored, *coarse = (class_names(first, column) for column in columns.labels)
         names = [stored if classes is None else classes, *coarse]
         self._classes = dict(zip(columns.labels, map(len, names), strict=True))
+        rows = sum(sum(each.groups) for each in self._shards)
+        if not rows:
+            raise DataError(f"{shown(path)} has no rows.")
         self._shape: tuple[int, ...] | None = None  # any, of the first picture
-        self._shape = shape = self._first_picture().shape
+        self._shape = shape = next(self._rows(0, 1, 1))[0].shape
         where = shown(paths[0].name) if len(paths) == 1 else f"{len(paths)} files"
         beside = f", coarse labels from {shown(columns.labels[1])}" if coarse else ""
         self.spec = Spec(
             name=(f"{path.resolve().name}-{split or 'train'}" if path.is_dir() else path.stem),
-            rows=sum(sum(each.groups) for each in self._shards),
+            rows=rows,
             kind="images",
             shape=shape,
             classes=names[0],
@@ -124,14 +126,14 @@ class ParquetSource(Source):
         )
 
     def _parts(self, start: int, stop: int) -> Iterator[Block]:
-        rows = self._rows(start, stop)
+        rows = self._rows(start, stop, self.spec.step)
         while part := list(islice(rows, self.spec.step)):
             images, *labels = zip(*part, strict=True)
             columns = (np.array(column, np.int64) for column in labels)
             yield {"images": np.stack(images), **dict(zip(("labels", "coarse"), columns, strict=False))}
 
-    def _rows(self, start: int, stop: int) -> Iterator[tuple[Any, ...]]:
-        """Picture and labels of the rows ``start:stop``, row group by row group."""
+    def _rows(self, start: int, stop: int, most: int) -> Iterator[tuple[Any, ...]]:
+        """Picture and labels of the rows ``start:stop``, row group by row group, read at most ``most`` at a time."""
         names = [self._columns.read, *self._columns.labels]
         row = 0
         for shard in self._shards:
@@ -139,7 +141,7 @@ class ParquetSource(Source):
             for group, count in enumerate(shard.groups):
                 end = row + count
                 if row < stop and end > start:
-                    for batch in shard.batches(group, names, self.spec.step):
+                    for batch in shard.batches(group, names, most):
                         low, high = max(0, start - row), min(batch.num_rows, stop - row)
                         if low < high:
                             yield from self._decoded(shard, batch.slice(low, high - low), row + low - first)
@@ -159,25 +161,14 @@ class ParquetSource(Source):
                 raise DataError(f"{where}[{row + place}] is empty: every point has a label.")
             labels, _ = as_labels(values.to_numpy(zero_copy_only=False), row, where, count)
             columns.append(labels.tolist())
-        yield from zip(self._pictures(shard, batch, row), *columns, strict=True)
-
-    def _pictures(self, shard: ParquetFile, batch: Any, row: int) -> Iterator[Images]:
-        column = batch.column(batch.schema.get_field_index(self._columns.images))
+        pictures = batch.column(batch.schema.get_field_index(self._columns.images))
         if self._columns.read != self._columns.images:
-            [column] = column.flatten()
-        for place, value in enumerate(column, start=row):
-            data, where = value.as_py(), f"{shown(shard.path)}: {shown(self._columns.images)}[{place}]"
+            [pictures] = pictures.flatten()
+        for place, (picture, *numbers) in enumerate(zip(pictures, *columns, strict=True), start=row):
+            data, where = picture.as_py(), f"{shown(shard.path)}: {shown(self._columns.images)}[{place}]"
             if data is None:
                 raise DataError(f"{where} has no bytes: the picture is elsewhere, or there is none.")
-            yield decode(data, where, self._channels, self._shape)
-
-    def _first_picture(self) -> Images:
-        for shard in self._shards:
-            for group, count in enumerate(shard.groups):
-                if count:
-                    batch = next(shard.batches(group, [self._columns.read], 1))
-                    return next(self._pictures(shard, batch, 0))
-        raise DataError(f"{shown(self._path)} has no rows.")
+            yield decode(data, where, self._channels, self._shape), *numbers
 
 
 class Columns(NamedTuple):
