@@ -60,9 +60,9 @@ class NpzSource(Source):
         classes: Names | None = None,
     ) -> None:
         super().__init__(path)
-        members = _members(path)
+        infos = members(path)
         self._points, self._labels = points, labels = [
-            Member(path, key, members[key]) for key in _pair(path, members, keys)
+            Member(path, key, infos[key]) for key in _pair(path, infos, keys)
         ]
         self._layout = _layout(points, layout)
         self.choices = (points.key, labels.key, self._layout)
@@ -75,7 +75,7 @@ class NpzSource(Source):
             raise DataError(f"{labels.where} has {labels.shape[0]:,} labels for {shape[0]:,} points.")
         names = classes
         if names is None:
-            names = _class_names(Member(path, "classes", members["classes"])) if "classes" in members else ()
+            names = _class_names(Member(path, "classes", infos["classes"])) if "classes" in infos else ()
         columns = labels.shape[1] if labels.shape[1:] not in ((), (1,)) else 0
         if columns and names and len(names) != columns:
             raise DataError(f"{labels.where} has {columns} columns, but there are {len(names)} class names.")
@@ -122,11 +122,9 @@ class NpzSource(Source):
 
 def _class_names(member: Member) -> Names:
     """The names in an array of fixed-width bytes or text (C,)."""
-    if member.bytes > _CLASSES_BYTES:
-        raise DataError(f"{member.where} has {member.bytes:,} bytes; {_CLASSES_BYTES:,} are expected at most.")
     if len(member.shape) != 1 or member.dtype.kind not in "SU":
         raise DataError(f"{member.where} has dtype {member.dtype} and shape {member.shape}, not one name a class.")
-    names = [name for _, rows in member.rows(max(1, member.shape[0])) for name in rows.tolist()]
+    names = member.whole(_CLASSES_BYTES).tolist()
     try:
         return tuple(name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names)
     except UnicodeDecodeError as error:
@@ -231,6 +229,13 @@ class Member:
                 rows = np.frombuffer(data, dtype=self.dtype).reshape(end - row, *self.shape[1:])
                 yield row, rows.astype(native, copy=False)
 
+    def whole(self, most: int) -> Array:
+        """All rows; more than ``most`` bytes are refused."""
+        if self.bytes > most:
+            raise DataError(f"{self.where} has {self.bytes:,} bytes; {most:,} are expected at most.")
+        parts = [rows for _, rows in self.rows(max(1, self.shape[0]))]
+        return parts[0] if parts else np.empty(self.shape, self.dtype)
+
     def _check_sizes(self) -> None:
         """Refuse sizes that cannot be true before a byte is read."""
         info, where, file_size = self._info, self.where, self._path.stat().st_size
@@ -253,7 +258,7 @@ class Member:
             yield stream
 
 
-def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
+def members(path: Path) -> dict[str, zipfile.ZipInfo]:
     """The arrays of an npz file by name. Refuses what is no zip file, or would fill the memory with its directory."""
     with reading(path), path.open("rb") as file:
         size = file.seek(0, io.SEEK_END)
@@ -270,8 +275,8 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
         raise DataError(f"{shown(path)} claims a zip directory of {directory:,} bytes: it is no npz file.")
     with reading(path), zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
-    members: dict[str, zipfile.ZipInfo] = {}
+    named: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
-        if members.setdefault(info.filename, info) is not info:
+        if named.setdefault(info.filename, info) is not info:
             raise DataError(f"{shown(path)}: two members are called {shown(info.filename)}.")
-    return {name.removesuffix(".npy"): info for name, info in members.items() if name.endswith(".npy")}
+    return {name.removesuffix(".npy"): info for name, info in named.items() if name.endswith(".npy")}

@@ -483,10 +483,9 @@ class _Header(io.BytesIO):
         raise BadHeader(f"a header has a field of type {kind}")
 
     def _bytes(self, size: int) -> bytes:
-        data = self.read(size)
-        if len(data) < size:
+        if size > len(self.getbuffer()) - self.tell():
             raise BadHeader("a header is cut short or too long")
-        return data
+        return self.read(size)
 
     def _varint(self) -> int:
         """An unsigned number of seven bits a byte, the lowest first."""

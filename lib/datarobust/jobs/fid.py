@@ -18,8 +18,8 @@ from datarobust import artifacts
 from datarobust.artifacts import Column, Resume, Store
 from datarobust.checkpoints.models import load_model
 from datarobust.checkpoints.torchfiles import inception_advice, load_inception
+from datarobust.datasets import npz
 from datarobust.datasets.files import file_sha256
-from datarobust.datasets.npz import Archive
 from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageError
 from datarobust.fid import SUBSETS, Moments, Sums, extrapolated, kid
 from datarobust.jobs.make import Artifact, Form, Labelled, Output, Text, silent
@@ -79,15 +79,15 @@ def _from_file(path: Path) -> FeatureSpace:
     where = shown(path)
     if not path.is_file():
         raise DataError(f"{where} is no file")
-    archive = Archive(path)
+    infos = npz.members(path)
     arrays: dict[str, Array] = {}
     for role in ("a", "b"):
-        if role not in archive.keys:
+        if role not in infos:
             raise DataError(f"{where} has no array {role}: it needs a and b, a row of features for each point")
-        member = archive.member(role)
+        member = npz.Member(path, role, infos[role])
         if len(member.shape) != 2 or member.dtype.kind != "f" or not member.shape[1]:
             raise DataError(f"{where}: {role} is {member.dtype} {member.shape}, not floating-point numbers (N, D)")
-        arrays[role] = archive.whole(member, _FILE_BYTES)
+        arrays[role] = member.whole(_FILE_BYTES)
         finite = np.isfinite(arrays[role]).all(axis=1)
         if not finite.all():
             raise DataError(f"{where}: row {int(np.argmin(finite))} of {role} has features that are not finite")

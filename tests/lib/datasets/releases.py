@@ -161,5 +161,5 @@ def read(source: Source, start: int = 0, stop: int | None = None) -> list[Any]:
     """images, labels, index, and coarse labels where there are some."""
     blocks = list(source.blocks(start, stop))
     assert all(len(block["labels"]) <= source.spec.step for block in blocks)
-    names = ["images", "labels", "index", *(["coarse"] if source.spec.coarse else [])]
+    names = [source.spec.kind, "labels", "index", *(["coarse"] if source.spec.coarse else [])]
     return [np.concatenate([block[name] for block in blocks]) for name in names]

@@ -98,7 +98,7 @@ def test_every_part_can_be_read(tmp_path, monkeypatch):
     assert 1 < step < 30
     for start, stop in ((0, None), (0, 1), (24, 27), (8, 9), (9, 44), (59, None), (30, 30), (33, 999)):
         blocks = list(source.blocks(start, stop))
-        assert all(len(b) == step for b in blocks[:-1])
+        assert all(len(b["labels"]) == step for b in blocks[:-1])
         assert [int(i) for b in blocks for i in b["index"]] == list(range(60)[start:stop])
         got = np.concatenate([np.empty((0, 3, 4, 5)), *(b["images"] for b in blocks)])
         np.testing.assert_array_equal(got, images[start:stop].transpose(0, 3, 1, 2))
