@@ -91,14 +91,16 @@ class Training(Loop):
         super().__init__(average, recipe.epochs, -(-len(points) // recipe.batch), recipe.batch, device, group)
         self.optimiser = torch.optim.Adam(self.model.parameters(), recipe.lr, (0.9, 0.999), 1e-8, fused=True)
         self.loss = torch.zeros((), dtype=torch.float64, device=device)  # sum of the epoch's losses so far
+        self.rows = np.empty(0, np.int64)  # of the epoch, in order
 
     def train_step(self, number: int) -> None:
         """One step on one batch."""
         recipe, share = self.recipe, self.recipe.batch // self.group.size
         first = self.group.rank * share
-        rows = real_rows(recipe.seed, self.epoch, np.arange(len(self.points)), self.steps * recipe.batch)
+        if self.step == 0 or not len(self.rows):
+            self.rows = real_rows(recipe.seed, self.epoch, np.arange(len(self.points)), self.steps * recipe.batch)
         place = self.step * recipe.batch + first
-        points = self.points.at(rows[place : place + share])
+        points = self.points.at(self.rows[place : place + share])
         keys = row_keys(recipe.seed, Domain.DENOISER_TRAINING.of(number), first, first + share)
         images, augmentation = to_model(points.images), None
         if recipe.augment:

@@ -106,13 +106,25 @@ def tracking_attack(recipe: Recipe, domain: Domain, epoch: int) -> Attack:
     return attack
 
 
-def hits(model: nn.Module, points: Points, attack: Attack | None = None, share: tuple[int, int] = (0, 1)) -> Tensor:
-    """How many of the i-th of n parts of the points, ``share`` (i, n), are classified as labelled: int64 ()."""
+def hits(
+    model: nn.Module,
+    points: Points,
+    attack: Attack | None = None,
+    share: tuple[int, int] = (0, 1),
+    pause: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """How many of the i-th of n parts of the points, ``share`` (i, n), are classified as labelled: int64 ().
+
+    ``pause`` is called between batches, in all parts equally often.
+    """
     right = torch.zeros((), dtype=torch.int64, device=points.labels.device)
     rank, processes = share
     begin, end = len(points) * rank // processes, len(points) * (rank + 1) // processes
     with frozen(model):
-        for first in range(begin, end, BATCH):
+        for first in range(begin, begin - (-len(points) // processes), BATCH):
+            pause()
+            if first == end:  # another part has one image more
+                break
             part = slice(first, min(first + BATCH, end))
             x = to_float(points.images[part]).contiguous(memory_format=torch.channels_last)
             y = points.labels[part]
@@ -162,6 +174,7 @@ class Training(Loop):
         examples = []
         with frozen(self.ema.model):
             for first in range(0, len(originals), CRAFTED):
+                self.pause()
                 part = slice(first, first + CRAFTED)
                 examples.append(attack(self.ema.model, to_float(originals.images[part]), originals.labels[part], first))
         self.crafted = Crafted(torch.cat(examples), originals)
@@ -197,21 +210,25 @@ class Training(Loop):
 
     def standing(self) -> Line:
         """The number of the epoch, and where it has images the means over them."""
-        *sums, images = self.sums.tolist()
+        return self._means(self.sums)
+
+    def _means(self, all_sums: Tensor) -> Line:
+        *sums, images = all_sums.tolist()
         means = {name: value / images for name, value in zip(_SUMS, sums, strict=False)} if images else {}
         return {"epoch": self.epoch + 1} | means
 
     def end_epoch(self) -> Line:
         """Figures of the epoch, measured on the averaged model."""
         recipe, counts = self.recipe, self.counts
-        self.group.sum([self.sums])
-        self.demand_finite(self.loss_sum())
+        sums = self.sums.clone()
+        self.group.sum([sums])
+        self.demand_finite(float(sums[0]))
         self.group.broadcast([*self.model.buffers()])
         self.ema.copy_buffers(self.model)
         last = (self.epoch + 1) * self.steps - 1
         momentum, lr = momentum_and_rate(recipe.schedule, last, recipe.epochs, self.steps, recipe.lr)
         line: Line = {
-            **self.standing(),
+            **self._means(sums),
             "lr": lr,
             "momentum": momentum,
             "real": counts.real * self.steps,
@@ -239,7 +256,7 @@ class Training(Loop):
     def _accuracy(self, points: Points, domain: Domain | None = None) -> float:
         """The clean accuracy, or the one under attack, counted by all processes together, each on its part."""
         attack = None if domain is None else tracking_attack(self.recipe, domain, self.epoch)
-        right = hits(self.ema.model, points, attack, (self.group.rank, self.group.size))
+        right = hits(self.ema.model, points, attack, (self.group.rank, self.group.size), self.pause)
         self.group.sum([right])
         return float(right) / len(points)
 

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from datarobust.distributed import Group
-from datarobust.errors import DivergedError
+from datarobust.errors import DatarobustError, DivergedError, is_out_of_memory
 from datarobust.types import Array, T
 
 Arrays = dict[str, Array]
@@ -83,6 +83,10 @@ class _Silent(Listener):
 SILENT = _Silent()
 
 
+class _StopRequested(Exception):
+    """The training is to stop, and an epoch is being prepared or measured."""
+
+
 class Loop(ABC):
     """A training: its averaged model, whose weights are published, and where it is.
 
@@ -99,6 +103,7 @@ class Loop(ABC):
         self.best: tuple[float, Weights] | None = None
         """The best tracked accuracy, the latest of equals, and the averaged weights that have it."""
         self._best_is_new = False
+        self._listener: Listener = SILENT
 
     @abstractmethod
     def state(self) -> dict[str, torch.Tensor]:
@@ -114,14 +119,17 @@ class Loop(ABC):
 
     @abstractmethod
     def end_epoch(self) -> Line:
-        """Measure the epoch that ends; its line of the log but for times. Calls `demand_finite` before it measures."""
+        """Measure the epoch that ends; its line of the log but for times. Calls `demand_finite` before it measures.
+
+        It may be interrupted and begun again (`pause`), so until its end it leaves the state as it is.
+        """
 
     @abstractmethod
     def loss_sum(self) -> float:
         """Sum of the epoch's losses so far, of this process."""
 
     def begin_epoch(self) -> None:  # noqa: B027 - a training may have nothing to do
-        """What is to be done before the first step of an epoch."""
+        """What is to be done before the first step of an epoch; it may be interrupted and begun again (`pause`)."""
 
     def memory(self) -> Line:
         """Columns of the log about memory."""
@@ -133,11 +141,29 @@ class Loop(ABC):
         The last saved state is gone on from. States are saved at ends of epochs, ``save_every`` seconds apart, and when
         stopped.
 
-        Raises DivergedError where a loss is not finite; the last state that was saved stays.
+        Raises DivergedError where a loss is not finite, DatarobustError where memory runs out; the last state that was
+        saved stays.
         """
+        self._listener = listener
         self._resume(checkpoint, listener)
+        try:
+            return self._train(checkpoint, listener, save_every)
+        except _StopRequested:
+            self._save(checkpoint)
+            return False
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DatarobustError(
+                f"memory ran out in a step of {self.images} images; the last saved state is kept. In a new run "
+                "`precision` bf16 takes about half as much, and so does half the `batch`"
+            ) from error
+
+    def _train(self, checkpoint: Checkpoint, listener: Listener, save_every: float) -> bool:
         saved = began = time.monotonic()
         total = self.epochs * self.steps
+        if self.step == self.steps:
+            self._finish_epoch(checkpoint, listener, began)
         for number in listener.progress(range(self.epoch * self.steps + self.step, total), self.standing):
             if self.step == 0:
                 began = time.monotonic()
@@ -145,16 +171,7 @@ class Loop(ABC):
             self.train_step(number)
             self.step += 1
             if self.step == self.steps:
-                line = self.end_epoch()
-                tracked = line.get("tracked_accuracy")
-                if tracked is not None and (self.best is None or tracked >= self.best[0]):
-                    self.best, self._best_is_new = (tracked, self._weights(self.epoch + 1)), True
-                self.epoch, self.step = self.epoch + 1, 0
-                seconds = time.monotonic() - began
-                line |= {"images_per_second": self.images * self.steps / seconds, "seconds": seconds, **self.memory()}
-                if self.group.is_main:
-                    checkpoint.log(line)
-                    listener.epoch(line)
+                self._finish_epoch(checkpoint, listener, began)
             if number + 1 < total:
                 stopped = self.group.any(listener.stops())
                 due = self.step == 0 and self.group.agree(time.monotonic() - saved >= save_every)
@@ -165,6 +182,26 @@ class Loop(ABC):
                     return False
         self._save(checkpoint)
         return True
+
+    def _finish_epoch(self, checkpoint: Checkpoint, listener: Listener, began: float) -> None:
+        line = self.end_epoch()
+        tracked = line.get("tracked_accuracy")
+        if tracked is not None and (self.best is None or tracked >= self.best[0]):
+            self.best, self._best_is_new = (tracked, self._weights(self.epoch + 1)), True
+        self.epoch, self.step = self.epoch + 1, 0
+        seconds = time.monotonic() - began
+        line |= {"images_per_second": self.images * self.steps / seconds, "seconds": seconds, **self.memory()}
+        if self.group.is_main:
+            checkpoint.log(line)
+            listener.epoch(line)
+
+    def pause(self) -> None:
+        """Between two parts of an epoch's preparation or measuring: go no further where the training is to stop.
+
+        All processes call it equally often.
+        """
+        if self.group.any(self._listener.stops()):
+            raise _StopRequested
 
     def demand_finite(self, loss: float) -> None:
         """Raise DivergedError where the sum of an epoch's losses is not finite."""
@@ -178,7 +215,7 @@ class Loop(ABC):
         return Weights(_arrays(self.average.state_dict()), epoch)
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        """Save the state between two steps: rank 0 does it, and nobody goes on before it is safe.
+        """Save the state, between two steps or before an epoch is measured; nobody goes on before it is safe.
 
         Raises DivergedError where a loss of this epoch is not finite; nothing is saved.
         """
@@ -192,7 +229,7 @@ class Loop(ABC):
                 arrays |= {f"best/{name}": array for name, array in weights.arrays.items()}
                 best = weights if self._best_is_new else None
             arrays["where"] = np.frombuffer(json.dumps(position, sort_keys=True).encode(), np.uint8).copy()
-            checkpoint.save(arrays, best, self._weights(self.epoch) if self.step == 0 else None)
+            checkpoint.save(arrays, best, self._weights(self.epoch) if self.epoch and self.step == 0 else None)
             self._best_is_new = False
         self.group.agree(True)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from datarobust.distributed import Group
-from datarobust.errors import DivergedError
+from datarobust.errors import DatarobustError, DivergedError
 from datarobust.networks import build
 from datarobust.networks.classifier import frozen
 from datarobust.randomness import Domain
@@ -165,10 +165,12 @@ def test_it_goes_on_from_any_step_with_the_same_bits(way: dict[str, Any]) -> Non
 
     whole, log = finished(make)
     expected, lines = bits(whole), timeless(log.lines)
-    total = whole.recipe.epochs * whole.counts.steps
-    for stop in range(len(way) % 3, total, 4):
+    counter = Quiet(1000)
+    assert make().run(Memory(), counter, save_every=1e9)
+    occasions = 1000 - counter.left  # to stop: after steps, and between the parts of what is crafted and measured
+    for stop in range(len(way) % 3, occasions, 4):
         memory = Memory()
-        assert make().run(memory, Quiet(stop), save_every=1e9) is (stop >= total - 1)
+        assert not make().run(memory, Quiet(stop), save_every=1e9)
         resumed, memory = finished(make, memory)
         assert bits(resumed) == expected
         assert timeless(memory.lines) == lines
@@ -176,6 +178,15 @@ def test_it_goes_on_from_any_step_with_the_same_bits(way: dict[str, Any]) -> Non
             again = memory.weights[name]
             assert again.epoch == weights.epoch
             assert all(np.array_equal(again.arrays[k], weights.arrays[k]) for k in weights.arrays)
+
+
+def test_memory_that_runs_out_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*args: object, **words: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("datarobust.training.adversarial.trades_step", failing)
+    with pytest.raises(DatarobustError, match="memory ran out in a step of 16 images"):
+        training().run(Memory(), Quiet(), save_every=0.0)
 
 
 def test_who_looks_on_sees_the_epoch_so_far_and_changes_no_bit() -> None:
@@ -266,7 +277,7 @@ def test_best_is_the_last_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.2, 0.5, 0.5, 0.4])
     monkeypatch.setattr(
         "datarobust.training.adversarial.hits",
-        lambda model, points, attack, share: torch.tensor(next(accuracies) * len(points)),
+        lambda model, points, attack, share, pause: torch.tensor(next(accuracies) * len(points)),
     )
 
     def make() -> Training:
