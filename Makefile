@@ -24,7 +24,7 @@ check: install ## format, lint, types
 	$(BIN)/mypy
 
 test: install ## the tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 bench: install ## speed and memory of sens-rank, beside the usual ways to do its work
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

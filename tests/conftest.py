@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,11 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of commands and documents first: their files take longest, and the last file is one processor's alone."""
+    items.sort(key=lambda item: "lib" in item.path.relative_to(ROOT).parts)
 
 
 @pytest.fixture(scope="session")
@@ -74,5 +80,35 @@ def command(scripts: Path, quick: Path) -> Callable[..., subprocess.CompletedPro
             del defaults["capture_output"]
         started = scripts if {"env", "preexec_fn"} & set(options) else quick
         return subprocess.run([started / name, *map(str, arguments)], check=False, **{**defaults, **options})
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def pair(quick: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command in two processes, which start quickly, in the environment that torchrun would give them.
+
+    The result has the larger exit code and the output of both.
+    """
+
+    def run(name: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+        words = [quick / name, *map(str, arguments)]
+        processes = [
+            subprocess.Popen(
+                words, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env=os.environ | told | {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"},
+            )
+            for rank in range(2)
+        ]  # fmt: skip
+        try:
+            said = [process.communicate(timeout=120) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        code = max(abs(process.returncode) for process in processes)
+        return subprocess.CompletedProcess(words, code, *map("".join, zip(*said, strict=True)))
 
     return run

@@ -2,8 +2,9 @@
 
 Importing PyTorch takes longer than most commands of the tests. ``python forkserver.py FOLDER SCRIPT...`` imports it
 once, and writes into FOLDER an executable of the name of each script, which hands its arguments, its working folder,
-its environment and its three streams to a fork of this process and ends as the fork ends. The fork runs the script
-itself. It ends when its stdin does.
+its environment and its three streams to a fork of this process, passes signals on to it, and ends as the fork ends.
+The fork runs the script itself; the executable ``script`` runs the file that is its first argument. The server ends
+when its stdin does.
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ IMPORTED = (
 )
 
 _CLIENT = """#!{python} -SE
-import os, socket, sys
+import os, signal, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
-    lines = [os.getcwd(), *(f"{{name}}={{value}}" for name, value in os.environ.items()), "", {script!r}, *sys.argv[1:]]
+    lines = [os.getcwd(), *(f"{{name}}={{value}}" for name, value in os.environ.items()), "", *{scripts}, *sys.argv[1:]]
     words = "\\0".join(lines).encode(errors="surrogateescape")
     socket.send_fds(server, [len(words).to_bytes(8, "little")], [0, 1, 2])
     server.sendall(words)
+    process = int.from_bytes(server.recv(8), "little")
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os.kill(process, number))
     code = int(server.recv(16) or 70)
 if code < 0:
     os.kill(os.getpid(), -code)
@@ -58,9 +62,9 @@ def serve(folder: Path, scripts: list[Path]) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(address))
         listener.listen()
-        for script in scripts:
-            client = folder / script.name
-            client.write_text(_CLIENT.format(python=sys.executable, address=str(address), script=str(script)))
+        for name, words in {"script": [], **{script.name: [str(script)] for script in scripts}}.items():
+            client = folder / name
+            client.write_text(_CLIENT.format(python=sys.executable, address=str(address), scripts=words))
             client.chmod(0o755)
         print("ready", flush=True)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the supervisors are nobody's to wait for
@@ -76,7 +80,7 @@ def serve(folder: Path, scripts: list[Path]) -> None:
 
 
 def _supervise(connection: socket.socket) -> NoReturn:
-    """Run one command in a fork; tell its exit code, or kill it where nobody waits for it any more."""
+    """Run one command in a fork; tell its process and its exit code, or kill it where nobody waits for it any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     length, streams, _, _ = socket.recv_fds(connection, 8, 3)
     words = b""
@@ -88,12 +92,14 @@ def _supervise(connection: socket.socket) -> NoReturn:
     if child == 0:
         connection.close()
         _become(cwd, dict(line.partition("=")[::2] for line in lines[:end]), lines[end + 1 :], streams)
+    with contextlib.suppress(BrokenPipeError):  # whoever asked may be gone
+        connection.sendall(child.to_bytes(8, "little"))
     ended = os.pidfd_open(child)
     ready, _, _ = select.select([ended, connection], [], [])
     if ended not in ready:
         os.kill(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    with contextlib.suppress(BrokenPipeError):  # whoever asked may be gone
+    with contextlib.suppress(BrokenPipeError):
         connection.sendall(str(code).encode())
     os._exit(0)
 

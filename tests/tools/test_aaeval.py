@@ -109,7 +109,9 @@ def test_a_finished_evaluation_is_told_again(command: Run, place: Path, first: d
     fails(command("aaeval", "d.zarr", "models.py:two", *QUICK, "-o", "one.zarr", cwd=place), "--overwrite")
 
 
-def test_two_processes_that_were_killed_go_on_and_end_with_the_same_bits(place: Path, first: dict[str, Any]) -> None:
+def test_two_processes_that_were_killed_go_on_and_end_with_the_same_bits(
+    pair: Run, place: Path, first: dict[str, Any]
+) -> None:
     words = ["d.zarr", "models.py:one", *map(str, QUICK), "-o", "k.zarr", "--adversarial", "-q"]
     shared = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "datarobust.tools.aaeval"]
     process = subprocess.Popen([*shared, *words], cwd=place, start_new_session=True, stdout=subprocess.DEVNULL)
@@ -120,7 +122,7 @@ def test_two_processes_that_were_killed_go_on_and_end_with_the_same_bits(place: 
     subprocess.run(["kill", "-KILL", "--", f"-{process.pid}"], check=False)
     process.wait()
     assert process.returncode in (0, -signal.SIGKILL)
-    done = subprocess.run([*shared, *words], cwd=place, check=False, capture_output=True, text=True, timeout=120)
+    done = pair("aaeval", *words, cwd=place)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) | {"evaluation": "one.zarr"} == first
     one, other = (artifacts.open_store(place / name) for name in ("one.zarr", "k.zarr"))

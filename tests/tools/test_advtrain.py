@@ -96,12 +96,12 @@ def test_a_finished_run_is_told_to_tensorboard(whole: Path, digits: Path, comman
     assert b"tracked_accuracy" in events.read_bytes()
 
 
-def test_killed_anywhere_it_ends_with_the_same_bits(whole: Path, digits: Path, scripts: Path, command: Command) -> None:
+def test_killed_anywhere_it_ends_with_the_same_bits(whole: Path, digits: Path, quick: Path, command: Command) -> None:
     words = ["d.zarr", *OPTIONS, "--focus", "r.zarr:least:30", "--focus-batch", 4, "-o", "killed"]
     log = digits / "killed" / "log.jsonl"
     for lines, number in enumerate([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]):
         process = subprocess.Popen(
-            [scripts / "advtrain", *map(str, words)], cwd=digits, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [quick / "advtrain", *map(str, words)], cwd=digits, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True,
         )  # fmt: skip
         for _ in _while_running(process):

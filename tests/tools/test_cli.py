@@ -116,10 +116,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(sample: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run(sample: Path, quick: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the sample: a process of its own where its streams or its environment are not the usual ones."""
+
     def call(*arguments: str, **options: typing.Any) -> subprocess.CompletedProcess[str]:
+        start = sys.executable if options else quick / "script"
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60, **options}
-        return subprocess.run([sys.executable, sample, *arguments], text=True, check=False, **options)
+        return subprocess.run([start, sample, *arguments], text=True, check=False, **options)
 
     return call
 
@@ -546,9 +549,8 @@ def test_help_of_every_command_is_quick_and_has_an_example(scripts: Path, name: 
     """No heavy package is imported for it: a time in seconds would say more about the machine."""
     module = SCRIPTS[name].partition(":")[0]
     program = (
-        f"import sys; sys.argv = ['{name}', '--help']\n"
-        f"from {module} import main\n"
-        "try: main()\n"
+        f"import runpy, sys; sys.argv = ['{name}', '--help']\n"
+        f"try: runpy.run_module('{module}', run_name='__main__')  # as torchrun -m does\n"
         "finally: print(*sorted(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,13 +19,11 @@ from datarobust.tools._cli import command_of
 
 from . import made
 from .failing import fails
+from .held import held, wait_for
+from .made import tree
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 QUICK = ("--num-steps", 3, "--threads", 1)
-
-
-def tree(path: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -158,27 +150,7 @@ clone.main()
 """
 
 
-@contextmanager
-def held(batches: int, *arguments: object, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """The command, which saves its state after every batch and does no more than so many of them."""
-    words = [sys.executable, "-c", HELD, str(batches), *map(str, arguments)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def wait_for(path: Path, process: subprocess.Popen[str], newer: int = 0) -> None:
-    """Until there is a file, or a newer one."""
-    deadline = time.monotonic() + 90
-    while not path.exists() or path.stat().st_mtime_ns == newer:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_killed_at_any_moment_the_same_command_goes_on(command: Run, place: Path, tmp_path: Path) -> None:
+def test_killed_at_any_moment_the_same_command_goes_on(command: Run, quick: Path, place: Path, tmp_path: Path) -> None:
     words = [place / "d.zarr", "--model", place / "m.safetensors", "--repeats", 2, "--batch", 2, *QUICK, "-o", "k.zarr"]
     for name in ("straight", "killed"):
         (tmp_path / name).mkdir()
@@ -186,19 +158,20 @@ def test_killed_at_any_moment_the_same_command_goes_on(command: Run, place: Path
     state = tmp_path / "killed" / ".k.zarr.resume"
     for batches in (1, 3):  # 4 of 12
         seen = state.stat().st_mtime_ns if state.exists() else 0
-        with held(batches, *words, cwd=tmp_path / "killed") as process:
+        with held(quick, HELD, batches, *words, cwd=tmp_path / "killed") as process:
             wait_for(state, process, seen)
-            process.send_signal(signal.SIGKILL)
     done = command("clone", *words, cwd=tmp_path / "killed")
     assert done.stdout == "k.zarr\n", done.stderr
     assert tree(tmp_path / "killed" / "k.zarr") == tree(tmp_path / "straight" / "k.zarr")
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["k.zarr"]
 
 
-def test_terminated_the_state_is_kept_and_a_second_writer_refused(command: Run, place: Path, tmp_path: Path) -> None:
+def test_terminated_the_state_is_kept_and_a_second_writer_refused(
+    command: Run, quick: Path, place: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "k.zarr"
     words = [place / "d.zarr", "--model", place / "m.safetensors", "--batch", 5, *QUICK, "-o", output]
-    with held(2, *words) as process:
+    with held(quick, HELD, 2, *words, cwd=tmp_path) as process:
         wait_for(tmp_path / ".k.zarr.resume", process)
         fails(command("clone", *words), "k.zarr", "being written")
         process.terminate()
@@ -211,14 +184,10 @@ def test_terminated_the_state_is_kept_and_a_second_writer_refused(command: Run, 
     assert [path.name for path in tmp_path.iterdir()] == ["k.zarr"]
 
 
-def test_two_processes_make_the_clones_of_one(command: Run, place: Path, tmp_path: Path) -> None:
+def test_two_processes_make_the_clones_of_one(command: Run, pair: Run, place: Path, tmp_path: Path) -> None:
     words = [place / "d.zarr", "--model", place / "m.safetensors", "--batch", 4, *QUICK]
     assert command("clone", *words, "-o", tmp_path / "one.zarr").returncode == 0
-    words += ["-o", tmp_path / "two.zarr"]
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    start += ["-m", "datarobust.tools.clone", *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(start, capture_output=True, text=True, timeout=200, check=False, env=environment)
+    done = pair("clone", *words, "-o", tmp_path / "two.zarr")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'two.zarr'}\n"
     one, two = (artifacts.open_store(tmp_path / name) for name in ("one.zarr", "two.zarr"))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from . import made
-from .test_clone import fails
+from .failing import fails
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 GRID = ("--grid", "sigma_min=0.004", "--grid", "S_min=0.5", "--grid", "S_noise=1", "--grid", "S_churn=0.5")
@@ -66,14 +64,11 @@ def test_s_max_and_the_matched_start(command: Run, place: Path) -> None:
     assert all("Fréchet distance of pixels" in line for line in said)
 
 
-def test_processes_and_shards_bring_the_same_lines(command: Run, place: Path) -> None:
+def test_processes_and_shards_bring_the_same_lines(command: Run, pair: Run, place: Path) -> None:
     words = ["d.zarr", "--model", "m.safetensors", *QUICK]
     assert command("clone-search", *words, "-o", "one.jsonl", cwd=place).returncode == 0
     wanted = results(place / "one.jsonl")
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    start += ["-m", "datarobust.tools.clone_search", *map(str, words), "-o", "two.jsonl"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(start, capture_output=True, text=True, timeout=200, check=False, env=environment, cwd=place)
+    done = pair("clone-search", *words, "-o", "two.jsonl", cwd=place)
     assert (done.returncode, done.stdout) == (0, "two.jsonl\n"), done.stderr
     first = command("clone-search", *words, "--shard", "0/2", "-o", "a.jsonl", cwd=place)
     fails(first, "rung 1 lacks 4 of 8", "--also")

@@ -14,12 +14,9 @@ import pytest
 from datarobust import artifacts
 
 from .failing import fails
+from .made import tree
 
 RNG = np.random.default_rng(0)
-
-
-def tree(path):
-    return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
 
 
 @pytest.fixture(scope="module")

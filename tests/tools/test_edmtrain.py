@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +15,8 @@ from datarobust import artifacts, selection
 from datarobust.checkpoints.models import load_denoiser
 
 from . import made
-from .test_clone import fails, wait_for
+from .failing import fails
+from .held import held, wait_for
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TINY = ("--epochs", 3, "--batch", 8, "--width", 8, "--mult", "1,2", "--threads", 1)
@@ -110,6 +106,7 @@ def test_a_dry_run(command: Run, data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+#: One step more when it is told to stop.
 HELD = """
 import sys, time
 from datarobust.diffusion import training
@@ -119,6 +116,7 @@ def held(self, number):
     global left
     left -= 1
     while left < 0:
+        open("waits", "w").close()
         time.sleep(0.05)
         if edmtrain.stopped():
             left = 1
@@ -136,29 +134,19 @@ edmtrain.main()
 """
 
 
-@contextmanager
-def held(steps: int, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """The command, which does no more than so many steps, but for one more when it is told to stop."""
-    words = [sys.executable, "-c", HELD, str(steps), *map(str, arguments)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def test_killed_and_terminated_it_goes_on_to_the_bit(command: Run, data: Path, trained: Path, tmp_path: Path) -> None:
+def test_killed_and_terminated_it_goes_on_to_the_bit(
+    command: Run, quick: Path, data: Path, trained: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "run"
     words = [data, *TINY, "--save-every", 0, "-o", output]
     state = output / ".state.resume"
-    with held(4, *words) as process:  # of three epochs of three steps
+    with held(quick, HELD, 4, *words, cwd=tmp_path) as process:  # of three epochs of three steps
         wait_for(state, process)
         fails(command("edmtrain", *words), "run", "being written")
-        process.send_signal(signal.SIGKILL)
     seen = state.stat().st_mtime_ns
-    with held(1, *words) as process:
-        time.sleep(0.1)
-        wait_for(output / "recipe.json", process, (output / "recipe.json").stat().st_mtime_ns)
+    (tmp_path / "waits").unlink(missing_ok=True)
+    with held(quick, HELD, 1, *words, cwd=tmp_path) as process:
+        wait_for(tmp_path / "waits", process)
         process.terminate()
         out, talk = process.communicate(timeout=60)
     assert (process.returncode, out) == (143, "")
@@ -169,13 +157,10 @@ def test_killed_and_terminated_it_goes_on_to_the_bit(command: Run, data: Path, t
     assert outcome(output) == outcome(trained)
 
 
-def test_two_processes(command: Run, data: Path, trained: Path, tmp_path: Path) -> None:
+def test_two_processes(command: Run, pair: Run, data: Path, tmp_path: Path) -> None:
     words = [data, *TINY, "--dropout", 0.0]
     assert command("edmtrain", *words, "-o", tmp_path / "one").returncode == 0
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    start += ["-m", "datarobust.tools.edmtrain", *map(str, words), "-o", str(tmp_path / "two")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(start, capture_output=True, text=True, timeout=200, check=False, env=environment)
+    done = pair("edmtrain", *words, "-o", tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'two'}\n"
     one, two = (load_denoiser(tmp_path / name / "last.safetensors")[1] for name in ("one", "two"))

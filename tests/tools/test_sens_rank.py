@@ -20,11 +20,10 @@ from datarobust.curvature import kappa, kappa_tilde
 from datarobust.lipschitz import bound
 from datarobust.sensitivity import Labelled, least_robust_first, native, rank
 
+from .failing import fails
+from .made import tree
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def tree(path: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +64,6 @@ def rows_of(done: subprocess.CompletedProcess[str]) -> list[list[float]]:
     """The table a run printed."""
     assert done.returncode == 0, done.stderr
     return [[float(field) for field in line.split("\t")] for line in done.stdout.splitlines()]
-
-
-def fails(done: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:
-    """Nothing on stdout, and one sentence on stderr."""
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("sens-rank: error: ")
-    for word in words:
-        assert word in last
 
 
 # --------------------------------------------------------------------------------------------------------- text
@@ -377,15 +365,24 @@ sens_rank.main()
 """
 
 
-def paced(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def paced(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Popen[str]]:
     """The command, killed by itself at the match KILL_AT, or with a PAUSE before each."""
-    words = [sys.executable, "-c", PACED, *map(str, arguments)]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(words, **pipes, text=True, cwd=cwd, env=os.environ | environment)
+    script = tmp_path_factory.mktemp("paced") / "paced.py"
+    script.write_text(PACED)
+
+    def start(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+        words = [quick / "script", script, *map(str, arguments)]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(words, **pipes, text=True, cwd=cwd, env=os.environ | environment)
+
+    return start
 
 
 @pytest.mark.skipif(native.library() is None, reason="installed without a compiler")
-def test_killed_again_and_again_the_same_command_goes_on(digits: Path, tmp_path: Path) -> None:
+def test_killed_again_and_again_the_same_command_goes_on(
+    paced: Callable[..., subprocess.Popen[str]], digits: Path, tmp_path: Path
+) -> None:
     words = [digits, "--norm", "l2", "-k", "2", "--threads", "1", "-o", "r.zarr"]
     for folder in ("straight", "killed"):
         (tmp_path / folder).mkdir()
@@ -403,7 +400,9 @@ def test_killed_again_and_again_the_same_command_goes_on(digits: Path, tmp_path:
 
 
 @pytest.mark.skipif(native.library() is None, reason="installed without a compiler")
-def test_terminated_the_state_is_kept_and_told(command: Run, digits: Path, tmp_path: Path) -> None:
+def test_terminated_the_state_is_kept_and_told(
+    command: Run, paced: Callable[..., subprocess.Popen[str]], digits: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "r.zarr"
     words = [digits, "--norm", "linf", "--threads", "1", "-o", output]
     process = paced(*words, PAUSE="0.02")
@@ -490,20 +489,10 @@ def test_killed_before_any_call_to_the_system_the_files_are_the_same(parts: tupl
 # ------------------------------------------------------------------------------------------- several processes
 
 
-def test_two_processes_make_the_bits_of_one(command: Run, digits: Path, tmp_path: Path) -> None:
+def test_two_processes_make_the_bits_of_one(command: Run, pair: Run, digits: Path, tmp_path: Path) -> None:
     words = ["--norm", "l2", "-k", "3"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    launch += ["-m", "datarobust.tools.sens_rank", str(digits), *words, "-o", str(tmp_path / "two.zarr")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    try:
-        out, talk = process.communicate(timeout=120)
-    finally:
-        if process.poll() is None:
-            process.terminate()  # the launcher ends what it launched
-            process.communicate(timeout=60)
-    assert process.returncode == 0, talk
-    assert out == f"{tmp_path / 'two.zarr'}\n"
+    both = pair("sens-rank", digits, *words, "-o", tmp_path / "two.zarr")
+    assert (both.returncode, both.stdout) == (0, f"{tmp_path / 'two.zarr'}\n"), both.stderr
     alone = command("sens-rank", digits, *words, "-o", tmp_path / "one.zarr", "-q")
     assert alone.returncode == 0, alone.stderr
     one, two = (artifacts.open_store(tmp_path / name, "ranking") for name in ("one.zarr", "two.zarr"))
