@@ -159,7 +159,7 @@ def demand_scores(spec: str, outputs: Any, batch: Tensor) -> Tensor:
     scores = _rows(spec, outputs, batch)
     if scores.ndim != 2 or scores.shape[1] < 2:
         shape = f"outputs of shape {tuple(scores.shape)} for {len(batch)} points"
-        raise DataError(f"{spec} gives {shape}: a classifier gives a row a point, a number a class.")
+        raise DataError(f"{spec} gives {shape}: a classifier gives one row a point, a number a class.")
     wrong = ~torch.isfinite(scores).all(dim=1)
     if bool(wrong.any()):
         what = f"outputs that are not finite, first for point {int(wrong.nonzero()[0, 0])}"
