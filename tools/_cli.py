@@ -1,7 +1,6 @@
 """What every command shares: its options, and how it starts and ends.
 
-A command is a module with ``app = _cli.tool(__doc__)``, a function under ``@app.command()``, and
-``main = _cli.main(app, "its-name")``. Imports among the commands are relative, because mypy knows this folder as
+A command is a module as CONTRIBUTING.md shows. Imports among them are relative, because mypy knows this folder as
 ``tools``.
 
 Exit codes: 0 done, also where the reader of stdout went away; 1 failed, with one sentence on stderr; 2 usage;
@@ -105,10 +104,7 @@ Test = Annotated[Path | None, option("T.zarr", "Images to test on, never to trai
 Rate = Annotated[float, option("X", "Largest learning rate.", "--lr")]
 SaveEvery = Annotated[float, option("SECONDS", "Between two saved states.", "--save-every", min=0)]
 TensorBoard = Annotated[bool, flag("--tensorboard", "Write the log for TensorBoard, too: OUTPUT/tensorboard.")]
-Precision = Annotated[
-    Literal["fp32", "tf32", "bf16"],
-    choice("Of convolutions; losses, states and averages stay in fp32 or better.", "--precision"),
-]
+Precision = Annotated[Literal["fp32", "tf32", "bf16"], choice("Of convolutions; the rest has fp32.", "--precision")]
 Memory = Annotated[
     float, option("GB", "For points, in each process; more are read in parts.", "--memory", min=0.001, max=1e6)
 ]
@@ -124,16 +120,12 @@ _SELECTION = "R.zarr:least:1024, R.zarr:most:1024, first:1024, random:1024:SEED,
 Select = Annotated[
     str | None, option("SEL", f"Only these points: {_SELECTION} ! in front takes all others.", "--select")
 ]
-Against = Annotated[
-    Path | None, option("OTHER.zarr", "Look for neighbours among the points of another dataset.", "--against")
-]
+Against = Annotated[Path | None, option("OTHER.zarr", "Look for neighbours in another dataset.", "--against")]
 _NAME = option("TEXT", "What a set or run is called; once for each of several.", "--name")
 Name = Annotated[str | None, _NAME]
 Names = Annotated[list[str] | None, _NAME]
 Classes = Annotated[Path | None, option("FILE", "Class names, one a line, from label 0 on.", "--classes")]
-_EVALUATED = option(
-    "R.zarr", "Accuracy by robustness in this ranking, of the evaluated dataset.", "--ranking", show_default=False
-)
+_EVALUATED = option("R.zarr", "Accuracy by robustness, of the evaluated dataset.", "--ranking", show_default=False)
 Ranking = Annotated[Path, option("R.zarr", "Robustness of its points; - for stdin.", "--ranking", show_default=False)]
 EvaluatedRanking = Annotated[Path, _EVALUATED]
 OptionalEvaluatedRanking = Annotated[Path | None, _EVALUATED]
@@ -150,22 +142,15 @@ OptionalNetwork = Annotated[
     str | None, option("M", f"Labels that a classifier gives: {_SPELLING}; its code is run.", "--model")
 ]
 Batch = Annotated[int, option("N", "Points at a time; changes rounding, and memory.", "--batch", min=1)]
-_FEATURES = option(
-    "WHICH", "inception, classifier:M or pixels: what distances are of; fid also takes file:F.", "--features"
-)
-Features = Annotated[str, _FEATURES]
-OptionalFeatures = Annotated[str | None, _FEATURES]
+_WHICH = "What distances are of: inception, classifier:M or pixels; fid also takes file:F."
+Features = Annotated[str | None, option("WHICH", _WHICH, "--features")]
 InceptionWeights = Annotated[Path | None, option("PATH", "Of Inception, as published or imported.", "--weights")]
 # Of clone and clone-search.
 DenoiserFile = Annotated[Path, option("M.safetensors", "A denoiser of edmtrain or model import.", "--model")]
-Start = Annotated[
-    Literal["paper", "matched", "unit", "noise"], choice("How image and noise are mixed; see above.", "--start")
-]
+Start = Annotated[Literal["paper", "matched", "unit", "noise"], choice("How image and noise are mixed.", "--start")]
 NoiseWeight = Annotated[float, option("W", "Share of noise in the start.", "--noise-weight")]
 Compiled = Annotated[bool, flag("--compile", "Have torch.compile fuse the network; pays on a GPU.")]
-CloneBatch = Annotated[
-    int | None, option("N", "Images at a time; 32 on a CPU and 512 on a GPU if not given.", "--batch", min=1)
-]
+CloneBatch = Annotated[int | None, option("N", "Images at a time; 32 on a CPU, 512 on a GPU.", "--batch", min=1)]
 
 # ------------------------------------------------------------------------------------------- start of a command
 
@@ -173,8 +158,7 @@ CloneBatch = Annotated[
 def tool(doc: str | None) -> typer.Typer:
     """A Typer app with our settings, and the docstring of the command's module as its help.
 
-    Indented lines, such as examples, keep their lines. The docstring of a command's function, where there is one, takes
-    its place.
+    The docstring of a command's function, where there is one, takes its place.
     """
     return typer.Typer(
         help=doc,
@@ -194,10 +178,7 @@ def step(tool: str, seed: int | None, device: str | None) -> MakeStep:
 
 
 def torch_device(name: str, threads: int | None, here: int = 1) -> torch.device:
-    """The device that ``--device`` names, ready for use, with so many threads of the processor.
-
-    The ``here`` processes on this machine share its processors. Raises UsageError where there is no such device.
-    """
+    """The device that ``--device`` names, ready for use, with so many threads; ``here`` processes share the machine."""
     import torch
 
     from datarobust import distributed

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from datarobust.training.loop import Line
 
+    Words = Callable[[Line], str]
+
 T = TypeVar("T")
 # What a rate counts, and how many of it an item is where there are so many items: ("images", lambda items: 8).
 Unit = tuple[str, Callable[[int], float]]
@@ -153,10 +155,10 @@ class Loop:
                 self._count(done)
                 if bar is not None and self._now - updated >= LOOK_EVERY:
                     updated = self._now
-                    bar.update(bar.task_ids[0], completed=done, state=escape(self._state()))
+                    bar.update(bar.task_ids[0], completed=done, state=escape(self._state("", self.left)))
                 elif bar is None and done and self._now - Console.spoken >= LINE_EVERY:
                     percent = f" ({done / self._total:.0%})" if self._total else ""
-                    say(f"{self._label} {self._state(percent)}")
+                    say(f"{self._label} {self._state(percent, self.left)}")
                 yield item
         finally:
             if bar is not None:
@@ -165,8 +167,7 @@ class Loop:
         if done >= 0:
             self._count(done + 1)
             if self._now - self._began >= LINE_EVERY:
-                took = f"{self._label} {self._share} in {clock(self._now - self._began)}"
-                say(_joined(took, self._speed(), self._note and self._note()))
+                say(f"{self._label} {self._state(f' in {clock(self._now - self._began)}')}")
 
     def _begin(self, items: Iterable[object]) -> None:
         self._total = length_hint(items, 0)
@@ -192,19 +193,14 @@ class Loop:
         """``0:00:23 left``; nothing where that is not known."""
         return f"{clock(max(self._total - self._done, 0) / self._rate)} left" if self._total and self._rate else ""
 
-    @property
-    def _share(self) -> str:
-        return f"{self._done}/{self._total}" if self._total else str(self._done)
-
-    def _speed(self) -> str:
+    def _state(self, more: str, left: str = "") -> str:
+        """``120/450 (27%), 14.2/s, 0:00:23 left, loss 1.234``."""
+        share = f"{self._done}/{self._total}" if self._total else str(self._done)
         name, size = self._unit or ("", lambda _: 1.0)
         rate = self._rate * size(self._total)
         number = f"{rate:,.0f}" if rate >= 1000 else f"{rate:.3g}"
-        return f"{number} {name}/s".replace(" /", "/") if rate else ""
-
-    def _state(self, percent: str = "") -> str:
-        """``120/450 (27%), 14.2/s, 0:00:23 left, loss 1.234``."""
-        return _joined(f"{self._share}{percent}", self._speed(), self.left, self._note and self._note())
+        speed = f"{number} {name}/s".replace(" /", "/") if rate else ""
+        return _joined(share + more, speed, left, self._note and self._note())
 
 
 def _bar(label: str, total: int) -> Bar:
@@ -235,14 +231,7 @@ class Listener:
     ``figures`` puts a line of the log into words, ``brief`` its first numbers; ``images`` are those of a step.
     """
 
-    def __init__(
-        self,
-        epochs: int,
-        images: int,
-        figures: Callable[[Line], str],
-        brief: Callable[[Line], str],
-        stopped: Callable[[], bool],
-    ) -> None:
+    def __init__(self, epochs: int, images: int, figures: Words, brief: Words, stopped: Callable[[], bool]) -> None:
         self.stops, self.remark = stopped, say
         self._epochs, self._figures, self._brief = epochs, figures, brief
         self._loop = Loop("training", ("images", lambda _: images), self._note)

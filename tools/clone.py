@@ -42,9 +42,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     repeats: Annotated[int, option("R", "Clones of each image.", min=1)] = 1,
     start: _cli.Start = "paper",
     noise_weight: _cli.NoiseWeight = 0.45,
-    labels: Annotated[
-        str, option("own|random|FILE", "Classes to clone as; FILE has one a line for each point.")
-    ] = "own",
+    labels: Annotated[str, option("own|random|FILE", "Classes to clone as; FILE has a line a point.")] = "own",
     num_steps: Annotated[int | None, option("N", f"Steps{_SUITS}", min=1)] = None,
     sigma_min: Annotated[float | None, option("X", f"Least noise{_SUITS}")] = None,
     sigma_max: Annotated[float | None, option("X", f"Most noise{_SUITS}")] = None,

@@ -48,7 +48,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     select: _cli.Select = None,
     strategy: Annotated[Literal["full", "halving"], choice("See above.")] = "halving",
     grid: Annotated[list[str] | None, option("NAME=X,X..", "Other values of one argument; may be given again.")] = None,
-    features: _cli.OptionalFeatures = None,
+    features: _cli.Features = None,
     weights: _cli.InceptionWeights = None,
     seeds: Annotated[int, option("N", "How many, from --seed on.", min=1)] = 3,
     start: _cli.Start = "paper",

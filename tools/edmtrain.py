@@ -23,15 +23,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from datarobust.errors import UsageError
 
 from . import _cli, _console
 from ._cli import argument, choice, flag, option
-
-if TYPE_CHECKING:
-    from datarobust.training.loop import Line
 
 app = _cli.tool(__doc__)
 _SUITS = "; what suits the images if not given."
@@ -105,7 +102,8 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
         place = _cli.torch_device(device, threads, group.here)
         run_step = _cli.step("edmtrain", seed, place.type)
         with _cli.deferred() as stopped:
-            listener = _console.Listener(epochs, batch, _figures, _figures, stopped)
+            figures = "loss {loss:.4f}".format_map
+            listener = _console.Listener(epochs, batch, figures, figures, stopped)
             job = replace(plan, device=place, listener=listener, tensorboard=tensorboard)
             _cli.resumable()
             new = make(job, output, run_step, overwrite=overwrite, group=group, save_every=save_every)
@@ -120,11 +118,6 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
                 verdict = {"judgement": asdict(judgement)}
             result = {"run": str(output), "last": str(output / LAST)}
             _cli.emit(json.dumps({**result, **read_log(output)[-1], **verdict}) if as_json else str(output))
-
-
-def _figures(line: Line) -> str:
-    """An epoch, or how one stands, in words."""
-    return f"loss {line['loss']:.4f}"
 
 
 main = _cli.main(app, "edmtrain")

@@ -39,17 +39,14 @@ def embed(  # noqa: D103 - the help is the docstring of the module
     dataset: _cli.Dataset,
     ranking: _cli.Ranking,
     output: _cli.Output,
-    n: Annotated[
-        int | None, option("N", "Points of the map: 1000 if not given, or all if there are fewer.", min=3)
-    ] = None,
+    n: Annotated[int | None, option("N", "Points of the map: 1000, or all if there are fewer.", min=3)] = None,
     method: Annotated[Literal["mds", "rte"], choice("Multidimensional scaling or random trees.")] = "mds",
     norm: _cli.OptionalNorm = None,
     scaling: Annotated[
-        Literal["metric", "nonmetric", "classical"] | None,
-        choice("mds: what distances on the map are to keep; metric if not given."),
+        Literal["metric", "nonmetric", "classical"] | None, choice("mds: what distances keep; metric if not given.")
     ] = None,
     init: Annotated[
-        Literal["classical", "random"] | None, choice("mds: where SMACOF begins; classical if not given.")
+        Literal["classical", "random"] | None, choice("mds: start of SMACOF; classical if not given.")
     ] = None,
     n_init: Annotated[int | None, option("N", "mds: random starts; 4 if not given.", min=1)] = None,
     max_iter: Annotated[int | None, option("N", "mds: most iterations of a start; 300 if not given.", min=1)] = None,

@@ -43,18 +43,14 @@ app = _cli.tool(__doc__)
 def fid(  # noqa: D103 - the help is the docstring of the module
     a: Annotated[Path, argument("A.zarr", "The reference; - takes its path from stdin.")],
     b: Annotated[Path | None, argument("B.zarr", "The other set; - takes its path from stdin.")] = None,
-    features: _cli.OptionalFeatures = None,
+    features: _cli.Features = None,
     weights: _cli.InceptionWeights = None,
     whole: Annotated[bool, flag("--whole", "Never restrict A to the points that B was made of.")] = False,
     output: _cli.OptionalOutput = None,
     save_moments: Annotated[Path | None, option("M.zarr", "Keep the moments of A.")] = None,
-    extrapolate: Annotated[
-        bool, flag("--extrapolate", "Fit distances over 1/N of B, and tell the one without end.")
-    ] = False,
+    extrapolate: Annotated[bool, flag("--extrapolate", "Fit distances over 1/N of B; tell the limit.")] = False,
     kid: Annotated[int, option("N", "Subsets of KID; 0 for none.", min=0)] = 100,
-    batch: Annotated[
-        int | None, option("N", "Images at a time: 64 for Inception, else 256 if not given.", min=1)
-    ] = None,
+    batch: Annotated[int | None, option("N", "Images at a time; 64 for Inception, else 256.", min=1)] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,

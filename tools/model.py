@@ -32,8 +32,7 @@ def import_(
     raw: Annotated[bool, flag("--raw", "The weights before averaging, where there are both.")] = False,
     normalise: Normalise = None,
     weights: Annotated[
-        Literal["best", "last"] | None,
-        choice("Which of a training they are; last where the file's name says so, else best."),
+        Literal["best", "last"] | None, choice("Which they are; last where the file's name says so, else best.")
     ] = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,

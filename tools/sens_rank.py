@@ -48,12 +48,8 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     output: _cli.OptionalOutput = None,
     against: _cli.Against = None,
     k: Annotated[int, option("K", "How many neighbours of another label.", "-k", min=1)] = 1,
-    soft: Annotated[
-        bool, flag("--soft", "Equation (1) with label vectors: distances are divided by ||y_i - y_j||.")
-    ] = False,
-    curvature: Annotated[
-        bool, flag("--curvature", "Also perceived curvature (Section 3) and the constant of Theorem 1.")
-    ] = False,
+    soft: Annotated[bool, flag("--soft", "Label vectors in Equation (1): distances over ||y_i - y_j||.")] = False,
+    curvature: Annotated[bool, flag("--curvature", "Also perceived curvature and L of Theorem 1.")] = False,
     lam: Annotated[float | None, option("X", "The distance that a model perceives between labels.", "--lambda")] = None,
     duplicates: Annotated[
         Literal["inf", "drop", "error"],
