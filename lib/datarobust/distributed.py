@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import torch
 
 
+_GLOO_WAITS, _NCCL_WAITS = timedelta(days=30), timedelta(minutes=30)
+
+
 @dataclass(frozen=True)
 class Group:
     """The processes of one command."""
@@ -101,6 +104,20 @@ class Group:
                 for part, result in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
                     part.copy_(result.view(part.shape))
 
+    def neighbours(self, count: int) -> Any:
+        """The ``count`` consecutive processes that this one is among, as a group of torch.distributed.
+
+        ``count`` divides the number of processes. Their exchanges take part in gradients.
+        """
+        from torch import distributed
+
+        backend, timeout = ("gloo", _GLOO_WAITS) if self.nccl is None else ("nccl", _NCCL_WAITS)
+        groups = [
+            distributed.new_group(list(range(first, first + count)), backend=backend, timeout=timeout)
+            for first in range(0, self.size, count)
+        ]
+        return groups[self.rank // count]
+
     def merge_neighbours(self, key: Array, index: Array) -> tuple[Array, Array]:
         """The k best of all processes' lists: (N, k) keys ascending, equal keys by index, no index twice."""
         return merge_lists(self.all_gather(key), self.all_gather(index))
@@ -142,12 +159,12 @@ def group() -> Iterator[Group]:
     try:
         name = f"datarobust/{next(_GROUPS)}"
         store = distributed.PrefixStore(name, _meeting_place())  # type: ignore[attr-defined]
-        distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(days=30))
+        distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=_GLOO_WAITS)
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"the {size} processes cannot find each other: start the command with torchrun") from error
     try:
         on_gpus = cuda.is_available() and distributed.is_nccl_available()
-        nccl = distributed.new_group(backend="nccl", timeout=timedelta(minutes=30)) if on_gpus else None
+        nccl = distributed.new_group(backend="nccl", timeout=_NCCL_WAITS) if on_gpus else None
         yield Group(rank, size, _here(), nccl)
     finally:
         distributed.destroy_process_group()

@@ -127,18 +127,19 @@ def _while_running(process: subprocess.Popen[str]) -> Iterator[None]:
         yield
 
 
-def test_two_processes_train_what_one_trains(digits: Path, command: Command) -> None:
-    asked = ["d.zarr", *OPTIONS[:-1], "--bn-group", 16, "--test", "t.zarr", "--epochs", 2]
-    one = command("advtrain", *asked, "-q", "-o", "one", cwd=digits)
+@pytest.mark.parametrize("group", [16, 0], ids=["groups of a process", "a group of both"])
+def test_two_processes_train_what_one_trains(digits: Path, command: Command, group: int) -> None:
+    asked = ["d.zarr", *OPTIONS[:-1], "--bn-group", group, "--test", "t.zarr", "--epochs", 2]
+    one = command("advtrain", *asked, "-q", "-o", f"one{group}", cwd=digits)
     assert one.returncode == 0, one.stderr
     two = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517",
-         "-m", "datarobust.tools.advtrain", *map(str, asked), "-q", "-o", "two"],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         "-m", "datarobust.tools.advtrain", *map(str, asked), "-q", "-o", f"two{group}"],
         cwd=digits, capture_output=True, text=True, timeout=250, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert two.returncode == 0, two.stderr
-    assert two.stdout == "two\n"
-    for a, b in zip(contents(digits / "one")["log"], contents(digits / "two")["log"], strict=True):
+    assert two.stdout == f"two{group}\n"
+    for a, b in zip(contents(digits / f"one{group}")["log"], contents(digits / f"two{group}")["log"], strict=True):
         assert a.keys() == b.keys()
         for name, value in a.items():
             assert b[name] == pytest.approx(value, rel=1e-3, abs=0.051), name

@@ -116,12 +116,18 @@ class BatchNorm2d(nn.BatchNorm2d):
     first group only: what several devices do that share a batch (``DataParallel``), and "ghost" batch norm (Hoffer et
     al. 2017). In evaluation, and with batches no larger than a group, it is PyTorch's. In training it raises UsageError
     where the group does not divide the batch.
+
+    A group that is larger than a process's part of the batch spans several processes, which share their sums; the
+    gradient then is that of the losses of all of them.
     """
 
     group: int = 0
+    span: Any = None  # the processes that share a group, of torch.distributed
 
     def forward(self, x: Tensor) -> Tensor:
         """The normalised features, of the shape and dtype of ``x`` (B, C, H, W)."""
+        if self.training and self.span is not None:
+            return self._spanning(x)
         if not (self.training and 0 < self.group < len(x)):
             normalised: Tensor = super().forward(x)
             return normalised
@@ -130,6 +136,23 @@ class BatchNorm2d(nn.BatchNorm2d):
         parts = [super().forward(first)]
         parts += [F.batch_norm(part, None, None, self.weight, self.bias, True, 0.0, self.eps) for part in others]
         return torch.cat(parts)
+
+    def _spanning(self, x: Tensor) -> Tensor:
+        """As if the parts of all processes of the span, equally large, were one batch."""
+        from torch.distributed.nn.functional import all_reduce
+
+        count = x.numel() // x.shape[1] * self.span.size()
+        mean = all_reduce(x.float().sum((0, 2, 3)), group=self.span) / count  # type: ignore[no-untyped-call]
+        centred = x.float() - mean.view(1, -1, 1, 1)
+        squares = (centred * centred).sum((0, 2, 3))
+        variance = all_reduce(squares, group=self.span) / count  # type: ignore[no-untyped-call]
+        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
+            momentum = 0.1 if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean.detach(), momentum)
+            self.running_var.lerp_(variance.detach() * (count / (count - 1)), momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        normalised: Tensor = centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        return normalised.to(x.dtype)
 
 
 def group_of(model: nn.Module, batch: int) -> int:

@@ -157,6 +157,10 @@ class Training(Loop):
         self.ema = Ema(self.model, recipe.ema, recipe.epochs, counts.steps)
         super().__init__(self.ema.model, recipe.epochs, counts.steps, counts.total, device, group)
         self.optimiser = sgd(self.model, recipe.weight_decay)
+        if (spanned := counts.group * group.size // counts.total) > 1:
+            span = group.neighbours(spanned)
+            for module in batch_norms(self.model):
+                module.span = span
         self.sums = torch.zeros(len(_SUMS), dtype=torch.float64, device=device)
         self.crafted: Crafted | None = None
 

@@ -153,11 +153,16 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
             f"a batch of {total} images has no quarter for batch statistics: change `batch`, or say `bn_group`"
         )
     group = total // 4 if recipe.bn_group is None else recipe.bn_group or total
-    if (share := total // processes) % group:
-        raise UsageError(
-            f"batch statistics of {group} images do not divide the {share} images of "
-            f"{'a batch' if processes == 1 else 'each process'}: change `batch` or `bn_group`"
-        )
+    share = total // processes
+    if share % group and (group % share or processes % (group // share)):
+        if processes == 1:
+            place = f"do not divide the {share} images of a batch: change `batch` or `bn_group`"
+        else:
+            place = (
+                f"neither divide the {share} images of each of {processes} processes nor are of several processes: "
+                "change `batch`, `bn_group` or the number of processes"
+            )
+        raise UsageError(f"batch statistics of {group} images {place}")
     return Counts(real, drawn, injected, group, steps, emphasis)
 
 

@@ -31,6 +31,22 @@ def test_a_batch_of_2080_without_injection() -> None:
     assert (counts.real, counts.generated, counts.steps) == (416, 1664, 25)
 
 
+@pytest.mark.parametrize("injected", [0, 32])
+def test_groups_of_batch_statistics_are_the_same_on_any_number_of_processes(injected: int) -> None:
+    """A quarter of the batch, as on four GPUs; on more, several processes share a group."""
+    arguments: dict[str, Any] = {"base": 50_000, "held_out": 0, "generated": True, "focus": 64 * bool(injected)}
+    total = 2048 + injected
+    for processes in range(1, 33):
+        share = total // processes
+        fits = total % processes == 0 and (share % (total // 4) == 0 or (total // 4) % share == 0)
+        assert fits or processes not in (1, 2, 4, 8, 16, 32)
+        if fits:
+            assert count(Recipe(), **arguments, processes=processes).group == total // 4
+        else:
+            with pytest.raises(UsageError):
+                count(Recipe(), **arguments, processes=processes)
+
+
 @pytest.mark.parametrize(
     ("mode", "focus", "held_out", "generated", "draws"),
     [
@@ -108,7 +124,7 @@ def test_counts_add_up(base: int, held: int, quarter: int, fraction: float, gene
         ({"focus_mode": "oversample"}, {"focus": 48_976}, "all points that are trained on"),
         ({"batch": 50}, {}, "has no quarter"),
         ({"bn_group": 100}, {}, "batch statistics of 100 images do not divide the 2048 images of a batch"),
-        ({"bn_group": 0}, {"processes": 2}, "do not divide the 1024 images of each process"),
+        ({"bn_group": 384}, {"processes": 8}, "neither divide the 256 images of each of 8 processes nor"),
         ({}, {"processes": 3}, "cannot be shared by 3 processes"),
     ],
 )
