@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from datarobust.attacks import training_attack
 from datarobust.networks import Precision, casting, products
-from datarobust.networks.classifier import batch_norms, group_of, held
+from datarobust.networks.classifier import batch_norms, group_of, held, raised
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def trades_step(
     Images are float32 (B, C, H, W) in [0,1], ``y`` int64 (B); ``noise`` is the start of the attack
     (:func:`datarobust.attacks.training_attack`). Images at the rows ``fixed``, bool (B), have their adversary from
     ``adversaries``. The precision is that of convolutions: losses, softmax, statistics and the classifier's product are
-    float32 always.
+    float32 always. A model in float64, with images in float64, makes the whole step in float64.
 
     Raises UsageError where groups of batch norms do not divide the batch.
     """
@@ -106,4 +106,4 @@ def trades_step(
 def _forward(model: nn.Module, precision: Precision, images: Tensor) -> Tensor:
     with casting(precision, images.device.type):
         logits: Tensor = model(images)
-    return logits.float()
+    return raised(logits)

@@ -96,26 +96,58 @@ def test_it_is_the_plain_way(norm: str) -> None:
 
 
 @NORMS
-def test_it_is_the_reference(norm: str, shared: Path) -> None:
+def test_a_step_in_float64(norm: str) -> None:
+    """The reference for tolerances: nothing in it is rounded to single precision."""
+    x, y, noise = (part.double() if part.is_floating_point() else part for part in batch(norm))
+    model = network().double()
+    expected = plain_step(copy.deepcopy(model), x, y, noise, **ASKED[norm])  # type: ignore[arg-type]
+    found = our_step(model, x, y, noise, norm)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-12, rtol=1e-12, msg=name)
+    single = our_step(network(), *batch(norm), norm)["loss"]
+    assert float(single) == pytest.approx(float(found["loss"]), abs=1e-5)
+    assert float(single) != float(found["loss"])
+
+
+def of_the_reference(norm: str, shared: Path) -> tuple[nn.Module, dict[str, Tensor], Tensor]:
+    """A network, what one step of the reference made of it, and the noise that the step began with."""
     with np.load(shared / "oracles" / f"trades_{norm}_wrn-10-1.npz") as archive:
         oracle = {name: torch.from_numpy(np.array(archive[name])) for name in archive.files}
     arguments = {"classes": 10, "channels": 3, "mean": [0.4914, 0.4822, 0.4465], "std": [0.2471, 0.2435, 0.2616]}
     model = build({"name": "wrn-10-1", "arguments": arguments})
     model.load_state_dict({name[6:]: value for name, value in oracle.items() if name.startswith("state/")})
-    torch.testing.assert_close(model.eval()(oracle["x"]), oracle["logits_eval"], atol=1e-5, rtol=0)
     if norm == "linf":
-        noise = oracle["start_noise"] / oracle["epsilon"].float()
-    else:
-        # The reference draws twice and starts from the second; the file has the first, from which the generator's
-        # seed is known.
-        generator = torch.Generator().manual_seed(22)
-        first, noise = (torch.randn(oracle["x"].shape, generator=generator) for _ in range(2))
-        torch.testing.assert_close(0.001 * first, oracle["start_noise"])
-    found = our_step(model, oracle["x"], oracle["y"], noise, norm)
+        return model, oracle, oracle["start_noise"] / oracle["epsilon"].float()
+    # The reference draws twice and starts from the second; the file has the first, from which the generator's seed is
+    # known.
+    generator = torch.Generator().manual_seed(22)
+    first, noise = (torch.randn(oracle["x"].shape, generator=generator) for _ in range(2))
+    torch.testing.assert_close(0.001 * first, oracle["start_noise"])
+    return model, oracle, noise
+
+
+@NORMS
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_given_its_adversaries_a_step_is_the_reference(norm: str, layout: torch.memory_format, shared: Path) -> None:
+    model, oracle, noise = of_the_reference(norm, shared)
+    model.to(memory_format=layout)  # type: ignore[call-overload]
+    x = oracle["x"].contiguous(memory_format=layout)
+    torch.testing.assert_close(model.eval()(x), oracle["logits_eval"], atol=1e-5, rtol=0)
+    every = torch.ones(len(x), dtype=torch.bool)
+    found = our_step(model, x, oracle["y"], noise, norm, steps=0, fixed=every, adversaries=oracle["x_adv"])
     assert float(found["loss"]) == pytest.approx(float(oracle["loss"]), abs=1e-5)
     for name, value in oracle.items():
         if name.startswith(("grad/", "after/")):
             torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-5, msg=name)
+
+
+@NORMS
+def test_its_adversaries_are_the_references(norm: str, shared: Path) -> None:
+    """In the reference's layout of memory: in another one sums round otherwise, and where a gradient is nearly 0 its
+    sign flips, also in the reference's own network."""
+    model, oracle, noise = of_the_reference(norm, shared)
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    found = our_step(model, oracle["x"], oracle["y"], noise, norm)
     # In l2 every step divides a gradient by its length, and the first gradients are differences of nearly equal
     # probabilities: rounding alone moves a pixel by up to 5e-5.
     torch.testing.assert_close(found["x_adv"], oracle["x_adv"], atol=1e-5 if norm == "linf" else 1e-4, rtol=0)

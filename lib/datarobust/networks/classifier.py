@@ -171,7 +171,7 @@ def _demand_division(batch: int, group: int) -> None:
 
 
 class Classifier(nn.Module):
-    """A network from images (B, channels, H, W) in [0, 1] to logits (B, classes), float32.
+    """A network from images (B, channels, H, W) in [0, 1] to logits (B, classes), float32, or float64 after double().
 
     ``mean`` and ``std``, a number for each channel, normalise the images within the network, so that attacks act on
     images in [0, 1]. They are no part of the state dict: the architecture has them.
@@ -214,11 +214,16 @@ class Classifier(nn.Module):
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
 
 
+def raised(x: Tensor) -> Tensor:
+    """Numbers of half precision as float32; float32 and float64 stay as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def _pooled_logits(x: Tensor, linear: nn.Linear) -> Tensor:
-    """Logits of features (B, C, H, W), each channel averaged over the image: in float32 whatever came before."""
-    if x.dtype != torch.float32:
+    """Logits of features (B, C, H, W), each channel averaged over the image: in float32 or better."""
+    if (full := raised(x)) is not x:
         with torch.autocast(x.device.type, enabled=False):
-            return _pooled_logits(x.float(), linear)
+            return _pooled_logits(full, linear)
     logits: Tensor = linear(x.mean((2, 3)))
     return logits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from typing import Any
@@ -177,6 +178,30 @@ def test_logits_are_float32_in_bfloat16_too() -> None:
     assert coarse.dtype == torch.float32
     torch.testing.assert_close(coarse, fine, atol=0.05, rtol=0.05)
     assert len({float(value).hex()[:12] for value in coarse.flatten()}) > 10  # not rounded to bfloat16
+
+
+@pytest.mark.parametrize("name", ["wrn-10-1", "preact-resnet-18"])
+def test_in_float64_it_is_the_reference_of_itself(name: str) -> None:
+    """Forward and backward: finite differences show gradients to more digits than float32 has."""
+    single = build({"name": name, "arguments": CIFAR10}, seed=1).eval()
+    double = copy.deepcopy(single).double()
+    x = torch.rand((2, 3, 8, 8), generator=torch.Generator().manual_seed(2))
+    images = x.double().requires_grad_()
+    logits = double(images)
+    assert logits.dtype == torch.float64
+    torch.testing.assert_close(single(x).double(), logits, atol=1e-4, rtol=1e-4)
+    assert not torch.equal(single(x).double(), logits)
+    loss = F.cross_entropy(logits, torch.tensor([3, 5]))
+    loss.backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float64 for p in double.parameters())
+    assert images.grad is not None
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    with torch.no_grad():
+        ahead, behind = (
+            F.cross_entropy(double(images + sign * 1e-6 * direction), torch.tensor([3, 5])) for sign in (1, -1)
+        )
+    slope = float((images.grad * direction).sum())
+    assert float(ahead - behind) / 2e-6 == pytest.approx(slope, rel=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------------- registry
