@@ -164,13 +164,16 @@ class Training(Loop):
 
 
 def augment(images: Tensor, probability: float, keys: Keys, part: int) -> tuple[Tensor, Tensor]:
-    """Augmented images float32 (B, C, H, W), and float32 (B, 9) what was done to them.
+    """Augmented images float32 (B, C, H, W), and float32 (B, 9) what was done to them, as Karras et al. 2022 tell it.
 
-    Scale, rotation, stretch, translation and y flip have this probability each; an x flip has probability 1/2. A
-    denoiser is told, so that it does not make augmented images (Karras et al. 2020, 2022). The nine numbers are x flip,
-    y flip, ln of the scale, cos - 1 and sin of the rotation, the logarithm of the stretch times cos and sin of its
-    direction, and the translation in x and y; zeros: nothing was done. Everything is one affine map of each image, its
-    border mirrored.
+    Scale, rotation, stretch and translation have this probability each, a y flip half of it, an x flip 1/2. A denoiser
+    is told, so that it does not make augmented images. The nine numbers are those that are drawn: x flip and y flip, 0
+    or 1; s, where the image grows by 2^(s / 5); cos - 1 and sin of a turn; t cos and t sin, where the image grows by
+    2^(t / 5) along a direction and shrinks by it across; and the translation in x and y, in eighths of a side. s, t and
+    the translation are standard normal; half of all stretches are along x. Zeros: nothing was done.
+
+    Everything is one affine map of each image, its border mirrored. Pixels between pixels are bicubic; Karras et al.
+    filter wavelets.
     """
     matrices, numbers = maps(probability, keys, part)
     thetas = torch.from_numpy(matrices[:, :2].astype(np.float32)).to(images.device)
@@ -183,18 +186,18 @@ def augment(images: Tensor, probability: float, keys: Keys, part: int) -> tuple[
 
 def maps(probability: float, keys: Keys, part: int) -> tuple[Floats, Floats]:
     """Where each pixel of an augmented image is from, (B, 3, 3) in coordinates from -1 to 1, and the nine numbers."""
-    chance, angle = uniforms(keys, 2 * part, 6), uniforms(keys, 2 * part + 1, 2)
+    chance, angle = uniforms(keys, 2 * part, 6), uniforms(keys, 2 * part + 1, 3)
     drawn = normals(keys, (1 << 32) + part, (4,)).astype(np.float64)  # far from the parts that noise is made of
+    x_flip, y_flip = chance[:, 0] < 0.5, chance[:, 1] < probability / 2
     done = chance < probability
-    x_flip, y_flip = chance[:, 0] < 0.5, done[:, 1] & (angle[:, 0] < 0.5)
-    scale = np.where(done[:, 2], drawn[:, 0] * SCALE_STD * math.log(2), 0.0)
+    scale, stretch = np.where(done[:, 2], drawn[:, 0], 0.0), np.where(done[:, 4], drawn[:, 1], 0.0)
     turn = np.where(done[:, 3], (angle[:, 0] * 2 - 1) * math.pi, 0.0)
-    stretch = np.where(done[:, 4], drawn[:, 1] * SCALE_STD * math.log(2), 0.0)
-    direction = np.where(done[:, 4], (angle[:, 1] * 2 - 1) * math.pi, 0.0)
-    shift = np.where(done[:, 5:], drawn[:, 2:] * SHIFT_STD, 0.0)
-    grown, long, wide = np.exp(scale), np.exp(stretch), np.exp(-stretch)
-    moved = _matrices(grown, 0.0, 0.0, grown, shift * 2) @ _rotation(turn)
-    moved = moved @ _rotation(direction) @ _matrices(long, 0.0, 0.0, wide) @ _rotation(-direction)
+    direction = np.where(done[:, 4] & (angle[:, 2] < 0.5), (angle[:, 1] * 2 - 1) * math.pi, 0.0)
+    shift = np.where(done[:, 5:], drawn[:, 2:], 0.0)
+    grown, long = np.exp2(SCALE_STD * scale), np.exp2(SCALE_STD * stretch)
+    moved = _matrices(grown, 0.0, 0.0, grown, 2 * SHIFT_STD * shift)  # a side is 2 long
+    moved = moved @ _rotation(-direction) @ _matrices(long, 0.0, 0.0, 1 / long) @ _rotation(direction)
+    moved = moved @ _rotation(-turn)
     moved = moved @ _matrices(np.where(x_flip, -1.0, 1.0), 0.0, 0.0, np.where(y_flip, -1.0, 1.0))
     numbers = [x_flip, y_flip, scale, np.cos(turn) - 1, np.sin(turn)]
     numbers += [stretch * np.cos(direction), stretch * np.sin(direction), shift[:, 0], shift[:, 1]]
