@@ -6,10 +6,10 @@ path/to/file.py:factory, a function without arguments that makes a torch.nn.Modu
 code is run. For each one line of JSON is printed: clean accuracy, AutoAttack accuracy and their difference as shares of
 the points, what each attack did, signs of unreliability (flags), radius, seed, versions.
 
---attacks standard is what AutoAttack means. fast leaves out its last two attacks, which in published logs changed
-nothing; it gives an upper bound, and calls it so. rand is for networks that depend on chance. Names with commas
-between, as apgd-ce,square, run just these, with --restarts, --iterations, --targets and --queries. With fewer than ten
-classes the targeted attacks take all wrong ones; what three or two classes leave no room for is left out and named.
+--attacks standard is what AutoAttack means. fast leaves out its last two attacks; it gives an upper bound, and calls it
+so. rand, whose gradients are means of 20, is for networks that depend on chance. Names with commas between, as
+apgd-ce,square, run just these, with --restarts, --iterations, --targets and --queries. With fewer than ten classes the
+targeted attacks take all wrong ones; what three or two classes leave no room for is left out and named.
 
 Verdicts follow from points, seed and --batch alone, and are those of the plain library. --physical-batch, which halves
 itself where memory runs out, processes and devices change rounding at most, and so do --faster and --compile: what they

@@ -148,6 +148,7 @@ def test_strict_refuses_what_cannot_be_relied_on(command: Run, place: Path) -> N
     done = command("aaeval", *words, cwd=place)
     fails(done, "models.py:chance (randomised)", "--strict")
     assert '"randomised": true' in done.stderr  # the line is told, but is no product
+    assert "models.py:chance: randomised: the network depends on chance: --attacks rand, which" in done.stderr
     again = command("aaeval", *words[:-3], "-o", "c.zarr", cwd=place)
     assert json.loads(again.stdout)["flags"]["randomised"] is True
 

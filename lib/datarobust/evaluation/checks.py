@@ -33,7 +33,7 @@ MORE = 0.002
 """Share of all points above which it is conspicuous what Square alone has found."""
 
 REMARKS = {
-    "randomised": "the network depends on chance: `attacks` rand is meant for that",
+    "randomised": "the network depends on chance: `attacks` rand, which averages gradients, is meant for that",
     "differentiates": "the network takes gradients as it runs, so the attacks may not fit it",
     # How many starts of apgd-dlr and apgd-t had images without a gradient.
     "zero_gradients": "gradients vanish, so gradient attacks may have failed",
