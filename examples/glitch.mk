@@ -1,14 +1,13 @@
 # Does the attack that tracks robustness leak into the training?  Appendix D suspects so, and rows of the paper's tables rely
-# on it.  Here the same training runs with nothing tracked, with held-out points (v), with the least robust training points
-# (s), and with all training points.  The digests of the weights are equal, so the weights are bit-identical.  With s in focus,
-# in either mode, they differ.
+# on it.  This is about our code alone: the same training runs with nothing tracked, with held-out points (v), with the least
+# robust training points (s), and with all training points.  The digests of the weights are equal, so the weights are
+# bit-identical.  With s in focus, in either mode, they differ.
 #
 # The digest of a weights file covers only its tensors, not the command that made them.  Digests differ between machines and
 # versions of PyTorch; only those of one machine can be compared.
 #
 # Data: 500 of scikit-learn's digits, no download.  WRN-10-1, 3 epochs.  One CPU core: about a minute.
-# Result: results/glitch.txt.  The published code does not leak either: it restores what it switches off, clears gradients
-# before each step, and measures in evaluation mode.
+# Result: results/glitch.txt.  What is known of the published code, and what is not, is in guides/claims-and-findings.md.
 #
 #   make -C examples glitch OUT=/folder/of/results
 

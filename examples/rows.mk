@@ -27,7 +27,7 @@
 # Wang et al. 2023.  Their repository DM-Improves-AT says where the parts are and merges them.  They are imported once, in
 # random order, which takes the same disk space again; training streams them.
 #
-# Hardware.  The paper: 4 x A100 40 GB, 60 hours per row of 2400 epochs, that is 240 A100-hours.  Here the default is GPUS=4
+# Hardware.  The authors: 4 x A100 40 GB, 60 hours per row of 2400 epochs, that is 240 A100-hours.  Here the default is GPUS=4
 # processes on one machine.  GPUS=1 is one process, on the CPU if there is no GPU.  examples/slurm and examples/kubernetes have
 # one row as a job.
 #

@@ -2,7 +2,7 @@
 
 Tracking is a pure function of weights and images: the model measured is a copy (the averaged one), in evaluation mode,
 with frozen parameters, and random numbers follow from (seed, epoch, place). So no tracked set and no strength of attack
-can change a weight, which Appendix D suspects and ``examples/glitch.mk`` shows to a reader.
+can change a weight, as Appendix D suspects of the published code; ``examples/glitch.mk`` shows it to a reader.
 """
 
 from __future__ import annotations

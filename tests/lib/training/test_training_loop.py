@@ -216,7 +216,7 @@ def test_lines_of_epochs_that_a_state_does_not_know_are_written_again() -> None:
 
 @pytest.mark.parametrize("focus", [None, [1, 7, 8, 20]])
 def test_tracking_changes_no_weight(focus: list[int] | None) -> None:
-    """Appendix D suspects that it does. Without tracking, with any set, also one that is trained on: one result."""
+    """Appendix D suspects other code of it. Without tracking, with any set, also one that is trained on: one result."""
     asked = {"focus": focus, "focus_batch": 4} if focus else {}
     expected = bits(finished(lambda: training(**asked))[0]) if focus else plain()
     for track in (points(40).at(np.arange(5)), points(40).at(np.arange(20, 30)), points(64, seed=77)):
