@@ -103,7 +103,12 @@ class DenoiserTraining:
     def request(self) -> dict[str, Any]:
         """All that decides the bits on one machine."""
         inputs = {"dataset": self.dataset.digest}
-        request = {"tool": "edmtrain", "recipe": asdict(self.recipe), "arch": self.denoiser.arch, "inputs": inputs}
+        request: dict[str, Any] = {
+            "tool": "edmtrain",
+            "recipe": asdict(self.recipe),
+            "arch": self.denoiser.arch,
+            "inputs": inputs,
+        }
         if self.recipe.augment:
             request["augmentations"] = 2  # of the second kind: before, smaller numbers were told
         return request
