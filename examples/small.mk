@@ -6,16 +6,17 @@
 # FOCUS=fixed.  The row with v' held out and v in focus is the control: does any focus help, or only one on the least robust?
 #
 # What it can show.  In earlier runs of these rows the AutoAttack accuracy of one seed differed from that of another with a
-# standard deviation of about 1.5 points.  With five seeds a side, a test at 5 % finds a true difference of 3.0 points with
-# probability 80 %; with three a side, one of 4.6.  The paper's differences are 0.07 to 0.39 points, so this size can neither
+# standard deviation of about 1.5 points.  With five seeds a side, a test at 5 % finds a true difference of 3.1 points with
+# probability 80 %; with three a side, one of 5.3.  The paper's differences are 0.07 to 0.39 points, so this size can neither
 # confirm nor refute them.  It can show a large effect, and the local one: the accuracy on the points in focus, which rises by
 # 11 points in the paper.
 #
 # Table 1 and Figures 3, 7 to 11 (clones.mk, SMALL=yes): a small denoiser, trained on the same 2,000 images.
 #
 # Results: $(OUT)/small.md, which contains small-tables.md (rows, mean and standard deviation), small-draws.md (how often points
-# in focus were drawn), small-differences.md (differences with 95 % intervals, beside the paper's), small-focus.md (Figure 1 b)
-# and small-table1.md; small-figure1b.svg; small-figure3.png.  Ours: results/small.md, discussed in README.md.
+# in focus were drawn), small-differences.md (differences with 95 % intervals, beside the paper's, and the smallest that could be
+# shown), small-focus.md (Figure 1 b) and small-table1.md; small-figure1b.svg; small-figure3.png.  Ours: results/small.md,
+# discussed in README.md.
 #
 # Hardware: two CPU cores with bfloat16, an hour or a little more with make -j2 (about 140 minutes of processor time, measured on
 # a busy machine; 3 per row, 25 for Table 1 and the figures); PRECISION=fp32 takes a third longer.  Data: CIFAR-10 (sets.mk).
@@ -62,7 +63,7 @@ small_json  := $(foreach pair,$(small_pairs),$(foreach which,best last,$(runs)/$
 # $(call of_difference,A,B,WHICH)
 define of_difference
 $(runs)/$(1).$(2).$(3).json: $(patsubst %,%.jsonl,$(call seeded,$(1)) $(call seeded,$(2)))
-	$(run)aacompare $(call group,$(1),$(3)) vs $(call group,$(2),$(3)) -q > $$@
+	$(run)aacompare --power $(call group,$(1),$(3)) vs $(call group,$(2),$(3)) -q > $$@
 endef
 $(foreach pair,$(small_pairs),$(foreach which,best last,$(eval $(call of_difference,$(word 1,$(subst :, ,$(pair))),$(word 2,$(subst :, ,$(pair))),$(which)))))
 

@@ -98,19 +98,22 @@ def test_every_difference_is_compared(planned: list[list[str]]) -> None:
         for a, b in pairs
         for which in ("best", "last")
     }
-    assert {tuple(words[1 : words.index("-q")]) for words in compared} == wanted
+    assert {tuple(words[2 : words.index("-q")]) for words in compared} == wanted
+    assert {words[1] for words in compared} == {"--power"}
 
 
-def line_of_aacompare(a: float, b: float, low: float, high: float, key: str) -> str:
+def line_of_aacompare(a: float, b: float, low: float, high: float, key: str, detectable: float | None) -> str:
     """As ``aacompare`` prints it, with decoys: the same names in another object before it."""
     group = {"values": [0.1, 0.2], "deviation": 0.01, "interval": [0.0, 1.0]}
     decoy = {"a": {**group, "mean": 0.9}, "b": {**group, "mean": 0.8}, "difference": 0.7, "interval": [0.6, 0.7]}
+    decoy["power"] = {"detectable": 0.5}
     real = {
         "a": {"mean": a, **group},
         "b": {"mean": b, **group},
         "difference": b - a,
         "interval": [low, high],
         "p": 0.5,
+        "power": {"power": 0.8, "gain": 0.002, "detectable": detectable, "seeds_for_gain": None},
     }
     return (
         json.dumps({"a": ["x.zarr"], "b": ["y.zarr"], "points": 500, "clean": decoy, key: real, "remarks": []}) + "\n"
@@ -119,15 +122,15 @@ def line_of_aacompare(a: float, b: float, low: float, high: float, key: str) -> 
 
 @pytest.mark.parametrize("key", ["autoattack", "autoattack_upper_bound"])
 def test_the_table_of_differences(tmp_path: Path, key: str) -> None:
-    (tmp_path / "x.y.best.json").write_text(line_of_aacompare(0.2, 0.25, 0.01, 0.09, key))
-    (tmp_path / "x.y.last.json").write_text(line_of_aacompare(0.2, 1.5e-05, -0.3, 0.1, key))
+    (tmp_path / "x.y.best.json").write_text(line_of_aacompare(0.2, 0.25, 0.01, 0.09, key, 0.056))
+    (tmp_path / "x.y.last.json").write_text(line_of_aacompare(0.2, 1.5e-05, -0.3, 0.1, key, None))
     (tmp_path / "pairs.tsv").write_text("# theirs\nquestion\ta\tb\tpaper_b\tpaper_l\nx or y?\tx\ty\t0.24\t-0.13\n")
     files = [tmp_path / name for name in ("pairs.tsv", "x.y.best.json", "x.y.last.json")]
     command = ["awk", "-f", str(EXAMPLES / "differences.awk"), *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[2:] == [
-        "| x or y? | best | 20.00 | 25.00 | +5.00 (+1.00 to +9.00) | yes | +0.24 |",
-        "| x or y? | last | 20.00 | 0.00 | -20.00 (-30.00 to +10.00) | no | -0.13 |",
+        "| x or y? | best | 20.00 | 25.00 | +5.00 (+1.00 to +9.00) | yes | +0.24 | 5.60 |",
+        "| x or y? | last | 20.00 | 0.00 | -20.00 (-30.00 to +10.00) | no | -0.13 | x |",
     ]
 
 

@@ -390,10 +390,14 @@ def table(
     the weights; those of other weights, such as published ones, make rows of their own, called as their files. --name
     names runs, once for each in their order; a run stands beneath the paper's row of its name, and several runs of one
     name are followed by their mean and deviation. Beneath the table stands what each row is: network, epochs, seed,
-    points, attacks. What --fast or a choice of attacks found has ≤ before it: AutoAttack could lower it.
+    points, attacks. What --fast or a choice of attacks found has ≤ before it: AutoAttack could lower it. The last two
+    columns have the smallest true difference of AutoAttack accuracy, in percentage points, that a test (aacompare)
+    against another row like it can show: for one row from its number of points, for the mean of several seeds from the
+    deviation between them.
 
-    The columns of --tsv: name, label, clean_b, aa_b, upper_bound_b, clean_l, aa_l, upper_bound_l, epoch_b, pgd_b
-    (accuracies are shares).
+    The columns of --tsv: name, label, clean_b, aa_b, upper_bound_b, clean_l, aa_l, upper_bound_l, epoch_b, pgd_b,
+    detectable_b, detectable_l (by points), detectable_by_seeds_b, detectable_by_seeds_l (of all rows of that name).
+    Accuracies and differences are shares.
 
     For example:
 

@@ -54,6 +54,23 @@ def test_groups_of_seeds(command: Run, place: Path) -> None:
     assert found["remarks"] == []
 
 
+def test_power(command: Run, place: Path) -> None:
+    """A difference that is detectable is more likely shown than not, and a group may stand alone."""
+    groups = ["a0.zarr", "a1.zarr", "a2.zarr"], ["b0.zarr", "b1.zarr", "b2.zarr"]
+    for words in (["a0.zarr", "b0.zarr"], [*groups[0], "vs", *groups[1]]):
+        done = command("aacompare", "--power", *words, cwd=place)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)["autoattack"]
+        low, high = found["interval"]
+        assert (high - low) / 2 < found["power"]["detectable"] < high - low, "a little more than half the interval"
+    for words, size in ((["a0.zarr", "vs"], "points"), ([*groups[0], "vs"], "seeds")):
+        done = command("aacompare", *words, "--power", "-q", cwd=place)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)["autoattack"]
+        assert found.keys() == {"a", "power"}
+        assert found["power"][f"{size}_for_gain"] > (300 if size == "points" else 3)
+
+
 @pytest.mark.parametrize(
     ("words", "says", "code"),
     [
@@ -61,6 +78,8 @@ def test_groups_of_seeds(command: Run, place: Path) -> None:
         (("a0.zarr",), "one vs between", 2),
         (("a0.zarr", "a1.zarr", "b0.zarr"), "one vs between", 2),
         (("a0.zarr", "vs"), "one vs between", 2),
+        (("vs", "a0.zarr", "--power"), "one vs between", 2),
+        (("a0.zarr", "--power"), "With --power vs may also be the last word", 2),
         (("a0.zarr", "none.zarr"), "none.zarr does not exist", 1),
     ],
 )

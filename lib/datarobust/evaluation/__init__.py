@@ -14,7 +14,8 @@ The targeted attacks take 9 wrong classes, or all where there are fewer. The los
 logits, that of apgd-dlr of three: with fewer classes they cannot be run, and are left out.
 
 :mod:`.driver` runs them; :mod:`.attacks` has the official attacks, and the network as they see it; :mod:`.checks` says
-what cannot be evaluated, or not reliably; :mod:`.statistics` has evaluations in numbers, and compares them.
+what cannot be evaluated, or not reliably; :mod:`.statistics` has evaluations in numbers, and compares them;
+:mod:`.power` has what a comparison could show.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ with another seed gives another network: for that, evaluations of several seeds 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev, variance
 from typing import Any
 
 import numpy as np
@@ -113,13 +114,12 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """Mean, standard deviation (of the sample) and t-interval of the mean over seeds; null where there is one value."""
-    sample = np.asarray(values, np.float64)
-    mean, deviation, interval = float(sample.mean()), None, None
-    if len(sample) > 1:
-        deviation = float(sample.std(ddof=1))
-        half = float(stats.t.ppf((1 + LEVEL) / 2, len(sample) - 1)) * deviation / len(sample) ** 0.5
+    mean, deviation, interval = fmean(values), None, None
+    if len(values) > 1:
+        deviation = stdev(values)
+        half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * deviation / len(values) ** 0.5
         interval = [mean - half, mean + half]
-    return {"values": sample.tolist(), "mean": mean, "deviation": deviation, "interval": interval}
+    return {"values": list(values), "mean": mean, "deviation": deviation, "interval": interval}
 
 
 def unpaired(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
@@ -127,25 +127,39 @@ def unpaired(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
 
     Null where a group has one seed, or where no value of either differs from the others.
     """
-    groups = [np.asarray(values, np.float64) for values in (a, b)]
-    difference = float(groups[1].mean() - groups[0].mean())
+    difference = fmean(b) - fmean(a)
     result: dict[str, Any] = {"difference": difference, "interval": None, "p": None}
-    if min(len(group) for group in groups) < 2:
+    if min(len(a), len(b)) < 2:
         return result
-    variances = [group.var(ddof=1) / len(group) for group in groups]  # of the means
-    if (variance := float(sum(variances))) == 0.0:
+    variances = [variance(group) for group in (a, b)]  # exactly 0 where all values are equal
+    if not any(variances):
         return result
-    freedom = variance**2 / sum(part**2 / (len(group) - 1) for part, group in zip(variances, groups, strict=True))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * variance**0.5
-    p = 2 * float(stats.t.sf(abs(difference) / variance**0.5, freedom))
+    error, freedom = welch(variances, [len(a), len(b)])
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(difference) / error, freedom))
     return result | {"interval": [difference - half, difference + half], "p": p}
 
 
+def welch(variances: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any]:
+    """The standard error of the difference of two means, and its degrees of freedom (Welch 1947).
+
+    ``variances`` of the two samples, not both 0, are numbers, or arrays of those of many samples.
+    """
+    parts = [variance / size for variance, size in zip(variances, sizes, strict=True)]  # of the means
+    freedom = sum(parts) ** 2 / sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True))
+    return sum(parts) ** 0.5, freedom
+
+
 def compared(a: Sequence[Flags], b: Sequence[Flags], seed: int) -> dict[str, Any]:
-    """Which points two networks, or two groups of several seeds, have right, as JSON: paired, or by their means."""
+    """Which points two networks, or two groups of several seeds, have right, as JSON: paired, or by their means.
+
+    Of one network or group alone (``b`` empty) it is the accuracy.
+    """
     if len(a) == len(b) == 1:
         return paired(a[0], b[0], seed)
     means = [[float(flags.mean()) for flags in group] for group in (a, b)]
+    if not b:
+        return {"a": means[0][0] if len(a) == 1 else spread(means[0])}
     return {"a": spread(means[0]), "b": spread(means[1]), **unpaired(*means)}
 
 

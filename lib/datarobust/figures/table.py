@@ -5,6 +5,8 @@ AA_b, AA_l clean and AutoAttack accuracy, in percent, of the best weights and of
 Δ_b, Δ_l   clean minus AutoAttack accuracy
 E_b        epoch of the best weights: the one with the best PGD-40 accuracy on the tracked points
 (PGD-40)_b that accuracy, in percent
+detectable smallest true difference of AutoAttack accuracy, in percentage points, from another row like it that a test
+           would show: of the best weights (b) and of the last (l)
 x          does not exist: where nothing is tracked no epoch is best
 ========== ===========================================================================================================
 
@@ -20,9 +22,10 @@ from dataclasses import astuple, dataclass
 from typing import Final
 
 from datarobust.errors import DataError
+from datarobust.evaluation import power
 from datarobust.text import tsv
 
-COLUMNS: Final = ("AA_b", "AA_l", "Δ_b", "Δ_l", "E_b", "(PGD-40)_b")
+COLUMNS: Final = ("AA_b", "AA_l", "Δ_b", "Δ_l", "E_b", "(PGD-40)_b", "detectable_b", "detectable_l")
 #: Header of a file of the paper's rows: three texts, then numbers in percent.
 PAPER_COLUMNS: Final = (
     *("name", "description", "setup"),
@@ -54,6 +57,7 @@ class Row:
     tracked: float | None = None  # PGD-40 accuracy on the tracked points there, a share
     label: str = ""  # what tells it from other rows of that name, such as its seed
     remarks: tuple[str, ...] = ()  # sentences about it, for the foot of the table
+    points: int | None = None  # that were evaluated
 
 
 def read_paper(text: str, where: str) -> list[PaperRow]:
@@ -98,6 +102,11 @@ def markdown(rows: Sequence[Row], paper: Sequence[PaperRow] = ()) -> Iterator[st
         "AA: clean and AutoAttack accuracy in percent, Δ: their difference; b: the best weights, by PGD-40 accuracy on "
         "the tracked points in epoch E_b, l: the last weights.\n"
     )
+    yield (
+        "\nDetectable: the smallest true difference of AutoAttack accuracy, in percentage points, that a test (5 %, "
+        f"two-sided) against another row like it shows with probability {100 * power.POWER:.0f} %: of one row by its "
+        "points, as if both networks failed independently, and of several seeds by the deviation between them.\n"
+    )
     if any(accuracy.upper_bound for row in rows for accuracy in (row.best, row.last) if accuracy is not None):
         yield "\n≤ and ≥: fewer attacks than AutoAttack's were run, which could only lower the accuracy.\n"
     if notes:
@@ -127,7 +136,7 @@ def _paper_line(row: PaperRow, notes: dict[str, int]) -> str:
             delta += _marks(notes, [f"As the paper prints it; {clean} - {robust} is {difference:.2f}."])
         deltas.append(delta)
     texts = [_plain(row["description"]), _plain(row["setup"]), "paper"]
-    return _line([*texts, *accuracies, *deltas, row["epoch_b"], row["pgd_b"]])
+    return _line([*texts, *accuracies, *deltas, row["epoch_b"], row["pgd_b"], "", ""])
 
 
 def _our_lines(rows: Sequence[Row], setup: str, notes: dict[str, int]) -> Iterator[str]:
@@ -155,7 +164,23 @@ def _numbers(rows: Sequence[Row], epoch: str) -> list[str]:
         accuracies.append(f"{clean} - {below}{_percent([accuracy.robust for accuracy in evaluated])}")
         deltas.append(above + _percent([accuracy.clean - accuracy.robust for accuracy in evaluated]))
     shares = [row.tracked for row in rows if row.tracked is not None]
-    return [*accuracies, *deltas, epoch, _percent(shares) if len(shares) == len(rows) else ABSENT]
+    detectable = [ABSENT if share is None else f"{100 * share:.2f}" for share in _detectable(rows)]
+    return [*accuracies, *deltas, epoch, _percent(shares) if len(shares) == len(rows) else ABSENT, *detectable]
+
+
+def _detectable(rows: Sequence[Row]) -> list[float | None]:
+    """The smallest detectable differences of the best and the last weights: by points, or of several rows by seeds."""
+    result: list[float | None] = []
+    for weights in ([row.best for row in rows], [row.last for row in rows]):
+        robust = [accuracy.robust for accuracy in weights if accuracy is not None]
+        if len(robust) < len(rows):
+            result.append(None)
+        elif len(rows) > 1:
+            result.append(power.detectable_by_seeds([statistics.stdev(robust)] * 2, [len(rows)] * 2))
+        else:
+            points = rows[0].points
+            result.append(points and power.detectable_by_points(points, power.independent(robust[0])))
+    return result
 
 
 def _percent(shares: Sequence[float]) -> str:
@@ -172,9 +197,12 @@ def _plain(text: str) -> str:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """Our rows as lines of a TSV file; accuracies are shares, empty where there are none."""
+    """Our rows as lines of a TSV file; accuracies and differences are shares, empty where there are none."""
     lines = []
     for row in rows:
         best, last = (astuple(weights) if weights else (None, None, None) for weights in (row.best, row.last))
-        lines.append((row.name, row.label, *best, *last, row.epoch, row.tracked))
-    return tsv("name label clean_b aa_b upper_bound_b clean_l aa_l upper_bound_l epoch_b pgd_b", lines)
+        seeds = [other for other in rows if other.name == row.name]
+        between = _detectable(seeds) if len(seeds) > 1 else [None, None]
+        lines.append((row.name, row.label, *best, *last, row.epoch, row.tracked, *_detectable([row]), *between))
+    header = "name label clean_b aa_b upper_bound_b clean_l aa_l upper_bound_l epoch_b pgd_b"
+    return tsv(f"{header} detectable_b detectable_l detectable_by_seeds_b detectable_by_seeds_l", lines)

@@ -12,7 +12,7 @@ import numpy as np
 from datarobust import artifacts
 from datarobust.artifacts import Store
 from datarobust.errors import ArtifactError, DataError
-from datarobust.evaluation import eps_text, statistics
+from datarobust.evaluation import eps_text, power, statistics
 from datarobust.evaluation.statistics import VERDICTS, Flags, accuracy_key
 from datarobust.text import shown
 from datarobust.types import Floats, Rows
@@ -23,6 +23,10 @@ ONE_PAIR = (
 )
 FEW_SEEDS = "Fewer than three seeds of a training say little about its variance."
 UPPER_BOUNDS = "Upper bounds are compared: more attacks could lower either accuracy."
+INDEPENDENT = (
+    "What is detectable is computed as if the other network failed independently of this one. Networks trained alike "
+    "fail on the same points more often, and a smaller difference is detectable."
+)
 OTHER_ATTACKS = "The two were not attacked alike, so part of the difference may be that of the attacks."
 
 
@@ -46,11 +50,17 @@ def opened(path: Path) -> Evaluation:
 
 
 def compare(
-    a: Sequence[Evaluation], b: Sequence[Evaluation], ranking: Store | None, parts: int, seed: int
+    a: Sequence[Evaluation],
+    b: Sequence[Evaluation],
+    ranking: Store | None,
+    parts: int,
+    seed: int,
+    with_power: bool = False,
 ) -> dict[str, Any]:
     """Two evaluations, or two groups of several seeds, as one JSON object; differences are b minus a.
 
-    A ranking of the dataset compares them by robustness too, in so many parts; the seed is that of the bootstrap.
+    A ranking of the dataset compares them by robustness too, in so many parts; the seed is that of the bootstrap. Power
+    adds what the comparison could show; only then may ``b`` be empty, for the power of ``a`` against as many like it.
     Raises DataError where they are not on the same points, in the same norm and radius, ArtifactError where the ranking
     belongs to another dataset.
     """
@@ -59,21 +69,29 @@ def compare(
         demand_comparable(first, other)
     protocols = [each.attributes["protocol"] for each in every]
     bounds = any(protocol["upper_bound"] for protocol in protocols)
-    remarks = [ONE_PAIR] if len(every) == 2 else [FEW_SEEDS] if min(len(a), len(b)) < 3 else []
+    one_each = len(a) == 1 and len(b) <= 1
+    remarks = [ONE_PAIR] if one_each else [FEW_SEEDS] if min(len(a), len(b or a)) < 3 else []
+    if one_each and not b:
+        remarks.append(INDEPENDENT)
     if bounds:
         remarks.append(UPPER_BOUNDS)
     if len({artifacts.fingerprint({"attacks": protocol["parameters"]}) for protocol in protocols}) > 1:
         remarks.append(OTHER_ATTACKS)
+
+    def compared(flags_a: Sequence[Flags], flags_b: Sequence[Flags]) -> dict[str, Any]:
+        entry = statistics.compared(flags_a, flags_b, seed)
+        return entry | {"power": power.attainable(flags_a, flags_b)} if with_power else entry
+
     paths = [[str(each.path) for each in group] for group in (a, b)]
     result: dict[str, Any] = {
-        "a": paths[0][0] if len(every) == 2 else paths[0],
-        "b": paths[1][0] if len(every) == 2 else paths[1],
+        "a": paths[0][0] if one_each else paths[0],
+        "b": None if not b else paths[1][0] if one_each else paths[1],
         "points": len(first.index),
         "norm": first.attributes["norm"],
         "eps": eps_text(first.attributes["eps"]),
         "version": protocols[0]["version"],
-        "clean": statistics.compared([each.clean for each in a], [each.clean for each in b], seed),
-        accuracy_key(bounds): statistics.compared([each.robust for each in a], [each.robust for each in b], seed),
+        "clean": compared([each.clean for each in a], [each.clean for each in b]),
+        accuracy_key(bounds): compared([each.robust for each in a], [each.robust for each in b]),
     }
     if ranking is not None:
         result["quantiles"] = [
@@ -81,7 +99,7 @@ def compare(
                 "quantile": number,
                 "points": len(part),
                 "distance": [end if np.isfinite(end) else None for end in (low, high)],
-                **statistics.compared([each.robust[part] for each in a], [each.robust[part] for each in b], seed),
+                **compared([each.robust[part] for each in a], [each.robust[part] for each in b]),
             }
             for number, part, low, high in _parts(ranking, first, parts)
         ]

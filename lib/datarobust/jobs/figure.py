@@ -351,7 +351,8 @@ def table_rows(sources: Sequence[Path], names: Sequence[str] | None = None) -> l
             of_best, of_last = (evaluation.accuracy, None) if best else (None, evaluation.accuracy)
             remark = f"{arch}, no run is given." if arch is not None else "No run is given."
             remarks = (remark, *evaluation.remarks())
-            rows.append(tables.Row(_stem(evaluation.path), of_best, of_last, remarks=remarks))
+            points = evaluation.line["points"]
+            rows.append(tables.Row(_stem(evaluation.path), of_best, of_last, remarks=remarks, points=points))
     return rows
 
 
@@ -400,5 +401,6 @@ def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple
         None if best_epoch is None else tracked.get(best_epoch),
         f"seed {seed}",
         tuple(dict.fromkeys(remarks)),
+        next((each.line["points"] for each in (best, last) if each is not None), None),
     )
     return row, set(digests.values())

@@ -73,6 +73,7 @@ def test_groups_of_seeds() -> None:
     assert found["interval"] == pytest.approx([interval.low, interval.high])
     assert unpaired([0.5], [0.6, 0.7]) == {"difference": pytest.approx(0.15), "interval": None, "p": None}
     assert unpaired([0.5, 0.5], [0.6, 0.6])["interval"] is None
+    assert unpaired([0.1] * 3, [0.7] * 3)["interval"] is None, "NumPy's mean of three times 0.1 is not 0.1"
 
 
 @settings(max_examples=60)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from datarobust.errors import ArtifactError, DataError
+from datarobust.evaluation import power
 from datarobust.evaluation.statistics import paired, spread, unpaired
 from datarobust.jobs.aacompare import (
     FEW_SEEDS,
+    INDEPENDENT,
     ONE_PAIR,
     OTHER_ATTACKS,
     UPPER_BOUNDS,
@@ -54,6 +56,37 @@ def test_groups_are_compared_by_their_means(tmp_path: Path) -> None:
     assert found["remarks"] == []
     assert found["a"] == [str(each.path) for each in a]
     assert compare(a[:2], b, None, 10, seed=0)["remarks"] == [FEW_SEEDS]
+
+
+def test_power_stands_beside_the_difference(tmp_path: Path) -> None:
+    a = [made(tmp_path / f"a{n}.zarr", n) for n in range(3)]
+    b = [made(tmp_path / f"b{n}.zarr", 10 + n, 0.8) for n in range(3)]
+    ranked = evaluated.ranking(tmp_path / "r.zarr", np.arange(POINTS, dtype=np.float64))
+    for some, others in ((a, b), (a[:1], b[:1])):
+        plain, found = (compare(some, others, ranked, 2, 0, with_power=flag) for flag in (False, True))
+        flags = [[each.robust for each in group] for group in (some, others)]
+        assert found["autoattack"].pop("power") == power.attainable(*flags)
+        halves = [[each[:100] for each in group] for group in flags]
+        assert found["quantiles"][0].pop("power") == power.attainable(*halves)
+        assert found["clean"].pop("power")
+        assert found["quantiles"][1].pop("power")
+        assert found == plain
+
+
+def test_power_before_there_is_a_result(tmp_path: Path) -> None:
+    a = [made(tmp_path / f"a{n}.zarr", n) for n in range(3)]
+    found = compare(a, [], None, 10, 0, with_power=True)
+    robust = [each.robust for each in a]
+    assert found["autoattack"] == {
+        "a": spread([float(flags.mean()) for flags in robust]),
+        "power": power.attainable(robust, robust),
+    }
+    assert (found["a"], found["b"], found["remarks"]) == ([str(each.path) for each in a], None, [])
+    one = compare(a[:1], [], None, 10, 0, with_power=True)
+    assert one["autoattack"] == {"a": robust[0].mean(), "power": power.attainable(robust[:1], [])}
+    assert (one["a"], one["b"], one["remarks"]) == (str(a[0].path), None, [ONE_PAIR, INDEPENDENT])
+    assert compare(a[:2], [], None, 10, 0, with_power=True)["remarks"] == [FEW_SEEDS]
+    assert json.loads(json.dumps(one)) == one
 
 
 def test_by_robustness(tmp_path: Path) -> None:

@@ -45,13 +45,13 @@ def test_a_row_has_what_the_artifacts_have(tmp_path: Path) -> None:
     (row,) = table_rows([last, one, best])
     assert (row.name, row.label) == ("c10inf-v_s.3", "seed 3")
     assert (row.best, row.last) == (Accuracy(0.8, 0.5), Accuracy(0.8, 0.8))
-    assert (row.epoch, row.tracked) == (7, 0.7)
+    assert (row.epoch, row.tracked, row.points) == (7, 0.7, 10)
     assert row.remarks == (
         "wrn-10-1, linf 8/255, 9 epochs in batches of 64, seed 3.",
         "Evaluated on 10 points, one of which is 10 percentage points: linf 8/255, standard (apgd-ce, apgd-t).",
     )
     (named,) = table_rows([one], ["c10inf-v_s"])
-    assert (named.name, named.best, named.last, named.epoch) == ("c10inf-v_s", None, None, 7)
+    assert (named.name, named.best, named.last, named.epoch, named.points) == ("c10inf-v_s", None, None, 7, None)
     assert named.remarks[-1] == "Its weights are in no evaluation that was given."
 
 
@@ -79,7 +79,7 @@ def test_what_should_be_known_is_told(tmp_path: Path) -> None:
 def test_weights_of_no_run_make_rows_of_their_own(tmp_path: Path) -> None:
     about = {"arch": {"name": "wrn-28-10", "arguments": {}}, "weights": "best"}
     (row,) = table_rows([evaluated.evaluation(tmp_path / "wang2023.zarr", RIGHT, BROKEN, about=about)])
-    assert (row.name, row.best, row.last) == ("wang2023", Accuracy(0.8, 0.5), None)
+    assert (row.name, row.best, row.last, row.points) == ("wang2023", Accuracy(0.8, 0.5), None, 10)
     assert row.remarks[0] == "wrn-28-10, no run is given."
 
 
