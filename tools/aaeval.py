@@ -121,8 +121,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
             new = True
             with _cli.foreign_code():
                 if path is None:
-                    outcome = job.evaluate(standing.progress, group)
-                    result = summary(job.arrays(outcome), job.attributes(outcome))
+                    result = summary(*job.evaluate(standing.progress, group))
                 else:
                     _cli.resumable()
                     step = _cli.step("aaeval", seed, torch_device.type)

@@ -1,17 +1,7 @@
 """Evaluation of classifiers under attack: the clean and the AutoAttack accuracies of Tables 2 to 4 of the paper.
 
-Here: which attacks are run, with which parameters. AutoAttack (Croce & Hein 2020; 2021 for l1) and what is made of it:
-
-============  =================================================================================================
-``standard``  apgd-ce, apgd-t, fab-t, square: what is meant by AutoAttack
-``plus``      apgd-ce, apgd-dlr and fab with five restarts, square, apgd-t, fab-t
-``rand``      apgd-ce and apgd-dlr, 20 draws a step, for networks that depend on chance
-``fast``      apgd-ce, apgd-t as in ``standard``: its accuracy is an upper bound of that of ``standard``
-``custom``    attacks and parameters of one's own
-============  =================================================================================================
-
-The targeted attacks take 9 wrong classes, or all where there are fewer. The loss of apgd-t is a quotient of four
-logits, that of apgd-dlr of three: with fewer classes they cannot be run, and are left out.
+Here: which attacks are run, with which parameters, in a version of AutoAttack (Croce & Hein 2020; 2021 for l1):
+``standard`` is what is meant by AutoAttack, ``fast`` its first two attacks, which give an upper bound.
 
 :mod:`.driver` runs them; :mod:`.attacks` has the official attacks, and the network as they see it; :mod:`.checks` says
 what cannot be evaluated, or not reliably; :mod:`.statistics` has evaluations in numbers, and compares them;
@@ -32,8 +22,7 @@ Norm = Literal["linf", "l2", "l1"]
 Version = Literal["standard", "plus", "rand", "fast", "custom"]
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 ATTACKS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
-BATCH = 250
-"""Images of a logical batch, as in the library."""
+BATCH = 250  # images of a logical batch, as in the library
 
 
 @dataclass(frozen=True)
@@ -51,10 +40,10 @@ class Attack:
     @property
     def passes(self) -> int:
         """Forward passes that an image costs which is never fooled; a backward pass counts as one."""
+        apgd = 2 * (self.iterations + 1)
         passes = {
-            "apgd-ce": 2 * (self.iterations + 1) * self.draws,
-            "apgd-dlr": 2 * (self.iterations + 1) * self.draws,
-            "apgd-t": self.targets * (2 * (self.iterations + 1) + 1),
+            **dict.fromkeys(("apgd-ce", "apgd-dlr"), apgd * self.draws),
+            "apgd-t": self.targets * (apgd + 1),
             "fab": 12 * self.iterations,  # a backward pass for each of ten classes
             "fab-t": self.targets * (3 * self.iterations + 3),
             "square": self.queries,
@@ -108,8 +97,6 @@ def plan(
     """The attacks of a version on a network of so many classes.
 
     ``attacks``, their names, and the four numbers are for ``custom``; None leaves them as they are in ``standard``.
-
-    Raises UsageError for an unknown norm, version, attack or number, a number without ``custom``, or nothing to run.
     """
     options = {"restarts": restarts, "iterations": iterations, "targets": targets, "queries": queries}
     numbers: dict[str, Any] = {name: number for name, number in options.items() if number is not None}
@@ -118,10 +105,8 @@ def plan(
     if not 0 < eps < math.inf:
         raise UsageError(f"`eps` {eps:g} is no radius: give a positive number, as 8/255.")
     if version != "custom" and (attacks is not None or numbers):
-        raise UsageError(
-            "restarts, iterations, targets and queries are chosen for attacks that are named one by one, as in "
-            "`attacks` apgd-ce,square"
-        )
+        options = "restarts, iterations, targets and queries"
+        raise UsageError(f"{options} are for attacks that are named one by one, as in `attacks` apgd-ce,square")
     if batch < 1 or not 0 <= seed < 1 << 63:
         raise UsageError("a logical batch has one image or more, and a seed is from 0 to 2**63 - 1")
     kept, left_out = [], []

@@ -23,24 +23,18 @@ from datarobust.norms import ATTACK_NORMS
 
 from . import Protocol
 
-Forward = Callable[[Tensor], Tensor]
-"""Images (B, C, H, W) in [0, 1] to logits (B, classes)."""
-Perturb = Callable[[Tensor, Tensor], Tensor]
-"""Images and their labels (B) to images of the same shape, some of which are adversarial."""
+Forward = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] to logits (B, classes)
+Perturb = Callable[[Tensor, Tensor], Tensor]  # images and their labels (B) to images, some of which are adversarial
 
 PACKAGES = ("pyautoattack", "autoattack")
-_MARGIN = 1e-3
-"""By how much of the largest logit a wrong class must lead before an attack stops early: not by rounding alone."""
-_FAILURES = 100
-"""Forward passes of which the images with logits that are not finite are kept."""
+_MARGIN = 1e-3  # share of the largest logit by which a wrong class leads where an attack stops early: not by rounding
+_FAILURES = 100  # forward passes of which the images with logits that are not finite are kept
 
 
 class Log:
     """What the attacks report as they run; it stands where they expect a logger."""
 
-    def __init__(self) -> None:
-        self.zero_gradients = 0
-        """Images whose gradient was zero at the start of an attack on the loss DLR, counted at every start."""
+    zero_gradients = 0  # images without a gradient at the start of an attack on the loss DLR, counted at every start
 
     def warning(self, message: str) -> None:
         """Take a message, as ``pyautoattack`` gives it."""
@@ -74,34 +68,24 @@ def attacker(
 
     The parameters of the network want no gradient. With ``official`` gradient attacks do not stop early.
     """
-    attack = protocol.attacks[number]
-
-    def module(name: str) -> Any:
-        return importlib.import_module(f"{library()[0]}.{name}")
-
-    common: dict[str, Any] = {
-        "eps": protocol.eps,
-        "norm": ATTACK_NORMS[protocol.norm].official,
-        "n_restarts": attack.restarts,
-        "seed": protocol.seed,
-        "device": device,
-        "verbose": False,
-    }
+    attack, norm = protocol.attacks[number], ATTACK_NORMS[protocol.norm].official
     targeted = attack.name.endswith("-t")
+    options: dict[str, Any] = {"eps": protocol.eps, "norm": norm, "n_restarts": attack.restarts, "seed": protocol.seed}
     if attack.name == "square":
-        common |= {"p_init": 0.8, "n_queries": attack.queries, "resc_schedule": False}
-        kind = module("square").SquareAttack
+        module, kind = "square", "SquareAttack"
+        options |= {"p_init": 0.8, "n_queries": attack.queries, "resc_schedule": False}
     elif attack.name.startswith("fab"):
-        common |= {"n_iter": attack.iterations, "targeted": targeted, "n_target_classes": attack.targets}
-        kind = module("fab_pt").FABAttack_PT
+        module, kind = "fab_pt", "FABAttack_PT"
+        options |= {"n_iter": attack.iterations, "targeted": targeted, "n_target_classes": attack.targets}
     else:
-        common |= {"n_iter": attack.iterations, "eot_iter": attack.draws, "rho": 0.75, "logger": log}
-        common |= {"use_largereps": attack.radii > 1}
-        common |= {"n_target_classes": attack.targets} if targeted else {"loss": attack.name.removeprefix("apgd-")}
-        kind = getattr(module("autopgd_base"), "APGDAttack_targeted" if targeted else "APGDAttack")
-        if not official and attack.radii == 1 and attack.draws == 1:
-            kind = _stopping_early(kind)
-    perturb: Perturb = kind(forward, **common).perturb
+        module, kind = "autopgd_base", "APGDAttack_targeted" if targeted else "APGDAttack"
+        options |= {"n_iter": attack.iterations, "eot_iter": attack.draws, "rho": 0.75, "logger": log}
+        options |= {"use_largereps": attack.radii > 1}
+        options |= {"n_target_classes": attack.targets} if targeted else {"loss": attack.name.removeprefix("apgd-")}
+    make = getattr(importlib.import_module(f"{library()[0]}.{module}"), kind)
+    if module == "autopgd_base" and not official and attack.radii == attack.draws == 1:
+        make = _stopping_early(make)
+    perturb: Perturb = make(forward, device=device, verbose=False, **options).perturb
     return perturb
 
 
@@ -145,8 +129,8 @@ class AttackedModel:
     """From images (B, C, H, W) to logits (B, classes), for the attacks, which run ``fast``; verdicts are the module's.
 
     A batch above the limit is run in parts. Its gradients are computed part by part too, each from a forward pass of
-    its own, so that only one part's intermediate results are held; that costs a forward pass more. The parts do not
-    change what is drawn at random, as the attacks do that for the whole batch; they change rounding.
+    its own, so that only one part's intermediate results are held. The parts change nothing but rounding: attacks draw
+    random numbers for the whole batch.
     """
 
     def __init__(self, module: nn.Module, fast: nn.Module | None = None, limit: int | None = None) -> None:
@@ -158,8 +142,8 @@ class AttackedModel:
         """Forget what failed before. With ``watching``, which waits for the device, keep the images that fail."""
         self._watching = watching
         self._failed: Tensor | None = None
+        # Images for which attacks got logits that are not finite; attacks take those for the class that is right.
         self.failures: list[Tensor] = []
-        """Images for which attacks got logits that are not finite; attacks take those for the class that is right."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits as attacks get them."""
@@ -219,16 +203,11 @@ class _InParts(torch.autograd.Function):
 
 
 def accelerated(module: nn.Module, device: torch.device, faster: bool, compiled: bool) -> nn.Module:
-    """What attacks run in the place of the network; without either the network itself.
-
-    With ``faster`` a copy with channels last in memory, which tensor cores prefer: on CUDA alone. With ``compiled``
-    what torch.compile makes of it. Both differ from the network by rounding alone.
-    """
+    """What attacks run in the place of the network, which differs from it by rounding alone; or the network itself."""
     fast = module
-    if faster and device.type == "cuda":
+    if faster and device.type == "cuda":  # tensor cores prefer channels last
         fast = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if compiled:
-        # Batches shrink as images are fooled: one program for all sizes.
+    if compiled:  # one program for all sizes: batches shrink as images are fooled
         fast = torch.compile(fast, dynamic=True)  # type: ignore[assignment]
     return fast
 

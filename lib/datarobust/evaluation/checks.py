@@ -20,33 +20,21 @@ from datarobust.networks.features import as_inputs, demand_logits, demand_scores
 from datarobust.norms import ATTACK_NORMS
 from datarobust.types import Array, Rows
 
-PROBED = 64
-"""Images that a network is tried with."""
-_GAIN, _ACCURACY, _IMAGES = 0.1, 0.4, 8
-"""The network expects other inputs if it is right on so many more of all images, on so many at least, and on so many
-images more."""
-RUNS = 5
-"""Forward passes that are compared to find chance."""
-UNLIKE = 1e-4
-"""Normalised logits of the same image differ by more only by chance."""
-MORE = 0.002
-"""Share of all points above which it is conspicuous what Square alone has found."""
+PROBED = 64  # images that a network is tried with
+RUNS = 5  # forward passes that are compared to find chance
+UNLIKE = 1e-4  # normalised logits of the same image differ by more only by chance
+MORE = 0.002  # share of all points above which it is conspicuous what Square alone has found
 
+#: Signs of unreliability ("flags"): those that AutoAttack's authors name, and some more; and what they mean. The values
+#: of the last four count starts with images without a gradient, accuracy, and adversarial images.
 REMARKS = {
     "randomised": "the network depends on chance: `attacks` rand, which averages gradients, is meant for that",
     "differentiates": "the network takes gradients as it runs, so the attacks may not fit it",
-    # How many starts of apgd-dlr and apgd-t had images without a gradient.
     "zero_gradients": "gradients vanish, so gradient attacks may have failed",
-    # How much accuracy.
     "square_found_more": "the attack without gradients found more than those with: gradients may mislead",
-    # How many adversarial images.
     "outside": "attacks left the ball, which did not count",
-    # How many images, points or adversarial; they count as wrong, though not for the library.
     "not_finite": "the network gives logits that are not finite for some of the images, or near them",
 }
-"""Signs of unreliability ("flags"): those that AutoAttack's authors name, and some more; and what they mean."""
-
-# ------------------------------------------------------------------------------------------- what cannot be evaluated
 
 
 def demand_radius(norm: str, eps: float, shape: tuple[int, ...], force: bool) -> None:
@@ -60,11 +48,7 @@ def demand_radius(norm: str, eps: float, shape: tuple[int, ...], force: bool) ->
 
 
 def demand_classifier(name: str, module: nn.Module, images: Array, device: torch.device) -> int:
-    """How many logits a network in evaluation mode gives for an image, having tried it on some of the images.
-
-    Raises DataError where it fails, changes its input, gives no finite (B, classes) logits but something else, among
-    that probabilities, or passes no gradients.
-    """
+    """How many logits a network in evaluation mode gives for an image; DataError where it cannot be attacked."""
     x = as_inputs(images[:PROBED], device)
     inputs = x.clone()
     outputs = run_network(name, module, inputs)
@@ -80,10 +64,8 @@ def demand_classifier(name: str, module: nn.Module, images: Array, device: torch
             return torch.autograd.grad(outputs.sum(), images, allow_unused=True)[0] if outputs.requires_grad else None
 
     if not isinstance(run_network(name, gradient, x[:2]), Tensor):
-        raise DataError(
-            f"{name} passes no gradients to its input, which the attacks follow: leave out torch.no_grad, detach and "
-            "rounding."
-        )
+        why = "passes no gradients to its input, which the attacks follow"
+        raise DataError(f"{name} {why}: leave out torch.no_grad, detach and rounding.")
     return int(logits.shape[1])
 
 
@@ -96,10 +78,7 @@ def demand_width(name: str, width: int, labels: Rows, names: int, where: str) ->
 
 
 def demand_unit_inputs(name: str, predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> None:
-    """Refuse a network that plainly expects other inputs than images (B, C, H, W) in [0, 1], which have the labels y.
-
-    Raises DataError where it classifies many more of them when they are given as bytes, in [-1, 1] or standardised.
-    """
+    """Refuse a network that is right on many more images (B, C, H, W), of labels y, where they are not in [0, 1]."""
     mean = x.mean((0, 2, 3), keepdim=True)
     deviation = x.std((0, 2, 3), keepdim=True).clamp_min(1e-3)
     others = {"from 0 to 255": x * 255.0, "in [-1, 1]": x * 2.0 - 1.0, "standardised": (x - mean) / deviation}
@@ -110,11 +89,10 @@ def demand_unit_inputs(name: str, predict: Callable[[Tensor], Tensor], x: Tensor
     usual = accuracy(x)
     for what, inputs in others.items():
         other = accuracy(inputs)
-        if other >= _ACCURACY and other - usual >= _GAIN and (other - usual) * len(x) >= _IMAGES:
-            raise DataError(
-                f"{name} classifies {usual:.0%} of the first {len(x)} images, but {other:.0%} of them as inputs "
-                f"{what}: wrap it in a module that takes images in [0, 1] and makes such inputs of them."
-            )
+        if other >= 0.4 and other - usual >= 0.1 and (other - usual) * len(x) >= 8:  # images: not by chance
+            shares = f"{usual:.0%} of the first {len(x)} images, but {other:.0%} of them as inputs {what}"
+            remedy = "wrap it in a module that takes images in [0, 1] and makes such inputs of them"
+            raise DataError(f"{name} classifies {shares}: {remedy}.")
 
 
 # --------------------------------------------------------------------------------------------- signs of unreliability
@@ -130,9 +108,7 @@ def is_randomised(predict: Callable[[Tensor], Tensor], x: Tensor) -> bool:
 class _Watch(TorchFunctionMode):
     """Notices when gradients are taken."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.differentiated = False
+    differentiated = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -145,4 +121,4 @@ def differentiates(predict: Callable[[Tensor], Tensor], x: Tensor) -> bool:
     """Whether the network takes gradients within its forward pass; no trace hook is touched."""
     with _Watch() as watch:
         predict(x)
-    return bool(watch.differentiated)
+    return watch.differentiated

@@ -32,13 +32,10 @@ from .attacks import AttackedModel, Log, Perturb, accelerated, attacker, seeded
 Flags = npt.NDArray[np.bool_]
 Floats32 = npt.NDArray[np.float32]
 
-SAVE_EVERY = 1.0
-"""Seconds between two saves of the state, and at least ten times what one takes."""
-TALLIES = ("zero_gradients", "outside", "not_finite", "rechecked")
-"""What is counted over batches."""
+SAVE_EVERY = 1.0  # seconds between two saves of the state, and at least ten times what one takes
+TALLIES = ("zero_gradients", "outside", "not_finite", "rechecked")  # what is counted over batches
 NONE = -1
-ROUNDING = 2.0**-24
-"""Of a pixel in single precision."""
+ROUNDING = 2.0**-24  # of a pixel in single precision
 
 
 class Checkpoint(Protocol):
@@ -104,7 +101,7 @@ def evaluate(
         flags = run.first_flags()
         for stage, name in enumerate(["clean", *(attack.name for attack in protocol.attacks)]):
             run.stage(stage, progress(name))
-        return run.outcome(flags)
+    return run.outcome(flags)
 
 
 @dataclass
@@ -126,14 +123,12 @@ class _Run:
 
     def first_flags(self) -> dict[str, Any]:
         """Signs of unreliability that the first batch shows."""
-        x = as_inputs(self.images[: self.protocol.batch], self.options.device)
-        logits = self.model.exact
+        x, logits = as_inputs(self.images[: self.protocol.batch], self.options.device), self.model.exact
         flags = {}
-        if self.protocol.version != "rand" and self._within_memory(len(x), lambda: checks.is_randomised(logits, x)):
-            flags["randomised"] = True
-        if self._within_memory(2, lambda: checks.differentiates(logits, x[:2])):
-            flags["differentiates"] = True
-        return flags
+        if self.protocol.version != "rand":
+            flags["randomised"] = self._within_memory(len(x), lambda: checks.is_randomised(logits, x))
+        flags["differentiates"] = self._within_memory(2, lambda: checks.differentiates(logits, x[:2]))
+        return {sign: True for sign, seen in flags.items() if seen}
 
     def stage(self, stage: int, progress: Progress) -> None:
         """Bring all points through a stage, this process its share of the batches, and exchange the verdicts."""
@@ -143,7 +138,7 @@ class _Run:
         if stage > 0 and mine:
             perturb = attacker(protocol, stage - 1, self.model, options.device, self.log, official=options.official)
         for batch in progress(mine):
-            if not self.state.done(batch, stage):
+            if (self.state.settled[batch] <= stage).any():
                 self.state.record(batch, stage, self._verdicts(batch, perturb), options.keep)
                 if time.monotonic() - self._saved >= self._pause:
                     self._save()
@@ -186,8 +181,7 @@ class _Run:
                 if not is_out_of_memory(error) or most == 1:
                     raise
                 self.model.limit = -(-most // 2)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()  # nothing where there is no GPU
 
     def _save(self) -> None:
         if self.checkpoint is None:
@@ -215,19 +209,17 @@ class _Run:
     def outcome(self, flags: dict[str, Any]) -> Outcome:
         """The result, once all stages are done."""
         state, names = self.state, [attack.name for attack in self.protocol.attacks]
-        counts = state.counts()
+        counts = dict(zip(TALLIES, state.tally.sum(axis=0).tolist(), strict=True))
         flags |= {name: counts[name] for name in ("zero_gradients", "outside", "not_finite") if counts[name]}
         if "square" in names and len(names) > 1:
-            square = names.index("square")
-            share = int((state.broken == square).sum()) / len(self.labels)
+            share = int((state.broken == names.index("square")).sum()) / len(self.labels)
             if share > checks.MORE:
                 flags["square_found_more"] = round(share, 6)
         adversarial = None
         if self.options.keep:
             adversarial = as_inputs(self.images, torch.device("cpu")).numpy().copy()
-            rows, images = state.images()
-            if len(rows):
-                adversarial[rows] = images
+            for row, image in state.adversarial.items():
+                adversarial[row] = image
         verdicts = state.clean.copy(), state.attacked.copy(), state.broken.copy()
         return Outcome(*verdicts, adversarial, flags, counts["rechecked"])
 
@@ -239,7 +231,7 @@ class _Run:
 class Verdicts:
     """The result of one stage on one batch of B points."""
 
-    predicted: Rows  # (B) class of the adversarial image, or of the image itself; -1 where the logits are not finite
+    predicted: Rows  # (B) class of the image that was attacked, or of the image itself; -1: the logits are not finite
     fooled: Flags  # (B) whether the prediction is wrong
     images: Floats32 | None  # (B, C, H, W) what the attack made; none for the stage without attack
     tally: dict[str, int] = field(default_factory=dict)
@@ -306,24 +298,16 @@ class State:
         self.tally = self.table[:, 4:]
         self.adversarial: dict[int, Floats32] = {}  # images (C, H, W) by row, where they are kept
 
-    def robust(self, labels: Rows, stage: int) -> Flags:
-        """Which points (M) are classified right after ``stage`` stages, all of which every point has gone through."""
-        left = (self.broken == NONE) | (self.broken >= stage - 1)
-        return np.asarray((self.clean == labels) & left, np.bool_)
-
     def standing(self, labels: Rows) -> tuple[int, int]:
         """How many points are still classified right, of how many that went through a stage."""
         seen = self.settled > 0
         return int((seen & (self.clean == labels) & (self.broken == NONE)).sum()), int(seen.sum())
 
     def batches(self, labels: Rows, stage: int, size: int) -> list[Rows]:
-        """The logical batches of a stage, whether done or not: consecutive points that are still right."""
-        rows = np.arange(len(labels)) if stage == 0 else np.flatnonzero(self.robust(labels, stage))
+        """The logical batches of a stage, whether done or not: consecutive points that the stages before left right."""
+        right = (self.clean == labels) & ((self.broken == NONE) | (self.broken >= stage - 1))
+        rows = np.flatnonzero(right) if stage > 0 else np.arange(len(labels))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-    def done(self, batch: Rows, stage: int) -> bool:
-        """Whether a batch has been through a stage."""
-        return bool((self.settled[batch] > stage).all())
 
     def record(self, batch: Rows, stage: int, verdicts: Verdicts, keep: bool) -> None:
         """Take in the verdicts of a stage on a batch."""
@@ -337,10 +321,6 @@ class State:
                 self.add(fooled, verdicts.images[verdicts.fooled])
         self.settled[batch] = stage + 1
         self.tally[batch[0]] += [verdicts.tally.get(name, 0) for name in TALLIES]
-
-    def counts(self) -> dict[str, int]:
-        """The tallies over all batches."""
-        return dict(zip(TALLIES, self.tally.sum(axis=0).tolist(), strict=True))
 
     def images(self) -> tuple[Rows, Floats32]:
         """Rows (F), ascending, whose images are kept, and the images (F, C, H, W)."""

@@ -18,7 +18,7 @@ from datarobust.distributed import Group
 from datarobust.errors import DataError
 from datarobust.evaluation import Protocol, checks
 from datarobust.evaluation.attacks import library
-from datarobust.evaluation.driver import Checkpoint, Options, Outcome, evaluate
+from datarobust.evaluation.driver import Checkpoint, Options, evaluate
 from datarobust.evaluation.statistics import VERDICTS, summary
 from datarobust.jobs.make import ALONE, Artifact, Form, Labelled, Output, silent
 from datarobust.networks.classifier import frozen
@@ -58,10 +58,7 @@ class Points:
 
 
 def classes_of(model: Model, points: Points, device: torch.device) -> int:
-    """How many classes a model has, having moved it to the device and seen that it can be evaluated on these points.
-
-    Raises DataError for what does not fit; see :mod:`datarobust.evaluation.checks`.
-    """
+    """How many classes a model has, having moved it to the device and seen that it can be evaluated on these points."""
     where, module, name = shown(points.dataset.path), model.module.to(device), shown(model.name)
     with frozen(module):
         width = checks.demand_classifier(name, module, points.images, device)
@@ -109,36 +106,30 @@ class Evaluation:
             "forward_passes": passes * len(self.points.rows),
         }
 
-    def evaluate(
-        self, labelled: Labelled = silent, group: Group = ALONE, checkpoint: Checkpoint | None = None
-    ) -> Outcome:
-        """The verdicts; with ``checkpoint`` a killed run is gone on with."""
-        points = self.points.images, self.points.labels
-        return evaluate(
-            self.model.module, *points, self.protocol, self.options, progress=labelled, standing=self.standing,
-            checkpoint=checkpoint, group=group,
-        )  # fmt: skip
-
     def run(self, output: Output) -> None:
         """Evaluate, and write the verdicts."""
-        outcome = self.evaluate(output.labelled, output.group, output.resume)
+        arrays, attributes = self.evaluate(output.labelled, output.group, output.resume)
         if not output.group.is_main:
             return
         chosen, dataset = self.points.chosen, self.points.dataset
         step = output.step({"dataset": dataset.digest, "model": self.model.identity, **chosen.inputs})
         histories = [dataset.history, chosen.history, self.model.history]
-        output.save(self.arrays(outcome), self.attributes(outcome), [*join(histories), step])
+        output.save(arrays, attributes, [*join(histories), step])
 
-    def arrays(self, outcome: Outcome) -> dict[str, Array]:
-        """The arrays of the artifact."""
+    def evaluate(
+        self, labelled: Labelled = silent, group: Group = ALONE, checkpoint: Checkpoint | None = None
+    ) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Arrays and attributes of the artifact; with ``checkpoint`` a killed run is gone on with."""
+        points = self.points.images, self.points.labels
+        outcome = evaluate(
+            self.model.module, *points, self.protocol, self.options, progress=labelled, standing=self.standing,
+            checkpoint=checkpoint, group=group,
+        )  # fmt: skip
         verdicts = self.points.rows, self.points.labels, outcome.clean, outcome.attacked, outcome.broken
         arrays: dict[str, Array] = dict(zip(VERDICTS, verdicts, strict=True))
-        return arrays | ({} if outcome.adversarial is None else {"adversarial": outcome.adversarial})
-
-    def attributes(self, outcome: Outcome) -> dict[str, Any]:
-        """Those of the artifact, as its kind demands them (ARTIFACTS.md), and more that its summary tells."""
+        arrays |= {} if outcome.adversarial is None else {"adversarial": outcome.adversarial}
         package, version = library()
-        return {
+        return arrays, {
             "attacks": [attack.name for attack in self.protocol.attacks],
             "norm": self.protocol.norm,
             "eps": self.protocol.eps,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from datarobust.evaluation import ATTACKS, Norm, Protocol, driver, plan
-from datarobust.evaluation.driver import Options, Outcome, State, Verdicts, evaluate, within
+from datarobust.evaluation.driver import TALLIES, Options, Outcome, State, Verdicts, evaluate, within
 
 from . import made
 
@@ -432,7 +432,7 @@ def test_shared_and_interrupted_is_as_alone(verdicts: list[int], size: int, part
                     saved = state.arrays()
                     states[number] = state = State(len(falls))
                     state.restore(saved)
-                assert state.done(batch, stage)
+                assert (state.settled[batch] > stage).all()
         tables = [state.table.copy() for state in states]
         images = [state.images() for state in states]
         for state in states:
@@ -446,7 +446,7 @@ def test_shared_and_interrupted_is_as_alone(verdicts: list[int], size: int, part
         assert state.adversarial.keys() == alone.adversarial.keys()
         assert all(np.array_equal(state.adversarial[row], alone.adversarial[row]) for row in alone.adversarial)
     assert np.array_equal(alone.broken, np.where((falls == 0) | (falls >= stages), -1, falls - 1))
-    assert alone.counts()["outside"] == sum(
+    assert alone.tally[:, TALLIES.index("outside")].sum() == sum(
         len(batch) for s in range(stages) for batch in alone.batches(labels, s, size)
     )
 
@@ -459,8 +459,7 @@ def test_batches_are_those_of_points_that_are_still_right() -> None:
     assert [batch.tolist() for batch in state.batches(labels, 1, 2)] == [[0, 2], [3, 4], [5]]
     record(state, np.array([0, 2]), 1, labels, falls)
     assert [batch.tolist() for batch in state.batches(labels, 1, 2)] == [[0, 2], [3, 4], [5]]  # as before it began
-    assert state.done(np.array([0, 2]), 1)
-    assert not state.done(np.array([3, 4]), 1)
+    assert state.settled.tolist() == [2, 1, 2, 1, 1, 1]
 
 
 def test_a_state_of_another_number_of_points_is_passed_over() -> None:

@@ -64,19 +64,19 @@ def step(inputs: Mapping[str, str]) -> Step:
 
 
 def test_an_artifact_has_the_verdicts(job: Evaluation, tmp_path: Path) -> None:
-    outcome = job.evaluate()
+    arrays, attributes = job.evaluate()
     assert make(job, tmp_path / "e.zarr", step)
     store = artifacts.open_store(tmp_path / "e.zarr", "evaluation")
     assert np.array_equal(store.column("label").read(), job.points.labels)
     broken = store.column("broken").read()
-    assert np.array_equal(broken, outcome.broken)
+    assert np.array_equal(broken, arrays["broken"])
     assert len(set(broken.tolist())) > 1
     assert store.column("adversarial").read().dtype == np.float32
     assert store.attributes["dataset"] == job.points.dataset.digest
     assert store.attributes["model"] == job.model.identity
     assert store.attributes["attacks"] == ["apgd-ce", "fab-t", "square"]
     assert [step.tool for step in store.history] == ["made", "made", "aaeval"]
-    assert read(store) == summary(job.arrays(outcome), job.attributes(outcome))
+    assert read(store) == summary(arrays, attributes)
     assert read(store)["epoch"] == 7
     assert not make(job, tmp_path / "e.zarr", step)
     artifacts.check(tmp_path / "e.zarr")
@@ -85,7 +85,7 @@ def test_an_artifact_has_the_verdicts(job: Evaluation, tmp_path: Path) -> None:
 def test_a_killed_run_goes_on_from_its_state(job: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "SAVE_EVERY", 0.0)
     path = tmp_path / "e.zarr"
-    whole = job.evaluate()
+    whole, _ = job.evaluate()
 
     def interrupted(after: int) -> Any:
         left = [after]
@@ -116,8 +116,8 @@ def test_a_killed_run_goes_on_from_its_state(job: Evaluation, tmp_path: Path, mo
 
     make(job, path, step, labelled=counted)
     store = artifacts.open_store(path, "evaluation")
-    assert np.array_equal(store.column("broken").read(), whole.broken)
-    assert np.array_equal(store.column("adversarial").read(), whole.adversarial)
+    assert np.array_equal(store.column("broken").read(), whole["broken"])
+    assert np.array_equal(store.column("adversarial").read(), whole["adversarial"])
     assert begun == ["clean", "apgd-ce", "fab-t", "square"]
     assert not list(tmp_path.glob(".e.zarr.*"))
 
