@@ -1,18 +1,11 @@
 """Points in the plane: multidimensional scaling and random trees, for the maps of Figures 2 (c, d), 6 and 17.
 
 A map shows whether points that are alike are about equally robust, as Theorem 1 says, without a look at labels. It has
-a sample of the points (:func:`stratified`), placed by one of two methods:
+a sample of the points (:func:`stratified`), placed by MDS (Kruskal 1964; :func:`scaled`) or RTE (Geurts et al. 2006;
+Moosmann et al. 2006; :func:`random_trees`). Whether patterns emerge is measured: :func:`neighbour_correlation`.
 
-MDS (Kruskal 1964)
-    Distances on the map come as close to those of the points as two dimensions allow: :func:`scaled`, by the SMACOF
-    iteration of scikit-learn's ``MDS``, or by :func:`classical` scaling.
-RTE (Geurts et al. 2006; Moosmann et al. 2006)
-    A forest of totally random trees tells each point by the leaves that it falls into; two singular vectors of points
-    and leaves are the map (:func:`random_trees`).
-
-Whether patterns emerge is measured too: :func:`neighbour_correlation`. All of it computes in one thread, so that the
-same arguments give the same bits on one machine. Maps have no direction of their own; those of MDS are turned to their
-principal axes.
+All of it computes in one thread, so that the same arguments give the same bits on one machine. Maps have no direction
+of their own; those of MDS are turned to their principal axes.
 """
 
 from __future__ import annotations
@@ -43,12 +36,6 @@ FEWEST: Final = 3  # points of a map: two are a line
 _EPS: Final = 1e-6  # SMACOF ends where an iteration lowers the stress by less than this share of the squared distances
 
 
-def demand_seed(seed: int) -> None:
-    """Raise UsageError where random numbers cannot be a function of the seed."""
-    if not 0 <= seed < 1 << 64:
-        raise UsageError(f"`seed` {seed}: seeds are from 0 to 2**64 - 1")
-
-
 def stratified(robustness: Floats, count: int, seed: int) -> Rows:
     """A robustness-stratified sample (Section 4, 'Experimental Setup'): one point of each of ``count`` equal strata.
 
@@ -57,14 +44,12 @@ def stratified(robustness: Floats, count: int, seed: int) -> Rows:
     of s points that of place floor(k s / 2^64) is taken, k the i-th random key of the seed: uniform up to s / 2^64.
     The rows (count,) are distinct, the least robust first.
     """
-    demand_seed(seed)
+    if not 0 <= seed < 1 << 64:
+        raise UsageError(f"`seed` {seed}: seeds are from 0 to 2**64 - 1")
     ordered = np.argsort(robustness, kind="stable")
     ordered = ordered[np.isfinite(robustness[ordered])]
     if not 1 <= count <= len(ordered):
-        raise UsageError(
-            f"{len(ordered):,} points have a finite distance, so there is no sample of {count:,}: choose `n` from 1 to "
-            f"{len(ordered):,}"
-        )
+        raise UsageError(f"{len(ordered):,} points have a finite distance: choose `n` from 1 to {len(ordered):,}")
     bounds = [stratum * len(ordered) // count for stratum in range(count + 1)]
     keys = row_keys(seed, Domain.MAP_SAMPLE.of(0), 0, count).tolist()
     places = [low + (key * (high - low) >> 64) for key, low, high in zip(keys, bounds[:-1], bounds[1:], strict=True)]
@@ -117,10 +102,9 @@ def scaled(
     """Multidimensional scaling of dissimilarities (M, M) to two dimensions.
 
     ``metric`` lowers the raw stress by SMACOF; ``nonmetric`` asks of distances only the order of the dissimilarities
-    (those of 0 count as missing), and its map has a scale of its own; ``classical`` is :func:`classical` alone.
-    SMACOF is ``sklearn.manifold.smacof``, whose arguments, unlike those of ``sklearn.manifold.MDS``, are the same in
-    all versions from 1.7 on. It starts from the classical map, or from ``n_init`` random ones, of which the best result
-    is taken: uniform in the unit square, start k a function of (seed, k).
+    (those of 0 count as missing), and its map has a scale of its own; ``classical`` is :func:`classical` alone. SMACOF
+    starts from the classical map, or from ``n_init`` random ones, of which the best result is taken: uniform in the
+    unit square, start k a function of (seed, k).
     """
     with threadpool_limits(1):
         if scaling == "classical":
@@ -132,17 +116,11 @@ def scaled(
         for number in range(n_init if init == "random" else 0):
             keys = row_keys(seed, Domain.MAP_START.of(number), 0, 2 * len(dissimilarity))
             starts.append(np.asarray((keys >> np.uint64(11)) * 2.0**-53, np.float64).reshape(-1, 2))
+        # sklearn.manifold.MDS has other arguments in each version from 1.7 on; smacof does not.
+        options = {"metric": scaling == "metric", "n_components": 2, "n_init": 1, "max_iter": max_iter, "eps": _EPS}
         for start in progress(starts):
             position, _, iterations = smacof(
-                dissimilarity,
-                metric=scaling == "metric",
-                n_components=2,
-                init=start,
-                n_init=1,
-                max_iter=max_iter,
-                eps=_EPS,
-                return_n_iter=True,
-                normalized_stress=False,
+                dissimilarity, init=start, return_n_iter=True, normalized_stress=False, **options
             )
             position = principal_axes(position)
             raw, normalised = stress_of(position, dissimilarity, monotone=scaling == "nonmetric")
@@ -189,13 +167,11 @@ def stress_of(position: Floats, dissimilarity: Floats, *, monotone: bool = False
 
 
 def random_trees(points: Array, *, n_estimators: int = 100, max_depth: int = 5, seed: int = 0) -> tuple[Floats, int]:
-    """A random trees embedding (``sklearn.ensemble.RandomTreesEmbedding``) in two dimensions.
+    """A random trees embedding in two dimensions: the positions (M, 2), and how many leaves the trees have together.
 
     Trees split at random, without labels or norm; a point is told by its leaf in each. Two dimensions are made as in
-    scikit-learn's examples, by ``TruncatedSVD``: the two largest singular vectors times their values, not centred;
-    here by ARPACK to full precision, so that how they are found leaves no trace.
-
-    Returns the positions (M, 2), and how many leaves the trees have together.
+    scikit-learn's examples: the two largest singular vectors times their values, not centred; here by ARPACK to full
+    precision, so that how they are found leaves no trace.
     """
     flat = _flat(points, np.float32)
     forest_seed, start = (int(row_keys(seed, Domain.MAP_TREES.of(i), 0, 1)[0] >> np.uint64(32)) for i in (0, 1))
@@ -222,11 +198,7 @@ class NeighbourCorrelation:
 def neighbour_correlation(
     position: Floats, robustness: Floats, seed: int, permutations: int = 999
 ) -> NeighbourCorrelation:
-    """Whether patterns emerge: is a point about as robust as its nearest neighbour on the map?
-
-    A relative of Moran's I with one neighbour a point. Robustness (M,), finite, counts by its rank, so that no outlier
-    rules.
-    """
+    """Whether a point is about as robust as its nearest neighbour on the map: a relative of Moran's I, by ranks."""
     _, pair = KDTree(position).query(position, k=2)
     nearest = np.where(pair[:, 0] == np.arange(len(pair)), pair[:, 1], pair[:, 0])  # equal positions come in any order
     ranks = rankdata(robustness)

@@ -30,12 +30,12 @@ OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 def options_of(method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
     """All options of the method: those that are not None, else the defaults; one that would say nothing is refused."""
-    chosen = {name for name, value in options.items() if value is not None}
-    for name in sorted(chosen - set(OPTIONS[method])):
+    chosen = {name: value for name, value in options.items() if value is not None}
+    for name in sorted(set(chosen) - set(OPTIONS[method])):
         raise UsageError(f"`{name}` says nothing to `method` {method}: leave it out")
-    complete = {name: options[name] if name in chosen else default for name, default in OPTIONS[method].items()}
+    complete = {**OPTIONS[method], **chosen}
     if complete.get("scaling") == "classical":
-        for name in sorted(chosen & {"init", "n_init", "max_iter"}):
+        for name in sorted(set(chosen) & {"init", "n_init", "max_iter"}):
             raise UsageError(f"`{name}` is of SMACOF, and `scaling` classical has no iterations: leave it out")
     if complete.get("init") == "classical" and "n_init" in chosen:
         raise UsageError("`n_init` counts random starts: add `init` random, or leave it out")
@@ -57,32 +57,23 @@ class Embedding:
     limit: int | None = None  # sample only the first points of the dataset
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be mapped."""
         artifacts.same_digest(self.ranking, self.dataset)
-        embedding.demand_seed(self.seed)
+        if len(self.ranking) != len(self.dataset):
+            sizes = f"ranks {len(self.ranking):,} points, but {shown(self.dataset.path)} has {len(self.dataset):,}"
+            raise DataError(f"{shown(self.ranking.path)} {sizes}: make it again")
         where = f"{shown(self.ranking.path)}{'' if self.limit is None else f', first {self.limit:,} points'}"
         if not self.finite:
-            raise DataError(
-                f"{where}: no point has a finite distance to another label, so there is no robustness to map: rank a "
-                "dataset of two classes or more"
-            )
-        if self.count is not None and self.count > self.finite:
-            raise UsageError(
-                f"{where}: {self.finite:,} points have a finite distance: choose `n` from 3 to {self.finite:,}"
-            )
+            raise DataError(f"{where}: no point has a finite distance: rank a dataset of two classes or more")
         if self.finite < embedding.FEWEST:
             raise DataError(f"{where}: a map takes {embedding.FEWEST} points or more, not {self.finite}")
+        if self.count is not None and self.count > self.finite:
+            sample = f"choose `n` from {embedding.FEWEST} to {self.finite:,}"
+            raise UsageError(f"{where}: {self.finite:,} points have a finite distance: {sample}")
 
     @cached_property
     def distance(self) -> Floats:
         """(N,) robustness of the points that may be sampled."""
-        distance = self.ranking.column("distance").read()
-        if len(distance) != len(self.dataset):
-            raise DataError(
-                f"{shown(self.ranking.path)} ranks {len(distance):,} points, but {shown(self.dataset.path)} has "
-                f"{len(self.dataset):,}: make it again"
-            )
-        return np.asarray(distance, np.float64)[: self.limit]
+        return np.asarray(self.ranking.column("distance").read(), np.float64)[: self.limit]
 
     @property
     def finite(self) -> int:
@@ -168,12 +159,9 @@ class Embedding:
             "coherence": asdict(embedding.neighbour_correlation(position, robustness, self.seed)),
             "libraries": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")},
         }
+        arrays = {"position": position, "index": self.rows, "distance": robustness}
         step = output.step({"dataset": self.dataset.digest, "ranking": self.ranking.digest})
-        output.save(
-            {"position": position, "index": self.rows, "distance": robustness},
-            attributes,
-            [*join([self.dataset.history, self.ranking.history]), step],
-        )
+        output.save(arrays, attributes, [*join([self.dataset.history, self.ranking.history]), step])
 
 
 def summary(store: Store) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def test_what_cannot_be_mapped_is_refused(job: Embedding, data: Store, tmp_path:
     with pytest.raises(DataError, match=r"ranks 20 points, but .* has 30"):
         replace(job, ranking=short)
     with pytest.raises(UsageError, match="2\\*\\*64"):
-        replace(job, seed=2**64)
+        make(replace(job, seed=2**64), tmp_path / "e.zarr", step)
 
 
 def test_a_sample_of_equal_points_is_refused_by_name(tmp_path: Path) -> None:
