@@ -160,6 +160,10 @@ def test_pairs_of_a_selection(command: Run, place: Path, tmp_path: Path) -> None
     assert command(*fixed, "--select", "-", "--overwrite", input="7\n5\n").returncode == 0
     assert [row["index"] for row in rows(table)] == ["7", "5"]
     refused(command(*fixed, "--select", "-", "--overwrite", input="30\n"), 1, "30")
+    many = dataset(tmp_path / "m.zarr", 201)
+    rank = ranking(tmp_path / "r.zarr", many, "linf")
+    every = ["figure", "pairs", many.path, rank.path, "-o", tmp_path / "q.png", "--select", "first:201"]
+    refused(command(*every), 2, "201 pairs cannot be shown on one picture: it has room for 200")
 
 
 def test_pairs_against_another_set(command: Run, place: Path, tmp_path: Path) -> None:

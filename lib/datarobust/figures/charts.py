@@ -1,18 +1,9 @@
 """Charts: accuracies by epoch and by robustness, learning rates, label distributions, and what a search found.
 
-Accuracies by epoch, Figure 1 (b), have a panel a run: clean and adversarial on the training batches, on the test set,
-and as red pentagons on the tracked points (PGD-40). Accuracy by robustness is these pentagons for a whole set, cut into
-parts of almost equal size by the distance of each point to the nearest point of another label; the paper has two points
-of this curve, the 1,024 most and the 1,024 least robust ones.
-
-Learning rates, Figures 4 (c) and (d), are at the left all epochs on a linear scale, with the last learning rate of each
-schedule in the top right, as the paper has it; at the right the last sixth (400 of 2400 epochs) on a logarithmic scale,
-where an exponential fall is a straight line and 8e-7 does not lie on the axis.
-
-Label distributions, Figures 4 (a) and (b), have three bars a class, as in the paper: at the left the least robust, in
-the centre random, at the right the most robust points. The bars differ in fill too, to stay apart in grey print.
-
-A search for the sampler's arguments (Appendix B) has main effects, and the best points with their seeds.
+Accuracies by epoch are Figure 1 (b). Accuracy by robustness is its pentagons for a whole set, where the paper has the
+1,024 most and the 1,024 least robust points. Label distributions are Figures 4 (a) and (b), learning rates (c) and (d);
+the last of these are drawn logarithmic, so that an exponential fall is a straight line and 8e-7 does not lie on the
+axis. A search is that for the sampler's arguments (Appendix B).
 """
 
 from __future__ import annotations
@@ -20,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -60,18 +52,13 @@ SERIES: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     ),
 }
 
-# Inches.
-_HEIGHT: Final = 2.1  # of a panel
+_HEIGHT: Final = 2.1  # inches, of a panel
 _LONE: Final = (4.2, 2.6)  # one panel alone
 _LEGEND: Final = 0.5
-_SCHEDULE: Final = (3.25, 2.8)  # a panel of learning rates
-
 _PENTAGONS: Final = 12
 _DOTS: Final = 24
 _MANY: Final = 100
 _THIN: Final = 0.7  # points, of a line of more than so many epochs: noise must not hide what lies beneath
-_DETAIL: Final = 6  # the last of so many equal parts of a schedule is drawn in detail
-_SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -93,12 +80,10 @@ def course(name: str, lines: Sequence[Mapping[str, Any]], where: str) -> Course:
     values = {field: np.full(len(lines), np.nan) for field in SERIES}
     for epoch, line in enumerate(lines):
         for field in SERIES:
-            value = line.get(field)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-                raise DataError(f"{where}, line {epoch + 1}: {field} is no number from 0 to 1")
-            values[field][epoch] = value
+            if (value := line.get(field)) is not None:
+                if type(value) not in (int, float) or not 0.0 <= value <= 1.0:
+                    raise DataError(f"{where}, line {epoch + 1}: {field} is no number from 0 to 1")
+                values[field][epoch] = value
     if all(np.isnan(column).all() for column in values.values()):
         raise DataError(f"{where}: it has no accuracies, so it is the log of no adversarial training")
     return Course(name, values)
@@ -125,28 +110,15 @@ def draw_courses(courses: Sequence[Course]) -> Figure:
                 if not measured.size:
                     continue
                 most = min(_PENTAGONS if field == TRACKED else _DOTS, len(measured))
-                axes.plot(
-                    measured + 1,
-                    run.values[field][measured] * style.PERCENT,
-                    markevery=np.unique(np.linspace(0, len(measured) - 1, most).round().astype(int)).tolist(),
-                    clip_on=False,
-                    **({"marker": "."} if len(measured) == 1 else {})
-                    | look
-                    | {"linewidth": style.LINE_WIDTH if epochs <= _MANY else _THIN},
-                )
-            measured = run.measured(TRACKED)
-            if measured.size:  # the last tracked accuracy in figures, beside its pentagon
-                value = float(run.values[TRACKED][measured[-1]]) * style.PERCENT
-                axes.annotate(
-                    f"{value:.1f}",
-                    (float(measured[-1] + 1), value),
-                    xytext=(5, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=style.SMALL,
-                    color=SERIES[TRACKED][1]["color"],
-                    annotation_clip=False,
-                )
+                marked = np.unique(np.linspace(0, len(measured) - 1, most).round().astype(int)).tolist()
+                dot = {"marker": "."} if len(measured) == 1 else {}
+                line = dot | look | {"linewidth": style.LINE_WIDTH if epochs <= _MANY else _THIN}
+                values = 100 * run.values[field][measured]
+                axes.plot(measured + 1, values, markevery=marked, clip_on=False, **line)
+                if field == TRACKED:  # the last one in figures, beside its pentagon
+                    end, beside = (float(measured[-1] + 1), float(values[-1])), {"xytext": (5, 0), "va": "center"}
+                    text = {"fontsize": style.SMALL, "color": look["color"], "annotation_clip": False}
+                    axes.annotate(f"{values[-1]:.1f}", end, textcoords="offset points", **beside, **text)
             style.epoch_axis(axes, 0, epochs)
             axes.set_ylim(0, 100)
             room = (width - 0.6) * style.POINTS_PER_INCH
@@ -180,17 +152,13 @@ def table_of_courses(courses: Sequence[Course]) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------ learning rates
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """One learning-rate schedule over E epochs."""
-
-    name: str  # a key of datarobust.schedules.SCHEDULES
-    momentum: Floats  # (E,) of the first step of each epoch
-    rate: Floats  # (E,) its learning rate
+_SCHEDULE: Final = (3.25, 2.8)  # inches, a panel
+_DETAIL: Final = 6  # the last of so many equal parts is drawn in detail
+_SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def schedules(epochs: int, largest: float) -> list[Schedule]:
-    """All schedules with this largest learning rate, the original first."""
+def schedules(epochs: int, largest: float) -> dict[str, Floats]:
+    """Of each schedule, the original first, learning rate and momentum of the first step of each epoch, (2, epochs)."""
     if not LEAST_EPOCHS <= epochs <= MOST_EPOCHS:
         raise UsageError(
             f"`epochs` {epochs}: from {LEAST_EPOCHS} to {MOST_EPOCHS:,} epochs can be drawn; in fewer the learning "
@@ -198,54 +166,48 @@ def schedules(epochs: int, largest: float) -> list[Schedule]:
         )
     if not (math.isfinite(largest) and largest > 0):
         raise UsageError(f"`lr` {largest:g}: a positive number is needed")
-    pairs = {
-        name: np.array([momentum_and_rate(name, epoch, epochs, 1, largest) for epoch in range(epochs)])
+    return {
+        name: np.array([momentum_and_rate(name, epoch, epochs, 1, largest)[::-1] for epoch in range(epochs)]).T
         for name in SCHEDULES
     }
-    return [Schedule(name, values[:, 0], values[:, 1]) for name, values in pairs.items()]
 
 
-def draw_schedules(every: Sequence[Schedule]) -> Figure:
+def draw_schedules(every: Mapping[str, Floats]) -> Figure:
     """Two panels, all epochs and the last of them.
 
     A version is drawn from where it leaves the original, the first of ``every``: before, there is one curve.
     """
-    epochs = len(every[0].rate)
+    rates = np.stack([rate for rate, _ in every.values()])
+    epochs = rates.shape[1]
     detail = -(-epochs // _DETAIL)
+    styles = [style.line_style(number) for number in range(len(rates))]
     with style.look():
         figure = style.new_figure(2 * _SCHEDULE[0], _SCHEDULE[1], layout="constrained")
         whole, last = figure.subplots(1, 2)
-        for number, schedule in enumerate(every):
-            apart = np.flatnonzero(schedule.rate != every[0].rate)
+        for rate, line in zip(rates, styles, strict=True):
+            apart = np.flatnonzero(rate != rates[0])
             leaves = max(0, int(apart[0]) - 1) if len(apart) else 0
             for axes, start in ((whole, leaves), (last, max(leaves, epochs - detail))):
-                axes.plot(np.arange(start, epochs) + 1, schedule.rate[start:], **style.line_style(number))
-        rates = np.concatenate([schedule.rate[-detail:] for schedule in every])
+                axes.plot(np.arange(start, epochs) + 1, rate[start:], **line)
         whole.set_title("Learning rate")
-        whole.set_ylim(0.0, max(float(schedule.rate.max()) for schedule in every) * 1.04)
+        whole.set_ylim(0.0, float(rates.max()) * 1.04)
         last.set_title(f"The last {detail:,} epochs, logarithmic")
         last.set_yscale("log")
-        last.set_ylim(float(rates.min()) / 1.5, float(rates.max()) * 1.5)
+        last.set_ylim(float(rates[:, -detail:].min()) / 1.5, float(rates[:, -detail:].max()) * 1.5)
         for axes, start in ((whole, 1), (last, epochs - detail + 1)):
             axes.set_xlabel("Epoch")
             style.epoch_axis(axes, start, epochs)
         entries = []
-        for schedule in every:  # such as 1.5·10⁻⁵
-            digits, _, exponent = f"{schedule.rate[-1]:.1e}".partition("e")
-            power = str(int(exponent)).translate(_SUPERSCRIPTS)
-            entries.append(f"{schedule.name}: {digits.removesuffix('.0')}·10{power}")
-        styles = [style.line_style(number) for number in range(len(every))]
-        style.legend_of_sets(whole, "Last learning rate", entries, [""] * len(every), styles, loc="upper right")
+        for name, last_rate in zip(every, rates[:, -1], strict=True):  # such as 1.5·10⁻⁵
+            digits, _, exponent = f"{last_rate:.1e}".partition("e")
+            entries.append(f"{name}: {digits.removesuffix('.0')}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}")
+        style.legend_of_sets("Last learning rate", entries, [""] * len(every), styles, whole, loc="upper right")
     return figure
 
 
-def table_of_schedules(every: Sequence[Schedule]) -> Iterator[str]:
+def table_of_schedules(every: Mapping[str, Floats]) -> Iterator[str]:
     """The curves as lines of a TSV file."""
-    lines = (
-        (schedule.name, epoch, *values)
-        for schedule in every
-        for epoch, values in enumerate(records(schedule.rate, schedule.momentum), 1)
-    )
+    lines = ((name, epoch, *pair) for name, pairs in every.items() for epoch, pair in enumerate(records(*pairs), 1))
     return tsv("schedule epoch lr momentum", lines)
 
 
@@ -260,24 +222,14 @@ _LOOKS: Final[tuple[dict[str, Any], ...]] = (
     {"facecolor": "#56B4E9", "edgecolor": "#0072B2", "hatch": "//////"},
 )
 
-# Inches.
-_AXIS: Final = 0.65  # what the vertical axis and its label take
+_AXIS: Final = 0.65  # inches that the vertical axis and its label take
 _PANEL: Final = 1.5  # height
 _WIDEST: Final = 0.55  # of a class: a set of two classes makes a narrow picture
 _NARROWEST: Final = 0.17  # a line of text and a gap
 _TOP: Final = 0.35  # the legend
-
 _CLASS_WIDTH: Final = 80.0  # points; longer names of classes are shortened
 _BARS: Final = 0.8  # of the width of a class
 _EDGE: Final = 0.5  # points
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """How many points of each class are in each of :data:`GROUPS`, for one norm."""
-
-    norm: str  # of the ranking
-    counts: Rows  # (3, C)
 
 
 def class_counts(labels: Rows, classes: Rows, chosen: Sequence[Rows]) -> Rows:
@@ -289,16 +241,12 @@ def class_counts(labels: Rows, classes: Rows, chosen: Sequence[Rows]) -> Rows:
     return np.stack([np.bincount(place, minlength=len(classes)) for place in places]).astype(np.int64)
 
 
-def draw_labels(distributions: Sequence[Distribution], names: Sequence[str], points: int) -> Figure:
+def draw_labels(distributions: Mapping[str, Rows], names: Sequence[str], points: int) -> Figure:
     """A panel for each norm, one below the other; many classes (C ``names``, any text) go on in further panels.
 
-    ``points``: how many are in each group; the label of the vertical axis says so.
+    ``distributions`` are :func:`class_counts` of :data:`GROUPS` by norm, of so many ``points`` in each group.
     """
     demand_room(names, "classes", MOST_CLASSES)
-    norms = [norm_of(distribution.norm).name for distribution in distributions]
-    for norm in norms:
-        if norms.count(norm) > 1:
-            raise UsageError(f"two rankings are in the {norm} norm: a picture has one panel for each norm.")
     parts = math.ceil(len(names) / math.floor((style.PAGE - _AXIS) / _NARROWEST))
     columns = math.ceil(len(names) / parts)
     slot = min(_WIDEST, (style.PAGE - _AXIS) / columns)
@@ -315,18 +263,17 @@ def draw_labels(distributions: Sequence[Distribution], names: Sequence[str], poi
         figure = style.new_figure(*size, layout="constrained")
         grid = figure.subplots(parts * len(distributions), 1, squeeze=False)[:, 0]
         bar = _BARS / len(GROUPS)
-        for row, axes in enumerate(grid):
-            part, number = divmod(row, len(distributions))
+        panels = product(range(parts), distributions.items())
+        for axes, (part, (norm, counts)) in zip(grid, panels, strict=True):
             inside = slice(part * columns, (part + 1) * columns)
-            distribution = distributions[number]
-            for group, (heights, look) in enumerate(zip(distribution.counts[:, inside], _LOOKS, strict=True)):
+            for group, (heights, look) in enumerate(zip(counts[:, inside], _LOOKS, strict=True)):
                 classes = np.flatnonzero(heights)  # a bar of no height would be a line
                 axes.bar(classes + (group - 1) * bar, heights[classes], 0.9 * bar, linewidth=_EDGE, **look)
             axes.set_xlim(-0.5, columns - 0.5)
-            axes.set_ylim(0.0, max(1.0, float(distribution.counts.max()) * 1.05))
-            axes.set_ylabel(f"Points of {points:,}\n({norm_of(distribution.norm).symbol} norm)")
+            axes.set_ylim(0.0, max(1.0, float(counts.max()) * 1.05))
+            axes.set_ylabel(f"Points of {points:,}\n({norm_of(norm).symbol} norm)")
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True))
-            last = number == len(distributions) - 1
+            last = norm == list(distributions)[-1]
             axes.set_xticks(
                 range(len(shown[inside])),
                 shown[inside] if last else [""] * len(shown[inside]),
@@ -343,9 +290,9 @@ def draw_labels(distributions: Sequence[Distribution], names: Sequence[str], poi
     return figure
 
 
-def table_of_labels(every: Sequence[Distribution], labels: Sequence[int], names: Sequence[str]) -> Iterator[str]:
+def table_of_labels(distributions: Mapping[str, Rows], labels: Rows, names: Sequence[str]) -> Iterator[str]:
     """The counts as lines of a TSV file; ``labels`` and ``names`` are those of the C classes."""
-    lines = ((each.norm, *line) for each in every for line in records(labels, names, *each.counts))
+    lines = ((norm, *line) for norm, counts in distributions.items() for line in records(labels, names, *counts))
     return tsv("norm label class least random most", lines)
 
 
@@ -385,8 +332,7 @@ def draw_deciles(profiles: Sequence[Profile], ranked_by: str, norm: str, eps: st
         for number, profile in enumerate(profiles):
             places = [row["quantile"] + (number - (len(profiles) - 1) / 2) * _APART for row in profile.rows]
             clean, robust, low, high = (
-                style.PERCENT * np.array([row[field] for row in profile.rows])
-                for field in ("clean", "robust", "low", "high")
+                100 * np.array([row[field] for row in profile.rows]) for field in ("clean", "robust", "low", "high")
             )
             look: dict[str, Any] = {"color": style.COLOURS[number], "clip_on": False}
             edges: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "elinewidth": 0.7, "zorder": 3}
@@ -430,7 +376,7 @@ _SHOWN: Final = 40  # points of the last rung, best first
 _SEARCH: Final = (6.5, 4.6)  # inches
 
 
-def draw_search(points: Sequence[Sampler], first: Sequence[Result], last: Sequence[Result], features: str) -> Figure:
+def draw_search(points: Sequence[Sampler], results: Sequence[Result], features: str) -> Figure:
     """Above, the mean score of all points by the value of each argument; below, the points of the last rung.
 
     A point of the last rung is the mean over its seeds with a line from the lowest to the highest; those that seeds
@@ -438,6 +384,8 @@ def draw_search(points: Sequence[Sampler], first: Sequence[Result], last: Sequen
     """
     from datarobust.diffusion.search import main_effects, mean_scores, seed_spread, survivors, top_set
 
+    sizes = sorted({result.images for result in results})
+    first, last = ([result for result in results if result.images == size] for size in (sizes[0], sizes[-1]))
     effects = main_effects(first, points)
     if len(effects["S_max"]) == 1:  # as in the paper: no effect to see
         del effects["S_max"]
@@ -476,14 +424,8 @@ def table_of_search(points: Sequence[Sampler], results: Sequence[Result]) -> Ite
     """Every result as a line of a TSV file."""
     from datarobust.diffusion.search import GRID
 
-    lines = (
-        (
-            each.point,
-            *(f"{getattr(points[each.point], name):g}" for name in GRID),
-            each.seed,
-            each.images,
-            each.score,
-        )
-        for each in sorted(results, key=lambda result: (result.images, result.point, result.seed))
-    )
+    lines = []
+    for each in sorted(results, key=lambda result: (result.images, result.point, result.seed)):
+        arguments = [f"{getattr(points[each.point], name):g}" for name in GRID]
+        lines.append((each.point, *arguments, each.seed, each.images, each.score))
     return tsv(f"point {' '.join(GRID)} seed images score", lines)

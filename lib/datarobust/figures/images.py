@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from datarobust.errors import DataError, UsageError
+from datarobust.errors import DataError
 from datarobust.figures import demand_room, records, style
 from datarobust.norms import L2, LEVELS, LINF, norm_of
 from datarobust.text import tsv
@@ -71,10 +71,7 @@ class Sheet:
     def write(
         self, text: str, middle: float, line: float, size: float = style.SMALL, room: float = math.inf, **options: Any
     ) -> None:
-        """One line, :func:`style.fitted` to ``room`` dots, centred at ``middle``, its middle at ``line``.
-
-        Plain text, unless ``parse_math`` is given.
-        """
+        """One plain line, :func:`style.fitted` to ``room`` dots, centred at ``middle``, its middle at ``line``."""
         if room < math.inf:
             text = style.fitted(text, room * style.POINTS_PER_INCH / style.DPI, size)
         baseline = line + 0.36 * size * style.DPI / style.POINTS_PER_INCH  # half of a capital letter below
@@ -88,17 +85,17 @@ def class_names(dataset: Store, labels: Rows) -> list[str]:
     return [names[label] if 0 <= label < len(names) else f"{label}" for label in labels.tolist()]
 
 
-def draw_samples(images: Images, names: Sequence[str]) -> Figure:
-    """Images (M, C, H, W), C = 1 or 3, row by row, each with its name below."""
-    step = math.ceil(max(images.shape[2:]) / _SAMPLE)  # of too large images every n-th pixel
-    images = images[:, :, ::step, ::step]
+def draw_samples(samples: Side) -> Figure:
+    """Images row by row, each with its class below."""
+    step = math.ceil(max(samples.images.shape[2:]) / _SAMPLE)  # of too large images every n-th pixel
+    images = samples.images[:, :, ::step, ::step]
     times = max(1, round(_SAMPLE / max(images.shape[2:])))
     height, width = (times * side for side in images.shape[2:])
     across, down = max(width, _SAMPLE // 2) + _PARTS, height + _LINE + _WITHIN
     columns = min(len(images), (_PAGE - 2 * _WITHIN) // across)
     with style.look():
         sheet = Sheet(2 * _WITHIN + columns * across, 2 * _WITHIN + math.ceil(len(images) / columns) * down)
-        for number, name in enumerate(names):
+        for number, name in enumerate(samples.names):
             row, column = divmod(number, columns)
             left, top = _WITHIN + column * across, _WITHIN + row * down
             sheet.show(mosaic(images[number : number + 1], 1, times, 0), left + (across - width) // 2, top, frame=True)
@@ -116,7 +113,6 @@ _BETWEEN: Final = 84  # pairs
 _ROWS: Final = 28  # between rows of pairs
 _EDGE: Final = 18
 _TEXT: Final = 36  # a line of it
-_MOST_COLUMNS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -156,12 +152,6 @@ def distances(points: Side, neighbours: Side, norm: str) -> Floats:
     return norm_of(norm).distances(norm_of(norm).keys(points.images, neighbours.images), np.uint8)
 
 
-def demand_count(count: int) -> None:
-    """Raise UsageError for more pairs, or fewer, than one picture can show."""
-    if not 1 <= count <= MOST_PAIRS:
-        raise UsageError(f"{count:,} pairs cannot be shown on one picture: choose 1 to {MOST_PAIRS}.")
-
-
 def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None = None) -> Figure:
     """Each point at the left of its neighbour, their classes and rows below, their distance above.
 
@@ -169,7 +159,6 @@ def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None
     of a byte, as in l-infinity, as ``k/255`` too. Where a ranking has ``claimed`` distances (M,), they must be those.
     """
     record, count, shape = norm_of(norm), len(points.index), points.images.shape
-    demand_count(count)
     if shape[1] not in (1, 3):
         raise DataError(f"images of shape {shape[1:]} (C, H, W) are neither grey (C = 1) nor RGB (C = 3).")
     if neighbours.images.shape != shape:
@@ -193,7 +182,7 @@ def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None
     height, width = height * times, width * times
     slot = max(width, slot)  # narrow images stand in the middle of theirs: names need the room
     across, down = 2 * slot + _WITHIN + _BETWEEN, height + 3 * _TEXT + _ROWS
-    columns = min(count, max(1, (_PAGE - 2 * _EDGE + _BETWEEN // 2) // across), _MOST_COLUMNS)
+    columns = min(count, max(1, (_PAGE - 2 * _EDGE + _BETWEEN // 2) // across), 4)
     edge = _EDGE + _BETWEEN // 4  # a long distance is a little wider than its pair
     with style.look():
         sheet = Sheet(2 * edge + columns * across - _BETWEEN, 2 * _EDGE + math.ceil(count / columns) * down - _ROWS)
@@ -240,7 +229,6 @@ class Copies:
     labels: Rows  # (M,) the classes that the clones were made for
 
     def __post_init__(self) -> None:
-        """Refuse what one picture cannot show."""
         if not len(self.images) or self.images.shape[1] not in (1, 3):
             raise DataError(f"{self.name}: images of shape {self.images.shape[1:]} are neither grey nor RGB")
         demand_room(self.images, "images", MOST_CLONED)
@@ -250,9 +238,12 @@ class Copies:
         """R, clones of each image."""
         return int(self.clones.shape[1])
 
-    def columns(self, side: int) -> int:
-        """How many images wide the clones of the first image are, ``side`` beneath one another; 0 for a single one."""
-        return math.ceil(self.repeats / side) if self.repeats > 1 else 0
+
+def copies_of(name: str, clones: Store, dataset: Store, most: int) -> Copies:
+    """The first ``most`` points of a set of clones, with their images in its dataset."""
+    end = min(most, len(clones))
+    index, labels = (np.asarray(clones.column(key).read(0, end), np.int64) for key in ("index", "labels"))
+    return Copies(name, dataset.column("images").take(index), clones.column("images").read(0, end), index, labels)
 
 
 def squares(sets: Sequence[Copies]) -> Figure:
@@ -262,31 +253,29 @@ def squares(sets: Sequence[Copies]) -> Figure:
     """
     side = math.ceil(math.sqrt(max(len(copies.images) for copies in sets)))
     across = min(2, len(sets))
-    widest = max((2 * side + copies.columns(side)) * copies.images.shape[3] for copies in sets)
+    thirds = [math.ceil(copies.repeats / side) if copies.repeats > 1 else 0 for copies in sets]  # columns
+    widest = max((2 * side + third) * copies.images.shape[3] for copies, third in zip(sets, thirds, strict=True))
     tallest = max(copies.images.shape[2] for copies in sets)
     room = (_PAGE - 2 * _MARGIN - (across - 1) * _APART) // across - 2 * _PARTS - 3 * side * _GAP
     times = max(1, min(room // widest, round(_TALLEST / tallest)))
     width = widest * times + 3 * side * _GAP + 2 * _PARTS
     height = side * (tallest * times + _GAP) + 2 * _LINE
     rows = math.ceil(len(sets) / across)
+    edges = 2 * _MARGIN - _APART, 2 * _MARGIN - _LINE
     with style.look():
-        sheet = Sheet(
-            2 * _MARGIN + across * width + (across - 1) * _APART, 2 * _MARGIN + rows * height + (rows - 1) * _LINE
-        )
-        for number, copies in enumerate(sets):
+        sheet = Sheet(across * (width + _APART) + edges[0], rows * (height + _LINE) + edges[1])
+        for number, (copies, third) in enumerate(zip(sets, thirds, strict=True)):
             row, column = divmod(number, across)
-            left, top = _MARGIN + column * (width + _APART), _MARGIN + row * (height + _LINE)
+            left = start = _MARGIN + column * (width + _APART)
+            top = _MARGIN + row * (height + _LINE)
             parts = [("images", copies.images, side), ("clones", copies.clones[:, 0], side)]
-            if copies.repeats > 1:
-                parts.append(("of the first", copies.clones[0], copies.columns(side)))
-            start = left
+            parts += [("of the first", copies.clones[0], third)] if third else []
             for words, images, columns in parts:
                 raster = mosaic(images, columns, times, _GAP)
                 sheet.show(raster, left, top + _LINE)
                 below = top + _LINE + side * (images.shape[2] * times + _GAP) + _LINE // 2
-                room = raster.shape[1] + _PARTS
-                sheet.write(words, left + raster.shape[1] / 2, below, room=room)
-                left += room
+                sheet.write(words, left + raster.shape[1] / 2, below, room=raster.shape[1] + _PARTS)
+                left += raster.shape[1] + _PARTS
             room = left - _PARTS - start
             sheet.write(copies.name, start + room / 2, top + _LINE // 2, style.NORMAL, room)
     return sheet.figure
@@ -317,12 +306,11 @@ def rows(sets: Sequence[Copies]) -> Figure:
 def table_of_clones(sets: Sequence[Copies]) -> Iterator[str]:
     """Every clone as a line of a TSV file, with its distances to its image in [0, 1] units."""
 
-    def lines(copies: Copies, repeat: int) -> Iterator[tuple[object, ...]]:
-        apart = (norm.distances(norm.keys(copies.images, copies.clones[:, repeat]), np.uint8) for norm in (L2, LINF))
-        for index, label, l2, linf in records(copies.index, copies.labels, *apart):
-            yield (copies.name, index, label, repeat, l2, linf)
+    def lines() -> Iterator[tuple[object, ...]]:
+        for copies in sets:
+            for repeat, clones in enumerate(copies.clones.swapaxes(0, 1)):
+                apart = (norm.distances(norm.keys(copies.images, clones), np.uint8) for norm in (L2, LINF))
+                for index, label, *rest in records(copies.index, copies.labels, *apart):
+                    yield (copies.name, index, label, repeat, *rest)
 
-    return tsv(
-        "set index label repeat l2 linf",
-        (line for copies in sets for repeat in range(copies.repeats) for line in lines(copies, repeat)),
-    )
+    return tsv("set index label repeat l2 linf", lines())

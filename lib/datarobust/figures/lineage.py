@@ -31,7 +31,6 @@ BOX: Final = (196.0, 62.0)  # width and height
 _SLOT: Final = 10.0
 _GAP: Final = (22.0, 46.0)
 _MARGIN: Final = 10.0
-_SWEEPS: Final = 8
 
 Point = tuple[float, float]
 
@@ -117,10 +116,10 @@ class _Node:
 def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command]:
     """The steps of all histories, each once and after what it reads; the order depends on the steps alone."""
     nodes: dict[str, _Node] = {}
-    known: dict[str, list[Result]] = {}
+    known: dict[str, set[Result]] = {}
     histories: list[list[str]] = []
     for result, history in artifacts:
-        known.setdefault(result.digest, []).append(result)
+        known.setdefault(result.digest, set()).add(result)
         keys = []
         for step in history:
             fields = to_json([step])[0]
@@ -131,9 +130,7 @@ def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command
             node = nodes.setdefault(keys[-1], _Node(step))
             node.inputs |= set(step.inputs.items())
             node.outputs |= set() if step.output is None else {step.output}
-        if keys:
-            nodes[keys[-1]].outputs.add(result.digest)
-            histories.append(keys)
+        histories.append(keys)
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(sorted(nodes))
     makers = {digest: key for key in sorted(nodes) for digest in sorted(nodes[key].outputs)}
@@ -155,29 +152,19 @@ def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command
     listing = []
     for key in order:
         node, step = nodes[key], nodes[key].step
+        made = {number[start]: nodes[start].outputs for start in graph.pred[key]}  # by the steps that it reads
         sources = []
         for role, digest in sorted(node.inputs):
-            steps = sorted(number[start] for start in graph.pred[key] if digest in nodes[start].outputs)
+            steps = sorted(i for i in made if digest in made[i])
             sources += [Source(role, digest, i) for i in steps] or [Source(role, digest)]
-        named = {source.step for source in sources}
-        sources += [Source("", "", i) for i in sorted(number[start] for start in graph.pred[key]) if i not in named]
+        sources += [Source("", "", i) for i in sorted(set(made) - {source.step for source in sources})]
+        results = [result for digest in node.outputs for result in known.get(digest, {Result(digest)})]
+        results.sort(key=lambda each: (not each.kind, each.kind, each.name, each.digest, each.anchor))
         several = step.tool in _SEVERAL and bool(step.argv) and step.argv[0].isalpha()
-        results = sorted(
-            {result for digest in node.outputs for result in known.get(digest, [Result(digest)])},
-            key=lambda result: (not result.kind, result.kind, result.name, result.digest, result.anchor),
-        )
-        listing.append(
-            Command(
-                f"{step.tool} {step.argv[0]}" if several else step.tool,
-                [*step.tool.split(), *step.argv],
-                ", ".join(name.rpartition("/")[2] for name in outputs(step) if name),
-                step.version,
-                step.seed,
-                step.device,
-                sources,
-                results,
-            )
-        )
+        tool = f"{step.tool} {step.argv[0]}" if several else step.tool
+        words = [*step.tool.split(), *step.argv]
+        output = ", ".join(name.rpartition("/")[2] for name in outputs(step) if name)
+        listing.append(Command(tool, words, output, step.version, step.seed, step.device, sources, results))
     return listing
 
 
@@ -292,8 +279,7 @@ def _centres(rows: list[list[int]], graph: nx.Graph[int], boxes: int) -> dict[in
         places = [where[other] for other in graph[node] if (above[other] < above[node]) == up]
         return fmean(places) if places else where[node]
 
-    for sweep in range(_SWEEPS):
-        up = sweep % 2 == 0
+    for up in [True, False] * 4:
         for row in rows if up else rows[::-1]:
             row.sort(key=lambda node: near(node, order, up))
             order |= {node: i - (len(row) - 1) / 2 for i, node in enumerate(row)}

@@ -1,7 +1,6 @@
 """A report: one page of HTML about any set of artifacts, which loads nothing and runs nothing.
 
 What stands in a page depends on what it is made of and on nothing else: no time, no place, no order of arguments.
-:func:`read` makes items of paths, :func:`collect` cards and commands of items, :func:`page` the page of those.
 ``templates/`` has its HTML and its style sheet.
 """
 
@@ -11,7 +10,7 @@ import base64
 import hashlib
 import math
 import re
-import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from datarobust.errors import DataError
 from datarobust.figures import lineage
 from datarobust.figures import report_parts as parts
 from datarobust.figures.charts import SERIES, course, draw_courses
-from datarobust.figures.images import Copies, draw_pairs, draw_samples, least_robust_pairs, side_of, squares
+from datarobust.figures.images import copies_of, draw_pairs, draw_samples, least_robust_pairs, side_of, squares
 from datarobust.figures.lineage import Command, Result
 from datarobust.figures.report_parts import Picture, amount, clipped, name, part, percent, plural, table, value_text
 from datarobust.norms import norm_of, plain_symbol
@@ -80,15 +79,10 @@ class Item:
         content = self.content.summary if isinstance(self.content, Store) else self.content
         return content if isinstance(content, Summary) else None
 
-    @property
-    def order(self) -> tuple[int, str, str, str, str]:
-        """Where it stands, whatever the order in which it was named."""
-        return list(SECTIONS).index(self.kind), self.name, self.digest, repr(self.history), self.anchor
-
 
 def read(paths: Iterable[Path]) -> list[Item]:
     """All of them, in an order and with identifiers that do not depend on the order of the paths; equal ones once."""
-    unique: dict[tuple[int, str, str, str, str], Item] = {}
+    unique: dict[tuple[int, str, str, str], Item] = {}
     total = 0
     for path in map(Path, paths):
         with durable.os_errors(path, "read"):
@@ -96,37 +90,37 @@ def read(paths: Iterable[Path]) -> list[Item]:
         total += len(item.content.content) if isinstance(item.content, Picture) else 0
         if total > MOST_PICTURES:
             raise DataError(f"{shown(path)} is one picture too many: a page holds {MOST_PICTURES:,} bytes of pictures")
-        unique.setdefault(item.order, item)
+        unique.setdefault((list(SECTIONS).index(item.kind), item.name, item.digest, repr(item.history)), item)
     anchored: list[Item] = []
-    numbers: dict[str, int] = {}
-    for _, item in sorted(unique.items(), key=lambda entry: entry[0]):
+    numbers: Counter[str] = Counter()
+    for _, item in sorted(unique.items()):
         base = f"{item.kind}-{item.digest[:12]}"
-        numbers[base] = numbers.get(base, 0) + 1
+        numbers[base] += 1
         anchored.append(replace(item, anchor=base if numbers[base] == 1 else f"{base}-{numbers[base]}"))
     return anchored
 
 
 def _item(path: Path, called: str) -> Item:
-    state = path.stat()
-    if stat.S_ISDIR(state.st_mode) and (path / RECIPE).is_file():
+    size = path.stat().st_size
+    if path.is_dir() and (path / RECIPE).is_file():
         run = open_run(path)
         head = run.weights.get("last") or run.weights.get("best")
         history = head.history if head else ()
         return Item("run", called, head.digest if head else artifacts.fingerprint(run.recipe), run, history)
-    if stat.S_ISDIR(state.st_mode) or path.suffix == ".safetensors":
-        artifact = artifacts.open_store(path) if stat.S_ISDIR(state.st_mode) else artifacts.peek(path)
+    if path.is_dir() or path.suffix == ".safetensors":
+        artifact = artifacts.open_store(path) if path.is_dir() else artifacts.peek(path)
         return Item(artifact.kind, called, artifact.digest, artifact, artifact.history)
-    if not stat.S_ISREG(state.st_mode):
+    if not path.is_file():
         raise DataError(f"{shown(path)} is no file and no folder: a report is about artifacts, runs, pictures and text")
     with path.open("rb") as file:
-        picture = parts.looks_like(file.read(1 << 12)) is not None
+        picture = parts.looks_like(file.read(1 << 12))
     limit, what = (parts.MOST_BYTES, "a picture") if picture else (MOST_TEXT, "text")
-    if state.st_size > limit:
-        raise DataError(f"{shown(path)} has {state.st_size:,} bytes, more than the {limit:,} of {what} in a report")
+    if size > limit:
+        raise DataError(f"{shown(path)} has {size:,} bytes, more than the {limit:,} of {what} in a report")
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     if picture:
-        return Item("picture", called, sha256, parts.opened(content, shown(path)))
+        return Item("picture", called, sha256, parts.opened(picture, content, shown(path)))
     if not content.strip():
         raise DataError(f"{shown(path)} is empty: the command that writes it has failed or has not run")
     try:
@@ -156,22 +150,19 @@ class Card:
     folded: Sequence[tuple[str, str]] = ()  # what is folded away, under its heading
 
 
-@dataclass(frozen=True)
-class Artifacts:
-    """The artifacts of a report, weights of its runs included, by digest: cards refer to one another."""
+Known = Mapping[str, Item]  # the artifacts of a report, weights of its runs included, by digest
 
-    items: Mapping[str, Item]
 
-    def reference(self, value: object) -> Markup:
-        """A digest, with a link to its card where it is in the report."""
-        item = self.items.get(str(value))
-        return part("reference", value=str(value), called=item.name if item else "", anchor=item.anchor if item else "")
+def _reference(known: Known, digest: str) -> Markup:
+    """A digest, with a link to its card where it is in the report."""
+    item = known.get(digest)
+    return part("reference", value=digest, called=item.name if item else "", anchor=item.anchor if item else "")
 
-    def images(self, value: object) -> Store | None:
-        """The dataset of a digest, if it is in the report and its images can be shown: grey or RGB."""
-        item = self.items.get(str(value))
-        store = item.content if item is not None and item.kind == "dataset" else None
-        return store if isinstance(store, Store) and _showable(store) else None
+
+def _images(known: Known, digest: str) -> Store | None:
+    """The dataset of a digest, if it is in the report and its images can be shown: grey or RGB."""
+    store = known[digest].content if digest in known else None
+    return store if isinstance(store, Store) and _showable(store) else None
 
 
 def collect(paths: Iterable[Path], progress: Progress = iter) -> tuple[list[Card], list[Command]]:
@@ -183,13 +174,13 @@ def collect(paths: Iterable[Path], progress: Progress = iter) -> tuple[list[Card
             for which, weights in sorted(item.content.weights.items()):
                 file = f"{item.name}/{which}.safetensors"
                 stored.append(Item(weights.kind, file, weights.digest, weights, weights.history, item.anchor))
-    known = Artifacts({item.digest: item for item in reversed(stored)})
+    known = {item.digest: item for item in reversed(stored)}
     cards = [_card(item, known) for item in progress(items)]
     results = [(Result(item.digest, item.kind, item.name, item.anchor), item.history) for item in stored]
     return cards, lineage.commands(results)
 
 
-def _card(item: Item, known: Artifacts) -> Card:
+def _card(item: Item, known: Known) -> Card:
     content = item.content
     if isinstance(content, Picture):
         gist = f"{'svg' if 'svg' in content.media else 'png'}, {len(content.content):,} bytes"
@@ -199,7 +190,7 @@ def _card(item: Item, known: Artifacts) -> Card:
         return Card(item, gist, wide=wide)
     if isinstance(content, Run):
         return _run_card(item, content, known)
-    makers: dict[str, Callable[[Item, Any, Artifacts], Card]] = {
+    makers: dict[str, Callable[[Item, Any, Known], Card]] = {
         "classifier": _weights_card,
         "denoiser": _weights_card,
         "dataset": _dataset_card,
@@ -212,24 +203,21 @@ def _card(item: Item, known: Artifacts) -> Card:
     try:
         card = makers[content.kind](item, content, known)
     except IndexError as error:
-        raise DataError(
-            f"{shown(item.name)} names rows that its dataset does not have ({error}): make it anew"
-        ) from error
+        rows = f"names rows that its dataset does not have ({error})"
+        raise DataError(f"{shown(item.name)} {rows}: make it anew") from error
     attributes = {key: value for key, value in sorted(content.attributes.items()) if key != "request"}
-    objects = [
-        (_title(key), _settings(value)) for key, value in attributes.items() if isinstance(value, dict) and value
-    ]
+    objects = [(_title(key), _settings(value)) for key, value in attributes.items() if value and type(value) is dict]
     return replace(card, facts=[*_facts(attributes, known), *card.facts], folded=[*card.folded, *objects])
 
 
-def _facts(attributes: Mapping[str, Any], known: Artifacts) -> list[tuple[str, str]]:
+def _facts(attributes: Mapping[str, Any], known: Known) -> list[tuple[str, str]]:
     """Attributes that are single values; digests with links."""
     facts: list[tuple[str, str]] = []
     for key, value in attributes.items():
         if not isinstance(value, dict | list):
             digest = isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)
             text = plain_symbol(value) if key == "norm" else value_text(value)
-            facts.append((_title(key), known.reference(value) if digest else name(text)))
+            facts.append((_title(key), _reference(known, value) if digest else name(text)))
     return facts
 
 
@@ -249,7 +237,7 @@ def _showable(store: Store) -> bool:
     return len(shape) == 4 and shape[1] in (1, 3) and len(store) > 0
 
 
-def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
+def _dataset_card(item: Item, store: Store, known: Known) -> Card:
     """Size, shape, classes, and the first point of each class."""
     from datarobust.datasets.contents import describe
 
@@ -267,21 +255,17 @@ def _dataset_card(item: Item, store: Store, known: Artifacts) -> Card:
         rows = [[label, name(called, 80), f"{n:,}"] for label, called, n in zip(labels, names, counts, strict=True)]
         folded = [("Classes", table(["Label", "Class", "Points"], rows))]
     if _showable(store):  # the first image of every class among the first points
-        values, first = np.unique(store.column("labels").read(0, min(len(store), _SCAN)), return_index=True)
-        called = dict(zip((entry["label"] for entry in classes), names, strict=True))
-        images = store.column("images").take(first[:_SAMPLES].astype(np.int64))
-        figure = draw_samples(images, [called[label] for label in values[:_SAMPLES].tolist()])
+        _, first = np.unique(store.column("labels").read(0, min(len(store), _SCAN)), return_index=True)
+        first = first[:_SAMPLES].astype(np.int64)
+        figure = draw_samples(side_of(store, first))
         wide = parts.drawn(figure, "First points", "The first point of each class.", form="png")
-    big = [
-        ("Points", f"{len(store):,}"),
-        ("Pixels" if "images" in store else "Numbers", shape),
-        ("Classes", f"{len(classes):,}"),
-    ]
+    what = "Pixels" if "images" in store else "Numbers"
+    big = [("Points", f"{len(store):,}"), (what, shape), ("Classes", f"{len(classes):,}")]
     gist = f"{plural(len(store), 'point')} of {plural(len(classes), 'class', 'classes')}, {shape}"
     return Card(item, gist, big, facts, charts, wide, folded)
 
 
-def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
+def _ranking_card(item: Item, store: Store, known: Known) -> Card:
     """Least, median and largest distance, ties, and the least robust points, as images where they are known."""
     attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
     distance = np.asarray(store.column("distance").read(), np.float64)
@@ -291,12 +275,9 @@ def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
     against = attributes["against"]
     tied = f"{int(times[times > 1].sum()):,} points share a distance"
     facts = [("Ties", f"{tied}; {plural(len(distinct), 'distance')} in all")]
-    special = {
-        "Equal to a point of another label": distance == 0.0,
-        "No point of another label": np.isinf(distance),
-        "Dropped": np.isnan(distance),
-    }
-    facts += [(title, f"{int(which.sum()):,}") for title, which in special.items() if which.any()]
+    titles = ("Equal to a point of another label", "No point of another label", "Dropped")
+    special = zip(titles, (distance == 0.0, np.isinf(distance), np.isnan(distance)), strict=True)
+    facts += [(title, f"{int(which.sum()):,}") for title, which in special if which.any()]
     big, charts, wide = [("Points", f"{len(store):,}")], Markup(""), Markup("")
     gist = f"{plural(len(store), 'point')} in {norm}"
     if len(finite):
@@ -307,36 +288,33 @@ def _ranking_card(item: Item, store: Store, known: Artifacts) -> Card:
         axis = f"{norm_of(attributes['norm']).symbol} distance to the nearest point of another label"
         charts = parts.histogram(finite, f"Histogram of {norm} distances", axis)
         rows = least_robust_pairs(distance, neighbour, against is None, _LEAST)
-        own, other = (known.images(digest) for digest in (attributes["dataset"], against or attributes["dataset"]))
+        own, other = (_images(known, digest) for digest in (attributes["dataset"], against or attributes["dataset"]))
         if own is not None and other is not None:
             figure = draw_pairs(side_of(own, rows), side_of(other, neighbour[rows]), attributes["norm"])
-            words = (
-                "The least robust points, each beside its nearest point of another class, as figure pairs draws them."
-            )
-            wide = parts.drawn(figure, "The least robust points", words, form="png")
+            words = "each beside its nearest point of another class, as figure pairs draws them."
+            wide = parts.drawn(figure, "The least robust points", f"The least robust points, {words}", form="png")
         else:
             lines = [[str(row), amount(float(distance[row])), str(neighbour[row])] for row in rows.tolist()]
             wide = table(["Index", "Distance", "Neighbour"], lines, "The least robust points.")
     return Card(item, gist, big, facts, charts, wide)
 
 
-def _clones_card(item: Item, store: Store, known: Artifacts) -> Card:
+def _clones_card(item: Item, store: Store, known: Known) -> Card:
     """How many of which points, and some of them beside the originals where those are known."""
     column = store.column("images")
     (points, repeats), shape = column.shape[:2], sized(tuple(column.shape[2:]))
     big = [("Points", f"{points:,}"), ("Clones of each", f"{repeats:,}"), ("Pixels", shape)]
-    data = known.images(store.attributes["dataset"])
+    data = _images(known, store.attributes["dataset"])
     wide = part("note", words="Name the dataset to see clones beside their originals.")
     if data is not None and points and repeats and column.shape[2:] == data.column("images").shape[1:]:
-        copies = column.read(0, min(_CLONES, points))[:, :_CLONES]
-        rows, labels = (np.asarray(store.column(key).read(0, len(copies)), np.int64) for key in ("index", "labels"))
-        figure = squares([Copies(item.name, data.column("images").take(rows), copies, rows, labels)])
+        copies = copies_of(item.name, store, data, _CLONES)
+        figure = squares([replace(copies, clones=copies.clones[:, :_CLONES])])
         wide = parts.drawn(figure, "Points and their clones", "As figure clones draws them.", form="png")
     gist = f"{plural(repeats, 'clone')} of {plural(points, 'point')}, {shape}"
     return Card(item, gist, big, wide=wide)
 
 
-def _embedding_card(item: Item, store: Store, known: Artifacts) -> Card:
+def _embedding_card(item: Item, store: Store, known: Known) -> Card:
     """Stress, whether patterns emerge, and the map as ``figure map`` draws it."""
     from datarobust.figures import map as maps
 
@@ -353,7 +331,7 @@ def _embedding_card(item: Item, store: Store, known: Artifacts) -> Card:
     return Card(item, gist, big, charts=chart)
 
 
-def _moments_card(item: Item, store: Store, known: Artifacts) -> Card:
+def _moments_card(item: Item, store: Store, known: Known) -> Card:
     """Of how many points, in which features, and their spread."""
     attributes = store.attributes
     trace = amount(float(np.trace(store.column("covariance").read())))
@@ -367,7 +345,7 @@ def _network(arch: object) -> str:
     return clipped(str(arch.get("name", "unknown")), 80) if isinstance(arch, dict) else "unknown"
 
 
-def _weights_card(item: Item, weights: Summary, known: Artifacts) -> Card:
+def _weights_card(item: Item, weights: Summary, known: Known) -> Card:
     """A classifier or a denoiser: network, epoch, number of parameters."""
     network = _network(weights.attributes["arch"])
     sizes = [(np.dtype(dtype).itemsize, math.prod(shape)) for dtype, shape in weights.arrays.values()]
@@ -380,7 +358,7 @@ def _weights_card(item: Item, weights: Summary, known: Artifacts) -> Card:
     return Card(item, gist, big, facts)
 
 
-def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
+def _run_card(item: Item, run: Run, known: Known) -> Card:
     """A training: how far it is, its best and last epoch, its curves, its recipe."""
     recipe, log, inputs = run.recipe["recipe"], run.log, run.recipe["inputs"]
     network = _network(run.recipe["arch"])
@@ -392,16 +370,15 @@ def _run_card(item: Item, run: Run, known: Artifacts) -> Card:
         words = f", epoch {epoch}"
         if isinstance(epoch, int) and 0 < epoch <= done:
             words += "".join(f"; {key} {value}" for key, value in _epoch_figures(log[epoch - 1]))
-        facts.append((f"{which.capitalize()} weights", known.reference(weights.digest) + words))
+        facts.append((f"{which.capitalize()} weights", _reference(known, weights.digest) + words))
     big += _epoch_figures(log[-1]) if log else []
-    charts, wide = Markup(""), Markup("")
-    if not log:
-        wide = part("note", words="No epoch is over yet.")
-    elif any(line.get(field) is not None for line in log for field in SERIES):
+    charts = Markup("")
+    wide = Markup("") if log else part("note", words="No epoch is over yet.")
+    if any(line.get(field) is not None for line in log for field in SERIES):
         figure = draw_courses([course(item.name, log, item.name)])
         words = "Accuracies by epoch, as figure training draws them."
         charts = parts.drawn(figure, f"Accuracies of {item.name} by epoch", words, scale=1.1)
-    else:  # such as that of a denoiser
+    elif log:  # such as that of a denoiser
         losses = [line.get("loss") for line in log]
         values = [float(loss) if isinstance(loss, int | float) else math.nan for loss in losses]
         charts = parts.curve(values, "Loss of each epoch")
@@ -420,7 +397,7 @@ def _epoch_figures(line: Mapping[str, Any]) -> list[tuple[str, str]]:
     return figures
 
 
-def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
+def _evaluation_card(item: Item, store: Store, known: Known) -> Card:
     """Clean and adversarial accuracy, what each attack took, and what a reader should know of both."""
     from datarobust.evaluation.statistics import VERDICTS, share, summary
 
@@ -433,15 +410,10 @@ def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
     result = summary(columns, attributes)
     robust, low, high = share((columns["clean"] == columns["label"]) & (columns["broken"] < 0))
     under_attack = f"{'≤ ' if bound else ''}{percent(robust)}"
-    big = [
-        ("Clean accuracy", percent(result["clean"])),
-        ("Under attack" if bound else "AutoAttack", under_attack),
-        ("Points", f"{points:,}"),
-    ]
-    facts = [
-        ("95 % interval", f"{percent(low)} to {percent(high)} under attack"),
-        ("Signs of unreliability", name(", ".join(sorted(attributes["flags"])) or "none")),
-    ]
+    what = "Under attack" if bound else "AutoAttack"
+    big = [("Clean accuracy", percent(result["clean"])), (what, under_attack), ("Points", f"{points:,}")]
+    facts = [("95 % interval", f"{percent(low)} to {percent(high)} under attack")]
+    facts += [("Signs of unreliability", name(", ".join(sorted(attributes["flags"])) or "none"))]
     facts += [("Left out", name(f"{attack}: {value_text(why)}")) for attack, why in sorted(result["left_out"].items())]
     taken = [attack for attack in result["attacks"] if attack["broken"]]
     shares = [("robust", robust, "good")]
@@ -465,9 +437,8 @@ def _evaluation_card(item: Item, store: Store, known: Artifacts) -> Card:
 
 
 def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version: str) -> str:
-    """The whole page, of cards in any order and commands each after what it reads."""
+    """The whole page, of the cards and commands of :func:`collect`."""
     style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
-    cards = sorted(cards, key=lambda card: card.item.order)
     members = {kind: [card for card in cards if card.item.kind == kind] for kind in SECTIONS}
     sections = [(SECTIONS[kind], kind, members[kind]) for kind in SECTIONS if members[kind]]
     counts = [(sum(card.item.artifact is not None for card in cards), "artifact")]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from xml.parsers import expat
 
 import jinja2
@@ -61,11 +61,6 @@ def clipped(words: str, most: int = MOST_CHARACTERS) -> str:
     words = shown(words)
     head = most // 2
     return words if len(words) <= most else f"{words[:head]}…{words[len(words) - (most - head - 1) :]}"
-
-
-def preformatted(words: str) -> Markup:
-    """Text whose line ends stay, escaped; tabs become spaces."""
-    return Markup("\n").join(escape(shown(line.expandtabs())) for line in words.split("\n"))
 
 
 def _printed(value: Any) -> Any:
@@ -237,20 +232,13 @@ _SVG: Final = re.compile(
 )
 
 
-def looks_like(head: bytes) -> str | None:
-    """``png`` or ``svg`` by the first bytes of a file; None: neither."""
+def looks_like(head: bytes) -> Literal["png", "svg"] | None:
+    """By the first bytes of a file; None: neither."""
     return "png" if head.startswith(b"\x89PNG") else "svg" if _SVG.match(head[: 1 << 12]) else None
 
 
-def opened(content: bytes, where: str) -> Picture:
-    """The picture of a file, called ``where`` in messages; DataError: too large, damaged, or neither png nor svg."""
-    kind = looks_like(content)
-    if kind is None:
-        raise DataError(f"{where} is neither a png nor an svg picture")
-    if len(content) > MOST_BYTES:
-        raise DataError(
-            f"{where} has {len(content):,} bytes, more than the {MOST_BYTES:,} of a picture in a page: draw it smaller"
-        )
+def opened(kind: Literal["png", "svg"], content: bytes, where: str) -> Picture:
+    """The picture of a file, called ``where`` in messages; DataError where it is damaged or has too many dots."""
     width, height, scale = (_png if kind == "png" else _svg)(content, where)
     if max(width, height) > _MOST_SIDE or width * height > _MOST_PIXELS:
         raise DataError(f"{where} has {width:,.0f} x {height:,.0f} dots, too many for a page: draw it smaller")
@@ -315,17 +303,25 @@ _RULE: Final = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 def read_text(called: str, words: str) -> tuple[Markup, str]:
     """A file of text as parts, and what it is in a few words: JSON lines, tabs, Markdown, or text as it is.
 
-    The ending of its name decides where the text leaves it open.
+    Objects are a row each, a single one names and values. The first line of a table is its header if no field of it is
+    a number and others are.
     """
     lines = [line.removesuffix("\r") for line in words.rstrip().split("\n")]
     ending = called.lower().rpartition(".")[2]
     if ending in ("md", "markdown"):
         return Markup("").join(_markdown(lines)), "Markdown"
     if objects := _objects(words, lines):
-        return _json_table(objects), f"JSON, {plural(len(objects), 'object')}"
+        kind, records = f"JSON, {plural(len(objects), 'object')}", [dict(flat(entries)) for entries in objects]
+        if len(records) == 1:
+            return part("facts", pairs=list(records[0].items())[:MOST_LINES], class_="facts many"), kind
+        names = list(dict.fromkeys(field for record in records for field in record))
+        return table(names, [[record.get(field, "") for field in names] for record in records]), kind
     if ending == "tsv" or all("\t" in line for line in lines):
-        return _tabs(lines), f"table of {plural(len(lines), 'line')}"
-    text = preformatted("\n".join(line[:MOST_LINE] for line in lines[:MOST_LINES]))
+        rows = [line.split("\t") for line in lines]
+        numeric = [any(cell and _is_number(cell) for cell in row) for row in rows]
+        headed = any(numeric) and not numeric[0]
+        return table(rows[0] if headed else [], rows[headed:]), f"table of {plural(len(lines), 'line')}"
+    text = Markup("\n").join(escape(shown(line[:MOST_LINE].expandtabs())) for line in lines[:MOST_LINES])
     whole = part("plain", text=text, note=_not_shown(line=len(lines) - MOST_LINES))
     return whole, f"text of {plural(len(lines), 'line')}"
 
@@ -341,31 +337,12 @@ def _objects(words: str, lines: Sequence[str]) -> list[dict[str, Any]]:
     return []
 
 
-def _json_table(objects: Sequence[Mapping[str, Any]]) -> Markup:
-    """Objects as a table, a row each; a single one as names and values."""
-    rows = [dict(flat(entries)) for entries in objects]
-    if len(rows) == 1:
-        return part("facts", pairs=list(rows[0].items())[:MOST_LINES], class_="facts many")
-    names = list(dict.fromkeys(field for row in rows for field in row))
-    return table(names, [[row.get(field, "") for field in names] for row in rows])
-
-
-def _tabs(lines: Sequence[str]) -> Markup:
-    """Lines with tabs as a table; the first is its header if none of its fields is a number and others are."""
-    rows = [line.split("\t") for line in lines]
-    headed = not any(_is_number(cell) for cell in rows[0] if cell)
-    headed = headed and any(_is_number(cell) and cell for row in rows[1:] for cell in row)
-    return table(rows[0] if headed else [], rows[headed:])
-
-
 def _markdown(lines: Sequence[str]) -> Iterator[Markup]:
     """Tables, lists and paragraphs of a Markdown file; all else of Markdown is shown as it is written."""
 
     def sort(line: str) -> str:
-        head = line.lstrip()
-        if not head:
-            return ""
-        return {"|": "table", "#": "heading"}.get(head[0], "list" if re.match(r"[-*] ", head) else "text")
+        kinds = {"": "", "|": "table", "#": "heading"}
+        return kinds.get(line.lstrip()[:1], "list" if re.match(r"\s*[-*] ", line) else "text")
 
     def unescaped(words: str) -> str:
         return re.sub(r"\\([\\|*_`\[\]<>#])", r"\1", words).strip()

@@ -1,17 +1,13 @@
 """Ordered sensitivity values, Figures 2 (a), 5 (a) and 16, and their differences, Figures 2 (b) and 5 (b).
 
 The sensitivity of a point is 1/r(x), r(x) its distance to the nearest point with another label (Section 3, Algorithm
-1), distances in [0, 1] units. A curve has one value a point in ascending order, the most robust point at the left. The
-horizontal axis is the fraction of the set, as in Figure 16, so that sets of different size compare.
-
-A difference is the sensitivity in one set minus that in another, a marker a point, in the order of the first set: by
-``point`` where the sets hold the same points in the same order (CIFAR-100 and CIFAR-100s), by ``rank`` where they hold
-different ones (CIFAR-100 and CIFAR-10). Where sizes differ, a rank is compared with the value at the same fraction of
-the other set, (rank - 1/2)/n, on the straight line between the two ranks around it.
+1), distances in [0, 1] units. Sets are compared by ``point`` where they hold the same points in the same order, else by
+``rank``, at equal fractions of the sets.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,19 +28,14 @@ By = Literal["point", "rank"]
 
 MARKERS: Final = ("+", "o", "x", "s", "^", "D")  # of differences; the first two are the paper's
 
-_LABELS: Final[dict[Scale, str]] = {
-    "absolute": r"Sensitivity $1/r$",
-    "relative": "Sensitivity $1/r$\ndivided by its maximum",
-}
+_LABELS: Final = {"absolute": r"Sensitivity $1/r$", "relative": "Sensitivity $1/r$\ndivided by its maximum"}
 _PANEL: Final = (2.75, 2.1)  # inches
 _LONE_PANEL: Final = (3.4, 2.5)
-_HEADROOM: Final = 0.04  # between the highest value and the top of the panel
-
+_NAME: Final = 105.0  # points, of a set's name; longer ones are shortened
 _DIFFERENCES: Final = (4.4, 2.8)  # inches
-_DRAWN: Final = (266.4, 158.4)  # about the panel without its labels, points
+_DRAWN: Final = (266.4, 158.4)  # about the panel of differences without its labels, points
 _STEP: Final = 2.8  # two markers of a set are at least about so far apart, points
 _PARTS: Final = 64  # of a set, each with its median
-_ROOM: Final = 0.06  # above and below the values, as a fraction of their range
 
 
 @dataclass(frozen=True)
@@ -68,10 +59,7 @@ class Curve:
     def relative(self) -> Floats:
         """Sensitivity divided by the largest that is drawn, which is r_min/r(x)."""
         if np.isinf(self.distance[-1]):
-            raise DataError(
-                f"no point of {self.name!r} has a neighbour with another label, so there is no largest sensitivity to "
-                "divide by: draw absolute values only."
-            )
+            raise DataError(f"no point of {self.name!r} has a neighbour with another label: draw absolute values only.")
         return np.asarray(self.distance[-1] / self.distance)
 
     @property
@@ -93,14 +81,11 @@ def ordered(name: str, norm: str, distance: Floats, *, without_least: int = 0) -
     """The curve of one set.
 
     ``distance`` (N,) is r(x) in [0, 1] units, +inf where no point has another label; NaN, where a point was dropped
-    from the ranking, does not count. Of the others the ``without_least`` least robust are left out first (the paper: 40
-    for CIFAR-100 and EMNIST; among ties the lower index goes first), then whatever still has distance 0.
+    from the ranking, does not count. Of the others the ``without_least`` least robust are left out first (among ties
+    the lower index), then whatever still has distance 0.
     """
-    if without_least < 0:
-        raise UsageError(f"cannot leave out {without_least} points: give 0 or more.")
-    negative = np.flatnonzero(distance < 0)
-    if negative.size:
-        first = int(negative[0])
+    if (distance < 0).any():
+        first = int((distance < 0).argmax())
         raise DataError(
             f"point {first} of {name!r} has the negative distance {distance[first]}: make the ranking anew."
         )
@@ -111,8 +96,7 @@ def ordered(name: str, norm: str, distance: Floats, *, without_least: int = 0) -
     if not order.size:
         raise DataError(f"no point of {name!r} is left to draw, out of {len(distance):,}.")
     least, dropped = min(without_least, len(kept)), len(distance) - len(kept)
-    ranked = np.ascontiguousarray(distance[order], dtype=np.float64)
-    return Curve(name, norm, order.astype(np.int64), ranked, least, equal, dropped)
+    return Curve(name, norm, order, distance[order].astype(np.float64), least, equal, dropped)
 
 
 def draw(curves: Sequence[Curve], scales: Sequence[Scale] = ("absolute", "relative")) -> Figure:
@@ -141,18 +125,13 @@ def draw(curves: Sequence[Curve], scales: Sequence[Scale] = ("absolute", "relati
                     dot = {"marker": "o", "markersize": 3} if len(values) == 1 else {}
                     axes.plot(curve.fraction, values, clip_on=False, dash_capstyle="butt", **styles[name], **dot)
                 top = max(float(line.get_ydata()[-1]) for line in axes.lines)
-                axes.set_ylim(0.0, (top or 1.0) * (1 + _HEADROOM))
+                axes.set_ylim(0.0, (top or 1.0) * 1.04)
                 axes.set_ylabel(_LABELS[scale])
                 lowest = norm == list(norms)[-1]
                 style.fraction_axis(axes, "Fraction of the set\n(most to least robust)" if lowest else "")
-            make = partial(
-                style.legend_of_sets,
-                title=f"{norm_of(norm).symbol} norm",
-                names=[style.fitted(name, style.NAME_WIDTH, style.SMALL) for name in sets],
-                notes=[curve.left_out for curve in sets.values()],
-                styles=list(styles.values()),
-            )
-            rows.append((panels, make))
+            entries = [style.fitted(name, _NAME, style.SMALL) for name in sets]
+            notes, title = [curve.left_out for curve in sets.values()], f"{norm_of(norm).symbol} norm"
+            rows.append((panels, partial(style.legend_of_sets, title, entries, notes, list(styles.values()))))
         figure.align_ylabels()
         style.place_legends(figure, rows, ["upper left", "lower right"])
     return figure
@@ -198,10 +177,8 @@ class Difference:
     def remarks(self) -> Iterator[str]:
         """Sentences that the user should see."""
         if self.by == "rank" and self.size != len(self.base.index):
-            yield (
-                f"{self.base.name} has {len(self.base.index):,} points and {self.name} {self.size:,}: "
-                "values are compared at equal fractions of the sets"
-            )
+            sizes = f"{self.base.name} has {len(self.base.index):,} points and {self.name} {self.size:,}"
+            yield f"{sizes}: values are compared at equal fractions of the sets"
         if self.left_out:
             yield f"{self.name} is compared without {self.left_out}"
 
@@ -216,12 +193,9 @@ def difference(base: Curve, name: str, distance: Floats, by: By) -> Difference:
     if by == "rank":
         values = np.interp(base.fraction, curve.fraction, curve.sensitivity)
         return Difference(name, by, base, np.arange(len(base.index)), values, curve.left_out, len(curve.index))
-    points = len(base.index) + base.least + base.equal + base.dropped
-    if len(distance) != points:
-        raise UsageError(
-            f"{base.name!r} has {points:,} points and {name!r} has {len(distance):,}, so they are not the same points: "
-            "compare them by rank."
-        )
+    if len(distance) != (points := len(base.index) + base.least + base.equal + base.dropped):
+        sizes = f"{base.name!r} has {points:,} points and {name!r} has {len(distance):,}"
+        raise UsageError(f"{sizes}, so they are not the same points: compare them by rank.")
     mine = distance[base.index]
     equal, dropped = mine == 0.0, np.isnan(mine)
     place = np.flatnonzero(~(equal | dropped)).astype(np.int64)
@@ -234,18 +208,17 @@ def difference(base: Curve, name: str, distance: Floats, by: By) -> Difference:
 def draw_differences(differences: Sequence[Difference]) -> Figure:
     """One panel, one kind of marker for each set that is compared with the first; names are all different."""
     demand_room(differences, "sets", len(MARKERS))
-    names = [pair.name for pair in differences]
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(pair.name for pair in differences).items():
+        if times > 1:
             raise UsageError(f"two sets that are compared with the first are called {name!r}: give each its own name.")
     base = differences[0].base
     low = min(0.0, *(float(pair.values.min()) for pair in differences))
     high = max(0.0, *(float(pair.values.max()) for pair in differences))
-    room = _ROOM * (high - low) or 1.0
+    room = 0.06 * (high - low) or 1.0
     low, high = low - room, high + room
-    hollow: dict[str, Any] = {"markersize": 3.2, "markerfacecolor": "none", "markeredgewidth": 0.6}
+    hollow: dict[str, Any] = {"markersize": 3.2, "markerfacecolor": "none", "markeredgewidth": 0.6, "linestyle": "none"}
     looks = zip(style.COLOURS, MARKERS, differences, strict=False)
-    styles = [{"color": colour, "marker": marker, "linestyle": "none"} | hollow for colour, marker, _ in looks]
+    styles = [hollow | {"color": colour, "marker": marker} for colour, marker, _ in looks]
     with style.look():
         figure = style.new_figure(*_DIFFERENCES, layout="constrained")
         axes = figure.subplots()
@@ -257,19 +230,15 @@ def draw_differences(differences: Sequence[Difference]) -> Figure:
                 edges = [Stroke(linewidth=3 * style.LINE_WIDTH, foreground="white"), Normal()]
                 line = {"color": look["color"], "linewidth": style.LINE_WIDTH, "path_effects": edges}
                 axes.plot(*medians(pair), zorder=3, **line)
-        name = style.fitted(base.name, style.NAME_WIDTH, style.NORMAL)
+        name = style.fitted(base.name, _NAME, style.NORMAL)
         without = f" without {base.left_out}" if base.left_out else ""
         style.fraction_axis(axes, f"Fraction of {name}{without}\n(most to least robust)")
         axes.set_ylim(low, high)
         axes.set_ylabel(f"Sensitivity of {name}\nminus that of the other set", parse_math=False)
         ways = {"rank": ", by rank", "point": ", by point\n(line: median)"}
-        make = partial(
-            style.legend_of_sets,
-            title=f"{norm_of(base.norm).symbol} norm",
-            names=[style.fitted(pair.name, style.NAME_WIDTH, style.SMALL) + ways[pair.by] for pair in differences],
-            notes=[pair.left_out for pair in differences],
-            styles=styles,
-        )
+        entries = [style.fitted(pair.name, _NAME, style.SMALL) + ways[pair.by] for pair in differences]
+        notes, title = [pair.left_out for pair in differences], f"{norm_of(base.norm).symbol} norm"
+        make = partial(style.legend_of_sets, title, entries, notes, styles)
         style.place_legends(figure, [([axes], make)], ["upper left", "lower left", "upper right", "lower right"])
     return figure
 

@@ -30,7 +30,7 @@ from datarobust.figures import Format
 
 DPI: Final = 300
 POINTS_PER_INCH: Final = 72
-PAGE: Final = 6.5  # inches; no figure is wider: what is scaled down to a page has letters that are too small
+PAGE: Final = 6.5  # inches; no figure is wider, as letters that are scaled down to a page are too small
 SMALL: Final = 7.5  # points; nothing in a figure is smaller
 NORMAL: Final = 8.5
 
@@ -52,9 +52,6 @@ DASHES: Final[tuple[tuple[float, ...], ...]] = (
 )
 STYLES: Final = len(COLOURS) * len(DASHES)  # curves that can be told apart: every colour with every dash pattern
 LINE_WIDTH: Final = 1.1
-NAME_WIDTH: Final = 105.0  # points, of a set's name in a legend or a label; longer ones are shortened
-
-PERCENT: Final = 100.0
 Corner = Literal["upper left", "lower left", "upper right", "lower right"]
 
 _SETTINGS: Final[Any] = {  # Any: newer versions of matplotlib type every key, older ones none
@@ -102,11 +99,7 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
 
 
 def picture(figure: Figure, form: Format) -> bytes:
-    """A figure as the bytes of a file: the same figure gives the same bytes, on every day and in every process.
-
-    Rasters have 300 dots an inch. No date, no version, no random identifier is written, glyphs are paths (svg) or an
-    embedded subset of the font (pdf).
-    """
+    """A figure as the bytes of a file: the same figure gives the same bytes, on every day and in every process."""
     target = io.BytesIO()
     with look():
         figure.savefig(target, format=form, dpi=DPI, metadata=_METADATA[form])
@@ -184,25 +177,15 @@ def legend(owner: Axes | Figure, styles: Sequence[Mapping[str, Any]], entries: S
 
 
 def legend_of_sets(
-    axes: Axes,
-    title: str,
-    names: Sequence[str],
-    notes: Sequence[str],
-    styles: Sequence[Mapping[str, Any]],
-    **options: Any,
+    title: str, names: Sequence[str], notes: Sequence[str], styles: Sequence[Any], axes: Axes, **options: Any
 ) -> Legend:
-    """A :func:`legend` of sets, each with a note of what was left out of it; what is missing from all is said once.
-
-    That is in the title, which is our own text and may have mathtext.
-    """
-    shared = notes[0] if len(set(notes)) == 1 else ""
-    if shared:
-        title += f", without\n{shared}" if len(names) == 1 else f", each without\n{shared}"
-    entries = [
-        name if not note or shared else f"{name}\nwithout {note}" for name, note in zip(names, notes, strict=True)
-    ]
+    """A :func:`legend` of sets, with notes of what was left out of each; what all lack is said once, in the title."""
+    if notes[0] and len(set(notes)) == 1:
+        title += f", {'each ' if len(names) > 1 else ''}without\n{notes[0]}"
+        notes = [""] * len(names)
+    entries = [f"{name}\nwithout {note}" if note else name for name, note in zip(names, notes, strict=True)]
     spaces = {"handlelength": 2.6, "labelspacing": 0.35, "borderpad": 0.4, "borderaxespad": 0.2}
-    return legend(axes, styles, entries, title=title, alignment="left", **spaces | options)
+    return legend(axes, styles, entries, title=title, alignment="left", **spaces, **options)
 
 
 def place_legends(

@@ -19,6 +19,7 @@ from datarobust import artifacts, selection
 from datarobust.artifacts import Store
 from datarobust.artifacts.runs import RECIPE, open_run, read_log
 from datarobust.errors import ArtifactError, DataError, UsageError
+from datarobust.figures import demand_room
 from datarobust.figures import table as tables
 from datarobust.text import shown
 from datarobust.types import Rows
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from datarobust.figures.sensitivity import By, Scale
 
 _PAIRS: Final = 8  # that are shown where none are selected
-_PAPER_BYTES: Final = 1 << 20
 
 Table = Callable[[], Iterator[str]]  # the numbers behind a picture as lines of a TSV file
 
@@ -54,8 +54,8 @@ def _names_of(what: str, names: Sequence[str] | None, defaults: Sequence[str]) -
 
 def _names_of_rankings(rankings: Sequence[Store], names: Sequence[str] | None) -> list[str]:
     """The norm at the end of a file's name is left out, which the legend has anyway."""
-    stems = [(_stem(store.path), store.attributes["norm"]) for store in rankings]
-    return _names_of("rankings", names, [re.sub(rf"[-_.]{norm}$", "", stem) or stem for stem, norm in stems])
+    stems = [re.sub(rf"(?<=.)[-_.]{store.attributes['norm']}$", "", _stem(store.path)) for store in rankings]
+    return _names_of("rankings", names, stems)
 
 
 def _stem(path: Path) -> str:
@@ -85,18 +85,13 @@ def difference(rankings: Sequence[Store], by: Sequence[By], names: Sequence[str]
 
     base, *others = rankings
     if len(by) not in (0, 1, len(others)):
-        raise UsageError(
-            f"{len(others)} sets are compared with {base.path}, but `by` is given {len(by)} times: give it once, or "
-            "once for each of them."
-        )
+        times = f"{len(others)} sets are compared with {base.path}, but `by` is given {len(by)} times"
+        raise UsageError(f"{times}: give it once, or once for each of them.")
     for other in others:
         for attribute, remedy in (("norm", "rank both in one norm"), ("labels", "rank both with `soft` or neither")):
-            mine, theirs = base.attributes[attribute], other.attributes[attribute]
-            if mine != theirs:
-                raise UsageError(
-                    f"{base.path} and {other.path} do not compare, because their {attribute} differ "
-                    f"({mine} and {theirs}): {remedy}."
-                )
+            if (mine := base.attributes[attribute]) != (theirs := other.attributes[attribute]):
+                differ = f"because their {attribute} differ ({mine} and {theirs})"
+                raise UsageError(f"{base.path} and {other.path} do not compare, {differ}: {remedy}.")
     same = [other.attributes["dataset"] == base.attributes["dataset"] for other in others]
     ways = by if len(by) > 1 else [by[0] if by else "point" if dataset else "rank" for dataset in same]
     title, *called = _names_of_rankings(rankings, names)
@@ -107,8 +102,8 @@ def difference(rankings: Sequence[Store], by: Sequence[By], names: Sequence[str]
     ]
     remarks = [f"{title} is compared without {curve.left_out}"] if curve.left_out else []
     remarks += [remark for pair in differences for remark in pair.remarks()]
-    drawn = figure.draw_differences(differences)
-    return Drawing(drawn, partial(figure.table_of_differences, differences), remarks)
+    table = partial(figure.table_of_differences, differences)
+    return Drawing(figure.draw_differences(differences), table, remarks)
 
 
 def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> Drawing:
@@ -119,17 +114,19 @@ def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> 
     every, named = dataset.column("labels").read(), dataset.attributes["classes"]
     classes = np.union1d(np.arange(len(named)), every).astype(np.int64)
     names = class_names(dataset, classes)
-    distributions, remarks = [], []
+    distributions, remarks = dict[str, Rows](), list[str]()
     for ranking in rankings:
         norm, groups = ranking.attributes["norm"], []
+        if norm in distributions:
+            raise UsageError(f"two rankings are in the {norm} norm: a picture has one panel for each norm.")
         for how in ("least", "random", "most"):
             selected = selection.Selection(f"`n` {count}", how, path=str(ranking.path), count=count, seed=seed)
             chosen = selection.choose(selected, dataset)
             remarks += [f"{how} robust, {norm}: {remark}" for remark in chosen.remarks()]
             groups.append(chosen.rows)
-        distributions.append(charts.Distribution(norm, charts.class_counts(every, classes, groups)))
-    lines = partial(charts.table_of_labels, distributions, classes.tolist(), names)
-    return Drawing(charts.draw_labels(distributions, names, count), lines, remarks)
+        distributions[norm] = charts.class_counts(every, classes, groups)
+    table = partial(charts.table_of_labels, distributions, classes, names)
+    return Drawing(charts.draw_labels(distributions, names, count), table, remarks)
 
 
 def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | None) -> Drawing:
@@ -151,30 +148,26 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
     for store in (dataset, other):
         if "images" not in store:
             raise DataError(f"{store.path} holds features, not images: pairs can be shown of images only.")
+    every, nearest = ranking.column("distance").read(), ranking.column("neighbour").read()
     remarks: list[str] = []
     if select is None:
-        every = ranking.column("distance").read()
-        rows = figure.least_robust_pairs(every, ranking.column("neighbour").read(), against is None, _PAIRS)
+        rows = figure.least_robust_pairs(every, nearest, against is None, _PAIRS)
         if not rows.size:
             raise DataError(f"{ranking.path}: no point has a neighbour with another label: there is no pair to show.")
     else:
         chosen = selection.choose(select, dataset)
         rows, remarks = chosen.rows, list(chosen.remarks())
-    neighbours, distance = ranking.column("neighbour").take(rows), ranking.column("distance").take(rows)
-    alone = np.flatnonzero(~np.isfinite(distance))
-    if alone.size:
-        why = "was dropped" if np.isnan(distance[alone[0]]) else "has no neighbour with another label"
-        raise DataError(f"{ranking.path}: point {rows[alone[0]]} {why}: choose other points with `select`.")
-    strange = np.flatnonzero((neighbours < 0) | (neighbours >= len(other)))
-    if strange.size:
-        raise DataError(
-            f"{ranking.path}: point {rows[strange[0]]} has neighbour {neighbours[strange[0]]}, but {other.path} has "
-            f"only {len(other)} points: make the ranking anew."
-        )
-    figure.demand_count(len(rows))
-    left, right = figure.side_of(dataset, rows), figure.side_of(other, neighbours)
+    demand_room(rows, "pairs", figure.MOST_PAIRS)
+    distance, neighbours = every[rows], nearest[rows]
+    for row, away, neighbour in zip(rows, distance, neighbours, strict=True):
+        if not np.isfinite(away):
+            why = "was dropped" if np.isnan(away) else "has no neighbour with another label"
+            raise DataError(f"{ranking.path}: point {row} {why}: choose other points with `select`.")
+        if not 0 <= neighbour < len(other):
+            where = f"{ranking.path}: point {row} has neighbour {neighbour}"
+            raise DataError(f"{where}, but {other.path} has only {len(other)} points: make the ranking anew.")
+    left, right, norm = figure.side_of(dataset, rows), figure.side_of(other, neighbours), ranking.attributes["norm"]
     hard = ranking.attributes["labels"] == "hard"  # else distances are weighed with the labels, not those of the images
-    norm = ranking.attributes["norm"]
     drawn = figure.draw_pairs(left, right, norm, distance if hard else None)
     return Drawing(drawn, partial(figure.table_of_pairs, left, right, norm), remarks)
 
@@ -204,13 +197,10 @@ def clones(
     copies = []
     called = _names_of("sets of clones", names, [_stem(store.path) for store in sets])
     for name, store in zip(called, sets, strict=True):
-        data = datasets.get(str(store.attributes["dataset"]))
+        data = datasets.get(store.attributes["dataset"])
         if data is None:
             raise DataError(f"{store.path} was made from a dataset that is not given: name it beside its clones.")
-        end = min(count, len(store))
-        index, labels = (np.asarray(store.column(key).read(0, end), np.int64) for key in ("index", "labels"))
-        images = data.column("images").take(index)
-        copies.append(figure.Copies(name, images, store.column("images").read(0, end), index, labels))
+        copies.append(figure.copies_of(name, store, data, count))
     draw = figure.squares if layout == "squares" else figure.rows
     return Drawing(draw(copies), partial(figure.table_of_clones, copies))
 
@@ -223,9 +213,7 @@ def search(lines: Sequence[Path]) -> Drawing:
     features, points, results = gather(list(lines))
     if not results:
         raise DataError(f"{lines[0]} has no results yet: there is nothing to draw.")
-    sizes = sorted({result.images for result in results})
-    first, last = ([result for result in results if result.images == size] for size in (sizes[0], sizes[-1]))
-    return Drawing(charts.draw_search(points, first, last, features), partial(charts.table_of_search, points, results))
+    return Drawing(charts.draw_search(points, results, features), partial(charts.table_of_search, points, results))
 
 
 def training(runs: Sequence[Path], names: Sequence[str] | None) -> Drawing:
@@ -260,8 +248,8 @@ def deciles(evaluations: Sequence[Path], ranking: Store, parts: int, names: Sequ
         charts.Profile(name, profile_rows(each, ranking, parts), bool(each.attributes["protocol"]["upper_bound"]))
         for name, each in zip(called, verdicts, strict=True)
     ]
-    attack = verdicts[0].attributes
-    drawn = charts.draw_deciles(profiles, ranking.attributes["norm"], attack["norm"], eps_text(attack["eps"]))
+    norm, eps = verdicts[0].attributes["norm"], eps_text(verdicts[0].attributes["eps"])
+    drawn = charts.draw_deciles(profiles, ranking.attributes["norm"], norm, eps)
     return Drawing(drawn, partial(charts.table_of_deciles, profiles))
 
 
@@ -309,7 +297,7 @@ def table(sources: Sequence[Path], beside: Path | None, names: Sequence[str] | N
     ours, theirs = table_rows(sources, names), []
     if beside is not None:
         try:
-            if beside.stat().st_size > _PAPER_BYTES:
+            if beside.stat().st_size > 1 << 20:
                 raise DataError(f"{beside} is too large for the paper's rows.")
             text = beside.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -334,10 +322,8 @@ def table_rows(sources: Sequence[Path], names: Sequence[str] | None = None) -> l
         columns, model = {name: store.column(name).read() for name in VERDICTS}, str(store.attributes["model"])
         evaluation = _Evaluation(path, summary(columns, store.attributes), columns["index"])
         if model in evaluations and not evaluations[model].agrees(evaluation):
-            raise DataError(
-                f"{shown(evaluations[model].path)} and {shown(path)} are different evaluations of the same weights: "
-                "name one of them."
-            )
+            pair = f"{shown(evaluations[model].path)} and {shown(path)}"
+            raise DataError(f"{pair} are different evaluations of the same weights: name one of them.")
         evaluations[model] = evaluation
     rows, ours = [], set()
     called = _names_of("runs", names, [path.resolve().name for path in folders])
@@ -362,9 +348,8 @@ def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple
 
     run = open_run(path)
     try:
-        norm, eps, epochs, batch, seed = (
-            run.recipe["recipe"][key] for key in ("norm", "eps", "epochs", "batch", "seed")
-        )
+        recipe = run.recipe["recipe"]
+        norm, eps, epochs, batch, seed = (recipe[key] for key in ("norm", "eps", "epochs", "batch", "seed"))
         arch, radius = str(run.recipe["arch"]["name"]), eps_text(eps)
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{shown(path / RECIPE)} is no recipe of an adversarial training ({error!r})") from error
@@ -375,10 +360,8 @@ def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple
     if best is not None and last is not None:
         pair = f"{shown(best.path)} and {shown(last.path)} are of one run, but"
         for key in ("dataset_digest", "points", "version", "norm", "eps_value"):
-            if best.line[key] != last.line[key]:
-                raise DataError(
-                    f"{pair} their {key} are {best.line[key]} and {last.line[key]}: evaluate both weights alike."
-                )
+            if (mine := best.line[key]) != (other := last.line[key]):
+                raise DataError(f"{pair} their {key} are {mine} and {other}: evaluate both weights alike.")
         if not np.array_equal(best.index, last.index):
             raise DataError(f"{pair} of different points.")
     accuracies = {entry["epoch"]: entry.get("tracked_accuracy") for entry in run.log}
@@ -393,14 +376,9 @@ def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple
     remarks += [remark for each in (best, last) if each is not None for remark in each.remarks()]
     if best is None and last is None:
         remarks.append("Its weights are in no evaluation that was given.")
-    row = tables.Row(
-        name,
-        None if best is None else best.accuracy,
-        None if last is None else last.accuracy,
-        best_epoch,
-        None if best_epoch is None else tracked.get(best_epoch),
-        f"seed {seed}",
-        tuple(dict.fromkeys(remarks)),
-        next((each.line["points"] for each in (best, last) if each is not None), None),
-    )
+    of_best, of_last = (None if each is None else each.accuracy for each in (best, last))
+    at_best = None if best_epoch is None else tracked.get(best_epoch)
+    points = next((each.line["points"] for each in (best, last) if each is not None), None)
+    distinct = tuple(dict.fromkeys(remarks))
+    row = tables.Row(name, of_best, of_last, best_epoch, at_best, f"seed {seed}", distinct, points)
     return row, set(digests.values())

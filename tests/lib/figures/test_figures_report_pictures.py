@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from datarobust.errors import DataError
-from datarobust.figures.report_parts import MOST_BYTES, looks_like, opened
+from datarobust.figures.report_parts import looks_like, opened
 
 from . import pages
 
@@ -28,7 +28,7 @@ def png(width: int = 4, height: int = 3, **options: object) -> bytes:
 
 
 def test_an_svg_is_an_image_that_cannot_run() -> None:
-    found = opened(SVG, "a.svg")
+    found = opened("svg", SVG, "a.svg")
     assert (found.width, found.height) == (30, 20)
     made = found.part('a"b')
     root = pages.read(made)
@@ -41,8 +41,8 @@ def test_an_svg_is_an_image_that_cannot_run() -> None:
 
 
 def test_a_png_has_the_size_that_it_tells() -> None:
-    assert opened(png(600, 300, dpi=(300, 300)), "a.png").width == pytest.approx(600 * 96 / 300, rel=0.01)
-    assert opened(png(600, 300), "a.png").width == 600
+    assert opened("png", png(600, 300, dpi=(300, 300)), "a.png").width == pytest.approx(600 * 96 / 300, rel=0.01)
+    assert opened("png", png(600, 300), "a.png").width == 600
 
 
 @pytest.mark.parametrize(
@@ -80,15 +80,13 @@ def with_ihdr(width: int, height: int) -> bytes:
         (with_ihdr(0, 5), "damaged"),
         (with_ihdr(100_000, 5), "too many"),
         (with_ihdr(19_000, 19_000), "too many"),
-        (png() + b"\0" * MOST_BYTES, "more than"),
         (b"<svg><g></svg>", "no svg"),
         (b'<svg width="1e9"', "no svg"),
         (b'<svg width="99999999" height="5"/>', "too many"),
         (b'<!DOCTYPE svg [<!ENTITY a "b">]><svg>&a;</svg>', "entities"),
-        (b"GIF89a", "neither"),
     ],
 )
 def test_what_is_refused(content: bytes, why: str) -> None:
     with pytest.raises(DataError, match=rf"^x\.png .*{why}") as caught:
-        opened(content, "x.png")
+        opened(looks_like(content) or "png", content, "x.png")
     assert "\n" not in str(caught.value)

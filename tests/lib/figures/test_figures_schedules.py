@@ -8,32 +8,33 @@ from matplotlib.lines import Line2D
 
 from datarobust.errors import UsageError
 from datarobust.figures import style
-from datarobust.figures.charts import MOST_EPOCHS, Schedule, schedules
+from datarobust.figures.charts import MOST_EPOCHS, schedules
 from datarobust.figures.charts import draw_schedules as draw
 from datarobust.figures.charts import table_of_schedules as table
 from datarobust.schedules import SCHEDULES, momentum_and_rate
+from datarobust.types import Floats
 
 
-def curves(found: list[Schedule], panel: int) -> list[Line2D]:
+def curves(found: dict[str, Floats], panel: int) -> list[Line2D]:
     return list(draw(found).get_axes()[panel].get_lines())
 
 
 def test_the_values_are_those_of_the_training() -> None:
     found = schedules(400, 0.1)
-    assert [one.name for one in found] == list(SCHEDULES)
-    for one in found:
+    assert list(found) == list(SCHEDULES)
+    for name, (rates, momenta) in found.items():
         for epoch in (0, 9, 10, 250, 333, 399):
-            assert (one.momentum[epoch], one.rate[epoch]) == momentum_and_rate(one.name, 7 * epoch, 400, 7, 0.1)
+            assert (momenta[epoch], rates[epoch]) == momentum_and_rate(name, 7 * epoch, 400, 7, 0.1)
 
 
 @pytest.mark.parametrize("panel", [0, 1])
 def test_what_is_drawn_lies_on_the_curves(panel: int) -> None:
     found = schedules(2400, 0.2)
-    for one, drawn in zip(found, curves(found, panel), strict=True):
+    for (expected, _), drawn in zip(found.values(), curves(found, panel), strict=True):
         epochs, rates = np.asarray(drawn.get_xdata(), np.float64), np.asarray(drawn.get_ydata(), np.float64)
         assert (np.diff(epochs) > 0).all()
         assert epochs[-1] == 2400
-        assert rates.tolist() == one.rate[epochs.astype(int) - 1].tolist()
+        assert rates.tolist() == expected[epochs.astype(int) - 1].tolist()
 
 
 def test_versions_are_drawn_from_where_they_leave_the_original() -> None:
@@ -44,9 +45,9 @@ def test_versions_are_drawn_from_where_they_leave_the_original() -> None:
     assert (whole.get_xlim(), last.get_xlim()) == ((1, 2400), (2001, 2400))
     assert (whole.get_yscale(), last.get_yscale()) == ("linear", "log")
     low, high = last.get_ylim()
-    for one in found:
-        assert low < one.rate[2000:].min()
-        assert one.rate[2000:].max() < high
+    for rates, _ in found.values():
+        assert low < rates[2000:].min()
+        assert rates[2000:].max() < high
 
 
 def test_the_legend_has_the_final_values_of_the_paper() -> None:

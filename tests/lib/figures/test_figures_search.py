@@ -17,7 +17,7 @@ LAST = [Result(point, seed, 1000, 5 + 0.04 * point + 0.07 * seed) for point in r
 
 
 def test_effects_and_best_points() -> None:
-    figure = draw(POINTS, FIRST, LAST, "pixels")
+    figure = draw(POINTS, [*FIRST, *LAST], "pixels")
     *panels, ordered = figure.get_axes()
     assert [axes.get_title() for axes in panels] == VARIED
     effects = main_effects(FIRST, POINTS)
@@ -28,18 +28,18 @@ def test_effects_and_best_points() -> None:
     colours = [line.get_color() for line in ordered.get_lines()[1::2]]
     assert colours == [style.COLOURS[1]] * 3 + [style.QUIET] * 6
     assert "3 that seeds cannot tell from the best" in ordered.get_title()
-    assert style.picture(figure, "png") == style.picture(draw(POINTS, FIRST, LAST, "pixels"), "png")
+    assert style.picture(figure, "png") == style.picture(draw(POINTS, [*FIRST, *LAST], "pixels"), "png")
 
 
 def test_s_max_has_a_panel_where_it_varies() -> None:
     points = grid({"S_max": [1.0, float("inf")]}, Sampler())[:6]
     scores = [Result(number, 0, 100, float(number)) for number in range(6)]
-    panel = next(axes for axes in draw(points, scores, scores, "pixels").get_axes() if axes.get_title() == "S_max")
+    panel = next(axes for axes in draw(points, scores, "pixels").get_axes() if axes.get_title() == "S_max")
     assert [label.get_text() for label in panel.get_xticklabels()] == ["1", "inf"]
 
 
 def test_one_seed_says_so() -> None:
-    ordered = draw(POINTS, FIRST, LAST[::3], "$pixels$").get_axes()[-1]
+    ordered = draw(POINTS, [*FIRST, *LAST[::3]], "$pixels$").get_axes()[-1]
     assert "one seed" in ordered.get_title()
 
 

@@ -63,7 +63,6 @@ def test_what_is_left_out_is_told() -> None:
     [
         ([1.0, -0.5], "l2", 0, DataError, "point 1 of 'set' has the negative distance -0.5"),
         ([1.0, -np.inf], "l2", 0, DataError, "point 1"),
-        ([1.0], "l2", -1, UsageError, "-1"),
         ([np.nan], "l2", 0, DataError, "left to draw, out of 1"),
         ([], "l2", 0, DataError, "left to draw, out of 0"),
     ],
