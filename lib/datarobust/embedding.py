@@ -107,21 +107,18 @@ def scaled(
     unit square, start k a function of (seed, k).
     """
     with threadpool_limits(1):
-        if scaling == "classical":
-            position = principal_axes(classical(dissimilarity))
-            raw, normalised = stress_of(position, dissimilarity)
-            return Scaled(position, normalised, raw, 0, True)
         results: list[Scaled] = []
-        starts = [classical(dissimilarity)] if init == "classical" else []
-        for number in range(n_init if init == "random" else 0):
+        starts = [classical(dissimilarity)] if "classical" in (scaling, init) else []
+        for number in range(0 if starts else n_init):
             keys = row_keys(seed, Domain.MAP_START.of(number), 0, 2 * len(dissimilarity))
             starts.append(np.asarray((keys >> np.uint64(11)) * 2.0**-53, np.float64).reshape(-1, 2))
         # sklearn.manifold.MDS has other arguments in each version from 1.7 on; smacof does not.
         options = {"metric": scaling == "metric", "n_components": 2, "n_init": 1, "max_iter": max_iter, "eps": _EPS}
+        options |= {"return_n_iter": True, "normalized_stress": False}
         for start in progress(starts):
-            position, _, iterations = smacof(
-                dissimilarity, init=start, return_n_iter=True, normalized_stress=False, **options
-            )
+            position, iterations = start, 0
+            if scaling != "classical":
+                position, _, iterations = smacof(dissimilarity, init=start, **options)
             position = principal_axes(position)
             raw, normalised = stress_of(position, dissimilarity, monotone=scaling == "nonmetric")
             results.append(Scaled(position, normalised, raw, int(iterations), iterations < max_iter))

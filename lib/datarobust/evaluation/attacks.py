@@ -215,6 +215,6 @@ def accelerated(module: nn.Module, device: torch.device, faster: bool, compiled:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seeded random numbers of torch; afterwards the caller's go on as if nothing had been drawn."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else []):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

@@ -41,10 +41,8 @@ def demand_radius(norm: str, eps: float, shape: tuple[int, ...], force: bool) ->
     """Raise UsageError where a radius must be a slip, such as 8 for 8/255: a considerable part of the whole cube."""
     space = ATTACK_NORMS[norm]
     if eps >= space.largest * space.diameter(math.prod(shape)) and not force:
-        raise UsageError(
-            f"`eps` {eps:g} in {norm} is too large to be meant: pixels are in [0, 1], so 8 levels are 8/255; "
-            "`force_eps` takes it all the same."
-        )
+        why = f"`eps` {eps:g} in {norm} is too large to be meant: pixels are in [0, 1], so 8 levels are 8/255"
+        raise UsageError(f"{why}; `force_eps` takes it all the same.")
 
 
 def demand_classifier(name: str, module: nn.Module, images: Array, device: torch.device) -> int:

@@ -7,10 +7,8 @@
     images        pairs of nearest points, clones      report     any artifacts, as one page
     lineage       their histories as one graph
 
-A figure has a dataclass of what it draws, a function ``draw`` for the picture, and ``table`` for the numbers behind it,
-as lines of a TSV file; where a module has two, their names say of what. Beneath them is
-:mod:`datarobust.figures.style`, the shared look and the only way to the bytes of a picture: the same figure gives the
-same bytes as png, svg and pdf, whatever the machine's settings of matplotlib.
+A figure has a function ``draw`` for the picture, and ``table`` for the numbers behind it, as lines of a TSV file; where
+a module has several, their names say of what. :mod:`datarobust.figures.style` is the shared look.
 """
 
 from __future__ import annotations
@@ -25,10 +23,7 @@ FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
 
 def format_of(suffix: str) -> Format:
-    """The format of a picture by its name's ending, with its dot, in any case; UsageError where it has another.
-
-    Imports no matplotlib, so a wrong name costs no time.
-    """
+    """The format of a picture by its name's ending, with its dot, in any case; UsageError where it has another."""
     for known in FORMATS:
         if suffix.lower() == f".{known}":
             return known

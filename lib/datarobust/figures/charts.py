@@ -15,7 +15,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -160,10 +159,8 @@ _SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸
 def schedules(epochs: int, largest: float) -> dict[str, Floats]:
     """Of each schedule, the original first, learning rate and momentum of the first step of each epoch, (2, epochs)."""
     if not LEAST_EPOCHS <= epochs <= MOST_EPOCHS:
-        raise UsageError(
-            f"`epochs` {epochs}: from {LEAST_EPOCHS} to {MOST_EPOCHS:,} epochs can be drawn; in fewer the learning "
-            "rate changes from step to step"
-        )
+        why = "in fewer the learning rate changes from step to step"
+        raise UsageError(f"`epochs` {epochs}: from {LEAST_EPOCHS} to {MOST_EPOCHS:,} epochs can be drawn; {why}")
     if not (math.isfinite(largest) and largest > 0):
         raise UsageError(f"`lr` {largest:g}: a positive number is needed")
     return {
@@ -255,8 +252,7 @@ def draw_labels(distributions: Mapping[str, Rows], names: Sequence[str], points:
     points_of_slot = slot * style.POINTS_PER_INCH
     angle = 0
     if widest + 4 > points_of_slot:  # names are turned as little as keeps them apart
-        angles = [a for a in (30, 45) if points_of_slot * math.sin(math.radians(a)) > 1.25 * style.SMALL]
-        angle = next(iter(angles), 90)
+        angle = next((a for a in (30, 45) if points_of_slot * math.sin(math.radians(a)) > 1.25 * style.SMALL), 90)
     below = (widest * math.sin(math.radians(angle)) + style.SMALL) / style.POINTS_PER_INCH + 0.1
     with style.look():
         size = (max(_AXIS + columns * slot, 3.4), _TOP + parts * (len(distributions) * _PANEL + below))
@@ -392,10 +388,8 @@ def draw_search(points: Sequence[Sampler], results: Sequence[Result], features: 
     with style.look():
         figure = style.new_figure(*_SEARCH, layout="constrained")
         grid = figure.add_gridspec(2, len(effects))
-        shared: Axes | None = None
         for column, (name, effect) in enumerate(effects.items()):
-            axes = figure.add_subplot(grid[0, column], sharey=shared)
-            shared = shared or axes
+            axes = figure.add_subplot(grid[0, column], sharey=figure.axes[0] if column else None)
             axes.plot(range(len(effect)), list(effect.values()), marker="o", markersize=3, color=style.COLOURS[0])
             axes.set_xticks(range(len(effect)), [f"{value:g}" for value in effect])
             axes.margins(x=0.15)

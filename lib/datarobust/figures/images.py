@@ -166,10 +166,9 @@ def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None
     distance = distances(points, neighbours, norm)
     if claimed is not None and not (close := np.isclose(distance, claimed, rtol=1e-9, atol=0.0)).all():
         wrong = int(close.argmin())
-        raise DataError(
-            f"point {points.index[wrong]} and its neighbour {neighbours.index[wrong]} lie {distance[wrong]:.6g} apart "
-            f"({norm}), but the ranking says {claimed[wrong]:.6g}: make the ranking anew."
-        )
+        pair = f"point {points.index[wrong]} and its neighbour {neighbours.index[wrong]}"
+        apart = f"lie {distance[wrong]:.6g} apart ({norm}), but the ranking says {claimed[wrong]:.6g}"
+        raise DataError(f"{pair} {apart}: make the ranking anew.")
 
     # An image is about as wide as its class's name below, within limits.
     known = {style.plain(name[:100]) for name in (*points.names, *neighbours.names)}

@@ -9,10 +9,11 @@ drawn.
 
 from __future__ import annotations
 
+import argparse
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, count, pairwise
 from statistics import fmean
@@ -92,16 +93,13 @@ def quoted(word: str) -> str:
     return f"$'{''.join(map(spelled, word))}'"
 
 
-def outputs(step: Step) -> Iterator[str]:
+_OPTIONS: Final = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+_OPTIONS.add_argument("-o", "--output", nargs="?", const="", action="append", default=[])
+
+
+def outputs(step: Step) -> list[str]:
     """What ``-o`` names among a command's words."""
-    words = iter(step.argv)
-    for word in words:
-        if word in ("-o", "--output"):
-            yield next(words, "").rstrip("/")
-        elif word.startswith("--output="):
-            yield word.partition("=")[2].rstrip("/")
-        elif word.startswith("-o") and len(word) > 2:
-            yield word[2:].rstrip("/")
+    return [name.rstrip("/") for name in _OPTIONS.parse_known_args(step.argv)[0].output]
 
 
 @dataclass
@@ -124,7 +122,7 @@ def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command
         for step in history:
             fields = to_json([step])[0]
             fields.pop("output", None)
-            if len(list(outputs(step))) > 1:  # it wrote several artifacts, each with the inputs that it has
+            if len(outputs(step)) > 1:  # it wrote several artifacts, each with the inputs that it has
                 del fields["inputs"]
             keys.append(json.dumps([fields.pop("tool"), fields.pop("argv"), fields], sort_keys=True))
             node = nodes.setdefault(keys[-1], _Node(step))

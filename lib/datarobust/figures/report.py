@@ -123,14 +123,10 @@ def _item(path: Path, called: str) -> Item:
         return Item("picture", called, sha256, parts.opened(picture, content, shown(path)))
     if not content.strip():
         raise DataError(f"{shown(path)} is empty: the command that writes it has failed or has not run")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise DataError(
-            f"{shown(path)} is no artifact, no run, no png or svg picture and no text: a report has no place for it"
-        )
+    text = content.decode("utf-8-sig", "surrogateescape")
+    if re.search("[\0\udc80-\udcff]", text):
+        what = "no artifact, no run, no png or svg picture and no text"
+        raise DataError(f"{shown(path)} is {what}: a report has no place for it")
     return Item("text", called, sha256, text)
 
 
@@ -162,7 +158,10 @@ def _reference(known: Known, digest: str) -> Markup:
 def _images(known: Known, digest: str) -> Store | None:
     """The dataset of a digest, if it is in the report and its images can be shown: grey or RGB."""
     store = known[digest].content if digest in known else None
-    return store if isinstance(store, Store) and _showable(store) else None
+    if isinstance(store, Store) and "images" in store and len(store):
+        shape = store.column("images").shape
+        return store if len(shape) == 4 and shape[1] in (1, 3) else None
+    return None
 
 
 def collect(paths: Iterable[Path], progress: Progress = iter) -> tuple[list[Card], list[Command]]:
@@ -184,7 +183,7 @@ def _card(item: Item, known: Known) -> Card:
     content = item.content
     if isinstance(content, Picture):
         gist = f"{'svg' if 'svg' in content.media else 'png'}, {len(content.content):,} bytes"
-        return Card(item, gist, wide=part("plot", picture=content.part(f"Picture {item.name}")))
+        return Card(item, gist, wide=content.plot(f"Picture {item.name}"))
     if isinstance(content, str):
         wide, gist = parts.read_text(item.name, content)
         return Card(item, gist, wide=wide)
@@ -231,12 +230,6 @@ def _settings(values: Mapping[str, Any]) -> Markup:
     return table(["Name", "Value"], rows)
 
 
-def _showable(store: Store) -> bool:
-    """Whether the images can be shown: grey or RGB."""
-    shape = store.column("images").shape if "images" in store else ()
-    return len(shape) == 4 and shape[1] in (1, 3) and len(store) > 0
-
-
 def _dataset_card(item: Item, store: Store, known: Known) -> Card:
     """Size, shape, classes, and the first point of each class."""
     from datarobust.datasets.contents import describe
@@ -254,7 +247,7 @@ def _dataset_card(item: Item, store: Store, known: Known) -> Card:
         charts = parts.bars(names[:1000], counts[:1000], "Points of each class", labels[:1000])
         rows = [[label, name(called, 80), f"{n:,}"] for label, called, n in zip(labels, names, counts, strict=True)]
         folded = [("Classes", table(["Label", "Class", "Points"], rows))]
-    if _showable(store):  # the first image of every class among the first points
+    if _images(known, item.digest):  # the first image of every class among the first points
         _, first = np.unique(store.column("labels").read(0, min(len(store), _SCAN)), return_index=True)
         first = first[:_SAMPLES].astype(np.int64)
         figure = draw_samples(side_of(store, first))
@@ -341,13 +334,9 @@ def _moments_card(item: Item, store: Store, known: Known) -> Card:
     return Card(item, gist, big, [("Trace of the covariance", trace)])
 
 
-def _network(arch: object) -> str:
-    return clipped(str(arch.get("name", "unknown")), 80) if isinstance(arch, dict) else "unknown"
-
-
 def _weights_card(item: Item, weights: Summary, known: Known) -> Card:
     """A classifier or a denoiser: network, epoch, number of parameters."""
-    network = _network(weights.attributes["arch"])
+    network = clipped(str(weights.attributes["arch"].get("name", "unknown")), 80)
     sizes = [(np.dtype(dtype).itemsize, math.prod(shape)) for dtype, shape in weights.arrays.values()]
     which, epoch = weights.attributes["weights"], weights.attributes.get("epoch")
     big = [("Network", network), ("Numbers", f"{sum(size for _, size in sizes):,}")]
@@ -361,7 +350,7 @@ def _weights_card(item: Item, weights: Summary, known: Known) -> Card:
 def _run_card(item: Item, run: Run, known: Known) -> Card:
     """A training: how far it is, its best and last epoch, its curves, its recipe."""
     recipe, log, inputs = run.recipe["recipe"], run.log, run.recipe["inputs"]
-    network = _network(run.recipe["arch"])
+    network = clipped(str(run.recipe["arch"].get("name", "unknown")), 80)
     epochs, done = recipe.get("epochs"), len(log)
     big = [("Network", network), ("Epochs", f"{done} of {epochs}" if epochs != done else str(done))]
     facts = _facts({role: inputs[role] for role in ("dataset", "generated", "test") if role in inputs}, known)
@@ -438,30 +427,31 @@ def _evaluation_card(item: Item, store: Store, known: Known) -> Card:
 
 def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version: str) -> str:
     """The whole page, of the cards and commands of :func:`collect`."""
-    style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
+    style = Markup((Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8"))
     members = {kind: [card for card in cards if card.item.kind == kind] for kind in SECTIONS}
-    sections = [(SECTIONS[kind], kind, members[kind]) for kind in SECTIONS if members[kind]]
-    counts = [(sum(card.item.artifact is not None for card in cards), "artifact")]
-    counts += [(len(members[kind]), noun) for kind, noun in (("run", "run"), ("picture", "figure"), ("text", "text"))]
-    counted = [plural(number, noun) for number, noun in counts if number or noun == "artifact"]
-    edges = sorted(
-        {(source.step, i) for i, step in enumerate(commands) for source in step.sources if source.step is not None}
-    )
+    counted = [plural(sum(card.item.artifact is not None for card in cards), "artifact")]
+    nouns = {"run": "run", "picture": "figure", "text": "text"}
+    counted += [plural(len(members[kind]), noun) for kind, noun in nouns.items() if members[kind]]
+    arrows = {(source.step, i) for i, step in enumerate(commands) for source in step.sources}
+    edges = sorted((start, end) for start, end in arrows if start is not None)
     drawn = 0 < len(commands) <= MOST_DRAWN and len(edges) <= MOST_EDGES
-    template = parts.environment().get_template("page.html.j2")
-    whole = template.render(
-        title=title,
-        style=Markup(style),
-        style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii"),
-        counts=[*counted, plural(len(commands), "command")],
-        cards=cards,
-        sections=sections,
-        commands=commands,
-        edges=edges,
-        drawing=lineage.draw(len(commands), edges) if drawn else None,
-        box=lineage.BOX,
-        most_listed=MOST_LISTED,
-        most_words=MOST_WORDS,
-        version=version,
+    whole = (
+        parts.environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            style=style,
+            style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii"),
+            counts=[*counted, plural(len(commands), "command")],
+            cards=cards,
+            sections=[(title, kind, members[kind]) for kind, title in SECTIONS.items() if members[kind]],
+            commands=commands,
+            edges=edges,
+            drawing=lineage.draw(len(commands), edges) if drawn else None,
+            box=lineage.BOX,
+            most_listed=MOST_LISTED,
+            most_words=MOST_WORDS,
+            version=version,
+        )
     )
     return f"{whole.strip()}\n"

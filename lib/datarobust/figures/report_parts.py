@@ -157,9 +157,8 @@ def _is_number(cell: str) -> bool:
 def drawn(figure: Figure, alt: str, caption: str, scale: float = 1.0, form: Format = "svg") -> Markup:
     """One of our own pictures, with words for who cannot see it and words below; photographs as ``png``."""
     width, height = (_DOTS * side for side in figure.get_size_inches())
-    picture = Picture(_MEDIA[form], style.picture(figure, form), width, height)
     class_ = "sheet drawn" if form == "svg" else "sheet"  # what is drawn has its colours turned on a dark screen
-    return part("plot", picture=picture.part(alt, scale), caption=caption, class_=class_)
+    return Picture(_MEDIA[form], style.picture(figure, form), width, height).plot(alt, caption, class_, scale)
 
 
 def bars(names: Sequence[str], counts: Sequence[int], label: str, short: Sequence[str]) -> Markup:
@@ -219,11 +218,11 @@ class Picture:
     width: float  # as it is shown, in CSS pixels
     height: float
 
-    def part(self, alt: str, scale: float = 1.0) -> Markup:
+    def plot(self, alt: str, caption: str = "", class_: str = "sheet", scale: float = 1.0) -> Markup:
         """The picture as an image; ``alt``: for who cannot see it."""
         source = Markup(f"data:{self.media};base64,{base64.b64encode(self.content).decode('ascii')}")
         size = {"width": max(1, round(self.width * scale)), "height": max(1, round(self.height * scale))}
-        return part("image", source=source, alt=alt, **size)
+        return part("plot", source=source, alt=alt, **size, caption=caption, class_=class_)
 
 
 #: An svg: byte order mark, declarations, comments and document type, then its root.

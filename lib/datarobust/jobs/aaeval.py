@@ -38,8 +38,6 @@ class Points:
     def __post_init__(self) -> None:
         if "images" not in self.dataset:
             raise DataError(f"{shown(self.dataset.path)} holds features: attacks on images need images.")
-        if not len(self.rows):
-            raise DataError(f"{shown(self.dataset.path)} has no images to evaluate.")
 
     @property
     def rows(self) -> Rows:

@@ -1,7 +1,7 @@
 """Pictures and tables of artifacts, behind ``figure``: what is read, checked and put in order before it is drawn.
 
-A function a command; each gives a :class:`Drawing`, which the tool writes. What draws is imported where it is needed,
-because some of it needs torch or SciPy, and a picture should not wait for what it does without.
+A function a command; each gives a :class:`Drawing`, which the tool writes. What needs torch or SciPy is imported where
+it is needed: a picture should not wait for what it does without.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from datarobust import artifacts, selection
 from datarobust.artifacts import Store
 from datarobust.artifacts.runs import RECIPE, open_run, read_log
 from datarobust.errors import ArtifactError, DataError, UsageError
-from datarobust.figures import demand_room
+from datarobust.figures import charts, demand_room, images
+from datarobust.figures import sensitivity as curves
 from datarobust.figures import table as tables
 from datarobust.text import shown
 from datarobust.types import Rows
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from datarobust.figures.map import Color
     from datarobust.figures.map import Scale as MapScale
-    from datarobust.figures.sensitivity import By, Scale
 
 _PAIRS: Final = 8  # that are shown where none are selected
 
@@ -63,26 +63,22 @@ def _stem(path: Path) -> str:
 
 
 def sensitivity(
-    rankings: Sequence[Store], scales: Sequence[Scale], names: Sequence[str] | None, without_least: int
+    rankings: Sequence[Store], scales: Sequence[curves.Scale], names: Sequence[str] | None, without_least: int
 ) -> Drawing:
     """Ordered sensitivity of each ranking, without so many of its least robust points."""
-    from datarobust.figures.sensitivity import draw, ordered, table
-
-    curves = [
-        ordered(name, store.attributes["norm"], store.column("distance").read(), without_least=without_least)
+    sets = [
+        curves.ordered(name, store.attributes["norm"], store.column("distance").read(), without_least=without_least)
         for name, store in zip(_names_of_rankings(rankings, names), rankings, strict=True)
     ]
-    remarks = [f"{curve.name} ({curve.norm}) is drawn without {curve.left_out}" for curve in curves if curve.left_out]
-    return Drawing(draw(curves, scales), partial(table, curves), remarks)
+    remarks = [f"{curve.name} ({curve.norm}) is drawn without {curve.left_out}" for curve in sets if curve.left_out]
+    return Drawing(curves.draw(sets, scales), partial(curves.table, sets), remarks)
 
 
-def difference(rankings: Sequence[Store], by: Sequence[By], names: Sequence[str] | None) -> Drawing:
+def difference(rankings: Sequence[Store], by: Sequence[curves.By], names: Sequence[str] | None) -> Drawing:
     """Sensitivity in the first ranking minus that in each of the others.
 
     Where ``by`` is empty, rankings of one dataset are compared by point and all others by rank.
     """
-    from datarobust.figures import sensitivity as figure
-
     base, *others = rankings
     if len(by) not in (0, 1, len(others)):
         times = f"{len(others)} sets are compared with {base.path}, but `by` is given {len(by)} times"
@@ -95,25 +91,22 @@ def difference(rankings: Sequence[Store], by: Sequence[By], names: Sequence[str]
     same = [other.attributes["dataset"] == base.attributes["dataset"] for other in others]
     ways = by if len(by) > 1 else [by[0] if by else "point" if dataset else "rank" for dataset in same]
     title, *called = _names_of_rankings(rankings, names)
-    curve = figure.ordered(title, base.attributes["norm"], base.column("distance").read())
+    curve = curves.ordered(title, base.attributes["norm"], base.column("distance").read())
     differences = [
-        figure.difference(curve, name, other.column("distance").read(), way)
+        curves.difference(curve, name, other.column("distance").read(), way)
         for name, other, way in zip(called, others, ways, strict=True)
     ]
     remarks = [f"{title} is compared without {curve.left_out}"] if curve.left_out else []
     remarks += [remark for pair in differences for remark in pair.remarks()]
-    table = partial(figure.table_of_differences, differences)
-    return Drawing(figure.draw_differences(differences), table, remarks)
+    table = partial(curves.table_of_differences, differences)
+    return Drawing(curves.draw_differences(differences), table, remarks)
 
 
 def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> Drawing:
     """How many of the least robust, of random and of the most robust points are of each class."""
-    from datarobust.figures import charts
-    from datarobust.figures.images import class_names
-
     every, named = dataset.column("labels").read(), dataset.attributes["classes"]
     classes = np.union1d(np.arange(len(named)), every).astype(np.int64)
-    names = class_names(dataset, classes)
+    names = images.class_names(dataset, classes)
     distributions, remarks = dict[str, Rows](), list[str]()
     for ranking in rankings:
         norm, groups = ranking.attributes["norm"], []
@@ -134,8 +127,6 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
 
     Without a selection they are the least robust pairs, two points nearest each other being one.
     """
-    from datarobust.figures import images as figure
-
     artifacts.same_digest(ranking, dataset)
     expected = ranking.attributes["against"]
     if against is None and expected is not None:
@@ -151,13 +142,13 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
     every, nearest = ranking.column("distance").read(), ranking.column("neighbour").read()
     remarks: list[str] = []
     if select is None:
-        rows = figure.least_robust_pairs(every, nearest, against is None, _PAIRS)
+        rows = images.least_robust_pairs(every, nearest, against is None, _PAIRS)
         if not rows.size:
             raise DataError(f"{ranking.path}: no point has a neighbour with another label: there is no pair to show.")
     else:
         chosen = selection.choose(select, dataset)
         rows, remarks = chosen.rows, list(chosen.remarks())
-    demand_room(rows, "pairs", figure.MOST_PAIRS)
+    demand_room(rows, "pairs", images.MOST_PAIRS)
     distance, neighbours = every[rows], nearest[rows]
     for row, away, neighbour in zip(rows, distance, neighbours, strict=True):
         if not np.isfinite(away):
@@ -166,10 +157,10 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
         if not 0 <= neighbour < len(other):
             where = f"{ranking.path}: point {row} has neighbour {neighbour}"
             raise DataError(f"{where}, but {other.path} has only {len(other)} points: make the ranking anew.")
-    left, right, norm = figure.side_of(dataset, rows), figure.side_of(other, neighbours), ranking.attributes["norm"]
+    left, right, norm = images.side_of(dataset, rows), images.side_of(other, neighbours), ranking.attributes["norm"]
     hard = ranking.attributes["labels"] == "hard"  # else distances are weighed with the labels, not those of the images
-    drawn = figure.draw_pairs(left, right, norm, distance if hard else None)
-    return Drawing(drawn, partial(figure.table_of_pairs, left, right, norm), remarks)
+    drawn = images.draw_pairs(left, right, norm, distance if hard else None)
+    return Drawing(drawn, partial(images.table_of_pairs, left, right, norm), remarks)
 
 
 def maps(
@@ -188,8 +179,6 @@ def clones(
     stores: Sequence[Store], layout: Literal["squares", "rows"], count: int, names: Sequence[str] | None
 ) -> Drawing:
     """The first ``count`` images of each set of clones, with them, from the sets in order and their datasets."""
-    from datarobust.figures import images as figure
-
     datasets = {store.digest: store for store in stores if store.kind == "dataset"}
     sets = [store for store in stores if store.kind == "clones"]
     if not sets:
@@ -200,14 +189,13 @@ def clones(
         data = datasets.get(store.attributes["dataset"])
         if data is None:
             raise DataError(f"{store.path} was made from a dataset that is not given: name it beside its clones.")
-        copies.append(figure.copies_of(name, store, data, count))
-    draw = figure.squares if layout == "squares" else figure.rows
-    return Drawing(draw(copies), partial(figure.table_of_clones, copies))
+        copies.append(images.copies_of(name, store, data, count))
+    draw = images.squares if layout == "squares" else images.rows
+    return Drawing(draw(copies), partial(images.table_of_clones, copies))
 
 
 def search(lines: Sequence[Path]) -> Drawing:
     """What a search for the sampler's arguments found, from the lines of its shards."""
-    from datarobust.figures import charts
     from datarobust.jobs.clone_search import gather
 
     features, points, results = gather(list(lines))
@@ -218,8 +206,6 @@ def search(lines: Sequence[Path]) -> Drawing:
 
 def training(runs: Sequence[Path], names: Sequence[str] | None) -> Drawing:
     """Accuracies by epoch, from the logs of runs."""
-    from datarobust.figures import charts
-
     called = _names_of("runs", names, [run.resolve().name for run in runs])
     courses = [charts.course(name, read_log(run), str(run)) for name, run in zip(called, runs, strict=True)]
     return Drawing(charts.draw_courses(courses), partial(charts.table_of_courses, courses))
@@ -227,8 +213,6 @@ def training(runs: Sequence[Path], names: Sequence[str] | None) -> Drawing:
 
 def schedules(epochs: int, lr: float) -> Drawing:
     """The learning rates that a training may follow."""
-    from datarobust.figures import charts
-
     every = charts.schedules(epochs, lr)
     return Drawing(charts.draw_schedules(every), partial(charts.table_of_schedules, every))
 
@@ -236,7 +220,6 @@ def schedules(epochs: int, lr: float) -> Drawing:
 def deciles(evaluations: Sequence[Path], ranking: Store, parts: int, names: Sequence[str] | None) -> Drawing:
     """Accuracy of each evaluation by robustness of the points, cut into so many parts."""
     from datarobust.evaluation import eps_text
-    from datarobust.figures import charts
     from datarobust.jobs.aacompare import deciles as profile_rows
     from datarobust.jobs.aacompare import demand_comparable, opened
 
@@ -315,9 +298,7 @@ def table_rows(sources: Sequence[Path], names: Sequence[str] | None = None) -> l
 
     folders = [path for path in sources if (path / RECIPE).is_file()]
     evaluations: dict[str, _Evaluation] = {}
-    for path in sources:
-        if path in folders:
-            continue
+    for path in (path for path in sources if path not in folders):
         store = artifacts.open_store(path, "evaluation")
         columns, model = {name: store.column(name).read() for name in VERDICTS}, str(store.attributes["model"])
         evaluation = _Evaluation(path, summary(columns, store.attributes), columns["index"])
@@ -369,10 +350,9 @@ def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple
     epoch_of = {which: head.attributes.get("epoch") for which, head in run.weights.items()}
     best_epoch, last_epoch = epoch_of.get("best") if tracked else None, epoch_of.get("last")
     unfinished = isinstance(last_epoch, int) and last_epoch < epochs
-    remarks = [
-        f"{arch}, {norm} {radius}, {epochs} epoch{'' if epochs == 1 else 's'} in batches of {batch}, seed {seed}"
-        f"{f', unfinished: after epoch {last_epoch}' if unfinished else ''}."
-    ]
+    length = f"{epochs} epoch{'' if epochs == 1 else 's'} in batches of {batch}"
+    end = f", unfinished: after epoch {last_epoch}" if unfinished else ""
+    remarks = [f"{arch}, {norm} {radius}, {length}, seed {seed}{end}."]
     remarks += [remark for each in (best, last) if each is not None for remark in each.remarks()]
     if best is None and last is None:
         remarks.append("Its weights are in no evaluation that was given.")

@@ -22,7 +22,7 @@ from datarobust.figures import report
 from datarobust.figures import report_parts as parts
 from datarobust.figures.lineage import Command, Result, Source, quoted
 from datarobust.figures.report import MOST_DRAWN, MOST_LISTED, SECTIONS, Card, Item, page
-from datarobust.figures.report_parts import clipped, part, table
+from datarobust.figures.report_parts import Picture, clipped, part, table
 from datarobust.text import shown as spelled
 
 from . import pages
@@ -93,7 +93,7 @@ def tags(root: pages.Node) -> Counter[str]:
 @settings(max_examples=40, deadline=None)
 @given(st.text(min_size=1, max_size=30))
 def test_parts_hold_any_text(words: str) -> None:
-    (node,) = pages.everything(pages.read(part("image", source="#", alt=words, width=1, height=1)))
+    (node,) = pages.read(Picture("image/png", b"", 1, 1).plot(words)).all("img")
     assert node.attributes["alt"] == spelled(words)
     (node,) = pages.everything(pages.read(part("name", words=words)))
     assert node.text == spelled(words)

@@ -30,10 +30,8 @@ def png(width: int = 4, height: int = 3, **options: object) -> bytes:
 def test_an_svg_is_an_image_that_cannot_run() -> None:
     found = opened("svg", SVG, "a.svg")
     assert (found.width, found.height) == (30, 20)
-    made = found.part('a"b')
-    root = pages.read(made)
-    (image,) = pages.everything(root)
-    assert image.tag == "img"
+    made = found.plot('a"b')
+    (image,) = pages.read(made).all("img")
     kind, _, held = (image.attributes["src"] or "").partition(",")
     assert kind == "data:image/svg+xml;base64"
     assert base64.b64decode(held) == SVG
