@@ -228,14 +228,12 @@ def draw(nodes: int, edges: Sequence[tuple[int, int]], widest: int = 4) -> Drawi
     pieces.add_nodes_from(range(nodes))
     centres = _centres(rows, pieces, nodes)
     down = BOX[1] + _GAP[1]
-    boxes = tuple((centres[node] - BOX[0] / 2, _MARGIN + layers[node] * down) for node in range(nodes))
+    tops = {node: _MARGIN + i * down for i, row in enumerate(rows) for node in row}
+    boxes = tuple((centres[node] - BOX[0] / 2, tops[node]) for node in range(nodes))
     routes = []
-    for first, *between, last in chains:
-        points = [(centres[first], boxes[first][1] + BOX[1])]
-        for slot, layer in zip(between, range(layers[first] + 1, layers[last]), strict=True):
-            top = _MARGIN + layer * down
-            points += [(centres[slot], top), (centres[slot], top + BOX[1])]
-        routes.append((*points, (centres[last], boxes[last][1])))
+    for chain in chains:  # from beneath the first to the top of the last
+        ends = [(centres[node], y) for node in chain for y in (tops[node], tops[node] + BOX[1])]
+        routes.append(tuple(ends[1:-1]))
     right = [x + BOX[0] for x, _ in boxes] + [x for route in routes for x, _ in route]
     return Drawing(boxes, tuple(routes), max(right) + _MARGIN, len(rows) * down - _GAP[1] + 2 * _MARGIN)
 
