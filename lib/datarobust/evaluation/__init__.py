@@ -105,8 +105,8 @@ def plan(
     if not 0 < eps < math.inf:
         raise UsageError(f"`eps` {eps:g} is no radius: give a positive number, as 8/255.")
     if version != "custom" and (attacks is not None or numbers):
-        options = "restarts, iterations, targets and queries"
-        raise UsageError(f"{options} are for attacks that are named one by one, as in `attacks` apgd-ce,square")
+        what = "restarts, iterations, targets and queries"
+        raise UsageError(f"{what} are for attacks that are named one by one, as in `attacks` apgd-ce,square")
     if batch < 1 or not 0 <= seed < 1 << 63:
         raise UsageError("a logical batch has one image or more, and a seed is from 0 to 2**63 - 1")
     kept, left_out = [], []

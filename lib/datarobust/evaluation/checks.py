@@ -119,4 +119,4 @@ def differentiates(predict: Callable[[Tensor], Tensor], x: Tensor) -> bool:
     """Whether the network takes gradients within its forward pass; no trace hook is touched."""
     with _Watch() as watch:
         predict(x)
-    return watch.differentiated
+    return bool(watch.differentiated)
