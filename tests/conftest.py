@@ -10,6 +10,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,7 @@ def quick(scripts: Path) -> Iterator[Path]:
             sys.executable,
             ROOT / "tests" / "forkserver.py",
             place,
+            ROOT / "tests" / "pretended.py",
             *(scripts / name for name in project["scripts"]),
         ]
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
@@ -110,5 +112,26 @@ def pair(quick: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
                 process.kill()
         code = max(abs(process.returncode) for process in processes)
         return subprocess.CompletedProcess(words, code, *map("".join, zip(*said, strict=True)))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def on_gpu(
+    pytestconfig: pytest.Config, scripts: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command as ``command`` does, or a script, where a CUDA device is pretended; skipped where none can be.
+
+    ``on_gpu("clone", ..., waits=path)`` writes to a JSON file what a GPU would wait for. See ``pretended.py``.
+    """
+    from . import pretended
+
+    if (lack := pretended.lack()) is not None:
+        pytest.skip(lack)
+    folder = pytestconfig.cache.mkdir("pretended")
+    pretended.build(folder)
+
+    def run(name: str, *arguments: object, waits: Path = Path(os.devnull), **options: object) -> Any:
+        return command("pretended.py", folder, waits, scripts / name, *arguments, **options)
 
     return run
