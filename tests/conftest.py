@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,10 +91,13 @@ def command(scripts: Path, quick: Path) -> Callable[..., subprocess.CompletedPro
 def pair(quick: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command in two processes, which start quickly, in the environment that torchrun would give them.
 
-    The result has the larger exit code and the output of both.
+    The result has the larger exit code, of a signal without its sign, and the output of both. Where it is given, both
+    are killed as soon as ``until`` is true.
     """
 
-    def run(name: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        name: str, *arguments: object, cwd: Path | None = None, until: Callable[[], object] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
@@ -106,6 +110,10 @@ def pair(quick: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             for rank in range(2)
         ]  # fmt: skip
         try:
+            while until is not None and not until() and any(process.poll() is None for process in processes):
+                time.sleep(0.01)
+            for process in processes if until is not None else ():
+                process.kill()
             said = [process.communicate(timeout=120) for process in processes]
         finally:
             for process in processes:

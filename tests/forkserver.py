@@ -14,26 +14,25 @@ import contextlib
 import gc
 import importlib
 import os
+import pkgutil
 import runpy
 import select
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-#: What takes long to import, and starts no thread.
+import datarobust
+
+#: What takes long to import, and starts no thread; ours is imported, too, but for what is no module of Python's.
 IMPORTED = (
-    *("torch", "torch._dynamo", "zarr", "scipy.linalg", "safetensors.torch", "sklearn.utils", "matplotlib.figure"),
-    *(
-        "datarobust.jobs.advtrain",
-        "datarobust.jobs.edmtrain",
-        "datarobust.jobs.clone_search",
-        "datarobust.sensitivity",
-    ),
-    "datarobust.jobs.aaeval",
-    "datarobust.jobs.embed",
+    *("torch", "torch._dynamo", "zarr", "scipy.linalg", "safetensors.torch", "sklearn.utils", "filelock", "jinja2"),
+    *("networkx", "matplotlib.figure", "matplotlib.style", "pydantic.type_adapter"),
+    *(f"matplotlib.backends.backend_{name}" for name in ("agg", "pdf", "svg")),
 )
+_COMPILED = "datarobust.sensitivity._native"
 
 _CLIENT = """#!{python} -SE
 import os, signal, socket, sys
@@ -44,10 +43,18 @@ with socket.socket(socket.AF_UNIX) as server:
     socket.send_fds(server, [len(words).to_bytes(8, "little")], [0, 1, 2])
     server.sendall(words)
     process = int.from_bytes(server.recv(8), "little")
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: os.kill(process, number))
+    def pass_on(number, _):
+        try:
+            os.kill(process, number)
+        except ProcessLookupError:  # it has just ended
+            pass
+    handled = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    for number in handled:
+        signal.signal(number, pass_on)
     code = int(server.recv(16) or 70)
 if code < 0:
+    if -code in handled:
+        signal.signal(-code, signal.SIG_DFL)
     os.kill(os.getpid(), -code)
 os._exit(code)
 """
@@ -55,7 +62,9 @@ os._exit(code)
 
 def serve(folder: Path, scripts: list[Path]) -> None:
     """Write the executables, say ``ready``, and fork for each that is called until stdin ends."""
-    for name in IMPORTED:
+    library = {module.name for module in pkgutil.walk_packages(datarobust.__path__, "datarobust.")} - {_COMPILED}
+    tools = [f"datarobust.tools.{script.name.replace('-', '_')}" for script in scripts]
+    for name in (*IMPORTED, *sorted(library), *tools):
         importlib.import_module(name)
     gc.freeze()  # a collection in a fork would copy every page
     address = folder / ".server"
@@ -67,41 +76,58 @@ def serve(folder: Path, scripts: list[Path]) -> None:
             client.write_text(_CLIENT.format(python=sys.executable, address=str(address), scripts=words))
             client.chmod(0o755)
         print("ready", flush=True)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the supervisors are nobody's to wait for
+        running: dict[int | socket.socket, Running] = {}  # by its pidfd and by its connection
         while True:
-            waiting, _, _ = select.select([listener, 0], [], [])
-            if 0 in waiting:
+            ready, _, _ = select.select([0, listener, *running], [], [])
+            if 0 in ready:
                 return
-            connection, _ = listener.accept()
-            if os.fork() == 0:
-                listener.close()
-                _supervise(connection)
-            connection.close()
+            if listener in ready:
+                connection, _ = listener.accept()
+                one = _start(connection, running.values())
+                running |= {one.ended: one, connection: one}
+            for one in {running[place] for place in ready if place in running}:
+                _end(one, killed=one.ended not in ready)
+                del running[one.ended], running[one.connection]
 
 
-def _supervise(connection: socket.socket) -> NoReturn:
-    """Run one command in a fork; tell its process and its exit code, or kill it where nobody waits for it any more."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+class Running(NamedTuple):
+    """A command, who asked for it, and its streams, which are kept open until it has ended."""
+
+    process: int
+    ended: int
+    connection: socket.socket
+    streams: tuple[int, ...]
+
+
+def _start(connection: socket.socket, others: Iterable[Running]) -> Running:
+    """Run one command in a fork, and tell its process."""
     length, streams, _, _ = socket.recv_fds(connection, 8, 3)
     words = b""
     while len(words) < int.from_bytes(length, "little"):
         words += connection.recv(1 << 16)
     cwd, *lines = words.decode(errors="surrogateescape").split("\0")
     end = lines.index("")
-    child = os.fork()
-    if child == 0:
+    process = os.fork()
+    if process == 0:
+        for number in {number for one in others for number in (one.ended, one.connection.fileno(), *one.streams)}:
+            os.close(number)  # else the end of what another writes would not be seen before this one ends
         connection.close()
         _become(cwd, dict(line.partition("=")[::2] for line in lines[:end]), lines[end + 1 :], streams)
     with contextlib.suppress(BrokenPipeError):  # whoever asked may be gone
-        connection.sendall(child.to_bytes(8, "little"))
-    ended = os.pidfd_open(child)
-    ready, _, _ = select.select([ended, connection], [], [])
-    if ended not in ready:
-        os.kill(child, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        connection.sendall(process.to_bytes(8, "little"))
+    return Running(process, os.pidfd_open(process), connection, tuple(streams))
+
+
+def _end(one: Running, *, killed: bool) -> None:
+    """Tell the exit code of a command that has ended; kill it first where nobody waits for it any more."""
+    if killed:
+        os.kill(one.process, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(one.process, 0)[1])
     with contextlib.suppress(BrokenPipeError):
-        connection.sendall(str(code).encode())
-    os._exit(0)
+        one.connection.sendall(str(code).encode())
+    one.connection.close()
+    for number in (one.ended, *one.streams):
+        os.close(number)
 
 
 def _become(cwd: str, environment: dict[str, str], words: list[str], streams: list[int]) -> NoReturn:

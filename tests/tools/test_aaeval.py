@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,15 +110,8 @@ def test_two_processes_that_were_killed_go_on_and_end_with_the_same_bits(
     pair: Run, place: Path, first: dict[str, Any]
 ) -> None:
     words = ["d.zarr", "models.py:one", *map(str, QUICK), "-o", "k.zarr", "--adversarial", "-q"]
-    shared = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "datarobust.tools.aaeval"]
-    process = subprocess.Popen([*shared, *words], cwd=place, start_new_session=True, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while process.poll() is None and not list(place.glob(".k.zarr*resume")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(random.random() * 0.3)
-    subprocess.run(["kill", "-KILL", "--", f"-{process.pid}"], check=False)
-    process.wait()
-    assert process.returncode in (0, -signal.SIGKILL)
+    killed = pair("aaeval", *words, cwd=place, until=lambda: list(place.glob(".k.zarr*resume")))
+    assert killed.returncode in (0, signal.SIGKILL), killed.stderr
     done = pair("aaeval", *words, cwd=place)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) | {"evaluation": "one.zarr"} == first
