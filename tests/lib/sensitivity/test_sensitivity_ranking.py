@@ -29,7 +29,7 @@ from .oracle import (
     ways,
 )
 
-each = settings(max_examples=60, deadline=None)
+each = settings(max_examples=40, deadline=None)
 norms = st.sampled_from(NORMS)
 neighbours = st.integers(1, 5)
 seeds = st.integers(0, 2**32 - 1)
@@ -50,7 +50,7 @@ def test_it_is_algorithm_1_as_printed(points: tuple[Array, Array], norm: str, k:
     assert_same(found, brute(*points, norm, k))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(points=byte_sets(400, 200), norm=norms, k=neighbours, way=ways(), window=st.sampled_from([1, 8, 64, 1024]))
 def test_it_is_algorithm_1(points: tuple[Array, Array], norm: str, k: int, way: dict[str, Any], window: int) -> None:
     # Small windows for first neighbours leave the work to the blocks.
@@ -60,7 +60,7 @@ def test_it_is_algorithm_1(points: tuple[Array, Array], norm: str, k: int, way: 
     assert_same(found, brute(*points, norm, k))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data(), norm=norms, k=neighbours, way=ways(), window=st.sampled_from([1, 1024]))
 def test_against_another_set(data: st.DataObject, norm: str, k: int, way: dict[str, Any], window: int) -> None:
     everything, labels = data.draw(byte_sets(300, 150, least=2))
@@ -323,7 +323,7 @@ def assert_near(found: Ranking, distance: Array, labels: Array, other_labels: Ar
         assert (np.abs(found.distance[there] - expected[there]) <= allowed * expected[there]).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     kind=st.sampled_from(KINDS), n=st.integers(1, 150), d=st.integers(1, 100), seed=seeds, norm=norms, k=neighbours,
     way=ways(), data=st.data(),
@@ -398,7 +398,7 @@ def soft_sets(draw: st.DrawFn, kinds: tuple[str, ...], points: int = 200) -> tup
     return values, labels, vectors_of(draw(st.sampled_from(kinds)), labels, draw(seeds))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     points=soft_sets(("one-hot", "sixteenths", "few", "near one-hot", "any")),
     norm=norms, k=neighbours, way=ways(), window=st.sampled_from([1, 1024]),
