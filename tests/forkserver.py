@@ -63,7 +63,7 @@ os._exit(code)
 def serve(folder: Path, scripts: list[Path]) -> None:
     """Write the executables, say ``ready``, and fork for each that is called until stdin ends."""
     library = {module.name for module in pkgutil.walk_packages(datarobust.__path__, "datarobust.")} - {_COMPILED}
-    tools = [f"datarobust.tools.{script.name.replace('-', '_')}" for script in scripts]
+    tools = [f"datarobust.tools.{script.name.replace('-', '_')}" for script in scripts if not script.suffix]
     for name in (*IMPORTED, *sorted(library), *tools):
         importlib.import_module(name)
     gc.freeze()  # a collection in a fork would copy every page
