@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -230,3 +232,56 @@ def test_aaeval(both: Both, more: list[object], request: pytest.FixtureRequest) 
     assert (cpu["broken"] >= 0).any()
     for name in ("clean", "attacked", "broken"):
         np.testing.assert_array_equal(cpu[name], gpu[name])
+
+
+# ------------------------------------------------------------------------------------------ what a GPU waits for
+
+
+Waits = dict[tuple[str, str], int]
+STEP: Waits = {
+    ("copy", "training.images.Points.at"): 1,  # the rows of the real images
+    ("copy", "training.images.Points.to"): 2,  # generated images, and their labels
+    ("copy", "training.batches.Batches.at"): 2,  # the order of the batch, the places of the injected examples
+    ("copy", "training.images.augment"): 1,  # the place of each pixel
+    ("copy", "attacks.uniform_noise"): 1,  # the start of the attack
+}
+CLONES: Waits = {  # nothing in the steps of the sampler
+    ("copy", "diffusion.cloning._cloned"): 4,  # images, labels, the noise of the start and of the step that adds some
+    ("read", "diffusion.cloning._cloned"): 2,  # whether all is finite, the clones
+}
+APGD: Waits = {
+    ("read", "evaluation.attacks._stopping_early.Stopping.attack_single_run.watched"): 11,  # whether all are fooled
+    ("size", "pyautoattack"): 29,  # which images are fooled, which improve, which oscillate
+    ("copy", "pyautoattack"): 13,  # zeros, steps and a start at first; then what counts oscillations
+    ("read", "pyautoattack"): 59,  # whether any oscillates; where an index has one entry, five times its value
+}
+TRAINING: list[object] = ["advtrain", "d.zarr", *TINY, *INJECTED, "--track", "none", "--generated", "g.zarr"]
+TRAINING += ["--augment", "crop-flip", "--epochs", 1]
+CLONING: list[object] = ["clone", "i.zarr", "--model", "m.safetensors", "--num-steps", 3, "--S-churn", 2, "--batch", 6]
+ATTACKING: list[object] = ["aaeval", "a.zarr", "models.py:ten", "--attacks", "apgd-ce", "--iterations", 10]
+ATTACKING += ["--eps", 0.02, "--threads", 1]
+LOOPS: dict[str, tuple[list[object], str, int, Waits]] = {
+    "a training step": (TRAINING, "training.adversarial.Training.train_step", 4, STEP),
+    "a batch of clones": (CLONING, "diffusion.cloning._cloned", 2, CLONES),
+    "ten steps of APGD": (ATTACKING, "pyautoattack.autopgd_base.APGDAttack.attack_single_run", 1, APGD),
+}
+
+
+@pytest.mark.parametrize(("words", "within", "times", "most"), LOOPS.values(), ids=LOOPS)
+def test_waits_do_not_become_more(
+    on_gpu: Run, place: Path, tmp_path: Path, words: list[object], within: str, times: int, most: Waits
+) -> None:
+    """What a function that runs so many times has a GPU wait for, each time, is at most what it was."""
+    path = tmp_path / "waits.json"
+    done = on_gpu(*words, "--device", "cuda", "-o", tmp_path / "output", waits=path, cwd=place)
+    assert done.returncode == 0, done.stderr
+    counts: Counter[tuple[str, str]] = Counter()
+    lines: dict[tuple[str, str], list[str]] = {}
+    for line in json.loads(path.read_text()):
+        names = [re.sub(r":\d+|\.<\w+>|^datarobust\.", "", name) for name in line["functions"]] or ["backward", within]
+        if within in names:
+            wait = line["kind"], re.sub(r"^pyautoattack.*", "pyautoattack", names[0])
+            counts[wait] += line["count"]
+            lines.setdefault(wait, []).extend(line["functions"][:1])
+    assert not {wait: lines[wait] for wait in counts if counts[wait] > times * most.get(wait, 0)}
+    assert most.keys() == counts.keys(), "what is gone is not to come back: take it out of the table"

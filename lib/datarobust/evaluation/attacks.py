@@ -103,12 +103,13 @@ def _stopping_early(apgd: Any) -> Any:
             forward: Forward = self.model
 
             def watched(images: Tensor) -> Tensor:
+                nonlocal x_adv
                 logits = forward(images)
                 values = logits.detach()
                 right = values.gather(1, y[:, None])[:, 0]
                 wrong = values.scatter(1, y[:, None], -torch.inf).amax(1)
                 beaten = wrong - right > _MARGIN * values.abs().amax(1)
-                x_adv[beaten] = images.detach()[beaten]
+                x_adv = torch.where(beaten.view(-1, 1, 1, 1), images.detach(), x_adv)  # an index would wait for a GPU
                 fooled.logical_or_(beaten)
                 if bool(fooled.all()):
                     raise _AllFooled

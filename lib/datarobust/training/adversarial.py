@@ -203,9 +203,9 @@ class Training(Loop):
         self.optimiser.step()
         self.ema.update(self.model, number)
         with torch.no_grad():
-            count = torch.tensor(float(len(batch.y)), dtype=torch.float64, device=self.device)
             right = [(z.argmax(1) == batch.y).sum() for z in (result.clean_logits, result.adversarial_logits)]
-            losses = [result.loss.double() * count, result.clean_loss.double() * count]
+            losses = [loss.double() * len(batch.y) for loss in (result.loss, result.clean_loss)]
+            count = torch.full_like(losses[0], len(batch.y))  # a fill: a copy would wait for the step
             self.sums += torch.stack([*losses, *(h.double() for h in right), count])
 
     def loss_sum(self) -> float:
