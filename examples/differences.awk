@@ -52,8 +52,9 @@ END {
         for (kind = 1; kind <= 2; kind++) {
             which = kinds[kind]
             if ((pair, which) in cells) {
-                printf "| %s | %s | %s | %s | %+.2f | %s |\n", question[pair], which, cells[pair, which], \
-                    clear[pair, which], paper[pair, which], detectable[pair, which]
+                theirs = paper[pair, which] == "" ? "" : sprintf("%+.2f", paper[pair, which])
+                printf "| %s | %s | %s | %s | %s | %s |\n", question[pair], which, cells[pair, which], \
+                    clear[pair, which], theirs, detectable[pair, which]
             }
         }
     }

@@ -15,8 +15,8 @@
 #
 # Results: $(OUT)/small.md, which contains small-tables.md (rows, mean and standard deviation), small-draws.md (how often points
 # in focus were drawn), small-differences.md (differences with 95 % intervals, beside the paper's, and the smallest that could be
-# shown), small-focus.md (Figure 1 b) and small-table1.md; small-figure1b.svg; small-figure3.png.  Ours: results/small.md,
-# discussed in README.md.
+# shown), small-local.md (the same on the points in focus), small-focus.md (Figure 1 b) and small-table1.md; small-figure1b.svg;
+# small-figure3.png.  Ours: results/small.md, discussed in README.md.
 #
 # Hardware: two CPU cores with bfloat16, an hour or a little more with make -j2 (about 140 minutes of processor time, measured on
 # a busy machine; 3 per row, 25 for Table 1 and the figures); PRECISION=fp32 takes a third longer.  Data: CIFAR-10 (sets.mk).
@@ -70,6 +70,25 @@ $(foreach pair,$(small_pairs),$(foreach which,best last,$(eval $(call of_differe
 $(OUT)/small-differences.md: $(here)/small.tsv $(small_json) $(here)/differences.awk
 	awk -f $(here)/differences.awk $(here)/small.tsv $(small_json) > $@
 
+# The same attacks on s itself, by the last weights.
+on_s       = $(foreach seed,$(SEEDS),$(runs)/on-s/$(1).$(seed).zarr)
+$(runs)/on-s: | $(runs)
+	@mkdir -p $@
+
+$(runs)/on-s/%.zarr: $(runs)/%.run $(call ranked,c10,linf) | $(runs)/on-s
+	$(run)aaeval $(call set,c10) $(runs)/$*/last.safetensors --select $(s_inf) --norm linf $(AAEVAL) -o $@
+
+small_local := $(shell awk -F '\t' '!/^(\#|question)/ { print $$2 ":" $$3 }' $(here)/small-local.tsv)
+define of_local
+$(runs)/on-s/$(1).$(2).last.json: $(call on_s,$(1)) $(call on_s,$(2))
+	$(run)aacompare --power $(call on_s,$(1)) vs $(call on_s,$(2)) -q > $$@
+endef
+$(foreach pair,$(small_local),$(eval $(call of_local,$(word 1,$(subst :, ,$(pair))),$(word 2,$(subst :, ,$(pair))))))
+local_json := $(foreach pair,$(small_local),$(runs)/on-s/$(subst :,.,$(pair)).last.json)
+
+$(OUT)/small-local.md: $(here)/small-local.tsv $(local_json) $(here)/differences.awk
+	awk -f $(here)/differences.awk $(here)/small-local.tsv $(local_json) > $@
+
 # Accuracies on the points in focus after the last epoch, the most robust and the least robust ones.
 $(OUT)/small-focus.md: $(foreach seed,$(SEEDS),$(runs)/c10inf-v_m.$(seed).run $(runs)/c10inf-v_s.$(seed).run) $(here)/focus.awk
 	awk -f $(here)/focus.awk $(foreach seed,$(SEEDS),$(runs)/c10inf-v_m.$(seed)/log.jsonl $(runs)/c10inf-v_s.$(seed)/log.jsonl) > $@
@@ -92,11 +111,13 @@ $(OUT)/small-figure1b.$(FORM): $(runs)/c10inf-v_m.$(firstword $(SEEDS)).run $(ru
 	$(run)figure training $(basename $^) --name 'most robust in focus' --name 'least robust in focus' \
 	  -o $@ --tsv $(basename $@).tsv --overwrite
 
-$(OUT)/small.md: $(OUT)/small-table1.md $(OUT)/small-tables.md $(OUT)/small-draws.md $(OUT)/small-differences.md $(OUT)/small-focus.md
+$(OUT)/small.md: $(OUT)/small-table1.md $(OUT)/small-tables.md $(OUT)/small-draws.md $(OUT)/small-differences.md $(OUT)/small-local.md \
+  $(OUT)/small-focus.md
 	{ \
 	  printf '## Table 1, of clones by a small denoiser\n\n'; cat $(OUT)/small-table1.md; \
 	  printf '\n## Tables 2 to 4: rows\n\n'; cat $(OUT)/small-tables.md; \
 	  printf '\n## Tables 2 to 4: how often points in focus were drawn\n\n'; cat $(OUT)/small-draws.md; \
 	  printf '\n## Tables 2 to 4: differences\n\n'; cat $(OUT)/small-differences.md; \
+	  printf '\n## The same on the points in focus\n\n'; cat $(OUT)/small-local.md; \
 	  printf '\n## Figure 1 (b): accuracies on the points in focus, last epoch\n\n'; cat $(OUT)/small-focus.md; \
 	} > $@

@@ -64,8 +64,15 @@ def test_ten_rows_with_several_seeds_each(planned: list[list[str]]) -> None:
         held = "none" if "_2" in name else "out/small-runs/vp.txt" if "-vp_" in name else "first:64"
         assert asked["--hold-out"] == held
         assert asked["--schedule"] == ("c" if "-c_" in name else "original")
-    evaluated = {words[2] for words in planned if words[0] == "aaeval"}
-    assert evaluated == {f"out/small-runs/{name}/best.safetensors" for name in runs}
+    evaluated = [words for words in planned if words[0] == "aaeval"]
+    least = [words for words in evaluated if "--select" in words]
+    assert {words[2] for words in evaluated if words not in least} == {
+        f"out/small-runs/{name}/best.safetensors" for name in runs
+    }
+    assert {words[2] for words in least} == {
+        f"out/small-runs/{row}.{seed}/last.safetensors" for row in MAIN[:3] for seed in seeds(row)
+    }
+    assert {words[words.index("--select") + 1] for words in least} == {"out/c10-small-linf.zarr:least:64"}
 
 
 def test_table_1_in_small_is_of_its_four_rows(planned: list[list[str]]) -> None:
@@ -88,15 +95,21 @@ def test_the_papers_differences_are_those_of_its_tables() -> None:
 
 def test_every_difference_is_compared(planned: list[list[str]]) -> None:
     compared = [words for words in planned if words[0] == "aacompare"]
-    pairs = {(line["a"], line["b"]) for line in rows(EXAMPLES / "small.tsv")}
-    wanted = {
-        tuple(
-            [f"out/small-runs/{a}.{seed}.{which}.zarr" for seed in seeds(a)]
-            + ["vs"]
-            + [f"out/small-runs/{b}.{seed}.{which}.zarr" for seed in seeds(b)]
-        )
-        for a, b in pairs
+    names = {
+        (line["a"], line["b"], f"out/small-runs/{{row}}.{{seed}}.{which}.zarr")
+        for line in rows(EXAMPLES / "small.tsv")
         for which in ("best", "last")
+    }
+    names |= {
+        (line["a"], line["b"], "out/small-runs/on-s/{row}.{seed}.zarr") for line in rows(EXAMPLES / "small-local.tsv")
+    }
+    wanted = {
+        (
+            *(name.format(row=a, seed=seed) for seed in seeds(a)),
+            "vs",
+            *(name.format(row=b, seed=seed) for seed in seeds(b)),
+        )
+        for a, b, name in names
     }
     assert {tuple(words[2 : words.index("-q")]) for words in compared} == wanted
     assert {words[1] for words in compared} == {"--power"}
