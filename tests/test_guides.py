@@ -20,8 +20,3 @@ def test_the_index_has_every_guide() -> None:
     index = (commandlines.ROOT / "examples/guides/README.md").read_text(encoding="utf-8")
     for path in commandlines.GUIDES:
         assert path.name == "README.md" or f"]({path.name})" in index
-
-
-def test_guides_are_short() -> None:
-    long = {path.name: count for path in commandlines.GUIDES if (count := path.read_text().count("\n")) > 190}
-    assert not long
