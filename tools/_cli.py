@@ -35,8 +35,10 @@ from ._console import Loop as progress
 if TYPE_CHECKING:
     import torch
 
+    from datarobust import networks
     from datarobust.artifacts import Store, Tensors
     from datarobust.diffusion.denoiser import Denoiser
+    from datarobust.distributed import Group
     from datarobust.jobs.make import MakeStep
     from datarobust.selection import Chosen
 
@@ -104,7 +106,10 @@ Test = Annotated[Path | None, option("T.zarr", "Images to test on, never to trai
 Rate = Annotated[float, option("X", "Largest learning rate.", "--lr")]
 SaveEvery = Annotated[float, option("SECONDS", "Between two saved states.", "--save-every", min=0)]
 TensorBoard = Annotated[bool, flag("--tensorboard", "Write the log for TensorBoard, too: OUTPUT/tensorboard.")]
-Precision = Annotated[Literal["fp32", "tf32", "bf16"], choice("Of convolutions; the rest has fp32.", "--precision")]
+_PRECISION = "Of convolutions; the rest has fp32. auto: fp32 on a CPU, on a GPU {}."
+_AnyPrecision = Literal["auto", "fp32", "tf32", "bf16"]
+TrainingPrecision = Annotated[_AnyPrecision, choice(_PRECISION.format("tf32"), "--precision")]
+CloningPrecision = Annotated[_AnyPrecision, choice(_PRECISION.format("bf16"), "--precision")]
 Memory = Annotated[
     float, option("GB", "For points, in each process; more are read in parts.", "--memory", min=0.001, max=1e6)
 ]
@@ -188,6 +193,41 @@ def torch_device(name: str, threads: int | None, here: int = 1) -> torch.device:
     if threads is not None or "OMP_NUM_THREADS" not in os.environ or here > 1:
         torch.set_num_threads(threads or max(1, available_threads() // here))
     return distributed.device_of(name)
+
+
+def precision_of(
+    precision: _AnyPrecision,
+    device: torch.device,
+    on_gpu: Literal["tf32", "bf16"],
+    output: Path | None,
+    group: Group,
+) -> networks.Precision:
+    """What ``--precision`` asks for; ``auto`` is the precision in which the output was begun, or one for the device.
+
+    It is said what ``auto`` became, but for fp32 on a CPU.
+    """
+    import numpy as np
+    import torch
+
+    from datarobust.jobs.make import precision_in
+    from datarobust.networks import PRECISIONS
+
+    if precision != "auto":
+        return precision
+    begun = precision_in(output) if output is not None and group.is_main else None
+    chosen: networks.Precision
+    if begun in PRECISIONS:
+        chosen = begun
+    elif device.type != "cuda" or (on_gpu == "bf16" and not torch.cuda.is_bf16_supported(False)):
+        chosen = "fp32"
+    else:
+        chosen = on_gpu
+    # The output may be where the first process alone sees it.
+    chosen = PRECISIONS[int(group.all_gather(np.array([PRECISIONS.index(chosen)]))[0][0])]
+    if device.type == "cuda" or chosen != "fp32":
+        why = f", as {output} was begun" if chosen == begun else ""
+        say(f"--precision auto: {chosen}{why}.")
+    return chosen
 
 
 def argument_path(path: Path) -> Path:

@@ -85,7 +85,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         Literal["auto", "crop-flip", "crop", "none", "cifar100"],
         choice("auto: by data set; flips would corrupt digits."),
     ] = "auto",
-    precision: _cli.Precision = "fp32",
+    precision: _cli.TrainingPrecision = "auto",
     bn_group: Annotated[
         int | None, option("N", "Images that share batch statistics: a quarter; 0: all.", min=0)
     ] = None,
@@ -126,7 +126,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     recipe = Recipe(
         arch=arch, norm=norm, eps=eps, step=step, steps=steps, l2_step=l2_step, beta=beta, epochs=epochs, batch=batch,
         label_smoothing=label_smoothing, generated_fraction=generated_fraction, schedule=schedule, lr=lr, ema=ema,
-        weight_decay=weight_decay, augment=augment, precision=precision, bn_group=bn_group, focus_mode=focus_mode,
+        weight_decay=weight_decay, augment=augment, bn_group=bn_group, focus_mode=focus_mode,
         focus_times=focus_times, focus_batch=focus_batch, inject_as=inject_as, seed=seed,
     )  # fmt: skip
     with distributed.group() as group:
@@ -140,9 +140,12 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
             demand_tensorboard()
         torch_device = _cli.torch_device(device, threads, group.here)
         run_step = _cli.step("advtrain", seed, torch_device.type)
+        # tf32 is what the published trainings had: PyTorch's default for convolutions, on GPUs that have it.
+        precision = _cli.precision_of(precision, torch_device, "tf32", None if overwrite else output, group)
+        recipe = replace(recipe, precision=precision)
         with _cli.deferred() as stopped:
             listener = _console.Listener(epochs, plan.counts.total, _figures, _brief, stopped)
-            job = replace(plan, device=torch_device, listener=listener, tensorboard=tensorboard)
+            job = replace(plan, recipe=recipe, device=torch_device, listener=listener, tensorboard=tensorboard)
             job.model  # noqa: B018 - refuses what cannot be built or does not fit, before the folder is made
             _cli.resumable()
             new = make(job, output, run_step, overwrite=overwrite, group=group, save_every=save_every)

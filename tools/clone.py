@@ -51,7 +51,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     s_min: Annotated[float | None, option("X", f"No churn below this noise{_SUITS}", "--S-min")] = None,
     s_max: Annotated[float | None, option("X", f"Nor above this{_SUITS}", "--S-max")] = None,
     s_noise: Annotated[float | None, option("X", f"Factor of added noise{_SUITS}", "--S-noise")] = None,
-    precision: _cli.Precision = "fp32",
+    precision: _cli.CloningPrecision = "auto",
     compiled: _cli.Compiled = False,
     batch: _cli.CloneBatch = None,
     seed: _cli.Seed = 0,
@@ -77,6 +77,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
         points, chosen, denoiser, weights = _cli.load_denoiser(dataset, model, select, limit)
         place = _cli.torch_device(device, threads, group.here)
         size = batch or default_batch(place.type)
+        precision = _cli.precision_of(precision, place, "bf16", None if overwrite else output, group)
         how = (sampler, start, noise_weight, repeats, labels, precision, seed, size, compiled)
         job = Cloning(points, denoiser, weights, chosen, *how)
         _cli.say(*job.remarks())

@@ -54,7 +54,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     start: _cli.Start = "paper",
     noise_weight: _cli.NoiseWeight = 0.45,
     num_steps: Annotated[int, option("N", "Steps of the sampler.", min=1)] = 20,
-    precision: _cli.Precision = "fp32",
+    precision: _cli.CloningPrecision = "auto",
     compiled: _cli.Compiled = False,
     batch: _cli.CloneBatch = None,
     shard: Annotated[str, option("I/N", "Do every N-th point only, from the I-th on, from 0.")] = "0/1",
@@ -82,7 +82,9 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     with distributed.group() as group:
         place = _cli.torch_device(device, threads, group.here)
         points, chosen, denoiser, weights_of = _cli.load_denoiser(dataset, model, select, limit)
-        how = (base, start, noise_weight, 1, "own", precision, seed, batch or default_batch(place.type), compiled)
+        size = batch or default_batch(place.type)
+        precision = _cli.precision_of(precision, place, "bf16", None if overwrite else output, group)
+        how = (base, start, noise_weight, 1, "own", precision, seed, size, compiled)
         cloning = Cloning(points, denoiser, weights_of, chosen, *how)
         for remark in chosen.remarks():
             _cli.say(f"{remark}.")

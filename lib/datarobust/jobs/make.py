@@ -19,7 +19,9 @@ from typing import Any, ClassVar, Protocol
 
 from datarobust import artifacts
 from datarobust.artifacts import Resume, Step, Writer, durable
+from datarobust.artifacts.runs import recorded
 from datarobust.distributed import Group
+from datarobust.errors import ArtifactError
 from datarobust.types import Array, Progress
 
 ALONE = Group(0, 1)
@@ -80,16 +82,33 @@ class Text(Form):
 
 def requested_by(path: Path) -> str | None:
     """The request in the first line of a text file; None where there is no such file."""
+    request = _first_line(path).get("request")
+    return request if isinstance(request, str) else None
+
+
+def _first_line(path: Path) -> dict[str, Any]:
+    """The JSON object in the first line of a text file; an empty one where there is none."""
     if not path.is_file():
-        return None
+        return {}
     with durable.os_errors(path, "read"), path.open("rb") as file:
         first = file.readline(1 << 20)
     try:
         line = json.loads(first)
     except ValueError:
+        return {}
+    return line if isinstance(line, dict) else {}
+
+
+def precision_in(path: Path) -> object:
+    """The precision in which a training, clones or a search were begun at a path; None where there is nothing such."""
+    if path.is_file():
+        return _first_line(path).get("precision")
+    if recipe := recorded(path).get("recipe"):
+        return recipe.get("precision") if isinstance(recipe, dict) else None
+    try:
+        return artifacts.peek(path).attributes.get("precision")
+    except ArtifactError:  # whoever writes there says what it is
         return None
-    request = line.get("request") if isinstance(line, dict) else None
-    return request if isinstance(request, str) else None
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 import torch
 
 from .classifier import build, forward_operations, shapes
 
-__all__ = ["Precision", "build", "casting", "forward_operations", "products", "shapes"]
+__all__ = ["PRECISIONS", "Precision", "build", "casting", "forward_operations", "products", "shapes"]
 
 Precision = Literal["fp32", "tf32", "bf16"]
 """Of the factors in convolutions and matrix products; sums, statistics and losses are fp32 always."""
+PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
 
 @contextmanager
