@@ -24,7 +24,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from datarobust.norms import ball_of
@@ -81,7 +81,15 @@ def training_attack(
 
 
 def margin_attack(
-    model: nn.Module, x: Tensor, y: Tensor, noise: Tensor, *, norm: str, eps: float, step: float, steps: int
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    noise: Tensor,
+    *,
+    norm: str,
+    eps: float,
+    step: float,
+    steps: int,
 ) -> Tensor:
     """The attack that tracks robustness: climb the margin of the best wrong class, up to 0 (Carlini & Wagner 2017).
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from datarobust.attacks import training_attack
-from datarobust.networks import Precision, casting, products
-from datarobust.networks.classifier import batch_norms, group_of, held, raised
+from datarobust.networks import Precision, forward, products
+from datarobust.networks.classifier import batch_norms, group_of, held
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,13 @@ def trades_step(
         for start in range(0, len(x), group):
             part = slice(start, start + group)
             with statistics_kept(model) if start else nullcontext():
-                clean = _forward(model, precision, x[part])
+                clean = forward(model, precision, x[part])
                 with statistics_kept(model):
                     p = functional.softmax(clean.detach(), 1)
-                    x_adv = climb(partial(_forward, model, precision), x[part], p, noise[part])
+                    x_adv = climb(partial(forward, model, precision), x[part], p, noise[part])
                 if fixed is not None and adversaries is not None:
                     x_adv = torch.where(fixed[part].view(-1, 1, 1, 1), adversaries[part], x_adv)
-                adversarial = _forward(model, precision, x_adv)
+                adversarial = forward(model, precision, x_adv)
             loss, clean_loss = trades_loss(clean, adversarial, y[part], beta, label_smoothing)
             (loss * (group / len(x))).backward()  # type: ignore[no-untyped-call]
             results.append((loss.detach(), clean_loss.detach(), clean.detach(), adversarial.detach(), x_adv))
@@ -101,9 +101,3 @@ def trades_step(
     return StepResult(
         torch.stack(losses).mean(), torch.stack(clean_losses).mean(), *(torch.cat(parts) for parts in images)
     )
-
-
-def _forward(model: nn.Module, precision: Precision, images: Tensor) -> Tensor:
-    with casting(precision, images.device.type):
-        logits: Tensor = model(images)
-    return raised(logits)

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal, get_args
 
 import torch
+from torch import Tensor, nn
 
-from .classifier import build, forward_operations, shapes
+from .classifier import build, forward_operations, raised, shapes
 
-__all__ = ["PRECISIONS", "Precision", "build", "casting", "forward_operations", "products", "shapes"]
+__all__ = ["PRECISIONS", "Precision", "build", "casting", "forward", "forward_operations", "products", "shapes"]
 
 Precision = Literal["fp32", "tf32", "bf16"]
 """Of the factors in convolutions and matrix products; sums, statistics and losses are fp32 always."""
@@ -67,3 +68,10 @@ def products(precision: Precision, *, deterministic: bool = False) -> Iterator[N
 def casting(precision: Precision, device: str) -> torch.autocast:
     """Within, "bf16" casts what is multiplied to bfloat16, on a device type; for forward passes alone."""
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+
+
+def forward(model: nn.Module, precision: Precision, images: Tensor) -> Tensor:
+    """What a model makes of images in this precision: logits in float32 or better."""
+    with casting(precision, images.device.type):
+        logits: Tensor = model(images)
+    return raised(logits)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from datarobust.attacks import margin_attack, training_noise, uniform_noise
 from datarobust.distributed import Group
-from datarobust.networks import products
+from datarobust.networks import Precision, forward, products
 from datarobust.networks.classifier import batch_norms, frozen, held
 from datarobust.randomness import Domain
 from datarobust.schedules import momentum_and_rate
@@ -26,8 +27,10 @@ from datarobust.training.images import Points, to_float
 from datarobust.training.loop import Checkpoint, Line, Listener, Loop, prefixed
 from datarobust.training.recipe import TEST_EVERY, TRACK_STEPS, Counts, Recipe
 
-Attack = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
-"""From a model, images float32 (B, C, H, W), their labels and the place of the first in its set to adversaries."""
+Network = Callable[[Tensor], Tensor]
+"""From images to logits."""
+Attack = Callable[[Network, Tensor, Tensor, int], Tensor]
+"""From a network, images float32 (B, C, H, W), their labels and the place of the first in its set to adversaries."""
 
 WARM_UP = 0.025
 """Share of the training before weights are averaged."""
@@ -99,7 +102,7 @@ def first_momentum(model: nn.Module, first: bool) -> AbstractContextManager[None
 def tracking_attack(recipe: Recipe, domain: Domain, epoch: int) -> Attack:
     """PGD-40 on the margin, its random starts those of an epoch."""
 
-    def attack(model: nn.Module, x: Tensor, y: Tensor, first: int) -> Tensor:
+    def attack(model: Network, x: Tensor, y: Tensor, first: int) -> Tensor:
         noise = uniform_noise(tuple(x.shape), recipe.seed, domain, epoch, first, x.device)
         return margin_attack(model, x, y, noise, norm=recipe.norm, eps=recipe.eps, step=recipe.step, steps=TRACK_STEPS)
 
@@ -112,13 +115,15 @@ def hits(
     attack: Attack | None = None,
     share: tuple[int, int] = (0, 1),
     pause: Callable[[], None] = lambda: None,
+    precision: Precision = "fp32",
 ) -> Tensor:
     """How many of the i-th of n parts of the points, ``share`` (i, n), are classified as labelled: int64 ().
 
-    ``pause`` is called between batches, in all parts equally often.
+    ``precision`` is that of all forward passes. ``pause`` is called between batches, in all parts equally often.
     """
     right = torch.zeros((), dtype=torch.int64, device=points.labels.device)
     rank, processes = share
+    network = partial(forward, model, precision)
     begin, end = len(points) * rank // processes, len(points) * (rank + 1) // processes
     with frozen(model):
         for first in range(begin, begin - (-len(points) // processes), BATCH):
@@ -129,9 +134,9 @@ def hits(
             x = to_float(points.images[part]).contiguous(memory_format=torch.channels_last)
             y = points.labels[part]
             if attack is not None:
-                x = attack(model, x, y, first)
+                x = attack(network, x, y, first)
             with torch.no_grad():
-                right += (model(x).argmax(1) == y).sum()
+                right += (network(x).argmax(1) == y).sum()
     return right
 
 
@@ -170,18 +175,24 @@ class Training(Loop):
             return super().run(checkpoint, listener, save_every)
 
     def begin_epoch(self) -> None:
-        """Craft the PGD-40 examples that the epoch uses, on the averaged model."""
+        """Craft the PGD-40 examples that the epoch uses, on the averaged model; several processes take turns."""
         originals = self.batches.originals(self.epoch)
         if originals is None:
             return
         attack = tracking_attack(self.recipe, Domain.FOCUS, self.epoch)
-        examples = []
+        network = partial(forward, self.ema.model, self.recipe.precision)
+        examples = torch.zeros(originals.images.shape, dtype=torch.float32, device=self.device)
+        rank, processes = self.group.rank, self.group.size
         with frozen(self.ema.model):
-            for first in range(0, len(originals), CRAFTED):
+            for begin in range(0, len(originals), CRAFTED * processes):
                 self.pause()
-                part = slice(first, first + CRAFTED)
-                examples.append(attack(self.ema.model, to_float(originals.images[part]), originals.labels[part], first))
-        self.crafted = Crafted(torch.cat(examples), originals)
+                first = begin + CRAFTED * rank
+                x = to_float(originals.images[first : first + CRAFTED])
+                if len(x):
+                    y = originals.labels[first : first + CRAFTED]
+                    examples[first : first + CRAFTED] = attack(network, x, y, first)
+        self.group.sum([examples])  # the others have zeros here: no number changes
+        self.crafted = Crafted(examples, originals)
 
     def train_step(self, number: int) -> None:
         """One step on one batch."""
@@ -260,7 +271,8 @@ class Training(Loop):
     def _accuracy(self, points: Points, domain: Domain | None = None) -> float:
         """The clean accuracy, or the one under attack, counted by all processes together, each on its part."""
         attack = None if domain is None else tracking_attack(self.recipe, domain, self.epoch)
-        right = hits(self.ema.model, points, attack, (self.group.rank, self.group.size), self.pause)
+        share = self.group.rank, self.group.size
+        right = hits(self.ema.model, points, attack, share, self.pause, self.recipe.precision)
         self.group.sum([right])
         return float(right) / len(points)
 

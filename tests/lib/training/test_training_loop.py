@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,48 @@ def test_measuring_leaves_the_model_as_it_was() -> None:
     assert model.logits.bias.requires_grad
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_measuring_and_crafting_have_the_precision_of_the_recipe(precision: str, dtype: torch.dtype) -> None:
+    seen = set()
+    one = training(precision=precision, focus=[1, 7], focus_batch=4, track=points(10, 5))
+    one.ema.model.layer[2].register_forward_hook(lambda _, __, output: seen.add(output.dtype))  # type: ignore[index, union-attr]
+    for measure in (one.begin_epoch, lambda: one._accuracy(points(9), Domain.TRACK), lambda: one._accuracy(points(9))):
+        measure()
+        assert seen == {dtype}
+        seen.clear()
+    assert one.crafted is not None
+    assert one.crafted.examples.dtype == torch.float32
+
+
+@dataclass(frozen=True)
+class Part(Group):
+    """One process of several, whose exchanges are made by the test."""
+
+    def any(self, value: bool) -> bool:
+        return value
+
+    def sum(self, tensors: Sequence[torch.Tensor]) -> None:
+        pass
+
+
+@pytest.mark.parametrize("mode", ["inject", "fixed"])
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_processes_craft_together_what_one_does(processes: int, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datarobust.training.adversarial.CRAFTED", 3)
+    one = training(focus=[1, 7, 8, 20], focus_batch=4, focus_mode=mode)
+    one.begin_epoch()
+    assert one.crafted is not None
+    whole, parts = one.crafted.examples, []
+    for rank in range(processes):
+        one.group = Part(rank, processes)
+        one.begin_epoch()
+        parts.append(one.crafted.examples)
+    assert torch.equal(torch.stack(parts).sum(0), whole)
+    shares = torch.stack([part.flatten(1).any(1) for part in parts])
+    assert shares.sum(0).tolist() == [1] * len(whole)
+    assert shares.sum(1).max() - shares.sum(1).min() <= 3  # rounds of three examples each
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
