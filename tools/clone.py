@@ -64,7 +64,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     quiet: _cli.Quiet = False,
 ) -> None:
     from datarobust import distributed
-    from datarobust.diffusion.cloning import default_batch
+    from datarobust.diffusion.cloning import default_batch, shared_batch
     from datarobust.diffusion.denoiser import prepare, seconds_per_image
     from datarobust.diffusion.sampler import sampler_of
     from datarobust.jobs.clone import Cloning
@@ -89,7 +89,8 @@ def clone(  # noqa: D103 - the help is the docstring of the module
             _cli.emit(json.dumps(plan | {"device": str(place), "expected_seconds": round(seconds, 1)}))
             return
         _cli.resumable()
-        unit = ("images", lambda batches: float(job.batch * group.size))
+        together = shared_batch(plan["clones"], size, group.size) * group.size
+        unit = ("images", lambda batches: float(together))
         progress = _cli.progress(f"cloning {plan['clones']:,} images, batches", unit)
         step = _cli.step("clone", seed, _cli.hardware(place))
         new = make(job, output, step, overwrite=overwrite, group=group, progress=progress)

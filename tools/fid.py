@@ -50,7 +50,9 @@ def fid(  # noqa: D103 - the help is the docstring of the module
     save_moments: Annotated[Path | None, option("M.zarr", "Keep the moments of A.")] = None,
     extrapolate: Annotated[bool, flag("--extrapolate", "Fit distances over 1/N of B; tell the limit.")] = False,
     kid: Annotated[int, option("N", "Subsets of KID; 0 for none.", min=0)] = 100,
-    batch: Annotated[int | None, option("N", "Images at a time; 64 for Inception, else 256.", min=1)] = None,
+    batch: Annotated[
+        int | None, option("N", "Images at a time; 64 for Inception, 512 on a GPU; else 256.", min=1)
+    ] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from datarobust.distributed import Group
-from datarobust.errors import is_out_of_memory
+from datarobust.networks import within_memory
 from datarobust.networks.classifier import frozen
 from datarobust.networks.features import as_inputs
 from datarobust.norms import ATTACK_NORMS
@@ -172,16 +172,14 @@ class _Run:
 
         Each time random numbers begin anew.
         """
-        while True:
-            try:
-                with seeded(self.protocol.seed):
-                    return work()
-            except (RuntimeError, MemoryError) as error:
-                most = min(self.model.limit or size, size)
-                if not is_out_of_memory(error) or most == 1:
-                    raise
-                self.model.limit = -(-most // 2)
-            torch.cuda.empty_cache()  # nothing where there is no GPU
+
+        def limited(most: int) -> T:
+            if most < size:
+                self.model.limit = most
+            with seeded(self.protocol.seed):
+                return work()
+
+        return within_memory(limited, min(self.model.limit or size, size))[0]
 
     def _save(self) -> None:
         if self.checkpoint is None:

@@ -217,7 +217,7 @@ class Search:
             rows = self.rows[start : rung.images]
             chosen = replace(self.cloning.chosen, rows=rows)
             job = replace(self.cloning, sampler=self.points[point], seed=seed, chosen=chosen)
-            for number, made in clones(job.model, job.task, job.batch):
+            for number, made in clones(job.model, job.task, job.batch, pad=job.pad):
                 images = job.task.images.take(rows[number : number + len(made)])
                 features.append(self.space.of(made))
                 both = [norm.distances(norm.keys(images, made), np.uint8) for norm in (L2, LINF)]

@@ -24,7 +24,7 @@ from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageEr
 from datarobust.fid import SUBSETS, Moments, Sums, extrapolated, kid
 from datarobust.jobs.make import Artifact, Form, Labelled, Output, Text, silent
 from datarobust.networks import products
-from datarobust.networks.features import PIXELS, Extractor, FeatureSpace
+from datarobust.networks.features import PIXELS, Extractor, FeatureSpace, sparing
 from datarobust.norms import L2, LINF
 from datarobust.randomness import Domain, permutation
 from datarobust.selection import rows_digest
@@ -58,7 +58,7 @@ def feature_space(spec: str, some: Images, device: torch.device, weights: Path |
         model = load_model(name)
         extract = Extractor(name, model.module, "penultimate", some, device)
         title, mode = f"classifier:{model.identity}", "v/255, input of the last linear layer, fp32"
-        return FeatureSpace(title, mode, extract, model.identity, operations=extract.operations(some))
+        return FeatureSpace(title, mode, sparing(extract), model.identity, operations=extract.operations(some))
     if weights is None:
         raise UsageError(f"`features` inception needs `weights` PATH: {inception_advice()}")
     if some.shape[1] not in (1, 3):
@@ -71,7 +71,8 @@ def feature_space(spec: str, some: Images, device: torch.device, weights: Path |
             features: Array = network(torch.from_numpy(images).to(device)).cpu().numpy()
         return features
 
-    return FeatureSpace("inception", INCEPTION_MODE, pool_features, sha256, 64, _INCEPTION_OPERATIONS)
+    batch = 64 if device.type == "cpu" else 512
+    return FeatureSpace("inception", INCEPTION_MODE, sparing(pool_features), sha256, batch, _INCEPTION_OPERATIONS)
 
 
 def _from_file(path: Path) -> FeatureSpace:

@@ -10,16 +10,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from datarobust.errors import is_out_of_memory
+from datarobust.types import T
+
 from .classifier import build, forward_operations, raised, shapes
 
-__all__ = ["PRECISIONS", "Precision", "build", "casting", "forward", "forward_operations", "products", "shapes"]
+__all__ = [
+    "PRECISIONS",
+    "Precision",
+    "build",
+    "casting",
+    "forward",
+    "forward_operations",
+    "products",
+    "shapes",
+    "within_memory",
+]
 
 Precision = Literal["fp32", "tf32", "bf16"]
 """Of the factors in convolutions and matrix products; sums, statistics and losses are fp32 always."""
@@ -75,3 +88,18 @@ def forward(model: nn.Module, precision: Precision, images: Tensor) -> Tensor:
     with casting(precision, images.device.type):
         logits: Tensor = model(images)
     return raised(logits)
+
+
+def within_memory(work: Callable[[int], T], size: int) -> tuple[T, int]:
+    """What ``work`` gives with ``size`` points at a time, or half as many where memory runs out, and so on; the number.
+
+    Take that number the next time. Work is begun anew each time.
+    """
+    while True:
+        try:
+            return work(size), size
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+        size = -(-size // 2)
+        torch.cuda.empty_cache()  # nothing where there is no GPU

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from datarobust.errors import DataError, DatarobustError, is_out_of_memory
-from datarobust.networks import products
+from datarobust.networks import products, within_memory
 from datarobust.types import Array, Images
 
 BATCH = 256  # points of a batch, by default
@@ -127,6 +127,24 @@ class FeatureSpace:
     def as_json(self) -> dict[str, Any]:
         """Its name, mode and weights, as moments record them."""
         return {"features": self.name, "mode": self.mode, "weights": self.weights}
+
+
+def sparing(extract: Callable[[Images], Array]) -> Callable[[Images], Array]:
+    """The same features, of fewer images at a time once memory has run out."""
+    limit = 1 << 30
+
+    def within(images: Images) -> Array:
+        nonlocal limit
+
+        def in_parts(most: int) -> Array:
+            return np.concatenate([extract(images[start : start + most]) for start in range(0, len(images), most)])
+
+        features, most = within_memory(in_parts, min(limit, len(images)))
+        if most < len(images):
+            limit = most
+        return features
+
+    return within
 
 
 PIXELS = FeatureSpace("pixels", "v/255", lambda x: x.reshape(len(x), -1).astype(np.float32) / np.float32(255))

@@ -9,7 +9,7 @@ enlarged to 299 x 299 as TensorFlow 1 did it (corners not aligned, no offset of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -141,13 +141,18 @@ class Inception(nn.Module):
 def enlarged(x: Tensor, side: int) -> Tensor:
     """Images (B, C, H, W) with ``side`` rows and columns, bilinear as TensorFlow 1 did it: columns, then rows."""
     for axis in (3, 2):
-        length = x.shape[axis]
-        place = torch.arange(side, dtype=torch.float32) * (torch.tensor(length, dtype=torch.float32) / side)
-        low = place.floor().long()
-        low, high, weight = (part.to(x.device) for part in (low, (low + 1).clamp(max=length - 1), place - low))
+        low, high, weight = _places(x.shape[axis], side, x.device)
         first = x.index_select(axis, low)
         x = first + (x.index_select(axis, high) - first) * (weight if axis == 3 else weight[:, None])
     return x
+
+
+@lru_cache(maxsize=8)
+def _places(length: int, side: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixels, of so many in a line, between which each of ``side`` lies, and how near it is to the second."""
+    place = torch.arange(side, dtype=torch.float32) * (torch.tensor(length, dtype=torch.float32) / side)
+    low = place.floor().long()
+    return low.to(device), (low + 1).clamp(max=length - 1).to(device), (place - low).to(device)
 
 
 _average = partial(functional.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.diffusion.cloning import Task, clones, image_keys, normals, to_bytes, to_model
+from datarobust.diffusion.cloning import Task, clones, image_keys, normals, shared_batch, to_bytes, to_model, uniforms
 from datarobust.diffusion.denoiser import Denoiser, one_hot, prepare
 from datarobust.diffusion.sampler import Sampler, sample, start
 from datarobust.distributed import Group
@@ -110,6 +110,57 @@ def test_processes_share_the_work() -> None:
     in_two_processes(work)
     for rank in range(2):
         np.testing.assert_array_equal(found[rank], expected)
+
+
+@given(st.integers(0, 5000), st.integers(1, 600), st.integers(1, 40))
+def test_processes_have_equal_parts(count: int, batch: int, processes: int) -> None:
+    size = shared_batch(count, batch, processes)
+    if processes == 1:
+        assert size == batch
+    elif count:
+        rounds = -(-count // (batch * processes))
+        assert 1 <= size <= batch
+        assert (size - 1) * processes * rounds < count <= size * processes * rounds  # no more rounds, no smaller part
+
+
+@pytest.mark.parametrize("pad", [False, True])
+@pytest.mark.parametrize("most", [1, 2, 3, 8])
+def test_where_memory_runs_out_fewer_are_cloned_at_a_time(most: int, pad: bool) -> None:
+    denoiser, wanted = prepare(small()), task(5, 2)
+    expected, sizes = whole(denoiser, wanted, 8), []
+
+    def limited(_: object, arguments: tuple[Any, ...]) -> None:
+        sizes.append(len(arguments[0]))
+        if sizes[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    denoiser.register_forward_pre_hook(limited)
+    assert near(whole(denoiser, wanted, 8, pad=pad), expected)
+    too_large = [size for size in sizes if size > most]
+    assert too_large == {1: [8, 4, 2], 2: [8, 4], 3: [8, 4], 8: []}[most]  # what did not fit once is not tried again
+
+
+def test_other_failures_and_a_single_image_that_does_not_fit_are_told() -> None:
+    for error, most in ((torch.OutOfMemoryError("CUDA out of memory"), 1), (RuntimeError("else"), 8)):
+        denoiser, sizes = prepare(small()), []
+
+        def failing(_: object, arguments: tuple[Any, ...], error: Exception = error, sizes: Any = sizes) -> None:
+            sizes.append(len(arguments[0]))
+            raise error
+
+        denoiser.register_forward_pre_hook(failing)
+        with pytest.raises(RuntimeError, match=str(error)):
+            whole(denoiser, task(5, 2), 8)
+        assert min(sizes) == most
+
+
+def test_random_numbers_are_of_the_key_alone() -> None:
+    keys = image_keys(3, np.array([0, 1, 0, 2]), np.array([5, 5, 6, 9]))
+    drawn = normals(keys, 7, (2, 3)), uniforms(keys, 7, 5)
+    for row, key in enumerate(keys):
+        philox = [np.random.Generator(np.random.Philox(key=np.array([key, 7], np.uint64))) for _ in range(2)]
+        np.testing.assert_array_equal(drawn[0][row], philox[0].standard_normal((2, 3), np.float32))
+        np.testing.assert_array_equal(drawn[1][row], philox[1].random(5))
 
 
 def test_labels_and_seeds_change_clones_and_images_come_through() -> None:

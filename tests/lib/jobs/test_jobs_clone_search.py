@@ -98,6 +98,17 @@ def test_lines_of_a_search(asked: Search, tmp_path: Path) -> None:
     assert names(tmp_path) == {"s.jsonl"}
 
 
+def test_a_compiled_denoiser_sees_one_size_of_batches(asked: Search, tmp_path: Path) -> None:
+    sizes = set()
+    asked.cloning.model.register_forward_pre_hook(lambda _, arguments: sizes.add(len(arguments[0])))
+    full = replace(asked, strategy="full", points=asked.points[:1], seeds=(0,))
+    assert make(full, tmp_path / "s.jsonl", step)
+    assert sizes == {8, 4}  # of 20 images
+    sizes.clear()
+    assert make(replace(full, cloning=replace(asked.cloning, pad=True)), tmp_path / "padded.jsonl", step)
+    assert sizes == {8}
+
+
 def test_every_line_says_what_the_score_is(asked: Search, tmp_path: Path) -> None:
     """Only distances of Inception's features are called FID."""
     full = replace(asked, strategy="full", points=asked.points[:2], seeds=(0,))

@@ -30,7 +30,7 @@ from datarobust.jobs.fid import (
     pair_distances,
 )
 from datarobust.jobs.make import make
-from datarobust.networks.features import PIXELS, FeatureSpace
+from datarobust.networks.features import PIXELS, FeatureSpace, sparing
 
 from .stores import clones, dataset, images
 
@@ -398,6 +398,20 @@ def test_spellings_of_features() -> None:
         assert word in str(raised.value)
     with pytest.raises(DataError, match="1 or 3 channels, not with 2"):
         feature_space("inception", images(1, shape=(2, 4, 4)), CPU, Path("w.pth"))
+
+
+def test_where_memory_runs_out_features_are_of_fewer_images_at_a_time(whole: Store, other: Store) -> None:
+    sizes = []
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        sizes.append(len(images))
+        if len(images) > 3:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        return PIXELS.of(images)
+
+    expected = numbers(whole, other, batch=16)
+    assert numbers(whole, other, replace(PIXELS, extract=sparing(extract)), batch=16)["frechet"] == expected["frechet"]
+    assert [size for size in sizes if size > 3] == [16, 8, 4]  # what did not fit once is not tried again
 
 
 def test_growing_sets_and_halves() -> None:
