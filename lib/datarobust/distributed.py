@@ -119,8 +119,29 @@ class Group:
         return groups[self.rank // count]
 
     def merge_neighbours(self, key: Array, index: Array) -> tuple[Array, Array]:
-        """The k best of all processes' lists: (N, k) keys ascending, equal keys by index, no index twice."""
-        return merge_lists(self.all_gather(key), self.all_gather(index))
+        """The k best of all processes' lists: (N, k) keys ascending, equal keys by index, no index twice.
+
+        They are merged two by two, in a tree, so that no process holds more than two.
+        """
+        import torch
+        from torch import distributed
+
+        lists = [torch.from_numpy(np.ascontiguousarray(array)) for array in (key, index)]
+        step = 1
+        with _errors_of_others():
+            while step < self.size:
+                if self.rank % (2 * step) == step:
+                    for tensor in lists:
+                        distributed.send(tensor, self.rank - step)
+                elif self.rank % (2 * step) == 0 and self.rank + step < self.size:
+                    others = [torch.empty_like(tensor) for tensor in lists]
+                    for tensor in others:
+                        distributed.recv(tensor, self.rank + step)
+                    pairs = ([mine.numpy(), other.numpy()] for mine, other in zip(lists, others, strict=True))
+                    lists = [torch.from_numpy(array) for array in merge_lists(*pairs)]
+                step *= 2
+        self.broadcast(lists)
+        return lists[0].numpy(), lists[1].numpy()
 
 
 @contextmanager

@@ -165,6 +165,26 @@ def test_one_process_can_have_one_group_after_another(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_five_processes_merge_their_lists(tmp_path: Path) -> None:
+    script = tmp_path / "lists.py"
+    script.write_text(
+        "import numpy as np\nfrom datarobust import distributed\n"
+        "def lists(rank):\n"
+        "    random = np.random.default_rng(rank)\n"
+        "    return np.sort(random.integers(0, 5, (40, 3)), axis=1) * 1.0, np.arange(3 * rank, 3 * rank + 3) + 0 * random"
+        ".integers(0, 1, (40, 3))\n"
+        "with distributed.group() as group:\n"
+        "    merged = group.merge_neighbours(*lists(group.rank))\n"
+        "    expected = distributed.merge_lists(*map(list, zip(*map(lists, range(5)))))\n"
+        "    for part, whole in zip(merged, expected):\n"
+        "        np.testing.assert_array_equal(part, whole)\n"
+        "        assert part.dtype == whole.dtype\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=5", str(script)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("devices", "local", "here", "name", "expected"),
     [

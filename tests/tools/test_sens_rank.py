@@ -349,9 +349,9 @@ def test_an_altered_dataset_is_refused(command: Run, digits: Path, tmp_path: Pat
 
 PACED = """
 import os, signal, time
-from datarobust.sensitivity import native, search
+from datarobust.sensitivity import native, panels
 from datarobust.tools import sens_rank
-match, search.SAVE_EVERY = native.Kernel.match, 0.0
+match, panels.SAVE_EVERY, panels.SAVE_SHARE = native.Kernel.match, 0.0, float("inf")
 matches, last, pause = 0, int(os.environ.get("KILL_AT", "-1")), float(os.environ.get("PAUSE", "0"))
 def paced(kernel, rows, columns, both):
     global matches
@@ -427,10 +427,10 @@ def test_terminated_the_state_is_kept_and_told(
 SWEEP = """
 import os, signal, sys
 from pathlib import Path
-from datarobust.sensitivity import search
+from datarobust.sensitivity import panels
 from datarobust.tools.sens_rank import sens_rank
 
-search.SAVE_EVERY = 0.0
+panels.SAVE_EVERY, panels.SAVE_SHARE = 0.0, float("inf")
 dataset, output = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
 CALLS = ("writev", "fsync", "rename", "replace", "mkdir", "ftruncate", "pwrite", "unlink", "rmdir")
 count, last = 0, 1 << 60

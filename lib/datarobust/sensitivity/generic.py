@@ -8,7 +8,7 @@ key so far are measured exactly. So keys and neighbours are those of the compile
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from datarobust.errors import DataError
 from datarobust.norms import Norm, norm_of
 from datarobust.types import Array, Floats, Progress, Rows
 
-from .panels import NO_INDEX, SAVE_EVERY, ArrayRows, Checkpoint, Labelled
+from .panels import NO_INDEX, ArrayRows, Checkpoint, Labelled, Saves
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -74,18 +74,19 @@ class PlainSearch:
             self.neighbour[:] = np.where(saved["neighbour"] < 0, NO_INDEX, saved["neighbour"])
             done = int(saved["done"][0]) if np.array_equal(saved["layout"], layout) else 0
         with Workers(1 if self.device else threads) as workers:
-            before = time.monotonic()
+            saves = Saves(checkpoint)
             rounds = range(0, len(starts), workers.threads)
             for at in progress(rounds):
                 if at + workers.threads <= done:
                     continue
                 workers.all([lambda start=start: self._row(start) for start in starts[at : at + workers.threads]])  # type: ignore[misc]
-                if checkpoint is not None and (time.monotonic() - before >= SAVE_EVERY or at == rounds[-1]):
-                    key, neighbour = self.nearest()
-                    count = np.array([min(at + workers.threads, len(starts))])
-                    checkpoint.save({"key": key, "neighbour": neighbour, "layout": layout, "done": count})
-                    before = time.monotonic()
+                saves.save(partial(self._state, layout, min(at + workers.threads, len(starts))), last=at == rounds[-1])
         return self.nearest()
+
+    def _state(self, layout: Array, done: int) -> dict[str, Array]:
+        """What is saved after a number of blocks of rows."""
+        key, neighbour = self.nearest()
+        return {"key": key, "neighbour": neighbour, "layout": layout, "done": np.array([done])}
 
     def nearest(self) -> tuple[Floats, Rows]:
         """Keys (N, k) and neighbours (N, k; -1: none)."""

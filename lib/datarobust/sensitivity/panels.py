@@ -10,6 +10,7 @@ point) stay in memory always.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,8 +27,8 @@ PAD = 64
 NO_INDEX = np.iinfo(np.int64).max
 """No neighbour yet, so that any neighbour's index is lower; as in native.c."""
 
-SAVE_EVERY = 3.0
-"""Seconds between two saves of a search's state."""
+SAVE_EVERY, SAVE_SHARE = 3.0, 0.1
+"""Least seconds between two saves of a search's state, and the most of its time that saving may take."""
 
 _STREAM_BYTES = 1 << 24
 """Rows are read in pieces of about this size."""
@@ -135,6 +136,24 @@ class Checkpoint(Protocol):
 
     def save(self, arrays: dict[str, Array]) -> None:
         """Save them, atomically."""
+
+
+class Saves:
+    """The saves of a search, as often as SAVE_EVERY and SAVE_SHARE allow."""
+
+    def __init__(self, checkpoint: Checkpoint | None) -> None:
+        """``checkpoint``: None saves nothing."""
+        self._checkpoint = checkpoint
+        self._last, self._pause = time.monotonic(), SAVE_EVERY
+
+    def save(self, state: Callable[[], dict[str, Array]], last: bool) -> None:
+        """Save a state if it is time, or the ``last`` one."""
+        start = time.monotonic()
+        if self._checkpoint is None or (start - self._last < self._pause and not last):
+            return
+        self._checkpoint.save(state())
+        self._last = time.monotonic()
+        self._pause = max(SAVE_EVERY, (self._last - start) / SAVE_SHARE)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ who plays them can change the result.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -23,7 +23,7 @@ from datarobust.types import Array, Floats, Progress, Rows
 from . import native
 from .codes import Encoding
 from .generic import PlainSearch
-from .panels import NO_INDEX, SAVE_EVERY, Checkpoint, Labelled, Panel, Panels
+from .panels import NO_INDEX, Checkpoint, Labelled, Panel, Panels, Saves
 from .schedule import Schedule, windows
 from .workers import Workers
 
@@ -197,7 +197,7 @@ class Search:
     def _play(
         self, encoding: Encoding, done: int, progress: Progress, checkpoint: Checkpoint | None, workers: Workers
     ) -> None:
-        saved = time.monotonic()
+        saves = Saves(checkpoint)
         for at, turn in enumerate(progress(self.schedule)):
             if at < done:
                 continue
@@ -209,11 +209,12 @@ class Search:
 
             number, shards = self.options.shard
             workers.all([task(ends) for ends in turn.matches[number::shards]])
-            if checkpoint is not None and (time.monotonic() - saved >= SAVE_EVERY or at + 1 == len(self.schedule)):
-                key, neighbour = self._nearest()
-                count = np.array([at + 1])
-                checkpoint.save({"key": key, "neighbour": neighbour, "layout": self._layout(), "done": count})
-                saved = time.monotonic()
+            saves.save(partial(self._state, at + 1), last=at + 1 == len(self.schedule))
+
+    def _state(self, done: int) -> dict[str, Array]:
+        """What is saved after a number of rounds."""
+        key, neighbour = self._nearest()
+        return {"key": key, "neighbour": neighbour, "layout": self._layout(), "done": np.array([done])}
 
     def _layout(self) -> Array:
         """What a count of rounds depends on."""

@@ -19,7 +19,7 @@ from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import make
 from datarobust.jobs.sens_rank import Sensitivity, remarks, table
 from datarobust.lipschitz import bound
-from datarobust.sensitivity import Labelled, Ranking, rank, search
+from datarobust.sensitivity import Labelled, Ranking, panels, rank, search
 
 
 def step(inputs: Mapping[str, str]) -> Step:
@@ -229,7 +229,8 @@ def test_a_killed_run_is_gone_on_with(
     memory: int,
     against: bool,
 ) -> None:
-    monkeypatch.setattr(search, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_SHARE", math.inf)
     monkeypatch.setattr(search, "WINDOW", 8)
     output = tmp_path / "r.zarr"
     asked: dict[str, Any] = {"norm": norm, "k": 2}
@@ -248,7 +249,8 @@ def test_a_killed_run_is_gone_on_with(
 def test_a_state_of_another_request_is_not_used(
     dataset: artifacts.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_SHARE", math.inf)
     output = tmp_path / "r.zarr"
     with pytest.raises(Killed):
         make(job(dataset), output, step, progress=killed_after(2))
@@ -258,7 +260,8 @@ def test_a_state_of_another_request_is_not_used(
 
 
 def test_a_damaged_state_is_not_used(dataset: artifacts.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_SHARE", math.inf)
     output, state = tmp_path / "r.zarr", tmp_path / ".r.zarr.resume"
     expected = job(dataset).rank()
     for place in (0, 100, 1000, -1):

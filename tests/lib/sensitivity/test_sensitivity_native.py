@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from datarobust.errors import UsageError
 from datarobust.norms import norm_of
-from datarobust.sensitivity import Labelled, Options, engine_of, generic, native, rank
+from datarobust.sensitivity import Labelled, Options, engine_of, generic, native, panels, rank
 
 from .oracle import LEVELS, NORMS, Array, assert_same, byte_sets, clustered, keys, near_duplicates, ranked
 
@@ -87,7 +89,8 @@ def test_blocks_of_any_size_resumed_and_shared_out(monkeypatch: pytest.MonkeyPat
             monkeypatch.setattr(generic, "BLOCK", block)
             assert_same(ranked(norm, subject, k=3, options=plain, shards=2), expected)
             assert_same(ranked(norm, subject, k=3, options=plain, memory=1), expected)
-    monkeypatch.setattr(generic, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_SHARE", math.inf)
 
     class Notes(dict[str, Array]):
         saves = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarobust.sensitivity import Labelled, Options, Ranking, native, rank, search
+from datarobust.sensitivity import Labelled, Options, Ranking, native, panels, rank, search
 
 from .oracle import COMPILED as NORMS
 from .oracle import HARD_SETS, LEVELS, Array, assert_same, brute, clustered, near_duplicates, ranked, saturated
@@ -141,7 +142,8 @@ class Notes:
 @pytest.fixture
 def every_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """The state is saved after every round, and the first neighbours leave much to find."""
-    monkeypatch.setattr(search, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_SHARE", math.inf)
     monkeypatch.setattr(search, "WINDOW", 8)
 
 
@@ -186,6 +188,29 @@ def test_a_search_stopped_after_any_round_goes_on(kind: str, memory: int, norm: 
     for n in range(1, whole.saves + 1, 4):
         notes = interrupted(n, norm, *sets, **way)
         assert_same(search_of(norm, *sets, checkpoint=notes, **way, **others[n % 3]), expected)
+
+
+def test_saving_takes_at_most_a_tenth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, saved = 0.0, []
+    monkeypatch.setattr(panels.time, "monotonic", lambda: clock)
+
+    class Slow:
+        def load(self) -> None:
+            return None
+
+        def save(self, arrays: dict[str, Array]) -> None:
+            nonlocal clock
+            saved.append(clock)
+            clock += 2.0
+
+    saves = panels.Saves(Slow())
+    while clock < 100.0:
+        clock += 1.0
+        saves.save(dict, last=False)
+    assert saved == [3.0, 25.0, 47.0, 69.0, 91.0]
+    saves.save(dict, last=True)
+    assert len(saved) == 6
+    panels.Saves(None).save(dict, last=True)
 
 
 @pytest.mark.usefixtures("every_round")
