@@ -12,7 +12,13 @@ from . import commandlines, manual
 from .commandlines import DOCUMENTS, ROOT
 
 MADE = ROOT / "examples/guides/commands"
-JOBS = ["examples/slurm/advtrain.sbatch", "examples/kubernetes/advtrain.yaml"]
+JOBS = {
+    "examples/slurm/advtrain.sbatch": "advtrain",
+    "examples/slurm/advtrain-nodes.sbatch": "advtrain",
+    "examples/slurm/sens-rank.sbatch": "sens-rank",
+    "examples/kubernetes/advtrain.yaml": "advtrain",
+    "examples/kubernetes/advtrain-nodes.yaml": "advtrain",
+}
 
 
 def name_of(path: Path) -> str:
@@ -68,7 +74,7 @@ def test_jobs_call_what_there_is(name: str) -> None:
     if name.endswith(".yaml"):
         text = " ".join(re.findall(r"(?m)^ {12}- (.+)$", text.partition("volumeMounts")[0]))
     called = [words for line in commandlines.lines_of(text) for words in commandlines.commands_in(line)]
-    assert [words[0] for words in called] == ["advtrain"]
+    assert [words[0] for words in called] == [JOBS[name]]
     assert not problems(text)
 
 

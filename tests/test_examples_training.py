@@ -254,19 +254,25 @@ def test_the_result_that_is_shown_says_so() -> None:
 # -------------------------------------------------------------------------------------------------------------- jobs
 
 
-def slurm_options() -> list[str]:
-    """Of advtrain, in the job for SLURM, with its folders in place of the variables."""
-    text = re.sub(r"\\\n", " ", SLURM.read_text())
+def slurm_options(job: Path = SLURM) -> list[str]:
+    """Of advtrain, in a job for SLURM, with its folders in place of the variables."""
+    text = re.sub(r"\\\n", " ", job.read_text())
     match = re.search(r"tools\.advtrain (.*) \"\$@\" &", text)
     assert match is not None
     words = shlex.split(match[1].replace("$DATA", "/data").replace("$RUN", "/runs/c10inf-v-c_s"))
     return [words[0], *(f"{name}={value}" for name, value in zip(words[1::2], words[2::2], strict=True))]
 
 
-def test_both_jobs_are_the_same_row(make: Make, data: Path, tmp_path: Path) -> None:
-    kubernetes = re.findall(r"^ {12}- (\S*(?:zarr|=).*)$", KUBERNETES.read_text().partition("args:")[2], re.MULTILINE)
+def kubernetes_options(job: Path) -> list[str]:
+    """Of advtrain, in a job for Kubernetes."""
+    return re.findall(r"^ {12}- (\S*(?:zarr|=).*)$", job.read_text().partition("args:")[2], re.MULTILINE)
+
+
+def test_all_jobs_are_the_same_row(make: Make, data: Path, tmp_path: Path) -> None:
     ours = [word.replace("-o=", "--output=") for word in slurm_options()]
-    assert sorted(kubernetes) == sorted(ours)
+    assert sorted(kubernetes_options(KUBERNETES)) == sorted(ours)
+    assert slurm_options(SLURM.with_stem("advtrain-nodes")) == slurm_options()
+    assert kubernetes_options(KUBERNETES.with_stem("advtrain-nodes")) == kubernetes_options(KUBERNETES)
     row = trainings(make("-n", "table2/c10inf-v-c_s", DATA=data, OUT=tmp_path / "data"))["c10inf-v-c_s.0"]
     given = dict(word.split("=") for word in ours[1:])
     for name, value in row.items():
@@ -286,20 +292,36 @@ def cluster(tmp_path: Path) -> dict[str, str]:
     """Environment of a job: a scontrol that writes down what it is asked, a torchrun that does what CODE says."""
     bin_ = tmp_path / "bin"
     bin_.mkdir()
-    stub(bin_ / "scontrol", f'echo "$@" >> {tmp_path}/asked')
-    stub(
-        bin_ / "torchrun",
-        f'trap "echo saved >> {tmp_path}/state; exit 1" TERM; touch {tmp_path}/started\n'
-        '[ -n "$CODE" ] && exit $CODE\nwhile :; do sleep 0.05; done',
-    )
-    path = f"{bin_}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "BIN": str(bin_), "SLURM_JOB_ID": "77", "CODE": ""}
+    asked = f'[ "$1" = show ] && echo node1 && exit\necho "$@" >> {tmp_path}/asked; exit "$REFUSED"'
+    stub(bin_ / "scontrol", asked)
+    for name in ("torchrun", "srun", "sens-rank"):
+        stub(
+            bin_ / name,
+            f'trap "echo saved >> {tmp_path}/state; exit 1" TERM; echo "$0 $@" > {tmp_path}/started\n'
+            '[ -n "$CODE" ] && exit $CODE\nwhile :; do sleep 0.05; done',
+        )
+    slurm = {"JOB_ID": "77", "JOB_NODELIST": "node[1-4]", "JOB_NUM_NODES": "4", "CPUS_PER_TASK": "64"}
+    slurm |= {"ARRAY_TASK_ID": "3", "ARRAY_JOB_ID": "70"}
+    ours = {"PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}", "BIN": str(bin_), "CODE": "", "REFUSED": "0"}
+    return {**os.environ, **{f"SLURM_{name}": value for name, value in slurm.items()}, **ours, "DATA": str(tmp_path)}
 
 
-def test_a_job_that_is_stopped_saves_and_comes_again(cluster: dict[str, str], tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        ["bash", str(SLURM)], env=cluster, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@pytest.mark.parametrize(
+    ("job", "refused", "starts"),
+    [
+        ("advtrain", "0", "torchrun --standalone --nproc_per_node=4 -m"),
+        ("advtrain", "1", "torchrun "),  # SLURM itself puts it back
+        ("advtrain-nodes", "0", "torchrun --nnodes=4 --nproc_per_node=8 --rdzv-backend=c10d --rdzv-id=77 "
+                                "--rdzv-endpoint=node1:29500 -m"),
+        ("sens-rank", "1", "--shard 3/16 -o"),
+    ],
+)  # fmt: skip
+def test_a_job_that_is_stopped_saves_and_comes_again(
+    cluster: dict[str, str], tmp_path: Path, job: str, refused: str, starts: str
+) -> None:
+    words = ["bash", str(SLURM.with_stem(job))]
+    cluster |= {"REFUSED": refused}
+    process = subprocess.Popen(words, env=cluster, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
     while not (tmp_path / "started").exists() and time.monotonic() < end:
         time.sleep(0.01)
@@ -308,11 +330,16 @@ def test_a_job_that_is_stopped_saves_and_comes_again(cluster: dict[str, str], tm
     assert process.returncode == 0, err
     assert (tmp_path / "state").read_text() == "saved\n"
     assert (tmp_path / "asked").read_text() == "requeue 77\n"
-    assert "job 77 goes on later" in out
+    assert re.search(r"job 7[07] goes on later", out)
+    assert starts in (tmp_path / "started").read_text()
 
 
+@pytest.mark.parametrize("job", ["advtrain", "advtrain-nodes", "sens-rank"])
 @pytest.mark.parametrize("code", [0, 2])
-def test_a_job_that_ends_by_itself_does_not_come_again(cluster: dict[str, str], tmp_path: Path, code: int) -> None:
-    done = subprocess.run(["bash", str(SLURM)], env=cluster | {"CODE": f"{code}"}, capture_output=True, check=False)
+def test_a_job_that_ends_by_itself_does_not_come_again(
+    cluster: dict[str, str], tmp_path: Path, code: int, job: str
+) -> None:
+    words = ["bash", str(SLURM.with_stem(job))]
+    done = subprocess.run(words, env=cluster | {"CODE": f"{code}"}, capture_output=True, check=False)
     assert done.returncode == code
     assert not (tmp_path / "asked").exists()

@@ -101,6 +101,9 @@ Seed = Annotated[int, option("N", "Where random numbers start.", "--seed", min=0
 Device = Annotated[str, option("DEVICE", "auto, cpu, cuda or cuda:INDEX.", "--device", callback=_device)]
 Limit = Annotated[int | None, option("N", "Only the first N points, for a quick look.", "--limit", min=1)]
 DryRun = Annotated[bool, flag("--dry-run", "Say what would be done and what it costs; do nothing.")]
+_SHARD = option("I/N", "Do share I of N only, counted from 0: a job of its own.", "--shard")
+Shard = Annotated[str, _SHARD]
+OptionalShard = Annotated[str | None, _SHARD]
 Threads = Annotated[int | None, option("N", "CPU threads; all if not given.", "--threads", min=1)]
 Test = Annotated[Path | None, option("T.zarr", "Images to test on, never to train on.", "--test")]
 Rate = Annotated[float, option("X", "Largest learning rate.", "--lr")]
@@ -228,6 +231,14 @@ def precision_of(
         why = f", as {output} was begun" if chosen == begun else ""
         say(f"--precision auto: {chosen}{why}.")
     return chosen
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """``--shard I/N`` as two numbers."""
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if match is None or not int(match[1]) < int(match[2]):
+        raise UsageError(f"--shard {text} is no share such as 0/4, 1/4, 2/4 or 3/4.")
+    return int(match[1]), int(match[2])
 
 
 def argument_path(path: Path) -> Path:

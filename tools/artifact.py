@@ -1,4 +1,4 @@
-"""Look at artifacts of any kind, and verify that they are intact.
+"""Look at artifacts of any kind, verify that they are intact, and join the parts of a ranking.
 
 Two examples:
 
@@ -54,6 +54,34 @@ def check(paths: Paths, json_: _cli.Json = False, quiet: _cli.Quiet = False) -> 
         summary = artifacts.check(path)
         line = {"digest": summary.digest, "kind": summary.kind, "path": str(summary.path)}
         _cli.emit(json.dumps(line) if json_ else "\t".join(map(_cli.escape, line.values())))
+
+
+@app.command()
+def merge(
+    parts: Annotated[list[Path], argument("PART...", "All parts, in any order.")],
+    output: _cli.Output,
+    json_: _cli.Json = False,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Join the parts of a ranking that sens-rank --shard has made; the ranking has the bits of one in one piece.
+
+    The parts stay. A part that is missing, comes twice, or is of another ranking is refused.
+
+    Example:
+        artifact merge part-*.zarr -o r.zarr
+    """
+    from datarobust.artifacts import open_store
+    from datarobust.jobs.make import make
+    from datarobust.jobs.sens_rank import Joined, remarks
+
+    job = Joined(tuple(_cli.opened(path, "ranking-part") for path in parts))
+    new = make(
+        job, output, _cli.step("artifact merge", None, None), overwrite=overwrite, progress=_cli.progress("merging")
+    )
+    if new:
+        _cli.say(*remarks(open_store(output, "ranking").column("distance").read()))
+    _cli.emit(json.dumps({"ranking": str(output), "new": new}) if json_ else str(output))
 
 
 main = _cli.main(app, "artifact")

@@ -27,7 +27,6 @@ For example:
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -57,7 +56,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     precision: _cli.CloningPrecision = "auto",
     compiled: _cli.Compiled = False,
     batch: _cli.CloneBatch = None,
-    shard: Annotated[str, option("I/N", "Do every N-th point only, from the I-th on, from 0.")] = "0/1",
+    shard: _cli.Shard = "0/1",
     also: Annotated[list[Path] | None, option("FILE", "Lines of another shard; may be given again.")] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
@@ -92,7 +91,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
         space = feature_space(features, some_images(points), place, weights)
         grid_points = search.grid(_changes(grid or []), base, start, noise_weight)
         numbers = tuple(range(seed, seed + seeds))
-        job = Search(cloning, space, grid_points, numbers, strategy, _shard(shard), tuple(also or ()))
+        job = Search(cloning, space, grid_points, numbers, strategy, _cli.shard_of(shard), tuple(also or ()))
         if dry_run:
             _cli.emit(json.dumps(job.plan()))
             return
@@ -118,13 +117,6 @@ def _changes(texts: list[str]) -> dict[str, list[float]]:
         except ValueError:
             raise UsageError(f"--grid {text} is no list of values such as rho=1.5,1.6,1.7.") from None
     return changes
-
-
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-    if match is None or not int(match[1]) < int(match[2]):
-        raise UsageError(f"--shard {text} is no share such as 0/4, 1/4, 2/4 or 3/4.")
-    return int(match[1]), int(match[2])
 
 
 main = _cli.main(app, "clone-search")

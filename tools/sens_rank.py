@@ -9,6 +9,10 @@ least robust first: index, distance, neighbour, label, neighbour's label; with -
 neighbour, its label) for each further neighbour. Distances of images are in [0,1] units, those of features in the
 features' own.
 
+With --shard I/N a job does share I of the comparisons, counted from 0, and knows nothing of the others: an array job on
+any number of machines. Each writes a part of the ranking, and "artifact merge" joins all parts, to the bits of one
+process. All jobs need the same options.
+
 With --curvature four more columns come last: the perceived curvature of Section 3 at the nearest point, as kappa~ =
 (lambda - r)/r^3 and as kappa = (24 kappa~)^(1/2); the constant L = 4/r^2 of Theorem 1; and the largest kappa~ over all
 points of other labels. lambda is how far apart two points of different labels are to a model: on images the diameter
@@ -21,6 +25,9 @@ For example:
     sens-rank digits.zarr --norm l2 | head -n 5
     sens-rank digits.zarr --curvature | head -n 5 | cut -f 1,2,6-8
     torchrun --nproc_per_node=2 -m datarobust.tools.sens_rank c10.zarr --norm l2 -o r.zarr
+    sens-rank c10.zarr --norm l2 --shard 0/2 -o part-0.zarr
+    sens-rank c10.zarr --norm l2 --shard 1/2 -o part-1.zarr
+    artifact merge part-0.zarr part-1.zarr -o r.zarr
 """
 
 from __future__ import annotations
@@ -57,6 +64,7 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     ] = "inf",
     memory: _cli.Memory = 8.0,
     threads: _cli.Threads = None,
+    shard: _cli.OptionalShard = None,
     device: _cli.Device = "auto",
     limit: _cli.Limit = None,
     dry_run: _cli.DryRun = False,
@@ -66,7 +74,7 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
 ) -> None:
     from datarobust import artifacts, distributed
     from datarobust.jobs.make import make
-    from datarobust.jobs.sens_rank import Sensitivity, remarks
+    from datarobust.jobs.sens_rank import Part, Sensitivity, remarks
 
     if limit is not None and output is not None:
         raise UsageError("`limit` is for a quick look: leave out -o, or take a part: dataset subset --select first:N.")
@@ -74,23 +82,28 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
         raise UsageError("`curvature` is printed and never stored: leave out -o, or write the lines with > FILE.")
     if overwrite and output is None:
         raise UsageError("`overwrite` replaces an output: name it with -o.")
+    if shard is not None and output is None:
+        raise UsageError("`shard` makes a part of a ranking, which is an artifact: name it with -o.")
     if lam is not None and not curvature:
         raise UsageError("`lam` is of perceived curvature: add `curvature`.")
     points = _cli.opened(dataset)
     others = None if against is None else _cli.opened(against)
     cuda = str(distributed.device_of(device)) if device.startswith("cuda") else None
     job = Sensitivity(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit, cuda)
+    part = None if shard is None else Part(job, *_cli.shard_of(shard))
     perceived = job.perceived_distance(lam) if curvature else None
     if curvature and lam is None:
         _cli.say(f"Curvature is perceived at lambda = {perceived:.6g}, the diameter of the cube.")
     if dry_run:
-        _cli.emit(json.dumps(job.plan()))
+        _cli.emit(json.dumps((part or job).plan()))
         return
     if job.slow:
         _cli.say("The compiled search is missing (the package was installed without a C compiler): a slow one serves.")
     count = float(len(job.points.labels))
     progress = _cli.progress(f"ranking {norm}", ("points", lambda rounds: count / rounds))
     with distributed.group() as group:
+        if part is not None and group.size > 1:
+            raise UsageError("`shard` is for jobs that know nothing of each other: leave it out under torchrun.")
         if output is None:
             ranking = job.rank(progress, group)
             _cli.say(*remarks(ranking.robustness))
@@ -99,11 +112,12 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
             return
         _cli.resumable()
         step = _cli.step("sens-rank", None, device if cuda else "cpu")
-        new = make(job, output, step, overwrite=overwrite, group=group, progress=progress)
+        new = make(part or job, output, step, overwrite=overwrite, group=group, progress=progress)
         if group.is_main:
-            if new:
+            if new and part is None:
                 _cli.say(*remarks(artifacts.open_store(output, "ranking").column("distance").read()))
-            _cli.emit(json.dumps({"ranking": str(output), "new": new}) if as_json else str(output))
+            made = "ranking" if part is None else "part"
+            _cli.emit(json.dumps({made: str(output), "new": new}) if as_json else str(output))
 
 
 def _print(job: Sensitivity, ranking: Ranking, as_json: bool, lam: float | None) -> None:

@@ -501,3 +501,35 @@ def test_two_processes_make_the_bits_of_one(command: Run, pair: Run, digits: Pat
         name: part for name, part in two.attributes.items() if name not in {"seal", "history"}
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.zarr", "two.zarr"]
+
+
+def test_parts_of_jobs_make_the_bits_of_one(command: Run, digits: Path, tmp_path: Path) -> None:
+    words = ["sens-rank", digits, "--norm", "linf", "-k", "2", "-q"]
+    assert command(*words, "-o", tmp_path / "whole.zarr").returncode == 0
+    parts = [tmp_path / f"part-{number}.zarr" for number in range(3)]
+    for number, part in enumerate(parts):
+        done = command(*words, "--shard", f"{number}/3", "-o", part)
+        assert (done.returncode, done.stdout) == (0, f"{part}\n"), done.stderr
+    again = command(*words, "--shard", "1/3", "-o", parts[1], "--json")
+    assert json.loads(again.stdout) == {"part": str(parts[1]), "new": False}
+    joined = tmp_path / "joined.zarr"
+    fails(command("artifact", "merge", *parts[:2], "-o", joined), "1 of the 3 parts are missing", "--shard 2/3")
+    fails(command("artifact", "merge", *parts, tmp_path / "whole.zarr", "-o", joined), "whole.zarr is a ranking")
+    assert not joined.exists()
+    done = command("artifact", "merge", *parts, "-o", joined, "--json", "-q")
+    assert json.loads(done.stdout) == {"ranking": str(joined), "new": True}, done.stderr
+    assert artifacts.peek(joined).digest == artifacts.peek(tmp_path / "whole.zarr").digest
+    assert json.loads(command(*words, "-o", joined, "--json").stdout)["new"] is False
+
+
+def test_shards_that_are_refused(command: Run, pair: Run, digits: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part.zarr"
+    fails(command("sens-rank", digits, "--shard", "0/2"), "--shard", "-o", code=2)
+    for text in ("2/2", "-1/2", "1", "0/0"):
+        fails(command("sens-rank", digits, f"--shard={text}", "-o", part), text, code=2)
+    fails(command("sens-rank", digits, "--shard", "0/2", "-o", part, "--duplicates", "drop"), "drop", "--shard", code=2)
+    whole = json.loads(command("sens-rank", digits, "--dry-run").stdout)
+    share = json.loads(command("sens-rank", digits, "--dry-run", "--shard", "0/4", "-o", part).stdout)
+    assert share["pairs"] == -(-whole["pairs"] // 4)
+    assert pair("sens-rank", digits, "--shard", "0/2", "-o", part).returncode != 0
+    assert not list(tmp_path.iterdir())

@@ -238,7 +238,9 @@ def read_head(attributes: object, file: Path, path: Path, kind: str | Collection
         raise ArtifactError(f"{file} was altered (its seal does not fit): {RESTORE}")
     kinds = chosen(kind)
     if schema.name not in kinds:
-        raise ArtifactError(f"{path} is {_article(schema.name)}, where {' or '.join(map(_article, kinds))} is needed")
+        advice = f": {schema.advice}" if schema.advice else ""
+        needed = " or ".join(map(_article, kinds))
+        raise ArtifactError(f"{path} is {_article(schema.name)}, where {needed} is needed{advice}")
     digest, blocks = attributes.get("digest"), attributes.get("blocks")
     try:
         if not isinstance(digest, str):

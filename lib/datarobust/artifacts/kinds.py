@@ -68,6 +68,7 @@ class Kind:
     one_of: tuple[str, ...] = ()  # exactly one of these must be there
     attributes: Mapping[str, Attribute] = field(default_factory=dict)  # that must be there; others may be added
     optional_attributes: Mapping[str, Attribute] = field(default_factory=dict)  # of this type where they are there
+    advice: str = ""  # what to do where one of this kind stands in the place of another
 
     def complaint_about_arrays(self, arrays: Mapping[str, tuple[str, tuple[int | None, ...]]]) -> str | None:
         """What is wrong with arrays of these (dtype, shape), or None; a length that is not known yet is None."""
@@ -117,6 +118,14 @@ _INDEX = Field(("int64",), ("M",))
 _TEXT = _DIGEST = Attribute("text")
 _INTEGER, _NUMBER, _FLAG, _OBJECT = Attribute("integer"), Attribute("number"), Attribute("flag"), Attribute("object")
 _NORM = Attribute("text", choices=("l2", "linf", "l1"))
+_RANKED: Mapping[str, Attribute] = {
+    "norm": _NORM,
+    "labels": Attribute("text", choices=("hard", "soft")),
+    "dataset": _DIGEST,
+    "against": Attribute("text", null=True),
+    "duplicates": Attribute("text", choices=("inf", "drop", "error")),
+    "k": _INTEGER,
+}
 _NETWORK: Mapping[str, Any] = {
     "format": "safetensors",
     "attributes": {"arch": _OBJECT, "weights": Attribute("text", choices=("best", "last"))},
@@ -142,14 +151,20 @@ _KINDS = (
         "ranking",
         required={"distance": Field(("float64",), ("N",)), "neighbour": _LABELS},
         optional={"distances": Field(("float64",), ("N", "k")), "neighbours": Field(("int64",), ("N", "k"))},
+        attributes=_RANKED,
+    ),
+    Kind(
+        "ranking-part",
+        reads=(2,),
+        required={"keys": Field(("float64",), ("N", "k")), "neighbours": Field(("int64",), ("N", "k"))},
         attributes={
-            "norm": _NORM,
-            "labels": Attribute("text", choices=("hard", "soft")),
-            "dataset": _DIGEST,
-            "against": Attribute("text", null=True),
-            "duplicates": Attribute("text", choices=("inf", "drop", "error")),
-            "k": _INTEGER,
+            **_RANKED,
+            "shard": _INTEGER,
+            "shards": _INTEGER,
+            "points": Attribute("text", choices=("uint8", "float32")),
+            "split": _OBJECT,
         },
+        advice="join all parts first: artifact merge PART... -o R.zarr",
     ),
     Kind(
         "clones",

@@ -37,6 +37,7 @@ from datarobust.types import Progress
 SECTIONS: Final = {
     "dataset": "Datasets",
     "ranking": "Rankings",
+    "ranking-part": "Parts of rankings",
     "embedding": "Maps",
     "run": "Training runs",
     "classifier": "Classifiers",
@@ -194,6 +195,7 @@ def _card(item: Item, known: Known) -> Card:
         "denoiser": _weights_card,
         "dataset": _dataset_card,
         "ranking": _ranking_card,
+        "ranking-part": _part_card,
         "clones": _clones_card,
         "embedding": _embedding_card,
         "moments": _moments_card,
@@ -322,6 +324,14 @@ def _embedding_card(item: Item, store: Store, known: Known) -> Card:
     gist = f"{plural(len(store), 'point')} in the plane, {method}"
     chart = parts.drawn(figure, f"Map of {len(store)} points", words)
     return Card(item, gist, big, charts=chart)
+
+
+def _part_card(item: Item, store: Store, known: Known) -> Card:
+    """Of how many points, and which part of how many."""
+    attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
+    which = f"{attributes['shard']:,}/{attributes['shards']:,}"
+    gist = f"part {which} of a ranking of {plural(len(store), 'point')} in {norm}"
+    return Card(item, gist, [("Points", f"{len(store):,}"), ("Part", which)])
 
 
 def _moments_card(item: Item, store: Store, known: Known) -> Card:

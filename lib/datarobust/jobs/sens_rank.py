@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from typing import Any, ClassVar
 
 import numpy as np
 
 from datarobust import curvature, lipschitz
-from datarobust.artifacts import Resume, Store
+from datarobust.artifacts import Resume, Step, Store
 from datarobust.artifacts.history import join
 from datarobust.datasets.contents import other_classes, point_column
-from datarobust.distributed import Group
+from datarobust.distributed import Group, merge_lists
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import ALONE, Artifact, Form, Output
 from datarobust.norms import norm_of
@@ -24,17 +25,23 @@ from datarobust.sensitivity import (
     Options,
     Ranking,
     available_threads,
+    check,
+    division,
     engine_of,
     farthest,
     least_robust_first,
     native,
+    nearest,
     padded_width,
     panel_rows,
     rank,
+    refuse_equal,
 )
 from datarobust.text import shown
 from datarobust.types import Array, Floats, Progress
 
+_SETTINGS = ("norm", "labels", "dataset", "against", "duplicates", "k")  # attributes that decide a ranking
+_MERGED = 1 << 20  # neighbours of a part that are merged at a time
 _POINT_BYTES = 420  # what the search keeps of a point besides its row: codes, sums, places
 
 
@@ -121,13 +128,13 @@ class Sensitivity:
         ranking = self.rank(output.progress, output.group, output.resume)
         if not output.group.is_main:
             return
-        arrays: dict[str, Array] = {"distance": ranking.robustness, "neighbour": ranking.neighbour[:, 0]}
-        if self.k > 1:
-            arrays |= {"distances": ranking.distance, "neighbours": ranking.neighbour}
+        output.save(_arrays(ranking), self.settings, self.history(output))
+
+    def history(self, output: Output) -> list[Step]:
+        """The histories of the datasets, and this command."""
         stores = {"dataset": self.dataset} | ({} if self.others is None else {"against": self.others})
-        history = join(store.history for store in stores.values())
         step = output.step({role: store.digest for role, store in stores.items()})
-        output.save(arrays, self.settings, [*history, step])
+        return [*join(store.history for store in stores.values()), step]
 
     def perceived_distance(self, lam: float | None) -> float:
         """λ of the perceived curvature (Section 3): ``lam``, or the diameter of the cube that images are in."""
@@ -181,6 +188,151 @@ class Sensitivity:
             "threads": self.threads or available_threads(),
             "engine": engine_of(self.norm, self.options()),
         }
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of the comparisons of a ranking, which needs to know nothing of the others."""
+
+    form: ClassVar[Form] = Artifact("ranking-part")
+
+    ranking: Sensitivity
+    shard: int
+    shards: int
+
+    def __post_init__(self) -> None:
+        if self.ranking.duplicates == "drop":
+            raise UsageError(
+                "`duplicates` drop ranks some points anew, which takes all parts: choose inf or error with `shard`, or "
+                "leave equal points out of the dataset first, with dataset duplicates `drop`"
+            )
+
+    @property
+    def sources(self) -> list[Labelled]:
+        """The points, and the set they are held against if that is another."""
+        against = self.ranking.against
+        return [self.ranking.points, *([] if against is None else [against])]
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """Those of the ranking, and what parts of one ranking agree on."""
+        job = self.ranking
+        return {
+            **job.settings,
+            "shard": self.shard,
+            "shards": self.shards,
+            "points": np.dtype(job.points.rows.dtype).name,
+            "split": division(self.sources, job.norm, job.memory, job.options()),
+        }
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the bits."""
+        return {"tool": "sens-rank", **self.attributes}
+
+    def plan(self) -> dict[str, int | float | str]:
+        """The cost of the ranking, with this part's share of the pairs."""
+        plan = self.ranking.plan()
+        return plan | {name: -(-int(plan[name]) // self.shards) for name in ("pairs", "brute_force_operations")}
+
+    def run(self, output: Output) -> None:
+        """Make the comparisons and write the nearest points that they have found."""
+        job = self.ranking
+        check(job.points, job.against, job.norm, job.k, job.soft)
+        options = replace(job.options(), shard=(self.shard, self.shards))
+        keys, neighbours = nearest(
+            self.sources, job.norm, job.k, soft=job.soft, memory=job.memory, options=options,
+            progress=output.progress, checkpoint=output.resume,
+        )  # fmt: skip
+        output.save({"keys": keys, "neighbours": neighbours}, self.attributes, job.history(output))
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The ranking that parts are of, with the bits of a ranking in one piece."""
+
+    form: ClassVar[Form] = Artifact("ranking")
+
+    parts: tuple[Store, ...]  # all of them, in any order
+
+    def __post_init__(self) -> None:
+        first, *others = self.parts
+        shards, paths = first.attributes["shards"], dict[int, str]()
+        for part in others:
+            for name in (*_SETTINGS, "shards", "points", "split"):
+                one, other = first.attributes[name], part.attributes[name]
+                if one != other:
+                    advice = "make all parts with the same options and the same version of datarobust"
+                    different = f"{name} is {_short(one)} in the one and {_short(other)} in the other"
+                    raise DataError(f"{first.path} and {part.path} are not parts of one ranking: {different}; {advice}")
+        for part in self.parts:
+            shard = part.attributes["shard"]
+            if shard in paths:
+                raise DataError(f"{paths[shard]} and {part.path} are both part {shard}/{shards}: leave out one of them")
+            shape = (len(first), first.attributes["k"])
+            if not 0 <= shard < shards or part.column("keys").shape != shape:
+                raise DataError(f"{part.path} is no part {shard}/{shards} of {shape[0]} points: make it again")
+            paths[shard] = str(part.path)
+        if len(paths) < shards:
+            shard = next(number for number in range(shards) if number not in paths)
+            missing, advice = shards - len(paths), f"make it with sens-rank `shard` {shard}/{shards}"
+            raise DataError(f"{missing} of the {shards} parts are missing, the first is {shard}/{shards}: {advice}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The attributes that decide the ranking."""
+        return {name: self.parts[0].attributes[name] for name in _SETTINGS}
+
+    def request(self) -> dict[str, Any]:
+        """That of the ranking in one piece: it is the same."""
+        return {"tool": "sens-rank", **self.settings}
+
+    def run(self, output: Output) -> None:
+        """Merge the lists of all parts, two at a time and some rows after others."""
+        parts = sorted(self.parts, key=lambda part: int(part.attributes["shard"]))
+        step = output.step({f"part {number}": part.digest for number, part in enumerate(parts)})
+        history = [*join(part.history for part in parts), step]
+        k, dtype, norm = self.settings["k"], np.dtype(parts[0].attributes["points"]), norm_of(self.settings["norm"])
+        columns: dict[str, tuple[str, tuple[int, ...]]] = {"distance": ("float64", ()), "neighbour": ("int64", ())}
+        if k > 1:
+            columns |= {"distances": ("float64", (k,)), "neighbours": ("int64", (k,))}
+        count, equal = 0, (-1, -1)
+        with output.writer(columns, self.settings, history) as writer:
+            rows = max(1, _MERGED // k)
+            for start in output.progress(range(0, len(parts[0]), rows)):
+                stop = min(start + rows, len(parts[0]))
+                key, neighbour = reduce(_merged, (_lists(part, start, stop) for part in parts))
+                ranking = Ranking(norm.distances(key, dtype), neighbour)
+                alike = np.flatnonzero(ranking.robustness == 0.0)
+                if len(alike) and not count:
+                    equal = (start + int(alike[0]), int(neighbour[alike[0], 0]))
+                count += len(alike)
+                arrays = _arrays(ranking)
+                for name in columns:
+                    writer.append(name, arrays[name])
+            if count and self.settings["duplicates"] == "error":
+                refuse_equal(count, *equal)
+
+
+def _lists(part: Store, start: int, stop: int) -> tuple[Array, Array]:
+    """The keys and the neighbours that a part has found for some points."""
+    return part.column("keys").read(start, stop), part.column("neighbours").read(start, stop)
+
+
+def _merged(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    return merge_lists([one[0], other[0]], [one[1], other[1]])
+
+
+def _short(value: Any) -> str:
+    """An attribute in an error; of a digest its beginning."""
+    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else json.dumps(value)
+
+
+def _arrays(ranking: Ranking) -> dict[str, Array]:
+    """The columns of a ranking."""
+    arrays: dict[str, Array] = {"distance": ranking.robustness, "neighbour": ranking.neighbour[:, 0]}
+    if ranking.distance.shape[1] > 1:
+        arrays |= {"distances": ranking.distance, "neighbours": ranking.neighbour}
+    return arrays
 
 
 def table(

@@ -15,12 +15,14 @@
 
 from .generic import farthest
 from .panels import ArrayRows, Checkpoint, Labelled, Rows, padded_width, panel_rows
-from .ranking import Duplicates, Ranking, least_robust_first, rank, sensitivity_of
-from .search import COMPILED, Options, engine_of, nearest
+from .ranking import Duplicates, Ranking, check, least_robust_first, rank, refuse_equal, sensitivity_of
+from .search import COMPILED, Options, division, engine_of, nearest
 from .workers import available_threads
 
 __all__ = [
     "rank",
+    "check",
+    "refuse_equal",
     "Labelled",
     "Ranking",
     "Options",
@@ -30,6 +32,7 @@ __all__ = [
     "Rows",
     "ArrayRows",
     "nearest",
+    "division",
     "engine_of",
     "farthest",
     "padded_width",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -117,12 +117,16 @@ def rank(
     if duplicates == "inf" or not len(equal):
         return found
     if duplicates == "error":
-        raise DuplicateError(
-            f"{len(equal)} points equal a point of another label, the first is row {equal[0]}, equal to row "
-            f"{found.neighbour[equal[0], 0]}: choose `duplicates` inf or drop, or leave them out with "
-            "dataset subset `exclude`"
-        )
+        refuse_equal(len(equal), equal[0], found.neighbour[equal[0], 0])
     return _without(found, equal, points, against, search)
+
+
+def refuse_equal(count: int, row: int, other: int) -> NoReturn:
+    """Raise the DuplicateError of so many points that equal one of another label, the first ``row`` and its equal."""
+    raise DuplicateError(
+        f"{count} points equal a point of another label, the first is row {row}, equal to row {other}: choose "
+        "`duplicates` inf or drop, or leave them out with dataset subset `exclude`"
+    )
 
 
 def _without(

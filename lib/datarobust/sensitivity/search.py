@@ -20,11 +20,11 @@ from datarobust.errors import UsageError
 from datarobust.norms import norm_of
 from datarobust.types import Array, Floats, Progress, Rows
 
-from . import native
+from . import generic, native
 from .codes import Encoding
 from .generic import PlainSearch
-from .panels import NO_INDEX, Checkpoint, Labelled, Panel, Panels, Saves
-from .schedule import Schedule, windows
+from .panels import NO_INDEX, Checkpoint, Labelled, Panel, Panels, Saves, padded_width, panel_rows
+from .schedule import LANES, Schedule, windows
 from .workers import Workers
 
 BLOCK = 2048
@@ -69,6 +69,15 @@ def engine_of(norm: str, options: Options) -> Literal["native", "generic"]:
     if options.engine == "native" and not able:
         raise UsageError(f"the compiled search does not serve the norm {norm} here: leave the choice to datarobust")
     return "native" if able and options.engine != "generic" else "generic"
+
+
+def division(sources: list[Labelled], norm: str, memory: int, options: Options) -> dict[str, int | str]:
+    """How :func:`nearest` divides comparisons among shards: shards that do not agree on it leave some out."""
+    if engine_of(norm, options) == "generic":
+        return {"engine": "generic", "block": generic.BLOCK}
+    total, dtype = sum(len(source.labels) for source in sources), np.dtype(sources[0].rows.dtype)
+    size = panel_rows(total, padded_width(sources[0].rows.shape[1], dtype) * dtype.itemsize, memory)
+    return {"engine": "native", "block": options.block, "panel": size, "lanes": LANES, "format": _FORMAT}
 
 
 def nearest(

@@ -33,6 +33,18 @@ ATTRIBUTES: dict[str, dict[str, object]] = {
         "duplicates": "inf",
         "k": 1,
     },
+    "ranking-part": {
+        "norm": "l2",
+        "labels": "hard",
+        "dataset": "0" * 64,
+        "against": None,
+        "duplicates": "inf",
+        "k": 3,
+        "shard": 0,
+        "shards": 2,
+        "points": "uint8",
+        "split": {"engine": "generic"},
+    },
     "clones": {"dataset": "0" * 64, "model": "1" * 64, "sampler": {"S_churn": 40.0, "num_steps": 18}},
     "moments": {"count": 50_000, "features": "inception"},
     "embedding": {

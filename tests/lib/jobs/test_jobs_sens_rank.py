@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from datarobust import artifacts
 from datarobust.artifacts import Step
 from datarobust.curvature import diameter, kappa, kappa_tilde
-from datarobust.errors import DataError, UsageError
+from datarobust.errors import ArtifactError, DataError, DuplicateError, UsageError
+from datarobust.jobs import sens_rank
 from datarobust.jobs.make import make
-from datarobust.jobs.sens_rank import Sensitivity, remarks, table
+from datarobust.jobs.sens_rank import Joined, Part, Sensitivity, remarks, table
 from datarobust.lipschitz import bound
-from datarobust.sensitivity import Labelled, Ranking, panels, rank, search
+from datarobust.sensitivity import Labelled, Ranking, generic, panels, rank, search
 
 
 def step(inputs: Mapping[str, str]) -> Step:
@@ -272,6 +273,120 @@ def test_a_damaged_state_is_not_used(dataset: artifacts.Store, tmp_path: Path, m
         state.write_bytes(data)
         make(job(dataset), output, step, overwrite=True)
         same(saved(output), expected)
+
+
+# -------------------------------------------------------------------------------------------------------- parts
+
+
+def parts_of(ranking: Sensitivity, folder: Path, shards: int, **changed: Any) -> list[artifacts.Store]:
+    """All parts of a ranking, made one after another."""
+    paths = [folder / f"part-{number}.zarr" for number in range(shards)]
+    for number, path in enumerate(paths):
+        make(Part(ranking, number, shards), path, step, **changed)
+    return [artifacts.open_store(path, "ranking-part") for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("norm", "shards", "options"),
+    [
+        ("l2", 2, {"k": 3}),
+        ("linf", 3, {"k": 3}),
+        ("l1", 3, {}),
+        ("l2", 5, {"memory": 6_000}),
+        ("linf", 2, {"memory": 6_000, "k": 2}),
+        ("l2", 3, {"soft": True, "k": 2}),
+        ("linf", 2, {"soft": True}),
+        ("l2", 1, {}),
+        ("linf", 40, {}),
+    ],
+)
+@pytest.mark.parametrize("held", [False, True])
+def test_parts_joined_are_the_ranking_in_one_piece(
+    dataset: artifacts.Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    norm: str,
+    shards: int,
+    options: dict[str, Any],
+    held: bool,
+) -> None:
+    monkeypatch.setattr(search, "WINDOW", 8)
+    monkeypatch.setattr(generic, "BLOCK", 64)
+    monkeypatch.setattr(sens_rank, "_MERGED", 130)
+    soft = np.random.default_rng(7).dirichlet(np.ones(4), 150) if options.get("soft") else None
+    others = artifacts.open_store(dataset_of(tmp_path / "o.zarr", *small_set(150, seed=5), soft)) if held else None
+    asked = job(dataset, others, norm=norm, **options)
+    make(asked, tmp_path / "whole.zarr", step)
+    parts = parts_of(asked, tmp_path, shards)
+    make(Joined(tuple(parts[::-1])), tmp_path / "joined.zarr", step)
+    whole, joined = (artifacts.open_store(tmp_path / name, "ranking") for name in ("whole.zarr", "joined.zarr"))
+    assert joined.digest == whole.digest
+    assert joined.attributes == whole.attributes
+    assert not make(asked, tmp_path / "joined.zarr", step)  # it is that request's result
+    if shards > 1:
+        assert any(part.digest != parts[0].digest for part in parts)  # they have shared the work
+    assert [made.inputs for made in joined.history][-1] == {f"part {n}": part.digest for n, part in enumerate(parts)}
+
+
+def test_a_part_is_no_ranking(dataset: artifacts.Store, tmp_path: Path) -> None:
+    parts_of(job(dataset), tmp_path, 1)
+    with pytest.raises(
+        ArtifactError, match=r"part-0.zarr is a ranking-part, where a ranking is needed: .*artifact merge"
+    ):
+        artifacts.open_store(tmp_path / "part-0.zarr", "ranking")
+
+
+def test_parts_that_are_not_all_of_one_ranking(
+    dataset: artifacts.Store, others: artifacts.Store, tmp_path: Path
+) -> None:
+    a, b, c = parts_of(job(dataset), tmp_path, 3)
+    with pytest.raises(DataError, match=r"2 of the 3 parts are missing, the first is 0/3: .*`shard` 0/3"):
+        Joined((b,))
+    with pytest.raises(DataError, match=r"part-1\.zarr and .*part-1\.zarr are both part 1/3"):
+        Joined((a, b, c, b))
+    for number, (other, shards, name) in enumerate([
+        (job(dataset, norm="linf"), 3, "norm"),
+        (job(dataset, k=2), 3, "k"),
+        (job(others), 3, "dataset"),
+        (job(dataset, others), 3, "against"),
+        (job(dataset), 4, "shards"),
+        (job(dataset, memory=6_000), 3, "split"),
+        (job(dataset, duplicates="error"), 3, "duplicates"),
+    ]):  # fmt: skip
+        path = tmp_path / f"foreign-{number}.zarr"
+        make(Part(other, 2, shards), path, step)
+        with pytest.raises(DataError, match=rf"part-0\.zarr and .*{path.name} are not parts of .* {name} is") as told:
+            Joined((a, b, artifacts.open_store(path)))
+        assert "\n" not in str(told.value)
+
+
+def test_duplicates_are_refused_when_all_parts_are_there(tmp_path: Path) -> None:
+    images, labels = small_set()
+    images[350], labels[350] = images[30], (labels[30] + 1) % 4
+    asked = job(artifacts.open_store(dataset_of(tmp_path / "d.zarr", images, labels)), duplicates="error")
+    parts = parts_of(asked, tmp_path, 3)
+    with pytest.raises(
+        DuplicateError, match="2 points equal a point of another label, the first is row 30, equal to row 350"
+    ):
+        make(Joined(tuple(parts)), tmp_path / "r.zarr", step)
+    assert not (tmp_path / "r.zarr").exists()
+    with pytest.raises(UsageError, match=r"`duplicates` drop .* `shard`"):
+        Part(job(parts[0], duplicates="drop"), 0, 3)
+
+
+def test_a_part_that_was_killed_is_gone_on_with(
+    dataset: artifacts.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panels, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_SHARE", math.inf)
+    part = Part(job(dataset, k=2), 1, 2)
+    make(part, tmp_path / "straight.zarr", step)
+    with pytest.raises(Killed):
+        make(part, tmp_path / "killed.zarr", step, progress=killed_after(3))
+    assert (tmp_path / ".killed.zarr.resume").is_file()
+    make(part, tmp_path / "killed.zarr", step)
+    straight, killed = (artifacts.open_store(tmp_path / f"{name}.zarr") for name in ("straight", "killed"))
+    assert killed.digest == straight.digest
 
 
 # --------------------------------------------------------------------------------------------------------- text
