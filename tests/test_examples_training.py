@@ -294,7 +294,7 @@ def cluster(tmp_path: Path) -> dict[str, str]:
     bin_.mkdir()
     asked = f'[ "$1" = show ] && echo node1 && exit\necho "$@" >> {tmp_path}/asked; exit "$REFUSED"'
     stub(bin_ / "scontrol", asked)
-    for name in ("torchrun", "srun", "sens-rank"):
+    for name in ("torchrun", "srun", "python"):
         stub(
             bin_ / name,
             f'trap "echo saved >> {tmp_path}/state; exit 1" TERM; echo "$0 $@" > {tmp_path}/started\n'

@@ -76,9 +76,7 @@ def merge(
     from datarobust.jobs.sens_rank import Joined, remarks
 
     job = Joined(tuple(_cli.opened(path, "ranking-part") for path in parts))
-    new = make(
-        job, output, _cli.step("artifact merge", None, None), overwrite=overwrite, progress=_cli.progress("merging")
-    )
+    new = make(job, output, _cli.step("artifact", None, None), overwrite=overwrite, progress=_cli.progress("merging"))
     if new:
         _cli.say(*remarks(open_store(output, "ranking").column("distance").read()))
     _cli.emit(json.dumps({"ranking": str(output), "new": new}) if json_ else str(output))
