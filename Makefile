@@ -3,13 +3,15 @@
 PYTHON ?= python3
 VENV   ?= .venv
 DEMO   ?= demo
+OUT    ?= gpu
+BUDGET ?= 460
 BIN    := $(VENV)/bin
 
-.PHONY: help install check test bench demo guides
+.PHONY: help install check test bench bench-gpu demo guides
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## everything into .venv, in the versions of constraints.txt
 
@@ -29,6 +31,11 @@ test: install ## the tests
 bench: install ## speed and memory of sens-rank, beside the usual ways to do its work
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python tests/bench/run.py
+
+bench-gpu: ## what waits for a GPU, on one: OUT=, DATA=, WHEELS= are folders, BUDGET= seconds; fetches nothing
+	$(if $(WHEELS),$(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target $(OUT)/site $(WHEELS)/*.whl)
+	PYTHONPATH=lib:$(OUT)/site$(if $(PYTHONPATH),:$(PYTHONPATH)) $(or $(wildcard $(BIN)/python),$(PYTHON)) tests/bench/gpu.py --out $(OUT) \
+	    --budget $(BUDGET) $(if $(DATA),--data $(DATA)) $(OPTIONS)
 
 demo: install ## everything on real handwritten digits, in a few minutes; ends with one page to open
 	@$(MAKE) --no-print-directory -j2 --file examples/demo.mk BIN=$(abspath $(BIN)) OUT=$(DEMO)

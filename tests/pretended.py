@@ -231,6 +231,8 @@ def device(library: Path) -> Iterator[None]:
         "get_device_name": lambda device=None: "a pretended GPU",
         "is_bf16_supported": lambda *_: True,
         "max_memory_allocated": lambda device=None: 0,
+        "reset_peak_memory_stats": lambda device=None: None,
+        "synchronize": lambda device=None: None,
         "empty_cache": lambda: None,
         "_lazy_init": lambda: None,
         # Random numbers of the device are those of the processor.
