@@ -109,10 +109,11 @@ Test = Annotated[Path | None, option("T.zarr", "Images to test on, never to trai
 Rate = Annotated[float, option("X", "Largest learning rate.", "--lr")]
 SaveEvery = Annotated[float, option("SECONDS", "Between two saved states.", "--save-every", min=0)]
 TensorBoard = Annotated[bool, flag("--tensorboard", "Write the log for TensorBoard, too: OUTPUT/tensorboard.")]
-_PRECISION = "Of convolutions; the rest has fp32. auto: fp32 on a CPU, on a GPU {}."
 _AnyPrecision = Literal["auto", "fp32", "tf32", "bf16"]
-TrainingPrecision = Annotated[_AnyPrecision, choice(_PRECISION.format("tf32"), "--precision")]
-CloningPrecision = Annotated[_AnyPrecision, choice(_PRECISION.format("bf16"), "--precision")]
+Precision = Annotated[
+    _AnyPrecision,
+    choice("Of convolutions; auto: fp32 on a CPU, on a GPU tf32 in training and bf16 in cloning.", "--precision"),
+]
 Memory = Annotated[
     float, option("GB", "For points, in each process; more are read in parts.", "--memory", min=0.001, max=1e6)
 ]

@@ -85,7 +85,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         Literal["auto", "crop-flip", "crop", "none", "cifar100"],
         choice("auto: by data set; flips would corrupt digits."),
     ] = "auto",
-    precision: _cli.TrainingPrecision = "auto",
+    precision: _cli.Precision = "auto",
     bn_group: Annotated[
         int | None, option("N", "Images that share batch statistics: a quarter; 0: all.", min=0)
     ] = None,

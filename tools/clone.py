@@ -51,7 +51,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     s_min: Annotated[float | None, option("X", f"No churn below this noise{_SUITS}", "--S-min")] = None,
     s_max: Annotated[float | None, option("X", f"Nor above this{_SUITS}", "--S-max")] = None,
     s_noise: Annotated[float | None, option("X", f"Factor of added noise{_SUITS}", "--S-noise")] = None,
-    precision: _cli.CloningPrecision = "auto",
+    precision: _cli.Precision = "auto",
     compiled: _cli.Compiled = False,
     batch: _cli.CloneBatch = None,
     seed: _cli.Seed = 0,

@@ -53,7 +53,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     start: _cli.Start = "paper",
     noise_weight: _cli.NoiseWeight = 0.45,
     num_steps: Annotated[int, option("N", "Steps of the sampler.", min=1)] = 20,
-    precision: _cli.CloningPrecision = "auto",
+    precision: _cli.Precision = "auto",
     compiled: _cli.Compiled = False,
     batch: _cli.CloneBatch = None,
     shard: _cli.Shard = "0/1",

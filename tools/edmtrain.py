@@ -62,7 +62,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     blocks: Annotated[int | None, option("N", f"Blocks a level{_SUITS}")] = None,
     attention: Annotated[str | None, option("N,N..", f"Resolutions with attention{_SUITS}")] = None,
     dropout: Annotated[float | None, option("P", f"In training{_SUITS}")] = None,
-    precision: _cli.TrainingPrecision = "auto",
+    precision: _cli.Precision = "auto",
     test: _cli.Test = None,
     judge: Annotated[str | None, option("C", "A classifier artifact or module:factory; needs --test.")] = None,
     judged: Annotated[int, option("N", "How many images are judged.", min=2)] = 1000,

@@ -348,7 +348,7 @@ def test_measuring_leaves_the_model_as_it_was() -> None:
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_measuring_and_crafting_have_the_precision_of_the_recipe(precision: str, dtype: torch.dtype) -> None:
     seen = set()
-    one = training(precision=precision, focus=[1, 7], focus_batch=4, track=points(10, 5))
+    one = training(precision=precision, focus=[1, 7, 8, 20], focus_batch=4, track=points(10, 5))
     one.ema.model.layer[2].register_forward_hook(lambda _, __, output: seen.add(output.dtype))  # type: ignore[index, union-attr]
     for measure in (one.begin_epoch, lambda: one._accuracy(points(9), Domain.TRACK), lambda: one._accuracy(points(9))):
         measure()
