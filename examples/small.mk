@@ -18,8 +18,9 @@
 # shown), small-local.md (the same on the points in focus), small-focus.md (Figure 1 b) and small-table1.md; small-figure1b.svg;
 # small-figure3.png.  Ours: results/small.md, discussed in README.md.
 #
-# Hardware: two CPU cores with bfloat16, an hour or a little more with make -j2 (about 140 minutes of processor time, measured on
-# a busy machine; 3 per row, 25 for Table 1 and the figures); PRECISION=fp32 takes a third longer.  Data: CIFAR-10 (sets.mk).
+# Hardware: two CPU cores with bfloat16, about two hours with make -j2 (computed).  The trainings of results/small.md took 177
+# minutes of one core by their logs, with other work on the machine; they have FEW_SEEDS="0 1", because time was short: rows
+# with two seeds could show 4.5 to 19 points, and so show little.  PRECISION=fp32 takes a third longer.  Data: CIFAR-10 (sets.mk).
 #
 #   make -j2 -C examples small DATA=/folder/of/published/files OUT=/folder/of/results
 
