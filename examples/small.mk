@@ -57,8 +57,9 @@ $(OUT)/small-tables.md: $(small_all:%=%.jsonl)
 
 # $(call group,ROW,WHICH): evaluations of a row, one for each seed.
 group      = $(patsubst %,%.$(2).zarr,$(call seeded,$(1)))
-# The pairs of small.tsv, A:B.
-small_pairs := $(shell awk -F '\t' '!/^(\#|question)/ { print $$2 ":" $$3 }' $(here)/small.tsv)
+# $(call pairs,TSV): its pairs, A:B.
+pairs       = $(shell awk -F '\t' '!/^(\#|question)/ { print $$2 ":" $$3 }' $(here)/$(1))
+small_pairs := $(call pairs,small.tsv)
 small_json  := $(foreach pair,$(small_pairs),$(foreach which,best last,$(runs)/$(subst :,.,$(pair)).$(which).json))
 
 # $(call of_difference,A,B,WHICH)
@@ -79,7 +80,7 @@ $(runs)/on-s: | $(runs)
 $(runs)/on-s/%.zarr: $(runs)/%.run $(call ranked,c10,linf) | $(runs)/on-s
 	$(run)aaeval $(call set,c10) $(runs)/$*/last.safetensors --select $(s_inf) --norm linf $(AAEVAL) -o $@
 
-small_local := $(shell awk -F '\t' '!/^(\#|question)/ { print $$2 ":" $$3 }' $(here)/small-local.tsv)
+small_local := $(call pairs,small-local.tsv)
 define of_local
 $(runs)/on-s/$(1).$(2).last.json: $(call on_s,$(1)) $(call on_s,$(2))
 	$(run)aacompare --power $(call on_s,$(1)) vs $(call on_s,$(2)) -q > $$@

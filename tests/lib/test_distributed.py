@@ -150,6 +150,13 @@ def test_tasks_that_do_not_know_of_each_other_are_refused(monkeypatch: pytest.Mo
         assert group == Group(0, 1)
 
 
+def run_by(script: Path, processes: int) -> None:
+    """Run a script by so many processes of torchrun, to a good end."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    done = subprocess.run([*launcher, str(script)], check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
 def test_one_process_can_have_one_group_after_another(tmp_path: Path) -> None:
     """As a notebook under torchrun would: three groups, in each the same exchange."""
     script = tmp_path / "groups.py"
@@ -160,9 +167,7 @@ def test_one_process_can_have_one_group_after_another(tmp_path: Path) -> None:
         "        parts = group.all_gather(np.array([10 * turn + group.rank]))\n"
         "        assert [int(part[0]) for part in parts] == [10 * turn, 10 * turn + 1], parts\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    run_by(script, 2)
 
 
 def test_five_processes_merge_their_lists(tmp_path: Path) -> None:
@@ -180,9 +185,7 @@ def test_five_processes_merge_their_lists(tmp_path: Path) -> None:
         "        np.testing.assert_array_equal(part, whole)\n"
         "        assert part.dtype == whole.dtype\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=5", str(script)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    run_by(script, 5)
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,8 @@ class AdversarialTraining:
         # A backward pass to the images alone counts as one forward pass, one to the weights as two. The clean forward
         # pass serves the attack and the loss; a step of the attack is a forward and a backward to the images.
         passes = 1 + 2 * recipe.steps + 1 + 2 * 2
+        emphasis = counts.emphasis
+        draws = {} if emphasis is None else {name: getattr(emphasis, name) for name in ("focus_draws", "other_draws")}
         return {
             "arch": self.arch["name"],
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
@@ -204,11 +206,8 @@ class AdversarialTraining:
             "forward_operations_an_image": operations,
             "forward_passes_an_image": passes,
             "operations": steps * counts.total * passes * operations,
-        } | (
-            {}
-            if (emphasis := counts.emphasis) is None
-            else {"focus_draws": emphasis.focus_draws, "other_draws": emphasis.other_draws}
-        )
+            **draws,
+        }
 
     def run(self, output: Output) -> None:
         """Train, from the state that the run has or from the start."""

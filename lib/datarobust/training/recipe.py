@@ -14,7 +14,7 @@ from datarobust.norms import ball_of
 Augment = Literal["crop-flip", "crop", "none", "cifar100"]
 FocusMode = Literal["inject", "oversample", "fixed"]
 PAPER_TIMES = 5.2
-"""In Section 4 a point in focus is drawn once an epoch, another one 9,226 times in 47,952 epochs (Table 2, row 5)."""
+"""In Table 2, row 5, an epoch draws each of 1,024 points in focus once, and 9,226 images of the other 47,952 points."""
 TRACK_STEPS = 40
 """Steps of the attack that tracks robustness: PGD-40 (Appendix B)."""
 TEST_EVERY = 25
@@ -78,10 +78,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Emphasis:
-    """How many of an epoch's images are of points in focus, and of others; of so many points each."""
+    """How often an epoch draws points in focus, and others."""
 
-    focus: int
-    others: int
+    focus: int  # points in focus
+    others: int  # other points that are trained on
     drawn: float  # of the points in focus among the real images of an epoch, on average
     injected: int  # of them besides, in an epoch
     real: int  # real images of an epoch
