@@ -127,8 +127,16 @@ class Batches:
         real = slice(step * counts.real, (step + 1) * counts.real)
         sets = [self._base.at(rows[real])]
         device = sets[0].images.device
-        if self._generated is not None:
-            sets.append(Points.of(*self._generated.draw(number * counts.generated, counts.generated)).to(device))
+        order = mixed(recipe.seed, number, counts.total)[self.first : self._last]
+        index = order.copy()  # where each image is among those at hand
+        if self._generated is not None:  # of the generated images this process reads its own alone
+            end = counts.real + counts.generated
+            generated = (counts.real <= order) & (order < end)
+            places = order[generated] - counts.real
+            draws = self._generated.draw(number * counts.generated, counts.generated, places)
+            sets.append(Points.of(*draws).to(device))
+            index[generated] = np.arange(counts.real, counts.real + len(places))
+            index[order >= end] -= counts.generated - len(places)
         places = np.full(counts.total, -1)  # of each image's example among the crafted ones
         if crafted is not None and recipe.focus_mode == "fixed":
             of_real = in_focus[: real.stop].cumsum()[real] - 1
@@ -137,10 +145,9 @@ class Batches:
             part = slice(step * counts.injected, (step + 1) * counts.injected)
             sets.append(Points(crafted.originals.images[part], crafted.originals.labels[part]))
             places[counts.total - counts.injected :] = np.arange(part.start, part.stop)
-        order = mixed(recipe.seed, number, counts.total)[self.first : self._last]
-        index = torch.from_numpy(order).to(device)
-        plain = torch.cat([points.images for points in sets]).index_select(0, index)
-        y = torch.cat([points.labels for points in sets]).index_select(0, index)
+        at_hand = Points(torch.cat([part.images for part in sets]), torch.cat([part.labels for part in sets]))
+        own = at_hand.at(index)
+        plain, y = own.images, own.labels
         x = augment(plain, recipe.augment, recipe.seed, number, self.first)
         if crafted is None:
             return Batch(x, y)

@@ -151,22 +151,23 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def draw(self, start: int, count: int) -> tuple[Images, Rows]:
-        """Draws ``start .. start + count``: uint8 (count, C, H, W), int64 (count).
+    def draw(self, start: int, count: int, places: Rows | None = None) -> tuple[Images, Rows]:
+        """Draws ``start .. start + count``, or those at some ``places`` among them: images uint8, labels int64.
 
         Raises ArtifactError where a file of the store is missing or altered.
         """
-        images = np.empty((count, *self._images.shape[1:]), np.uint8)
-        labels = np.empty(count, np.int64)
+        places = np.arange(count) if places is None else places
+        images = np.empty((len(places), *self._images.shape[1:]), np.uint8)
+        labels = np.empty(len(places), np.int64)
         done = 0
         for turn, block, low, high in self._order.pieces(start, count):
             if self._within is None or self._within[:2] != (turn, block):
                 self._within = (turn, block, self._order.within(turn, block))
-            rows = self._within[2][low:high]
+            here = np.flatnonzero((done <= places) & (places < done + high - low))
+            rows = self._within[2][places[here] - done + low]
             block_images, block_labels = self._load(block).result()
-            np.take(block_images, rows, axis=0, out=images[done : done + len(rows)], mode="clip")
-            labels[done : done + len(rows)] = block_labels[rows]
-            done += len(rows)
+            images[here], labels[here] = block_images[rows], block_labels[rows]
+            done += high - low
         ahead = min(self._order.block, self._order.rows)
         for _, block, _, _ in self._order.pieces(start + count, ahead)[:2]:  # of the next draw, and the one after it
             self._load(block)

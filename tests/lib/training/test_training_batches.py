@@ -148,6 +148,35 @@ def test_fixed_points_have_the_crafted_adversaries_and_others_none() -> None:
         assert len(seen) == whole.draws(epoch)[0]
 
 
+@pytest.mark.parametrize("focus_batch", [0, 2])
+def test_processes_have_parts_of_one_batch_and_read_no_more(focus_batch: int) -> None:
+    focus = [3, 17, 40] if focus_batch else []
+    whole = batches_of(True, focus, [0], focus_mode="inject", focus_batch=2, augment="crop-flip")
+    asked: list[int] = []
+
+    class Asked(Stream):
+        def draw(self, start: int, count: int, places: Any = None) -> Any:
+            asked.append(len(places))
+            return super().draw(start, count, places)
+
+    more = _Rows(whole._base.images.numpy()), _Rows(whole._base.labels.numpy())
+    shares = [
+        Batches(
+            whole._recipe, whole._counts, whole._base, whole._available,
+            Asked(*more, whole._recipe.seed, 16), whole._focus, (rank, 2),
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for step in range(whole._counts.steps):
+        originals = whole.originals(0)
+        crafted = None if originals is None else Crafted(to_float(originals.images) * 0.5, originals)
+        batch = whole.at(0, step, crafted)
+        parts = [share.at(0, step, crafted) for share in shares]
+        torch.testing.assert_close(torch.cat([part.x for part in parts]), batch.x, rtol=0, atol=0)
+        assert torch.cat([part.y for part in parts]).tolist() == batch.y.tolist()
+    assert sum(asked) == whole._counts.generated * whole._counts.steps
+
+
 def test_injections_go_round_the_focus_set() -> None:
     first, second = (focused(0, epoch, np.arange(1024), 800) for epoch in (0, 1))
     assert len(set(first.tolist())) == 800

@@ -60,6 +60,10 @@ def test_batches_follow_one_another(n: int, block: int, seed: int, batches: list
     middle = sum(batches) // 2
     with Stream(*numbered(n), seed, block) as resumed:
         assert resumed.draw(middle, sum(batches) - middle)[1].tolist() == expected[middle:]
+        places = np.random.default_rng(seed).permutation(sum(batches))[: n // 2]
+        images, labels = resumed.draw(0, sum(batches), places)
+        assert labels.tolist() == [expected[place] for place in places]
+        assert (images[:, 0, 0, 0] + 256 * images[:, 1, 0, 0].astype(int)).tolist() == labels.tolist()
 
 
 def test_each_block_is_read_once_a_pass_and_few_are_held() -> None:
