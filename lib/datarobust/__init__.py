@@ -5,8 +5,8 @@ Every command is a thin file in ``tools/`` around one module of the same subject
 =============================================  ==============================  =====================
 In the paper                                   Module                          Command
 =============================================  ==============================  =====================
-Section 3, Equation 1, Algorithm 1,            :mod:`datarobust.sensitivity`   ``sens-rank``
-Appendix B (sensitivity of a labelled point)
+Section 3, Equation 1, Algorithm 1,            :mod:`datarobust.sensitivity`,  ``sens-rank``
+Appendix B (sensitivity of a labelled point)   :mod:`datarobust.arrays`
 Section 3 (the norms)                          :mod:`datarobust.norms`         ``--norm``
 Section 3 (curvature, perceived curvature)     :mod:`datarobust.curvature`     ``sens-rank --curvature``
 Theorem 1, Appendix A                          :mod:`datarobust.lipschitz`     ``sens-rank --curvature``
@@ -42,4 +42,23 @@ Beneath all of it: :mod:`datarobust.artifacts` (what commands hand to each other
 :mod:`datarobust.randomness`, and :mod:`datarobust.errors` (what can go wrong, as a tree).
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datarobust import datasets as datasets
+    from datarobust.arrays import Ranked as Ranked
+    from datarobust.arrays import rank as rank
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """``rank`` and what goes with it, imported where they are used: commands start quickly."""
+    if name in ("Ranked", "rank"):
+        return getattr(import_module("datarobust.arrays"), name)
+    if name == "datasets":
+        return import_module("datarobust.datasets")
+    raise AttributeError(f"module 'datarobust' has no attribute {name!r}")

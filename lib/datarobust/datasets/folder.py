@@ -14,6 +14,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from datarobust.datasets.sources import Block, Names, Source, Spec, spans
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Images
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others that pillow knows run programs, as EPS does
@@ -138,26 +142,33 @@ def decode(data: bytes, where: str, channels: int | None, first: tuple[int, ...]
                 if width * height > MOST_PIXELS:
                     raise DataError(f"{where} claims {width}x{height} pixels, more than {MOST_PIXELS:,}.")
                 if first is not None and first[1:] != (height, width):
-                    sizes = f"{width}x{height} pixels, but the first image has {first[2]}x{first[1]}"
-                    raise DataError(f"{where} has {sizes}: bring them to one size.")
+                    return as_pixels(image, where, channels, first)  # refuses it before it is decoded
                 if getattr(image, "is_animated", False):
                     raise DataError(f"{where} has several frames: save the one that is meant.")
                 image.verify()  # a PNG's checksums, which decoding passes over
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                mode = image.mode
-                if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-                    raise DataError(f"{where} has mode {mode}: images are grey or RGB with 8 bits a channel.")
-                alpha = mode in ("LA", "PA", "RGBA") or "transparency" in image.info
-                if alpha and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-                    raise DataError(f"{where} is partly transparent: save it with the background that is meant.")
-                grey = channels == 1 if channels else mode in ("1", "L", "LA")
-                if first is not None and first[0] != (1 if grey else 3):
-                    kinds = "is grey, but the first image is RGB" if grey else "is RGB, but the first image is grey"
-                    raise DataError(f"{where} {kinds}: `channels` makes them alike.")
-                pixels = np.asarray(image.convert("L" if grey else "RGB"))
+                return as_pixels(image, where, channels, first)
     except DataError:
         raise
     except Exception as error:  # a damaged image makes pillow's decoders raise nearly anything
         reason = "it is damaged or no image" if "BytesIO" in str(error) else brief(error)
         raise DataError(f"{where} cannot be decoded: {reason}.") from error
+
+
+def as_pixels(image: PIL.Image.Image, where: str, channels: int | None, first: tuple[int, ...] | None) -> Images:
+    """A picture of pillow as uint8 (C, H, W), as :func:`decode` says; DataError where that cannot be."""
+    if first is not None and first[1:] != image.size[::-1]:
+        sizes = f"{image.width}x{image.height} pixels, but the first image has {first[2]}x{first[1]}"
+        raise DataError(f"{where} has {sizes}: bring them to one size.")
+    mode = image.mode
+    if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        raise DataError(f"{where} has mode {mode}: images are grey or RGB with 8 bits a channel.")
+    alpha = mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+    if alpha and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+        raise DataError(f"{where} is partly transparent: save it with the background that is meant.")
+    grey = channels == 1 if channels else mode in ("1", "L", "LA")
+    if first is not None and first[0] != (1 if grey else 3):
+        kinds = "is grey, but the first image is RGB" if grey else "is RGB, but the first image is grey"
+        raise DataError(f"{where} {kinds}: `channels` makes them alike.")
+    pixels = np.asarray(image.convert("L" if grey else "RGB"))
     return np.ascontiguousarray(pixels[None] if grey else pixels.transpose(2, 0, 1))

@@ -64,7 +64,9 @@ class NpzSource(Source):
         self._points, self._labels = points, labels = [
             Member(path, key, infos[key]) for key in _pair(path, infos, keys)
         ]
-        self._layout = _layout(points, layout)
+        if points.dtype.kind not in "biuf":
+            raise DataError(f"{points.where} holds text, not numbers.")
+        self._layout = layout_of(points.shape, points.where, layout)
         self.choices = (points.key, labels.key, self._layout)
         shape = points.shape
         if labels.dtype.kind not in "biuf":
@@ -143,10 +145,8 @@ def _pair(path: Path, names: Collection[str], keys: tuple[str, str] | None) -> t
     raise DataError(f"{shown(path)} has the arrays {listed}; expected: {expected}, or `keys` POINTS,LABELS.")
 
 
-def _layout(points: Member, layout: Layout | None) -> Literal["nhwc", "nchw", "nhw", "nd"]:
-    shape, where = points.shape, points.where
-    if points.dtype.kind not in "biuf":
-        raise DataError(f"{where} holds text, not numbers.")
+def layout_of(shape: tuple[int, ...], where: str, layout: Layout | None) -> Literal["nhwc", "nchw", "nhw", "nd"]:
+    """The axes of an array of points. Raises DataError where it is none, or where channels could be first or last."""
     if len(shape) not in (2, 3, 4) or 0 in shape[1:]:
         raise DataError(f"{where} has shape {shape}; points are (N, H, W, C), (N, C, H, W), (N, H, W) or (N, D).")
     if len(shape) < 4:

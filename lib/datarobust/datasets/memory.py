@@ -1,0 +1,292 @@
+"""Points in memory as a Source: arrays, and data sets of PyTorch and of the Hugging Face hub's library.
+
+Nothing is imported but NumPy: tensors, columns of pandas and pictures of pillow are known by their methods.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from datarobust.datasets.folder import as_pixels
+from datarobust.datasets.npz import layout_of
+from datarobust.datasets.parquet import IMAGES, LABELS
+from datarobust.datasets.sources import (
+    Block,
+    Layout,
+    Scale,
+    Source,
+    Spec,
+    as_features,
+    as_images,
+    as_labels,
+    spans,
+    tell_scale,
+)
+from datarobust.errors import DataError
+from datarobust.types import Array, Images
+
+_ROWS_AT_ONCE = 1024
+_PROBED = 4  # rows that are asked for twice, to notice a random transform
+
+
+class ArraySource(Source):
+    """Points and labels in memory.
+
+    ``points`` are uint8 (N, C, H, W), or features of another shape or dtype; ``labels`` (N,) numbers, or text, which is
+    numbered in its order unless ``classes`` name the numbers.
+    """
+
+    def __init__(
+        self,
+        points: Array,
+        labels: Array,
+        *,
+        name: str = "arrays",
+        classes: Sequence[str] = (),
+        soft: Array | None = None,
+    ) -> None:
+        if labels.dtype.kind == "U":
+            known, numbers = np.unique(labels, return_inverse=True)
+            classes = classes or tuple(known.tolist())
+            places = {text: place for place, text in enumerate(classes)}
+            if missing := [text for text in known.tolist() if text not in places]:
+                raise DataError(f"y has the label {missing[0]!r}, which is not among the class names.")
+            labels = np.array([places[text] for text in known.tolist()], np.int64)[numbers]
+        images = points.dtype == np.uint8 and points.ndim == 4
+        self.points: Array = points if images else points.reshape(len(points), -1).astype(np.float32, copy=False)
+        self.labels, _ = as_labels(labels, 0, "y", len(classes))  # int64 (N,)
+        self._soft = soft
+        shape = self.points.shape[1:]
+        self.spec = Spec(name, len(points), "images" if images else "features", shape, tuple(classes))
+        if soft is not None:
+            self.spec = Spec(name, len(points), self.spec.kind, shape, tuple(classes), soft.shape[1])
+
+    @cached_property
+    def _digest(self) -> str:
+        parts = [self.points, self.labels, *([] if self._soft is None else [self._soft])]
+        digest = hashlib.sha256(repr([(part.shape, part.dtype.str) for part in parts]).encode())
+        for part in parts:
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
+    def digest(self, stopped: Callable[[], bool] = lambda: False) -> str:
+        """sha256 of shapes and dtypes, then of the points, the labels and the label vectors."""
+        return self._digest
+
+    def identity(self) -> str:
+        """The digest."""
+        return self._digest
+
+    def unchanged(self) -> None:
+        """They are in memory."""
+
+    def _parts(self, start: int, stop: int) -> Iterator[Block]:
+        for begin, end in spans(stop, self.spec.step, start):
+            block = {self.spec.kind: self.points[begin:end], "labels": self.labels[begin:end]}
+            yield block if self._soft is None else block | {"soft": self._soft[begin:end]}
+
+
+def from_arrays(
+    X: Any, y: Any, *, classes: Sequence[str] = (), layout: Layout | None = None, name: str = "arrays"
+) -> ArraySource:
+    """Arrays, tensors or data frames as a source, as :func:`datarobust.rank` takes them.
+
+    ``layout`` says where the channels of images (N, H, W, C) or (N, C, H, W) are, if that is not evident.
+    """
+    points = as_points(X)
+    labels, soft = as_classes(y)
+    if len(labels) != len(points):
+        raise DataError(f"y has {len(labels):,} labels for the {len(points):,} points of X.")
+    if points.dtype == np.uint8:
+        points = _as_nchw(points, layout)
+    return ArraySource(points, labels, name=name, classes=classes, soft=soft)
+
+
+def _as_nchw(points: Array, layout: Layout | None) -> Array:
+    """Bytes as images (N, C, H, W); rows (N, D) as they are."""
+    axes = layout_of(points.shape, "X", layout)
+    if axes == "nhwc":
+        return np.ascontiguousarray(points.transpose(0, 3, 1, 2))
+    return points[:, None] if axes == "nhw" else points
+
+
+def from_torch(dataset: Any, *, channels: int | None = None, name: str | None = None) -> ArraySource:
+    """A map-style dataset of PyTorch as a source: its items begin with a point and a label.
+
+    A point is a picture of pillow, a tensor or an array; floats that are multiples of 1/255 in [0, 1] become bytes,
+    others features. Class names are those of ``classes``, as torchvision has them. ``channels`` makes all pictures
+    grey (1) or RGB (3). Raises DataError where an item differs from one look to the next, as by a random transform.
+    """
+    rows = len(dataset)
+    if not rows:
+        raise DataError("The dataset has no items.")
+    for row in range(min(rows, _PROBED)):
+        first, again = (_point(dataset[row][0], f"dataset[{row}]", channels, None) for _ in range(2))
+        if first.shape != again.shape or not np.array_equal(first, again, equal_nan=first.dtype.kind == "f"):
+            way = "give it a transform without randomness"
+            raise DataError(f"dataset[{row}] differs from one look to the next: {way}.")
+    items = (dataset[row][:2] for row in range(rows))
+    whole = dataset
+    while not hasattr(whole, "classes") and hasattr(whole, "dataset"):  # a Subset
+        whole = whole.dataset
+    classes = getattr(whole, "classes", ())
+    return _gathered(items, rows, channels, name or type(whole).__name__.lower(), classes)
+
+
+def from_hf(
+    dataset: Any, *, keys: tuple[str, str] | None = None, channels: int | None = None, name: str | None = None
+) -> ArraySource:
+    """One split of the Hugging Face library ``datasets`` as a source: a column of pictures and one of labels.
+
+    ``keys`` are the names of the two columns where they are not image (or img) and label. Class names are those of a
+    ClassLabel. ``channels`` makes all pictures grey (1) or RGB (3).
+    """
+    columns = list(getattr(dataset, "column_names", ()))
+    if not columns or not isinstance(columns[0], str) or not hasattr(dataset, "features"):
+        raise DataError("This is not one split of a dataset: give dataset['train'], not the dictionary of all splits.")
+    pair = []
+    for known, what in zip(((key,) for key in keys) if keys else (IMAGES, LABELS), ("pictures", "labels"), strict=True):
+        present = [column for column in known if column in columns]
+        if len(present) != 1:
+            listed = f"{', '.join(columns)}; {what} are {' or '.join(known)}"
+            raise DataError(f"The dataset has the columns {listed}: name both with `keys` (PICTURES, LABELS).")
+        pair += present
+    items = ((item[pair[0]], item[pair[1]]) for item in dataset)
+    title = getattr(getattr(dataset, "info", None), "dataset_name", None) or "dataset"
+    return _gathered(items, len(dataset), channels, name or title, getattr(dataset.features[pair[1]], "names", None))
+
+
+def _gathered(
+    items: Iterator[tuple[Any, Any]], rows: int, channels: int | None, name: str, classes: Any
+) -> ArraySource:
+    """The items as one source, each checked against the first."""
+    points: Array | None = None
+    labels = []
+    for row, (value, label) in enumerate(items):
+        if row == rows:
+            raise DataError(f"The dataset says that it has {rows:,} items, but goes on.")
+        point = _point(value, f"dataset[{row}]", channels, None if points is None else points.shape[1:])
+        if points is None:
+            points = np.empty((rows, *point.shape), point.dtype)
+        points[row] = point
+        labels.append(as_array(label, f"dataset[{row}]"))
+    if points is None or len(labels) < rows:
+        raise DataError(f"The dataset says that it has {rows:,} items, but has {len(labels):,}.")
+    hard, soft = as_classes([label.item() if label.ndim == 0 else label for label in labels], "labels")
+    names = classes if isinstance(classes, list | tuple) and all(isinstance(each, str) for each in classes) else ()
+    return ArraySource(as_points(points, "dataset"), hard, name=name, classes=tuple(names), soft=soft)
+
+
+def _point(value: Any, where: str, channels: int | None, first: tuple[int, ...] | None) -> Array:
+    """One item as an array of the shape of the first; pictures and arrays with channels last become (C, H, W)."""
+    if hasattr(value, "getbands"):  # a picture of pillow
+        return as_pixels(value, where, channels, first)
+    point = as_array(value, where)
+    if point.ndim == 3 and not hasattr(value, "detach"):
+        point = point.transpose(2, 0, 1) if layout_of((1, *point.shape), where, None) == "nhwc" else point
+    if point.ndim == 2:
+        point = point[None]
+    if first is not None and point.shape != first:
+        raise DataError(f"{where} has shape {point.shape}, but the first item has {first}: bring them to one shape.")
+    return point
+
+
+def as_array(values: Any, where: str) -> Array:
+    """NumPy's view of an array, a tensor, a column or table of pandas, or a list of them; DataError where it has none.
+
+    A column of objects becomes numbers where it holds numbers or arrays of one shape, and stays as it is otherwise.
+    """
+    if hasattr(values, "detach"):  # a tensor of PyTorch
+        values = values.detach().cpu()
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+    elif hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    ragged = isinstance(values, np.ndarray) and values.dtype == object and values.ndim == 1
+    if (ragged or isinstance(values, list | tuple)) and len(values) and not np.isscalar(values[0]):
+        rows = [as_array(value, f"{where}[{row}]") for row, value in enumerate(values)]
+        for row, value in enumerate(rows):
+            if value.shape != rows[0].shape:
+                raise DataError(f"{where}[{row}] has shape {value.shape}, but {where}[0] has {rows[0].shape}.")
+        return np.stack(rows)
+    return np.asarray(values)
+
+
+def as_points(X: Any, where: str = "X") -> Array:
+    """Points as uint8 or float32 (N, ...), as :mod:`datarobust.arrays` says; DataError names the first wrong value."""
+    array = as_array(X, where)
+    if array.dtype == object and array.ndim > 1:  # a table whose columns have several types
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            place = next(place for place, value in np.ndenumerate(array) if not _is_number(value))
+            column = f" (column {X.columns[place[1]]!r})" if hasattr(X, "columns") else ""
+            fault = f"{list(place)} is {str(array[place])!r}{column}, no number"
+            raise DataError(f"{where}{fault}: leave the column out, or make numbers of it.") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{where} has dtype {array.dtype}: points are numbers.")
+    if array.ndim < 2 or 0 in array.shape:
+        kinds = "rows (N, D), or images (N, H, W), (N, H, W, C) or (N, C, H, W)"
+        raise DataError(f"{where} has shape {array.shape}: points are {kinds}.")
+    if array.dtype == np.uint8:
+        return array
+    pixels = _pixels(array, where) if array.ndim > 2 else None
+    return as_features(array.reshape(len(array), -1), 0, where).reshape(array.shape) if pixels is None else pixels
+
+
+def _pixels(array: Array, where: str) -> Images | None:
+    """Images as bytes where nothing is lost by it, as :func:`as_images` has it, else None."""
+    blocks = [array[begin:end] for begin, end in spans(len(array), _ROWS_AT_ONCE)]
+    scale: Scale = "bytes"
+    if array.dtype.kind == "f":
+        scale = next(filter(None, map(tell_scale, blocks)), "unit")
+    result = np.empty(array.shape, np.uint8)
+    for number, block in enumerate(blocks):
+        begin = number * _ROWS_AT_ONCE
+        try:
+            result[begin : begin + len(block)] = as_images(block, scale, begin, where)
+        except DataError:  # they are features, whose numbers are checked as such
+            return None
+    return result
+
+
+def as_classes(y: Any, where: str = "y") -> tuple[Array, Array | None]:
+    """Labels (N,), int64 or text, and label vectors float32 (N, C) where y holds probabilities.
+
+    Raises DataError naming the first label that is none: a missing one, or a fraction.
+    """
+    array = as_array(y, where)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.dtype.kind in "biuf" and array.ndim == 2:
+        return as_labels(array, 0, where)
+    if array.ndim != 1:
+        raise DataError(f"{where} has shape {array.shape}: labels are (N,), or (N, C) one-hot or probabilities.")
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (np.rint(array) == array)
+        if not whole.all():
+            row = int(np.argmin(whole))
+            raise DataError(f"{where}[{row}] = {array[row]} is no class: labels are whole numbers or text.")
+    if array.dtype.kind in "biuf":
+        return array.astype(np.int64), None
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "backslashreplace")
+    values = array.tolist()
+    for row, value in enumerate(values):
+        if not isinstance(value, str) and not (isinstance(value, int | float) and float(value).is_integer()):
+            raise DataError(f"{where}[{row}] = {value!r} is no class: labels are whole numbers or text.")
+    if values and len({isinstance(value, str) for value in values}) > 1:
+        raise DataError(f"{where} mixes text and numbers: labels are of one kind.")
+    return np.array(values, str if values and isinstance(values[0], str) else np.int64), None
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True

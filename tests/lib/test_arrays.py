@@ -1,0 +1,197 @@
+"""datarobust.rank on what users have, against brute force and against the arrays that it stands for."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import datarobust
+from datarobust.datasets import from_arrays
+from datarobust.errors import DataError, DatarobustError, UsageError
+from datarobust.types import Array, Floats
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (12, 4, 4, 3), np.uint8)
+LABELS = np.arange(12) % 3
+NAMES = np.array(["cat", "dog", "owl"])
+
+
+class Frame:
+    """A data frame, as far as it is asked for anything."""
+
+    def __init__(self, columns: dict[str, Any], index: list[Any]) -> None:
+        self._values, self.index = columns, index
+
+    columns = property(lambda self: list(self._values))
+
+    def __getitem__(self, name: str) -> Any:
+        return SimpleNamespace(to_numpy=lambda: self._values[name], index=self.index)
+
+    def drop(self, columns: list[str]) -> Frame:
+        return Frame({name: values for name, values in self._values.items() if name not in columns}, self.index)
+
+    def to_numpy(self) -> Array:
+        return np.array(list(zip(*self._values.values(), strict=True)), object)
+
+
+def brute_force(points: Array, labels: Array) -> Floats:
+    rows = points.reshape(len(points), -1).astype(np.float64)
+    distance = np.sqrt(np.square(rows[:, None] - rows[None]).sum(axis=-1))
+    distance[labels[:, None] == labels[None]] = np.inf
+    return distance.min(axis=1)
+
+
+def test_bytes_are_pixels_whatever_holds_them() -> None:
+    expected = brute_force(IMAGES / 255, LABELS)
+    unit = IMAGES / 255
+    forms: list[Any] = [IMAGES, IMAGES.transpose(0, 3, 1, 2), list(IMAGES), IMAGES.reshape(12, -1), unit]
+    forms += [torch.tensor(IMAGES), torch.tensor(unit, dtype=torch.float32), IMAGES.astype(np.int64), 255 * unit]
+    for X in forms:
+        result = datarobust.rank(X, LABELS)
+        assert result.pixels
+        np.testing.assert_allclose(result.robustness, expected, rtol=1e-12)
+    for result in (datarobust.rank(form, LABELS) for form in forms):
+        assert result.neighbour.tolist() == datarobust.rank(IMAGES, LABELS).neighbour.tolist()
+
+
+def test_other_numbers_are_in_their_own_units() -> None:
+    rows = RANDOM.normal(size=(12, 5))
+    forms: list[tuple[Any, Any]] = [
+        (rows, rows),
+        (torch.tensor(rows), rows),
+        (rows.astype(int) * 300, rows.astype(int) * 300),
+    ]
+    forms += [(3 * rows.reshape(12, 1, 5, 1), 3 * rows), ((rows > 0), rows > 0), (rows.tolist(), rows)]
+    for X, numbers in forms:
+        result = datarobust.rank(X, LABELS)
+        assert not result.pixels
+        np.testing.assert_allclose(result.robustness, brute_force(np.asarray(numbers), LABELS), rtol=1e-6)
+
+
+def test_labels_of_all_kinds_give_the_same_ranking() -> None:
+    expected = datarobust.rank(IMAGES, LABELS)
+    text = NAMES[LABELS]
+    kinds: list[Any] = [LABELS.astype(float), LABELS - 7, LABELS * 10**12, text, text.tolist(), text.astype(object)]
+    kinds += [text.astype("S"), torch.tensor(LABELS), np.eye(3)[LABELS], LABELS[:, None], list(LABELS)]
+    for y in kinds:
+        result = datarobust.rank(IMAGES, y)
+        assert result.neighbour.tolist() == expected.neighbour.tolist()
+    result = datarobust.rank(IMAGES, text)
+    assert result.label.tolist() == text.tolist()
+    assert result.neighbour_label.tolist() == text[result.neighbour].tolist()
+    assert (result.label != result.neighbour_label).all()
+
+
+def test_a_data_frame_gives_names_and_its_column_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = RANDOM.normal(size=(12, 2)).round(3)
+    files = [f"{row}.png" for row in range(12)]
+    frame = Frame({"a": rows[:, 0], "kind": NAMES[LABELS], "b": rows[:, 1]}, files)
+    result = datarobust.rank(frame, "kind")
+    np.testing.assert_allclose(result.robustness, brute_force(rows, LABELS), rtol=1e-6)
+    assert result.name is not None
+    assert result.name.tolist() == files
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda data, index: (data, index)))
+    columns, index = result.to_frame()
+    order = np.argsort(result.robustness, kind="stable")
+    assert index.tolist() == [files[row] for row in order]
+    assert columns["robustness"].tolist() == sorted(result.robustness.tolist())
+    assert columns["neighbour"].tolist() == [files[result.neighbour[row]] for row in order]
+    assert columns["neighbour_label"].tolist() == NAMES[LABELS][result.neighbour[order]].tolist()
+    with pytest.raises(DataError, match=r"X\[0, 1\] is 'cat' \(column 'kind'\), no number"):
+        datarobust.rank(frame, LABELS)
+    with pytest.raises(DataError, match="no column 'sort'; its columns are a, kind, b"):
+        datarobust.rank(frame, "sort")
+    vectors = np.empty(12, object)
+    vectors[:] = list(rows)
+    column = Frame({"embedding": vectors}, files)["embedding"]  # arrays in a column
+    assert datarobust.rank(column, LABELS).robustness.tolist() == result.robustness.tolist()
+
+
+def test_to_frame_is_pandas_own() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(RANDOM.normal(size=(12, 2)), columns=["a", "b"]).assign(kind=NAMES[LABELS])
+    result = datarobust.rank(frame, "kind").to_frame()
+    assert result.columns.tolist() == ["robustness", "label", "neighbour", "neighbour_label"]
+    assert result.robustness.is_monotonic_increasing
+    assert sorted(result.index) == list(range(12))
+
+
+def test_without_pandas_there_is_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(DatarobustError, match="pip install pandas"):
+        datarobust.rank(IMAGES, LABELS).to_frame()
+
+
+def test_against_and_names() -> None:
+    result = datarobust.rank(IMAGES[:6], NAMES[LABELS[:6]], against=(IMAGES[6:], NAMES[LABELS[6:]]), names=range(6))
+    every = np.sqrt(np.square(IMAGES[:6, None].astype(float) - IMAGES[None, 6:]).sum(axis=(2, 3, 4))) / 255
+    every[LABELS[:6, None] == LABELS[None, 6:]] = np.inf
+    np.testing.assert_allclose(result.robustness, every.min(axis=1), rtol=1e-12)
+    assert result.name is not None
+    assert result.name.tolist() == list(range(6))
+    assert result.neighbour_name is None
+    assert result.neighbour_label.tolist() == NAMES[LABELS[6:]][result.neighbour].tolist()
+
+
+def test_one_label_has_no_neighbours_and_k_has_more() -> None:
+    alone = datarobust.rank(IMAGES, ["cat"] * 12)
+    assert np.isinf(alone.robustness).all()
+    assert (alone.neighbour == -1).all()
+    assert alone.neighbour_label.tolist() == [None] * 12
+    assert datarobust.rank(IMAGES, LABELS, k=3).ranking.distance.shape == (12, 3)
+
+
+def test_soft_labels_and_sources() -> None:
+    vectors = RANDOM.dirichlet(np.ones(3), 12)
+    assert datarobust.rank(IMAGES, vectors, soft=True).robustness.shape == (12,)
+    source = from_arrays(IMAGES, NAMES[LABELS])
+    result = datarobust.rank(source)
+    assert result.neighbour.tolist() == datarobust.rank(IMAGES, LABELS).neighbour.tolist()
+    assert result.label.tolist() == NAMES[LABELS].tolist()
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "fault"),
+    [
+        (IMAGES, LABELS[:5], "y has 5 labels for the 12 points of X"),
+        (IMAGES, ["a"] * 11 + [None], r"y\[11\] = None is no class"),
+        (IMAGES, [1.0] * 3 + [0.5] * 9, r"y\[3\] = 0.5 is no class"),
+        (IMAGES, [1.0] * 3 + [float("nan")] * 9, r"y\[3\] = nan is no class"),
+        (IMAGES, np.array([1, "a"] * 6, object), "y mixes text and numbers"),
+        (IMAGES, np.zeros((12, 2, 2)), r"y has shape \(12, 2, 2\)"),
+        (IMAGES[:, 0, 0, 0], LABELS, r"X has shape \(12,\)"),
+        ([IMAGES[0], IMAGES[1][:2]], [0, 1], r"X\[1\] has shape \(2, 4, 3\), but X\[0\] has \(4, 4, 3\)"),
+        (np.full((12, 2), np.nan), LABELS, r"X\[0, 0\] = nan is no number"),
+        (np.full((12, 2), 1e40), LABELS, "exceeds float32"),
+        (np.full((12, 2), 2**24 + 1), LABELS, "not exact in float32"),
+        (np.full((12, 2), "a"), LABELS, "points are numbers"),
+        (np.full((12, 2), 1j), LABELS, "points are numbers"),
+    ],
+)
+def test_what_cannot_be_ranked_is_named(X: Any, y: Any, fault: str) -> None:
+    with pytest.raises(DataError, match=fault):
+        datarobust.rank(X, y)
+
+
+def test_arguments_that_make_no_sense() -> None:
+    for arguments, fault in (
+        ((IMAGES,), "Give a label for each point"),
+        ((from_arrays(IMAGES, LABELS), LABELS), "labels of its own"),
+    ):
+        with pytest.raises(UsageError, match=fault):
+            datarobust.rank(*arguments)
+    with pytest.raises(UsageError, match="label vectors"):
+        datarobust.rank(IMAGES, LABELS, soft=True)
+    with pytest.raises(DataError, match="`names` has 2 names for 12 points"):
+        datarobust.rank(IMAGES, LABELS, names=["a", "b"])
+    with pytest.raises(DataError, match="as uint8, or both as floats"):
+        datarobust.rank(IMAGES, LABELS, against=(IMAGES / 3, LABELS))
+    with pytest.raises(DataError, match="points of one shape"):
+        datarobust.rank(IMAGES, LABELS, against=(IMAGES[:, :2], LABELS))
+    with pytest.raises(AttributeError, match="no attribute 'rang'"):
+        datarobust.rang  # noqa: B018
