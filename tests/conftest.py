@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of commands and documents first: their files take longest, and the last file is one processor's alone."""
-    items.sort(key=lambda item: "lib" in item.path.relative_to(ROOT).parts)
+    """Last files first (commands, documents, training): they take longest; the last one has one processor alone."""
+    items.sort(key=lambda item: str(item.path), reverse=True)
 
 
 @pytest.fixture(scope="session")

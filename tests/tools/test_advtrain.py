@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,15 +126,11 @@ def _while_running(process: subprocess.Popen[str]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("group", [16, 0], ids=["groups of a process", "a group of both"])
-def test_two_processes_train_what_one_trains(digits: Path, command: Command, group: int) -> None:
-    asked = ["d.zarr", *OPTIONS[:-1], "--bn-group", group, "--test", "t.zarr", "--epochs", 2]
-    one = command("advtrain", *asked, "-q", "-o", f"one{group}", cwd=digits)
+def test_two_processes_train_what_one_trains(digits: Path, command: Command, pair: Command, group: int) -> None:
+    words = ["d.zarr", *OPTIONS[:-1], "--bn-group", group, "--test", "t.zarr", "--epochs", 2, "-q"]
+    one = command("advtrain", *words, "-o", f"one{group}", cwd=digits)
     assert one.returncode == 0, one.stderr
-    two = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-         "-m", "datarobust.tools.advtrain", *map(str, asked), "-q", "-o", f"two{group}"],
-        cwd=digits, capture_output=True, text=True, timeout=250, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    two = pair("advtrain", *words, "-o", f"two{group}", cwd=digits)
     assert two.returncode == 0, two.stderr
     assert two.stdout == f"two{group}\n"
     for a, b in zip(contents(digits / f"one{group}")["log"], contents(digits / f"two{group}")["log"], strict=True):

@@ -139,7 +139,8 @@ class L2Encoder:
 
     def __init__(self, sample: Array, width: int, positions: int) -> None:
         """``sample`` (n, W) padded rows that represent the set; ``positions`` P codes are made."""
-        self.near, far = min(NEAR, width), min(FAR, max(0, width - NEAR))
+        directions = min(width, len(sample))  # more than the sample spans tell nothing
+        self.near, far = min(NEAR, directions), min(FAR, max(0, directions - NEAR))
         self.projector = Projector(sample, width, self.near, far)
         projected = self.projector(sample)
         rests, _ = projected.rest(self.near)
