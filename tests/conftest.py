@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
+import tty
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -85,6 +89,33 @@ def command(scripts: Path, quick: Path) -> Callable[..., subprocess.CompletedPro
         return subprocess.run([started / name, *map(str, arguments)], check=False, **{**defaults, **options})
 
     return run
+
+
+@pytest.fixture(scope="session")
+def terminal(command: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., Any]:
+    """Run a command as ``command`` does, with a terminal as its stdout."""
+
+    def run(name: str, *arguments: object, **options: object) -> Any:
+        main, side = pty.openpty()
+        tty.setraw(side)
+        with open(main, "rb", buffering=0) as reader, ThreadPoolExecutor(1) as pool:  # noqa: PTH123 - a descriptor
+            reading = pool.submit(_all_of, reader)
+            try:
+                done = command(name, *arguments, stdout=side, stderr=subprocess.PIPE, **options)
+            finally:
+                os.close(side)
+            done.stdout = reading.result().decode()
+        return done
+
+    return run
+
+
+def _all_of(terminal: IO[bytes]) -> bytes:
+    seen = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while part := terminal.read(1 << 16):
+            seen += part
+    return seen
 
 
 @pytest.fixture(scope="session")

@@ -119,10 +119,10 @@ Memory = Annotated[
 ]
 _RADIUS = "Radius of the attack, pixels in [0, 1], as 8/255; 8/255 in linf and 128/255 in l2 if not given."
 Eps = Annotated[float | None, option("X", _RADIUS, "--eps", parser=fraction)]
-_ATTACK_NORM = choice("Of the attack.", "--norm")
+_ATTACK_NORM = choice("Norm of the attack.", "--norm", case_sensitive=False)
 AttackNorm = Annotated[Literal["linf", "l2"], _ATTACK_NORM]
 AnyAttackNorm = Annotated[Literal["linf", "l2", "l1"], _ATTACK_NORM]
-_NORM = choice("The distance between two points.", "--norm")
+_NORM = choice("The distance between two points.", "--norm", case_sensitive=False)
 Norm = Annotated[Literal["l2", "linf", "l1"], _NORM]
 OptionalNorm = Annotated[Literal["l2", "linf", "l1"] | None, _NORM]
 _SELECTION = "R.zarr:least:1024, R.zarr:most:1024, first:1024, random:1024:SEED, a file of indices, or - for stdin;"

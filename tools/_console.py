@@ -16,11 +16,11 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import length_hint
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -104,6 +104,49 @@ def emit(line: str) -> None:
         except OSError as error:
             error.filename = "stdout"
             raise
+
+
+def on_terminal() -> bool:
+    """Whether results go to a person at a terminal, not to a pipe or a file."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def emit_result(result: Mapping[str, Any], lines: Callable[[Mapping[str, Any]], Iterable[str]]) -> None:
+    """Write a result to stdout: a few lines on a terminal; in a pipe or file, or with ``--json``, one JSON object."""
+    if on_terminal() and not Console.json:
+        for line in lines(result):
+            emit(escape(line))
+    else:
+        emit(json.dumps(result))
+
+
+def percent(share: float) -> str:
+    """A fraction as people read it.
+
+    >>> percent(0.5525)
+    '55.25 %'
+    """
+    return f"{100 * share:.2f} %"
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """A small table as lines of text: numbers to the right, with six digits; words to the left.
+
+    >>> list(aligned(["index", "class"], [[3, "cat"], [12, None]]))
+    ['index  class', '    3  cat', '   12  -']
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    right = [all(isinstance(value, int | float | None) for value in column) for column in zip(*rows, strict=True)]
+    for line in (list(header), *cells):
+        padded = zip(line, widths, right or [False] * len(header), strict=True)
+        yield "  ".join(cell.rjust(width) if number else cell.ljust(width) for cell, width, number in padded).rstrip()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else escape(str(value))
 
 
 def say(*texts: str) -> None:

@@ -12,6 +12,8 @@ one has right (McNemar's test); for groups, from the deviation between seeds (We
 seeds is itself known only within a factor of 0.5 to 6. With --power, vs may be the last word, before there is anything
 to compare: the evaluations are then compared with as many like them.
 
+A terminal shows three lines; a pipe or file, or --json, gets one line of JSON, whose keys are always the same.
+
 With --ranking accuracies are also compared by robustness of the points: the ranking is of the evaluated dataset, most
 usefully --against the training set.
 
@@ -26,14 +28,15 @@ For example:
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from datarobust.errors import UsageError
 
 from . import _cli
 from ._cli import argument, flag
+from ._console import emit_result, percent
 
 app = _cli.tool(__doc__)
 
@@ -55,7 +58,33 @@ def aacompare(  # noqa: D103 - the help is the docstring of the module
     a, b = ([opened(_cli.argument_path(path)) for path in group] for group in groups)
     comparison = compare(a, b, ranked, quantiles, seed, power)
     _cli.say(*comparison["remarks"])
-    _cli.emit(json.dumps(comparison))
+    emit_result(comparison, _lines)
+
+
+def _lines(comparison: Mapping[str, Any]) -> Iterator[str]:
+    """A comparison for a person."""
+    groups = (comparison["a"], comparison["b"] or [])
+    a, b = (" ".join([names] if isinstance(names, str) else names) for names in groups)
+    against = f", B {b}" if b else ""
+    yield f"A {a}{against}: {comparison['points']:,} points, {comparison['norm']} {comparison['eps']}"
+    yield f"clean: {_difference(comparison['clean'])}"
+    bound = " (upper bounds)" if comparison["upper_bound"] else ""
+    yield f"AutoAttack{bound}: {_difference(comparison['autoattack'])}"
+
+
+def _difference(entry: Mapping[str, Any]) -> str:
+    groups = []
+    for group in ("a", "b"):
+        if group in entry:
+            mean = entry[group]["mean"] if isinstance(entry[group], dict) else entry[group]
+            groups.append(f"{group.upper()} {percent(mean)}")
+    if "difference" not in entry:
+        return ", ".join(groups)
+    interval = "unknown with one seed"
+    if entry["interval"] is not None:
+        interval = " to ".join(f"{100 * end:+.2f}" for end in entry["interval"])
+    p = "" if entry["p"] is None else f", p = {entry['p']:.2g}"
+    return f"{', '.join(groups)}, B - A {100 * entry['difference']:+.2f} points (95 % interval: {interval}){p}"
 
 
 def _groups(paths: list[Path], alone: bool) -> tuple[list[Path], list[Path]]:

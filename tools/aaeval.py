@@ -3,13 +3,15 @@
 The official attacks of AutoAttack (Croce & Hein 2020) are run on the points of a dataset, one after the other, each on
 what those before it left. A MODEL is a classifier of advtrain or model import, or module:factory or
 path/to/file.py:factory, a function without arguments that makes a torch.nn.Module from images in [0,1] to logits; its
-code is run. For each one line of JSON is printed: clean accuracy, AutoAttack accuracy and their difference as shares of
-the points, what each attack did, signs of unreliability (flags), radius, seed, versions.
+code is run. For each MODEL a terminal shows three lines; a pipe or file, or --json, gets one line of JSON: clean
+accuracy, AutoAttack accuracy and their difference (delta) as fractions of the points, what each attack did, signs of
+unreliability (flags), radius, seed, versions. Its keys are always the same.
 
---attacks standard is what AutoAttack means. fast leaves out its last two attacks; it gives an upper bound, and calls it
-so. rand, whose gradients are means of 20, is for networks that depend on chance. Names with commas between, as
-apgd-ce,square, run just these, with --restarts, --iterations, --targets and --queries. With fewer than ten classes the
-targeted attacks take all wrong ones; what three or two classes leave no room for is left out and named.
+--attacks standard is what AutoAttack means. fast leaves out its last two attacks and so gives an upper bound of the
+accuracy: "upper_bound" is then true. rand, whose gradients are means of 20, is for networks that depend on chance.
+Names with commas between, as apgd-ce,square, run just these, with --restarts, --iterations, --targets and --queries.
+With fewer than ten classes the targeted attacks take all wrong ones; what three or two classes leave no room for is
+left out and named.
 
 Verdicts follow from points, seed and --batch alone, and are those of the plain library. --physical-batch, which halves
 itself where memory runs out, processes and devices change rounding at most, and so do --faster and --compile: what they
@@ -28,14 +30,15 @@ For example:
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated, Any, cast, get_args
 
 from datarobust.errors import DataError, UsageError
 
 from . import _cli
 from ._cli import argument, flag, option
-from ._console import Loop
+from ._console import Loop, emit_result, percent
 
 app = _cli.tool(__doc__)
 
@@ -132,12 +135,11 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
             else:
                 _cli.say(f"{path} was finished before; nothing to do.")
             about = {"model": job.model.name, "dataset": str(points.dataset.path), "evaluation": path and str(path)}
-            line = json.dumps(about | result)
             if strict and result["flags"]:
                 flagged.append(f"{job.model.name} ({', '.join(result['flags'])})")
-                _cli.say(line)
+                _cli.say(json.dumps(about | result))
             else:
-                _cli.emit(line)
+                emit_result(about | result, _lines)
         if flagged:
             raise DataError(f"signs of an unreliable evaluation, which --strict does not accept: {'; '.join(flagged)}.")
 
@@ -155,6 +157,18 @@ def _outputs(outputs: list[Path], models: int, limit: int | None, overwrite: boo
     if len({path.absolute() for path in outputs}) < models:
         raise UsageError("two models cannot have one output: name another with each -o.")
     return outputs
+
+
+def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """A result for a person."""
+    points, every = result["points"], result["dataset_points"] or result["points"]
+    some = f"{points:,} points" if points == every else f"{points:,} of {every:,} points"
+    yield f"{result['model']} on {result['dataset']}: {some}, {result['norm']} {result['eps']}, {result['version']}"
+    most, least = ("at most ", "at least ") if result["upper_bound"] else ("", "")
+    robust, delta = f"AutoAttack {most}{percent(result['autoattack'])}", f"{least}{percent(result['delta'])}"
+    yield f"clean {percent(result['clean'])}, {robust}, difference {delta}"
+    attacks = ", ".join(f"{attack['attack']} {percent(attack['accuracy'])}" for attack in result["attacks"])
+    yield f"accuracy after {attacks}; signs of unreliability: {', '.join(result['flags']) or 'none'}"
 
 
 class _Standing:

@@ -1,10 +1,11 @@
-"""Hold two sets of images against each other: FID and the distances of pairs, Tables 1 and 5.
+"""Compare two sets of images: FID and the distances of pairs, Tables 1 and 5.
 
-A and B are datasets, clones, or moments. One line of JSON is printed: the Fréchet distance of their features (frechet,
-and only where they are Inception's also fid), KID, the numbers of images, features, mode and weights, and calibration,
-the distance between two random halves of A: what so many points make of no difference. Where B is made of points of A
-(clones, a part of it, a part of clones), A is restricted to these, and the pairs have mean l2 and linf distances in
-[0, 1] units: oc between images and clones, cc between each clone and the next one of the same image.
+A and B are datasets, clones, or moments. A terminal shows three lines; a pipe or file, or --json, gets one line of
+JSON: the Fréchet distance of their features (frechet; fid is the same number with Inception, else null), KID, the
+numbers of images, features, mode and weights, and calibration, the noise floor: the distance between two random halves
+of A. Where B is made from points of A (clones, a part of it, a part of clones), A is restricted to these, and the pairs
+have mean l2 and linf distances in [0, 1] units: oc between images and clones, cc between each clone and the next one of
+the same image.
 
     inception       2,048 features by which the FID is defined; --weights names the published file, which is checked and
                     never downloaded; images are enlarged as TensorFlow 1 did it
@@ -28,13 +29,15 @@ For example:
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from datarobust.errors import UsageError
 
 from . import _cli
 from ._cli import argument, flag, option
+from ._console import emit_result
 
 app = _cli.tool(__doc__)
 
@@ -105,7 +108,26 @@ def fid(  # noqa: D103 - the help is the docstring of the module
                 _cli.say(f"{path} was finished before; nothing to do.")
             elif b is not None:
                 _cli.say(*jobs.findings(json.loads(product)))
-    _cli.emit(product)
+    if b is None or dry_run:
+        _cli.emit(product)
+    else:
+        emit_result(json.loads(product), _lines)
+
+
+def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """A comparison for a person."""
+    counts = result["n"]
+    name = "FID" if result["fid"] is not None else f"Fréchet distance ({result['features'].partition(':')[0]})"
+    sets = f"A {result['a']} ({counts['a']:,} images), B {result['b']} ({counts['b']:,} images)"
+    yield f"{name} {result['frechet']:.6g}: {sets}"
+    kid, limit, calibration = result["kid"], result["extrapolated"], result["calibration"]
+    parts = [] if kid is None else [f"KID {kid['value']:.4g} ({kid['subsets']} subsets of {kid['points']:,} images)"]
+    parts += [] if limit is None else [f"extrapolated to infinitely many images: {limit:.6g}"]
+    parts += [] if calibration is None else [f"noise floor (two random halves of A): {calibration['frechet']:.4g}"]
+    yield "; ".join(parts) or "no KID, no noise floor"
+    pairs = {"oc": "image and clone", "cc": "two clones of an image"}
+    means = [f"{pairs[key]} l2 {result[key]['l2']:.4g}, linf {result[key]['linf']:.4g}" for key in pairs if result[key]]
+    yield f"mean distance in pixels: {'; '.join(means)}" if means else "no pairs: B is not made from points of A"
 
 
 main = _cli.main(app, "fid")

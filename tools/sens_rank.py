@@ -4,10 +4,11 @@ For every point the nearest point of another label is found, in the l2, the l-in
 the point's robustness r, and 1/r its sensitivity. On images whole-number arithmetic decides, equal distances go to the
 lower index, and neither threads nor processes change a bit.
 
-With -o the ranking becomes an artifact, and its path is printed. Without, rows of tab-separated values are printed,
-least robust first: index, distance, neighbour, label, neighbour's label; with -k three more columns (distance,
-neighbour, its label) for each further neighbour. Distances of images are in [0,1] units, those of features in the
-features' own.
+With -o R.zarr the ranking becomes an artifact, which other commands take, and its path is printed. With -o R.csv,
+R.tsv, R.jsonl or R.parquet it becomes a table with a header, for other programs. Without -o a terminal shows the ten
+least robust points. A pipe or file gets all of them as tab-separated values without a header, least robust first:
+index, distance, neighbour, label, neighbour's label; with -k three more columns (distance, neighbour, its label) for
+each further neighbour. Distances of images are in [0,1] units, distances of features in the units of the features.
 
 With --shard I/N a job does share I of the comparisons, counted from 0, and knows nothing of the others: an array job on
 any number of machines. Each writes a part of the ranking, and "artifact merge" joins all parts, to the bits of one
@@ -23,6 +24,7 @@ For example:
 
     sens-rank digits.zarr --norm linf -o r.zarr
     sens-rank digits.zarr --norm l2 | head -n 5
+    sens-rank digits.zarr --norm l2 -o ranking.csv
     sens-rank digits.zarr --curvature | head -n 5 | cut -f 1,2,6-8
     torchrun --nproc_per_node=2 -m datarobust.tools.sens_rank c10.zarr --norm l2 -o r.zarr
     sens-rank c10.zarr --norm l2 --shard 0/2 -o part-0.zarr
@@ -40,12 +42,15 @@ from datarobust.errors import UsageError
 
 from . import _cli
 from ._cli import choice, flag, option
+from ._console import aligned, on_terminal
 
 if TYPE_CHECKING:
-    from datarobust.jobs.sens_rank import Sensitivity
+    from datarobust.jobs.sens_rank import Listed, Sensitivity
     from datarobust.sensitivity import Ranking
 
 app = _cli.tool(__doc__)
+
+_SHOWN = 10  # points on a terminal
 
 
 @app.command()
@@ -74,18 +79,20 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
 ) -> None:
     from datarobust import artifacts, distributed
     from datarobust.jobs.make import make
-    from datarobust.jobs.sens_rank import Part, Sensitivity, remarks
+    from datarobust.jobs.sens_rank import Listed, Part, Sensitivity, remarks
+    from datarobust.jobs.tables import is_table
 
-    if limit is not None and output is not None:
+    listed = is_table(output)
+    if limit is not None and output is not None and not listed:
         raise UsageError("`limit` is for a quick look: leave out -o, or take a part: dataset subset --select first:N.")
-    if curvature and output is not None:
-        raise UsageError("`curvature` is printed and never stored: leave out -o, or write the lines with > FILE.")
+    if curvature and output is not None and not listed:
+        raise UsageError("`curvature` is not stored in artifacts: leave out -o, or write a table with -o R.csv.")
     if overwrite and output is None:
         raise UsageError("`overwrite` replaces an output: name it with -o.")
-    if shard is not None and output is None:
-        raise UsageError("`shard` makes a part of a ranking, which is an artifact: name it with -o.")
+    if shard is not None and (output is None or listed):
+        raise UsageError("`shard` makes a part of a ranking, which is an artifact: name it with -o, such as part.zarr.")
     if lam is not None and not curvature:
-        raise UsageError("`lam` is of perceived curvature: add `curvature`.")
+        raise UsageError("`lam` sets the perceived distance of the curvature: add `curvature`.")
     points = _cli.opened(dataset)
     others = None if against is None else _cli.opened(against)
     cuda = str(distributed.device_of(device)) if device.startswith("cuda") else None
@@ -108,16 +115,37 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
             ranking = job.rank(progress, group)
             _cli.say(*remarks(ranking.robustness))
             if group.is_main:
-                _print(job, ranking, as_json, perceived)
+                if on_terminal() and not as_json:
+                    _show(Listed(job, perceived), ranking)
+                else:
+                    _print(job, ranking, as_json, perceived)
             return
         _cli.resumable()
         step = _cli.step("sens-rank", None, device if cuda else "cpu")
-        new = make(part or job, output, step, overwrite=overwrite, group=group, progress=progress)
+        made_of = part or (Listed(job, perceived) if listed else job)
+        new = make(made_of, output, step, overwrite=overwrite, group=group, progress=progress)
         if group.is_main:
-            if new and part is None:
+            if new and part is None and not listed:
                 _cli.say(*remarks(artifacts.open_store(output, "ranking").column("distance").read()))
             made = "ranking" if part is None else "part"
             _cli.emit(json.dumps({made: str(output), "new": new}) if as_json else str(output))
+
+
+def _show(job: Listed, ranking: Ranking) -> None:
+    """Show the least robust points to a person, and how to get all."""
+    from itertools import islice
+
+    columns, rows = job.table(ranking)
+    first = [dict(zip(columns, row, strict=True)) for row in islice(rows, _SHOWN)]
+    named = bool(first) and first[0]["class"] is not None
+    hidden = {"label", "neighbour_label"} if named else {"class", "neighbour_class"}
+    shown = [name for name in columns if name not in hidden]
+    for line in aligned(shown, [[row[name] for name in shown] for row in first]):
+        _cli.emit(line)
+    total = int((ranking.robustness == ranking.robustness).sum())  # dropped points are nan
+    if total > len(first):
+        every = f"The {len(first)} least robust of {total:,} points."
+        _cli.say(f"{every} To get all, add -o R.csv (.tsv, .jsonl, .parquet), or -o R.zarr for the other commands.")
 
 
 def _print(job: Sensitivity, ranking: Ranking, as_json: bool, lam: float | None) -> None:

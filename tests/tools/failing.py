@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
+
+GUIDE = Path(__file__).parents[2] / "examples/guides/json-output.md"
 
 
 def fails(done: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> str:
@@ -26,3 +29,9 @@ def rows(path: Path) -> list[dict[str, str]]:
     """The lines of a TSV file by its header."""
     header, *lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
     return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def documented(command: str) -> set[str]:
+    """The keys of a command's JSON in the guide."""
+    section = GUIDE.read_text(encoding="utf-8").split(f"\n## {command}\n")[1].split("\n## ")[0]
+    return set(re.findall(r"`(\w+)`", " ".join(re.findall(r"(?m)^\| (`.*?) \|", section.split("| Column |")[0]))))

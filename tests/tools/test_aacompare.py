@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from tests.lib.jobs import evaluated
 
+from .failing import documented
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -33,7 +35,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_pair_and_what_it_cannot_say(command: Run, place: Path) -> None:
     done = command("aacompare", "a0.zarr", "b0.zarr", cwd=place)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)["autoattack"]
+    whole = json.loads(done.stdout)
+    assert set(whole) == documented("aacompare")
+    found = whole["autoattack"]
     assert found["difference"] == pytest.approx(found["b"] - found["a"])
     assert found["interval"][0] < found["difference"] < found["interval"][1]
     assert found["difference"] * 300 == pytest.approx(found["only_b"] - found["only_a"])
@@ -41,6 +45,18 @@ def test_a_pair_and_what_it_cannot_say(command: Run, place: Path) -> None:
     assert "another seed gives another network" in done.stderr
     quiet = command("aacompare", "a0.zarr", "b0.zarr", "-q", cwd=place)
     assert (quiet.stdout, quiet.stderr) == (done.stdout, "")
+
+
+def test_what_a_terminal_shows(terminal: Run, place: Path) -> None:
+    shown = terminal("aacompare", "a0.zarr", "b0.zarr", cwd=place).stdout.splitlines()
+    assert shown[0] == "A a0.zarr, B b0.zarr: 300 points, linf 8/255"
+    assert [line.partition(":")[0] for line in shown[1:]] == ["clean", "AutoAttack"]
+    groups = terminal("aacompare", "a0.zarr", "a1.zarr", "vs", "b0.zarr", "b1.zarr", cwd=place).stdout.splitlines()
+    assert groups[0].startswith("A a0.zarr a1.zarr, B b0.zarr b1.zarr: 300 points")
+    alone = terminal("aacompare", "--power", "a0.zarr", "vs", cwd=place).stdout.splitlines()
+    assert alone[2].startswith("AutoAttack: A ")
+    assert len(shown) == len(groups) == len(alone) == 3
+    assert json.loads(terminal("aacompare", "a0.zarr", "b0.zarr", "--json", cwd=place).stdout)["points"] == 300
 
 
 def test_groups_of_seeds(command: Run, place: Path) -> None:

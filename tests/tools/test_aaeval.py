@@ -14,7 +14,7 @@ import pytest
 
 from datarobust import artifacts
 
-from .failing import fails
+from .failing import documented, fails
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FACTORY = """
@@ -84,16 +84,26 @@ def test_a_line_says_what_was_found(place: Path, first: dict[str, Any]) -> None:
     store = artifacts.open_store(place / "one.zarr", "evaluation")
     right = store.column("clean").read() == store.column("label").read()
     robust = right & (store.column("broken").read() < 0)
-    assert (first["clean"], first["autoattack_upper_bound"]) == (right.mean(), robust.mean())
+    assert (first["clean"], first["autoattack"]) == (right.mean(), robust.mean())
     assert 0 < robust.sum() < right.sum()
     assert (first["points"], first["evaluation"], first["dataset"]) == (40, "one.zarr", "d.zarr")
     assert (first["eps"], first["eps_value"], first["batch"], first["seed"]) == ("0.02", 0.02, 8, 0)
     assert set(first["libraries"]) == {"datarobust", "pyautoattack", "torch"}
     assert first["dataset_points"] == 40
+    assert set(first) == documented("aaeval")
     step = store.history[-1]
     assert (step.tool, step.seed, step.device) == ("aaeval", 0, "cpu")
     assert step.inputs["dataset"] == artifacts.open_store(place / "d.zarr").digest
     assert store.column("adversarial").read().shape == (40, 1, 8, 8)
+
+
+def test_what_a_terminal_shows(terminal: Run, place: Path, first: dict[str, Any]) -> None:
+    words = ("d.zarr", "models.py:one", *QUICK, "-o", "one.zarr", "--adversarial")
+    shown = terminal("aaeval", *words, cwd=place).stdout.splitlines()
+    assert shown[0] == "models.py:one on d.zarr: 40 points, linf 0.02, custom"
+    assert f"AutoAttack at most {100 * first['autoattack']:.2f} %, difference at least" in shown[1]
+    assert shown[2].startswith("accuracy after apgd-ce ")
+    assert len(shown) == 3
 
 
 def test_a_finished_evaluation_is_told_again(command: Run, place: Path, first: dict[str, Any]) -> None:
@@ -127,8 +137,8 @@ def test_fast_is_an_upper_bound_and_limit_a_quick_look(command: Run, place: Path
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["version"], found["points"], found["evaluation"]) == ("fast", 3, None)
-    assert "autoattack" not in found
-    assert found["autoattack_upper_bound"] <= found["clean"]
+    assert found["upper_bound"] is True
+    assert found["autoattack"] <= found["clean"]
     assert [attack["attack"] for attack in found["attacks"]] == ["apgd-ce", "apgd-t"]
     fails(command("aaeval", "d.zarr", "models.py:one", "--limit", 3, "-o", "x.zarr", cwd=place), "--select", code=2)
 
@@ -173,6 +183,6 @@ def test_the_evaluations_compare(command: Run, place: Path, first: dict[str, Any
     done = command("aacompare", "one.zarr", "two.zarr", "--ranking", "-", "--quantiles", 4, input="r.zarr\n", cwd=place)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["autoattack_upper_bound"]["a"] == first["autoattack_upper_bound"]
+    assert found["autoattack"]["a"] == first["autoattack"]
     assert [row["points"] for row in found["quantiles"]] == [10, 10, 10, 10]
-    assert np.mean([row["a"] for row in found["quantiles"]]) == pytest.approx(first["autoattack_upper_bound"])
+    assert np.mean([row["a"] for row in found["quantiles"]]) == pytest.approx(first["autoattack"])

@@ -22,7 +22,7 @@ from datarobust.networks.inception import Inception
 from datarobust.tools import _cli
 
 from . import made
-from .failing import fails
+from .failing import documented, fails
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 QUICK = ("--features", "pixels", "--threads", 1)
@@ -55,7 +55,8 @@ def test_clones_and_moments(command: Run, place: Path) -> None:
     told = json.loads(done.stdout)
     assert (told["a"], told["b"], told["n"], told["paired"]) == ("d.zarr", "k.zarr", {"a": 5, "b": 10}, True)
     assert told["frechet"] > 0
-    assert "fid" not in told
+    assert told["fid"] is None
+    assert set(told) == documented("fid")
     assert told["oc"]["pairs"] == 10
     assert told["oc"]["l2"] == pytest.approx(told["cc"]["l2"] / 2, rel=1e-12), "every second clone is its image"
     assert "A is restricted to the 5 points" in done.stderr
@@ -110,6 +111,15 @@ def test_a_classifier_a_limit_and_what_it_would_take(command: Run, place: Path) 
     assert (plan["n"], plan["dimensions"], plan["bytes"]) == ({"a": 4, "b": 8}, 4, 768)
     assert plan["operations"] == 12 * 2 * (64 * 4 + 4 * 3)
     assert plan["expected_seconds"] >= 0
+
+
+def test_what_a_terminal_shows(terminal: Run, place: Path) -> None:
+    shown = terminal("fid", "d.zarr", "k.zarr", *QUICK, cwd=place).stdout.splitlines()
+    assert shown[0].startswith("Fréchet distance (pixels) ")
+    assert shown[0].endswith(": A d.zarr (5 images), B k.zarr (10 images)")
+    assert "noise floor" in shown[1]
+    assert shown[2].startswith("mean distance in pixels: image and clone l2 ")
+    assert len(shown) == 3
 
 
 def test_mistakes_are_one_sentence(command: Run, place: Path) -> None:

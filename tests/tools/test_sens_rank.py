@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from datarobust.curvature import kappa, kappa_tilde
 from datarobust.lipschitz import bound
 from datarobust.sensitivity import Labelled, least_robust_first, native, rank
 
-from .failing import fails
+from .failing import documented, fails
 from .made import tree
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -157,6 +158,63 @@ def test_a_reader_may_leave(scripts: Path, digits: Path, options: str) -> None:
     assert done.stdout.count("\n") == 1
 
 
+def test_a_terminal_shows_the_least_robust(terminal: Run, command: Run, digits: Path) -> None:
+    header, *rows = (line.split() for line in terminal("sens-rank", digits, "--norm", "Linf").stdout.splitlines())
+    assert header == ["index", "distance", "neighbour", "class", "neighbour_class"]
+    piped = [line.split("\t") for line in command("sens-rank", digits, "--norm", "linf").stdout.splitlines()]
+    assert len(rows) == 10 < len(piped)
+    assert [[row[0], *row[2:]] for row in rows] == [[row[0], *row[2:]] for row in piped[:10]]
+    assert all(float(row[1]) == pytest.approx(float(full[1]), rel=1e-5) for row, full in zip(rows, piped, strict=False))
+    assert "10 least robust of 1,797" in terminal("sens-rank", digits).stderr
+    assert json.loads(terminal("sens-rank", digits, "--limit", 2, "--json").stdout.splitlines()[0])["index"] == 0
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_table_for_other_programs(command: Run, digits: Path, tmp_path: Path, ending: str) -> None:
+    output = tmp_path / f"r.{ending}"
+    words = ("sens-rank", digits, "--limit", "60", "-k", "2", "--curvature", "--lambda", "1.5", "-q")
+    done = command(*words, "-o", output)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{output}\n", "")
+    rows = read_table(output)
+    points = [json.loads(line) for line in command(*words, "--json").stdout.splitlines()]
+    assert len(rows) == len(points)
+    for row, point in zip(rows, points, strict=True):
+        (further,) = point.pop("further")
+        point |= {"class": str(point["label"]), "neighbour_class": str(point["neighbour_label"])}
+        assert row == point | {f"{name}_2": value for name, value in further.items()}
+    fails(command(*words, "-o", output), f"r.{ending} exists already", "--overwrite")
+    assert command(*words, "-o", output, "--overwrite").returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table, numbers as numbers; what is missing or not finite is None."""
+    if path.suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    elif path.suffix == ".parquet":
+        rows = pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
+    else:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="," if path.suffix == ".csv" else "\t"))
+        words = {"class", "neighbour_class"}
+        rows = [{name: text if name in words else float(text) for name, text in row.items()} for row in rows]
+    finite = lambda value: None if isinstance(value, float) and not np.isfinite(value) else value  # noqa: E731
+    return [{name: finite(value) for name, value in row.items()} for row in rows]
+
+
+def test_a_table_without_neighbours_or_dropped_points(command: Run, digits: Path, tmp_path: Path) -> None:
+    command("sens-rank", digits, "--limit", "1", "-o", tmp_path / "r.csv")
+    assert (tmp_path / "r.csv").read_text().splitlines()[1] == "0,inf,,0,,0,"
+    part = ("sens-rank", digits, "--shard", "0/2", "-o", tmp_path / "p.csv")
+    fails(command(*part), "--shard", "an artifact", code=2)
+    fails(command("dataset", "import", "digits", "-o", tmp_path / "d.csv"), "d.csv", "not a table", code=2)
+
+
+def test_the_keys_are_documented(command: Run, digits: Path) -> None:
+    point = json.loads(command("sens-rank", digits, "--limit", "9", "--json").stdout.splitlines()[0])
+    assert set(point) == documented("sens-rank")
+
+
 # ---------------------------------------------------------------------------------------------------- curvature
 
 
@@ -230,7 +288,7 @@ def test_curvature_of_features_needs_a_lambda(command: Run, tmp_path: Path) -> N
 
 def test_misuse_of_curvature_is_one_sentence(command: Run, digits: Path, tmp_path: Path) -> None:
     output = tmp_path / "r.zarr"
-    fails(command("sens-rank", digits, "--curvature", "-o", output), "never stored", "leave out -o", code=2)
+    fails(command("sens-rank", digits, "--curvature", "-o", output), "not stored", "leave out -o", code=2)
     fails(command("sens-rank", digits, "--lambda", "3"), "--lambda", "--curvature", code=2)
     for number in ("0", "-1", "nan", "inf"):
         fails(command("sens-rank", digits, "--curvature", "--lambda", number, "--dry-run"), "positive number", code=2)

@@ -32,8 +32,9 @@ LEVEL = 0.95
 def summary(verdicts: Mapping[str, Array], attributes: Mapping[str, Any]) -> dict[str, Any]:
     """An evaluation as one JSON object, from its :data:`VERDICTS` and the attributes of its artifact.
 
-    Accuracies are shares of the points. ``delta`` is the paper's, clean minus AutoAttack accuracy. Where AutoAttack
-    could lower the accuracy, no number is called by that name.
+    Accuracies are fractions of the points. ``delta`` is the paper's, clean minus AutoAttack accuracy. Where
+    ``upper_bound`` is true, other attacks than AutoAttack's standard ones were run: then ``autoattack`` is an upper
+    bound of the AutoAttack accuracy, and ``delta`` a lower bound.
     """
     broken, right = verdicts["broken"], verdicts["clean"] == verdicts["label"]
     protocol, points, clean = attributes["protocol"], len(broken), int(right.sum())
@@ -46,17 +47,19 @@ def summary(verdicts: Mapping[str, Array], attributes: Mapping[str, Any]) -> dic
     robust = int((right & (broken < 0)).sum())
     about = attributes.get("about", {})
     return {
-        **({"arch": about["arch"]["name"]} if "arch" in about else {}),
-        **{key: about[key] for key in ("weights", "epoch") if key in about},
+        "arch": about["arch"]["name"] if "arch" in about else None,
+        "weights": about.get("weights"),
+        "epoch": about.get("epoch"),
         "points": points,
-        **({"dataset_points": attributes["dataset_points"]} if "dataset_points" in attributes else {}),
+        "dataset_points": attributes.get("dataset_points"),
         "norm": attributes["norm"],
         "eps": eps_text(attributes["eps"]),
         "eps_value": round(attributes["eps"], 6),
         "version": protocol["version"],
         "clean": clean / points,
-        accuracy_key(protocol["upper_bound"]): robust / points,
-        "delta_lower_bound" if protocol["upper_bound"] else "delta": (clean - robust) / points,
+        "autoattack": robust / points,
+        "delta": (clean - robust) / points,
+        "upper_bound": bool(protocol["upper_bound"]),
         "clean_points": clean,
         "robust_points": robust,
         "attacks": attacks,
@@ -70,11 +73,6 @@ def summary(verdicts: Mapping[str, Array], attributes: Mapping[str, Any]) -> dic
         "dataset_digest": attributes["dataset"],
         "model_digest": attributes["model"],
     }
-
-
-def accuracy_key(upper_bound: bool) -> str:
-    """What the accuracy under attack is called: not AutoAttack's where that could be lower."""
-    return "autoattack_upper_bound" if upper_bound else "autoattack"
 
 
 def paired(a: Flags, b: Flags, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from datarobust import artifacts
 from datarobust.artifacts import Store
 from datarobust.errors import ArtifactError, DataError
 from datarobust.evaluation import eps_text, power, statistics
-from datarobust.evaluation.statistics import VERDICTS, Flags, accuracy_key
+from datarobust.evaluation.statistics import VERDICTS, Flags
 from datarobust.text import shown
 from datarobust.types import Floats, Rows
 
@@ -89,10 +89,13 @@ def compare(
         "points": len(first.index),
         "norm": first.attributes["norm"],
         "eps": eps_text(first.attributes["eps"]),
+        "eps_value": round(first.attributes["eps"], 6),
         "version": protocols[0]["version"],
+        "upper_bound": bounds,
         "clean": compared([each.clean for each in a], [each.clean for each in b]),
-        accuracy_key(bounds): compared([each.robust for each in a], [each.robust for each in b]),
+        "autoattack": compared([each.robust for each in a], [each.robust for each in b]),
     }
+    result["quantiles"] = None
     if ranking is not None:
         result["quantiles"] = [
             {

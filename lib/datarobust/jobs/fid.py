@@ -534,7 +534,7 @@ class Comparison:
         numbers = {
             "a": str(self.a.path),
             "b": str(self.b.path),
-            **({"fid": distance} if self.described["features"] == "inception" else {}),
+            "fid": distance if self.described["features"] == "inception" else None,
             "frechet": distance,
             **self.described,
             "n": {"a": reference.count, "b": whole_b.count},
@@ -581,8 +581,8 @@ def findings(line: Mapping[str, Any]) -> Iterator[str]:
         few = f"{min(counts):,} points span fewer than the {width:,} dimensions of the features"
         yield f"{few}: the distance is biased upwards, and comparable only with those of as many points; KID is not."
     if calibration is not None:
-        sizes = f"Two random halves of A, {calibration['points']:,} points each"
-        yield f"{sizes}, are {calibration['frechet']:.4g} apart: what so many points make of no difference."
+        sizes = f"two random halves of A ({calibration['points']:,} images each)"
+        yield f"Noise floor: {sizes} are {calibration['frechet']:.4g} apart."
 
 
 def _plan(features: Mapping[str, SideFeatures], described: Mapping[str, Any], paired: bool) -> dict[str, Any]:

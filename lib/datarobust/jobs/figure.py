@@ -250,9 +250,7 @@ class _Evaluation:
     @property
     def accuracy(self) -> tables.Accuracy:
         """Of the network, in shares."""
-        bound = "autoattack_upper_bound" in self.line
-        robust = self.line["autoattack_upper_bound" if bound else "autoattack"]
-        return tables.Accuracy(self.line["clean"], robust, bound)
+        return tables.Accuracy(self.line["clean"], self.line["autoattack"], self.line["upper_bound"])
 
     def agrees(self, other: _Evaluation) -> bool:
         """Whether two evaluations of the same weights, which may be both best and last, agree in all that matters."""
@@ -263,7 +261,7 @@ class _Evaluation:
     def remarks(self) -> Iterator[str]:
         """What a reader of the accuracy should know."""
         line = self.line
-        points, every = line["points"], line.get("dataset_points", line["points"])
+        points, every = line["points"], line["dataset_points"] or line["points"]
         some = f"{points:,} of {every:,} points" if points < every else f"{points:,} points"
         attacks = ", ".join(attack["attack"] for attack in line["attacks"])
         share = f"{100 / points:.2g} percentage point{'' if points == 100 else 's'}"

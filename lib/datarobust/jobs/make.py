@@ -21,10 +21,12 @@ from datarobust import artifacts
 from datarobust.artifacts import Resume, Step, Writer, durable
 from datarobust.artifacts.runs import recorded
 from datarobust.distributed import Group
-from datarobust.errors import ArtifactError
+from datarobust.errors import ArtifactError, UsageError
+from datarobust.text import shown
 from datarobust.types import Array, Progress
 
 ALONE = Group(0, 1)
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")  # endings of tables for other programs
 MakeStep = Callable[[Mapping[str, str]], Step]  # from the inputs' digests by role to this run of a command
 Columns = Mapping[str, tuple[Any, tuple[int, ...]]]  # array -> (dtype, shape of one row)
 Labelled = Callable[[str], Progress]  # from what a loop does, in words, to its progress
@@ -60,7 +62,10 @@ class Artifact(Form):
         return artifacts.finished(path, request)
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
-        """Raise ExistsError where there is something that may not be replaced."""
+        """Raise ExistsError where there is something that may not be replaced, UsageError for the name of a table."""
+        if path.suffix.lower() in TABLES:
+            name = shown(path)
+            raise UsageError(f"{name} would be an artifact of the kind {self.kind}, not a table: choose another ending")
         artifacts.demand_vacant(path, self.kind, overwrite)
 
 

@@ -234,7 +234,7 @@ def _citable(model: Tensors, evaluation: Store) -> dict[str, Any]:
     if not np.array_equal(columns["index"], np.arange(len(columns["index"]))):
         raise DataError(f"{where} is not of the first points of its dataset in their order: evaluate without `select`.")
     result = evaluation_summary(columns, evaluation.attributes)
-    if result["points"] < (total := result.get("dataset_points", result["points"])):
+    if result["points"] < (total := result["dataset_points"] or result["points"]):
         part = f"{result['points']:,} of {total:,} points"
         raise DataError(f"{where} is of {part}, but RobustBench takes accuracies of all: evaluate without `select`.")
     return result

@@ -16,7 +16,9 @@ from datarobust.artifacts.history import join
 from datarobust.datasets.contents import other_classes, point_column
 from datarobust.distributed import Group, merge_lists
 from datarobust.errors import DataError, UsageError
+from datarobust.jobs import tables
 from datarobust.jobs.make import ALONE, Artifact, Form, Output
+from datarobust.jobs.tables import TableFile
 from datarobust.norms import norm_of
 from datarobust.sensitivity import (
     COMPILED,
@@ -311,6 +313,50 @@ class Joined:
                     writer.append(name, arrays[name])
             if count and self.settings["duplicates"] == "error":
                 refuse_equal(count, *equal)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A ranking as a table for other programs."""
+
+    form: ClassVar[Form] = TableFile()
+
+    ranking: Sensitivity
+    lam: float | None = None  # with curvature as it is perceived at λ
+
+    def request(self) -> dict[str, Any]:
+        """All that decides the bits."""
+        return {**self.ranking.request(), "limit": self.ranking.limit, "lambda": self.lam}
+
+    def run(self, output: Output) -> None:
+        """Rank and write the table."""
+        ranking = self.ranking.rank(output.progress, output.group, output.resume)
+        if output.group.is_main:
+            tables.save(output.path, *self.table(ranking))
+
+    def table(self, ranking: Ranking) -> tuple[tables.Columns, Iterator[list[tables.Value]]]:
+        """Columns and rows of a ranking, least robust point first, with names of classes; None is what is missing.
+
+        Further neighbours have columns of their own, such as ``distance_2``. Dropped points have no row.
+        """
+        job, sources = self.ranking, (self.ranking.dataset, self.ranking.others or self.ranking.dataset)
+        own, other = ([str(name) for name in store.attributes["classes"]] for store in sources)
+        more = {} if self.lam is None else job.geometry(ranking, self.lam)
+        columns: dict[str, type] = {"index": int, "distance": float, "neighbour": int, "label": int}
+        columns |= {"neighbour_label": int, "class": str, "neighbour_class": str}
+        for number in range(2, ranking.distance.shape[1] + 1):
+            columns |= {f"distance_{number}": float, f"neighbour_{number}": int, f"neighbour_label_{number}": int}
+        columns |= dict.fromkeys([*(["lambda"] if more else []), *more], float)
+        end = 5 + 3 * (ranking.distance.shape[1] - 1)
+
+        def rows() -> Iterator[list[tables.Value]]:
+            for row in table(ranking, job.points.labels, (job.against or job.points).labels, more.values()):
+                fields = [None if value == -1 else value for value in row[:end]]  # of a neighbour that is not there
+                label, near = int(row[3]), int(row[4])
+                names = [own[label] if label < len(own) else None, other[near] if 0 <= near < len(other) else None]
+                yield [*fields[:5], *names, *fields[5:], *([self.lam] if more else []), *row[end:]]
+
+        return columns, rows()
 
 
 def _lists(part: Store, start: int, stop: int) -> tuple[Array, Array]:

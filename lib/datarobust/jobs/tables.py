@@ -1,0 +1,87 @@
+"""Tables as files that other programs read: CSV, TSV, lines of JSON, or Parquet, by the ending of the name."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar
+
+from datarobust import text
+from datarobust.artifacts import durable
+from datarobust.datasets.parquet import pyarrow
+from datarobust.jobs.make import TABLES, Form
+
+_ROWS = 1 << 16  # of a Parquet file that are in memory at a time
+
+Value = str | int | float | bool | None
+Columns = Mapping[str, type]  # the names of a table's columns, with str, int, float or bool
+
+
+def is_table(path: Path | None) -> bool:
+    """Whether the ending of a path is that of a table."""
+    return path is not None and path.suffix.lower() in TABLES
+
+
+class TableFile(Form):
+    """A table for other programs. It does not record its request, so it is only replaced with ``overwrite``."""
+
+    state: ClassVar[str] = ""
+
+    def finished(self, path: Path, request: str) -> bool:
+        """Never known."""
+        return False
+
+    def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
+        """Raise ExistsError where there is something that may not be replaced."""
+        if path.suffix.lower() == ".parquet":
+            pyarrow()  # is missing now rather than after the work
+        durable.demand_vacant(path, overwrite, Path.is_file)
+
+
+def save(path: Path, columns: Columns, rows: Iterable[Sequence[Value]]) -> None:
+    """Write a table with a header, whose format is that of the ending; what was there is replaced.
+
+    Floats are written so that reading gives them back exactly. Missing values (None) are empty fields, in JSON and
+    Parquet null. JSON has no infinity: there what is not finite is null, too.
+    """
+    with durable.whole_or_absent(path, overwrite=True) as partial:
+        if path.suffix.lower() == ".parquet":
+            _save_parquet(partial, columns, rows)
+            return
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            match path.suffix.lower():
+                case ".csv":
+                    writer = csv.writer(file, lineterminator="\n")
+                    writer.writerow(columns)
+                    writer.writerows(rows)
+                case ".tsv":
+                    file.writelines(text.tsv(" ".join(columns), rows))
+                case _:
+                    file.writelines(json.dumps(as_object(columns, row)) + "\n" for row in rows)
+
+
+def as_object(columns: Iterable[str], row: Sequence[Value]) -> dict[str, Value]:
+    """A row as a JSON object; None for a number that is not finite."""
+    values = (None if isinstance(value, float) and not math.isfinite(value) else value for value in row)
+    return dict(zip(columns, values, strict=True))
+
+
+def _save_parquet(path: Path, columns: Columns, rows: Iterable[Sequence[Value]]) -> None:
+    arrow, parquet = pyarrow(), pyarrow("pyarrow.parquet")
+    types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
+    schema = arrow.schema([(name, types[kind]) for name, kind in columns.items()])
+    with parquet.ParquetWriter(path, schema) as writer:
+        for part in _parts(rows):
+            values = zip(*part, strict=True)
+            arrays = [arrow.array(column, kind) for column, kind in zip(values, schema.types, strict=True)]
+            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+
+
+def _parts(rows: Iterable[Sequence[Value]]) -> Iterator[list[Sequence[Value]]]:
+    iterator = iter(rows)
+    while part := list(islice(iterator, _ROWS)):
+        yield part
