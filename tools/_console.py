@@ -55,6 +55,9 @@ _ENVIRONMENT = """EACCES EDQUOT EFBIG EIO EISDIR ELOOP EMFILE ENAMETOOLONG ENFIL
 ENOMEM ENOSPC ENOTDIR EPERM EROFS ESTALE"""
 ENVIRONMENT = frozenset(getattr(errno, name) for name in _ENVIRONMENT.split())
 
+_PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}  # by module, where pip has another name
+_TITLES = {"torch": "PyTorch"}  # by package
+
 
 class Console:
     """How this process talks; one to a process, as stderr is."""
@@ -413,6 +416,9 @@ def explain(error: BaseException) -> int:
             hint = f" Try '{context.command_path} --help'." if context is not None else ""
             words = re.sub(r"\s*\n\s*", " ", error.format_message()).strip()
             return _report("UsageError", f"{words}{'' if words.endswith(('.', '?')) else '.'}{hint}", error.exit_code)
+        case ModuleNotFoundError() if (package := _missing_package(error)) is not None:
+            needs = f"{Console.name} needs {_TITLES.get(package, package)}, which is not installed"
+            return _report("ModuleNotFoundError", f"{needs}: pip install {package}", 1)
         case OSError() if _reader_left(error):
             return 0
         case OSError() if error.errno in ENVIRONMENT:
@@ -424,6 +430,12 @@ def explain(error: BaseException) -> int:
     if Console.json:
         _report(type(error).__name__, f"{error} (a bug in datarobust; the traceback is above)", 1)
     return 1
+
+
+def _missing_package(error: ModuleNotFoundError) -> str | None:
+    """The package, as pip calls it, that would bring a module; None where it is ours, or its package is there."""
+    module = (error.name or "datarobust").partition(".")[0]
+    return None if module == "datarobust" or sys.modules.get(module) else _PACKAGES.get(module, module)
 
 
 def close_stdout(code: int) -> int:
