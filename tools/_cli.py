@@ -290,11 +290,11 @@ def foreign_code() -> redirect_stdout[TextIO]:
     return redirect_stdout(sys.stderr)
 
 
-def opened(path: Path, kind: str | tuple[str, ...] = "dataset") -> Store:
-    """The artifact at a path, ``-`` for one whose path stands on stdin."""
+def opened(path: Path, kind: str | tuple[str, ...] = "dataset", *, same: bool = False) -> Store:
+    """The artifact at a path, ``-`` for one whose path stands on stdin; ``same`` as in :func:`artifacts.open_store`."""
     from datarobust import artifacts
 
-    return artifacts.open_store(argument_path(path), kind)
+    return artifacts.open_store(argument_path(path), kind, same=same)
 
 
 def run(app: typer.Typer, name: str) -> NoReturn:

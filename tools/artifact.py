@@ -78,7 +78,9 @@ def merge(
     job = Joined(tuple(_cli.opened(path, "ranking-part") for path in parts))
     new = make(job, output, _cli.step("artifact", None, None), overwrite=overwrite, progress=_cli.progress("merging"))
     if new:
-        _cli.say(*remarks(open_store(output, "ranking").column("distance").read()))
+        ranking = open_store(output, "ranking", same=True)
+        same = ranking.attributes.get("neighbours") == "same"
+        _cli.say(*remarks(ranking.column("distance").read(), same))
     _cli.emit(json.dumps({"ranking": str(output), "new": new}) if json_ else str(output))
 
 

@@ -212,9 +212,10 @@ def pairs(
 ) -> None:
     """Draw points beside their nearest neighbours.
 
-    The neighbour is the nearest point with another label; above each pair stands their distance r(x) (Section 3), in
-    [0, 1] units and as it is between the images shown: a ranking by hard labels that says otherwise is refused. Below
-    each image stand its class and its row in its set. Without --select the 8 least robust pairs are shown.
+    The neighbour is the nearest point with another label, or, where the ranking was made with sens-rank --same, the
+    nearest other point with the same label. Above each pair stands their distance (r(x) of Section 3), in [0, 1] units
+    and as it is between the images shown: a ranking by hard labels that says otherwise is refused. Below each image
+    stand its class and its row in its set. Without --select the 8 nearest pairs are shown.
 
     The columns of --tsv: index, distance, neighbour, label, neighbour_label, class, neighbour_class.
 
@@ -225,7 +226,8 @@ def pairs(
     from datarobust.jobs import figure
 
     data, other = _cli.opened(dataset), None if against is None else _cli.opened(against)
-    _write_picture(figure.pairs(data, _cli.opened(ranking, "ranking"), other, select), output, tsv, overwrite)
+    ranked = _cli.opened(ranking, "ranking", same=True)
+    _write_picture(figure.pairs(data, ranked, other, select), output, tsv, overwrite)
 
 
 @app.command()

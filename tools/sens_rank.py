@@ -10,6 +10,10 @@ least robust points. A pipe or file gets all of them as tab-separated values wit
 index, distance, neighbour, label, neighbour's label; with -k three more columns (distance, neighbour, its label) for
 each further neighbour. Distances of images are in [0,1] units, distances of features in the units of the features.
 
+With --same the neighbour is the nearest other point of the same label; a point that is alone in its class has none
+(inf, -1, -1). Wrong labels and outliers are far from their own class: dataset issues compares the two distances. With
+-o the ranking says so, and commands that need robustness refuse it.
+
 With --shard I/N a job does share I of the comparisons, counted from 0, and knows nothing of the others: an array job on
 any number of machines. Each writes a part of the ranking, and "artifact merge" joins all parts, to the bits of one
 process. All jobs need the same options.
@@ -25,6 +29,7 @@ For example:
     sens-rank digits.zarr --norm linf -o r.zarr
     sens-rank digits.zarr --norm l2 | head -n 5
     sens-rank digits.zarr --norm l2 -o ranking.csv
+    sens-rank digits.zarr --same | tail -n 5
     sens-rank digits.zarr --curvature | head -n 5 | cut -f 1,2,6-8
     torchrun --nproc_per_node=2 -m datarobust.tools.sens_rank c10.zarr --norm l2 -o r.zarr
     sens-rank c10.zarr --norm l2 --shard 0/2 -o part-0.zarr
@@ -59,7 +64,8 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     norm: _cli.Norm = "l2",
     output: _cli.OptionalOutput = None,
     against: _cli.Against = None,
-    k: Annotated[int, option("K", "How many neighbours of another label.", "-k", min=1)] = 1,
+    k: Annotated[int, option("K", "How many neighbours.", "-k", min=1)] = 1,
+    same: Annotated[bool, flag("--same", "Neighbours are other points of the same label.")] = False,
     soft: Annotated[bool, flag("--soft", "Label vectors in Equation (1): distances over ||y_i - y_j||.")] = False,
     curvature: Annotated[bool, flag("--curvature", "Also perceived curvature and L of Theorem 1.")] = False,
     lam: Annotated[float | None, option("X", "The distance that a model perceives between labels.", "--lambda")] = None,
@@ -96,7 +102,7 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     points = _cli.opened(dataset)
     others = None if against is None else _cli.opened(against)
     cuda = str(distributed.device_of(device)) if device.startswith("cuda") else None
-    job = Sensitivity(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit, cuda)
+    job = Sensitivity(points, others, norm, k, soft, duplicates, int(memory * 1e9), threads, limit, cuda, same)
     part = None if shard is None else Part(job, *_cli.shard_of(shard))
     perceived = job.perceived_distance(lam) if curvature else None
     if curvature and lam is None:
@@ -113,7 +119,7 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
             raise UsageError("`shard` is for jobs that know nothing of each other: leave it out under torchrun.")
         if output is None:
             ranking = job.rank(progress, group)
-            _cli.say(*remarks(ranking.robustness))
+            _cli.say(*remarks(ranking.robustness, same))
             if group.is_main:
                 if on_terminal() and not as_json:
                     _show(Listed(job, perceived), ranking)
@@ -126,7 +132,8 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
         new = make(made_of, output, step, overwrite=overwrite, group=group, progress=progress)
         if group.is_main:
             if new and part is None and not listed:
-                _cli.say(*remarks(artifacts.open_store(output, "ranking").column("distance").read()))
+                made_now = artifacts.open_store(output, "ranking", same=True)
+                _cli.say(*remarks(made_now.column("distance").read(), same))
             made = "ranking" if part is None else "part"
             _cli.emit(json.dumps({made: str(output), "new": new}) if as_json else str(output))
 
@@ -144,7 +151,8 @@ def _show(job: Listed, ranking: Ranking) -> None:
         _cli.emit(line)
     total = int((ranking.robustness == ranking.robustness).sum())  # dropped points are nan
     if total > len(first):
-        every = f"The {len(first)} least robust of {total:,} points."
+        which = "nearest to their own class" if job.ranking.same else "least robust"
+        every = f"The {len(first)} {which} of {total:,} points."
         _cli.say(f"{every} To get all, add -o R.csv (.tsv, .jsonl, .parquet), or -o R.zarr for the other commands.")
 
 

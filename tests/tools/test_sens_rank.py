@@ -580,6 +580,33 @@ def test_parts_of_jobs_make_the_bits_of_one(command: Run, digits: Path, tmp_path
     assert json.loads(command(*words, "-o", joined, "--json").stdout)["new"] is False
 
 
+def test_neighbours_of_the_same_label(
+    command: Run, digits: Path, arrays: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    images, labels = arrays
+    expected = rank(Labelled.of(images, labels), "l2", same=True)
+    rows = rows_of(command("sens-rank", digits, "--same", "-q"))
+    order = least_robust_first(expected.robustness)
+    assert [row[:3] for row in rows] == [[row, expected.robustness[row], expected.neighbour[row, 0]] for row in order]
+    assert all(row[3] == row[4] for row in rows)
+    whole, joined, parts = tmp_path / "whole.zarr", tmp_path / "joined.zarr", [tmp_path / "0.zarr", tmp_path / "1.zarr"]
+    assert command("sens-rank", digits, "--same", "-o", whole).returncode == 0
+    for number, part in enumerate(parts):
+        assert command("sens-rank", digits, "--same", "--shard", f"{number}/2", "-o", part).returncode == 0
+    assert command("artifact", "merge", *parts, "-o", joined).returncode == 0
+    assert artifacts.peek(joined).digest == artifacts.peek(whole).digest
+    picture = tmp_path / "p.png"
+    assert command("figure", "pairs", digits, whole, "-o", picture).returncode == 0
+    assert command("figure", "report", digits, whole, "-o", tmp_path / "r.html").returncode == 0
+    assert "nearest point of the same class" in (tmp_path / "r.html").read_text()
+    for words in (
+        ("dataset", "subset", digits, "--select", f"{whole}:least:3", "-o", tmp_path / "s.zarr"),
+        ("embed", digits, "--ranking", whole, "-o", tmp_path / "e.zarr"),
+        ("figure", "sensitivity", whole, "-o", tmp_path / "s.png"),
+    ):
+        fails(command(*words), "whole.zarr ranks points by the nearest one of the same label", "without --same")
+
+
 def test_shards_that_are_refused(command: Run, pair: Run, digits: Path, tmp_path: Path) -> None:
     part = tmp_path / "part.zarr"
     fails(command("sens-rank", digits, "--shard", "0/2"), "--shard", "-o", code=2)

@@ -126,6 +126,7 @@ _RANKED: Mapping[str, Attribute] = {
     "duplicates": Attribute("text", choices=("inf", "drop", "error")),
     "k": _INTEGER,
 }
+_NEIGHBOURS: Mapping[str, Attribute] = {"neighbours": Attribute("text", choices=("other", "same"))}
 _NETWORK: Mapping[str, Any] = {
     "format": "safetensors",
     "attributes": {"arch": _OBJECT, "weights": Attribute("text", choices=("best", "last"))},
@@ -152,6 +153,7 @@ _KINDS = (
         required={"distance": Field(("float64",), ("N",)), "neighbour": _LABELS},
         optional={"distances": Field(("float64",), ("N", "k")), "neighbours": Field(("int64",), ("N", "k"))},
         attributes=_RANKED,
+        optional_attributes=_NEIGHBOURS,
     ),
     Kind(
         "ranking-part",
@@ -164,6 +166,7 @@ _KINDS = (
             "points": Attribute("text", choices=("uint8", "float32")),
             "split": _OBJECT,
         },
+        optional_attributes=_NEIGHBOURS,
         advice="join all parts first: artifact merge PART... -o R.zarr",
     ),
     Kind(

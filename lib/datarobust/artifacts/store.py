@@ -364,8 +364,10 @@ class Store:
             column.verify()
 
 
-def open_store(path: Path, kind: str | Collection[str] | None = None) -> Store:
+def open_store(path: Path, kind: str | Collection[str] | None = None, *, same: bool = False) -> Store:
     """Open a zarr artifact of a ``kind`` that will do, or of any. Clones, one of each point, will do as a dataset.
+
+    ``same``: a ranking by the nearest points of the same label will do, too.
 
     Raises ArtifactError where it is not there, incomplete, altered, or of another kind or version.
     """
@@ -381,6 +383,10 @@ def open_store(path: Path, kind: str | Collection[str] | None = None) -> Store:
         as_dataset = "dataset" in kinds and "clones" not in kinds
         as_dataset = as_dataset and isinstance(attributes, dict) and attributes.get("kind") == "clones"
         summary, blocks = read_head(attributes, head, path, "clones" if as_dataset else kind)
+        by_same = summary.kind == "ranking" and summary.attributes.get("neighbours") == "same"
+        if by_same and kind is not None and not same:
+            advice = "it says nothing of robustness. Give one that sens-rank made without `same`"
+            raise ArtifactError(f"{path} ranks points by the nearest one of the same label, and {advice}")
         if KINDS[summary.kind].format != "zarr" or pretty(document) != pretty(group_document(document["attributes"])):
             raise ArtifactError(f"{head} was not written by datarobust: {RESTORE}")
         _sizes(path, {_META, *blocks}, folders=set(blocks))

@@ -261,7 +261,7 @@ def _dataset_card(item: Item, store: Store, known: Known) -> Card:
 
 
 def _ranking_card(item: Item, store: Store, known: Known) -> Card:
-    """Least, median and largest distance, ties, and the least robust points, as images where they are known."""
+    """Least, median and largest distance, ties, and the nearest pairs, as images where they are known."""
     attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
     distance = np.asarray(store.column("distance").read(), np.float64)
     neighbour = np.asarray(store.column("neighbour").read(), np.int64)
@@ -270,27 +270,33 @@ def _ranking_card(item: Item, store: Store, known: Known) -> Card:
     against = attributes["against"]
     tied = f"{int(times[times > 1].sum()):,} points share a distance"
     facts = [("Ties", f"{tied}; {plural(len(distinct), 'distance')} in all")]
-    titles = ("Equal to a point of another label", "No point of another label", "Dropped")
+    same = attributes.get("neighbours") == "same"
+    of = "the same label" if same else "another label"
+    no_other = "No other point of the same label" if same else "No point of another label"
+    titles = (f"Equal to {'another' if same else 'a'} point of {of}", no_other, "Dropped")
     special = zip(titles, (distance == 0.0, np.isinf(distance), np.isnan(distance)), strict=True)
     facts += [(title, f"{int(which.sum()):,}") for title, which in special if which.any()]
     big, charts, wide = [("Points", f"{len(store):,}")], Markup(""), Markup("")
     gist = f"{plural(len(store), 'point')} in {norm}"
     if len(finite):
         ends = [float(finite[0]), float(np.median(finite)), float(finite[-1])]
-        titles = ("Least robust", "Median", "Most robust")
+        titles = ("Nearest", "Median", "Farthest") if same else ("Least robust", "Median", "Most robust")
         big += [(title, amount(value)) for title, value in zip(titles, ends, strict=True)]
         gist += f", distances {amount(ends[0])} to {amount(ends[2])}"
-        axis = f"{norm_of(attributes['norm']).symbol} distance to the nearest point of another label"
+        axis = f"{norm_of(attributes['norm']).symbol} distance to the nearest point of {of}"
         charts = parts.histogram(finite, f"Histogram of {norm} distances", axis)
         rows = least_robust_pairs(distance, neighbour, against is None, _LEAST)
         own, other = (_images(known, digest) for digest in (attributes["dataset"], against or attributes["dataset"]))
         if own is not None and other is not None:
             figure = draw_pairs(side_of(own, rows), side_of(other, neighbour[rows]), attributes["norm"])
-            words = "each beside its nearest point of another class, as figure pairs draws them."
-            wide = parts.drawn(figure, "The least robust points", f"The least robust points, {words}", form="png")
+            which = "points nearest to their own class" if same else "least robust points"
+            class_ = "the same class" if same else "another class"
+            words = f"each beside its nearest point of {class_}, as figure pairs draws them."
+            wide = parts.drawn(figure, f"The {which}", f"The {which}, {words}", form="png")
         else:
             lines = [[str(row), amount(float(distance[row])), str(neighbour[row])] for row in rows.tolist()]
-            wide = table(["Index", "Distance", "Neighbour"], lines, "The least robust points.")
+            caption = "The points nearest to their own class." if same else "The least robust points."
+            wide = table(["Index", "Distance", "Neighbour"], lines, caption)
     return Card(item, gist, big, facts, charts, wide)
 
 

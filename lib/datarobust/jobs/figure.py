@@ -123,7 +123,7 @@ def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> 
 
 
 def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | None) -> Drawing:
-    """Points beside their nearest neighbours with another label, which are of the set ``against`` where there is one.
+    """Points beside their nearest neighbours, which are of the set ``against`` where there is one.
 
     Without a selection they are the least robust pairs, two points nearest each other being one.
     """
@@ -140,11 +140,12 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
         if "images" not in store:
             raise DataError(f"{store.path} holds features, not images: pairs can be shown of images only.")
     every, nearest = ranking.column("distance").read(), ranking.column("neighbour").read()
+    label = "the same label" if ranking.attributes.get("neighbours") == "same" else "another label"
     remarks: list[str] = []
     if select is None:
         rows = images.least_robust_pairs(every, nearest, against is None, _PAIRS)
         if not rows.size:
-            raise DataError(f"{ranking.path}: no point has a neighbour with another label: there is no pair to show.")
+            raise DataError(f"{ranking.path}: no point has a neighbour with {label}: there is no pair to show.")
     else:
         chosen = selection.choose(select, dataset)
         rows, remarks = chosen.rows, list(chosen.remarks())
@@ -152,7 +153,7 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
     distance, neighbours = every[rows], nearest[rows]
     for row, away, neighbour in zip(rows, distance, neighbours, strict=True):
         if not np.isfinite(away):
-            why = "was dropped" if np.isnan(away) else "has no neighbour with another label"
+            why = "was dropped" if np.isnan(away) else f"has no neighbour with {label}"
             raise DataError(f"{ranking.path}: point {row} {why}: choose other points with `select`.")
         if not 0 <= neighbour < len(other):
             where = f"{ranking.path}: point {row} has neighbour {neighbour}"

@@ -28,6 +28,7 @@ from datarobust.sensitivity import (
     Ranking,
     available_threads,
     check,
+    check_same,
     division,
     engine_of,
     farthest,
@@ -63,12 +64,16 @@ class Sensitivity:
     threads: int | None = None  # all that are there if None
     limit: int | None = None  # only the first points of the dataset
     device: str | None = None  # a CUDA device that searches; the processor if None
+    same: bool = False  # neighbours are other points of the same label
 
     def __post_init__(self) -> None:
         for store in (self.dataset, self.others):
             if self.soft and store is not None and "soft" not in store:
                 advice = "leave out `soft`, or import labels that are distributions"
                 raise UsageError(f"{store.path} has no label vectors: {advice}")
+        check_same(self.same, self.soft, self.duplicates)
+        if self.same and self.others is not None and self.others.digest == self.dataset.digest:
+            raise UsageError(f"in {self.others.path} every point is its own nearest one: leave out `against`")
         if self.others is not None:
             classes, other = self.dataset.attributes["classes"], self.others.attributes["classes"]
             if classes and other and classes != other:
@@ -86,6 +91,7 @@ class Sensitivity:
             "against": None if self.others is None else self.others.digest,
             "duplicates": self.duplicates,
             "k": self.k,
+            **({"neighbours": "same"} if self.same else {}),
         }
 
     def request(self) -> dict[str, Any]:
@@ -110,9 +116,9 @@ class Sensitivity:
     def rank(self, progress: Progress = iter, group: Group = ALONE, resume: Resume | None = None) -> Ranking:
         """The ranking; with ``resume`` a killed run is gone on with."""
         return rank(
-            self.points, self.norm, against=self.against, k=self.k, soft=self.soft, duplicates=self.duplicates,
-            memory=self.memory, options=self.options(group), progress=progress, checkpoint=resume,
-            merge=group.merge_neighbours if group.size > 1 else None,
+            self.points, self.norm, against=self.against, k=self.k, soft=self.soft, same=self.same,
+            duplicates=self.duplicates, memory=self.memory, options=self.options(group), progress=progress,
+            checkpoint=resume, merge=group.merge_neighbours if group.size > 1 else None,
         )  # fmt: skip
 
     def options(self, group: Group = ALONE) -> Options:
@@ -140,6 +146,8 @@ class Sensitivity:
 
     def perceived_distance(self, lam: float | None) -> float:
         """λ of the perceived curvature (Section 3): ``lam``, or the diameter of the cube that images are in."""
+        if self.same:
+            raise UsageError("`curvature` is about points of different labels: leave out `same`")
         if self.soft:
             raise UsageError(
                 "`curvature` takes one distance between any two labels, not label vectors: leave out `soft`"
@@ -242,7 +250,7 @@ class Part:
         check(job.points, job.against, job.norm, job.k, job.soft)
         options = replace(job.options(), shard=(self.shard, self.shards))
         keys, neighbours = nearest(
-            self.sources, job.norm, job.k, soft=job.soft, memory=job.memory, options=options,
+            self.sources, job.norm, job.k, soft=job.soft, same=job.same, memory=job.memory, options=options,
             progress=output.progress, checkpoint=output.resume,
         )  # fmt: skip
         output.save({"keys": keys, "neighbours": neighbours}, self.attributes, job.history(output))
@@ -260,8 +268,8 @@ class Joined:
         first, *others = self.parts
         shards, paths = first.attributes["shards"], dict[int, str]()
         for part in others:
-            for name in (*_SETTINGS, "shards", "points", "split"):
-                one, other = first.attributes[name], part.attributes[name]
+            for name in (*_SETTINGS, "neighbours", "shards", "points", "split"):
+                one, other = (store.attributes.get(name, "other") for store in (first, part))
                 if one != other:
                     advice = "make all parts with the same options and the same version of datarobust"
                     different = f"{name} is {_short(one)} in the one and {_short(other)} in the other"
@@ -282,7 +290,8 @@ class Joined:
     @property
     def settings(self) -> dict[str, Any]:
         """The attributes that decide the ranking."""
-        return {name: self.parts[0].attributes[name] for name in _SETTINGS}
+        attributes = self.parts[0].attributes
+        return {name: attributes[name] for name in (*_SETTINGS, "neighbours") if name in attributes}
 
     def request(self) -> dict[str, Any]:
         """That of the ranking in one piece: it is the same."""
@@ -400,8 +409,17 @@ def table(
         yield fields + [float(column[row]) for column in columns]
 
 
-def remarks(robustness: Floats) -> Iterator[str]:
-    """What a reader of a ranking should know, a sentence each; of r (N,), inf or NaN as :func:`rank` gives it."""
+def remarks(robustness: Floats, same: bool = False) -> Iterator[str]:
+    """What a reader of a ranking should know, a sentence each; of r (N,), inf or NaN as :func:`rank` gives it.
+
+    ``same``: neighbours are of the same label.
+    """
+    if same:
+        if equal := int((robustness == 0.0).sum()):
+            yield f"{equal} points equal another point of the same label: distance 0."
+        if alone := int(np.isinf(robustness).sum()):
+            yield f"{alone} points have no other point of the same label: distance inf."
+        return
     if dropped := int(np.isnan(robustness).sum()):
         yield f"{dropped} points that equal a point of another label were dropped."
     if equal := int((robustness == 0.0).sum()):

@@ -15,13 +15,14 @@
 
 from .generic import farthest
 from .panels import ArrayRows, Checkpoint, Labelled, Rows, padded_width, panel_rows
-from .ranking import Duplicates, Ranking, check, least_robust_first, rank, refuse_equal, sensitivity_of
+from .ranking import Duplicates, Ranking, check, check_same, least_robust_first, rank, refuse_equal, sensitivity_of
 from .search import COMPILED, Options, division, engine_of, nearest
 from .workers import available_threads
 
 __all__ = [
     "rank",
     "check",
+    "check_same",
     "refuse_equal",
     "Labelled",
     "Ranking",

@@ -115,10 +115,13 @@ class Encoding:
         """Whether the best codes depend on how far the search of each point reaches."""
         return isinstance(self._encoder, LinfEncoder)
 
-    def refine(self, radius: Array) -> None:
-        """Encode once more, now that ``radius`` (P,) says how far each search reaches; l-infinity only."""
+    def refine(self, radius: Array, same: bool = False) -> None:
+        """Encode once more, now that ``radius`` (P,) says how far each search reaches; l-infinity only.
+
+        ``same``: the search is for neighbours of the same label.
+        """
         assert isinstance(self._encoder, LinfEncoder)
-        self._encoder.choose(self._panels.label[self._sampled], radius[self._sampled])
+        self._encoder.choose(self._panels.label[self._sampled], radius[self._sampled], same)
         self._stream(self._encoder.fill)
 
 
@@ -360,14 +363,14 @@ class LinfEncoder:
         self.chosen, self.columns = chosen, columns
         self.codes = np.zeros((self.positions, -(-len(chosen) // 64) * 64), np.uint8)
 
-    def choose(self, labels: Array, radius: Array) -> None:
+    def choose(self, labels: Array, radius: Array, same: bool = False) -> None:
         """Take the coordinates that tell the pairs of the sample apart, given its labels and how far each point's
-        search reaches.
+        search reaches; pairs of equal labels (``same``) or of different ones.
         """
         keep = np.random.default_rng(0).permutation(len(self.sample))[:_PAIRS]
         levels = self._levels(self.sample[keep], np.arange(self.width))
         steps = np.minimum(radius[keep] / self.step, 255.0)
-        self._take(*choose_coordinates(levels, labels[keep], steps))
+        self._take(*choose_coordinates(levels, labels[keep], steps, same=same))
 
     def _levels(self, rows: Array, chosen: Array) -> Array:
         if self.whole:
@@ -395,16 +398,18 @@ class LinfEncoder:
         }
 
 
-def choose_coordinates(levels: Array, labels: Array, reach: Array, *, seed: int = 0) -> tuple[Array, int]:
+def choose_coordinates(
+    levels: Array, labels: Array, reach: Array, *, same: bool = False, seed: int = 0
+) -> tuple[Array, int]:
     """Coordinates that rule out most pairs, most telling first, and how many of them a tile should compare.
 
-    ``levels`` (n, D) uint8 sample; ``reach`` (n,) steps beyond which a pair is of no interest to the point. Only speed
-    depends on the choice.
+    ``levels`` (n, D) uint8 sample; ``reach`` (n,) steps beyond which a pair is of no interest to the point; ``same``:
+    pairs are of equal labels, not of different ones. Only speed depends on the choice.
     """
     rng = np.random.default_rng(seed)
     first, second = np.triu_indices(len(levels), 1)
-    differ = labels[first] != labels[second]
-    first, second = first[differ], second[differ]
+    matter = (labels[first] == labels[second]) == same
+    first, second = first[matter], second[matter]
     limits = np.maximum(reach[first], reach[second]).astype(np.int64) - 1
     transposed = np.ascontiguousarray(levels.T)
     signed = transposed.astype(np.int16)

@@ -43,12 +43,20 @@ class PlainSearch:
     """One search; ``key`` (N, k) and ``neighbour`` (N, k) are its state, in the order of the data set."""
 
     def __init__(
-        self, sources: list[Labelled], norm: str, k: int, memory: int, shard: tuple[int, int], device: str | None
+        self,
+        sources: list[Labelled],
+        norm: str,
+        k: int,
+        memory: int,
+        shard: tuple[int, int],
+        device: str | None,
+        same: bool = False,
     ) -> None:
         """``sources``: points, and the set they are held against if that is another; ``device`` of PyTorch, or None:
-        NumPy does it.
+        NumPy does it; ``same``: neighbours are of the same label.
         """
         self.points, self.others, self.norm = sources[0], sources[-1], norm_of(norm)
+        self.same, self.one_set = same, len(sources) == 1
         self.shard, self.device = shard, device
         size = sum(source.rows.shape[0] for source in sources) * sources[0].rows.shape[1]
         if size * np.dtype(sources[0].rows.dtype).itemsize <= memory:
@@ -109,10 +117,13 @@ class PlainSearch:
             self._merge(slice(start, stop), first, rows, columns, bounds, slack, weight)
 
     def _weight(self, rows: slice, columns: slice) -> Floats:
-        """What the keys of a block are divided by, (n, m): 0 between equal labels."""
+        """What the keys of a block are divided by, (n, m): 0 for pairs that do not count."""
         a, b = self.points, self.others
         if a.soft is None or b.soft is None:
-            return np.asarray(a.labels[rows, None] != b.labels[None, columns], np.float64)
+            counts = (a.labels[rows, None] == b.labels[None, columns]) == self.same
+            if self.one_set:
+                counts &= np.arange(rows.start, rows.stop)[:, None] != np.arange(columns.start, columns.stop)
+            return np.asarray(counts, np.float64)
         weight = np.zeros((rows.stop - rows.start, columns.stop - columns.start))
         for left, right in zip(a.soft[rows].astype(np.float64).T, b.soft[columns].astype(np.float64).T, strict=True):
             weight += (left[:, None] - right) ** 2

@@ -10,6 +10,8 @@
  *   within  one pair, with all its codes.
  *   key     one pair, all numbers: whole numbers for bytes, float64 in one fixed order for float32.
  *
+ * Which pairs count is one line, `squared_weight`: those of different labels, or, with `same`, of one label.
+ *
  * Tiles are the only code that knows a processor. This file includes itself once for each level, with the compiler
  * allowed the instructions of that level: plain C (which compilers turn into NEON where that is), AVX2, and AVX-512 with
  * VNNI. The dispatch is at the end. Compiled with -ffp-contract=off: a fused multiply-add rounds once where float64
@@ -58,6 +60,7 @@ typedef struct {
     int64_t linf;   /* the norm */
     int64_t whole;  /* keys are whole numbers: bytes, labelled by classes */
     int64_t margin; /* steps by which codes may be farther apart than their points, linf */
+    int64_t same;   /* neighbours are other points of the same label; labels are classes then */
     double widest;  /* the largest distance of label vectors, 1 where labels are classes */
     double near_step, far_step; /* distance that a step of a code stands for */
     double most_slack;          /* near_slack of all but a few wild points */
@@ -131,7 +134,7 @@ int match(int level, const Search *s, int64_t i0, int64_t i1, int64_t j0, int64_
 }
 
 /* Give the points of a window of n positions, near each other, their first neighbours: of each position below `queries`
- * the k or FIRST points of another label with the least code distance in the window are measured. The columns are all
+ * the k or FIRST points that may be neighbours with the least code distance in the window are measured. The columns are all
  * positions (`both`), or those from `queries` on. Returns -1 where memory ran out, else 0. */
 int seed(int level, const Search *s, const int64_t *window, int64_t n, int64_t queries, int both) {
 #ifdef X86
@@ -422,9 +425,9 @@ static inline double AT(key_of)(const Search *s, int64_t i, int64_t j, double bo
     return total;
 }
 
-/* Squared distance of two label vectors, summed in order; 0 or 1 where labels are classes. */
+/* Squared distance of two label vectors, summed in order; where labels are classes, whether the pair counts. */
 static inline double AT(squared_weight)(const Search *s, int64_t i, int64_t j) {
-    if (!s->classes) return s->label[i] != s->label[j];
+    if (!s->classes) return i != j && (s->label[i] == s->label[j]) == s->same;
     double total = 0.0;
     for (int64_t c = 0; c < s->classes; c++) {
         double gap = (double)s->soft[i * s->classes + c] - (double)s->soft[j * s->classes + c];
@@ -534,12 +537,14 @@ static int AT(match)(const Search *s, int64_t i0, int64_t i1, int64_t j0, int64_
     return failed ? -1 : 0;
 }
 
-/* The columns of another label with the least values, at most `most` of them, to `best`; returns how many. */
-static int64_t AT(least)(const int32_t *values, const int64_t *label, int64_t n, int64_t own, int64_t *best,
-                         int64_t most) {
+/* The columns with the least values among those that may be neighbours of position p, by their labels; at most `most` of
+ * them, to `best`. Returns how many. */
+static int64_t AT(least)(const Search *s, const int32_t *values, const int64_t *columns, const int64_t *label, int64_t n,
+                         int64_t p, int64_t *best, int64_t most) {
     int64_t count = 0;
     for (int64_t q = 0; q < n; q++) {
-        if (label[q] == own || (count == most && values[q] >= values[best[most - 1]])) continue;
+        if ((label[q] == s->label[p]) != s->same || columns[q] == p) continue;
+        if (count == most && values[q] >= values[best[most - 1]]) continue;
         int64_t t = count < most ? count++ : most - 1;
         for (; t > 0 && values[best[t - 1]] > values[q]; t--) best[t] = best[t - 1];
         best[t] = q;
@@ -592,9 +597,8 @@ static int AT(seed)(const Search *s, const int64_t *window, int64_t count, int64
             }
         }
         for (int r = 0; r < height; r++) {
-            int64_t size = AT(least)(values + r * padded, label, n, s->label[chosen[r]], best, most);
-            for (int64_t t = 0; t < size; t++)
-                if (columns[best[t]] != chosen[r]) AT(measure)(s, chosen[r], columns[best[t]], both);
+            int64_t size = AT(least)(s, values + r * padded, columns, label, n, chosen[r], best, most);
+            for (int64_t t = 0; t < size; t++) AT(measure)(s, chosen[r], columns[best[t]], both);
         }
     }
     free(columns), free(label), free(best), free(values), free(square), free(packed), free(rows);

@@ -17,7 +17,7 @@ LEVELS = ("plain", "avx2", "avx512")
 """As ``DATAROBUST_SIMD`` spells them, in the order of native.c."""
 
 _ARRAYS = "bytes floats place origin label soft key neighbour radius near packed square far rest near_slack far_slack"
-_NUMBERS = "width classes k near_width far_width columns linf whole margin"
+_NUMBERS = "width classes k near_width far_width columns linf whole margin same"
 _REALS = "widest near_step far_step most_slack"
 
 

@@ -29,7 +29,7 @@ MEMORY = 8 << 30
 
 @dataclass(frozen=True)
 class Ranking:
-    """The k nearest differently labelled neighbours of every point."""
+    """The k nearest neighbours of every point: differently labelled ones, or of the same label if those were sought."""
 
     distance: Floats
     """(N, k) ascending; +inf where there is no such neighbour, NaN where the point was dropped."""
@@ -66,6 +66,7 @@ def rank(
     against: Labelled | None = None,
     k: int = 1,
     soft: bool = False,
+    same: bool = False,
     duplicates: Duplicates = "inf",
     memory: int = MEMORY,
     options: Options = DEFAULT,
@@ -82,6 +83,8 @@ def rank(
         k: how many neighbours.
         soft: Equation (1) with label vectors: the distance returned is min_j d(p_i, p_j) / ||y_i - y_j||_2, the
             reciprocal of s_y.
+        same: look for the nearest *other* points of the same label instead. A point that is alone in its class has
+            none: distance +inf, neighbour -1.
         duplicates: what equal points with different labels mean: distance 0 ("inf", their sensitivity), no part in
             the ranking for either ("drop": NaN, and nobody's neighbour; points ``against`` which others are held stay
             there), or an error ("error").
@@ -99,15 +102,18 @@ def rank(
     Raises:
         DataError: wrong dtypes or shapes.
         DuplicateError: there are such points, and they are not allowed.
-        UsageError: ``soft`` without label vectors, an unknown norm, ``k`` < 1.
+        UsageError: ``soft`` without label vectors, or with ``same``; ``duplicates`` with ``same``; an unknown norm;
+            ``k`` < 1.
     """
     check(points, against, norm, k, soft)
+    check_same(same, soft, duplicates)
 
     def search(points: Labelled, against: Labelled | None, checkpoint: Checkpoint | None) -> Ranking:
         sources = [points] if against is None else [points, against]
         key, neighbour = nearest(
-            sources, norm, k, soft=soft, memory=memory, options=options, progress=progress, checkpoint=checkpoint
-        )
+            sources, norm, k, soft=soft, same=same, memory=memory, options=options, progress=progress,
+            checkpoint=checkpoint,
+        )  # fmt: skip
         if merge is not None:
             key, neighbour = merge(key, neighbour)
         return Ranking(norm_of(norm).distances(key, points.rows.dtype), neighbour)
@@ -119,6 +125,14 @@ def rank(
     if duplicates == "error":
         refuse_equal(len(equal), equal[0], found.neighbour[equal[0], 0])
     return _without(found, equal, points, against, search)
+
+
+def check_same(same: bool, soft: bool, duplicates: Duplicates) -> None:
+    """Raise UsageError where neighbours of the same label are sought in a way that has no meaning."""
+    if same and soft:
+        raise UsageError("`same` compares classes, not label vectors: leave out `soft`")
+    if same and duplicates != "inf":
+        raise UsageError(f"`duplicates` {duplicates} is about points of different labels: leave it out with `same`")
 
 
 def refuse_equal(count: int, row: int, other: int) -> NoReturn:

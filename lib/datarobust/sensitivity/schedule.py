@@ -32,9 +32,11 @@ class Round:
 class Schedule:
     """All rounds of a search; each is made when it is reached, since a large search has millions of matches."""
 
-    def __init__(self, panels: Panels, block: int, shards: int, soft: bool) -> None:
-        """``block`` the most points of a block; ``soft``: labels are vectors, so that any two points may matter."""
-        self._panels, self._soft = panels, soft
+    def __init__(self, panels: Panels, block: int, shards: int, soft: bool, same: bool = False) -> None:
+        """``block`` the most points of a block; ``soft``: labels are vectors, so that any two points may matter;
+        ``same``: only points of equal labels do.
+        """
+        self._panels, self._soft, self._same = panels, soft, same
         self._most, self._lanes = max(PAD, block // PAD * PAD), LANES * shards
         both = len(panels.sources) == 1
         self._pairs = [
@@ -60,22 +62,36 @@ class Schedule:
         """How many rounds there are."""
         total = 0
         for first, second in self._pairs:
-            left, right = len(self._blocks(first)), len(self._blocks(second))
-            total += left + left % 2 if first is second else max(left, right)
+            left, right = self._blocks(first), self._blocks(second)
+            if first is not second:
+                total += max(len(left), len(right))
+            else:
+                total += 1 + 2 * self._reach(left) if self._same else len(left) + len(left) % 2
         return total
 
     def __iter__(self) -> Iterator[Round]:
         for first, second in self._pairs:
             left, right = self._blocks(first), self._blocks(second)
-            pairings = tournament(len(left)) if first is second else round_robin(len(left), len(right))
+            if first is not second:
+                pairings = round_robin(len(left), len(right))
+            else:
+                pairings = within_reach(len(left), self._reach(left)) if self._same else tournament(len(left))
             for pairing in pairings:
-                matches = [(*left[x], *right[y]) for x, y in pairing if self._may_differ(left[x], right[y])]
+                matches = [(*left[x], *right[y]) for x, y in pairing if self._may_matter(left[x], right[y])]
                 yield Round((first, second), matches)
 
-    def _may_differ(self, a: tuple[int, int], b: tuple[int, int]) -> bool:
-        """Whether two blocks can hold points of different labels (a panel is sorted by label)."""
+    def _may_matter(self, a: tuple[int, int], b: tuple[int, int]) -> bool:
+        """Whether two blocks can hold points that matter to each other (a panel is sorted by label)."""
         label = self._panels.label
+        if self._same:
+            return bool(label[a[0]] <= label[b[1] - 1] and label[b[0]] <= label[a[1] - 1])
         return self._soft or len({int(label[p]) for p in (a[0], a[1] - 1, b[0], b[1] - 1)}) > 1
+
+    def _reach(self, blocks: list[tuple[int, int]]) -> int:
+        """How far apart, in blocks of one panel, two can be that share a label."""
+        starts, stops = np.array(blocks).T
+        last = np.searchsorted(self._panels.label[starts], self._panels.label[stops - 1], "right") - 1
+        return int((last - np.arange(len(blocks))).max())
 
 
 def windows(leading: Array, positions: Array, size: int) -> list[Array]:
@@ -98,6 +114,14 @@ def tournament(teams: int) -> Iterator[list[tuple[int, int]]]:
         pairs = [(seats - 1, turn)]
         pairs += [((turn + k) % (seats - 1), (turn - k) % (seats - 1)) for k in range(1, seats // 2)]
         yield [(min(pair), max(pair)) for pair in pairs if max(pair) < teams]
+
+
+def within_reach(teams: int, reach: int) -> Iterator[list[tuple[int, int]]]:
+    """Rounds in which every two of ``teams`` at most ``reach`` apart meet once, first each itself, then the nearest."""
+    yield [(team, team) for team in range(teams)]
+    for apart in range(1, reach + 1):
+        for half in (0, 1):
+            yield [(team, team + apart) for team in range(teams - apart) if team // apart % 2 == half]
 
 
 def round_robin(left: int, right: int) -> Iterator[list[tuple[int, int]]]:

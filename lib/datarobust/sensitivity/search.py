@@ -86,12 +86,15 @@ def nearest(
     k: int,
     *,
     soft: bool = False,
+    same: bool = False,
     memory: int,
     options: Options,
     progress: Progress,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[Floats, Rows]:
     """Keys (N, k) and neighbours (N, k; -1: none) of the points of the first source, among those of the last.
+
+    Neighbours have another label, or with ``same`` are other points of the same label.
 
     Raises:
         DataError: a number is not finite, or numbers span more than float32 can hold.
@@ -100,21 +103,25 @@ def nearest(
     if not soft:
         sources = [Labelled(source.rows, source.labels) for source in sources]
     if engine_of(norm, options) == "native":
-        return Search(sources, norm, k, memory, options).run(progress, checkpoint)
-    search = PlainSearch(sources, norm, k, memory, options.shard, options.device)
+        return Search(sources, norm, k, memory, options, same).run(progress, checkpoint)
+    search = PlainSearch(sources, norm, k, memory, options.shard, options.device, same)
     return search.run(options.threads, progress, checkpoint)
 
 
 class Search:
     """One compiled search; arrays are by position (see :mod:`.panels`)."""
 
-    def __init__(self, sources: list[Labelled], norm: str, k: int, memory: int, options: Options) -> None:
-        """``sources``: points, and the set they are held against if that is another."""
+    def __init__(
+        self, sources: list[Labelled], norm: str, k: int, memory: int, options: Options, same: bool = False
+    ) -> None:
+        """``sources``: points, and the set they are held against if that is another; ``same``: neighbours are of the
+        same label.
+        """
         self.panels = Panels([(source.rows, source.labels) for source in sources], memory)
-        self.norm, self.options = norm, options
+        self.norm, self.options, self.same = norm, options, same
         self.both = len(sources) == 1
         self.soft, self.widest = _label_vectors(sources, self.panels)
-        self.schedule = Schedule(self.panels, options.block, options.shard[1], self.soft is not None)
+        self.schedule = Schedule(self.panels, options.block, options.shard[1], self.soft is not None, same)
         positions = self.panels.positions
         self.key = np.full((positions, k), np.inf)
         self.neighbour = np.full((positions, k), NO_INDEX)
@@ -132,7 +139,7 @@ class Search:
                 self._seed(encoding, workers)
             if encoding.refinable:
                 fresh = done < 0
-                encoding.refine(self.radius * (self._scout(encoding, workers) if fresh else 1.0))
+                encoding.refine(self.radius * (self._scout(encoding, workers) if fresh else 1.0), self.same)
                 if fresh:
                     self._seed(encoding, workers)
             self._play(encoding, max(done, 0), progress, checkpoint, workers)
@@ -156,12 +163,13 @@ class Search:
             "classes": 0 if self.soft is None else self.soft.shape[1],
             "k": self.key.shape[1],
             "whole": int(self.soft is None and panels.dtype == np.uint8),
+            "same": int(self.same),
             "widest": self.widest,
         }
         return native.Kernel(arrays | encoding.arrays, numbers | encoding.numbers)
 
     def _seed(self, encoding: Encoding, workers: Workers) -> None:
-        """First neighbours, from windows of points with similar leading coordinates."""
+        """First neighbours, from windows of points with similar leading coordinates (and of one label, with `same`)."""
         queries = NO_INDEX if self.both else self.panels.queries
         for resident in self._resident_groups():
             self.panels.make_resident(*resident)
@@ -171,7 +179,11 @@ class Search:
             def task(window: Rows, kernel: native.Kernel = kernel) -> Callable[[], object]:
                 return lambda: kernel.seed(window, queries, self.both)
 
-            workers.all([task(window) for window in windows(encoding.leading, positions, WINDOW)])
+            groups = [positions]
+            if self.same:
+                positions = positions[np.argsort(self.panels.label[positions], kind="stable")]
+                groups = np.split(positions, np.flatnonzero(np.diff(self.panels.label[positions])) + 1)
+            workers.all([task(window) for group in groups for window in windows(encoding.leading, group, WINDOW)])
 
     def _scout(self, encoding: Encoding, workers: Workers) -> float:
         """By what factor radii will yet shrink: a few rows meet all resident points."""

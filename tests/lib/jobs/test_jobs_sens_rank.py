@@ -298,6 +298,9 @@ def parts_of(ranking: Sensitivity, folder: Path, shards: int, **changed: Any) ->
         ("linf", 2, {"soft": True}),
         ("l2", 1, {}),
         ("linf", 40, {}),
+        ("l2", 3, {"same": True, "k": 2}),
+        ("linf", 2, {"same": True, "memory": 6_000}),
+        ("l1", 2, {"same": True}),
     ],
 )
 @pytest.mark.parametrize("held", [False, True])
@@ -319,7 +322,7 @@ def test_parts_joined_are_the_ranking_in_one_piece(
     make(asked, tmp_path / "whole.zarr", step)
     parts = parts_of(asked, tmp_path, shards)
     make(Joined(tuple(parts[::-1])), tmp_path / "joined.zarr", step)
-    whole, joined = (artifacts.open_store(tmp_path / name, "ranking") for name in ("whole.zarr", "joined.zarr"))
+    whole, joined = (artifacts.open_store(tmp_path / name) for name in ("whole.zarr", "joined.zarr"))
     assert joined.digest == whole.digest
     assert joined.attributes == whole.attributes
     assert not make(asked, tmp_path / "joined.zarr", step)  # it is that request's result
@@ -352,12 +355,45 @@ def test_parts_that_are_not_all_of_one_ranking(
         (job(dataset), 4, "shards"),
         (job(dataset, memory=6_000), 3, "split"),
         (job(dataset, duplicates="error"), 3, "duplicates"),
+        (job(dataset, same=True), 3, "neighbours"),
     ]):  # fmt: skip
         path = tmp_path / f"foreign-{number}.zarr"
         make(Part(other, 2, shards), path, step)
         with pytest.raises(DataError, match=rf"part-0\.zarr and .*{path.name} are not parts of .* {name} is") as told:
             Joined((a, b, artifacts.open_store(path)))
         assert "\n" not in str(told.value)
+
+
+def test_a_ranking_by_points_of_the_same_label_says_so(
+    dataset: artifacts.Store, others: artifacts.Store, tmp_path: Path
+) -> None:
+    images, labels = small_set()
+    for number, held in enumerate((None, others)):
+        path = tmp_path / f"{number}.zarr"
+        make(job(dataset, held, same=True, k=2), path, step)
+        with pytest.raises(ArtifactError, match=rf"{number}.zarr ranks .* the same label.*without `same`$"):
+            artifacts.open_store(path, "ranking")
+        store = artifacts.open_store(path, "ranking", same=True)
+        assert store.attributes["neighbours"] == "same"
+        against = Labelled.of(*small_set(150, seed=5)) if held else None
+        expected = rank(Labelled.of(images, labels), "l2", k=2, against=against, same=True)
+        same(Ranking(store.column("distances").read(), store.column("neighbours").read()), expected)
+    make(job(dataset), tmp_path / "other.zarr", step)
+    assert "neighbours" not in artifacts.open_store(tmp_path / "other.zarr", "ranking").attributes
+    assert list(remarks(np.array([0.0, 1.0, math.inf, math.inf]), same=True)) == [
+        "1 points equal another point of the same label: distance 0.",
+        "2 points have no other point of the same label: distance inf.",
+    ]
+
+
+def test_misuse_of_same_is_refused(dataset: artifacts.Store) -> None:
+    for options, words in (({"soft": True}, "`soft`"), ({"duplicates": "error"}, "`duplicates` error")):
+        with pytest.raises(UsageError, match=words):
+            job(dataset, same=True, **options)
+    with pytest.raises(UsageError, match=r"its own nearest one: leave out `against`"):
+        job(dataset, dataset, same=True)
+    with pytest.raises(UsageError, match="`curvature` is about points of different labels: leave out `same`"):
+        job(dataset, same=True).perceived_distance(None)
 
 
 def test_duplicates_are_refused_when_all_parts_are_there(tmp_path: Path) -> None:

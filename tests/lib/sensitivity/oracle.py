@@ -28,9 +28,15 @@ LEVELS = () if native.library() is None else native.LEVELS[: native.library().hi
 
 
 def printed(
-    points: Array, labels: Array, norm: str, k: int = 1, others: Array | None = None, other_labels: Array | None = None
+    points: Array,
+    labels: Array,
+    norm: str,
+    k: int = 1,
+    others: Array | None = None,
+    other_labels: Array | None = None,
+    same: bool = False,
 ) -> tuple[Array, Array, list[float]]:
-    """Algorithm 1: for each point the k nearest points of another label, and its M.
+    """Algorithm 1: for each point the k nearest points of another label, and its M; ``same``: of its own label.
 
     Returns distances (N, k), neighbours (N, k), and the list L of the paper: -1 where no point has another label.
     """
@@ -42,7 +48,9 @@ def printed(
         m = -1.0
         found = []
         for j, other_label in enumerate(column_labels):
-            if label != other_label:
+            if label == other_label and others is None and i == j:
+                continue
+            if (label == other_label) == same:
                 gaps = [abs(a - b) for a, b in zip(rows[i], columns[j], strict=True)]
                 key = {"l2": sum(gap * gap for gap in gaps), "linf": max(gaps), "l1": sum(gaps)}[norm]
                 d = (math.sqrt(key) if norm == "l2" else key) / 255
@@ -82,22 +90,33 @@ def keys(points: Array, others: Array, norm: str) -> Array:
     return found
 
 
-def nearest(key: Array, labels: Array, other_labels: Array, k: int) -> tuple[Array, Array]:
-    """The k least keys (N, k) of another label in each row, equal ones by the lower column; inf and -1 if none."""
-    differs = np.where(labels[:, None] == other_labels[None, :], np.inf, key)
-    order = differs.argmin(axis=1)[:, None] if k == 1 else np.argsort(differs, axis=1, kind="stable")[:, :k]
-    found = np.take_along_axis(differs, order, 1)
+def nearest(key: Array, labels: Array, other_labels: Array, k: int, same: bool = False) -> tuple[Array, Array]:
+    """The k least keys (N, k) of another label in each row, equal ones by the lower column; inf and -1 if none.
+
+    ``same``: of the row's label.
+    """
+    counted = np.where((labels[:, None] == other_labels[None, :]) == same, key, np.inf)
+    order = counted.argmin(axis=1)[:, None] if k == 1 else np.argsort(counted, axis=1, kind="stable")[:, :k]
+    found = np.take_along_axis(counted, order, 1)
     order = np.where(np.isinf(found), -1, order)
     missing = ((0, 0), (0, k - order.shape[1]))
     return np.pad(found, missing, constant_values=np.inf), np.pad(order, missing, constant_values=-1)
 
 
 def brute(
-    points: Array, labels: Array, norm: str, k: int = 1, others: Array | None = None, other_labels: Array | None = None
+    points: Array,
+    labels: Array,
+    norm: str,
+    k: int = 1,
+    others: Array | None = None,
+    other_labels: Array | None = None,
+    same: bool = False,
 ) -> tuple[Array, Array]:
     """Distances and neighbours (N, k) from all distances in whole numbers."""
-    others = points if others is None else others
-    key, index = nearest(keys(points, others, norm), labels, labels if other_labels is None else other_labels, k)
+    every = keys(points, points if others is None else others, norm).astype(np.float64)
+    if others is None:
+        np.fill_diagonal(every, np.inf)
+    key, index = nearest(every, labels, labels if other_labels is None else other_labels, k, same)
     return (np.sqrt(key) if norm == "l2" else key) / 255, index
 
 

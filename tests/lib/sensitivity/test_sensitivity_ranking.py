@@ -39,39 +39,48 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @each
-@given(points=byte_sets(24, 80), norm=norms, k=neighbours, way=ways())
-def test_it_is_algorithm_1_as_printed(points: tuple[Array, Array], norm: str, k: int, way: dict[str, Any]) -> None:
-    found = ranked(norm, Labelled.of(*points), k=k, **way)
-    distance, neighbour, sensitivity = printed(*points, norm, k)
+@given(points=byte_sets(24, 80), norm=norms, k=neighbours, same=st.booleans(), way=ways())
+def test_it_is_algorithm_1_as_printed(
+    points: tuple[Array, Array], norm: str, k: int, same: bool, way: dict[str, Any]
+) -> None:
+    found = ranked(norm, Labelled.of(*points), k=k, same=same, **way)
+    distance, neighbour, sensitivity = printed(*points, norm, k, same=same)
     assert_same(found, (distance, neighbour))
     assert found.sensitivity.tolist() == [max(m, 0.0) for m in sensitivity]
     np.testing.assert_array_equal(found.robustness, distance[:, 0])
     # The vectorised oracle, which larger sets are held against, is the same.
-    assert_same(found, brute(*points, norm, k))
+    assert_same(found, brute(*points, norm, k, same=same))
 
 
 @settings(max_examples=80, deadline=None)
-@given(points=byte_sets(400, 200), norm=norms, k=neighbours, way=ways(), window=st.sampled_from([1, 8, 64, 1024]))
-def test_it_is_algorithm_1(points: tuple[Array, Array], norm: str, k: int, way: dict[str, Any], window: int) -> None:
+@given(
+    points=byte_sets(400, 200), norm=norms, k=neighbours, same=st.booleans(), way=ways(),
+    window=st.sampled_from([1, 8, 64, 1024]),
+)  # fmt: skip
+def test_it_is_algorithm_1(
+    points: tuple[Array, Array], norm: str, k: int, same: bool, way: dict[str, Any], window: int
+) -> None:
     # Small windows for first neighbours leave the work to the blocks.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datarobust.sensitivity.search.WINDOW", window)
-        found = ranked(norm, Labelled.of(*points), k=k, **way)
-    assert_same(found, brute(*points, norm, k))
+        found = ranked(norm, Labelled.of(*points), k=k, same=same, **way)
+    assert_same(found, brute(*points, norm, k, same=same))
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), norm=norms, k=neighbours, way=ways(), window=st.sampled_from([1, 1024]))
-def test_against_another_set(data: st.DataObject, norm: str, k: int, way: dict[str, Any], window: int) -> None:
+@given(data=st.data(), norm=norms, k=neighbours, same=st.booleans(), way=ways(), window=st.sampled_from([1, 1024]))
+def test_against_another_set(
+    data: st.DataObject, norm: str, k: int, same: bool, way: dict[str, Any], window: int
+) -> None:
     everything, labels = data.draw(byte_sets(300, 150, least=2))
     cut = data.draw(st.one_of(st.just(1), st.just(len(labels) - 1), st.integers(1, len(labels) - 1)))
     points, others = (everything[:cut], labels[:cut]), (everything[cut:], labels[cut:])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datarobust.sensitivity.search.WINDOW", window)
-        found = ranked(norm, Labelled.of(*points), k=k, against=Labelled.of(*others), **way)
-    assert_same(found, brute(*points, norm, k, *others))
+        found = ranked(norm, Labelled.of(*points), k=k, against=Labelled.of(*others), same=same, **way)
+    assert_same(found, brute(*points, norm, k, *others, same=same))
     if cut <= 12 and len(labels) <= 40:
-        assert_same(found, printed(*points, norm, k, *others)[:2])
+        assert_same(found, printed(*points, norm, k, *others, same=same)[:2])
 
 
 @each
@@ -195,6 +204,31 @@ def test_one_class_has_no_neighbours(norm: str, n: int, k: int) -> None:
     assert_same(found, (np.full((n, k), np.inf), np.full((n, k), -1)))
     assert (found.sensitivity == 0).all()
     assert least_robust_first(found.robustness).tolist() == list(range(n))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_point_alone_in_its_class_has_no_neighbour_of_the_same_label(norm: str) -> None:
+    points = np.random.default_rng(0).integers(0, 256, (200, 20), dtype=np.uint8)
+    found = rank(Labelled.of(points, np.arange(200)), norm, same=True)
+    assert_same(found, (np.full((200, 1), np.inf), np.full((200, 1), -1)))
+    two = rank(Labelled.of(points, np.arange(200) % 199), norm, same=True)
+    assert np.isfinite(two.robustness).nonzero()[0].tolist() == [0, 199]
+    assert two.neighbour[[0, 199], 0].tolist() == [199, 0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"soft": True}, "`same` compares classes, not label vectors: leave out `soft`"),
+        ({"duplicates": "drop"}, "`duplicates` drop is about points of different labels: leave it out with `same`"),
+    ],
+    ids=str,
+)
+def test_neighbours_of_the_same_label_are_of_classes_and_never_dropped(wrong: dict[str, Any], message: str) -> None:
+    points = Labelled.of(np.zeros((3, 2), np.uint8), np.arange(3), np.eye(3))
+    with pytest.raises(UsageError) as caught:
+        rank(points, "l2", same=True, **wrong)
+    assert str(caught.value) == message
 
 
 # ---------------------------------------------------------------------------------------------------- duplicates

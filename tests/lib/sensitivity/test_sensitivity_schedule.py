@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datarobust.sensitivity.panels import PAD, ArrayRows, Panels
-from datarobust.sensitivity.schedule import Schedule, round_robin, tournament, windows
+from datarobust.sensitivity.schedule import Schedule, round_robin, tournament, windows, within_reach
 
 from .oracle import Array, labels_of
 
@@ -20,6 +20,17 @@ def test_in_a_tournament_every_two_meet_once(teams: int) -> None:
     rounds = list(tournament(teams))
     met = [pair for pairs in rounds for pair in pairs]
     assert sorted(met) == sorted(combinations_with_replacement(range(teams), 2))
+    for pairs in rounds:
+        players = [player for pair in pairs for player in set(pair)]
+        assert len(players) == len(set(players)), "a block plays twice in a round"
+
+
+@given(teams=st.integers(1, 40), reach=st.integers(0, 40))
+def test_within_reach_every_two_meet_once(teams: int, reach: int) -> None:
+    reach = min(reach, teams - 1)
+    rounds = list(within_reach(teams, reach))
+    met = [pair for pairs in rounds for pair in pairs]
+    assert sorted(met) == [(x, y) for x, y in combinations_with_replacement(range(teams), 2) if y - x <= reach]
     for pairs in rounds:
         players = [player for pair in pairs for player in set(pair)]
         assert len(players) == len(set(players)), "a block plays twice in a round"
@@ -48,14 +59,15 @@ def test_windows_hold_every_position_once(n: int, size: int, columns: int, seed:
 @given(
     data=st.data(), sizes=st.lists(st.integers(1, 700), min_size=1, max_size=2),
     memory=st.sampled_from([1, 20_000, 1 << 30]), block=st.sampled_from([1, 64, 100, 128, 4096]),
-    shards=st.integers(1, 3), soft=st.booleans(),
+    shards=st.integers(1, 3), matters=st.sampled_from(["all", "same", "other"]),
 )  # fmt: skip
 def test_every_pair_that_matters_meets_once(
-    data: st.DataObject, sizes: list[int], memory: int, block: int, shards: int, soft: bool
+    data: st.DataObject, sizes: list[int], memory: int, block: int, shards: int, matters: str
 ) -> None:
+    soft, same = matters == "all", matters == "same"
     labels = [data.draw(labels_of(n)) for n in sizes]
     panels = Panels([(ArrayRows(np.zeros((len(part), 9), np.uint8)), part) for part in labels], memory)
-    schedule = Schedule(panels, block, shards, soft)
+    schedule = Schedule(panels, block, shards, soft, same)
     rounds = list(schedule)
     assert len(rounds) == len(schedule)
     met = np.zeros((panels.positions, panels.positions), int)
@@ -72,17 +84,17 @@ def test_every_pair_that_matters_meets_once(
             players += {i0, j0}
         assert len(players) == len(set(players)), "a block plays twice in a round"
     assert met.max(initial=0) <= 1
-    needed = matter(panels, soft)
+    needed = matter(panels, soft, same)
     assert (met[needed] == 1).all()
-    np.testing.assert_array_equal(schedule.layout, Schedule(panels, block, shards, soft).layout)
+    np.testing.assert_array_equal(schedule.layout, Schedule(panels, block, shards, soft, same).layout)
 
 
-def matter(panels: Panels, soft: bool) -> Array:
+def matter(panels: Panels, soft: bool, same: bool) -> Array:
     """Pairs of positions, as a matrix, that a search must look at."""
     there = panels.origin >= 0
     needed = there[:, None] & there[None, :]
     if not soft:
-        needed &= panels.label[:, None] != panels.label[None, :]
+        needed &= (panels.label[:, None] == panels.label[None, :]) == same
     if len(panels.sources) == 2:
         query = np.arange(panels.positions) < panels.queries
         needed &= query[:, None] != query[None, :]

@@ -46,12 +46,14 @@ def test_a_set_hard_to_rank(name: str, norm: str) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", ["near duplicates", "saturated", "corners"])
-def test_a_set_hard_to_rank_by_every_way(name: str, norm: str) -> None:
+@pytest.mark.parametrize("same", [False, True])
+def test_a_set_hard_to_rank_by_every_way(same: bool, name: str, norm: str) -> None:
     points, labels = (part[:700] for part in hard(name))
-    expected = brute(points, labels, norm, 2)
+    expected = brute(points, labels, norm, 2, same=same)
     for level in LEVELS:
-        assert_same(ranked(norm, Labelled.of(points, labels), k=2, level=level), expected)
-    assert_same(rank(Labelled.of(points, labels), norm, k=2, options=Options(engine="generic")), expected)
+        assert_same(ranked(norm, Labelled.of(points, labels), k=2, same=same, level=level), expected)
+    plain = Options(engine="generic")
+    assert_same(rank(Labelled.of(points, labels), norm, k=2, same=same, options=plain), expected)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -92,16 +94,18 @@ def test_a_block_of_any_size(norm: str) -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_features_have_the_same_bits_for_every_cut(norm: str) -> None:
+@pytest.mark.parametrize("same", [False, True])
+def test_features_have_the_same_bits_for_every_cut(same: bool, norm: str) -> None:
     random = np.random.default_rng(11)
     points = np.cumsum(random.standard_normal((2000, 60)), axis=1).astype(np.float32) + np.float32(300)
     points[1000:] = points[:1000] + random.standard_normal((1000, 60)).astype(np.float32) * np.float32(1e-4)
     labels = random.integers(0, 5, 2000)
-    expected = rank(Labelled.of(points, labels), norm, k=2, options=Options(threads=1))
+    expected = rank(Labelled.of(points, labels), norm, k=2, same=same, options=Options(threads=1))
     for i in range(0, 2000, 97):
         gaps = np.abs(points.astype(np.float64) - points[i].astype(np.float64))
         distance = np.sqrt((gaps**2).sum(axis=1)) if norm == "l2" else gaps.max(axis=1)
-        distance[labels == labels[i]] = np.inf
+        distance[(labels == labels[i]) != same] = np.inf
+        distance[i] = np.inf
         np.testing.assert_allclose(expected.distance[i], np.sort(distance)[:2], rtol=1e-14)
     for way in (
         {"options": Options(threads=3, block=64)},
@@ -111,7 +115,7 @@ def test_features_have_the_same_bits_for_every_cut(norm: str) -> None:
         {"shards": 3},
         {"memory": 1, "shards": 2},
     ):
-        assert_same(ranked(norm, Labelled.of(points, labels), k=2, **way), expected)
+        assert_same(ranked(norm, Labelled.of(points, labels), k=2, same=same, **way), expected)
 
 
 # ---------------------------------------------------------------------------------------------------- interrupted
@@ -176,10 +180,10 @@ def small_sets(kind: str) -> tuple[Labelled, ...]:
 @pytest.mark.usefixtures("every_round")
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("memory", [15_000, 1 << 30])
-@pytest.mark.parametrize("kind", ["points", "against", "soft", "features"])
+@pytest.mark.parametrize("kind", ["points", "against", "soft", "features", "same"])
 def test_a_search_stopped_after_any_round_goes_on(kind: str, memory: int, norm: str) -> None:
     sets = small_sets(kind)
-    way: dict[str, Any] = {"memory": memory, "soft": kind == "soft"}
+    way: dict[str, Any] = {"memory": memory, "soft": kind == "soft", "same": kind == "same"}
     expected = search_of(norm, *sets, **way)
     whole = Notes()
     assert_same(search_of(norm, *sets, checkpoint=whole, **way), expected)
