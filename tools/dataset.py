@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from datarobust.errors import UsageError
+from datarobust.text import shown
 
 from . import _cli
 from ._cli import argument, choice, flag, option
@@ -429,10 +430,12 @@ def duplicates(
     Equal points with different labels have distance 0 and infinite sensitivity; the paper leaves 40 such images of
     CIFAR-100 out (Section 4). A line a point, tab-separated: group, same or different (the labels of the group), row,
     label, index. With --against groups are listed that have points in both sets, and a last column says of which set
-    a point is: 0, or 1 for the other. So leaks of test images into training sets are found.
+    a point is: 0, or 1 for the other. So leaks of test images into training sets are found. Where points have names
+    (from the files they were imported from), name and class stand at the end.
 
     --near and --within print a line a pair, the nearest first, exactly: row, other row, distance, label, other's label,
-    index, other's index; the lower row first, or that of D.zarr. Distances of images are in [0,1] units.
+    index, other's index, and where points have names: name, other's name, class, other's class; the lower row first, or
+    that of D.zarr. Distances of images are in [0,1] units.
 
     --drop prints rows of D.zarr, one a line, for dataset subset --exclude. A row goes if a lower one that stays is its
     equal or in a pair with it; with --against it goes in any case.
@@ -452,7 +455,7 @@ def duplicates(
     if near is None and within is None:
         progress = _cli.progress("hashing")
         result = datasets.equal_points(*stores, labels=labels, limit=limit, progress=progress)
-        rows, lines = result.surplus(), _of_groups(result, as_json, len(stores) > 1)
+        rows, lines = result.surplus(), _of_groups(result, stores, as_json)
     else:
         columns = [datasets.label_column(store, labels).read() for store in stores]
         points, *others = [datasets.point_column(store).flat(limit if store is stores[0] else None) for store in stores]
@@ -474,29 +477,48 @@ def duplicates(
         _cli.emit(line)
 
 
-def _of_groups(groups: Equal, as_json: bool, both: bool) -> Iterator[str]:
+def _of_groups(groups: Equal, stores: list[Store], as_json: bool) -> Iterator[str]:
     """A line a point, or a JSON object a group."""
+    from datarobust import datasets
+
     columns = {"rows": groups.row, "labels": groups.label, "index": groups.index}
-    columns |= {"sets": groups.second.astype(int)} if both else {}
+    columns |= {"sets": groups.second.astype(int)} if len(stores) > 1 else {}
+    called = datasets.called(*stores)
     for number, members in enumerate(groups.members()):
         kind = "different" if groups.different[number] else "same"
         values = {name: column[members].tolist() for name, column in columns.items()}
+        if called is not None:
+            points = zip(groups.second[members].tolist(), values["rows"], strict=True)
+            names, classes = zip(*(called[second](row) for second, row in points), strict=True)
+            values |= {"names": names, "classes": classes}
         if as_json:
             yield json.dumps({"group": number, "kind": kind, **values})
         else:
-            yield from ("\t".join(map(str, (number, kind, *row))) for row in zip(*values.values(), strict=True))
+            yield from (
+                "\t".join(shown(str(field)) for field in (number, kind, *row))
+                for row in zip(*values.values(), strict=True)
+            )
 
 
 def _of_pairs(pairs: Pairs, stores: list[Store], labels: list[Any], as_json: bool) -> Iterator[str]:
     """A line or a JSON object a pair."""
+    from datarobust import datasets
+
+    called = datasets.called(stores[0], stores[-1])
     ends = [(stores[0], labels[0], pairs.first), (stores[-1], labels[-1], pairs.second)]
     index = [store.column("index").take(rows).tolist() for store, _, rows in ends]
     label = [values[rows].tolist() for _, values, rows in ends]
     for row in zip(pairs.first.tolist(), pairs.second.tolist(), pairs.distance.tolist(), *label, *index, strict=True):
+        words = (
+            []
+            if called is None
+            else list(zip(*(of(end) for of, end in zip(called, row[:2], strict=True)), strict=True))
+        )
         if as_json:
-            yield json.dumps({"rows": row[:2], "distance": row[2], "labels": row[3:5], "index": row[5:]})
+            named = dict(zip(("names", "classes"), words, strict=False))
+            yield json.dumps({"rows": row[:2], "distance": row[2], "labels": row[3:5], "index": row[5:]} | named)
         else:
-            yield "\t".join(map(repr, row))
+            yield "\t".join([*map(repr, row), *(shown(word) for pair in words for word in pair)])
 
 
 main = _cli.main(app, "dataset")

@@ -187,7 +187,8 @@ def map_(
     at distance 0 has an infinite sensitivity, so --color sensitivity needs --scale rank then.
 
     The columns of --tsv: set, method, norm, stress, correlation, permuted (of the whole map: Kruskal's stress-1, the
-    rank correlation of robustness between nearest neighbours on it, the largest by chance), index, distance, x, y.
+    rank correlation of robustness between nearest neighbours on it, the largest by chance), index, distance, x, y, and
+    name where points have names.
 
     For example:
 
@@ -215,9 +216,10 @@ def pairs(
     The neighbour is the nearest point with another label, or, where the ranking was made with sens-rank --same, the
     nearest other point with the same label. Above each pair stands their distance (r(x) of Section 3), in [0, 1] units
     and as it is between the images shown: a ranking by hard labels that says otherwise is refused. Below each image
-    stand its class and its row in its set. Without --select the 8 nearest pairs are shown.
+    stand its class, its row in its set, and its name where it has one. Without --select the 8 nearest pairs are shown.
 
-    The columns of --tsv: index, distance, neighbour, label, neighbour_label, class, neighbour_class.
+    The columns of --tsv: index, distance, neighbour, label, neighbour_label, class, neighbour_class, and where
+    points have names: name, neighbour_name.
 
     For example:
 
@@ -249,7 +251,8 @@ def clones(
     where there are several, all clones of the first image. rows is that of Figures 8 to 15: each image with all its
     clones. The images are the first N of each set, so for the most robust ones clone --select R.zarr:most:16.
 
-    The columns of --tsv: set, index, label, repeat, l2, linf (distances between image and clone in [0, 1] units).
+    The columns of --tsv: set, index, label, repeat, l2, linf (distances between image and clone in [0, 1] units), and
+    name and class where points have names.
 
     For example:
 

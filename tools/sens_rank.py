@@ -8,7 +8,9 @@ With -o R.zarr the ranking becomes an artifact, which other commands take, and i
 R.tsv, R.jsonl or R.parquet it becomes a table with a header, for other programs. Without -o a terminal shows the ten
 least robust points. A pipe or file gets all of them as tab-separated values without a header, least robust first:
 index, distance, neighbour, label, neighbour's label; with -k three more columns (distance, neighbour, its label) for
-each further neighbour. Distances of images are in [0,1] units, distances of features in the units of the features.
+each further neighbour. Where points have names (from the files they were imported from), name and class of the point
+and of each neighbour stand at the end. Distances of images are in [0,1] units, distances of features in the units of
+the features.
 
 With --same the neighbour is the nearest other point of the same label; a point that is alone in its class has none
 (inf, -1, -1). Wrong labels and outliers are far from their own class: dataset issues compares the two distances. With
@@ -44,6 +46,7 @@ import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from datarobust.errors import UsageError
+from datarobust.text import shown
 
 from . import _cli
 from ._cli import choice, flag, option
@@ -158,23 +161,31 @@ def _show(job: Listed, ranking: Ranking) -> None:
 
 def _print(job: Sensitivity, ranking: Ranking, as_json: bool, lam: float | None) -> None:
     """Print a row a point; in JSON null stands for a neighbour that is not there, and for what is not finite."""
+    from datarobust import datasets
     from datarobust.curvature import order
     from datarobust.jobs.sens_rank import table
 
     columns = {} if lam is None else job.geometry(ranking, lam)
+    called = datasets.called(job.dataset, job.others or job.dataset)
     if lam is not None:
         _cli.say(*order(ranking.robustness, columns["kappa_tilde_perc_largest"], lam).remarks())
     for row in table(ranking, job.points.labels, (job.against or job.points).labels, columns.values()):
-        if not as_json:
-            _cli.emit("\t".join(map(repr, row)))
-            continue
         end = len(row) - len(columns)
-        index, distance, neighbour, label, other = row[:5]
-        nearest, *further = (
-            dict(zip(("distance", "neighbour", "neighbour_label"), of if of[1] >= 0 else [None] * 3, strict=True))
-            for of in ([distance, neighbour, other], *(row[start : start + 3] for start in range(5, end, 3)))
-        )
-        point: dict[str, object] = {"index": index, "label": label, **nearest}
+        neighbours = [[row[1], row[2], row[4]], *(row[start : start + 3] for start in range(5, end, 3))]
+        words = [] if called is None else [called[0](int(row[0])), *(called[1](int(of[1])) for of in neighbours)]
+        if not as_json:
+            _cli.emit("\t".join([*map(repr, row), *(shown(word) for pair in words for word in pair)]))
+            continue
+        fields = [of if of[1] >= 0 else [None] * 3 for of in neighbours]
+        dicts: list[dict[str, object]] = [
+            dict(zip(("distance", "neighbour", "neighbour_label"), of, strict=True)) for of in fields
+        ]
+        for each, pair in zip(dicts, words[1:], strict=False):
+            each |= dict(zip(("neighbour_name", "neighbour_class"), (word or None for word in pair), strict=True))
+        point: dict[str, object] = {"index": row[0], "label": row[3]}
+        point |= dict(zip(("name", "class"), (word or None for word in words[0]), strict=True)) if words else {}
+        nearest, *further = dicts
+        point |= nearest
         if further:
             point["further"] = further
         if lam is not None:

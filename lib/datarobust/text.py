@@ -26,7 +26,7 @@ def tsv(header: str, rows: Iterable[Iterable[object]]) -> Iterator[str]:
     r"""Lines of a TSV file: the names of columns, which spaces divide in ``header``, then rows of Python's own values.
 
     Floats are written so that reading gives them back exactly, None is an empty field, white space in text becomes one
-    space.
+    space, and text is as :func:`shown` has it.
 
     >>> list(tsv("set index distance", [("a\tset", 3, 0.1), ("b", None, float("inf"))]))
     ['set\tindex\tdistance\n', 'a set\t3\t0.1\n', 'b\t\tinf\n']
@@ -38,7 +38,7 @@ def tsv(header: str, rows: Iterable[Iterable[object]]) -> Iterator[str]:
 
 @lru_cache(maxsize=1024)  # the name of a set stands in millions of lines
 def _on_one_line(text: str) -> str:
-    return " ".join(text.split())
+    return shown(" ".join(text.split()))
 
 
 _FIELDS: dict[type, Callable[[Any], str]] = {

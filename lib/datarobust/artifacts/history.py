@@ -203,8 +203,8 @@ def build_head(
     whole = {
         **own,
         "kind": kind.name,
-        "version": kind.version,
-        "digest": digest_of(arrays, blocks),
+        "version": kind.version_of(arrays),
+        "digest": digest_of(kind.identifying(arrays), blocks),
         "history": to_json(_last_made(history, None)),
         "blocks": {name: list(blocks[name]) for name in arrays},
     }
@@ -265,8 +265,9 @@ def _article(kind: str) -> str:
 
 def confirm_arrays(summary: Summary, arrays: Shapes, blocks: Blocks, file: Path) -> Summary:
     """The summary with the arrays that are there; ArtifactError where they are not those of its kind and digest."""
-    if complaint := KINDS[summary.kind].complaint_about_arrays(arrays):
+    kind = KINDS[summary.kind]
+    if complaint := kind.complaint_about_arrays(arrays):
         raise ArtifactError(f"{file} {complaint}")
-    if digest_of(arrays, blocks) != summary.digest:
+    if digest_of(kind.identifying(arrays), blocks) != summary.digest:
         raise ArtifactError(f"{file} was altered (its digest does not fit its arrays): {RESTORE}")
     return replace(summary, arrays=arrays)

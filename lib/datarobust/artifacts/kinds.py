@@ -1,7 +1,8 @@
 """The kinds of artifacts: which arrays and attributes each must have and may have. ARTIFACTS.md draws them.
 
 To change a kind: raise its ``version``; keep the old number in ``reads`` only while old artifacts mean the same.
-Version 2 of every kind lets the steps of a history name their ``output``.
+Version 2 of every kind lets the steps of a history name their ``output``. An array that came later has the version it
+came with, and an artifact that has it is of that version.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Field:
 
     dtypes: tuple[str, ...]
     dims: tuple[str, ...]
+    since: int = 1  # version of the kind that an artifact with this array has at least
+    identifies: bool = True  # whether the digest covers it; block hashes and seal do in any case
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Kind:
 
     name: str
     format: Literal["zarr", "safetensors"] = "zarr"
-    version: int = 2  # that is written
+    version: int = 2  # that is written, unless an array is younger
     reads: tuple[int, ...] = (1, 2)  # versions that are read
     required: Mapping[str, Field] = field(default_factory=dict)
     optional: Mapping[str, Field] = field(default_factory=dict)  # no other arrays may be there
@@ -69,6 +72,15 @@ class Kind:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)  # that must be there; others may be added
     optional_attributes: Mapping[str, Attribute] = field(default_factory=dict)  # of this type where they are there
     advice: str = ""  # what to do where one of this kind stands in the place of another
+
+    def version_of(self, arrays: Collection[str]) -> int:
+        """The version of an artifact with these arrays."""
+        return max([self.version, *(self.optional[name].since for name in arrays if name in self.optional)])
+
+    def identifying(self, arrays: Shapes) -> Shapes:
+        """The arrays that the digest covers."""
+        ignored = [name for name, field in self.optional.items() if not field.identifies]
+        return {name: described for name, described in arrays.items() if name not in ignored}
 
     def complaint_about_arrays(self, arrays: Mapping[str, tuple[str, tuple[int | None, ...]]]) -> str | None:
         """What is wrong with arrays of these (dtype, shape), or None; a length that is not known yet is None."""
@@ -115,6 +127,7 @@ class Kind:
 
 _LABELS = Field(("int64",), ("N",))
 _INDEX = Field(("int64",), ("M",))
+_NAMES = {length: Field(("uint8",), (length, "L"), since=3, identifies=False) for length in "NM"}
 _TEXT = _DIGEST = Attribute("text")
 _INTEGER, _NUMBER, _FLAG, _OBJECT = Attribute("integer"), Attribute("number"), Attribute("flag"), Attribute("object")
 _NORM = Attribute("text", choices=("l2", "linf", "l1"))
@@ -136,6 +149,7 @@ _NETWORK: Mapping[str, Any] = {
 _KINDS = (
     Kind(
         "dataset",
+        reads=(1, 2, 3),
         required={"labels": _LABELS, "index": _LABELS},
         optional={
             "images": Field(("uint8",), ("N", "C", "H", "W")),
@@ -143,6 +157,7 @@ _KINDS = (
             "coarse": _LABELS,
             "soft": Field(("float32",), ("N", "K")),
             "source": _LABELS,
+            "names": _NAMES["N"],
         },
         one_of=("images", "features"),
         attributes={"name": _TEXT, "classes": Attribute("texts")},
@@ -171,7 +186,9 @@ _KINDS = (
     ),
     Kind(
         "clones",
+        reads=(1, 2, 3),
         required={"images": Field(("uint8",), ("M", "R", "C", "H", "W")), "labels": _INDEX, "index": _INDEX},
+        optional={"names": _NAMES["M"]},
         attributes={"dataset": _DIGEST, "model": _DIGEST, "sampler": _OBJECT},
     ),
     Kind(
@@ -188,11 +205,13 @@ _KINDS = (
     ),
     Kind(
         "embedding",
+        reads=(1, 2, 3),
         required={
             "position": Field(("float64",), ("M", "2")),
             "index": _INDEX,
             "distance": Field(("float64",), ("M",)),
         },
+        optional={"names": _NAMES["M"]},
         attributes={
             "method": Attribute("text", choices=("mds", "rte")),
             "norm": _NORM,
@@ -214,8 +233,9 @@ _KINDS = (
     ),
     Kind(
         "evaluation",
+        reads=(1, 2, 3),
         required=dict.fromkeys(("index", "label", "clean", "attacked", "broken"), _INDEX),
-        optional={"adversarial": Field(("uint8", "float32"), ("M", "C", "H", "W"))},
+        optional={"adversarial": Field(("uint8", "float32"), ("M", "C", "H", "W")), "names": _NAMES["M"]},
         attributes={
             "attacks": Attribute("texts"),
             "norm": _NORM,

@@ -7,12 +7,24 @@ dataset holds, :func:`equal_points` finds points that are there twice. :func:`fr
 :func:`from_hf` make sources of what is in memory.
 """
 
-from datarobust.datasets.contents import describe, equal_points, label_column, lines, point_column, remarks
+from datarobust.datasets.contents import (
+    called,
+    class_names,
+    describe,
+    equal_points,
+    label_column,
+    lines,
+    names,
+    point_column,
+    remarks,
+)
 from datarobust.datasets.linefiles import read_names
 from datarobust.datasets.memory import from_arrays, from_hf, from_torch
 from datarobust.datasets.recognise import open_source
 
 __all__ = [
+    "called",
+    "class_names",
     "describe",
     "equal_points",
     "from_arrays",
@@ -20,6 +32,7 @@ __all__ = [
     "from_torch",
     "label_column",
     "lines",
+    "names",
     "open_source",
     "point_column",
     "read_names",

@@ -18,7 +18,7 @@ classifier predicted. It is held in memory, all 1.5 GB. Files of other images in
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,18 @@ import numpy as np
 
 from datarobust.datasets import unpickle
 from datarobust.datasets.files import Raw, is_tar, raw_file, read_start, reading, tar_files
-from datarobust.datasets.sources import Block, Labels, Names, Source, Spec, as_labels, read_rows, spans
+from datarobust.datasets.sources import (
+    Block,
+    Labels,
+    Names,
+    Source,
+    Spec,
+    as_labels,
+    as_names,
+    name_bytes,
+    read_rows,
+    spans,
+)
 from datarobust.datasets.unpickle import array_of, text_of
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
@@ -108,8 +119,12 @@ class _BatchSource(Source):
                 for name, raw in columns.items():
                     count = len(self._classes.get(name, ()))
                     labels[name], _ = as_labels(raw, row, f"{batch.where}: {name}", count)
-                coarse = {"coarse": labels[self._coarse]} if self._coarse else {}
-                yield {"images": images, "labels": labels[self._label], **coarse}
+                block = {"images": images, "labels": labels[self._label]}
+                if self._coarse:
+                    block["coarse"] = labels[self._coarse]
+                if self.spec.names:
+                    block["names"] = as_names(batch.names[row : row + len(images)], self.spec.names)
+                yield block
                 row += len(images)
             first += batch.rows
 
@@ -157,6 +172,10 @@ class CifarSource(_BatchSource):
                 raise DataError(f"{shown(path)} has {len(stored)} classes, but {len(classes)} names are given.")
             self._classes[self._label] = classes
         title = release.title + ("s" if labels == "coarse" else "")
+        notes = [f"{title}, {'binary' if release.binary else 'python'} release, {split} set"]
+        unnamed = [batch.where for batch in self._batches if not batch.names]
+        if 0 < len(unnamed) < len(self._batches):
+            notes.append(f"{unnamed[0]} has no filename for each image: names are left out")
         self.spec = Spec(
             name=f"{title.lower().replace('-', '')}-{split}",
             rows=sum(batch.rows for batch in self._batches),
@@ -164,7 +183,8 @@ class CifarSource(_BatchSource):
             shape=SHAPE,
             classes=self._classes[self._label],
             coarse=self._coarse is not None,
-            notes=(f"{title}, {'binary' if release.binary else 'python'} release, {split} set",),
+            notes=tuple(notes),
+            names=0 if unnamed else name_bytes(name for batch in self._batches for name in batch.names),
         )
 
 
@@ -210,7 +230,8 @@ def _release(path: Path, files: Mapping[str, Raw]) -> tuple[Release, Mapping[str
 class PickledBatch:
     """A pickle, held in memory: ``data``, and a list or array of one integer an image for each column.
 
-    ``data`` is uint8 (N, 3072), or (N, H, W, 3) in TI500K; ``aside`` are the other keys of the pickle.
+    ``data`` is uint8 (N, 3072), or (N, H, W, 3) in TI500K; ``aside`` are the other keys of the pickle. ``names`` are
+    CIFAR's ``filenames``, none where there is not one for each image.
     """
 
     def __init__(self, raw: Raw, columns: tuple[str, ...], *, ti500k: bool = False) -> None:
@@ -231,6 +252,9 @@ class PickledBatch:
         if math.prod(shape[1:]) > MOST_ROW_BYTES:
             raise DataError(f"{where}: data have shape {shape}, which no set of images has.")
         self.rows = len(data)
+        names = held.get("filenames")
+        texts = [text_of(name) for name in names] if isinstance(names, list) else []
+        self.names = [text for text in texts if text is not None] if len(texts) == self.rows and all(texts) else []
         self.images = data.transpose(0, 3, 1, 2) if ti500k else data.reshape(-1, *SHAPE)
         self._columns = dict(zip(columns, labels, strict=True))
         for key, column in self._columns.items():
@@ -247,6 +271,8 @@ class PickledBatch:
 
 class BinaryBatch:
     """Records of a byte for each column, then the image."""
+
+    names: Sequence[str] = ()
 
     def __init__(self, raw: Raw, columns: tuple[str, ...]) -> None:
         self.where = raw.where

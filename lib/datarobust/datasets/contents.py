@@ -11,7 +11,7 @@ million share theirs is 4e-24. Finding equal hashes takes some 70 bytes a point.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
@@ -41,6 +41,42 @@ def label_column(store: Store, labels: Labels) -> Column:
     if labels == "coarse" and "coarse" not in store:
         raise UsageError(f"{shown(store.path)} has no coarse labels; it has {', '.join(store.names())}.")
     return store.column("labels" if labels == "own" else "coarse")
+
+
+def names(store: Store, rows: Rows | None = None) -> list[str] | None:
+    """The names of points in their source, such as paths below a folder, of ``rows`` or all; None if it has none.
+
+    They are somebody else's: what shows them passes them through :func:`datarobust.text.shown`. A point without a name
+    has an empty one.
+    """
+    if "names" not in store:
+        return None
+    column = store.column("names")
+    array = column.read() if rows is None else column.take(rows)
+    encoded = np.ascontiguousarray(array).view(f"S{array.shape[1]}").ravel().tolist()
+    return [name.decode("utf-8", "surrogateescape") for name in encoded]
+
+
+def called(*stores: Store) -> list[Callable[[int], tuple[str, str]]] | None:
+    """For each dataset, what gives the name and the class of a point; None where points of none of them have names.
+
+    -1, the neighbour that is not there, has two empty ones.
+    """
+    if not any("names" in store for store in stores):
+        return None
+
+    def of(store: Store) -> Callable[[int], tuple[str, str]]:
+        points, classes = names(store), class_names(store, store.column("labels").read())
+        return lambda row: ("" if points is None else points[row], classes[row]) if row >= 0 else ("", "")
+
+    first = of(stores[0])
+    return [first if store is stores[0] else of(store) for store in stores]
+
+
+def class_names(store: Store, labels: Rows) -> list[str]:
+    """The names of the classes of these labels; a class without one is called by its label."""
+    classes = store.attributes["classes"]
+    return [classes[label] if 0 <= label < len(classes) else f"{label}" for label in labels.tolist()]
 
 
 def describe(dataset: Store) -> dict[str, Any]:

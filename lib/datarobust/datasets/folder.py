@@ -3,7 +3,8 @@
 Classes are the sub-folders in the order of their names (by code point); the points are a class's files, also those in
 folders below it, in the order of their paths. Hidden files are left out; files that are no images are left out and
 counted in a note. All images have one size and one mode: grey (1 channel) or RGB (3), as the first has it or as
-``channels`` says. Pixels are taken as stored; EXIF orientation is not applied.
+``channels`` says. Pixels are taken as stored; EXIF orientation is not applied. The name of a point is the path of its
+file below the folder.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datarobust.datasets.files import brief, reading
-from datarobust.datasets.sources import Block, Names, Source, Spec, spans
+from datarobust.datasets.sources import Block, Names, Source, Spec, as_names, name_bytes, spans
 from datarobust.errors import DataError
 from datarobust.text import shown
 from datarobust.types import Images
@@ -82,12 +83,14 @@ class FolderSource(Source):
             shape=shape,
             classes=tuple(folders) if classes is None else classes,
             notes=tuple(notes),
+            names=name_bytes(files),
         )
 
     def _parts(self, start: int, stop: int) -> Iterator[Block]:
         for begin, end in spans(stop, self.spec.step, start):
             images = np.stack([self._image(row) for row in range(begin, end)])
-            yield {"images": images, "labels": self._labels[begin:end]}
+            names = as_names(self._names[begin:end], self.spec.names)
+            yield {"images": images, "labels": self._labels[begin:end], "names": names}
 
     def _image(self, row: int) -> Images:
         path = self._path / self._names[row]

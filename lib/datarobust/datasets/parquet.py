@@ -2,7 +2,7 @@
 
 Pictures are a column of encoded images (PNG, JPEG), as bytes or as a struct with the field ``bytes``; labels a column
 of integers, whose names the file's own metadata have (ClassLabel). Of fine and coarse labels, as of CIFAR-100, both are
-kept.
+kept. The name of a point is the field ``path`` of its picture, or what a column of texts has, the first of `NAMES`.
 
 A folder has its files as ``data/train-00000-of-00002-0123456789abcdef.parquet``, with a folder for each configuration
 (``plain_text/train-00000-of-00001.parquet``, ``default/train/0000.parquet``) or plainly as ``train.parquet``.
@@ -32,7 +32,17 @@ import numpy as np
 
 from datarobust.datasets.files import brief, read_start, reading
 from datarobust.datasets.folder import decode
-from datarobust.datasets.sources import Block, Labels, Names, Source, Spec, as_labels
+from datarobust.datasets.sources import (
+    MOST_NAME_BYTES,
+    Block,
+    Labels,
+    Names,
+    Source,
+    Spec,
+    as_labels,
+    as_names,
+    name_bytes,
+)
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 
@@ -41,12 +51,14 @@ SUFFIX = ".parquet"
 IMAGES = ("img", "image", "images")
 LABELS = ("label", "fine_label", "labels")
 COARSE = "coarse_label"
+NAMES = ("__key__", "key", "file_name", "filename", "file", "path", "image_id", "id")
 MOST_FOOTER_BYTES = 8 << 20  # enough for thousands of row groups of a few columns
 MOST_PAGE_BYTES = 512 << 20  # of one page, unpacked; writers make pages of about 1 MiB, or of 1,024 rows
 BATCH_BYTES = 64 << 20  # a batch holds about so much at most, whatever the file says, unless one value is larger
 
 _ENCRYPTED = b"PARE"
 _READ_AHEAD = 1 << 16
+_NAMES_AT_ONCE = 1 << 12
 _DEPTH = 3
 _MOST_ENTRIES = 1 << 16
 _OF = re.compile(r"(?P<split>.+?)-(?P<number>\d{4,6})-of-(?P<total>\d{4,6})(-[0-9a-f]+)?\.parquet", re.DOTALL)
@@ -111,10 +123,19 @@ class ParquetSource(Source):
         rows = sum(sum(each.groups) for each in self._shards)
         if not rows:
             raise DataError(f"{shown(path)} has no rows.")
+        notes, width = list[str](), 0
+        if columns.names and all(find_columns(each, keys, labels).names == columns.names for each in self._shards):
+            try:
+                width = name_bytes(self._point_names())
+            except DataError as error:
+                notes.append(f"points have no names: {error}")
+        if not width:
+            self._columns = columns._replace(names="")
         self._shape: tuple[int, ...] | None = None  # any, of the first picture
         self._shape = shape = next(self._rows(0, 1, 1))[0].shape
         where = shown(paths[0].name) if len(paths) == 1 else f"{len(paths)} files"
         beside = f", coarse labels from {shown(columns.labels[1])}" if coarse else ""
+        notes.insert(0, f"{shown(columns.images)} and {shown(columns.labels[0])} from {where}{beside}")
         self.spec = Spec(
             name=(f"{path.resolve().name}-{split or 'train'}" if path.is_dir() else path.stem),
             rows=rows,
@@ -122,19 +143,40 @@ class ParquetSource(Source):
             shape=shape,
             classes=names[0],
             coarse=bool(coarse),
-            notes=(f"{shown(columns.images)} and {shown(columns.labels[0])} from {where}{beside}",),
+            notes=tuple(notes),
+            names=width,
         )
 
     def _parts(self, start: int, stop: int) -> Iterator[Block]:
         rows = self._rows(start, stop, self.spec.step)
         while part := list(islice(rows, self.spec.step)):
-            images, *labels = zip(*part, strict=True)
+            images, names, *labels = zip(*part, strict=True)
             columns = (np.array(column, np.int64) for column in labels)
-            yield {"images": np.stack(images), **dict(zip(("labels", "coarse"), columns, strict=False))}
+            block = {"images": np.stack(images), **dict(zip(("labels", "coarse"), columns, strict=False))}
+            yield block | ({"names": as_names(names, self.spec.names)} if self.spec.names else {})
+
+    def _point_names(self) -> Iterator[str]:
+        """The names of all points."""
+        for shard in self._shards:
+            for group in range(len(shard.groups)):
+                for batch in shard.batches(group, [self._columns.names], _NAMES_AT_ONCE):
+                    yield from map(_name_of, self._column(batch, self._columns.names))
+
+    @staticmethod
+    def _column(batch: Any, name: str) -> Any:
+        """A column of a record batch, or a field ``name.field`` of one; texts as their bytes."""
+        column, _, field = name.rpartition(".") if name not in batch.schema.names else (name, "", "")
+        values = batch.column(batch.schema.get_field_index(column))
+        if field:
+            values = dict(zip((part.name for part in values.type), values.flatten(), strict=True))[field]
+        types = pyarrow("pyarrow.types")
+        wide, narrow = types.is_large_string(values.type), types.is_string(values.type)
+        return values.cast("large_binary" if wide else "binary") if wide or narrow else values
 
     def _rows(self, start: int, stop: int, most: int) -> Iterator[tuple[Any, ...]]:
-        """Picture and labels of the rows ``start:stop``, row group by row group, read at most ``most`` at a time."""
+        """Picture, name and labels of the rows ``start:stop``, at most ``most`` of a row group at a time."""
         names = [self._columns.read, *self._columns.labels]
+        names += [self._columns.names] if self._columns.names else []
         row = 0
         for shard in self._shards:
             first = row
@@ -161,14 +203,19 @@ class ParquetSource(Source):
                 raise DataError(f"{where}[{row + place}] is empty: every point has a label.")
             labels, _ = as_labels(values.to_numpy(zero_copy_only=False), row, where, count)
             columns.append(labels.tolist())
-        pictures = batch.column(batch.schema.get_field_index(self._columns.images))
-        if self._columns.read != self._columns.images:
-            [pictures] = pictures.flatten()
-        for place, (picture, *numbers) in enumerate(zip(pictures, *columns, strict=True), start=row):
+        pictures = self._column(batch, self._columns.read)
+        called = self._column(batch, self._columns.names) if self._columns.names else [None] * len(pictures)
+        for place, (picture, name, *numbers) in enumerate(zip(pictures, called, *columns, strict=True), start=row):
             data, where = picture.as_py(), f"{shown(shard.path)}: {shown(self._columns.images)}[{place}]"
             if data is None:
                 raise DataError(f"{where} has no bytes: the picture is elsewhere, or there is none.")
-            yield decode(data, where, self._channels, self._shape), *numbers
+            yield decode(data, where, self._channels, self._shape), _name_of(name), *numbers
+
+
+def _name_of(value: Any) -> str:
+    """A name as text; empty where there is none."""
+    data = None if value is None else value.as_py()
+    return "" if data is None else data[-MOST_NAME_BYTES:].decode("utf-8", "replace")
 
 
 class Columns(NamedTuple):
@@ -177,6 +224,7 @@ class Columns(NamedTuple):
     images: str
     read: str  # the bytes of the pictures
     labels: tuple[str, ...]  # the labels, and coarse labels beside them
+    names: str  # the names of points; empty where there is none
 
 
 def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels | None) -> Columns:
@@ -198,7 +246,16 @@ def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels
     if not types.is_binary(inner) and not types.is_large_binary(inner):
         column = f"{shown(file.path)}: {shown(images)} has type {shown(str(kind)[:80])}"
         raise DataError(f"{column}: pictures are PNG or JPEG files as bytes, or structs with the field bytes.")
-    return Columns(images, images if inner is kind else f"{images}.bytes", labelled)
+    texts = [name for name in NAMES if name in file.schema.names and _is_text(file.schema.field(name).type)]
+    if inner is not kind and kind.get_field_index("path") >= 0 and _is_text(kind.field("path").type):
+        texts.insert(0, f"{images}.path")
+    read = images if inner is kind else f"{images}.bytes"
+    return Columns(images, read, labelled, next(iter(texts), ""))
+
+
+def _is_text(kind: Any) -> bool:
+    types = pyarrow("pyarrow.types")
+    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def _one(file: ParquetFile, candidates: tuple[str, ...], what: str) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -43,6 +44,7 @@ BUDGET = 1 << 30  # bytes of rows that a shuffle holds in memory at a time
 PIXEL_TOLERANCE = 1e-4  # of 255 v from a whole number, for v = k/255; float32 rounds to within 2e-5
 HALF_TOLERANCE = 0.13  # the same for float16, whose rounding of k/255 alone moves 255 v by up to 255 * 2**-11 = 0.125
 SUM_TOLERANCE = 1e-3  # of the entries of a soft label from 1; float16 probabilities of 100 classes stay within
+MOST_NAME_BYTES = 1 << 12  # of the name of a point; of a longer one the end is kept
 MOST_CLASSES = 1_000_000  # labels at or above it are no class numbers but identifiers: refused
 
 _MOST_FILES = 400
@@ -62,6 +64,7 @@ class Spec:
     coarse: bool = False  # whether it has labels of super-classes
     notes: tuple[str, ...] = ()  # sentences the user should see: what was recognised, what was left out
     raw_bytes: int = 0  # of one point as it is read
+    names: int = 0  # bytes of the longest name of a point (`name_bytes`), 0 where points have none
 
     @property
     def step(self) -> int:
@@ -76,7 +79,7 @@ class Spec:
     @property
     def row_bytes(self) -> int:
         """Bytes of one finished row: its point and its labels."""
-        return self.dtype.itemsize * math.prod(self.shape) + 8 + 4 * self.soft + 8 * self.coarse
+        return self.dtype.itemsize * math.prod(self.shape) + 8 + 4 * self.soft + 8 * self.coarse + self.names
 
     @property
     def columns(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
@@ -84,7 +87,8 @@ class Spec:
         integer: tuple[np.dtype[Any], tuple[int, ...]] = (np.dtype(np.int64), ())
         columns = {self.kind: (self.dtype, self.shape), "labels": integer, "index": integer}
         soft = {"soft": (np.dtype(np.float32), (self.soft,))} if self.soft else {}
-        return columns | soft | ({"coarse": integer} if self.coarse else {})
+        names = {"names": (np.dtype(np.uint8), (self.names,))} if self.names else {}
+        return columns | soft | ({"coarse": integer} if self.coarse else {}) | names
 
 
 class Source:
@@ -248,6 +252,22 @@ class Shuffled:
 def _bucket(keys: npt.NDArray[np.uint64], count: int) -> Rows:
     """Which of ``count`` equal ranges of keys each key is in."""
     return ((keys >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
+
+
+def name_bytes(names: Iterable[str]) -> int:
+    """The bytes of the longest of these names; 0 where all are empty."""
+    return min(MOST_NAME_BYTES, max((len(_encoded(name)) for name in names), default=0))
+
+
+def as_names(names: Sequence[str], width: int) -> npt.NDArray[np.uint8]:
+    """Names as a column of a dataset, uint8 (B, width): UTF-8, zeros behind."""
+    encoded = [_encoded(name)[-width:] for name in names]
+    return np.array(encoded, dtype=f"S{width}").view(np.uint8).reshape(len(names), width)
+
+
+def _encoded(name: str) -> bytes:
+    """UTF-8; the names of files keep their bytes, whatever they are, and a zero would be taken for the end."""
+    return re.sub("[\0\ud800-\udc7f\udd00-\udfff]", "\ufffd", name).encode("utf-8", "surrogateescape")
 
 
 def tell_scale(raw: Array) -> Scale | None:

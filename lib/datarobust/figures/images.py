@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from datarobust.datasets.contents import class_names, names
 from datarobust.errors import DataError
 from datarobust.figures import demand_room, records, style
 from datarobust.norms import L2, LEVELS, LINF, norm_of
@@ -79,12 +80,6 @@ class Sheet:
         self.figure.text(*where, text, size=size, ha="center", va="baseline", **{"parse_math": False} | options)
 
 
-def class_names(dataset: Store, labels: Rows) -> list[str]:
-    """The names of the classes of these labels; a class without one is called by its label."""
-    names = dataset.attributes["classes"]
-    return [names[label] if 0 <= label < len(names) else f"{label}" for label in labels.tolist()]
-
-
 def draw_samples(samples: Side) -> Figure:
     """Images row by row, each with its class below."""
     step = math.ceil(max(samples.images.shape[2:]) / _SAMPLE)  # of too large images every n-th pixel
@@ -123,12 +118,13 @@ class Side:
     index: Rows  # (M,) their rows in their set
     labels: Rows  # (M,)
     names: Sequence[str]  # M, of their classes, any text
+    called: Sequence[str] | None = None  # M, of the points in their source, any text
 
 
 def side_of(dataset: Store, rows: Rows) -> Side:
     """These rows of a dataset of images."""
     labels = dataset.column("labels").take(rows)
-    return Side(dataset.column("images").take(rows), rows, labels, class_names(dataset, labels))
+    return Side(dataset.column("images").take(rows), rows, labels, class_names(dataset, labels), names(dataset, rows))
 
 
 def least_robust_pairs(distance: Floats, neighbour: Rows, within: bool, most: int) -> Rows:
@@ -153,7 +149,7 @@ def distances(points: Side, neighbours: Side, norm: str) -> Floats:
 
 
 def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None = None) -> Figure:
-    """Each point at the left of its neighbour, their classes and rows below, their distance above.
+    """Each point at the left of its neighbour, their classes, rows and names below, their distance above.
 
     The distance is that of the two images as they are shown, decimal; where all distances in the norm are whole steps
     of a byte, as in l-infinity, as ``k/255`` too. Where a ranking has ``claimed`` distances (M,), they must be those.
@@ -180,7 +176,8 @@ def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None
     times = max(1, round(slot / max(height, width)))
     height, width = height * times, width * times
     slot = max(width, slot)  # narrow images stand in the middle of theirs: names need the room
-    across, down = 2 * slot + _WITHIN + _BETWEEN, height + 3 * _TEXT + _ROWS
+    named = any(side.called is not None for side, _ in sides)
+    across, down = 2 * slot + _WITHIN + _BETWEEN, height + (3 + named) * _TEXT + _ROWS
     columns = min(count, max(1, (_PAGE - 2 * _EDGE + _BETWEEN // 2) // across), 4)
     edge = _EDGE + _BETWEEN // 4  # a long distance is a little wider than its pair
     with style.look():
@@ -197,6 +194,8 @@ def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None
                 middle, line = x + slot / 2, top + _TEXT + height + _TEXT / 2 + 2
                 sheet.write(side.names[number], middle, line, room=slot - _WITHIN)
                 sheet.write(f"{side.index[number]}", middle, line + _TEXT, color=style.QUIET)
+                if side.called is not None:
+                    sheet.write(side.called[number], middle, line + 2 * _TEXT, room=slot - _WITHIN, color=style.QUIET)
     return sheet.figure
 
 
@@ -204,7 +203,12 @@ def table_of_pairs(points: Side, neighbours: Side, norm: str) -> Iterator[str]:
     """The pairs as lines of a TSV file; labels as ``sens-rank`` prints them."""
     places = (points.index, distances(points, neighbours, norm), neighbours.index)
     classes = (points.labels, neighbours.labels, points.names, neighbours.names)
-    return tsv("index distance neighbour label neighbour_label class neighbour_class", records(*places, *classes))
+    called = [side.called for side in (points, neighbours)]
+    header, columns = "index distance neighbour label neighbour_label class neighbour_class", [*places, *classes]
+    if called != [None, None]:
+        header += " name neighbour_name"
+        columns += [[""] * len(points.index) if column is None else column for column in called]
+    return tsv(header, records(*columns))
 
 
 # -------------------------------------------------------------------------------------------------------- clones
@@ -226,6 +230,8 @@ class Copies:
     clones: Images  # (M, R, C, H, W)
     index: Rows  # (M,) rows of the images in their dataset
     labels: Rows  # (M,) the classes that the clones were made for
+    names: Sequence[str] | None = None  # M, of the points in their source, any text
+    classes: Sequence[str] = ()  # M, names of their classes, any text; needed beside names
 
     def __post_init__(self) -> None:
         if not len(self.images) or self.images.shape[1] not in (1, 3):
@@ -242,7 +248,8 @@ def copies_of(name: str, clones: Store, dataset: Store, most: int) -> Copies:
     """The first ``most`` points of a set of clones, with their images in its dataset."""
     end = min(most, len(clones))
     index, labels = (np.asarray(clones.column(key).read(0, end), np.int64) for key in ("index", "labels"))
-    return Copies(name, dataset.column("images").take(index), clones.column("images").read(0, end), index, labels)
+    images, copies = dataset.column("images").take(index), clones.column("images").read(0, end)
+    return Copies(name, images, copies, index, labels, names(dataset, index), class_names(dataset, labels))
 
 
 def squares(sets: Sequence[Copies]) -> Figure:
@@ -304,12 +311,14 @@ def rows(sets: Sequence[Copies]) -> Figure:
 
 def table_of_clones(sets: Sequence[Copies]) -> Iterator[str]:
     """Every clone as a line of a TSV file, with its distances to its image in [0, 1] units."""
+    named = any(copies.names is not None for copies in sets)
 
     def lines() -> Iterator[tuple[object, ...]]:
         for copies in sets:
+            words = [copies.names or [""] * len(copies.index), copies.classes] if named else []
             for repeat, clones in enumerate(copies.clones.swapaxes(0, 1)):
                 apart = (norm.distances(norm.keys(copies.images, clones), np.uint8) for norm in (L2, LINF))
-                for index, label, *rest in records(copies.index, copies.labels, *apart):
+                for index, label, *rest in records(copies.index, copies.labels, *apart, *words):
                     yield (copies.name, index, label, repeat, *rest)
 
-    return tsv("set index label repeat l2 linf", lines())
+    return tsv(f"set index label repeat l2 linf{' name class' if named else ''}", lines())

@@ -17,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
+from datarobust.datasets.contents import names
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import demand_room, records, style
 from datarobust.norms import norm_of
@@ -60,6 +61,7 @@ class Map:
     stress: float | None = None  # Kruskal's stress-1, where there is one
     correlation: float | None = None  # of robustness between nearest neighbours on the map (datarobust.embedding)
     permuted: float | None = None  # the largest of the permutations there
+    names: Sequence[str] | None = None  # M, of the points in their source, any text
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn."""
@@ -166,12 +168,13 @@ def draw(
 
 def table(maps: Sequence[Map]) -> Iterator[str]:
     """Every point as a line of a TSV file; stress and correlations are of the whole map, empty where there is none."""
+    named = any(m.names is not None for m in maps)
     lines = (
-        (m.name, m.method_key, m.norm, m.stress, m.correlation, m.permuted, index, distance, *place)
+        (m.name, m.method_key, m.norm, m.stress, m.correlation, m.permuted, index, distance, *place, *[called] * named)
         for m in maps
-        for index, distance, place in records(m.index, m.distance, m.position)
+        for index, distance, place, called in records(m.index, m.distance, m.position, m.names or [""] * len(m.index))
     )
-    return tsv("set method norm stress correlation permuted index distance x y", lines)
+    return tsv(f"set method norm stress correlation permuted index distance x y{' name' * named}", lines)
 
 
 def map_of(store: Store, name: str) -> Map:
@@ -197,4 +200,5 @@ def map_of(store: Store, name: str) -> Map:
         attributes.get("stress"),
         neighbours.get("correlation"),
         neighbours.get("permuted"),
+        names(store),
     )

@@ -20,6 +20,7 @@ from datarobust.evaluation import Protocol, checks
 from datarobust.evaluation.attacks import library
 from datarobust.evaluation.driver import Checkpoint, Options, evaluate
 from datarobust.evaluation.statistics import VERDICTS, summary
+from datarobust.jobs.dataset import named
 from datarobust.jobs.make import ALONE, Artifact, Form, Labelled, Output, silent
 from datarobust.networks.classifier import frozen
 from datarobust.networks.features import as_inputs, run_network
@@ -90,6 +91,7 @@ class Evaluation:
             "eps": self.protocol.eps,
             "protocol": self.protocol.describe(),
             "keep": self.options.keep,
+            **named(self.points.dataset),
         }
 
     def plan(self) -> dict[str, Any]:
@@ -110,6 +112,8 @@ class Evaluation:
         if not output.group.is_main:
             return
         chosen, dataset = self.points.chosen, self.points.dataset
+        if "names" in dataset:
+            arrays["names"] = dataset.column("names").take(self.points.rows)
         step = output.step({"dataset": dataset.digest, "model": self.model.identity, **chosen.inputs})
         histories = [dataset.history, chosen.history, self.model.history]
         output.save(arrays, attributes, [*join(histories), step])

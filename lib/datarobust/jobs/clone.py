@@ -18,6 +18,7 @@ from datarobust.diffusion.cloning import Task, clones, random_labels
 from datarobust.diffusion.denoiser import Denoiser, flops
 from datarobust.diffusion.sampler import DEFAULTS, NOISE_WEIGHT, Sampler, Start, start
 from datarobust.errors import DataError, UsageError
+from datarobust.jobs.dataset import named
 from datarobust.jobs.make import Artifact, Form, Output
 from datarobust.networks import Precision
 from datarobust.selection import Chosen, rows_digest
@@ -110,7 +111,8 @@ class Cloning:
     def request(self) -> dict[str, Any]:
         """All that decides the bytes, up to rounding."""
         rows, (_, files) = rows_digest(self.chosen.rows), self.targets
-        return {"tool": "clone", "rows": rows, "repeats": self.repeats, "labels": files, **self.settings}
+        request = {"tool": "clone", "rows": rows, "repeats": self.repeats, "labels": files, **self.settings}
+        return request | named(self.dataset)
 
     def remarks(self) -> Iterator[str]:
         """What a user should know before the work."""
@@ -143,6 +145,10 @@ class Cloning:
         """Make the clones and write them; a killed run is gone on with, from the first point that was not saved."""
         group, row = output.group, (self.repeats, *self.model.shape)
         columns = {"images": ("uint8", row), "labels": ("int64", ()), "index": ("int64", ())}
+        fixed = {"labels": self.task.labels, "index": self.chosen.rows}
+        if "names" in self.dataset:
+            fixed["names"] = self.dataset.column("names").take(self.chosen.rows)
+            columns["names"] = ("uint8", fixed["names"].shape[1:])
         attributes = self.settings | {name: self.dataset.attributes[name] for name in ("name", "classes")}
         inputs = {"dataset": self.dataset.digest, "model": self.weights.digest}
         step = output.step(inputs | self.targets[1] | dict(self.chosen.inputs))
@@ -152,7 +158,7 @@ class Cloning:
             done = 0
             if writer:
                 done = writer.done("images") * self.repeats
-                for name, numbers in (("labels", self.task.labels), ("index", self.chosen.rows)):
+                for name, numbers in fixed.items():
                     writer.append(name, numbers[writer.done(name) :])
             first = int(group.all_gather(np.array([done]))[0][0])
             batches = clones(

@@ -94,6 +94,12 @@ def attributes_of(dataset: Store, name: str | None, classes: Iterable[str] | Non
     return {"name": str(own["name"]) if name is None else name, "classes": list(classes)}
 
 
+def named(*datasets: Store) -> dict[str, Any]:
+    """What a request says of the names of points, which digests do not cover; nothing where there are none."""
+    hashes = [list(dataset.column("names").hashes) if "names" in dataset else None for dataset in datasets]
+    return {"names": artifacts.fingerprint(hashes)} if any(hashes) else {}
+
+
 @dataclass(frozen=True)
 class Import:
     """A source as a dataset. Raises DataError where it is empty, or class names are empty or given twice."""
@@ -125,6 +131,7 @@ class Import:
             "spec": (spec.name, spec.kind, spec.shape, spec.classes, spec.soft, spec.coarse),
             "shuffle": self.shuffle,
             "rows": self.rows,
+            **({"names": spec.names} if spec.names else {}),
         }
 
     def run(self, output: Output) -> None:
@@ -175,7 +182,7 @@ class Subset:
     def request(self) -> dict[str, Any]:
         """All that decides the bits."""
         rows, name = rows_digest(self.chosen.rows), attributes_of(self.dataset, self.name)["name"]
-        return {"tool": "dataset subset", "rows": rows, "name": name, "inputs": self.inputs}
+        return {"tool": "dataset subset", "rows": rows, "name": name, "inputs": self.inputs, **named(self.dataset)}
 
     def run(self, output: Output) -> None:
         """Copy the rows."""
@@ -207,7 +214,7 @@ class Merge:
         first = self.datasets[0]
         for other in self.datasets[1:]:
             pair = f"{shown(first.path)} and {shown(other.path)} do not fit together"
-            mine, theirs = columns_of(first, ["source"]), columns_of(other, ["source"])
+            mine, theirs = (columns_of(each, ["source", "names"]) for each in (first, other))
             if mine.keys() != theirs.keys():
                 name = min(mine.keys() ^ theirs.keys())
                 raise DataError(f"{pair}: only {shown(first.path if name in mine else other.path)} has {name}.")
@@ -227,27 +234,42 @@ class Merge:
     def request(self) -> dict[str, Any]:
         """All that decides the bits."""
         digests = [dataset.digest for dataset in self.datasets]
-        return {"tool": "dataset merge", "inputs": digests, "name": self.attributes["name"]}
+        names = named(*self.datasets)
+        return {"tool": "dataset merge", "inputs": digests, "name": self.attributes["name"], **names}
 
     def run(self, output: Output) -> None:
-        """Copy the rows."""
-        kept = columns_of(self.datasets[0], ["source"])
+        """Copy the rows; points of an input without names have empty ones where another has some."""
+        kept = columns_of(self.datasets[0], ["source", "names"])
         columns = {**kept, "source": (np.dtype(np.int64), ())}
+        longest = max([each.column("names").shape[1] for each in self.datasets if "names" in each], default=0)
+        if longest:
+            columns["names"] = (np.dtype(np.uint8), (longest,))
         edges = np.cumsum([0, *map(len, self.datasets)]).tolist()
 
         def part(begin: int, end: int) -> Block:
-            pieces = [
-                read(dataset, kept, max(begin - first, 0), min(end, last) - first)
-                | {"source": np.full(min(end, last) - max(begin, first), number, np.int64)}
-                for number, (dataset, first, last) in enumerate(zip(self.datasets, edges, edges[1:], strict=False))
-                if begin < last and first < end
-            ]
+            pieces = []
+            for number, (dataset, first, last) in enumerate(zip(self.datasets, edges, edges[1:], strict=False)):
+                if begin < last and first < end:
+                    span = max(begin - first, 0), min(end, last) - first
+                    piece = read(dataset, kept, *span)
+                    piece["source"] = np.full(span[1] - span[0], number, np.int64)
+                    piece["names"] = _names(dataset, *span, longest)
+                    pieces.append(piece)
             return {name: np.concatenate([piece[name] for piece in pieces]) for name in columns}
 
         inputs = {f"dataset {number}": dataset.digest for number, dataset in enumerate(self.datasets)}
         history = [*join(dataset.history for dataset in self.datasets), output.step(inputs)]
         with output.writer(columns, self.attributes, history, resume=()) as writer:
             copy(writer, columns, edges[-1], part, output.progress)
+
+
+def _names(dataset: Store, begin: int, end: int, width: int) -> Array:
+    """The names of the rows ``begin:end``, with zeros behind; zeros where the dataset has none."""
+    padded = np.zeros((end - begin, width), np.uint8)
+    if "names" in dataset:
+        names = dataset.column("names").read(begin, end)
+        padded[:, : names.shape[1]] = names
+    return padded
 
 
 @dataclass(frozen=True)
@@ -275,7 +297,8 @@ class Relabel:
     def request(self) -> dict[str, Any]:
         """All that decides the bits."""
         attributes = attributes_of(self.dataset, self.name, self.labels.classes)
-        return {"tool": "dataset relabel", "dataset": self.dataset.digest, **attributes, "how": self.labels.how}
+        request = {"tool": "dataset relabel", "dataset": self.dataset.digest, **attributes, "how": self.labels.how}
+        return request | named(self.dataset)
 
     def remarks(self) -> Iterator[str]:
         """What a user should know before the work."""
@@ -447,7 +470,8 @@ class Features:
         """All that decides the bits, up to rounding."""
         name = attributes_of(self.dataset, self.name)["name"]
         layer = self.representation.layer
-        return {"tool": "dataset features", "inputs": self.inputs, "layer": layer, "rows": self.rows, "name": name}
+        request = {"tool": "dataset features", "inputs": self.inputs, "layer": layer, "rows": self.rows, "name": name}
+        return request | named(self.dataset)
 
     def plan(self) -> dict[str, int | float | str]:
         """The cost of the job; one batch is computed to see how long it takes."""

@@ -14,6 +14,7 @@ from datarobust import artifacts, embedding
 from datarobust.artifacts import Store
 from datarobust.artifacts.history import join
 from datarobust.errors import DataError, UsageError
+from datarobust.jobs.dataset import named
 from datarobust.jobs.make import Artifact, Form, Output
 from datarobust.text import shown
 from datarobust.types import Array, Floats, Rows
@@ -111,7 +112,7 @@ class Embedding:
 
     def request(self) -> dict[str, Any]:
         """All that decides the bits."""
-        return {"tool": "embed", "points": len(self.rows), "limit": self.limit, **self.settings}
+        return {"tool": "embed", "points": len(self.rows), "limit": self.limit, **self.settings, **named(self.dataset)}
 
     def remarks(self) -> Iterator[str]:
         """What a user should know before the work."""
@@ -160,6 +161,8 @@ class Embedding:
             "libraries": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")},
         }
         arrays = {"position": position, "index": self.rows, "distance": robustness}
+        if "names" in self.dataset:
+            arrays["names"] = self.dataset.column("names").take(self.rows)
         step = output.step({"dataset": self.dataset.digest, "ranking": self.ranking.digest})
         output.save(arrays, attributes, [*join([self.dataset.history, self.ranking.history]), step])
 

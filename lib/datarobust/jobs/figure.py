@@ -18,6 +18,7 @@ import numpy as np
 from datarobust import artifacts, selection
 from datarobust.artifacts import Store
 from datarobust.artifacts.runs import RECIPE, open_run, read_log
+from datarobust.datasets.contents import class_names
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.figures import charts, demand_room, images
 from datarobust.figures import sensitivity as curves
@@ -106,7 +107,7 @@ def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> 
     """How many of the least robust, of random and of the most robust points are of each class."""
     every, named = dataset.column("labels").read(), dataset.attributes["classes"]
     classes = np.union1d(np.arange(len(named)), every).astype(np.int64)
-    names = images.class_names(dataset, classes)
+    names = class_names(dataset, classes)
     distributions, remarks = dict[str, Rows](), list[str]()
     for ranking in rankings:
         norm, groups = ranking.attributes["norm"], []

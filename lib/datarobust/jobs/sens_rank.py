@@ -13,6 +13,7 @@ import numpy as np
 from datarobust import curvature, lipschitz
 from datarobust.artifacts import Resume, Step, Store
 from datarobust.artifacts.history import join
+from datarobust.datasets.contents import names as point_names
 from datarobust.datasets.contents import other_classes, point_column
 from datarobust.distributed import Group, merge_lists
 from datarobust.errors import DataError, UsageError
@@ -346,6 +347,8 @@ class Listed:
     def table(self, ranking: Ranking) -> tuple[tables.Columns, Iterator[list[tables.Value]]]:
         """Columns and rows of a ranking, least robust point first, with names of classes; None is what is missing.
 
+        Where points have names, these stand after the classes.
+
         Further neighbours have columns of their own, such as ``distance_2``. Dropped points have no row.
         """
         job, sources = self.ranking, (self.ranking.dataset, self.ranking.others or self.ranking.dataset)
@@ -353,6 +356,9 @@ class Listed:
         more = {} if self.lam is None else job.geometry(ranking, self.lam)
         columns: dict[str, type] = {"index": int, "distance": float, "neighbour": int, "label": int}
         columns |= {"neighbour_label": int, "class": str, "neighbour_class": str}
+        called = [point_names(store) for store in sources]
+        named = called != [None, None]
+        columns |= {"name": str, "neighbour_name": str} if named else {}
         for number in range(2, ranking.distance.shape[1] + 1):
             columns |= {f"distance_{number}": float, f"neighbour_{number}": int, f"neighbour_label_{number}": int}
         columns |= dict.fromkeys([*(["lambda"] if more else []), *more], float)
@@ -363,9 +369,17 @@ class Listed:
                 fields = [None if value == -1 else value for value in row[:end]]  # of a neighbour that is not there
                 label, near = int(row[3]), int(row[4])
                 names = [own[label] if label < len(own) else None, other[near] if 0 <= near < len(other) else None]
+                if named:
+                    places = zip(called, (int(row[0]), int(row[2])), strict=True)
+                    names += [None if each is None or place < 0 else _unicode(each[place]) for each, place in places]
                 yield [*fields[:5], *names, *fields[5:], *([self.lam] if more else []), *row[end:]]
 
         return columns, rows()
+
+
+def _unicode(name: str) -> str | None:
+    """The name of a point as a file of UTF-8 can hold it: bytes that are no text are spelled out."""
+    return name.encode("utf-8", "backslashreplace").decode() or None
 
 
 def _lists(part: Store, start: int, stop: int) -> tuple[Array, Array]:

@@ -91,13 +91,16 @@ def test_super_classes_as_labels(tmp_path, form):
 @pytest.mark.parametrize("form", ["python 2, protocol 2", "python 2, protocol 0", "python 2, Fortran", "binary"])
 @pytest.mark.parametrize("place", PLACES)
 def test_every_span_of_rows(tmp_path, monkeypatch, form, place):
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 3 * 3080)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 3 * 3100)
     source = CifarSource(PLACES[place](tmp_path / "set", FORMS[form](SETS[10])))
     whole = read(source)
     assert len(list(source.blocks())) == 15  # three of each file of seven rows: 3 + 3 + 1
     for start, stop in ((0, 35), (1, 34), (6, 8), (7, 14), (20, 21), (34, 35), (5, None), (0, 99)):
         for found, expected in zip(read(source, start, stop), whole, strict=True):
             np.testing.assert_array_equal(found, expected[start:stop])
+        called = [bytes(name).decode() for block in source.blocks(start, stop) for name in block.get("names", [])]
+        every = [f"data_batch_{batch}_{place}.png" for batch in range(1, 6) for place in range(7)]
+        assert called == (every[start:stop] if form != "binary" else [])
     assert not list(source.blocks(12, 12))
 
 
@@ -377,7 +380,7 @@ def save(path, writer=None, **changed):
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("labels", [LABELS, LABELS.astype(np.uint8), LABELS.tolist()])
 def test_ti500k_whoever_wrote_it(tmp_path, monkeypatch, writer, labels):
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 7 * 3080)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 7 * 3110)
     path = save(tmp_path / "ti_500K.pickle", WRITERS[writer], extrapolated_targets=labels)
     assert recognise(str(path)) == "ti500k"
     source = open_source(str(path))

@@ -79,8 +79,27 @@ def test_a_file(tmp_path, shape, struct):
     assert source.spec.classes == ("x", "y", "z")
     assert (source.spec.name, source.spec.rows, source.spec.shape) == ("a", 7, expected.shape[1:])
     assert not source.spec.coarse
+    assert bool(source.spec.names) == struct
+    called = [bytes(name) for block in source.blocks() for name in block.get("names", [])]
+    assert called == [f"{number}.png".encode() for number in range(7)] * struct
     assert source.digest() == hashlib.sha256(path.read_bytes()).hexdigest()
     assert ParquetSource(path, classes=("p", "q", "r")).spec.classes == ("p", "q", "r")
+
+
+def test_names_of_points(tmp_path):
+    images, labels = pictures(3), np.arange(3)
+    keys = pa.array(["k1", None, "k\N{CAT FACE}"], pa.large_string())
+    found = table(images, labels, struct=False, id=pa.array([7, 8, 9]), file_name=keys)  # numbers are no names
+    [block] = ParquetSource(write(tmp_path / "a.parquet", found)).blocks()
+    assert [bytes(name).rstrip(b"\0").decode() for name in block["names"]] == ["k1", "", "k\N{CAT FACE}"]
+    found = table(images, labels, struct=False, path=pa.array([None] * 3, pa.string()))
+    assert not ParquetSource(write(tmp_path / "b.parquet", found)).spec.names
+    odd = {"use_dictionary": False, "column_encoding": {"file_name": "DELTA_BYTE_ARRAY"}}
+    found = table(images, labels, struct=False, file_name=keys.cast(pa.string()))
+    source = ParquetSource(write(tmp_path / "c.parquet", found, **odd))
+    assert not source.spec.names
+    assert "points have no names" in source.spec.notes[-1]
+    assert len(read(source)[0]) == 3
 
 
 def test_every_part_can_be_read(tmp_path, monkeypatch):

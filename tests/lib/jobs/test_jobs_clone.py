@@ -19,6 +19,7 @@ from datarobust import artifacts, selection
 from datarobust.artifacts import Step
 from datarobust.artifacts.durable import leftovers
 from datarobust.checkpoints.models import load_denoiser
+from datarobust.datasets import names
 from datarobust.diffusion.denoiser import Ve, flops, prepare
 from datarobust.diffusion.sampler import DEFAULTS, Sampler
 from datarobust.errors import ArtifactError, DataError, UsageError
@@ -78,6 +79,16 @@ def test_what_is_written(job: Cloning, tmp_path: Path) -> None:
     assert found.history[:-1] == (*job.dataset.history, *job.weights.history)
     assert found.history[-1].tool == "clone"
     assert not leftovers(tmp_path / "k.zarr")
+
+
+def test_clones_keep_the_names_of_their_points(job: Cloning, tmp_path: Path) -> None:
+    every = [f"{row}.png" for row in range(12)]
+    named = replace(job, dataset=made.dataset(tmp_path / "named.zarr", names=every))
+    assert artifacts.fingerprint(named.request()) != artifacts.fingerprint(job.request())
+    with pytest.raises(Interrupt):
+        run(named, tmp_path / "k.zarr", progress=stopping(2), save_every=0)
+    assert run(named, tmp_path / "k.zarr")
+    assert names(artifacts.open_store(tmp_path / "k.zarr", "clones")) == every[3:]
 
 
 @pytest.mark.parametrize(("stop", "save_every"), [(0, 0.0), (1, 0.0), (4, 0.0), (2, 1e9), (4, 1e9)])

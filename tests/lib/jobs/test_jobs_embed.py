@@ -13,6 +13,7 @@ from tests.lib import made
 
 from datarobust import artifacts, embedding
 from datarobust.artifacts import Step, Store
+from datarobust.datasets import names
 from datarobust.errors import ArtifactError, DataError, ExistsError, UsageError
 from datarobust.jobs import embed
 from datarobust.jobs.embed import Embedding, options_of
@@ -77,6 +78,15 @@ def test_what_is_written(job: Embedding, tmp_path: Path) -> None:
     assert embed.summary(found)["points"] == 12
     assert next(text.split(" is ")[0] for text in embed.remarks(found)) == "Kruskal's stress-1"
     assert list(job.remarks()) == ["2 points have no finite distance to another label and are not on the map."]
+
+
+def test_a_map_keeps_the_names_of_its_points(job: Embedding, tmp_path: Path) -> None:
+    every = [f"{row}.png" for row in range(30)]
+    data = made.dataset(tmp_path / "d.zarr", 30, names=every)
+    ranked = ranking(tmp_path / "named.zarr", data, np.linspace(1, 2, 30))
+    assert make(replace(job, dataset=data, ranking=ranked), tmp_path / "e.zarr", step)
+    map_of_them = artifacts.open_store(tmp_path / "e.zarr", "embedding")
+    assert names(map_of_them) == [every[row] for row in map_of_them.column("index").read()]
 
 
 @pytest.mark.parametrize(
