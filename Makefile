@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 DEMO   ?= demo
+EXTRAS ?= dev
 OUT    ?= gpu
 BUDGET ?= 460
 BIN    := $(VENV)/bin
@@ -17,7 +18,7 @@ install: $(VENV)/.installed ## everything into .venv, in the versions of constra
 
 $(VENV)/.installed: pyproject.toml constraints.txt lib/datarobust/sensitivity/native.c
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 check: install ## format, lint, types

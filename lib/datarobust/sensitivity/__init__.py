@@ -5,6 +5,7 @@
 :mod:`.search`      which engine, and the compiled one's plan: encode, seed, and the tournament of blocks; resuming,
                     shards
 :mod:`.generic`     the plain engine: Algorithm 1 block by block, in any norm, on any device
+:mod:`.tiles`       its kernels of Triton, on CUDA
 :mod:`.native`      the compiled engine's loops, ``native.c``, and what processors they are for
 :mod:`.codes`       a few bytes a point that bound every distance from below
 :mod:`.schedule`    who meets whom

@@ -3,12 +3,14 @@
 Rows meet columns in blocks. Of each block a matrix of lower bounds of the keys is made: of bytes the keys themselves,
 as whole numbers, or, in l-infinity once neighbours are known, the largest difference over a few scattered coordinates;
 of float32 the keys in floating point, less what rounding may have added. Only pairs whose bound is not above the k-th
-key so far are measured exactly. So keys and neighbours are those of the compiled search, bit for bit.
+key so far are measured exactly. So keys and neighbours are those of the compiled search, bit for bit. On CUDA
+:mod:`.tiles` does whole blocks of rows, where it can and Triton is installed.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +25,13 @@ from .workers import Workers
 if TYPE_CHECKING:
     import torch
 
+    from .tiles import Tiles
+
 BLOCK = 1024
 """Rows and columns of a block."""
+
+_LANES = 16
+"""Blocks of rows that the kernels search at a time: tiles enough for all multiprocessors of a GPU."""
 
 SCATTERED = 64
 """Coordinates that bound the l-infinity distance of bytes."""
@@ -57,13 +64,13 @@ class PlainSearch:
         """
         self.points, self.others, self.norm = sources[0], sources[-1], norm_of(norm)
         self.same, self.one_set = same, len(sources) == 1
-        self.shard, self.device = shard, device
+        self.shard, self.device, self.memory = shard, device, memory
         size = sum(source.rows.shape[0] for source in sources) * sources[0].rows.shape[1]
         if size * np.dtype(sources[0].rows.dtype).itemsize <= memory:
-            self.points, self.others = (
-                Labelled(ArrayRows(part.rows.read(0, len(part.labels))), part.labels, part.soft)
-                for part in (self.points, self.others)
-            )
+            held = [
+                Labelled(ArrayRows(part.rows.read(0, len(part.labels))), part.labels, part.soft) for part in sources
+            ]
+            self.points, self.others = held[0], held[-1]
         self.key = np.full((len(self.points.labels), k), np.inf)
         self.neighbour = np.full(self.key.shape, NO_INDEX)
 
@@ -82,14 +89,32 @@ class PlainSearch:
             self.neighbour[:] = np.where(saved["neighbour"] < 0, NO_INDEX, saved["neighbour"])
             done = int(saved["done"][0]) if np.array_equal(saved["layout"], layout) else 0
         with Workers(1 if self.device else threads) as workers:
-            saves = Saves(checkpoint)
-            rounds = range(0, len(starts), workers.threads)
+            saves, tiles = Saves(checkpoint), self._tiles()
+            lanes = workers.threads if tiles is None else _LANES
+            rounds = range(0, len(starts), lanes)
             for at in progress(rounds):
-                if at + workers.threads <= done:
+                if at + lanes <= done:
                     continue
-                workers.all([lambda start=start: self._row(start) for start in starts[at : at + workers.threads]])  # type: ignore[misc]
-                saves.save(partial(self._state, layout, min(at + workers.threads, len(starts))), last=at == rounds[-1])
+                blocks = starts[at : at + lanes]
+                if tiles is None:
+                    workers.all([lambda start=start: self._row(start) for start in blocks])  # type: ignore[misc]
+                else:
+                    spans = [slice(start, min(start + BLOCK, len(self.key))) for start in blocks]
+                    rows = np.concatenate([np.arange(span.start, span.stop) for span in spans])
+                    self.key[rows], self.neighbour[rows] = tiles.nearest(spans)
+                saves.save(partial(self._state, layout, min(at + lanes, len(starts))), last=at == rounds[-1])
         return self.nearest()
+
+    def _tiles(self) -> Tiles | None:
+        """The kernels of Triton, where they can do this search and are installed."""
+        if self.device is None or self.same or find_spec("triton") is None:
+            return None
+        from . import tiles
+
+        k = self.key.shape[1]
+        if not tiles.serves(self.points, self.others, self.norm, k, self.device):
+            return None
+        return tiles.Tiles(self.points, self.others, k, self.memory, self.device)
 
     def _state(self, layout: Array, done: int) -> dict[str, Array]:
         """What is saved after a number of blocks of rows."""

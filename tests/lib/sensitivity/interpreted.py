@@ -1,0 +1,127 @@
+"""The kernels for GPUs against the definition, bit for bit, in Triton's interpreter: test_sensitivity_tiles.py runs it.
+
+TRITON_INTERPRET=1 must be in the environment before Triton is imported, so these tests have a process of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datarobust.sensitivity import Labelled, Options, generic, panels, rank, tiles
+
+from .oracle import Array, all_equal, assert_same, brute, byte_sets, near_duplicates, ranked, saturated
+
+#: The device that the interpreter has.
+OPTIONS = Options(device="cpu")
+BOUNDS = generic.block_bounds
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small() -> Iterator[None]:
+    """Tiles, programs, pieces and blocks so small that little sets have several of each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "shape_of", lambda k: tiles.Shape(16, 32, 32, 2))
+        patch.setattr(tiles, "_PIECE", 1 << 11)
+        patch.setattr(generic, "BLOCK", 24)
+        patch.setattr(generic, "_LANES", 2)
+        patch.setattr(generic, "block_bounds", None)  # the kernels do it all
+        yield
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    byte_sets(90, 96),
+    st.sampled_from(["l2"]),
+    st.sampled_from([1, 1, 2, 3, 8]),
+    st.sampled_from([1, 1 << 30]),
+    st.sampled_from([1, 1, 2]),
+)
+def test_they_are_the_definition(data: tuple[Array, Array], norm: str, k: int, memory: int, shards: int) -> None:
+    points, labels = data
+    expected = brute(points, labels, norm, k)
+    whole = Labelled.of(points, labels)
+    assert_same(ranked(norm, whole, k=k, options=OPTIONS, memory=memory, shards=shards), expected)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    byte_sets(90, 40, least=2),
+    st.sampled_from(["l2"]),
+    st.sampled_from([1, 3]),
+    st.sampled_from([1, 1 << 30]),
+    st.data(),
+)
+def test_a_set_against_another(data: tuple[Array, Array], norm: str, k: int, memory: int, draw: Any) -> None:
+    points, labels = data
+    cut = draw.draw(st.integers(1, len(points) - 1))
+    sets = Labelled.of(points[:cut], labels[:cut]), Labelled.of(points[cut:], labels[cut:])
+    expected = brute(points[:cut], labels[:cut], norm, k, points[cut:], labels[cut:])
+    assert_same(rank(sets[0], norm, against=sets[1], k=k, options=OPTIONS, memory=memory), expected)
+
+
+@pytest.mark.parametrize("norm", ["l2"])
+@pytest.mark.parametrize("make", [near_duplicates, saturated, all_equal])
+def test_wide_points(make: Any, norm: str) -> None:
+    points, labels = make(60, 3072)
+    assert_same(rank(Labelled.of(points, labels), norm, k=2, options=OPTIONS), brute(points, labels, norm, 2))
+
+
+def test_the_widest_points() -> None:
+    points = np.zeros((3, tiles.WIDEST), np.uint8)
+    points[1:] = 255  # as far as points can be from each other
+    labels = np.array([0, 1, 1]) - (1 << 40)
+    assert_same(rank(Labelled.of(points, labels), "l2", options=OPTIONS), brute(points, labels, "l2"))
+
+
+class Stopped(Exception):
+    """What stands for a killed process."""
+
+
+@pytest.mark.parametrize("norm", ["l2"])
+def test_a_search_that_was_stopped_goes_on_by_any_engine(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panels, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(panels, "SAVE_SHARE", math.inf)
+    monkeypatch.setattr(generic, "block_bounds", BOUNDS)
+    points, labels = near_duplicates(130, 40)
+    whole, state = Labelled.of(points, labels), dict[str, Array]()
+
+    class Notes:
+        stop = True
+
+        def load(self) -> dict[str, Array] | None:
+            return state or None
+
+        def save(self, arrays: dict[str, Array]) -> None:
+            state.update({name: part.copy() for name, part in arrays.items()})
+            if self.stop:
+                raise Stopped
+
+    notes, expected = Notes(), brute(points, labels, norm, 2)
+    for options in (OPTIONS, Options(engine="generic", threads=1), OPTIONS):
+        with pytest.raises(Stopped):
+            rank(whole, norm, k=2, options=options, checkpoint=notes)
+    notes.stop = False
+    assert state["done"][0] == 4
+    assert_same(rank(whole, norm, k=2, options=OPTIONS, checkpoint=notes), expected)
+
+
+def test_what_they_cannot_do_is_done_by_the_plain_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, labels = near_duplicates(40, 30)
+    monkeypatch.setattr(generic, "block_bounds", BOUNDS)
+    monkeypatch.setattr(tiles, "Tiles", None)
+    cases: list[tuple[Labelled, str, dict[str, Any]]] = [
+        (Labelled.of(points, labels), "l1", {}),
+        (Labelled.of(points, labels), "l2", {"k": tiles.MOST + 1}),
+        (Labelled.of(points.astype(np.float32), labels), "l2", {}),
+        (Labelled.of(points, labels, np.eye(3)[labels]), "l2", {"soft": True}),
+    ]
+    for subject, norm, arguments in cases:
+        expected = rank(subject, norm, **arguments)
+        assert_same(rank(subject, norm, options=OPTIONS, **arguments), expected)
