@@ -8,9 +8,7 @@ import pty
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-import tomllib
 import tty
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -57,20 +55,10 @@ def scripts() -> Path:
 @pytest.fixture(scope="session")
 def quick(scripts: Path) -> Iterator[Path]:
     """A folder of the installed commands that start quickly, for all that is not about how a command starts or dies."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    with tempfile.TemporaryDirectory(prefix="quick-") as place:
-        words = [
-            sys.executable,
-            ROOT / "tests" / "forkserver.py",
-            place,
-            ROOT / "tests" / "pretended.py",
-            *(scripts / name for name in project["scripts"]),
-        ]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "ready\n"
-            yield Path(place)
-            server.communicate()
+    from . import faults
+
+    with faults.quick_commands(ROOT, scripts) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -303,6 +303,7 @@ def run(app: typer.Typer, name: str) -> NoReturn:
     Console.name = name
     Console.json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
     _console.guard_streams()
+    _console.say_warnings()
     command = command_of(app)
     if f"_{name.replace('-', '_').upper()}_COMPLETE" in os.environ:
         command.main(prog_name=name)

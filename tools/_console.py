@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import length_hint
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from datarobust.errors import DatarobustError, is_out_of_memory
+from datarobust.errors import DatarobustError, LockWarning, is_out_of_memory
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -157,6 +158,19 @@ def say(*texts: str) -> None:
     for text in () if Console.quiet or not is_main() else texts:
         tell(f"{Console.name}: {as_options(text)}")
         Console.spoken = time.monotonic()
+
+
+def say_warnings() -> None:
+    """Say the warnings of the library, each once, as other talk; those of others keep Python's form."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, LockWarning):
+            say(f"{message}.")
+        else:
+            usual(message, category, *place, **more)
+
+    warnings.showwarning = show
 
 
 def tell(line: str) -> None:

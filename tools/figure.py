@@ -475,7 +475,7 @@ def _write(
 
     A file that exists already with the same bytes is as good as written.
     """
-    from datarobust.artifacts import whole_or_absent
+    from datarobust.artifacts import durable
 
     whole = content.encode() if isinstance(content, str) else content
     files: dict[Path, Callable[[], Iterable[bytes]]] = {output: lambda: [whole]}
@@ -485,8 +485,10 @@ def _write(
         files[tsv] = lambda: (line.encode() for line in lines())
     with ExitStack() as stack:
         for path, parts in files.items():
-            if not _holds(path, parts()):
-                partial = stack.enter_context(whole_or_absent(path, overwrite=overwrite))
+            if _holds(path, parts()):
+                durable.tidy(path)
+            else:
+                partial = stack.enter_context(durable.whole_or_absent(path, overwrite=overwrite))
                 with partial.open("wb") as file:
                     file.writelines(parts())
     _cli.emit(str(output))

@@ -54,6 +54,10 @@ class LockedError(ArtifactError):
     """Another process holds the output."""
 
 
+class LockWarning(UserWarning):
+    """What a user should know of how an output is locked here; the tools say it."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, so that less at a time might do.
 

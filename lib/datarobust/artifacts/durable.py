@@ -1,8 +1,9 @@
 """Outputs that survive ``kill -9`` and full disks: whole or absent, with one writer each; states of unfinished work.
 
-Hidden names stand beside the output ``NAME``: ``.NAME.lock`` (held while it is written), ``.NAME.partial`` (being
-written), ``.NAME.old`` and ``.NAME.trash`` (while an output is replaced), ``.NAME.resume`` (`Resume`). Whoever holds
-the lock owns them all, so leftovers of killed runs are found and removed by the next run, never guessed by age.
+Hidden names stand beside the output ``NAME``: ``.NAME.lock`` (held while it is written; ``.NAME.lease`` where the file
+system has no flock), ``.NAME.partial`` (being written), ``.NAME.old`` and ``.NAME.trash`` (while an output is
+replaced), ``.NAME.resume`` (`Resume`). Whoever holds the lock owns them all, so leftovers of killed runs are found and
+removed by the next run, never guessed by age.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import math
 import os
 import shutil
 import socket
+import stat
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +26,14 @@ from typing import Any
 import numpy as np
 
 from datarobust.artifacts.history import canonical, parse
-from datarobust.errors import ArtifactError, ExistsError, LockedError
+from datarobust.errors import ArtifactError, ExistsError, LockedError, LockWarning
 from datarobust.types import Array
 
 _KEY = "datarobust"  # of the metadata of a state
 _STATES = ("resume", "*of*.resume", "part-*.resume")  # of a process alone or the first, of others, of parts
 _JOURNALS = ("journal", "*of*.journal", "[ab].journal", "*-*.journal")  # the same of version 0.1
+LEASE, RENEWED = 60.0, 5.0  # seconds after which a lease is dead, and between two renewals
+_NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -115,19 +120,28 @@ def remove(path: Path) -> None:
 def locked(path: Path) -> Iterator[None]:
     """The right to write one output: LockedError, at once, where another process or thread has it.
 
-    It is a ``flock``, re-entrant within its thread. A forked process does not inherit it.
+    It is a ``flock``, re-entrant within its thread, or a lease where the file system has none (`_leased`). A forked
+    process does not inherit it.
     """
     from filelock import FileLock, Timeout
 
     path = checked_output(path)
     with os_errors(path):
-        file = hidden(path.parent.resolve(strict=True) / path.name, "lock")
+        place = path.parent.resolve(strict=True) / path.name
+        file = _lock_file(path, hidden(place, "lock"))
         # One object for each file makes it re-entrant: a second object would find the lock held.
-        lock = FileLock(file, blocking=False, is_singleton=True, fallback_to_soft=False, on_acquired=_sign)
+        lock: Any = FileLock(file, blocking=False, is_singleton=True, fallback_to_soft=False, on_acquired=_sign)
         try:
             lock.acquire()
         except Timeout:
             raise LockedError(f"{path} is being written by {_holder(file)}: wait for it to end, or stop it") from None
+        except OSError as error:
+            if error.errno not in _NO_FLOCK:
+                raise
+            with contextlib.suppress(FileNotFoundError):
+                if file.stat().st_size == 0:  # made just now, and signed by nobody
+                    file.unlink()
+            lock = _leased(path, _lock_file(path, hidden(place, "lease")))
     try:
         yield
     finally:
@@ -137,6 +151,54 @@ def locked(path: Path) -> Iterator[None]:
                 with contextlib.suppress(OSError):  # a folder that became read-only keeps an empty lock file, no more
                     Path(lock.lock_file).unlink()
             lock.release()
+
+
+def _lock_file(path: Path, file: Path) -> Path:
+    """``file``; ArtifactError where something else than a file has its name."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise ArtifactError(f"{path} cannot be written: {file} is no file, but has the name of its lock: remove it")
+    return file
+
+
+def _leased(path: Path, file: Path) -> Any:
+    """A lease for a file system without flock: a file with host, process and its start, renewed while it is held.
+
+    It is taken over where its holder is dead on this machine, or has not renewed it for `LEASE` seconds; LockedError
+    where it has, which takes up to `RENEWED` seconds to see.
+    """
+    from filelock import SoftFileLease, Timeout
+
+    options: dict[str, Any] = {"lease_duration": LEASE, "heartbeat_interval": RENEWED, "on_compromise": _lost}
+    lease = SoftFileLease(file, is_singleton=True, **options)
+    warnings.warn(
+        "this file system has no flock, so hidden files .NAME.lease are the locks: remove none while its command runs",
+        LockWarning,
+        stacklevel=1,  # so it is said once
+    )
+    renewed, start = None, time.monotonic()
+    while True:
+        try:
+            lease.acquire(timeout=min(1.0, RENEWED))
+            return lease
+        except Timeout:
+            holder = lease.owner
+        if holder is None:  # given back just now
+            continue
+        who = f"process {holder.pid} on {holder.hostname}"
+        with contextlib.suppress(FileNotFoundError):
+            state = file.stat()
+            if renewed not in (None, state.st_mtime_ns) or time.monotonic() - start > LEASE + 5 * RENEWED:
+                raise LockedError(f"{path} is being written by {who}: wait for it to end, or stop it")
+            renewed = state.st_mtime_ns
+        warnings.warn(f"{path} was being written by {who}: waiting to see whether it still is", LockWarning, 1)
+
+
+def _lost(_: Any) -> None:
+    """End this process: another one has taken its lease over, and may be writing in its place."""
+    text = "datarobust: error: the lease of the output was lost: another process writes it, so this one ends\n"
+    os.write(2, text.encode())
+    os._exit(1)
 
 
 def _sign(descriptor: int) -> None:
@@ -186,6 +248,31 @@ def whole_or_absent(
                 with contextlib.suppress(OSError):  # the first error matters; the next run cleans up
                     remove(partial)
             raise
+
+
+def holds(path: Path, write: Callable[[Path], None]) -> bool:
+    """Whether the file or folder ``path`` is what ``write`` makes, byte for byte; then leftovers are cleared, too."""
+    with locked(path), os_errors(path):
+        recover(path)
+        partial = hidden(path, "partial")
+        remove(partial)
+        try:
+            write(partial)
+            same = _bytes(partial) == _bytes(path)
+        finally:
+            with contextlib.suppress(OSError):  # the next run cleans up
+                remove(partial)
+    return same
+
+
+def _bytes(path: Path) -> dict[str, str]:
+    """sha256 of a file, or of each file in a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if not file.is_dir()]
+    hashes = {}
+    for file in files:
+        with file.open("rb") as stream:
+            hashes[str(file.relative_to(path))] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashes
 
 
 def demand_vacant(path: Path, overwrite: bool, may_replace: Callable[[Path], bool]) -> None:
@@ -249,7 +336,7 @@ def _publish(partial: Path, path: Path) -> None:
 
 def leftovers(path: Path) -> list[Path]:
     """Hidden files and folders of the output ``path`` that are there now."""
-    roles = ("lock", "partial", "old", "trash", "resume", "resume.new", "journal", "journal.new", "progress")
+    roles = ("lock", "lease", "partial", "old", "trash", "resume", "resume.new", "journal", "journal.new", "progress")
     return [file for role in roles if os.path.lexists(file := hidden(path, role))]
 
 
@@ -309,7 +396,8 @@ class Resume:
                 dtype, count = np.dtype(code), math.prod(shape)
                 arrays[name] = np.frombuffer(rest, dtype, count, start).reshape(shape).copy()
                 start += dtype.itemsize * count
-        except (OSError, ValueError, TypeError, LookupError):  # none, or bytes that version 0.1 did not write
+        # None, or bytes that version 0.1 did not write.
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError, SyntaxError):
             return None
         return arrays
 

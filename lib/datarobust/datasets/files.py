@@ -36,7 +36,8 @@ MOST_BYTES = 2 << 30  # of an archive, unpacked; the largest release has 190 MB
 _MOST_EXTRA = 1 << 16  # bytes of one extra header
 _MOST_HEADERS = 2 << 20  # bytes; that of a file takes up to 1.5 KiB
 
-NPY_FAULTS = (ValueError, SyntaxError, TypeError, KeyError, EOFError, RecursionError, MemoryError, tokenize.TokenError)
+NPY_FAULTS: tuple[type[Exception], ...] = (ValueError, SyntaxError, TypeError, KeyError, EOFError, RecursionError)
+NPY_FAULTS += (MemoryError, OverflowError, tokenize.TokenError)
 """What numpy raises where it cannot read the header of an array."""
 
 _DAMAGE: tuple[type[Exception], ...] = (gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, tarfile.TarError)

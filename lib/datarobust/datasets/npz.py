@@ -194,6 +194,9 @@ class Member:
         size = self._header + dtype.itemsize * math.prod(shape)
         if size != self.bytes:
             raise DataError(f"{where} claims {size:,} bytes for {dtype} of shape {shape}, but has {self.bytes:,}.")
+        if not dtype.itemsize or dtype.itemsize * math.prod(extent or 1 for extent in shape) >= 1 << 60:
+            # An array of no bytes may claim what it likes, and NumPy cannot make it.
+            raise DataError(f"{where} claims the shape {shape} of {dtype}, which no array has.")
         self.dtype: np.dtype[np.generic] = dtype
         self.shape: tuple[int, ...] = shape
         self.row_bytes = dtype.itemsize * math.prod(shape[1:])

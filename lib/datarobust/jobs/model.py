@@ -152,6 +152,8 @@ def export(
 ) -> list[str]:
     """Write the folder of :data:`FILES`, whole or not at all; those of an evaluation where there is one.
 
+    A folder that has these very files already stays as it is.
+
     Returned is what is still missing for a submission, and what the files cannot say, a sentence each. Raises DataError
     where the evaluation is not of this classifier, not of all points in their order, or not AutoAttack.
     """
@@ -161,7 +163,8 @@ def export(
         missing.append("There is no evaluation: accuracies, log and adversarial images are missing.")
     elif "adversarial" not in evaluation:
         missing.append("The evaluation kept no images: repeat it with aaeval `adversarial`.")
-    with durable.whole_or_absent(output, overwrite=overwrite, may_replace=_is_export) as folder:
+
+    def write(folder: Path) -> None:
         folder.mkdir()
         torch.save({name: torch.from_numpy(np.array(array)) for name, array in model.items()}, folder / FILES[0])
         (folder / FILES[1]).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -169,6 +172,10 @@ def export(
             torch.save(torch.from_numpy(evaluation.column("adversarial").read()).float(), folder / FILES[2])
         if result is not None:
             (folder / FILES[3]).write_text("\n".join(_log(result)) + "\n", encoding="utf-8")
+
+    if overwrite or not _is_export(output) or not durable.holds(output, write):
+        with durable.whole_or_absent(output, overwrite=overwrite, may_replace=_is_export) as folder:
+            write(folder)
     arch = model.attributes["arch"]
     arguments = arch.get("arguments", {})
     key = _CLASSES.get(arguments.get("classes"), "none") if str(arch["name"]).startswith("wrn") else "none"

@@ -34,6 +34,7 @@ class RunFolder(Form):
 
     def finished(self, path: Path, request: str) -> bool:
         """Whether this very training is done."""
+        durable.tidy(path)
         document = recorded(path)
         recipe = document.get("recipe")
         if document.get("request") != request or not isinstance(recipe, dict):

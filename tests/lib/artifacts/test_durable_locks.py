@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -15,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from datarobust import artifacts
-from datarobust.artifacts import locked
+from datarobust.artifacts import durable, locked
 from datarobust.artifacts.durable import leftovers
-from datarobust.errors import ArtifactError, LockedError
+from datarobust.errors import ArtifactError, LockedError, LockWarning
 
 from .conftest import in_child, write
 
@@ -151,12 +153,81 @@ def test_removal_of_the_lock_file_is_no_race(tmp_path: Path) -> None:
     assert not leftovers(tmp_path / "out")
 
 
-def test_a_link_in_place_of_the_lock_file_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("x")
-    (tmp_path / ".out.lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(ArtifactError, match="cannot be written"), locked(tmp_path / "out"):
+@pytest.mark.parametrize("role", ["lock", "lease"])
+@pytest.mark.parametrize("what", ["link", "folder", "fifo"])
+def test_what_is_no_lock_file_is_named(tmp_path: Path, no_flock: None, role: str, what: str) -> None:
+    precious, place = tmp_path / "precious", tmp_path / f".out.{role}"
+    precious.write_text("x")
+    {"link": lambda: place.symlink_to(precious), "folder": place.mkdir, "fifo": lambda: os.mkfifo(place)}[what]()
+    with pytest.raises(ArtifactError, match=rf"out\.{role} is no file.*remove it"), locked(tmp_path / "out"):
         pass
-    assert (tmp_path / "precious").read_text() == "x"
+    assert precious.read_text() == "x"
+    assert place.lstat()
+
+
+@pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def no_flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without flock, as some of Lustre and NFS are; a lease is short."""
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(durable, "LEASE", 1.0)
+    monkeypatch.setattr(durable, "RENEWED", 0.1)
+
+
+@pytest.mark.filterwarnings("ignore::datarobust.errors.LockWarning")
+def test_without_flock_there_is_a_lease(tmp_path: Path, no_flock: None) -> None:
+    with locked(tmp_path / "out"):
+        with pytest.warns(LockWarning, match="no flock"), locked(tmp_path / "out"):  # once more in this thread
+            assert [entry.name for entry in tmp_path.iterdir()] == [".out.lease"]
+        start = time.monotonic()
+        assert in_child(lambda: attempt(tmp_path / "out")) == 7
+        assert time.monotonic() - start < 2
+        lease = (tmp_path / ".out.lease").read_text()
+        assert f"pid={os.getpid()}\n" in lease
+        assert "host=" in lease
+        assert "start=" in lease
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::datarobust.errors.LockWarning")
+def test_a_lease_of_a_dead_process_is_taken_over(tmp_path: Path, no_flock: None) -> None:
+    def die() -> None:
+        with locked(tmp_path / "out"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(die) == -signal.SIGKILL
+    assert (tmp_path / ".out.lease").exists()
+    with locked(tmp_path / "out"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::datarobust.errors.LockWarning")
+def test_a_lease_of_another_host_is_taken_over_once_it_is_not_renewed(
+    tmp_path: Path, no_flock: None, recwarn: pytest.WarningsRecorder
+) -> None:
+    lease = tmp_path / ".out.lease"
+    fields = ["pid=1", "host=elsewhere", "mode=lease", "token=ab", "duration=1.0"]
+    lease.write_text("\n".join(["filelock/2", *fields, ""]))
+    os.utime(lease, (0, 0))  # a clock that goes wrong does not matter
+    start = time.monotonic()
+    with locked(tmp_path / "out"):
+        assert time.monotonic() - start >= 1
+        assert "elsewhere" not in lease.read_text()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::datarobust.errors.LockWarning")
+def test_who_lost_a_lease_ends(tmp_path: Path, no_flock: None) -> None:
+    def lose() -> None:
+        with locked(tmp_path / "out"):
+            (tmp_path / ".out.lease").unlink()
+            time.sleep(20)
+
+    assert in_child(lose) == 1
 
 
 @pytest.mark.parametrize("path", ["", ".", ".."])

@@ -182,7 +182,21 @@ def test_kill_at_any_moment_keeps_a_state(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arrays", [[["a", "<i8", [2]], ["b", "|b1", []]], [], [["a", "<i8", [9]]], [["a", "x", [1]]], 3]
+    "arrays",
+    [
+        *(
+            [["a", "<i8", [2]], ["b", "|b1", []]],
+            [],
+            [["a", "<i8", [9]]],
+            [["a", "x", [1]]],
+            3,
+            {"a": 1},
+            None,
+            ["abc"],
+        ),
+        *([["a", dtype, [1]]] for dtype in ("O", "", "(1,", "|S0", ["<i8"], {"x": 1}, 7)),
+        *([["a", "<i8", shape]] for shape in ([1 << 70], [-1], [0, 1 << 62, 9], ["2"], [1.5], 2, None, [[]])),
+    ],
 )
 @pytest.mark.parametrize("cut", [0, 1, 30, 100])
 def test_journals_of_version_0_1_are_read_or_refused(tmp_path: Path, arrays: object, cut: int) -> None:

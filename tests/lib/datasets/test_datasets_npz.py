@@ -245,10 +245,13 @@ def test_a_structured_dtype_with_an_object_inside_is_refused(tmp_path):
         ((True, 4), "claims|header"),
         ("9" * 5000, "header"),
         ("(" * 4000, "header"),
+        ((0, 1 << 62, 32, 3), "claims the shape"),  # no bytes, but strides that overflow
+        ((0, 10**30), "claims the shape"),
     ],
 )
 def test_headers_that_lie(tmp_path, shape, words):
-    path = zipped(tmp_path / "a.npz", {"x.npy": header(shape) + bytes(100), "y.npy": LABELS})
+    rest = b"" if shape[0] == 0 else bytes(100)
+    path = zipped(tmp_path / "a.npz", {"x.npy": header(shape) + rest, "y.npy": LABELS})
     started = time.process_time()
     tracemalloc.start()
     with pytest.raises(DataError, match=words):

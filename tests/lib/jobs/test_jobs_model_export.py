@@ -136,8 +136,11 @@ def test_evaluations_that_do_not_fit(tmp_path: Path, model: Tensors, change: dic
 def test_nothing_else_is_replaced(tmp_path: Path, model: Tensors) -> None:
     folder = tmp_path / "out"
     export(folder, model, ENTRY, None)
+    stamps = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    export(folder, model, ENTRY, None)  # the same once more: nothing to do
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
     with pytest.raises(ExistsError, match="`overwrite`"):
-        export(folder, model, ENTRY, None)
+        export(folder, model, Entry("another paper"), None)
     (folder / "thesis.tex").write_text("years of work")
     with pytest.raises(ExistsError, match="is not what `overwrite` may replace"):
         export(folder, model, ENTRY, None, overwrite=True)
