@@ -16,7 +16,8 @@ the same image.
 Distances fall with the number of images, about as 1/N: compare those of equal N only, or --extrapolate. KID does not.
 --save-moments keeps mean and covariance of A; they take the place of A in later runs, with the same features alone.
 With no B that is all that is done, and their path is printed. With -o the line goes into a file too. With either, a run
-that was killed goes on where its state was saved, at most 30 seconds before, and a finished one does nothing.
+that was killed goes on where its state was saved, at most 30 seconds before, and a finished one does nothing. Processes
+of torchrun share the batches; with the same --threads their number changes no bit.
 
 For example:
 
@@ -24,6 +25,7 @@ For example:
     fid c10.zarr clones.zarr --weights pt_inception-2015-12-05-6726825d.pth
     fid c10.zarr --weights pt_inception-2015-12-05-6726825d.pth --save-moments c10-moments.zarr
     clone c10.zarr --model edm.safetensors --select r.zarr:least:10000 -o k.zarr | fid c10.zarr - --features pixels
+    torchrun --nproc_per_node=2 -m datarobust.tools.fid c10.zarr k.zarr --weights pt_inception-2015-12-05-6726825d.pth
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ def fid(  # noqa: D103 - the help is the docstring of the module
         raise UsageError("-o is for the line that two sets have: leave it out, or name a second set.")
     if overwrite and save_moments is None and output is None:
         raise UsageError("--overwrite replaces an output: name it with -o or --save-moments.")
+    from datarobust import distributed
     from datarobust.jobs import fid as jobs
     from datarobust.jobs.make import Text, make
 
@@ -81,8 +84,8 @@ def fid(  # noqa: D103 - the help is the docstring of the module
         raise UsageError(f"{stores[0].path} is moments already: leave out --save-moments.")
     if not sets and (features is not None or weights is not None):
         raise UsageError("moments have their features already: leave out --features and --weights.")
-    place, path = _cli.torch_device(device, threads), output or save_moments
-    with _cli.foreign_code():
+    with distributed.group() as group, _cli.foreign_code():
+        place, path = _cli.torch_device(device, threads, group.here), output or save_moments
         some = [jobs.some_images(store) for store in sets[:1]]
         space = jobs.feature_space(features or "inception", some[0], place, weights) if some else None
         size = batch or (space.batch if space else 1)
@@ -102,15 +105,17 @@ def fid(  # noqa: D103 - the help is the docstring of the module
             if path is not None:
                 _cli.resumable()
                 step = _cli.step("fid", seed, _cli.place_of(place))
-                new = make(job, path, step, overwrite=overwrite, labelled=_cli.progress, save_every=30.0)
-            product = job.product(path, _cli.progress) if isinstance(job, jobs.Comparison) else str(path)
+                new = make(
+                    job, path, step, overwrite=overwrite, group=group, labelled=_cli.progress, save_every=30.0
+                )  # fmt: skip
+            product = job.product(path, _cli.progress, group) if isinstance(job, jobs.Comparison) else str(path)
             if not new:
                 _cli.say(f"{path} was finished before; nothing to do.")
-            elif b is not None:
+            elif b is not None and group.is_main:
                 _cli.say(*jobs.findings(json.loads(product)))
     if b is None or dry_run:
         _cli.emit(product)
-    else:
+    elif group.is_main:
         emit_result(json.loads(product), _lines)
 
 

@@ -65,6 +65,27 @@ class Group:
         """Whether any process says so."""
         return any(bool(part[0]) for part in self.all_gather(np.array([value])))
 
+    def share(self, count: int) -> tuple[int, int]:
+        """The first of this process's part of so many items in order, and the end of it."""
+        return count * self.rank // self.size, count * (self.rank + 1) // self.size
+
+    def to_main(self, arrays: dict[str, Array]) -> Iterator[dict[str, Array]]:
+        """In rank 0 the arrays of each process, by rank, one at a time; in the others nothing. All run through it."""
+        if self.is_main:
+            yield arrays
+        if self.size == 1:
+            return
+        from torch import distributed
+
+        for rank in range(1, self.size) if self.is_main else ():
+            parts: list[dict[str, Array]] = [{}]
+            with _errors_of_others():
+                distributed.recv_object_list(parts, rank)
+            yield parts[0]
+        if not self.is_main:
+            with _errors_of_others():
+                distributed.send_object_list([arrays], 0)
+
     def average(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace tensors, in place, by their means over all processes; one exchange for each dtype and device."""
         self._in_one(

@@ -19,13 +19,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from datarobust.errors import DataError
 from datarobust.types import Array, Floats, Progress
 
-FOLD = 512  # rows that are gathered before they are added to a sum of products, at least
 _STEADY = 1e-10  # smallest squared pivot, as a share of the largest, at which a Cholesky factor is trusted
 SUBSETS, SUBSET = 100, 1000  # default number of subsets of KID, and of points in each
 _BLOCK = 256
@@ -44,9 +46,7 @@ class Moments:
     def of(cls, features: Array) -> Moments:
         """Of features (N, D) of any float dtype. Raises DataError for fewer than two points."""
         _demand_two(len(features), "a Fréchet distance")
-        sums = Sums()
-        sums.add(features)
-        return sums.moments()
+        return Sums.of(as_tensor(features)).moments()
 
     @classmethod
     def known(cls, count: int, mean: Floats, covariance: Floats) -> Moments:
@@ -125,86 +125,121 @@ class Moments:
         shift = float(np.square(self.mean - other.mean).sum())
         return max(0.0, shift + self.spread + other.spread - 2 * float(roots.sum()))
 
-    def joined(self, other: Moments) -> Moments:
-        """Of the points of both sets together."""
-        count = self.count + other.count
-        apart = other.mean - self.mean
-        mean = self.mean + apart * (other.count / count)
-        if self.spanning is not None and other.spanning is not None and count <= self.width:
-            rows = [part.spanning * np.sqrt(part.count - 1) + part.mean for part in (self, other)]
-            centred = np.concatenate(rows) - mean
-            return Moments(count, mean, centred / np.sqrt(count - 1), None)
-        within = self.covariance * (self.count - 1) + other.covariance * (other.count - 1)
-        between = np.outer(apart, apart) * (self.count * other.count / count)
-        return Moments(count, mean, None, _symmetric((within + between) / (count - 1)))
+
+def as_tensor(features: Array) -> Tensor:
+    """Features of any float dtype as PyTorch has them: float32, or float64 where that would lose digits."""
+    return torch.from_numpy(np.array(features, np.float32 if features.dtype.itemsize <= 4 else np.float64))
 
 
+@dataclass(frozen=True, eq=False)
 class Sums:
-    """Moments of a stream of features: memory for D x D numbers, whatever N.
+    """What the moments of N points are computed from, as tensors on one device.
 
-    Sums are of differences from the mean of the first rows, so that nothing cancels; float64 throughout.
+    These are the points themselves as long as there are not more than D, then their statistics: the mean, and the sum
+    of the products of differences from it, so that nothing cancels; float64.
     """
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._kept: list[Array] = []  # rows that are in no sum yet
-        self._held = 0
-        self._shift: Floats | None = None
-        self._sum: Floats = np.zeros(0)
-        self._products: Floats = np.zeros((0, 0))
-
-    def add(self, features: Array) -> None:
-        """Features (B, D) of more points, kept for a while and not to be changed; DataError for another width."""
-        if self._kept and self._kept[0].shape[1:] != features.shape[1:]:
-            raise DataError(f"features of {features.shape[1]} numbers come after {self._kept[0].shape[1]}")
-        self._count += len(features)
-        self._held += len(features)
-        self._kept.append(features)
-        most = FOLD if self._shift is not None else max(FOLD, features.shape[1])
-        if self._held > most:
-            self._fold()
-
-    def moments(self) -> Moments:
-        """Of all points that were added, one or more."""
-        if self._shift is None:
-            rows = np.concatenate(self._kept).astype(np.float64)
-            if self._count <= rows.shape[1]:
-                mean = rows.mean(axis=0)
-                return Moments(self._count, mean, (rows - mean) / np.sqrt(max(1, self._count - 1)), None)
-        if self._held:
-            self._fold()
-        assert self._shift is not None
-        centre = self._sum / self._count
-        products = self._products - np.outer(centre, self._sum)
-        return Moments(self._count, self._shift + centre, None, _symmetric(products / max(1, self._count - 1)))
-
-    def state(self, prefix: str = "") -> dict[str, Array]:
-        """All that the sums are, as arrays, for :meth:`restored`; names begin with ``prefix``."""
-        kept = np.concatenate(self._kept) if self._kept else np.zeros((0, 0))
-        state = {"count": np.array(self._count), "kept": kept}
-        if self._shift is not None:
-            state |= {"shift": self._shift, "sum": self._sum, "products": self._products}
-        return {prefix + name: array for name, array in state.items()}
+    count: int  # N
+    points: Tensor | None  # (N, D) as they came
+    statistics: tuple[Tensor, Tensor] | None  # (D) and (D, D)
 
     @classmethod
-    def restored(cls, state: Mapping[str, Array], prefix: str = "") -> Sums:
-        """Sums that go on, to the last bit, where those of this state were."""
-        sums, kept = cls(), state[f"{prefix}kept"]
-        sums._count, sums._held = int(state[f"{prefix}count"]), len(kept)
-        sums._kept = [kept] if kept.shape[1] else []
-        if f"{prefix}shift" in state:
-            sums._shift, sums._sum, sums._products = (state[prefix + name] for name in ("shift", "sum", "products"))
-        return sums
+    def of(cls, points: Tensor) -> Sums:
+        """Of points (N, D)."""
+        few = len(points) <= points.shape[1]
+        return cls(len(points), points, None) if few else cls(len(points), None, _statistics(points))
 
-    def _fold(self) -> None:
-        rows = np.concatenate(self._kept).astype(np.float64)
-        if self._shift is None:
-            self._shift = rows.mean(axis=0)
-            self._sum, self._products = np.zeros_like(self._shift), np.zeros((rows.shape[1], rows.shape[1]))
-        rows -= self._shift
-        self._sum += rows.sum(axis=0)
-        self._products += rows.T @ rows
-        self._kept, self._held = [self._kept[0][:0]], 0
+    def joined(self, other: Sums) -> Sums:
+        """Of the points of both sets together. Raises DataError where their features have other widths."""
+        widths = [sums._tensors()[0].shape[-1] for sums in (self, other)]
+        if widths[0] != widths[1]:
+            raise DataError(f"features of {widths[1]} numbers come after {widths[0]}")
+        if self.points is not None and other.points is not None:
+            return Sums.of(torch.cat([self.points, other.points]))
+        if not (self.count and other.count):
+            return self if self.count else other
+        (mean, scatter), (mean_of_other, scatter_of_other) = (sums._summed() for sums in (self, other))
+        count, apart = self.count + other.count, mean_of_other - mean
+        between = self.count * other.count / count
+        scatter = torch.addr(scatter + scatter_of_other, apart, apart, alpha=between)
+        return Sums(count, None, (mean + apart * (other.count / count), scatter))
+
+    def moments(self) -> Moments:
+        """Of all these points, one or more."""
+        if self.points is not None:
+            rows = self.points.cpu().numpy().astype(np.float64)
+            mean = rows.mean(axis=0)
+            return Moments(self.count, mean, (rows - mean) / np.sqrt(max(1, self.count - 1)), None)
+        mean, scatter = (tensor.cpu().numpy() for tensor in self._summed())
+        return Moments(self.count, mean, None, _symmetric(scatter / (self.count - 1)))
+
+    def _summed(self) -> tuple[Tensor, Tensor]:
+        return self.statistics or _statistics(*self._tensors())
+
+    def _tensors(self) -> Sequence[Tensor]:
+        return self.statistics or [tensor for tensor in [self.points] if tensor is not None]
+
+
+def _statistics(points: Tensor) -> tuple[Tensor, Tensor]:
+    rows = points.to(torch.float64)
+    mean = rows.mean(dim=0)
+    rows = rows - mean
+    return mean, rows.T @ rows
+
+
+class Node(NamedTuple):
+    """The sums of batches ``number * 2**level`` to ``(number + 1) * 2**level``, for each group of their points."""
+
+    level: int
+    number: int
+    sums: tuple[Sums, ...]
+
+
+def joined(nodes: Sequence[Node], node: Node) -> list[Node]:
+    """The nodes and the one that follows them, joined two by two as far as can be.
+
+    What is joined with what is decided by the numbers of batches alone: whoever has summed which batches, all of them
+    together have the same bits in the end.
+    """
+    result = [*nodes, node]
+    while len(result) > 1 and result[-2][:2] == (result[-1].level, result[-1].number - 1) and result[-1].number % 2:
+        one, other = result[-2:]
+        sums = tuple(mine.joined(others) for mine, others in zip(one.sums, other.sums, strict=True))
+        result[-2:] = [Node(one.level + 1, one.number // 2, sums)]
+    return result
+
+
+def total(nodes: Sequence[Node]) -> list[Sums]:
+    """The sums of each group over all nodes."""
+    sums = list(nodes[-1].sums)
+    for node in nodes[-2::-1]:
+        sums = [one.joined(other) for one, other in zip(node.sums, sums, strict=True)]
+    return sums
+
+
+def packed(nodes: Sequence[Node]) -> dict[str, Array]:
+    """Nodes as arrays, for :func:`unpacked`."""
+    arrays = {
+        "nodes": np.array([node[:2] for node in nodes]),
+        "counts": np.array([[s.count for s in n.sums] for n in nodes]),
+    }
+    for at, node in enumerate(nodes):
+        for group, sums in enumerate(node.sums):
+            arrays |= {f"{at}.{group}.{part}": tensor.cpu().numpy() for part, tensor in enumerate(sums._tensors())}
+    return arrays
+
+
+def unpacked(arrays: Mapping[str, Array], device: torch.device) -> list[Node]:
+    """The nodes in arrays, on a device, with the same bits."""
+    nodes = []
+    for at, (level, number) in enumerate(arrays["nodes"].tolist()):
+        sums = []
+        for group, count in enumerate(arrays["counts"][at].tolist()):
+            names = [f"{at}.{group}.{part}" for part in range(2)]
+            first, *rest = (torch.from_numpy(arrays[name]).to(device) for name in names if name in arrays)
+            sums.append(Sums(count, None, (first, rest[0])) if rest else Sums(count, first, None))
+        nodes.append(Node(level, number, tuple(sums)))
+    return nodes
 
 
 def extrapolated(distances: Sequence[tuple[int, float]]) -> float:

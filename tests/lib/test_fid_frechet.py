@@ -6,11 +6,13 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datarobust.distributed import Group
 from datarobust.errors import DataError
-from datarobust.fid import FOLD, Moments, Sums, extrapolated
+from datarobust.fid import Moments, Node, Sums, as_tensor, extrapolated, joined, packed, total, unpacked
 
 
 def features(count: int, width: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -86,53 +88,52 @@ def test_of_a_set_with_itself_it_is_nothing_and_of_normal_sets_known() -> None:
     assert between(np.zeros((3, 2)), np.ones((4, 2))) == pytest.approx(2.0)
 
 
+def summed(points: np.ndarray, size: int, first: int, last: int) -> list[Node]:
+    """The batches ``first`` to ``last`` of so many points each; odd places are a group of their own."""
+    nodes: list[Node] = []
+    for number in range(first, last):
+        batch = as_tensor(points[number * size : (number + 1) * size])
+        nodes = joined(nodes, Node(0, number, (Sums.of(batch[::2]), Sums.of(batch[1::2]))))
+    return nodes
+
+
 @settings(max_examples=30, deadline=None)
-@given(st.integers(2, 30), st.integers(1, 12), st.integers(0, 99), st.floats(-1e4, 1e4), st.integers(1, 9))
-def test_streamed_and_joined_moments_are_those_of_all_points(
-    count: int, width: int, seed: int, shift: float, size: int
+@given(
+    st.integers(2, 60),
+    st.integers(1, 12),
+    st.integers(0, 99),
+    st.floats(-1e4, 1e4),
+    st.integers(1, 9),
+    st.integers(1, 5),
+)
+def test_sums_of_parts_have_the_bits_of_one_process_and_are_right(
+    count: int, width: int, seed: int, shift: float, size: int, processes: int
 ) -> None:
     points = features(count, width, seed, shift)
-    sums, parts = Sums(), []
-    for start in range(0, count, size):
-        sums.add(points[start : start + size])
-        alone = Sums()
-        alone.add(points[start : start + size])
-        parts.append(alone.moments())
-    joined = parts[0]
-    for part in parts[1:]:
-        joined = joined.joined(part)
-    for found in (sums.moments(), joined):
-        assert found.count == count
-        np.testing.assert_allclose(found.mean, points.mean(0), rtol=1e-12, atol=1e-12)
-        wanted = np.cov(points, rowvar=False).reshape(width, width)
-        np.testing.assert_allclose(found.covariance, wanted, rtol=1e-8, atol=1e-10 * np.abs(wanted).max())
-        assert np.array_equal(found.covariance, found.covariance.T)
-        assert found.short == (count <= width)
+    batches = -(-count // size)
+    whole = total(summed(points, size, 0, batches))
+    nodes: list[Node] = []
+    for rank in range(processes):
+        part = summed(points, size, *Group(rank, processes).share(batches))
+        for node in unpacked(packed(part), torch.device("cpu")):
+            nodes = joined(nodes, node)
+    for one, other in zip(whole, total(nodes), strict=True):
+        if one.count:
+            np.testing.assert_array_equal(one.moments().mean, other.moments().mean)
+            np.testing.assert_array_equal(one.moments().covariance, other.moments().covariance)
+    result = whole[0].joined(whole[1]).moments()
+    assert result.count == count
+    np.testing.assert_allclose(result.mean, points.mean(0), rtol=1e-12, atol=1e-12)
+    wanted = np.cov(points, rowvar=False).reshape(width, width)
+    np.testing.assert_allclose(result.covariance, wanted, rtol=1e-8, atol=1e-10 * np.abs(wanted).max())
+    assert np.array_equal(result.covariance, result.covariance.T)
+    assert result.short == (count <= width)
 
 
 def test_sums_of_many_points_lose_nothing_to_a_large_mean() -> None:
-    points = features(3 * FOLD + 5, 4, 0, shift=1e7)
-    sums = Sums()
-    for start in range(0, len(points), 100):
-        sums.add(points[start : start + 100])
-        if start == 1000:
-            sums.moments()  # asking in between changes nothing
-    np.testing.assert_allclose(sums.moments().covariance, np.cov(points, rowvar=False), rtol=1e-7)
-
-
-@pytest.mark.parametrize("before", [0, 3, 90, 700])
-def test_sums_go_on_where_they_were(before: int) -> None:
-    points = features(1500, 40, 0, shift=3)
-    straight, first = Sums(), Sums()
-    for start in range(0, len(points), 10):
-        straight.add(points[start : start + 10])
-        if start < before:
-            first.add(points[start : start + 10])
-    again = Sums.restored({name: array.copy() for name, array in first.state().items()})
-    for start in range(-(-before // 10) * 10, len(points), 10):
-        again.add(points[start : start + 10])
-    assert straight.moments().distance(again.moments()) == 0.0
-    np.testing.assert_array_equal(straight.moments().covariance, again.moments().covariance)
+    points = features(1541, 4, 0, shift=1e7)
+    first, second = total(summed(points, 100, 0, 16))
+    np.testing.assert_allclose(first.joined(second).moments().covariance, np.cov(points, rowvar=False), rtol=1e-7)
 
 
 @settings(max_examples=25, deadline=None)
@@ -155,14 +156,13 @@ def test_extrapolation_finds_the_constant_under_1_over_n() -> None:
 def test_what_does_not_compare() -> None:
     with pytest.raises(DataError, match="two points"):
         Moments.of(np.zeros((1, 3)))
-    one = Sums()
-    one.add(np.zeros((1, 3)))
+    one = Sums.of(as_tensor(np.zeros((1, 3))))
     with pytest.raises(DataError, match="not of 1"):
         Moments.of(np.zeros((4, 3))).distance(one.moments())
     with pytest.raises(DataError, match="4 numbers do not compare with 3"):
         between(np.zeros((4, 3)), np.zeros((4, 4)))
     with pytest.raises(DataError, match="4 numbers come after 3"):
-        one.add(np.zeros((1, 4)))
+        one.joined(Sums.of(as_tensor(np.zeros((1, 4)))))
     mean = np.zeros(2)
     for wrong in (np.array([[1.0, 0.5], [0.4, 1]]), np.array([[np.nan, 0], [0, 1]]), -np.eye(2), np.eye(3)):
         with pytest.raises(DataError, match="no mean and covariance"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,29 @@ def test_what_a_terminal_shows(terminal: Run, place: Path) -> None:
     assert "noise floor" in shown[1]
     assert shown[2].startswith("mean distance in pixels: image and clone l2 ")
     assert len(shown) == 3
+
+
+def test_two_processes_have_the_bits_of_one(command: Run, pair: Run, place: Path) -> None:
+    shutil.copy(place / "net.py", place / "three.py")
+    words = ["../d.zarr", "../k.zarr", "--features", "classifier:../three.py:make", "--threads", 1, "--batch", 2]
+    words += ["--extrapolate", "--save-moments", "m.zarr", "-o", "line.json"]
+    runs = ((command, place / "one"), (pair, place / "two"))
+    for _, folder in runs:
+        folder.mkdir()
+    for turn in ("new", "known moments"):
+        done = [run("fid", *words, cwd=folder) for run, folder in runs]
+        assert [one.returncode for one in done] == [0, 0], done[1].stderr
+        assert done[0].stdout == done[1].stdout, f"{turn}: one process prints"
+        for _, folder in runs:
+            assert {entry.name for entry in folder.iterdir()} == {"line.json", "m.zarr"}
+        again = pair("fid", *words, cwd=place / "two")
+        assert (again.returncode, again.stdout) == (0, done[0].stdout), again.stderr
+        for _, folder in runs:
+            (folder / "line.json").unlink()
+    words = ["fid", "d.zarr", "k.zarr", *QUICK]
+    assert pair(*words, cwd=place).stdout == command(*words, cwd=place).stdout != ""
+    one, two = (artifacts.open_store(folder / "m.zarr") for _, folder in runs)
+    assert np.array_equal(one.column("covariance").read(), two.column("covariance").read())
 
 
 def test_mistakes_are_one_sentence(command: Run, place: Path) -> None:

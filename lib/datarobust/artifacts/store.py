@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from datarobust.ahead import ahead
 from datarobust.artifacts import durable
 from datarobust.artifacts.durable import Resume, locked
 from datarobust.artifacts.history import (
@@ -217,12 +218,8 @@ class Column:
     def blocks(self) -> Iterator[tuple[int, Array]]:
         """``(start, rows)`` of all blocks in order; the next is read while the caller works."""
         starts = range(0, len(self), self.layout.block)
-        with ThreadPoolExecutor(1) as reader:
-            following = None
-            for block, start in enumerate(starts):
-                rows = (following or reader.submit(self._block, block)).result()
-                following = reader.submit(self._block, block + 1) if block + 1 < len(starts) else None
-                yield start, rows[: len(self) - start]
+        for start, rows in zip(starts, ahead(self._block, range(len(starts))), strict=True):
+            yield start, rows[: len(self) - start]
 
     def take(self, rows: Array) -> Array:
         """The rows of these numbers, in their order; IndexError where one is not there."""

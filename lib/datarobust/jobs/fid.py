@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import accumulate
@@ -15,14 +15,28 @@ import numpy as np
 import torch
 
 from datarobust import artifacts
+from datarobust.ahead import ahead
 from datarobust.artifacts import Column, Resume, Store
 from datarobust.checkpoints.models import load_model
 from datarobust.checkpoints.torchfiles import inception_advice, load_inception
 from datarobust.datasets import npz
 from datarobust.datasets.files import file_sha256
+from datarobust.distributed import Group
 from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageError
-from datarobust.fid import SUBSETS, Moments, Sums, extrapolated, kid
-from datarobust.jobs.make import Artifact, Form, Labelled, Output, Text, silent
+from datarobust.fid import (
+    SUBSETS,
+    Moments,
+    Node,
+    Sums,
+    as_tensor,
+    extrapolated,
+    joined,
+    kid,
+    packed,
+    total,
+    unpacked,
+)
+from datarobust.jobs.make import ALONE, Artifact, Form, Labelled, Output, Text, silent
 from datarobust.networks import products
 from datarobust.networks.features import PIXELS, Extractor, FeatureSpace, sparing
 from datarobust.norms import L2, LINF
@@ -51,14 +65,15 @@ def feature_space(spec: str, some: Images, device: torch.device, weights: Path |
     if weights is not None and kind != "inception":
         raise UsageError(f"`weights` is of `features` inception, not of {kind}: leave it out")
     if kind == "pixels":
-        return PIXELS
+        return replace(PIXELS, device=device)
     if kind == "file":
-        return _from_file(Path(name))
+        return replace(_from_file(Path(name)), device=device)
     if kind == "classifier":
         model = load_model(name)
         extract = Extractor(name, model.module, "penultimate", some, device)
         title, mode = f"classifier:{model.identity}", "v/255, input of the last linear layer, fp32"
-        return FeatureSpace(title, mode, sparing(extract), model.identity, operations=extract.operations(some))
+        operations = extract.operations(some)
+        return FeatureSpace(title, mode, sparing(extract), model.identity, operations=operations, device=device)
     if weights is None:
         raise UsageError(f"`features` inception needs `weights` PATH: {inception_advice()}")
     if some.shape[1] not in (1, 3):
@@ -72,7 +87,8 @@ def feature_space(spec: str, some: Images, device: torch.device, weights: Path |
         return features
 
     batch = 64 if device.type == "cpu" else 512
-    return FeatureSpace("inception", INCEPTION_MODE, sparing(pool_features), sha256, batch, _INCEPTION_OPERATIONS)
+    of_inception = ("inception", INCEPTION_MODE, sparing(pool_features), sha256, batch, _INCEPTION_OPERATIONS)
+    return FeatureSpace(*of_inception, device=device)
 
 
 def _from_file(path: Path) -> FeatureSpace:
@@ -242,61 +258,93 @@ class SideFeatures:
             rows = f"{len(self.array):,} rows for {side.name}, which has {images:,} images"
             raise DataError(f"the file of features has {rows}")
 
-    def of(self, items: Rows) -> Array:
-        """Features (B, D) of some items. Raises DataError where one is not finite."""
+    def of(self, items: Rows, group: Group = ALONE) -> Array:
+        """Features (B, D) of some items; several processes share the work, and the first has all of them."""
+        parts = list(_spans(len(items), self.batch))
+        own = parts[slice(*group.share(len(parts)))]
+        loading = ahead(lambda part: self._load(items[part]), own)
+        features = [self._of(items[part], loaded) for part, loaded in zip(own, loading, strict=True)]
+        return _concatenated(part["features"] for part in group.to_main({"features": _concatenated(features)}))
+
+    def _load(self, items: Rows) -> Array:
+        """Images uint8 (B, C, H, W) of some items, or features where they come from a file."""
         side = self.side
+        if self.array is None:
+            return side.take(items)
+        return np.asarray(self.array[side.rows[items // side.repeats] * side.repeats + items % side.repeats])
+
+    def _of(self, items: Rows, loaded: Array) -> Array:
+        """Features (B, D) of what was loaded. Raises DataError where one is not finite."""
         if self.array is not None:
-            return np.asarray(self.array[side.rows[items // side.repeats] * side.repeats + items % side.repeats])
-        features = self.space.of(side.take(items), self.batch)
+            return loaded
+        side, features = self.side, self.space.of(loaded, self.batch)
         finite = np.isfinite(features).all(axis=1)
         if not finite.all():
             row = int(side.rows[int(items[int(np.argmin(finite))]) // side.repeats])
             raise DataError(f"{side.name}: the features of row {row} are not finite")
         return features
 
-    def moments(
-        self, groups: Rows, kept: Rows, state: Resume | None, progress: Progress
-    ) -> tuple[list[Moments], Array]:
-        """Moments of each group of items, and the features (K, D) of the items ``kept``; each is computed once.
+    def sums(
+        self, groups: Rows, kept: Rows, state: Resume | None, progress: Progress, group: Group = ALONE
+    ) -> tuple[list[Sums], Array]:
+        """Sums of each group of items, and the features (K, D) of the items ``kept``; each is computed once.
 
         ``groups`` (count) has the number of each item's group, from 0; none of them is empty. ``kept`` (K) are
-        different items in any order. What an earlier run left in ``state`` is not computed again.
+        different items in any order. What an earlier run left in ``state`` is not computed again. Of several processes
+        each takes consecutive batches; the result, which is the first one's alone, has the same bits for any number.
         """
         order = np.argsort(kept, kind="stable")
-        ascending, saved = kept[order], None if state is None else state.load()
-        numbers = range(int(groups.max()) + 1)
-        sums = [Sums() if saved is None else Sums.restored(saved, f"{number}.") for number in numbers]
-        done, pool = (0, list[Array]()) if saved is None else (int(saved["done"]), [saved["pool"]])
-        whole = True
+        ascending, device = kept[order], self.space.device
+        batches = list(_spans(self.side.count, self.batch))
+        first, last = group.share(len(batches))
+        # In one name, so that no signal comes between them.
+        standing: tuple[list[Node], list[Array], int] = [], [], first
+        saved = None if state is None else state.load()
+        if saved is not None and "nodes" in saved:  # earlier versions saved something else
+            standing = unpacked(saved, device), [saved["pool"]], int(saved["done"])
 
-        def snapshot() -> dict[str, Array | int | float]:
-            arrays: dict[str, Array | int | float] = {"done": done}
-            arrays["pool"] = np.concatenate(pool) if pool else np.zeros((0, 0))
-            for number in numbers:
-                arrays |= sums[number].state(f"{number}.")
-            return arrays
+        def snapshot() -> dict[str, Array]:
+            nodes, pool, done = standing
+            return {**packed(nodes), "pool": _concatenated(pool), "done": np.array(done)}
 
+        numbers = range(standing[2], last)
         try:
-            for items in progress([part for part in _spans(self.side.count, self.batch) if part[0] >= done]):
-                features, group_of = self.of(items), groups[items]
-                whole = False  # a signal in between leaves some groups with these items and some without
-                for number in np.unique(group_of):
-                    sums[number].add(features[group_of == number])
+            loading = ahead(lambda number: self._load(batches[number]), numbers)
+            for number, loaded in zip(progress(numbers), loading, strict=True):
+                items = batches[number]
+                features, group_of = self._of(items, loaded), groups[items]
+                points = as_tensor(features[np.argsort(group_of, kind="stable")]).to(device)
+                counts = np.bincount(group_of, minlength=int(groups.max()) + 1)
+                node = Node(0, number, tuple(map(Sums.of, torch.split(points, counts.tolist()))))
                 low, high = np.searchsorted(ascending, [items[0], items[-1] + 1])
-                pool.append(features[ascending[low:high] - items[0]])
-                done, whole = int(items[-1]) + 1, True
+                more = [features[ascending[low:high] - items[0]]] if high > low else []
+                standing = joined(standing[0], node), [*standing[1], *more], number + 1
                 if state is not None and state.due:
                     state.save(snapshot())
         except BaseException as error:
-            if state is not None and whole and not isinstance(error, Exception):  # a signal
+            if state is not None and not isinstance(error, Exception):  # a signal
                 state.save(snapshot())
             raise
+        own = snapshot()
         if state is not None:
-            state.save(snapshot())
-        gathered = np.concatenate(pool)
+            state.save(own)
+        nodes, pool = list[Node](), list[Array]()
+        for part in group.to_main(own):
+            pool.append(part["pool"])
+            for node in unpacked(part, device):
+                nodes = joined(nodes, node)
+        if not group.is_main:
+            return [], _concatenated([])
+        gathered = _concatenated(pool)
         features = np.empty_like(gathered)
         features[order] = gathered
-        return [part.moments() for part in sums], features
+        return total(nodes), features
+
+
+def _concatenated(parts: Iterable[Array]) -> Array:
+    """Rows of features one after the other; of no rows nobody knows how wide they would be."""
+    filled = [part for part in parts if len(part)]
+    return np.concatenate(filled) if filled else np.zeros((0, 0))
 
 
 def _spans(count: int, size: int) -> Iterator[Rows]:
@@ -331,6 +379,16 @@ def pair_distances(a: Side | None, b: Side, progress: Progress = iter) -> dict[s
     return result
 
 
+_Reference = tuple[Moments, dict[str, Any] | None, Array]
+"""Moments of A, their calibration where it is known, and the features that KID takes."""
+
+
+def _state(output: Output, role: str) -> Resume:
+    """What this process has left of a side: its share of the batches depends on the number of processes."""
+    rank, size = output.group.rank, output.group.size
+    return output.resume.part(role if size == 1 else f"{role}-{rank}of{size}")
+
+
 @dataclass(frozen=True)
 class KeptMoments:
     """Mean and covariance of a set's features, to be kept and compared with others as often as one likes."""
@@ -357,19 +415,24 @@ class KeptMoments:
 
     def run(self, output: Output) -> None:
         """Compute the moments and write them."""
-        moments, calibration, _ = self.compute(_NO_ITEMS, output.resume.part("a"), output.labelled)
-        self.save(output, moments, calibration)
+        result = self.compute(_NO_ITEMS, _state(output, "a"), output.labelled, output.group)
+        if result is not None:
+            self.save(output, *result[:2])
 
-    def compute(
-        self, kept: Rows, state: Resume | None, progress: Labelled
-    ) -> tuple[Moments, dict[str, Any] | None, Array]:
-        """The moments, how far two random halves are apart, and the features of the items ``kept``."""
+    def compute(self, kept: Rows, state: Resume | None, progress: Labelled, group: Group = ALONE) -> _Reference | None:
+        """The moments, how far two random halves are apart, and the features of the items ``kept``.
+
+        Of several processes the first one has them.
+        """
         groups = halves(self.features.side.count, self.seed)
-        parts, pool = self.features.moments(groups, kept, state, progress("features of A, batches"))
+        sums, pool = self.features.sums(groups, kept, state, progress("features of A, batches"), group)
+        if not group.is_main:
+            return None
         calibration = None
-        if min(half.count for half in parts) > 1:
-            calibration = {"frechet": parts[0].distance(parts[1]), "points": parts[1].count, "seed": self.seed}
-        return reduce(Moments.joined, parts), calibration, pool
+        if min(half.count for half in sums) > 1:
+            first, second = (half.moments() for half in sums)
+            calibration = {"frechet": first.distance(second), "points": second.count, "seed": self.seed}
+        return reduce(Sums.joined, sums).moments(), calibration, pool
 
     def save(self, output: Output, moments: Moments, calibration: Mapping[str, Any] | None) -> None:
         """Write the artifact."""
@@ -490,40 +553,47 @@ class Comparison:
         """The cost."""
         return _plan(self.features, self.described, self.matched[1])
 
-    def product(self, path: Path | None, progress: Labelled) -> str:
+    def product(self, path: Path | None, progress: Labelled, group: Group = ALONE) -> str:
         """The line of the finished output or, where there is none, of all numbers computed now."""
         if path is None:
-            return self.line(None, progress)
+            return self.line(None, progress, group)
+        if not group.is_main:
+            return ""
         return self.form.line if isinstance(self.form, Printed) else path.read_text(encoding="utf-8").rstrip("\n")
 
     def run(self, output: Output) -> None:
         """Compute all numbers, keep the moments of A where that is asked for, and write the line."""
-        line = self.line(output, output.labelled)
+        line = self.line(output, output.labelled, output.group)
         if isinstance(self.form, Printed):
             self.form.line = line
-        else:
+        elif output.group.is_main:
             output.write_text(f"{line}\n")
 
-    def line(self, output: Output | None = None, progress: Labelled = silent) -> str:
-        """All numbers as one JSON object; where there is an output, a killed run is gone on with."""
+    def line(self, output: Output | None = None, progress: Labelled = silent, group: Group = ALONE) -> str:
+        """All numbers as one JSON object; where there is an output, a killed run is gone on with.
+
+        Several processes share the features; all but the first have an empty line.
+        """
         sides, paired, _ = self.matched
         with_kid = self.kid_subsets and len(self.features) == 2
         kept = _pools(sides["a"], sides["b"], paired, self.seed) if with_kid else (_NO_ITEMS, _NO_ITEMS)
-        reference, calibration, x = self._reference(kept[0], output, progress)
-        if "b" in sides:  # moments of parts of B, which joined one by one make growing sets
+        of_a = self._reference(kept[0], output, progress, group)
+        parts, y = list[Sums](), _concatenated([])
+        if "b" in sides:  # sums of parts of B, which joined one by one make growing sets
             groups = (growing if self.extrapolate else halves)(sides["b"].count, self.seed)
-            state = None if output is None else output.resume.part("b")
-            parts, y = self.features["b"].moments(groups, kept[1], state, progress("features of B, batches"))
-        else:
-            parts, y = [load_moments(self.b)[0]], np.zeros((0, 0))
-        whole_b = reduce(Moments.joined, parts)
+            state = None if output is None else _state(output, "b")
+            parts, y = self.features["b"].sums(groups, kept[1], state, progress("features of B, batches"), group)
+        if of_a is None:
+            return ""
+        reference, calibration, x = of_a
+        whole_b = reduce(Sums.joined, parts).moments() if parts else load_moments(self.b)[0]
         distance = reference.distance(whole_b)
         if not np.isfinite(distance):
             raise DatarobustError("the distance is not finite: the features are too large for it")
         limit = estimate = None
         if self.extrapolate:
-            sizes = progress("extrapolating, sizes")(accumulate(parts, Moments.joined))
-            limit = extrapolated([(part.count, reference.distance(part)) for part in sizes])
+            sizes = progress("extrapolating, sizes")(accumulate(parts, Sums.joined))
+            limit = extrapolated([(part.count, reference.distance(part.moments())) for part in sizes])
         if with_kid:
             wrap = progress("KID, subsets")
             estimate = asdict(kid(x, y, paired, subsets=self.kid_subsets, seed=self.seed, progress=wrap))
@@ -550,28 +620,26 @@ class Comparison:
         }
         return json.dumps(numbers)
 
-    def _reference(
-        self, kept: Rows, output: Output | None, progress: Labelled
-    ) -> tuple[Moments, dict[str, Any] | None, Array]:
-        """Moments of A, new or known; their calibration; the features that are kept for KID."""
-        nothing, path = np.zeros((0, 0)), self.save_moments
+    def _reference(self, kept: Rows, output: Output | None, progress: Labelled, group: Group) -> _Reference | None:
+        """Moments of A, new or known; their calibration; the features that are kept for KID: in the first process."""
+        path = self.save_moments
         if "a" not in self.features:
-            return *load_moments(self.a), nothing
+            return (*load_moments(self.a), _concatenated([])) if group.is_main else None
         job = KeptMoments(self.a, self.features["a"], self.seed)
-        state = None if output is None else output.resume.part("a")
+        state = None if output is None else _state(output, "a")
         if output is None or state is None or path is None:
-            return job.compute(kept, state, progress)
+            return job.compute(kept, state, progress, group)
         request = artifacts.fingerprint(job.request())
-        known = not output.overwrite and artifacts.finished(path, request)
-        if not known:
+        known = group.agree(group.is_main and not output.overwrite and artifacts.finished(path, request))
+        if not known and group.is_main:
             artifacts.demand_vacant(path, "moments", output.overwrite)
-        elif state.load() is None:
-            moments, calibration = load_moments(artifacts.open_store(path, "moments"))
-            return moments, calibration, self.features["a"].of(kept) if len(kept) else nothing
-        moments, calibration, pool = job.compute(kept, state, progress)
-        if not known:
-            job.save(replace(output, path=path, form=job.form, request=request), moments, calibration)
-        return moments, calibration, pool
+        if known and group.any(state.load() is None):
+            pool = self.features["a"].of(kept, group)
+            return (*load_moments(artifacts.open_store(path, "moments")), pool) if group.is_main else None
+        result = job.compute(kept, state, progress, group)
+        if result is not None and not known:
+            job.save(replace(output, path=path, form=job.form, request=request), *result[:2])
+        return result
 
 
 def findings(line: Mapping[str, Any]) -> Iterator[str]:

@@ -31,6 +31,7 @@ from datarobust.types import Array, Images
 
 BATCH = 256  # points of a batch, by default
 PROBED = 8  # points that a network is tried with
+_CPU = torch.device("cpu")
 
 
 def as_inputs(points: Array, device: torch.device) -> Tensor:
@@ -117,6 +118,7 @@ class FeatureSpace:
     batch: int = BATCH  # images at a time, by default
     operations: int = 0  # multiplications and additions for one image
     arrays: Mapping[str, Array] = field(default_factory=dict)  # "a" and "b": features of all images, from a file
+    device: torch.device = _CPU  # where features are summed
 
     def of(self, images: Images, batch: int | None = None) -> Array:
         """The features (N, D) of any number of images."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from tests.lib.stored import Interrupt
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
+from datarobust.distributed import Group
 from datarobust.errors import ArtifactError, DataError, ExistsError, LockedError, UsageError
 from datarobust.fid import Moments, Sums, extrapolated, mmd
 from datarobust.jobs.fid import (
@@ -83,7 +84,7 @@ def test_two_sets(whole: Store, other: Store) -> None:
     result = numbers(whole, other)
     assert result["frechet"] == pytest.approx(between(flat(whole), flat(other)), rel=1e-9)
     told = result
-    assert "fid" not in told, "only distances of Inception's features are called FID"
+    assert told["fid"] is None, "only distances of Inception's features are called FID"
     assert (told["features"], told["mode"], told["weights"]) == ("pixels", "v/255", None)
     assert (told["n"], told["dimensions"], told["paired"]) == ({"a": 60, "b": 45}, 16, False)
     assert (told["oc"], told["cc"], told["extrapolated"]) == (None, None, None)
@@ -232,6 +233,38 @@ def test_a_run_that_was_stopped_goes_on(whole: Store, other: Store, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["line.json"]
 
 
+@pytest.mark.parametrize("stopped", [None, 0, 1, 2])
+def test_processes_share_the_batches_and_each_goes_on_where_it_was(
+    whole: Store, tmp_path: Path, stopped: int | None
+) -> None:
+    """Three processes, of which one is stopped once in its second batch; they have the bits of one."""
+    groups, kept = halves(60, 0), np.array([41, 2, 30])
+    alone, pool = compared(whole, whole).features["a"].sums(groups, kept, None, iter)
+    sent: list[dict[str, np.ndarray]] = []
+
+    class InTurn(Group):
+        def to_main(self, arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+            return iter([arrays, *sent]) if self.is_main else iter(sent.append(arrays) or [])
+
+    looked = 0
+    for rank in (1, 2, 0):  # the first comes last, because it takes what the others send
+        calls = list[int]()
+        space = killing(1 if rank == stopped else 10**9, calls)
+        state = artifacts.Resume(tmp_path / "line.json", "request", every=1e9).part(f"a-{rank}of3")
+        part = compared(whole, whole, space).features["a"]
+        if rank == stopped:
+            with pytest.raises(Interrupt):
+                part.sums(groups, kept, state, iter, InTurn(rank, 3))
+        sums, features = part.sums(groups, kept, state, iter, InTurn(rank, 3))
+        looked += sum(calls)
+    assert looked == 60, "no image was looked at twice"
+    for one, other in zip(alone, sums, strict=True):
+        np.testing.assert_array_equal(one.moments().covariance, other.moments().covariance)
+        np.testing.assert_array_equal(one.moments().mean, other.moments().mean)
+    np.testing.assert_array_equal(features, pool)
+    np.testing.assert_array_equal(features, flat(whole)[kept])
+
+
 def test_a_state_is_of_one_request(whole: Store, other: Store, tmp_path: Path) -> None:
     calls: list[int] = []
     output = tmp_path / "line.json"
@@ -262,15 +295,15 @@ def test_a_signal_while_sums_are_added_keeps_the_state_before(
 ) -> None:
     """Else half a batch would be counted twice."""
     job, output, calls = compared(whole, other), tmp_path / "line.json", [0]
-    add = Sums.add
+    of = Sums.of
 
-    def torn(self: Sums, features: np.ndarray) -> None:
+    def torn(points: torch.Tensor) -> Sums:
         calls[0] += 1
         if calls[0] == 8:
             raise Interrupt
-        add(self, features)
+        return of(points)
 
-    monkeypatch.setattr(Sums, "add", torn)
+    monkeypatch.setattr(Sums, "of", torn)
     with pytest.raises(Interrupt):
         make(job, output, step, save_every=0.0)
     monkeypatch.undo()
@@ -323,7 +356,8 @@ def test_moments_of_other_features_modes_and_weights_are_refused(whole: Store, o
     keep(whole, tmp_path / "w.zarr", weighed)
     with pytest.raises(ArtifactError, match=r"features inception, but those of .*m.zarr are pixels"):
         compared(stored, artifacts.open_store(tmp_path / "w.zarr"), None)
-    assert "fid" in numbers(whole, other, weighed)
+    weighed_line = numbers(whole, other, weighed)
+    assert weighed_line["fid"] == weighed_line["frechet"]
 
 
 def test_sets_that_are_too_small_or_too_different(whole: Store, tmp_path: Path) -> None:
