@@ -221,14 +221,17 @@ ATTACKED: dict[str, list[object]] = {
     "linf": ["--norm", "linf", "--eps", 0.02, "--attacks", ALL],
     "l2": ["--norm", "l2", "--eps", 0.1, "--attacks", "apgd-t,fab-t,square"],
     "l1": ["--norm", "l1", "--eps", 0.5, "--attacks", "apgd-ce,square"],
-    "faster": ["--norm", "linf", "--eps", 0.02, "--attacks", "apgd-ce,fab-t", "--faster", "--physical-batch", 6],
+    "no-faster": ["--norm", "linf", "--eps", 0.02, "--attacks", "apgd-ce,fab-t", "--no-faster", "--physical-batch", 6],
 }
 
 
 @pytest.mark.parametrize("more", ATTACKED.values(), ids=ATTACKED)
 def test_aaeval(both: Both, more: list[object], request: pytest.FixtureRequest) -> None:
     output = f"evaluation-{request.node.callspec.id}.zarr"
-    cpu, gpu = map(columns, both("aaeval", "a.zarr", "models.py:ten", *SHORT, *more, output=output))
+    outputs = both("aaeval", "a.zarr", "models.py:ten", *SHORT, *more, output=output)
+    cpu, gpu = map(columns, outputs)
+    faster = [artifacts.open_store(path).attributes["faster"] for path in outputs]
+    assert faster == [False, "--no-faster" not in more]
     assert (cpu["broken"] >= 0).any()
     for name in ("clean", "attacked", "broken"):
         np.testing.assert_array_equal(cpu[name], gpu[name])

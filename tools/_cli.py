@@ -158,7 +158,8 @@ InceptionWeights = Annotated[Path | None, option("PATH", "Of Inception, as publi
 DenoiserFile = Annotated[Path, option("M.safetensors", "A denoiser of edmtrain or model import.", "--model")]
 Start = Annotated[Literal["paper", "matched", "unit", "noise"], choice("How image and noise are mixed.", "--start")]
 NoiseWeight = Annotated[float, option("W", "Share of noise in the start.", "--noise-weight")]
-Compiled = Annotated[bool, flag("--compile", "Have torch.compile fuse the network; pays on a GPU.")]
+_COMPILED = "Have torch.compile fuse the network; if neither is given, on a GPU for long work."
+Compiled = Annotated[bool | None, flag("--compile/--no-compile", _COMPILED)]
 CloneBatch = Annotated[int | None, option("N", "Images at a time; 32 on a CPU, 512 on a GPU.", "--batch", min=1)]
 
 # ------------------------------------------------------------------------------------------- start of a command
@@ -231,6 +232,37 @@ def precision_of(
     if device.type == "cuda" or chosen != "fp32":
         why = f", as {output} was begun" if chosen == begun else ""
         say(f"--precision auto: {chosen}{why}.")
+    return chosen
+
+
+LONG = 1e17
+"""Operations from which on compiling is taken to pay, which costs minutes: some minutes of work in tensor cores."""
+
+
+def compiled_of(
+    compiled: bool | None, device: torch.device, operations: Callable[[], float], group: Group, run: Path | None = None
+) -> bool:
+    """What ``--compile`` and ``--no-compile`` say; with neither, whether it is long work of each process on a GPU.
+
+    A training that was begun in the folder ``run`` goes on as it was. On a GPU it is said what was chosen.
+    """
+    import importlib.util
+
+    from datarobust.artifacts.runs import recorded
+
+    if compiled is not None:
+        return compiled
+    recipe = recorded(run).get("recipe") if run is not None and group.is_main else None
+    if isinstance(recipe, dict):
+        chosen, why = recipe.get("compiled") is True, f", as {run} was begun"
+    elif device.type != "cuda" or importlib.util.find_spec("triton") is None:  # which PyTorch for GPUs brings along
+        chosen, why = False, ""
+    else:
+        chosen = operations() / group.size >= LONG
+        why = " for long work" if chosen else ""
+    chosen = group.agree(chosen)
+    if chosen or device.type == "cuda":
+        say(f"{'--compile' if chosen else '--no-compile'}{why}.")
     return chosen
 
 

@@ -14,10 +14,10 @@ With fewer than ten classes the targeted attacks take all wrong ones; what three
 left out and named.
 
 Verdicts follow from points, seed and --batch alone, and are those of the plain library. --physical-batch, which halves
-itself where memory runs out, processes and devices change rounding at most, and so do --faster and --compile: what they
-find counts only where it fools the network itself, in single precision (rechecked: how often it did not). With -o
-verdicts point by point become an artifact, and a run that was killed goes on where it was. Several models take an -o
-each.
+itself where memory runs out, processes and devices change rounding at most, and so do --compile and the copy that
+attacks run on a GPU: what they find counts only where it fools the network itself, in single precision (rechecked: how
+often it did not). With -o verdicts point by point become an artifact, and a run that was killed goes on where it was.
+Several models take an -o each.
 
 For example:
 
@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
@@ -64,9 +65,10 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
     select: _cli.Select = None,
     limit: _cli.Limit = None,
     faster: Annotated[
-        bool, flag("--faster", "On a GPU, attack a faster copy that rounds otherwise; verdicts are the network's own.")
-    ] = False,
-    compiled: _cli.Compiled = False,
+        bool,
+        flag("--faster/--no-faster", "On a GPU, attack a copy that is faster; verdicts are the network's own."),
+    ] = True,
+    compiled: _cli.Compiled = None,
     official: Annotated[
         bool, flag("--official", "Do not stop gradient attacks once a batch is fooled: the same verdicts, more slowly.")
     ] = False,
@@ -103,7 +105,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
         points = Points(store, chosen)
         demand_radius(norm, radius, points.images.shape[1:], force_eps)
         torch_device = _cli.torch_device(device, threads, group.here)
-        options = Options(torch_device, adversarial, physical_batch, faster, compiled, official)
+        options = Options(torch_device, adversarial, physical_batch, faster, False, official)
         jobs = []
         with _cli.foreign_code():
             for name in models:
@@ -115,7 +117,11 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
                 for attack, why in protocol.left_out:
                     _cli.say(f"{attack} is left out: {why}.")
                 standing = _Standing(name, len(points.rows))
-                jobs.append((Evaluation(points, model, protocol, options, standing.update), standing))
+                job = Evaluation(points, model, protocol, options, standing.update)
+                if not dry_run:
+                    fused = _cli.compiled_of(compiled, torch_device, job.operations, group)
+                    job = replace(job, options=replace(options, compiled=fused))
+                jobs.append((job, standing))
         flagged = []
         for (job, standing), path in zip(jobs, outputs, strict=True):
             if dry_run:
@@ -131,6 +137,8 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
                     new = make(job, path, step, overwrite=overwrite, group=group, labelled=standing.progress)
                     result = read(artifacts.open_store(path, "evaluation"))
             if new:
+                if faster and torch_device.type == "cuda" and not result["faster"]:
+                    _cli.say(f"{job.model.name} has no faster copy for a GPU: attacks ran the network itself.")
                 _cli.say(*(f"{job.model.name}: {sign}: {REMARKS[sign]}." for sign in result["flags"]))
             else:
                 _cli.say(f"{path} was finished before; nothing to do.")

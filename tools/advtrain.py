@@ -86,6 +86,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         choice("auto: by data set; flips would corrupt digits."),
     ] = "auto",
     precision: _cli.Precision = "auto",
+    compiled: _cli.Compiled = None,
     bn_group: Annotated[
         int | None, option("N", "Images that share batch statistics: a quarter; 0: all.", min=0)
     ] = None,
@@ -141,8 +142,14 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         torch_device = _cli.torch_device(device, threads, group.here)
         run_step = _cli.step("advtrain", seed, torch_device.type)
         # tf32 is what the published trainings had: PyTorch's default for convolutions, on GPUs that have it.
-        precision = _cli.precision_of(precision, torch_device, "tf32", None if overwrite else output, group)
-        recipe = replace(recipe, precision=precision)
+        run = None if overwrite else output
+        precision = _cli.precision_of(precision, torch_device, "tf32", run, group)
+
+        def operations() -> float:  # of programs for whole groups of batch statistics
+            return 0.0 if plan.counts.spans(group.size) > 1 else float(plan.plan()["operations"])
+
+        fused = _cli.compiled_of(compiled, torch_device, operations, group, run)
+        recipe = replace(recipe, precision=precision, compiled=fused)
         with _cli.deferred() as stopped:
             listener = _console.Listener(epochs, plan.counts.total, _figures, _brief, stopped)
             job = replace(plan, recipe=recipe, device=torch_device, listener=listener, tensorboard=tensorboard)

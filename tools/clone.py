@@ -24,6 +24,7 @@ For example:
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated
 
 from . import _cli
@@ -52,7 +53,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     s_max: Annotated[float | None, option("X", f"Nor above this{_SUITS}", "--S-max")] = None,
     s_noise: Annotated[float | None, option("X", f"Factor of added noise{_SUITS}", "--S-noise")] = None,
     precision: _cli.Precision = "auto",
-    compiled: _cli.Compiled = False,
+    compiled: _cli.Compiled = None,
     batch: _cli.CloneBatch = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
@@ -78,11 +79,13 @@ def clone(  # noqa: D103 - the help is the docstring of the module
         place = _cli.torch_device(device, threads, group.here)
         size = batch or default_batch(place.type)
         precision = _cli.precision_of(precision, place, "bf16", None if overwrite else output, group)
-        how = (sampler, start, noise_weight, repeats, labels, precision, seed, size, compiled)
+        how = (sampler, start, noise_weight, repeats, labels, precision, seed, size)
         job = Cloning(points, denoiser, weights, chosen, *how)
         _cli.say(*job.remarks())
         plan = job.plan()
-        prepare(denoiser, precision, str(place), compiled=compiled and not dry_run)
+        fused = not dry_run and _cli.compiled_of(compiled, place, lambda: float(plan["operations"]), group)
+        job = replace(job, compiled=fused)
+        prepare(denoiser, precision, str(place), compiled=fused)
         if dry_run:
             seconds = seconds_per_image(denoiser, 2 if place.type == "cpu" else 256)
             seconds *= plan["clones"] * plan["evaluations_a_clone"]

@@ -54,7 +54,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     noise_weight: _cli.NoiseWeight = 0.45,
     num_steps: Annotated[int, option("N", "Steps of the sampler.", min=1)] = 20,
     precision: _cli.Precision = "auto",
-    compiled: _cli.Compiled = False,
+    compiled: _cli.Compiled = None,
     batch: _cli.CloneBatch = None,
     shard: _cli.Shard = "0/1",
     also: Annotated[list[Path] | None, option("FILE", "Lines of another shard; may be given again.")] = None,
@@ -83,7 +83,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
         points, chosen, denoiser, weights_of = _cli.load_denoiser(dataset, model, select, limit)
         size = batch or default_batch(place.type)
         precision = _cli.precision_of(precision, place, "bf16", None if overwrite else output, group)
-        how = (base, start, noise_weight, 1, "own", precision, seed, size, compiled)
+        how = (base, start, noise_weight, 1, "own", precision, seed, size)
         cloning = Cloning(points, denoiser, weights_of, chosen, *how)
         for remark in chosen.remarks():
             _cli.say(f"{remark}.")
@@ -95,7 +95,9 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
         if dry_run:
             _cli.emit(json.dumps(job.plan()))
             return
-        prepare(denoiser, precision, str(place), compiled=compiled)
+        fused = _cli.compiled_of(compiled, place, lambda: float(job.plan()["operations"]), group)
+        job = replace(job, cloning=replace(cloning, compiled=fused))
+        prepare(denoiser, precision, str(place), compiled=fused)
         _cli.resumable()
         step = _cli.step("clone-search", seed, _cli.place_of(place))
         make(job, output, step, overwrite=overwrite, group=group, labelled=_cli.progress)

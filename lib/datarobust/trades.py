@@ -81,6 +81,7 @@ def trades_step(
     Raises UsageError where groups of batch norms do not divide the batch.
     """
     climb = partial(training_attack, norm=norm, eps=eps, step=step, steps=steps)
+    parameters = list(model.parameters())
     group = group_of(model, len(x))
     results = []
     with products(precision):
@@ -88,7 +89,8 @@ def trades_step(
             part = slice(start, start + group)
             with statistics_kept(model) if start else nullcontext():
                 clean = forward(model, precision, x[part])
-                with statistics_kept(model):
+                # A compiled backward pass has the gradients of all that wants some, whatever is asked for.
+                with statistics_kept(model), held(parameters, "requires_grad", False):
                     p = functional.softmax(clean.detach(), 1)
                     x_adv = climb(partial(forward, model, precision), x[part], p, noise[part])
                 if fixed is not None and adversaries is not None:

@@ -158,7 +158,7 @@ def test_options_are_the_fields_of_a_recipe() -> None:
     signature = inspect.signature(advtrain.advtrain).parameters
     assert fields.keys() <= signature.keys()
     defaults = {name: signature[name].default for name in fields}
-    left_open = {"eps": None, "step": None, "augment": "auto", "precision": "auto"}
+    left_open = {"eps": None, "step": None, "augment": "auto", "precision": "auto", "compiled": None}
     assert defaults == fields | left_open
     hints, options = get_type_hints(Recipe), get_type_hints(advtrain.advtrain)
     for name in fields:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from datarobust.errors import DatarobustError
 from datarobust.networks import products
+from datarobust.networks.classifier import frozen
 from datarobust.norms import ATTACK_NORMS
 
 from . import Protocol
@@ -203,14 +204,39 @@ class _InParts(torch.autograd.Function):
         return torch.cat(parts), None, None
 
 
-def accelerated(module: nn.Module, device: torch.device, faster: bool, compiled: bool) -> nn.Module:
-    """What attacks run in the place of the network, which differs from it by rounding alone; or the network itself."""
-    fast = module
-    if faster and device.type == "cuda":  # tensor cores prefer channels last
-        fast = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+_ALIKE = 1e-2
+"""Share of the largest logit by which logits of a copy may differ: factors may have 11 bits there."""
+
+
+def accelerated(module: nn.Module, some: Tensor, faster: bool, compiled: bool) -> tuple[nn.Module, bool]:
+    """What attacks run in the place of the network, which differs from it by rounding alone, and whether it is a copy.
+
+    ``some`` are images (B, C, H, W) on the device.
+    """
+    copied = faster_copy(module, some) if faster and some.device.type == "cuda" else None
+    fast = module if copied is None else copied
     if compiled:  # one program for all sizes: batches shrink as images are fooled
         fast = torch.compile(fast, dynamic=True)  # type: ignore[assignment]
-    return fast
+    return fast, copied is not None
+
+
+def faster_copy(module: nn.Module, some: Tensor) -> nn.Module | None:
+    """A copy that tensor cores run faster, with channels last in memory.
+
+    None where somebody's network cannot be copied, or its copy fails on some images (B, C, H, W) or has other logits.
+    """
+    try:
+        fast: nn.Module = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = some.detach().requires_grad_()
+        with frozen(fast), seeded(0), torch.enable_grad():
+            logits = fast(images)
+            torch.autograd.grad(logits.sum(), images)
+        with frozen(module), seeded(0), torch.no_grad():
+            expected = module(some)
+        apart = (logits.detach() - expected).abs().amax()
+    except Exception:  # noqa: BLE001 - somebody else's code may raise anything, and the network itself can be attacked
+        return None
+    return fast if bool(apart <= _ALIKE * expected.abs().amax()) else None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from datarobust.distributed import Group
 from datarobust.networks import within_memory
 from datarobust.networks.classifier import frozen
-from datarobust.networks.features import as_inputs
+from datarobust.networks.features import PROBED, as_inputs
 from datarobust.norms import ATTACK_NORMS
 from datarobust.types import Array, Progress, Rows, T
 
@@ -55,8 +55,8 @@ class Options:
     device: torch.device
     keep: bool = False  # the adversarial images
     limit: int | None = None  # images in memory at a time; it is halved when memory runs out, and changes rounding
-    faster: bool = False  # attack a copy that is faster on a GPU, and rounds otherwise (`attacks.accelerated`)
-    compiled: bool = False  # attack what torch.compile makes of the network
+    faster: bool = False  # on a GPU, attack a copy that is faster and rounds otherwise, where there can be one
+    compiled: bool = False  # attack what torch.compile makes of the network or of its copy
     official: bool = False  # do not stop gradient attacks once a whole batch is fooled
 
 
@@ -70,6 +70,7 @@ class Outcome:
     adversarial: Floats32 | None  # (M, C, H, W) the adversarial images, the original ones where there is none
     flags: dict[str, Any]  # signs of unreliability (`checks`); empty where there are none
     rechecked: int  # images that fooled what attacks run, but not the network itself: they do not count
+    faster: bool = False  # whether attacks ran a copy
 
 
 def evaluate(
@@ -91,7 +92,8 @@ def evaluate(
     stage without attack is over. With a checkpoint a killed run goes on, and ends with the bits of an uninterrupted
     one; the processes of a group share the batches of each attack.
     """
-    fast = accelerated(module, options.device, options.faster, options.compiled)
+    some = as_inputs(images[:PROBED], options.device)
+    fast, faster = accelerated(module, some, options.faster, options.compiled)
     model = AttackedModel(module, fast, options.limit)
     run = _Run(model, images, labels, protocol, options, standing, checkpoint, group or Group(0, 1))
     with frozen(module), frozen(fast), torch.no_grad():
@@ -101,7 +103,7 @@ def evaluate(
         flags = run.first_flags()
         for stage, name in enumerate(["clean", *(attack.name for attack in protocol.attacks)]):
             run.stage(stage, progress(name))
-    return run.outcome(flags)
+    return replace(run.outcome(flags), faster=faster)
 
 
 @dataclass

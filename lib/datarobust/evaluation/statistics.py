@@ -66,6 +66,8 @@ def summary(verdicts: Mapping[str, Array], attributes: Mapping[str, Any]) -> dic
         "left_out": protocol["left_out"],
         "flags": attributes["flags"],
         "rechecked": attributes.get("rechecked", 0),
+        "faster": attributes.get("faster", False),
+        "compiled": attributes.get("compiled", False),
         "seed": protocol["seed"],
         "batch": protocol["batch"],
         "device": attributes.get("device"),

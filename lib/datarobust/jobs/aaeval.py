@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from datarobust import __version__, artifacts, evaluation
 from datarobust.artifacts import Store
@@ -106,6 +107,13 @@ class Evaluation:
             "forward_passes": passes * len(self.points.rows),
         }
 
+    def operations(self) -> float:
+        """Multiplications and additions, as far as PyTorch counts them, were no image ever fooled."""
+        module, x = self.model.module, as_inputs(self.points.images[:1], self.options.device)
+        with frozen(module), FlopCounterMode(display=False) as counter:
+            run_network(self.model.name, module, x)
+        return float(counter.get_total_flops() * self.plan()["forward_passes"])
+
     def run(self, output: Output) -> None:
         """Evaluate, and write the verdicts."""
         arrays, attributes = self.evaluate(output.labelled, output.group, output.resume)
@@ -141,6 +149,8 @@ class Evaluation:
             "model": self.model.identity,
             "about": dict(self.model.about),
             "rechecked": outcome.rechecked,
+            "faster": outcome.faster,
+            "compiled": self.options.compiled,
             "dataset_points": len(self.points.dataset),
             "libraries": {"datarobust": __version__, package: version, "torch": torch.__version__},
             "device": str(self.options.device),

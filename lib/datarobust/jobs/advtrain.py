@@ -179,6 +179,8 @@ class AdversarialTraining:
         inputs, recipe = self.inputs.digests, asdict(self.recipe)
         if self.inputs.focus is None or self.recipe.focus_mode == "inject":
             del recipe["focus_times"]  # decides nothing; runs of before it was there are taken up
+        if not self.recipe.compiled:
+            del recipe["compiled"]  # as in those
         return {"tool": "advtrain", "recipe": recipe, "arch": self.arch, "inputs": inputs}
 
     def plan(self) -> dict[str, Any]:

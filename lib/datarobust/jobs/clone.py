@@ -44,7 +44,7 @@ class Cloning:
     precision: Precision = "fp32"  # of the denoiser
     seed: int = 0  # of the noise
     batch: int = 32  # clones at a time, in each process; changes rounding alone
-    pad: bool = False  # fill the last batch up, for a compiled denoiser
+    compiled: bool = False  # whether the denoiser is: the last batch is filled up to its one size
 
     def __post_init__(self) -> None:
         data, weights = shown(self.dataset.path), shown(self.weights.path)
@@ -150,6 +150,7 @@ class Cloning:
             fixed["names"] = self.dataset.column("names").take(self.chosen.rows)
             columns["names"] = ("uint8", fixed["names"].shape[1:])
         attributes = self.settings | {name: self.dataset.attributes[name] for name in ("name", "classes")}
+        attributes["compiled"] = self.compiled
         inputs = {"dataset": self.dataset.digest, "model": self.weights.digest}
         step = output.step(inputs | self.targets[1] | dict(self.chosen.inputs))
         history = [*join([self.dataset.history, self.weights.history, self.chosen.history]), step]
@@ -162,7 +163,7 @@ class Cloning:
                     writer.append(name, numbers[writer.done(name) :])
             first = int(group.all_gather(np.array([done]))[0][0])
             batches = clones(
-                self.model, self.task, self.batch, first=first, pad=self.pad, group=group, progress=output.progress
+                self.model, self.task, self.batch, first=first, pad=self.compiled, group=group, progress=output.progress
             )
             rest = np.zeros((0, *self.model.shape), np.uint8)  # clones of a point that has not all of them yet
             for number, images in batches:

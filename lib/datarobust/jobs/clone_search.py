@@ -217,7 +217,7 @@ class Search:
             rows = self.rows[start : rung.images]
             chosen = replace(self.cloning.chosen, rows=rows)
             job = replace(self.cloning, sampler=self.points[point], seed=seed, chosen=chosen)
-            for number, made in clones(job.model, job.task, job.batch, pad=job.pad):
+            for number, made in clones(job.model, job.task, job.batch, pad=job.compiled):
                 images = job.task.images.take(rows[number : number + len(made)])
                 features.append(self.space.of(made))
                 both = [norm.distances(norm.keys(images, made), np.uint8) for norm in (L2, LINF)]
@@ -234,7 +234,7 @@ class Search:
         """Write the file: the request, then a line a result."""
         if not output.group.is_main:
             return
-        lines: list[dict[str, Any]] = [{"request": output.request, **self.request()}]
+        lines: list[dict[str, Any]] = [{"request": output.request, **self.request(), "compiled": self.cloning.compiled}]
         for point, seed, images, score, l2, linf in results:
             values = {**search.varied(self.points[point]), "l2": l2, "linf": linf}
             lines.append({"point": point, **values, "seed": seed, "images": images, "score": score, **self.measure})

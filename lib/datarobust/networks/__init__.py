@@ -29,6 +29,7 @@ __all__ = [
     "casting",
     "forward",
     "forward_operations",
+    "fuse",
     "products",
     "shapes",
     "within_memory",
@@ -88,6 +89,15 @@ def forward(model: nn.Module, precision: Precision, images: Tensor) -> Tensor:
     with casting(precision, images.device.type):
         logits: Tensor = model(images)
     return raised(logits)
+
+
+def fuse(model: nn.Module, *, dynamic: bool) -> None:
+    """Have calls of a model run what torch.compile makes of it: with ``dynamic`` one program for all sizes of batches.
+
+    Else it is one for each. Kernels are not chosen by their times, so that the same command has the same bits again.
+    """
+    deterministic = "deterministic" in torch._inductor.list_options()  # from PyTorch 2.10 on
+    model.compile(dynamic=dynamic, options={"deterministic": True} if deterministic else {})
 
 
 def within_memory(work: Callable[[int], T], size: int) -> tuple[T, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from datarobust.attacks import margin_attack, training_noise, uniform_noise
 from datarobust.distributed import Group
-from datarobust.networks import Precision, forward, products
+from datarobust.networks import Precision, forward, fuse, products
 from datarobust.networks.classifier import batch_norms, frozen, held
 from datarobust.randomness import Domain
 from datarobust.schedules import momentum_and_rate
@@ -96,6 +96,12 @@ def first_momentum(model: nn.Module, first: bool) -> AbstractContextManager[None
     return held(batch_norms(model) if first else (), "momentum", 1.0)
 
 
+def uncompiled() -> AbstractContextManager[None]:
+    """Within, what was compiled runs as it was written: no program is made for one step."""
+    stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
 # ---------------------------------------------------------------------------------------------------------- measures
 
 
@@ -162,10 +168,13 @@ class Training(Loop):
         self.ema = Ema(self.model, recipe.ema, recipe.epochs, counts.steps)
         super().__init__(self.ema.model, recipe.epochs, counts.steps, counts.total, device, group)
         self.optimiser = sgd(self.model, recipe.weight_decay)
-        if (spanned := counts.group * group.size // counts.total) > 1:
+        if (spanned := counts.spans(group.size)) > 1:
             span = group.neighbours(spanned)
             for module in batch_norms(self.model):
                 module.span = span
+        if recipe.compiled:
+            fuse(self.model, dynamic=False)
+            fuse(self.ema.model, dynamic=True)  # last batches are smaller
         self.sums = torch.zeros(len(_SUMS), dtype=torch.float64, device=device)
         self.crafted: Crafted | None = None
 
@@ -204,7 +213,8 @@ class Training(Loop):
         shape = tuple(batch.x.shape)
         noise = training_noise(recipe.norm, shape, recipe.seed, number, self.batches.first, self.device)
         self.optimiser.zero_grad(set_to_none=True)
-        with first_momentum(self.model, number == 0):
+        eager = uncompiled() if recipe.compiled and number == 0 else nullcontext()
+        with eager, first_momentum(self.model, number == 0):
             result = trades_step(
                 self.model, batch.x, batch.y, noise, norm=recipe.norm, eps=recipe.eps, step=recipe.attack_step,
                 steps=recipe.steps, beta=recipe.beta, label_smoothing=recipe.label_smoothing, fixed=batch.fixed,

@@ -50,6 +50,7 @@ class Recipe:
     weight_decay: float = 5e-4
     augment: Augment = "crop-flip"
     precision: Precision = "fp32"
+    compiled: bool = False  # train what torch.compile makes of the network
     bn_group: int | None = None
     """Images that share batch statistics; None: a quarter of the batch, as four GPUs had it; 0: the whole batch."""
     focus_mode: FocusMode = "inject"
@@ -121,6 +122,10 @@ class Counts:
         """Images of a step."""
         return self.real + self.generated + self.injected
 
+    def spans(self, processes: int) -> int:
+        """Of so many processes that share a batch, how many share a group of batch statistics."""
+        return max(1, self.group * processes // self.total)
+
 
 def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int, processes: int = 1) -> Counts:
     """What a recipe means for ``base`` images, of which so many are held out, and so many others are in focus.
@@ -163,7 +168,13 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
                 "change `batch`, `bn_group` or the number of processes"
             )
         raise UsageError(f"batch statistics of {group} images {place}")
-    return Counts(real, drawn, injected, group, steps, emphasis)
+    counts = Counts(real, drawn, injected, group, steps, emphasis)
+    if recipe.compiled and counts.spans(processes) > 1:
+        raise UsageError(
+            f"batch statistics of {group} images span {counts.spans(processes)} processes, and `compile` is for those "
+            f"of one: say `no_compile`, or `bn_group` {share} or less"
+        )
+    return counts
 
 
 def _emphasis(recipe: Recipe, focus: int, others: int, real: int, injected: int) -> Emphasis:

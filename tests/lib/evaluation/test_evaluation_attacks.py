@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from datarobust.errors import DatarobustError
 from datarobust.evaluation import attacks, plan
-from datarobust.evaluation.attacks import AttackedModel, Log, accelerated, attacker, seeded
+from datarobust.evaluation.attacks import AttackedModel, Log, accelerated, attacker, faster_copy, seeded
 from datarobust.networks import build
 from datarobust.networks.classifier import frozen
 
@@ -145,8 +145,46 @@ def test_exact_is_the_network_and_calling_is_what_is_fast() -> None:
 
 def test_nothing_replaces_the_network_unasked() -> None:
     ours = build({"name": "wrn-10-1"})
-    assert accelerated(ours, made.CPU, faster=False, compiled=False) is ours
-    assert accelerated(ours, made.CPU, faster=True, compiled=False) is ours  # tensor cores alone gain by it
+    x = torch.rand(2, 3, 8, 8)
+    assert accelerated(ours, x, faster=False, compiled=False) == (ours, False)
+    assert accelerated(ours, x, faster=True, compiled=False) == (ours, False)  # tensor cores alone gain by it
+
+
+class Changes(nn.Module):
+    """A network whose copies are of no use: each does something else."""
+
+    def __init__(self, copied: str) -> None:
+        super().__init__()
+        self.inner, self.copied, self.kind = made.network(), copied, ""
+
+    def __deepcopy__(self, memo: object) -> nn.Module:
+        if self.copied == "refused":
+            raise RuntimeError("only leaves can be copied")
+        other = Changes(self.copied)
+        other.kind = self.copied
+        return other
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "fails":
+            x = x.permute(0, 2, 3, 1).view(len(x), -1)
+        logits: Tensor = self.inner(x)
+        return logits * 2 if self.kind == "differs" else logits
+
+
+def test_a_copy_that_is_faster_is_the_network_or_is_not_taken() -> None:
+    x, model = torch.rand(4, 3, 8, 8), made.network().eval()
+    fast = faster_copy(model, x)
+    assert fast is not None
+    assert fast is not model
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x), model(x))
+    assert fast[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert model[0].weight.is_contiguous()
+    assert faster_copy(Changes("same"), x) is not None
+    for copied in ("refused", "fails", "differs"):
+        before = torch.get_rng_state()
+        assert faster_copy(Changes(copied), x) is None
+        assert torch.equal(torch.get_rng_state(), before) or copied == "refused"
 
 
 def test_frozen_puts_everything_back_after_an_error() -> None:

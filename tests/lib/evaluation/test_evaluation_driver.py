@@ -351,11 +351,11 @@ def test_verdicts_are_the_networks_own(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = reduced("linf")
     exact = evaluate(model, images, labels, protocol, KEEP)
     assert exact.rechecked == 0
-    monkeypatch.setattr(driver, "accelerated", lambda module, *_: Otherwise(module, 0.0))
+    monkeypatch.setattr(driver, "accelerated", lambda module, *_: (Otherwise(module, 0.0), True))
     close = evaluate(model, images, labels, protocol, KEEP)
     assert same(close, exact)
     assert close.rechecked == 0
-    monkeypatch.setattr(driver, "accelerated", lambda module, *_: Otherwise(module, 0.2))
+    monkeypatch.setattr(driver, "accelerated", lambda module, *_: (Otherwise(module, 0.2), True))
     far = evaluate(model, images, labels, protocol, KEEP)
     assert far.rechecked > 0
     with torch.no_grad():

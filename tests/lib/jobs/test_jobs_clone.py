@@ -150,7 +150,7 @@ def test_the_request_is_what_decides_the_bytes(job: Cloning, tmp_path: Path) -> 
     others = [job, replace(job, chosen=selection.choose("first:3", job.dataset))]
     requests += [artifacts.fingerprint(other.request()) for other in others]
     assert len(set(requests)) == len(requests)
-    assert replace(job, chosen=replace(job.chosen, tied=7), batch=9, pad=True).request() == job.request()
+    assert replace(job, chosen=replace(job.chosen, tied=7), batch=9, compiled=True).request() == job.request()
 
 
 def test_labels_from_a_file_and_random_ones(job: Cloning, tmp_path: Path) -> None:

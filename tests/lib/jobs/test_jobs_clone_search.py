@@ -105,7 +105,7 @@ def test_a_compiled_denoiser_sees_one_size_of_batches(asked: Search, tmp_path: P
     assert make(full, tmp_path / "s.jsonl", step)
     assert sizes == {8, 4}  # of 20 images
     sizes.clear()
-    assert make(replace(full, cloning=replace(asked.cloning, pad=True)), tmp_path / "padded.jsonl", step)
+    assert make(replace(full, cloning=replace(asked.cloning, compiled=True)), tmp_path / "padded.jsonl", step)
     assert sizes == {8}
 
 
