@@ -364,12 +364,14 @@ def features(
     index and all other columns stay. --layer takes the output of any submodule, as named_modules() names it, made a
     vector; penultimate is the input of the torch.nn.Linear that is run last, output what the whole network gives. The
     network gets images in [0,1], in float32 and evaluation mode. The size of a batch changes features by no more than
-    rounding; a network whose features depend on the other points of a batch, or on chance, is refused.
+    rounding; a network whose features depend on the other points of a batch, or on chance, is refused. A ranking of
+    features is one of their images, too: figure pairs, figure labels, --select, --focus, embed and the report take it.
 
     For example:
 
         dataset features c10.zarr --model nets.py:resnet18 -o f.zarr
-        sens-rank f.zarr --norm l2 | head
+        sens-rank f.zarr --norm l2 -o f-l2.zarr
+        figure pairs c10.zarr f-l2.zarr -o pairs.png
     """
     from datarobust.jobs.dataset import Features
 

@@ -215,8 +215,9 @@ def pairs(
 
     The neighbour is the nearest point with another label, or, where the ranking was made with sens-rank --same, the
     nearest other point with the same label. Above each pair stands their distance (r(x) of Section 3), in [0, 1] units
-    and as it is between the images shown: a ranking by hard labels that says otherwise is refused. Below each image
-    stand its class, its row in its set, and its name where it has one. Without --select the 8 nearest pairs are shown.
+    and as it is between the images shown: a ranking by hard labels that says otherwise is refused. A ranking of
+    features of the images (dataset features) shows distances of the features. Below each image stand its class, its row
+    in its set, and its name where it has one. Without --select the 8 nearest pairs are shown.
 
     The columns of --tsv: index, distance, neighbour, label, neighbour_label, class, neighbour_class, and where
     points have names: name, neighbour_name.

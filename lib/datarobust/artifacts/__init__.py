@@ -11,7 +11,7 @@ imported when the first row is written.
 """
 
 from datarobust.artifacts.durable import Resume, locked, whole_or_absent
-from datarobust.artifacts.history import Step, Summary, as_json, fingerprint
+from datarobust.artifacts.history import Step, Summary, as_json, fingerprint, row_by_row
 from datarobust.artifacts.kinds import KINDS
 from datarobust.artifacts.store import (
     Column,
@@ -48,6 +48,7 @@ __all__ = [
     "load_tensors",
     "open_store",
     "peek",
+    "row_by_row",
     "same_digest",
     "save_tensors",
     "whole_or_absent",

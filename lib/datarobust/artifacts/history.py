@@ -141,6 +141,19 @@ def join(histories: Iterable[Sequence[Step]]) -> list[Step]:
     return joined
 
 
+def row_by_row(history: Iterable[Step], digest: str) -> list[str]:
+    """Digests of the datasets whose rows are those of the dataset of this digest: its own, then what it is features of.
+
+    Features of the first points alone have the first rows. No other step counts: a subset has other rows, new labels
+    are another labelled set.
+    """
+    digests = [digest]
+    for step in reversed(list(history)):
+        if (step.tool, step.argv[:1], step.output) == ("dataset", ("features",), digests[-1]):
+            digests += [step.inputs["dataset"]] if "dataset" in step.inputs else []
+    return digests
+
+
 def _last_made(history: Sequence[Step], digest: str | None) -> tuple[Step, ...]:
     return (*history[:-1], *(replace(step, output=digest) for step in history[-1:]))
 

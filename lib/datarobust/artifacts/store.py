@@ -36,6 +36,7 @@ from datarobust.artifacts.history import (
     parse,
     pretty,
     read_head,
+    row_by_row,
     sha256,
 )
 from datarobust.artifacts.kinds import DTYPES, KINDS, Kind, chosen
@@ -485,13 +486,16 @@ def _layout(folder: Path, blocks: int) -> Layout:
 
 
 def same_digest(ranking: Store, dataset: Store) -> None:
-    """ArtifactError where a ranking, or anything else, was made from another dataset."""
+    """ArtifactError where a ranking was made neither from a dataset nor from features of all its points."""
     theirs = ranking.attributes.get("dataset")
-    if theirs != dataset.digest:
+    if dataset.digest not in row_by_row(ranking.history, str(theirs)):
         raise ArtifactError(
             f"{ranking.path} ({ranking.kind}) was made from another dataset ({str(theirs)[:12]}…) than {dataset.path}"
             f" ({dataset.digest[:12]}…): make it again from {dataset.path}"
         )
+    if theirs != dataset.digest and len(ranking) != len(dataset):
+        points = f"has {len(ranking):,} points, but {dataset.path} has {len(dataset):,}"
+        raise ArtifactError(f"{ranking.path} ({ranking.kind}) {points}: make it again from features of all of them")
 
 
 def peek(path: Path) -> Summary:

@@ -148,18 +148,21 @@ def distances(points: Side, neighbours: Side, norm: str) -> Floats:
     return norm_of(norm).distances(norm_of(norm).keys(points.images, neighbours.images), np.uint8)
 
 
-def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None = None) -> Figure:
+def draw_pairs(
+    points: Side, neighbours: Side, norm: str, claimed: Floats | None = None, of_features: Floats | None = None
+) -> Figure:
     """Each point at the left of its neighbour, their classes, rows and names below, their distance above.
 
     The distance is that of the two images as they are shown, decimal; where all distances in the norm are whole steps
     of a byte, as in l-infinity, as ``k/255`` too. Where a ranking has ``claimed`` distances (M,), they must be those.
+    Distances ``of_features`` (M,) stand in place of those of the images.
     """
     record, count, shape = norm_of(norm), len(points.index), points.images.shape
     if shape[1] not in (1, 3):
         raise DataError(f"images of shape {shape[1:]} (C, H, W) are neither grey (C = 1) nor RGB (C = 3).")
     if neighbours.images.shape != shape:
         raise DataError(f"points and neighbours are images of two shapes, {shape} and {neighbours.images.shape}.")
-    distance = distances(points, neighbours, norm)
+    distance = distances(points, neighbours, norm) if of_features is None else of_features
     if claimed is not None and not (close := np.isclose(distance, claimed, rtol=1e-9, atol=0.0)).all():
         wrong = int(close.argmin())
         pair = f"point {points.index[wrong]} and its neighbour {neighbours.index[wrong]}"
@@ -185,8 +188,10 @@ def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None
         for number in range(count):
             row, column = divmod(number, columns)
             left, top = edge + column * across, _EDGE + row * down
-            steps = f"{round(distance[number] * LEVELS)}/255 = " if record.whole else ""
+            steps = f"{round(distance[number] * LEVELS)}/255 = " if record.whole and of_features is None else ""
             text = f"{record.symbol}: {steps}{distance[number]:.4f}"
+            if of_features is not None:
+                text = f"{record.symbol} of features: {distance[number]:.4g}"
             sheet.write(text, left + slot + _WITHIN / 2, top + _TEXT / 2 - 8, style.NORMAL, parse_math=True)
             for (side, images), x in zip(sides, (left, left + slot + _WITHIN), strict=True):
                 raster = mosaic(images[number : number + 1], 1, times, 0)
@@ -199,9 +204,10 @@ def draw_pairs(points: Side, neighbours: Side, norm: str, claimed: Floats | None
     return sheet.figure
 
 
-def table_of_pairs(points: Side, neighbours: Side, norm: str) -> Iterator[str]:
-    """The pairs as lines of a TSV file; labels as ``sens-rank`` prints them."""
-    places = (points.index, distances(points, neighbours, norm), neighbours.index)
+def table_of_pairs(points: Side, neighbours: Side, norm: str, of_features: Floats | None = None) -> Iterator[str]:
+    """The pairs as lines of a TSV file; labels as ``sens-rank`` prints them, distances as they are drawn."""
+    apart = distances(points, neighbours, norm) if of_features is None else of_features
+    places = (points.index, apart, neighbours.index)
     classes = (points.labels, neighbours.labels, points.names, neighbours.names)
     called = [side.called for side in (points, neighbours)]
     header, columns = "index distance neighbour label neighbour_label class neighbour_class", [*places, *classes]

@@ -126,7 +126,8 @@ def deciles(which: Evaluation, ranking: Store, parts: int = 10) -> list[dict[str
 
 def _parts(ranking: Store, which: Evaluation, parts: int) -> Iterator[tuple[int, Rows, float, float]]:
     """Parts of the points of an evaluation, least robust first: number, rows, lowest and highest distance."""
-    if ranking.attributes["dataset"] != which.attributes["dataset"]:
+    datasets = artifacts.row_by_row(ranking.history, ranking.attributes["dataset"])
+    if which.attributes["dataset"] not in datasets or which.index.max() >= len(ranking):
         raise ArtifactError(
             f"{shown(ranking.path)} ranks another dataset than that of {shown(which.path)}: rank the points that were "
             "evaluated, with `against` the training set"

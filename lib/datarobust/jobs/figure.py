@@ -134,7 +134,7 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
         raise UsageError(f"{ranking.path} was made against another set: name it with `against` OTHER.zarr.")
     if against is not None and expected is None:
         raise UsageError(f"{ranking.path} was not made against another set: leave out `against`.")
-    if against is not None and against.digest != expected:
+    if against is not None and against.digest not in artifacts.row_by_row(ranking.history, expected):
         raise ArtifactError(f"{ranking.path} was made against another dataset than {against.path}: name that one.")
     other = dataset if against is None else against
     for store in (dataset, other):
@@ -160,6 +160,9 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
             where = f"{ranking.path}: point {row} has neighbour {neighbour}"
             raise DataError(f"{where}, but {other.path} has only {len(other)} points: make the ranking anew.")
     left, right, norm = images.side_of(dataset, rows), images.side_of(other, neighbours), ranking.attributes["norm"]
+    if ranking.attributes["dataset"] != dataset.digest:  # features of these images
+        drawn = images.draw_pairs(left, right, norm, of_features=distance)
+        return Drawing(drawn, partial(images.table_of_pairs, left, right, norm, distance), remarks)
     hard = ranking.attributes["labels"] == "hard"  # else distances are weighed with the labels, not those of the images
     drawn = images.draw_pairs(left, right, norm, distance if hard else None)
     return Drawing(drawn, partial(images.table_of_pairs, left, right, norm), remarks)

@@ -66,7 +66,7 @@ ATTRIBUTES: dict[str, dict[str, object]] = {
         "model": "1" * 64,
     },
 }
-LENGTHS = {"N": 150, "M": 150, "C": 1, "H": 4, "W": 4, "R": 2, "D": 40, "K": 2, "k": 3, "2": 2}
+LENGTHS = {"N": 150, "M": 150, "C": 1, "H": 4, "W": 4, "R": 2, "D": 40, "K": 2, "k": 3, "L": 5, "2": 2}
 ZARR = [kind for kind in KINDS.values() if kind.format == "zarr"]
 SOME = [KINDS["dataset"], KINDS["moments"]]
 
@@ -226,7 +226,7 @@ def reseal(path: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"version": 3}, "has version 3 of the kind dataset; this datarobust reads 1 and 2"),
+        ({"version": 4}, "has version 4 of the kind dataset; this datarobust reads 1 and 2 and 3"),
         ({"version": True}, "has version True"),
         ({"version": None}, "has version None"),
         ({"kind": "movie"}, "unknown kind 'movie'"),
