@@ -77,8 +77,16 @@ def import_(
     keys: Annotated[str | None, option("POINTS,LABELS", "Names of the two arrays of an npz file, or columns.")] = None,
     layout: Annotated[Literal["nhwc", "nchw"] | None, choice("Of npz images, where it is not evident.")] = None,
     channels: Annotated[int | None, option("1|3", "Make all encoded images grey or RGB.")] = None,
+    resize: Annotated[
+        str | None, option("WxH[:crop]", "Bring all encoded images to one size: stretched, or scaled and cut.")
+    ] = None,
+    skip_broken: Annotated[
+        bool, flag("--skip-broken", "Leave out images that cannot be decoded, and list them.")
+    ] = False,
     split: Split = None,
-    labels: Labels = None,
+    labels: Annotated[
+        str | None, option("fine|coarse|FILE", "Of CIFAR-100: the 100 classes or the 20 super-classes. Or a file.")
+    ] = None,
     name: _cli.Name = None,
     limit: _cli.Limit = None,
     overwrite: _cli.Overwrite = False,
@@ -89,7 +97,12 @@ def import_(
     CIFAR-10 and CIFAR-100: the python and binary releases, as the .tar.gz or the folder in it; the super-classes of
     CIFAR-100 are kept as `coarse`, or become the labels. MNIST and EMNIST: idx files, gzipped or not, upright, labels
     from 0. TI500K (Carmon et al. 2019): its pickle; pickles are read without running them. Parquet: image sets of the
-    Hugging Face hub. Folders: a sub-folder for each class. The word digits: 1,797 real ones that are always there.
+    Hugging Face hub. The word digits: 1,797 real ones that are always there.
+
+    Folders: a sub-folder for each class, or a table with the columns file_name and label: metadata.csv in the folder,
+    or --labels FILE (CSV, TSV, or JSON lines). Images are turned upright as their EXIF data say. --resize stretches
+    them to W x H pixels; with :crop they are scaled and cut around their centre instead. --skip-broken says on stderr
+    what it leaves out; every image is decoded twice.
 
     npz: arrays `image,label`, `x,y` or `images,labels`; images of 1 or 3 channels, NHWC or NCHW, or (N, H, W); (N, D)
     become float features. Labels are 0..C-1, one-hot, or probabilities. Generated sets (Wang et al. 2023) are sorted
@@ -109,9 +122,11 @@ def import_(
         raise UsageError("--keys takes two names with a comma between them, as in --keys x_train,y_train.")
     names = None if classes is None else datasets.read_names(classes)
     pair = None if keys is None else (points, vectors)
+    kinds: dict[str, Literal["fine", "coarse"]] = {"fine": "fine", "coarse": "coarse"}
+    chosen = None if labels is None else kinds.get(labels) or Path(labels)
     reader = datasets.open_source(
         source, format=format, name=name, classes=names, keys=pair, layout=layout, channels=channels,
-        split=split, labels=labels,
+        split=split, labels=chosen, resize=resize, skip_broken=skip_broken,
     )  # fmt: skip
     _cli.say(*reader.spec.notes)
     progress = _cli.progress("importing")

@@ -26,6 +26,10 @@ class DataError(DatarobustError):
     """Input data that cannot be what they claim to be; the sentence names file and index."""
 
 
+class ImageError(DataError):
+    """An encoded image that is damaged, or none that a point could be made of; an import can leave it out."""
+
+
 class DuplicateError(DataError):
     """Equal points carry different labels although ``duplicates="error"`` forbids it."""
 

@@ -8,6 +8,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from datarobust import artifacts
 
@@ -121,3 +122,35 @@ def test_labels_that_begin_at_1_are_remarked(command, tmp_path):
         done = command("dataset", "import", "d.npz", "-o", f"{start}.zarr", cwd=tmp_path)
         assert done.returncode == 0
         assert ("No point has a label below 1" in done.stderr) == (start == 1)
+
+
+def test_a_real_folder(command, tmp_path):
+    for row, (place, size) in enumerate({"cat/a.png": (6, 4), "cat/b.jpg": (8, 8), "dog/c.png": (6, 4)}.items()):
+        path = tmp_path / "photos" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RNG.integers(0, 256, (*size, 3), np.uint8)).save(path)
+        if row == 1:
+            path.write_bytes(path.read_bytes()[:-200])
+    words = ["dataset", "import", "photos", "-o", "d.zarr"]
+    refused = command(*words, cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "photos/cat/b.jpg cannot be decoded" in refused.stderr
+    assert "--skip-broken leaves such images out" in refused.stderr
+    done = command(*words, "--skip-broken", "--resize", "4x4:crop", cwd=tmp_path)
+    assert done.stdout == "d.zarr\n", done.stderr
+    assert "dataset: left out: photos/cat/b.jpg cannot be decoded" in done.stderr
+    assert "dataset: 1 of 3 images were left out" in done.stderr
+    assert store_at(tmp_path / "d.zarr").column("images").shape == (2, 3, 4, 4)
+    again = command(*words, "--skip-broken", "--resize", "4x4:crop", cwd=tmp_path)
+    assert "nothing to do" in again.stderr
+    (tmp_path / "labels.csv").write_text("file,label\ncat/a.png,owl\ndog/c.png,hen\n")
+    done = command("dataset", "import", "photos", "--labels", "labels.csv", "-o", "t.zarr", cwd=tmp_path)
+    assert done.stdout == "t.zarr\n", done.stderr
+    assert store_at(tmp_path / "t.zarr").attributes["classes"] == ["hen", "owl"]
+    for option, sentence in {
+        "--labels=fine": "--labels belongs to CIFAR and Parquet files, not to folders of images",
+        "--labels=none.csv": "none.csv cannot be read: No such file",
+        "--resize=4": "--resize 4 is no size",
+    }.items():
+        refused = command("dataset", "import", "photos", option, "-o", "u.zarr", cwd=tmp_path)
+        assert sentence in refused.stderr

@@ -1,27 +1,34 @@
-"""Folders of images: each sub-folder a class, as torchvision's ImageFolder has made common.
+"""Folders of images: each sub-folder a class, as torchvision's ImageFolder has made common, or a table with the labels.
 
 Classes are the sub-folders in the order of their names (by code point); the points are a class's files, also those in
 folders below it, in the order of their paths. Hidden files are left out; files that are no images are left out and
-counted in a note. All images have one size and one mode: grey (1 channel) or RGB (3), as the first has it or as
-``channels`` says. Pixels are taken as stored; EXIF orientation is not applied. The name of a point is the path of its
-file below the folder.
+counted in a note. With a table, ``metadata.csv`` in the folder (as the Hugging Face imagefolder has it) or a file of
+labels, the points are the files that it lists, in its order.
+
+All images have one size, unless ``resize`` brings them to one, and one mode: grey (1 channel) or RGB (3), as the first
+has it or as ``channels`` says. They are turned upright as their EXIF orientation says. The name of a point is the path
+of its file below the folder.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from datarobust.datasets.files import brief, reading
+from datarobust.datasets.linefiles import numbered, read_table
 from datarobust.datasets.sources import Block, Names, Source, Spec, as_names, name_bytes, spans
-from datarobust.errors import DataError
+from datarobust.errors import DataError, ImageError, UsageError
 from datarobust.text import shown
 from datarobust.types import Images
 
@@ -31,72 +38,200 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others that pillow knows run programs, as EPS does
 MOST_PIXELS = 1 << 24  # of one image; checked on its header
+MOST_RESIZED = 1 << 26  # the same where it is made smaller: photographs
 MOST_BYTES = 1 << 28  # of one encoded image
+TABLES = ("metadata.csv", "metadata.jsonl")
+SPLITS = {
+    "train",
+    "training",
+    "test",
+    "testing",
+    "val",
+    "valid",
+    "validation",
+}  # folders with such names are no classes
 _MOST_DEPTH = 64  # of folders
 
 
-class FolderSource(Source):
-    """A folder of class folders."""
+@dataclass(frozen=True)
+class Resize:
+    """The size of all images: each is stretched to it, or with ``crop`` scaled until it covers it and cut at its edges.
 
-    def __init__(self, path: Path, *, channels: int | None = None, classes: Names | None = None) -> None:
-        folders: list[str] = []
-        files: list[str] = []
-        labels: list[int] = []
-        skipped: list[str] = []
-        for entry in _entries(path):
-            if entry.is_dir():
-                try:
-                    entry.name.encode("utf-8")
-                except UnicodeEncodeError as error:
-                    raise DataError(f"{shown(entry.path)}: the name of this class is not UTF-8.") from error
-                for file in _walk(path, entry.name, (_place(entry.stat()),)):
-                    if file.lower().endswith(SUFFIXES):
-                        files.append(file)
-                        labels.append(len(folders))
-                    else:
-                        skipped.append(file)
-                folders.append(entry.name)
-            elif entry.name.lower().endswith(SUFFIXES):
-                raise DataError(f"{shown(entry.path)} is in no class: images lie in sub-folders, one a class.")
-            else:
-                skipped.append(entry.name)
-        super().__init__(path, files)
-        if not files:
-            raise DataError(f"{shown(path)} has no images in sub-folders: each class is a folder of images.")
-        if classes is not None and len(classes) != len(folders):
-            raise DataError(f"{shown(path)} has {len(folders)} class folders, but {len(classes)} names are given.")
-        self._labels = np.array(labels, dtype=np.int64)
-        self._channels = channels
+    Bicubic, with the antialiasing of pillow.
+    """
+
+    width: int
+    height: int
+    crop: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Resize:
+        """WIDTHxHEIGHT or WIDTHxHEIGHT:crop. Raises UsageError where it is neither."""
+        match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})(:crop)?", text)
+        if match is None or not 0 < int(match[1]) * int(match[2]) <= MOST_PIXELS:
+            raise UsageError(f"`resize` {shown(text)} is no size: give WIDTHxHEIGHT, or as in 32x32:crop.")
+        return cls(int(match[1]), int(match[2]), match[3] is not None)
+
+    def __call__(self, image: PIL.Image.Image) -> PIL.Image.Image:
+        """The image in this size."""
+        from PIL import Image, ImageOps
+
+        size = (self.width, self.height)
+        if image.size == size:
+            return image
+        bicubic = Image.Resampling.BICUBIC
+        return ImageOps.fit(image, size, bicubic) if self.crop else image.resize(size, bicubic)
+
+
+class FolderSource(Source):
+    """A folder of images in class folders, or with a table of their labels.
+
+    ``table`` is one in place of ``metadata.csv``; ``split`` takes a sub-folder, such as ``train``; ``skip_broken``
+    leaves out what cannot be decoded, each with a note, after all images were decoded once.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        split: str | None = None,
+        table: Path | None = None,
+        channels: int | None = None,
+        resize: str | None = None,
+        skip_broken: bool = False,
+        classes: Names | None = None,
+    ) -> None:
+        name = path.resolve().name or "images"
+        if split is not None:
+            path, name = path / split, f"{name}-{split}"
+            if not path.is_dir():
+                raise DataError(f"{shown(path)} is no folder: `split` names a sub-folder with a part of the set.")
+        tables = [table] if table else [path / name for name in TABLES if (path / name).is_file()]
+        self._channels, self._resize = channels, Resize.parse(resize) if resize else None
+        self.choices = tuple(each for each in (channels, resize) if each is not None)
+        listing = _listed(path, tables[0], classes) if tables else _in_classes(path, classes)
+        notes = [*listing.notes]
         self._shape: tuple[int, ...] | None = None  # any, of the first image
-        self._shape = shape = self._image(0).shape
-        notes = [f"{len(files)} images in {len(folders)} classes"]
-        if skipped:
-            first = shown(path / skipped[0])
-            notes.append(f"{len(skipped)} files that are no images were left out, {first} the first")
-        used = set(labels)
-        if empty := [shown(folder) for label, folder in enumerate(folders) if label not in used]:
-            notes.append(f"classes without images: {', '.join(empty[:8])}")
+        self._path = path
+        files, numbers = listing.files, listing.labels
+        if skip_broken:
+            files, numbers = [], []
+            for file, label in zip(listing.files, listing.labels, strict=True):
+                try:
+                    image = self._image(file)
+                except ImageError as error:
+                    notes.append(f"left out: {error}")
+                    continue
+                self._shape = image.shape
+                files.append(file)
+                numbers.append(label)
+            notes.append(f"{len(listing.files) - len(files):,} of {len(listing.files):,} images were left out")
+        if not files:
+            raise DataError(f"{shown(path)}: no image in it can be decoded, {shown(listing.files[0])} the first.")
+        root = path.resolve()
+        super().__init__(path, [*files, *(os.path.relpath(each.resolve(), root) for each in tables[:1])], root)
+        self._files, self._labels = files, np.array(numbers, dtype=np.int64)
+        self._shape = shape = self._image(files[0]).shape
         self.spec = Spec(
-            name=path.resolve().name or "images",
+            name=name,
             rows=len(files),
             kind="images",
             shape=shape,
-            classes=tuple(folders) if classes is None else classes,
+            classes=listing.classes,
             notes=tuple(notes),
             names=name_bytes(files),
         )
 
     def _parts(self, start: int, stop: int) -> Iterator[Block]:
         for begin, end in spans(stop, self.spec.step, start):
-            images = np.stack([self._image(row) for row in range(begin, end)])
-            names = as_names(self._names[begin:end], self.spec.names)
+            images = np.stack([self._image(file) for file in self._files[begin:end]])
+            names = as_names(self._files[begin:end], self.spec.names)
             yield {"images": images, "labels": self._labels[begin:end], "names": names}
 
-    def _image(self, row: int) -> Images:
-        path = self._path / self._names[row]
-        with reading(path), path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        return decode(data, shown(path), self._channels, self._shape)
+    def _image(self, file: str) -> Images:
+        path = self._path / file
+        with reading(path), path.open("rb") as opened:
+            data = opened.read(MOST_BYTES + 1)
+        return decode(data, shown(path), self._channels, self._shape, self._resize)
+
+
+class _Listing(NamedTuple):
+    """The images of a folder, by their paths below it, and what is known of them."""
+
+    files: list[str]
+    labels: list[int]
+    classes: Names
+    notes: list[str]
+
+
+def _in_classes(path: Path, classes: Names | None) -> _Listing:
+    """The images in sub-folders, one a class."""
+    folders: list[str] = []
+    files: list[str] = []
+    labels: list[int] = []
+    skipped: list[str] = []
+    for entry in _entries(path):
+        if entry.is_dir():
+            try:
+                entry.name.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise DataError(f"{shown(entry.path)}: the name of this class is not UTF-8.") from error
+            for file in _walk(path, entry.name, (_place(entry.stat()),)):
+                if file.lower().endswith(SUFFIXES):
+                    files.append(file)
+                    labels.append(len(folders))
+                else:
+                    skipped.append(file)
+            folders.append(entry.name)
+        elif entry.name.lower().endswith(SUFFIXES):
+            way = "images lie in sub-folders, one a class, or `labels` names a table with the columns file_name, label"
+            raise DataError(f"{shown(entry.path)} is in no class: {way}.")
+        else:
+            skipped.append(entry.name)
+    if folders and {folder.lower() for folder in folders} <= SPLITS:
+        listed = " and ".join(map(shown, folders))
+        raise DataError(f"{shown(path)} holds {listed}, which are no classes: choose one of them with `split`.")
+    if not files:
+        raise DataError(f"{shown(path)} has no images in sub-folders: each class is a folder of images.")
+    if classes is not None and len(classes) != len(folders):
+        raise DataError(f"{shown(path)} has {len(folders)} class folders, but {len(classes)} names are given.")
+    notes = [f"{len(files)} images in {len(folders)} classes"]
+    if skipped:
+        first = shown(path / skipped[0])
+        notes.append(f"{len(skipped)} files that are no images were left out, {first} the first")
+    used = set(labels)
+    if empty := [shown(folder) for label, folder in enumerate(folders) if label not in used]:
+        notes.append(f"classes without images: {', '.join(empty[:8])}")
+    return _Listing(files, labels, tuple(folders) if classes is None else classes, notes)
+
+
+def _listed(path: Path, table: Path, classes: Names | None) -> _Listing:
+    """The images that a table lists, in its order; a name without a suffix means the file of this stem."""
+    below: list[str] = []
+    for entry in _entries(path):
+        below += _walk(path, entry.name, (_place(entry.stat()),)) if entry.is_dir() else [entry.name]
+    images = dict.fromkeys(file for file in below if file.lower().endswith(SUFFIXES))
+    stems: dict[str, list[str]] = defaultdict(list)
+    for file in images:
+        stems[file.rpartition(".")[0]].append(file)
+    lines, files, texts = dict[str, int](), list[str](), list[str]()
+    for number, name, label in read_table(table):
+        where = f"{shown(table)}, line {number}"
+        known = name.removeprefix("./")
+        matching = [known] if known in images else stems.get(known, [])
+        if len(matching) != 1:
+            fault = "means several files" if matching else f"is no image in {shown(path)}"
+            raise DataError(f"{where}: {shown(name)} {fault}.")
+        if lines.setdefault(matching[0], number) != number:
+            raise DataError(f"{where}: {shown(name)} has a label already in line {lines[matching[0]]}.")
+        files += matching
+        texts.append(label)
+    labels, names = numbered(texts, list(lines.values()), shown(table), classes)
+    notes = [f"{len(files):,} images with the labels of {shown(table)}"]
+    if others := [file for file in images if file not in lines]:
+        first = shown(path / others[0])
+        notes.append(f"{len(others):,} images that it does not list were left out, {first} the first")
+    return _Listing(files, labels, names, notes)
 
 
 def _walk(root: Path, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
@@ -127,51 +262,61 @@ def _place(state: os.stat_result) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def decode(data: bytes, where: str, channels: int | None, first: tuple[int, ...] | None) -> Images:
+def decode(
+    data: bytes, where: str, channels: int | None, first: tuple[int, ...] | None, resize: Resize | None = None
+) -> Images:
     """An encoded image, called ``where`` in sentences, as uint8 (C, H, W); its header is checked before it is decoded.
 
-    Grey stays one channel, palettes become RGB, opaque alpha is dropped; ``channels`` makes all grey (1) or RGB (3).
-    Raises DataError where it is damaged, too large, of another shape than ``first``, animated, partly transparent, or
-    of more than 8 bits.
+    It is turned as its EXIF orientation says. Grey stays one channel, palettes become RGB, opaque alpha is dropped;
+    ``channels`` makes all grey (1) or RGB (3). Raises ImageError where it is damaged, too large, animated, partly
+    transparent, or of more than 8 bits, DataError where it has another shape than ``first``.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if len(data) > MOST_BYTES:
-        raise DataError(f"{where} has more than {MOST_BYTES >> 20} MiB: this is no image of a data set.")
+        raise ImageError(f"{where} has more than {MOST_BYTES >> 20} MiB: this is no image of a data set.")
+    most, way = (MOST_PIXELS, "; `resize` makes it smaller") if resize is None else (MOST_RESIZED, "")
     try:
         with warnings.catch_warnings(action="ignore"):
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
-                if width * height > MOST_PIXELS:
-                    raise DataError(f"{where} claims {width}x{height} pixels, more than {MOST_PIXELS:,}.")
-                if first is not None and first[1:] != (height, width):
-                    return as_pixels(image, where, channels, first)  # refuses it before it is decoded
+                if width * height > most:
+                    raise ImageError(f"{where} claims {width}x{height} pixels, more than {most:,}{way}.")
                 if getattr(image, "is_animated", False):
-                    raise DataError(f"{where} has several frames: save the one that is meant.")
+                    raise ImageError(f"{where} has several frames: save the one that is meant.")
                 image.verify()  # a PNG's checksums, which decoding passes over
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return as_pixels(image, where, channels, first)
+                ImageOps.exif_transpose(image, in_place=True)
+                return as_pixels(image, where, channels, first, resize)
     except DataError:
         raise
     except Exception as error:  # a damaged image makes pillow's decoders raise nearly anything
         reason = "it is damaged or no image" if "BytesIO" in str(error) else brief(error)
-        raise DataError(f"{where} cannot be decoded: {reason}.") from error
+        raise ImageError(f"{where} cannot be decoded: {reason}; `skip_broken` leaves such images out.") from error
 
 
-def as_pixels(image: PIL.Image.Image, where: str, channels: int | None, first: tuple[int, ...] | None) -> Images:
-    """A picture of pillow as uint8 (C, H, W), as :func:`decode` says; DataError where that cannot be."""
-    if first is not None and first[1:] != image.size[::-1]:
-        sizes = f"{image.width}x{image.height} pixels, but the first image has {first[2]}x{first[1]}"
-        raise DataError(f"{where} has {sizes}: bring them to one size.")
+def as_pixels(
+    image: PIL.Image.Image,
+    where: str,
+    channels: int | None,
+    first: tuple[int, ...] | None,
+    resize: Resize | None = None,
+) -> Images:
+    """A picture of pillow as uint8 (C, H, W), as :func:`decode` says, with its errors."""
     mode = image.mode
     if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-        raise DataError(f"{where} has mode {mode}: images are grey or RGB with 8 bits a channel.")
+        raise ImageError(f"{where} has mode {mode}: images are grey or RGB with 8 bits a channel.")
     alpha = mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     if alpha and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-        raise DataError(f"{where} is partly transparent: save it with the background that is meant.")
+        raise ImageError(f"{where} is partly transparent: save it with the background that is meant.")
     grey = channels == 1 if channels else mode in ("1", "L", "LA")
     if first is not None and first[0] != (1 if grey else 3):
         kinds = "is grey, but the first image is RGB" if grey else "is RGB, but the first image is grey"
         raise DataError(f"{where} {kinds}: `channels` makes them alike.")
-    pixels = np.asarray(image.convert("L" if grey else "RGB"))
+    image = image.convert("L" if grey else "RGB")
+    image = image if resize is None else resize(image)
+    if first is not None and first[1:] != image.size[::-1]:
+        sizes = f"{image.width}x{image.height} pixels, but the first image has {first[2]}x{first[1]}"
+        raise DataError(f"{where} has {sizes}: `resize` WIDTHxHEIGHT brings them to one size.")
+    pixels = np.asarray(image)
     return np.ascontiguousarray(pixels[None] if grey else pixels.transpose(2, 0, 1))

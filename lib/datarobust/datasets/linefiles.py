@@ -1,14 +1,17 @@
 """Files with one thing a line: chosen points, as ``cut -f1`` makes them of a ranking; labels; names of classes.
 
-Blank lines and lines that begin with ``#`` are passed over. Labels may be a .npy array as well.
+Blank lines and lines that begin with ``#`` are passed over. Labels may be a .npy array as well. Tables of files and
+their labels, as CSV, TSV or JSON lines, name their columns.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
@@ -20,7 +23,11 @@ from datarobust.types import Rows
 
 MOST_NAMES_BYTES = 16 << 20  # of a file of class names
 LINE_BYTES = 4096  # longest line that is read; a number takes a few bytes, a comment may take more
+# Names of columns, the usual one first.
+FILE_COLUMNS = ("file_name", "filename", "file", "path", "image", "name", "image_id", "id")
+LABEL_COLUMNS = ("label", "labels", "class", "category", "target")
 
+_MOST_TABLE_BYTES = 256 << 20
 _NPY = b"\x93NUMPY"
 
 
@@ -115,6 +122,96 @@ def read_names(path: Path) -> tuple[str, ...]:
         raise DataError(f"{shown(path)} holds no class names.")
     check_names(names, shown(path))
     return names
+
+
+def read_table(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, file name and label of every row of a table: CSV, TSV, or JSON lines where it is called .jsonl.
+
+    The columns are file_name and label, or are called in another of the usual ways. Raises DataError where there are no
+    such columns, where one occurs twice, or where a row lacks one.
+    """
+    where = shown(path)
+    with reading(path):
+        size = path.stat().st_size
+    if size > _MOST_TABLE_BYTES:
+        raise DataError(f"{where} has more than {_MOST_TABLE_BYTES >> 20} MiB: it is no table of labels.")
+    try:
+        with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
+            yield from _json_rows(file, where) if path.suffix == ".jsonl" else _csv_rows(file, where)
+    except DataError as error:
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            raise DataError(f"{where} is not UTF-8 text: a table of labels is CSV, TSV or JSON lines.") from error
+        raise
+
+
+def _csv_rows(file: TextIO, where: str) -> Iterator[tuple[int, str, str]]:
+    head = file.readline(LINE_BYTES)
+    delimiter = next((each for each in "\t;," if each in head), ",")
+    file.seek(0)
+    rows = csv.reader(file, delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip().lower() for name in next(rows, [])]
+        places = [_column(header, known, where) for known in (FILE_COLUMNS, LABEL_COLUMNS)]
+        for row in rows:
+            if not row:
+                continue
+            if len(row) != len(header):
+                fault = f"has {len(row)} fields, but its header has {len(header)}"
+                raise DataError(f"{where}, line {rows.line_num} {fault}.")
+            yield rows.line_num, row[places[0]].strip(), row[places[1]].strip()
+    except csv.Error as error:
+        raise DataError(f"{where}, line {rows.line_num} is no CSV: {brief(error)}.") from error
+
+
+def _json_rows(file: TextIO, where: str) -> Iterator[tuple[int, str, str]]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}, line {number} is no JSON object.") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}, line {number} is no JSON object.")
+        names = [name.lower() for name in row]
+        values = list(row.values())
+        name, label = (values[_column(names, known, where)] for known in (FILE_COLUMNS, LABEL_COLUMNS))
+        if not isinstance(name, str) or not isinstance(label, str | int) or isinstance(label, bool):
+            raise DataError(f"{where}, line {number}: a file name is text, a label text or a whole number.")
+        yield number, name, str(label)
+
+
+def _column(header: Sequence[str], known: Sequence[str], where: str) -> int:
+    """The place of the one column that is called in a known way; the first way that there is counts."""
+    name = next((name for name in known if name in header), None)
+    if name is None or header.count(name) > 1:
+        listed = ", ".join(shown(name) for name in header[:12]) or "none"
+        raise DataError(f"{where} has the columns {listed}: name two of them file_name and label.")
+    return header.index(name)
+
+
+def numbered(
+    labels: Sequence[str], lines: Sequence[int], where: str, classes: Sequence[str] | None
+) -> tuple[list[int], tuple[str, ...]]:
+    """Labels of a table as numbers, and the names of the classes.
+
+    Whole numbers stay what they are. Text is numbered in the order of ``classes``, or in its own (by code point), and
+    names the classes. Raises DataError at an empty label, and at one that is not among ``classes``.
+    """
+    if not labels:
+        raise DataError(f"{where} lists nothing.")
+    numbers = all(label.isdecimal() and label.isascii() and len(label) <= 18 for label in labels)
+    names = tuple(classes or (() if numbers else sorted(set(labels))))
+    places = {name: place for place, name in enumerate(names)}
+    if numbers and not set(labels) <= set(names):
+        places = {label: int(label) for label in labels}
+    for line, label in zip(lines, labels, strict=True):
+        if not label:
+            raise DataError(f"{where}, line {line} has no label.")
+        if label not in places or places[label] >= (len(names) or MOST_CLASSES):
+            fault = "not among the class names" if names else "too large for a class number"
+            raise DataError(f"{where}, line {line}: the label {shown(label)} is {fault}.")
+    return [places[label] for label in labels], names
 
 
 def check_names(classes: Sequence[str], where: str) -> None:

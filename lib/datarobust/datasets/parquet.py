@@ -31,7 +31,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from datarobust.datasets.files import brief, read_start, reading
-from datarobust.datasets.folder import decode
+from datarobust.datasets.folder import Resize, decode
 from datarobust.datasets.sources import (
     MOST_NAME_BYTES,
     Block,
@@ -43,7 +43,7 @@ from datarobust.datasets.sources import (
     as_names,
     name_bytes,
 )
-from datarobust.errors import DataError, UsageError
+from datarobust.errors import DataError, ImageError, UsageError
 from datarobust.text import shown
 
 START = b"PAR1"
@@ -56,6 +56,7 @@ MOST_FOOTER_BYTES = 8 << 20  # enough for thousands of row groups of a few colum
 MOST_PAGE_BYTES = 512 << 20  # of one page, unpacked; writers make pages of about 1 MiB, or of 1,024 rows
 BATCH_BYTES = 64 << 20  # a batch holds about so much at most, whatever the file says, unless one value is larger
 
+_PROBED_AT_ONCE = 1024
 _ENCRYPTED = b"PARE"
 _READ_AHEAD = 1 << 16
 _NAMES_AT_ONCE = 1 << 12
@@ -88,7 +89,8 @@ class ParquetSource(Source):
     """A Parquet file, or the files of one split in a folder (``train`` if not given).
 
     ``keys`` are the columns of pictures and labels where these have other names; ``labels`` chooses between fine and
-    coarse ones; ``channels`` makes all pictures grey (1) or RGB (3); ``classes`` override the names.
+    coarse ones; ``channels`` makes all pictures grey (1) or RGB (3); ``resize`` makes them of one size, ``skip_broken``
+    leaves out what cannot be decoded, after all pictures were decoded once; ``classes`` override the names.
     """
 
     def __init__(
@@ -100,13 +102,15 @@ class ParquetSource(Source):
         classes: Names | None = None,
         labels: Labels | None = None,
         channels: int | None = None,
+        resize: str | None = None,
+        skip_broken: bool = False,
     ) -> None:
         paths = find_shards(path, split or "train") if path.is_dir() else [path]
         super().__init__(path, [each.name for each in paths] if path.is_dir() else None, paths[0].parent)
         self._shards = [ParquetFile(each) for each in paths]
         first = self._shards[0]
         self._columns = columns = find_columns(first, keys, labels)
-        self.choices = (columns.images, columns.labels[0], channels)
+        self.choices = (columns.images, columns.labels[0], channels, *([resize] if resize else []))
         for other in self._shards[1:]:
             for column in (columns.images, *columns.labels):
                 if (
@@ -116,7 +120,7 @@ class ParquetSource(Source):
                 ):
                     files = f"{shown(other.path)} differs from {shown(first.path.name)}"
                     raise DataError(f"{files} in its column {shown(column)}: they are not of one data set.")
-        self._channels = channels
+        self._channels, self._resize = channels, Resize.parse(resize) if resize else None
         stored, *coarse = (class_names(first, column) for column in columns.labels)
         names = [stored if classes is None else classes, *coarse]
         self._classes = dict(zip(columns.labels, map(len, names), strict=True))
@@ -132,7 +136,22 @@ class ParquetSource(Source):
         if not width:
             self._columns = columns._replace(names="")
         self._shape: tuple[int, ...] | None = None  # any, of the first picture
-        self._shape = shape = next(self._rows(0, 1, 1))[0].shape
+        self._broken: dict[int, str] = {}  # rows that are left out, with the sentence that says why
+        self._probing = skip_broken
+        kept = []
+        if skip_broken:
+            for row, picture, *_ in self._rows(0, rows, _PROBED_AT_ONCE):
+                self._shape = picture.shape
+                kept.append(row)
+            notes += [f"left out: {fault}" for fault in self._broken.values()]
+            notes.append(f"{len(self._broken):,} of {rows:,} images were left out")
+            rows = len(kept)
+        self._probing = False
+        self._kept = np.array(kept, np.int64) if skip_broken else None  # rows that are read; None: all
+        if not rows:
+            raise DataError(f"{shown(path)} has no picture that can be decoded.")
+        first_row = 0 if self._kept is None else int(self._kept[0])
+        self._shape = shape = next(self._rows(first_row, first_row + 1, 1))[1].shape
         where = shown(paths[0].name) if len(paths) == 1 else f"{len(paths)} files"
         beside = f", coarse labels from {shown(columns.labels[1])}" if coarse else ""
         notes.insert(0, f"{shown(columns.images)} and {shown(columns.labels[0])} from {where}{beside}")
@@ -148,9 +167,11 @@ class ParquetSource(Source):
         )
 
     def _parts(self, start: int, stop: int) -> Iterator[Block]:
+        if self._kept is not None and start < stop:
+            start, stop = int(self._kept[start]), int(self._kept[stop - 1]) + 1
         rows = self._rows(start, stop, self.spec.step)
         while part := list(islice(rows, self.spec.step)):
-            images, names, *labels = zip(*part, strict=True)
+            _, images, names, *labels = zip(*part, strict=True)
             columns = (np.array(column, np.int64) for column in labels)
             block = {"images": np.stack(images), **dict(zip(("labels", "coarse"), columns, strict=False))}
             yield block | ({"names": as_names(names, self.spec.names)} if self.spec.names else {})
@@ -174,7 +195,7 @@ class ParquetSource(Source):
         return values.cast("large_binary" if wide else "binary") if wide or narrow else values
 
     def _rows(self, start: int, stop: int, most: int) -> Iterator[tuple[Any, ...]]:
-        """Picture, name and labels of the rows ``start:stop``, at most ``most`` of a row group at a time."""
+        """Row, picture, name and labels of the rows ``start:stop`` but for broken ones, ``most`` at a time or fewer."""
         names = [self._columns.read, *self._columns.labels]
         names += [self._columns.names] if self._columns.names else []
         row = 0
@@ -186,14 +207,14 @@ class ParquetSource(Source):
                     for batch in shard.batches(group, names, most):
                         low, high = max(0, start - row), min(batch.num_rows, stop - row)
                         if low < high:
-                            yield from self._decoded(shard, batch.slice(low, high - low), row + low - first)
+                            yield from self._decoded(shard, batch.slice(low, high - low), row + low - first, first)
                         row += batch.num_rows
                         if row >= stop:
                             return
                 row = end
 
-    def _decoded(self, shard: ParquetFile, batch: Any, row: int) -> Iterator[tuple[Any, ...]]:
-        """The rows of a record batch, whose first is ``row`` of the file."""
+    def _decoded(self, shard: ParquetFile, batch: Any, row: int, first: int) -> Iterator[tuple[Any, ...]]:
+        """The rows of a record batch, whose first is ``row`` of the file, whose first is ``first`` of the source."""
         columns: list[list[int]] = []
         for name, count in self._classes.items():
             where = f"{shown(shard.path)}: {shown(name)}"
@@ -209,7 +230,16 @@ class ParquetSource(Source):
             data, where = picture.as_py(), f"{shown(shard.path)}: {shown(self._columns.images)}[{place}]"
             if data is None:
                 raise DataError(f"{where} has no bytes: the picture is elsewhere, or there is none.")
-            yield decode(data, where, self._channels, self._shape), _name_of(name), *numbers
+            if first + place in self._broken:
+                continue
+            try:
+                image = decode(data, where, self._channels, self._shape, self._resize)
+            except ImageError as error:
+                if not self._probing:
+                    raise
+                self._broken[first + place] = str(error)
+                continue
+            yield first + place, image, _name_of(name), *numbers
 
 
 def _name_of(value: Any) -> str:

@@ -123,22 +123,26 @@ def open_source(
     layout: Layout | None = None,
     channels: int | None = None,
     split: str | None = None,
-    labels: Labels | None = None,
+    labels: Labels | Path | None = None,
+    resize: str | None = None,
+    skip_broken: bool = False,
 ) -> Source:
-    """The reader of ``source``; ``auto`` recognises its format.
+    """The reader of ``source``; ``auto`` recognises its format. ``labels`` chooses labels, or is a file of them.
 
     Raises UsageError where an option does not belong to the format, DataError where the source is not what it claims.
     """
     chosen = recognise(source) if format == "auto" else format
     reader = _READERS[chosen]
     options: dict[str, Any] = {"classes": classes, "keys": keys, "layout": layout, "channels": channels}
-    options |= {"split": split, "labels": labels}
+    options |= {"split": split, "resize": resize, "skip_broken": skip_broken or None}
+    options |= {"table": labels} if isinstance(labels, Path) else {"labels": labels}
     options = {option: value for option, value in options.items() if value is not None}
     for option in options:
         if option not in reader.options:
             *titles, last = [other.title for other in _READERS.values() if option in other.options]
             fitting = f"{', '.join(titles)} and {last}" if titles else last
-            raise UsageError(f"`{option}` belongs to {fitting}, not to {reader.title}.")
+            spelled = "`labels` FILE" if option == "table" else f"`{option}`"
+            raise UsageError(f"{spelled} belongs to {fitting}, not to {reader.title}.")
     if channels not in (None, 1, 3):
         raise UsageError(f"`channels` is 1 or 3, not {channels}.")
     if chosen == "digits":

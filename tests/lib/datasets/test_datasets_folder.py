@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datarobust.datasets.folder import FolderSource
-from datarobust.errors import DataError
+from datarobust.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
 
@@ -78,7 +78,7 @@ def test_mixed_modes_are_named_and_have_a_way_out(tmp_path):
 def test_other_sizes_are_named(tmp_path):
     picture(tmp_path / "x" / "1.png")
     picture(tmp_path / "x" / "2.png", size=(6, 4))
-    with pytest.raises(DataError, match=r"2.png has 6x4 pixels, but the first image has 5x4"):
+    with pytest.raises(DataError, match=r"2.png has 6x4 pixels, but the first image has 5x4: `resize`"):
         read(FolderSource(tmp_path))
 
 
@@ -203,3 +203,148 @@ def test_a_changed_folder_is_noticed(tmp_path):
     assert FolderSource(tmp_path).digest() != before[1]
     with pytest.raises(DataError, match="changed while it was read"):
         source.unchanged()
+
+
+def test_resizing_stretches_or_cuts(tmp_path):
+    wide = picture(tmp_path / "x" / "1.png", size=(12, 4))
+    picture(tmp_path / "x" / "2.png", size=(4, 9))
+    picture(tmp_path / "x" / "3.png", size=(6, 4))
+    points, _ = read(FolderSource(tmp_path, resize="6x4"))
+    image = Image.open(wide)
+    np.testing.assert_array_equal(points[0], np.asarray(image.resize((6, 4), Image.BICUBIC)).transpose(2, 0, 1))
+    np.testing.assert_array_equal(points[2], np.asarray(Image.open(tmp_path / "x" / "3.png")).transpose(2, 0, 1))
+    points, _ = read(FolderSource(tmp_path, resize="4x4:crop"))
+    np.testing.assert_array_equal(points[0], np.asarray(image)[:, 4:8].transpose(2, 0, 1))  # the middle as it is
+    assert FolderSource(tmp_path, resize="6x4").identity() != FolderSource(tmp_path, resize="6x4:crop").identity()
+    for size in ("6", "0x4", "6x4:cut", "99999x99999"):
+        with pytest.raises(UsageError, match="is no size: give WIDTHxHEIGHT"):
+            FolderSource(tmp_path, resize=size)
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    pixels = RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    (tmp_path / "x").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "x" / "1.png")
+    for orientation, turned in ((3, pixels[::-1, ::-1]), (6, np.rot90(pixels)), (8, np.rot90(pixels, -1))):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(np.ascontiguousarray(turned)).save(tmp_path / "x" / f"{orientation}.png", exif=exif)
+    points, _ = read(FolderSource(tmp_path))
+    assert len(points) == 4
+    for point in points:
+        np.testing.assert_array_equal(point, pixels.transpose(2, 0, 1))
+
+
+def test_broken_images_can_be_left_out(tmp_path):
+    for name in ("a/1.png", "a/3.png", "b/2.png"):
+        picture(tmp_path / name)
+    (tmp_path / "a" / "0.png").write_bytes((tmp_path / "a" / "1.png").read_bytes()[:60])
+    (tmp_path / "b" / "4.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"0.png cannot be decoded: .*`skip_broken` leaves such images out"):
+        read(FolderSource(tmp_path))
+    source = FolderSource(tmp_path, skip_broken=True)
+    points, labels = read(source)
+    assert labels.tolist() == [0, 0, 1]
+    assert len(points) == 3
+    notes = [note for note in source.spec.notes if "left out" in note]
+    assert [place for place, name in ((0, "a/0.png"), (1, "b/4.jpg")) if name in notes[place]] == [0, 1]
+    assert notes[2] == "2 of 5 images were left out"
+    picture(tmp_path / "b" / "5.png", size=(9, 9))  # not broken: there is another way out
+    with pytest.raises(DataError, match=r"5.png has 9x9 pixels.*`resize`"):
+        FolderSource(tmp_path, skip_broken=True)
+    assert len(read(FolderSource(tmp_path, skip_broken=True, resize="5x4"))[0]) == 4
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="no image in it can be decoded"):
+        FolderSource(tmp_path, skip_broken=True)
+
+
+def names_of(source):
+    names = np.concatenate([block["names"] for block in source.blocks()])
+    return [name.decode() for name in np.ascontiguousarray(names).view(f"S{names.shape[1]}").ravel().tolist()]
+
+
+def test_a_table_has_the_labels(tmp_path):
+    for name in ("2.png", "1.png", "sub/3.png", "4.png"):
+        picture(tmp_path / name)
+    table = tmp_path / "metadata.csv"
+    table.write_text('file_name,split,label\n2.png,x,dog\n"1.png",x,"a ""cat"""\nsub/3.png,x,dog\n')
+    source = FolderSource(tmp_path)
+    assert names_of(source) == ["2.png", "1.png", "sub/3.png"]
+    assert source.spec.classes == ('a "cat"', "dog")
+    assert read(source)[1].tolist() == [1, 0, 1]
+    assert "1 images that it does not list were left out" in " ".join(source.spec.notes)
+    before = source.identity()
+    table.write_text("file_name,label\n2.png,dog\n")
+    assert FolderSource(tmp_path).identity() != before
+    for name, text in {
+        "labels.csv": "\ufeffid;LABEL\r\n1;7\r\n4;3\r\n",  # as Kaggle has it, without suffixes
+        "labels.tsv": "image\tclass\n1.png\t7\n4.png\t3\n",
+        "labels.jsonl": '{"file_name": "1.png", "label": 7}\n\n{"file_name": "./4.png", "label": "3"}\n',
+    }.items():
+        path = tmp_path.parent / f"{tmp_path.name}-{name}"
+        path.write_text(text, encoding="utf-8")
+        source = FolderSource(tmp_path, table=path)
+        assert names_of(source) == ["1.png", "4.png"]
+        assert read(source)[1].tolist() == [7, 3]
+        assert source.spec.classes == ()
+        assert len(source.digest()) == 64
+    classes = tuple(map(str, range(8)))
+    assert read(FolderSource(tmp_path, table=path, classes=classes))[1].tolist() == [7, 3]
+    assert FolderSource(tmp_path, table=path, skip_broken=True).spec.rows == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a,b\n1.png,cat\n", "has the columns a, b: name two of them file_name and label"),
+        ("label,file_name,label\n", "has the columns label, file_name, label"),
+        ("file_name,label\n2.png,cat\n", "line 2: 2.png is no image in"),
+        ("file_name,label\n../1.png,cat\n", "line 2: ../1.png is no image in"),
+        ("file_name,label\n1.png,cat\n1.png,cat\n", "line 3: 1.png has a label already in line 2"),
+        ("file_name,label\n1.png,cat\n1,cat\n", "line 3: 1 has a label already"),
+        ("file_name,label\n1.png\n", "line 2 has 1 fields, but its header has 2"),
+        ("file_name,label\n1.png,\n", "line 2 has no label"),
+        ("file_name,label\n1.png,1234567\n", "line 2: the label 1234567 is too large for a class number"),
+        ("file_name,label\n", "lists nothing"),
+        ("", "has the columns none"),
+        ('file_name,label\n"1.png,cat\n', "is no CSV"),
+        ("file_name,label\n1.png,c\xe4t\n", "is not UTF-8 text"),
+    ],
+)
+def test_tables_that_are_wrong(tmp_path, text, fault):
+    picture(tmp_path / "1.png")
+    (tmp_path / "metadata.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match=fault):
+        FolderSource(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]\n", "{\n", '{"file_name": "1.png"}\n', '{"file_name": 1, "label": 2}\n', "[" * 9999 + "\n"]
+)
+def test_json_lines_that_are_wrong(tmp_path, text):
+    picture(tmp_path / "1.png")
+    (tmp_path / "metadata.jsonl").write_text(text)
+    with pytest.raises(DataError, match=r"metadata\.jsonl"):
+        FolderSource(tmp_path)
+
+
+def test_labels_that_are_not_among_the_class_names(tmp_path):
+    picture(tmp_path / "1.png")
+    (tmp_path / "metadata.csv").write_text("file_name,label\n1.png,cat\n")
+    assert read(FolderSource(tmp_path, classes=("dog", "cat")))[1].tolist() == [1]
+    with pytest.raises(DataError, match="the label cat is not among the class names"):
+        FolderSource(tmp_path, classes=("dog", "owl"))
+
+
+def test_parts_of_a_set_are_no_classes(tmp_path):
+    picture(tmp_path / "train" / "cat" / "1.png")
+    picture(tmp_path / "test" / "cat" / "2.png")
+    with pytest.raises(DataError, match="holds test and train, which are no classes: choose one of them with `split`"):
+        FolderSource(tmp_path)
+    source = FolderSource(tmp_path, split="train")
+    assert source.spec.classes == ("cat",)
+    assert source.spec.name.endswith("-train")
+    assert names_of(source) == ["cat/1.png"]
+    with pytest.raises(DataError, match="valid is no folder: `split` names a sub-folder"):
+        FolderSource(tmp_path, split="valid")

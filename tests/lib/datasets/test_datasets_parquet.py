@@ -487,3 +487,31 @@ def test_page_headers_of_noise():
         except BadHeader:
             continue
         assert all(number >= 0 for page in found for number in page)
+
+
+def test_broken_pictures_and_other_sizes(tmp_path):
+    images = [pictures(1, *size)[0] for size in ((4, 5, 3), (6, 9, 3), (4, 5, 3), (4, 5, 3), (5, 5, 3))]
+    encoded = [png(image) for image in images]
+    encoded[0], encoded[3] = encoded[0][:50], b"none"
+    path = write(tmp_path / "a.parquet", table(encoded, np.arange(5)), row_group_size=2)
+    with pytest.raises(DataError, match=r"img\[0\] cannot be decoded: .*`skip_broken`"):
+        ParquetSource(path)
+    with pytest.raises(DataError, match=r"img\[2\] has 5x4 pixels, but the first image has 9x6: `resize`"):
+        ParquetSource(path, skip_broken=True)
+    source = ParquetSource(path, skip_broken=True, resize="5x4")
+    points, labels, index = read(source)
+    assert labels.tolist() == [1, 2, 4]
+    assert index.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(points[1], images[2].transpose(2, 0, 1))
+    resized = np.asarray(Image.fromarray(images[1]).resize((5, 4), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(points[0], resized.transpose(2, 0, 1))
+    assert [note.partition(":")[0] for note in source.spec.notes[1:]] == ["left out"] * 2 + [
+        "2 of 5 images were left out"
+    ]
+    called = np.concatenate([block["names"] for block in source.blocks()])
+    assert [bytes(name) for name in called] == [b"1.png", b"2.png", b"4.png"]
+    for start, stop in ((0, 1), (1, 3), (2, 3), (3, 3)):
+        assert [int(row) for block in source.blocks(start, stop) for row in block["labels"]] == [1, 2, 4][start:stop]
+    broken = write(tmp_path / "b.parquet", table([b"none"], [0]))
+    with pytest.raises(DataError, match="no picture that can be decoded"):
+        ParquetSource(broken, skip_broken=True)

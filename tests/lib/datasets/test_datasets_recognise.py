@@ -91,7 +91,7 @@ def test_what_is_no_source(places, source, words):
         ("digits", {"layout": "nhwc"}, "`layout` belongs to npz files, not to the digits"),
         ("digits", {"classes": ("a",)}, "`classes` belongs to npz files, .*, not to the digits"),
         ("set.npz", {"channels": 3}, "`channels` belongs to folders of images and Parquet files, not to npz files"),
-        ("set.npz", {"split": "test"}, "`split` belongs to CIFAR, .*, not to npz files"),
+        ("set.npz", {"split": "test"}, "`split` belongs to folders of images, CIFAR, .*, not to npz files"),
         ("set.pickle", {"labels": "fine"}, "`labels` belongs to CIFAR and Parquet files, not to the TI500K pickle"),
         ("cifar", {"keys": ("a", "b")}, "`keys` belongs to npz files and Parquet files, not to CIFAR"),
         ("idx", {"labels": "fine"}, "not to idx files"),
