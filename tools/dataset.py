@@ -25,6 +25,7 @@ from ._cli import argument, choice, flag, option
 if TYPE_CHECKING:
     from datarobust.artifacts import Store
     from datarobust.datasets.contents import Equal
+    from datarobust.distributed import Group
     from datarobust.jobs.dataset import Representation
     from datarobust.jobs.make import Job
     from datarobust.pairs import Pairs
@@ -50,14 +51,16 @@ def _make(
     progress: Progress,
     device: str | None = None,
     remarks: Callable[[Store], Iterable[str]] | None = None,
+    group: Group | None = None,
 ) -> None:
     """Make a dataset unless the very same command made it before; say ``remarks`` on a new one, and print its path."""
     from datarobust import artifacts
-    from datarobust.jobs.make import make
+    from datarobust.jobs.make import ALONE, make
 
     _cli.resumable()
+    step = _cli.step("dataset", seed, device)
     with _cli.foreign_code():
-        new = make(job, output, _cli.step("dataset", seed, device), overwrite=overwrite, progress=progress)
+        new = make(job, output, step, overwrite=overwrite, group=group or ALONE, progress=progress)
     if not new:
         _cli.say(_FINISHED.format(output))
     elif remarks is not None:
@@ -381,29 +384,34 @@ def features(
     network gets images in [0,1], in float32 and evaluation mode. The size of a batch changes features by no more than
     rounding; a network whose features depend on the other points of a batch, or on chance, is refused. A ranking of
     features is one of their images, too: figure pairs, figure labels, --select, --focus, embed and the report take it.
+    Processes of torchrun take turns with the batches.
 
     For example:
 
         dataset features c10.zarr --model nets.py:resnet18 -o f.zarr
         sens-rank f.zarr --norm l2 -o f-l2.zarr
         figure pairs c10.zarr f-l2.zarr -o pairs.png
+        torchrun --nproc_per_node=2 -m datarobust.tools.dataset features c10.zarr --model nets.py:resnet18 -o f.zarr
     """
+    from datarobust import distributed
     from datarobust.jobs.dataset import Features
 
-    store = _cli.opened(dataset)
-    representation = _representation(store, model, layer, batch, device)
-    job = Features(store, representation, name, limit)
-    if dry_run:
-        with _cli.foreign_code():
-            plan = job.plan()
-        _cli.emit(json.dumps(plan))
-        return
-    _cli.say(f"{representation.width:,} features of a point")
-    _make(job, output, None, overwrite, _cli.progress("features"), representation.device)
+    with distributed.group() as group:
+        store = _cli.opened(dataset)
+        representation = _representation(store, model, layer, batch, device, here=group.here)
+        job = Features(store, representation, name, limit)
+        if dry_run:
+            with _cli.foreign_code():
+                plan = job.plan()
+            _cli.emit(json.dumps(plan))
+            return
+        _cli.say(f"{representation.width:,} features of a point")
+        progress = _cli.progress("features")
+        _make(job, output, None, overwrite, progress, representation.device, group=group)
 
 
 def _representation(
-    store: Store, spec: str, layer: str, batch: int, device: str, classifies: bool = False
+    store: Store, spec: str, layer: str, batch: int, device: str, classifies: bool = False, here: int = 1
 ) -> Representation:
     """A layer of a network, tried on the first points; ``classifies``: its output must be a number a class."""
     from datarobust.checkpoints.models import load_model
@@ -412,7 +420,7 @@ def _representation(
     from datarobust.networks.features import PROBED, Extractor, as_inputs, demand_classes
 
     model = load_model(spec)
-    torch_device = _cli.torch_device(device, None)
+    torch_device = _cli.torch_device(device, None, here)
     first = point_column(store).read(0, min(len(store), PROBED))
     with _cli.foreign_code():
         extractor = Extractor(spec, model.module, layer, first, torch_device)

@@ -33,6 +33,7 @@ def small():
 def broken():
     raise OSError("no weights")
 def twenty():
+    torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 20))
 """
 
@@ -132,6 +133,23 @@ def test_features_can_be_ranked(command, folder, tmp_path):
     short = command("dataset", *words[:-1], tmp_path / "g.zarr", *more, cwd=folder)
     assert short.returncode == 0, short.stderr
     assert columns(tmp_path / "g.zarr")["features"].shape == (5, 20)
+
+
+def test_two_processes_have_the_bits_of_one(command, pair, folder, tmp_path):
+    words = ["features", "d.zarr", "--model", "nets:twenty", "--device", "cpu", "--batch", 100, "--limit", 950]
+    done = [
+        run("dataset", *words, "-o", tmp_path / name, cwd=folder) for run, name in ((command, "one"), (pair, "two"))
+    ]
+    assert done[1].returncode == 0, done[1].stderr
+    assert done[1].stdout == f"{tmp_path / 'two'}\n"
+    one, two = columns(tmp_path / "one"), columns(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    broken = pair("dataset", *words, "--model", "nets:broken", "-o", tmp_path / "three", cwd=folder)
+    assert "OSError (no weights)" in broken.stderr
+    assert "Traceback" not in broken.stderr
 
 
 def test_mistakes_are_one_sentence(command, folder, tmp_path):

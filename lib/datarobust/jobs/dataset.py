@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,13 +28,15 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust import artifacts
+from datarobust.ahead import ahead
 from datarobust.artifacts import Resume, Step, Store, Writer
 from datarobust.artifacts.history import join
 from datarobust.datasets.contents import label_column, other_classes, point_column
 from datarobust.datasets.linefiles import check_names, read_labels
 from datarobust.datasets.sources import BUDGET, Block, Counted, Shuffled, Source, spans
+from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
-from datarobust.jobs.make import Artifact, Columns, Form, Output
+from datarobust.jobs.make import ALONE, Artifact, Columns, Form, Output
 from datarobust.randomness import Domain, row_keys
 from datarobust.selection import Chosen, rows_digest
 from datarobust.text import shown
@@ -71,8 +73,9 @@ def discarded_if_wrong(output: Output) -> Iterator[None]:
     try:
         yield
     except DataError:
-        artifacts.abandon(output.path)
-        output.resume.discard()
+        if output.group.is_main:
+            artifacts.abandon(output.path)
+            output.resume.discard()
         raise
 
 
@@ -427,13 +430,27 @@ class Representation:
     device: str = ""  # device and library, which may change the last bits: work begun elsewhere begins again
     operations: int = 0  # for one point
 
-    def batches(self, dataset: Store, start: int, stop: int) -> Counted[tuple[int, npt.NDArray[np.float32]]]:
-        """``(row, vectors)`` of the rows ``start:stop``, a batch at a time. Raises DataError for what is not finite."""
+    def batches(
+        self, dataset: Store, start: int, stop: int, group: Group = ALONE
+    ) -> Counted[tuple[int, npt.NDArray[np.float32]]]:
+        """``(row, vectors)`` of the rows ``start:stop``, a batch of each process at a time. Every process has all.
+
+        Raises DataError for what is not finite.
+        """
+        together = self.batch * group.size
 
         def batches() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-            points = point_column(dataset)
-            for begin, end in spans(stop, self.batch, start):
-                vectors = self.extract(points.read(begin, end))
+            points, rounds = point_column(dataset), range(start, stop, together)
+
+            def own(begin: int) -> Array:
+                begin = min(begin + group.rank * self.batch, stop)
+                return points.read(begin, min(begin + self.batch, stop))
+
+            for begin, rows in zip(rounds, ahead(own, rounds), strict=True):
+                batch = np.zeros((self.batch, self.width), np.float32)
+                if len(rows):
+                    batch[: len(rows)] = self.extract(rows)
+                vectors = np.concatenate(group.all_gather(batch))[: stop - begin]
                 finite = np.isfinite(vectors).all(axis=1)
                 if not finite.all():
                     row = begin + int(np.argmin(finite))
@@ -442,7 +459,7 @@ class Representation:
                     raise DataError(f"{shown(dataset.path)}: {what} is not finite.")
                 yield begin, vectors
 
-        return Counted(batches(), -(-(stop - start) // self.batch))
+        return Counted(batches(), -(-(stop - start) // together))
 
 
 @dataclass(frozen=True)
@@ -493,13 +510,19 @@ class Features:
 
     def run(self, output: Output) -> None:
         """Copy the other columns, then compute the features; batches begin at multiples of their size."""
-        representation, size = self.representation, self.representation.batch
+        representation, size, group = self.representation, self.representation.batch, output.group
         others = columns_of(self.dataset, ["images", "features"])
         columns = {**others, "features": (np.dtype(np.float32), (representation.width,))}
         attributes, history = attributes_of(self.dataset, self.name), [*self.dataset.history, output.step(self.inputs)]
         resume = [representation.device, size]
-        with discarded_if_wrong(output), output.writer(columns, attributes, history, resume=resume) as writer:
-            copy(writer, others, self.rows, partial(read, self.dataset, others), iter)
-            start = writer.done("features") // size * size
-            batches = output.progress(representation.batches(self.dataset, start, self.rows))
-            fill(writer, ["features"], start, ({"features": vectors} for _, vectors in batches))
+        writing = output.writer(columns, attributes, history, resume=resume)
+        with discarded_if_wrong(output), writing if group.is_main else nullcontext() as writer:
+            start = 0
+            if writer:
+                copy(writer, others, self.rows, partial(read, self.dataset, others), iter)
+                start = writer.done("features") // size * size
+            start = int(group.all_gather(np.array([start]))[0][0])
+            batches = output.progress(representation.batches(self.dataset, start, self.rows, group))
+            for begin, vectors in batches:
+                if writer:
+                    fill(writer, ["features"], begin, [{"features": vectors}])

@@ -95,7 +95,7 @@ def test_two_sets(whole: Store, other: Store) -> None:
     assert told["calibration"] == {"frechet": pytest.approx(wanted, rel=1e-9), "points": 30, "seed": 0}
     for batch in (1, 60, 1000):
         assert numbers(whole, other, batch=batch)["frechet"] == pytest.approx(result["frechet"], rel=1e-12)
-    assert next(findings(result)).startswith("Two random halves of A, 30 points each")
+    assert next(findings(result)).startswith("Noise floor: two random halves of A (30 images each)")
 
 
 def test_of_a_set_with_itself_all_is_nothing(whole: Store) -> None:
