@@ -19,7 +19,8 @@ TOOLS = ROOT / "tools"
 LAYERS = (
     {"errors", "text", "types", "ahead", "norms", "randomness", "distributed"},
     {"attacks", "trades", "schedules", "networks"},
-    {"sensitivity", "pairs", "curvature", "lipschitz", "embedding"} | {"diffusion", "fid", "training", "evaluation"},
+    {"sensitivity", "pairs", "issues", "curvature", "lipschitz", "embedding"}
+    | {"diffusion", "fid", "training", "evaluation"},
     {"artifacts"},
     {"selection", "datasets", "figures", "checkpoints", "arrays"},
     {"jobs"},

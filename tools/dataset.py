@@ -502,6 +502,70 @@ def duplicates(
         _cli.emit(line)
 
 
+@app.command()
+def issues(
+    dataset: _cli.Dataset,
+    output: _cli.Output,
+    features: Annotated[
+        Path | None, option("F.zarr", "Features of the same points, from dataset features: their distances are taken.")
+    ] = None,
+    against: _cli.Against = None,
+    norm: _cli.Norm = "l2",
+    label_score: Annotated[float, option("X", "The least score of label.", min=1.0)] = 1.2,
+    near_score: Annotated[float, option("X", "The least score of near duplicate and leak.", min=1.0)] = 2.0,
+    ambiguous_score: Annotated[float, option("X", "The least score of ambiguous.", min=1.0)] = 1.5,
+    memory: _cli.Memory = 8.0,
+    threads: _cli.Threads = None,
+    as_json: _cli.Json = False,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """List what to look at: labels that look wrong, copies, leaks into the test set, ambiguous points.
+
+    A row a finding, with its kind, its score, the distance, and index, name, label and class of the point and of the
+    other point that it is about. The ending of the output decides the format: .csv, .tsv, .jsonl or .parquet. Rows
+    come by kind, the clearest first. A score says by how many times something is nearer than it should be:
+
+    leak: with --against T.zarr, the other point is one of T.zarr; the score is that of near duplicate, or inf.
+    duplicate: both points are equal; inf.
+    near duplicate: distance of the 5th nearest point over the distance of the two.
+    label: distance to the nearest point of the same label over that to the nearest of another label, which is the other
+    point. Its class is a guess at the right one.
+    ambiguous: no clear label, and another class is nearer than usual: the median of that distance over it.
+    alone: the only point of its class; no score.
+
+    How many there are of each kind is said. Raise a least score for fewer findings, lower it for more. In pixels this
+    works where images of a class are alike, such as digits. For photographs take features of a network. Points of a
+    pair of duplicates are not listed once more as label or ambiguous.
+
+    For example:
+
+        dataset issues digits.zarr -o issues.csv
+        dataset features c10.zarr --model net.safetensors -o c10-f.zarr
+        dataset issues c10.zarr --features c10-f.zarr -o issues.csv
+        dataset issues train.zarr --against test.zarr -o issues.csv
+    """
+    from datarobust.issues import KINDS, Thresholds
+    from datarobust.jobs.issues import Issues
+    from datarobust.jobs.make import make
+    from datarobust.jobs.tables import is_table
+
+    if not is_table(output):
+        raise UsageError(f"{output} is no table: end its name in .csv, .tsv, .jsonl or .parquet.")
+    measured, others = (None if path is None else _cli.opened(path) for path in (features, against))
+    thresholds = Thresholds(label_score, near_score, ambiguous_score)
+    job = Issues(_cli.opened(dataset), measured, others, norm, thresholds, int(memory * 1e9), threads)
+    make(
+        job, output, _cli.step("dataset", None, None), overwrite=overwrite, progress=_cli.progress("hashing"),
+        labelled=_cli.progress,
+    )  # fmt: skip
+    _cli.say(*job.remarks())
+    assert job.findings is not None
+    counts = {kind: job.findings.count(kind) for kind in KINDS}
+    line = {"issues": str(output), "counts": counts, "agreement": job.findings.agreement}
+    _cli.emit(json.dumps(line) if as_json else str(output))
+
+
 def _of_groups(groups: Equal, stores: list[Store], as_json: bool) -> Iterator[str]:
     """A line a point, or a JSON object a group."""
     from datarobust import datasets

@@ -1,0 +1,36 @@
+"""dataset issues as users run it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from .failing import GUIDE, documented, fails
+from .made import dataset
+
+
+def test_issues(command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    data, output = dataset(tmp_path / "d.zarr", rows=30), tmp_path / "issues.jsonl"
+    done = command("dataset", "issues", data, "--against", data, "-o", output, "--label-score", "1.05", "--json")
+    line, rows = json.loads(done.stdout), [json.loads(text) for text in output.read_text().splitlines()]
+    assert (line["issues"], line["counts"]["leak"]) == (str(output), 30), done.stderr
+    assert sum(line["counts"].values()) == len(rows)
+    assert "30 leak: equal to a point of the other set" in done.stderr
+    fails(command("dataset", "issues", data, "-o", output), "issues.jsonl exists already", "--overwrite")
+    fails(
+        command("dataset", "issues", data, "-o", tmp_path / "i.zarr"),
+        "i.zarr is no table: end its name in .csv",
+        code=2,
+    )
+    assert command("dataset", "issues", data, "-o", output, "--overwrite", "-q").stdout == f"{output}\n"
+
+
+def test_the_guide_has_every_key_and_column() -> None:
+    from datarobust.jobs.issues import COLUMNS
+
+    assert documented("dataset issues") == {"issues", "counts", "agreement"}
+    section = GUIDE.read_text(encoding="utf-8").split("\n## dataset issues\n")[1].split("\n## ")[0]
+    assert set(COLUMNS) <= set(re.findall(r"`(\w+)`", section))
