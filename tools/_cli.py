@@ -141,15 +141,20 @@ OptionalEvaluatedRanking = Annotated[Path | None, _EVALUATED]
 Quantiles = Annotated[int, option("N", "Parts that --ranking makes of the points.", "--quantiles", min=1)]
 Exclude = Annotated[str | None, option("SEL", "All but these points, as in --select.", "--exclude")]
 
+Listing = Annotated[bool, flag("--list", "Only list what can be fetched.")]
+Cache = Annotated[Path | None, option("DIR", "Folder for downloaded files; default ~/.cache/datarobust.", "--cache")]
+
 # Of networks.
 _SPELLING = (
     "a classifier's M.safetensors; or module:factory or path/to/file.py:factory, a function without arguments that "
-    "makes a torch.nn.Module"
+    "makes a torch.nn.Module; or timm:NAME or hf:FOLDER"
 )
 Network = Annotated[str, option("M", f"A network: {_SPELLING}; its code is run.", "--model", show_default=False)]
 OptionalNetwork = Annotated[
     str | None, option("M", f"Labels that a classifier gives: {_SPELLING}; its code is run.", "--model")
 ]
+_NORMALISE = "Images, before the network: cifar10, cifar100, imagenet, none or MEAN:STD, as 0.5:0.25."
+Normalise = Annotated[str | None, option("HOW", _NORMALISE, "--normalise")]
 Batch = Annotated[int, option("N", "Points at a time; changes rounding, and memory.", "--batch", min=1)]
 _WHICH = "What distances are of: inception, classifier:M or pixels; fid also takes file:F."
 Features = Annotated[str | None, option("WHICH", _WHICH, "--features")]
@@ -327,6 +332,12 @@ def opened(path: Path, kind: str | tuple[str, ...] = "dataset", *, same: bool = 
     from datarobust import artifacts
 
     return artifacts.open_store(argument_path(path), kind, same=same)
+
+
+def default_cache() -> Path:
+    """Where downloaded files are kept, by the XDG Base Directory Specification."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "datarobust"
 
 
 def run(app: typer.Typer, name: str) -> NoReturn:

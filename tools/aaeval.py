@@ -3,9 +3,10 @@
 The official attacks of AutoAttack (Croce & Hein 2020) are run on the points of a dataset, one after the other, each on
 what those before it left. A MODEL is a classifier of advtrain or model import, or module:factory or
 path/to/file.py:factory, a function without arguments that makes a torch.nn.Module from images in [0,1] to logits; its
-code is run. For each MODEL a terminal shows three lines; a pipe or file, or --json, gets one line of JSON: clean
-accuracy, AutoAttack accuracy and their difference (delta) as fractions of the points, what each attack did, signs of
-unreliability (flags), radius, seed, versions. Its keys are always the same.
+code is run. timm:NAME is a pretrained network of timm, hf:FOLDER one saved by transformers. For each MODEL a terminal
+shows three lines; a pipe or file, or --json, gets one line of JSON: clean accuracy, AutoAttack accuracy and their
+difference (delta) as fractions of the points, what each attack did, signs of unreliability (flags), radius, seed,
+versions. Its keys are always the same.
 
 --attacks standard is what AutoAttack means. fast leaves out its last two attacks and so gives an upper bound of the
 accuracy: "upper_bound" is then true. rand, whose gradients are means of 20, is for networks that depend on chance.
@@ -49,6 +50,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
     dataset: Annotated[Path, argument("D.zarr", "Images to attack; - takes their path from stdin.")],
     models: Annotated[list[str], argument("MODEL...", "Classifiers: artifacts or module:factory.")],
     output: _cli.Outputs = None,
+    normalise: _cli.Normalise = None,
     norm: _cli.AnyAttackNorm = "linf",
     eps: _cli.Eps = None,
     force_eps: Annotated[bool, flag("--force-eps", "Take a radius that is almost the whole cube.")] = False,
@@ -109,7 +111,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
         jobs = []
         with _cli.foreign_code():
             for name in models:
-                model = load_model(name)
+                model = load_model(name, normalise)
                 protocol = evaluation.plan(
                     known or "custom", norm, radius, classes_of(model, points, torch_device), attacks=names,
                     restarts=restarts, iterations=iterations, targets=targets, queries=queries, seed=seed, batch=batch,

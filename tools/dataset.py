@@ -10,7 +10,6 @@ Robustness (Section 3 of the paper) is a property of labelled points: every othe
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -164,8 +163,8 @@ def fetch(
     shuffle: Shuffle = None,
     name: _cli.Name = None,
     limit: _cli.Limit = None,
-    cache: Annotated[Path | None, option("DIR", "Where files are kept; ~/.cache/datarobust if not given.")] = None,
-    listing: Annotated[bool, flag("--list", "Only list what is known: name, bytes to fetch, title.")] = False,
+    cache: _cli.Cache = None,
+    listing: _cli.Listing = False,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
     as_json: _cli.Json = False,
@@ -198,7 +197,7 @@ def fetch(
         _cli.emit(str(output))
         return
     _cli.resumable()
-    folder, progress = cache or _default_cache(), _cli.progress("fetching, MiB")
+    folder, progress = cache or _cli.default_cache(), _cli.progress("fetching, MiB")
     source = releases.fetch_release(
         release, folder, releases.https(), split=split, labels=labels, name=name, progress=progress
     )
@@ -237,11 +236,6 @@ def _was_fetched(output: Path, known: str, overwrite: bool) -> bool:
         artifacts.demand_vacant(output, "dataset")
     before, now = ([word for word in argv if word not in ("-q", "--quiet")] for argv in (steps[-1].argv, sys.argv[1:]))
     return steps[-1].version == __version__ and before == now
-
-
-def _default_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME", "")  # of the XDG Base Directory Specification
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "datarobust"
 
 
 @app.command()
@@ -314,6 +308,7 @@ def relabel(
     ] = None,
     coarse: Annotated[bool, flag("--coarse", "Labels from the column coarse, as in CIFAR-100s.")] = False,
     model: _cli.OptionalNetwork = None,
+    normalise: _cli.Normalise = None,
     classes: _cli.Classes = None,
     batch: _cli.Batch = 256,
     device: _cli.Device = "auto",
@@ -340,6 +335,8 @@ def relabel(
         raise UsageError("Give one of `labels`, `random`, `coarse` and `model`.")
     if fraction is not None and random is None:
         raise UsageError("`fraction` goes with `random`.")
+    if normalise is not None and model is None:
+        raise UsageError("`normalise` needs `model`.")
     store = _cli.opened(dataset)
     names = None if classes is None else datasets.read_names(classes)
     if labels is not None:
@@ -347,7 +344,7 @@ def relabel(
     elif random is not None:
         new = jobs.random_labels(store, random, 1.0 if fraction is None else fraction, names)
     elif model is not None:
-        classifier = _representation(store, model, "output", batch, device, classifies=True)
+        classifier = _representation(store, model, "output", batch, device, normalise, classifies=True)
         new = jobs.predicted_labels(store, classifier, names)
     else:
         new = jobs.coarse_labels(store, names)
@@ -368,6 +365,7 @@ def features(
     layer: Annotated[
         str, option("NAME", "Whose output is taken; penultimate: the input of the last torch.nn.Linear.")
     ] = "penultimate",
+    normalise: _cli.Normalise = None,
     batch: _cli.Batch = 256,
     device: _cli.Device = "auto",
     limit: _cli.Limit = None,
@@ -398,7 +396,7 @@ def features(
 
     with distributed.group() as group:
         store = _cli.opened(dataset)
-        representation = _representation(store, model, layer, batch, device, here=group.here)
+        representation = _representation(store, model, layer, batch, device, normalise, here=group.here)
         job = Features(store, representation, name, limit)
         if dry_run:
             with _cli.foreign_code():
@@ -411,7 +409,14 @@ def features(
 
 
 def _representation(
-    store: Store, spec: str, layer: str, batch: int, device: str, classifies: bool = False, here: int = 1
+    store: Store,
+    spec: str,
+    layer: str,
+    batch: int,
+    device: str,
+    normalise: str | None,
+    classifies: bool = False,
+    here: int = 1,
 ) -> Representation:
     """A layer of a network, tried on the first points; ``classifies``: its output must be a number a class."""
     from datarobust.checkpoints.models import load_model
@@ -419,7 +424,7 @@ def _representation(
     from datarobust.jobs.dataset import Representation
     from datarobust.networks.features import PROBED, Extractor, as_inputs, demand_classes
 
-    model = load_model(spec)
+    model = load_model(spec, normalise)
     torch_device = _cli.torch_device(device, None, here)
     first = point_column(store).read(0, min(len(store), PROBED))
     with _cli.foreign_code():

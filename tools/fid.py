@@ -7,8 +7,8 @@ of A. Where B is made from points of A (clones, a part of it, a part of clones),
 have mean l2 and linf distances in [0, 1] units: oc between images and clones, cc between each clone and the next one of
 the same image.
 
-    inception       2,048 features by which the FID is defined; --weights names the published file, which is checked and
-                    never downloaded; images are enlarged as TensorFlow 1 did it
+    inception       2,048 features by which the FID is defined; --weights names the published file, or what
+                    "model fetch inception" makes; images are enlarged as TensorFlow 1 did it
     classifier:M    the input of a classifier's last linear layer; M is an artifact or module:factory, whose code is run
     pixels          the values themselves
     file:F          features made elsewhere: an npz file with arrays a and b, a row for each image of A and of B

@@ -1,5 +1,6 @@
-"""Models in and out: published checkpoints become artifacts, and artifacts what RobustBench takes.
+"""Fetch, import and export published checkpoints.
 
+    model fetch inception -o inception.safetensors
     model import edm-cifar10-32x32-cond-vp.pkl -o edm.safetensors
     model export run/last.safetensors --evaluation last.zarr -o submission
 
@@ -9,18 +10,17 @@ Nothing in a checkpoint of others is ever run.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
+
+from datarobust.errors import UsageError
 
 from . import _cli
 from ._cli import argument, choice, flag, option
 
 app = _cli.tool(__doc__)
 
-Normalise = Annotated[
-    Literal["cifar10", "cifar100", "none"] | None,
-    choice("Of images, within the network; as Wang et al. do it if not given.", "--normalise"),
-]
 _TEXT = "As model_info has it."
 
 
@@ -30,7 +30,7 @@ def import_(
     output: _cli.Output,
     arch: Annotated[str | None, option("NAME", "wrn-DEPTH-WIDTH or preact-resnet-18.")] = None,
     raw: Annotated[bool, flag("--raw", "The weights before averaging, where there are both.")] = False,
-    normalise: Normalise = None,
+    normalise: _cli.Normalise = None,
     weights: Annotated[
         Literal["best", "last"] | None, choice("Which they are; last where the file's name says so, else best.")
     ] = None,
@@ -42,8 +42,8 @@ def import_(
     Classifiers: files of torch.save with the state dict of a wide residual network with SiLU or of a pre-activation
     ResNet-18: checkpoints of Wang et al. 2023 (names begin with module.0.; averaged weights, or with --raw those
     before averaging) and of RobustBench (names without prefix). Architecture (or --arch) and classes follow from names
-    and shapes, every one of which must fit. Normalisation is no part of such files: wide residual networks for 10 and
-    100 classes are taken to have that of CIFAR-10 and CIFAR-100.
+    and shapes, every one of which must fit. Such files do not contain the normalisation: without --normalise, wide
+    residual networks for 10 and 100 classes get that of CIFAR-10 and CIFAR-100.
 
     Denoisers: pickles of Karras et al. 2022 (EDM), as Wang et al. 2023 use them. Inception: the weights by which the
     FID is defined, as pytorch-fid and torch-fidelity publish them; known by its sha256.
@@ -56,6 +56,78 @@ def import_(
     from datarobust.jobs.model import read_published
 
     job = read_published(published, arch=arch, raw=raw, normalise=normalise, weights=weights)
+    _cli.say(*job.remarks)
+    make(job, output, _cli.step("model", None, None), overwrite=overwrite)
+    _cli.emit(str(output))
+
+
+@app.command()
+def fetch(
+    known: Annotated[
+        str | None, argument("NAME", "Of a network, such as inception; see --list.", show_default=False)
+    ] = None,
+    output: _cli.OptionalOutput = None,
+    sha256: Annotated[str | None, option("HEX", "What the file must have, if its publisher states none.")] = None,
+    unverified: Annotated[
+        bool, flag("--unverified", "Accept a file whose sha256 nobody stated, and report it.")
+    ] = False,
+    cache: _cli.Cache = None,
+    listing: _cli.Listing = False,
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+    as_json: _cli.Json = False,
+) -> None:
+    """Download a published network, verify it, and make an artifact of it.
+
+    Known are Inception (for the FID), the denoisers of EDM, and the classifiers of Wang et al. 2023, Gowal et al. 2020
+    and Rebuffi et al. 2021, which RobustBench lists. The licence of each is shown; EDM's forbids commercial use.
+
+    Files come over https and are kept in DIR/models. Their sha256 is compared with the published one. Only Inception
+    has a published one. For the others state one that you trust (--sha256), or use --unverified: the command then
+    reports the sha256 of the file that came. Interrupted downloads resume; unverified ones start again. Proxies and
+    certificates are those of the environment (https_proxy, SSL_CERT_FILE). Without a network put the file into
+    DIR/models yourself.
+
+    For example:
+
+        model fetch --list
+        model fetch inception -o inception.safetensors
+        model fetch edm-cifar10-32x32-cond-vp --unverified -o edm.safetensors
+    """
+    from datarobust.checkpoints.published import NETWORKS, fetch_network, find_network
+    from datarobust.datasets.fetch import https
+    from datarobust.datasets.files import file_sha256
+    from datarobust.jobs.make import make
+    from datarobust.jobs.model import read_published
+
+    if listing:
+        if known is not None or output is not None:
+            raise UsageError("--list is used alone, or with --json.")
+        listed = [
+            {"name": each.name, "licence": each.licence, "title": each.title, "urls": each.remote.urls,
+             "bytes": each.remote.size or None, "sha256": each.remote.sha256 or None}
+            for each in NETWORKS.values()
+        ]  # fmt: skip
+        if as_json:
+            _cli.emit(json.dumps({"networks": listed}))
+        for each in () if as_json else listed:
+            _cli.emit(f"{each['name']}\t{each['licence']}\t{each['title']}")
+        return
+    if known is None or output is None:
+        raise UsageError("Give a NAME and -o PATH, or --list.")
+    if as_json:
+        raise UsageError("--json needs --list.")
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise UsageError(f"--sha256 {sha256} is not 64 hexadecimal digits.")
+    network = find_network(known)
+    digest = None if sha256 is None else sha256.lower()
+    _cli.say(f"{network.name}: {network.title}; licence {network.licence}.")
+    _cli.resumable()
+    progress = _cli.progress("fetching, MiB")
+    path = fetch_network(network, cache or _cli.default_cache(), https(), digest, unverified, progress)
+    if unverified:
+        _cli.say(f"{path.name} has the sha256 {file_sha256(path)}, which was not compared with anything.")
+    job = read_published(path)
     _cli.say(*job.remarks)
     make(job, output, _cli.step("model", None, None), overwrite=overwrite)
     _cli.emit(str(output))
@@ -101,7 +173,7 @@ def export(
 @app.command()
 def info(
     model: Annotated[Path, argument("M", "An artifact, or a checkpoint as it was published.")],
-    normalise: Normalise = None,
+    normalise: _cli.Normalise = None,
     as_json: _cli.Json = False,
 ) -> None:
     """Show what a model is: architecture, parameters, which weights, where it came from.

@@ -3,27 +3,35 @@
 A user names his own network as ``package.module:factory``, of an installed package or of the current folder, or as
 ``path/to/file.py:factory``. The code that is named is run: name only what you trust. A factory may be a function
 without arguments, a subclass of torch.nn.Module, or a module that is there already; a name with dots in it,
-``Zoo.small``, is followed.
+``Zoo.small``, is followed. ``timm:NAME`` is a pretrained network of timm, ``hf:FOLDER`` an image classifier that
+transformers has saved in a folder.
+
+Such networks may return an object with ``logits``, or a dict with that key, in place of a tensor.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
+import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils.hooks import RemovableHandle
 
 from datarobust import artifacts, networks
 from datarobust.artifacts import Step, Tensors
@@ -32,6 +40,7 @@ from datarobust.errors import ArtifactError, DataError, DatarobustError, UsageEr
 from datarobust.networks.classifier import Classifier
 from datarobust.networks.features import refuse
 from datarobust.text import shown
+from datarobust.training.images import PUBLISHED
 
 PUBLISHED_SUFFIXES = (".pt", ".pth", ".pkl")
 
@@ -47,11 +56,18 @@ class Model:
     history: tuple[Step, ...] = ()
 
 
-def load_model(name: str) -> Model:
-    """The model of that name: a classifier artifact, ``module:factory`` or ``path/to/file.py:factory``."""
+def load_model(name: str, normalise: str | None = None) -> Model:
+    """The model of that name: a classifier artifact, ``module:factory`` or ``path/to/file.py:factory``.
+
+    ``normalise`` (:func:`normalisation_of`) is done before a network of a factory, which then takes images in [0, 1].
+    """
     path = Path(name)
+    if path.suffix == ".py" and path.is_file():
+        raise UsageError(f"{shown(name)} is Python code: {_factories_advice(path)}")
     if path.suffix not in (".safetensors", *PUBLISHED_SUFFIXES) and (":" in name or not path.exists()):
-        return load_factory(name)
+        return load_factory(name, normalise)
+    if normalise is not None:
+        raise UsageError(f"{shown(name)} normalises images itself: `normalise` is for networks of factories")
     network, artifact = load_classifier(path)
     about = {key: artifact.attributes[key] for key in ("arch", "weights", "epoch") if key in artifact.attributes}
     return Model(name, network.requires_grad_(False), artifact.digest, about, tuple(artifact.history))
@@ -123,12 +139,17 @@ def demand_tensors(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, 
 # ---------------------------------------------------------------------------------------- a user's own network
 
 
-def load_factory(spec: str) -> Model:
-    """The network that ``module:factory`` or ``path/to/file.py:factory`` makes.
+def load_factory(spec: str, normalise: str | None = None) -> Model:
+    """The network that ``module:factory``, ``path/to/file.py:factory``, ``timm:NAME`` or ``hf:FOLDER`` makes.
 
     What the code that is run prints goes to stderr: stdout is for results. Raises UsageError for another spelling, and
     DataError where there is no such factory, it raises, wants arguments or makes no torch.nn.Module.
     """
+    library, _, name = spec.partition(":")
+    if library in _LIBRARIES and name:
+        with redirect_stdout(sys.stderr):
+            module, own = _LIBRARIES[library](spec, name)
+        return _model(spec, module, module, own if normalise is None else normalisation_of(normalise))
     source_name, _, name = spec.rpartition(":")
     if not source_name or not all(part.isidentifier() for part in name.split(".")):
         raise UsageError(f"{spec} names no model: write module:factory, as zoo:resnet18, or path/to/file.py:factory.")
@@ -142,12 +163,135 @@ def load_factory(spec: str) -> Model:
             file = getattr(source, "__file__", None) or source.__name__
             raise DataError(f"{spec}: there is no {name} in {file}.") from error
         module = factory if isinstance(factory, nn.Module) else _called(spec, factory)
+    return _model(spec, module, factory, None if normalise is None else normalisation_of(normalise))
+
+
+def _model(spec: str, module: nn.Module, factory: Any, normalisation: Normalisation | None) -> Model:
+    """A network of others, ready for use."""
     module.eval()
     for key, parameter in module.named_parameters():
         if is_lazy(parameter):
             raise DataError(f"{spec}: parameter {key} has no shape yet: let the factory run the network once.")
     module.requires_grad_(False)
-    return Model(spec, module, _identity(module, factory), {})
+    _adapt(spec, module, normalisation)
+    return Model(spec, module, _identity(module, factory, normalisation), {})
+
+
+# ------------------------------------------------------------------------------- what comes in, and what goes out
+
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation, a number each or per channel
+NORMALISATIONS: Mapping[str, Normalisation | None] = {
+    "cifar10": PUBLISHED[0],
+    "cifar100": PUBLISHED[1],
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "none": None,
+}
+_HOOKS: WeakKeyDictionary[nn.Module, list[RemovableHandle]] = WeakKeyDictionary()  # a module may be loaded again
+
+
+def normalisation_of(text: str) -> Normalisation | None:
+    """``cifar10``, ``cifar100``, ``imagenet``, ``none`` or ``MEAN:STD``: numbers, or one per channel with commas."""
+    if text in NORMALISATIONS:
+        return NORMALISATIONS[text]
+    mean, _, std = text.partition(":")
+    try:
+        parts = [tuple(float(number) for number in part.split(",")) for part in (mean, std)]
+    except ValueError:
+        parts = []
+    if not parts or len(parts[0]) != len(parts[1]) or not all(map(math.isfinite, parts[0])) or min(parts[1]) <= 0:
+        raise UsageError(f"`normalise` {shown(text)}: choose {', '.join(NORMALISATIONS)}, or MEAN:STD, as 0.5:0.25")
+    return parts[0], parts[1]
+
+
+def _adapt(spec: str, module: nn.Module, normalisation: Normalisation | None) -> None:
+    """Let a network normalise its images, and give the logits in what it returns; its layers keep their names."""
+    for handle in _HOOKS.pop(module, []):
+        handle.remove()
+    handles = [module.register_forward_hook(lambda module, inputs, output: logits_in(output))]
+    if normalisation is not None:
+        numbers = torch.tensor(normalisation).view(2, 1, -1, 1, 1)
+
+        def normalised(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            images = inputs[0]
+            if images.ndim != 4 or numbers.shape[2] not in (1, images.shape[1]):
+                shape = f"images with {numbers.shape[2]} channels, but gets points of shape {tuple(images.shape[1:])}"
+                raise DataError(f"{spec} is to normalise {shape}: choose other numbers with `normalise`.")
+            mean, std = numbers.to(images.device, images.dtype)
+            return ((images - mean) / std, *inputs[1:])
+
+        handles.append(module.register_forward_pre_hook(normalised))
+    _HOOKS[module] = handles
+
+
+def logits_in(output: Any) -> Any:
+    """The logits in what a network returns: an object that has them, or a dict; else what it returns."""
+    inner = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    return inner if isinstance(inner, torch.Tensor) else output
+
+
+# ------------------------------------------------------------------------------------------- networks of libraries
+
+
+def _timm(spec: str, name: str) -> tuple[nn.Module, Normalisation | None]:
+    """A pretrained network of timm, whose weights timm downloads, and its normalisation."""
+    timm = _extra(spec, "timm")
+    try:
+        module = timm.create_model(name, pretrained=True)
+    except Exception as error:  # noqa: BLE001 - of a library that may raise anything
+        refuse(spec, "cannot be made: timm.create_model", error)
+    config = getattr(module, "pretrained_cfg", {})
+    return module, _published(config.get("mean"), config.get("std"))
+
+
+def _transformers(spec: str, folder: str) -> tuple[nn.Module, Normalisation | None]:
+    """An image classifier in a folder, as transformers saves it, and its normalisation; nothing is downloaded."""
+    transformers, path = _extra(spec, "transformers"), Path(folder)
+    if not (path / "config.json").is_file():
+        raise DataError(f"{spec}: {shown(path)} is no folder with a config.json, as transformers saves a network.")
+    try:
+        module = transformers.AutoModelForImageClassification.from_pretrained(path, local_files_only=True)
+        config = json.loads((path / "preprocessor_config.json").read_bytes())
+    except FileNotFoundError:  # the network has none
+        config = {}
+    except Exception as error:  # noqa: BLE001 - of a library that may raise anything
+        refuse(spec, "cannot be loaded: transformers", error)
+    own = config if config.get("do_normalize", True) else {}
+    return module, _published(own.get("image_mean"), own.get("image_std"))
+
+
+_LIBRARIES: Mapping[str, Callable[[str, str], tuple[nn.Module, Normalisation | None]]] = {
+    "timm": _timm,
+    "hf": _transformers,
+}
+
+
+def _extra(spec: str, package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        way = "pip install 'datarobust[models]' installs it"
+        raise DataError(f"{spec} needs the package {package}, which cannot be imported ({error}): {way}.") from error
+
+
+def _published(mean: Any, std: Any) -> Normalisation | None:
+    return None if mean is None or std is None else (tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def _factories_advice(path: Path) -> str:
+    """Which factories a file has, without running it: functions without arguments that must be given, and classes."""
+    with suppress(SyntaxError, ValueError):
+        names = []
+        for node in ast.parse(path.read_bytes()).body:
+            if isinstance(node, ast.FunctionDef):
+                arguments = node.args
+                required = len(arguments.posonlyargs + arguments.args) - len(arguments.defaults)
+                if not required and None not in arguments.kw_defaults and not node.name.startswith("_"):
+                    names.append(node.name)
+            elif isinstance(node, ast.ClassDef) and any("Module" in ast.unparse(base) for base in node.bases):
+                names.append(node.name)
+        if names:
+            return f"name what makes the network, {' or '.join(f'{shown(path)}:{name}' for name in names[:5])}"
+    return f"name a function without arguments that makes the network, as {shown(path)}:FUNCTION"
 
 
 @contextmanager
@@ -214,9 +358,9 @@ def _called(spec: str, factory: Any) -> nn.Module:
     return module
 
 
-def _identity(module: nn.Module, factory: Any) -> str:
+def _identity(module: nn.Module, factory: Any, normalisation: Normalisation | None = None) -> str:
     """The sha256 of what the network computes with, and of the file that the factory is written in, if it is in one."""
-    whole = hashlib.sha256()
+    whole = hashlib.sha256() if normalisation is None else hashlib.sha256(repr(normalisation).encode())
     for key, value in sorted([*module.named_parameters(), *module.named_buffers()], key=lambda item: item[0]):
         whole.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         whole.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -22,12 +22,11 @@ import torch
 from torch import Tensor
 
 from datarobust import artifacts
-from datarobust.checkpoints.models import assemble_classifier, demand_tensors
+from datarobust.checkpoints.models import assemble_classifier, demand_tensors, normalisation_of
 from datarobust.datasets.files import Raw, file_sha256, raw_file, read_start
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.networks.inception import Inception
 from datarobust.text import shown
-from datarobust.training.images import PUBLISHED
 from datarobust.types import Array
 
 MOST_BYTES: Final = 4 << 30  # of a file; WRN-70-16 has 1.1 GB
@@ -95,8 +94,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 AVERAGED, RAW = "model_state_dict", "unaveraged_model_state_dict"  # keys of Wang et al. 2023
 _HOLDERS: Final = (AVERAGED, "state_dict", "model", "net")  # keys under which a checkpoint may have its state dict
-_PREFIXES: Final = ("module.", "0.", "model.", "_orig_mod.")  # what wrappers put in front of every name
-NORMALISATIONS: Final = {"cifar10": PUBLISHED[0], "cifar100": PUBLISHED[1], "none": None}
+_ANCHORS: Final = ("init_conv.weight", "linear.weight")  # one of each network that is read; wrappers put names before
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class Checkpoint:
     ignored: tuple[str, ...]  # names of what else the file holds
     averaged: bool | None = None  # None where the file does not say
     epoch: int | None = None  # after which they were saved, where the file says
-    normalisation: str = "none"  # of images, as it was taken: cifar10, cifar100 or none
+    normalisation: str = "none"  # of images, as `normalisation_of` has it
 
 
 def read_checkpoint(
@@ -118,8 +116,8 @@ def read_checkpoint(
     """A published classifier: of Wang et al. 2023, whose names begin with ``module.0.``, or of RobustBench.
 
     ``arch`` names the network, where its tensors are not to tell; ``raw`` takes the weights before averaging;
-    ``normalisation`` of images within the network is cifar10, cifar100 or none, and without it the one that wide
-    residual networks of Wang et al. have for as many classes. Raises DataError for another or a damaged file, and
+    ``normalisation`` of images within the network is as :func:`normalisation_of` has it, and without it the one that
+    wide residual networks of Wang et al. have for as many classes. Raises DataError for another or a damaged file, and
     UsageError where it does not tell its network or normalisation.
     """
     where = shown(path)
@@ -130,7 +128,7 @@ def read_checkpoint(
     state = content if key is None else content[key]
     if not isinstance(state, Mapping) or not state:
         raise DataError(f"{where} has no weights under {key}.")
-    arrays = _arrays(state, where)
+    arrays, others = _arrays(state, where)
     architecture, normalised = _architecture(arrays, arch, normalisation, where)
     try:
         assemble_classifier(architecture, arrays, where)
@@ -140,15 +138,18 @@ def read_checkpoint(
         architecture,
         arrays,
         file_sha256(path),
-        () if key is None else tuple(sorted(str(name) for name in content if name != key)),
+        (*others, *(() if key is None else sorted(str(name) for name in content if name != key))),
         averaged=key == AVERAGED if key is not None and RAW in content else None,
         epoch=content["epoch"] if type(content.get("epoch")) is int else None,
         normalisation=normalised,
     )
 
 
-def _arrays(state: Mapping[str, Any], where: str) -> dict[str, Array]:
-    """Tensors by name without prefix: floating-point numbers as float32, whole ones as int64."""
+def _arrays(state: Mapping[str, Any], where: str) -> tuple[dict[str, Array], list[str]]:
+    """Tensors by name without prefix, floating-point numbers as float32, whole ones as int64; what else there is.
+
+    The prefix is whatever wrappers (DataParallel, torch.compile, Lightning) put before the names of the network.
+    """
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise DataError(f"{where} holds {shown(str(name))}, which is no tensor: it is no state dict.")
@@ -156,16 +157,20 @@ def _arrays(state: Mapping[str, Any], where: str) -> dict[str, Array]:
             raise DataError(f"{where} holds {shown(name)} in a form that is not read here: {tensor.layout}.")
     if 4 * sum(tensor.numel() for tensor in state.values()) > MOST_BYTES:  # one number may be a tensor of any size
         raise DataError(f"{where} holds more numbers than any network that is read here.")
-    names = list(state)
-    while prefix := next((each for each in _PREFIXES if all(name.startswith(each) for name in names)), None):
-        names = [name.removeprefix(prefix) for name in names]
-    arrays = {}
-    for name, (full_name, tensor) in zip(names, state.items(), strict=True):
-        tensor = tensor.detach()
+    places = {name.removesuffix(anchor) for name in state for anchor in _ANCHORS if name.endswith(anchor)}
+    prefixes = sorted(prefix for prefix in places if not prefix or prefix.endswith("."))
+    if len(prefixes) > 1:
+        several = " and ".join(shown(prefix) or "no prefix" for prefix in prefixes[:3])
+        raise DataError(f"{where} holds several networks ({several}): save the one that you mean alone.")
+    prefix, arrays = "".join(prefixes), {}
+    for full_name, tensor in state.items():
+        if not full_name.startswith(prefix):
+            continue
+        name, tensor = full_name.removeprefix(prefix), tensor.detach()
         arrays[name] = tensor.float().numpy() if tensor.is_floating_point() else tensor.long().numpy()
         if not np.isfinite(arrays[name]).all():
             raise DataError(f"{where} holds numbers in {shown(full_name)} that are not finite: get the file again.")
-    return arrays
+    return arrays, sorted(name for name in state if not name.startswith(prefix))
 
 
 def _architecture(
@@ -185,9 +190,12 @@ def _architecture(
     classes, channels = shapes[last][0], shapes[first][1]
     normalised = normalisation or {10: "cifar10", 100: "cifar100"}.get(classes if wide and channels == 3 else 0)
     if normalised is None:
-        raise UsageError(f"{where} does not tell how it normalises images: give `normalise` cifar10, cifar100 or none.")
-    numbers = NORMALISATIONS[normalised]
-    statistics = {} if numbers is None else {"mean": list(numbers[0]), "std": list(numbers[1])}
+        raise UsageError(f"{where} does not tell how it normalises images: give `normalise`, such as cifar10 or none.")
+    numbers = normalisation_of(normalised)
+    statistics = {}
+    if numbers is not None:
+        mean, std = (list(part) * (channels if len(part) == 1 else 1) for part in numbers)
+        statistics = {"mean": mean, "std": std}
     return {"name": name, "arguments": {"classes": classes, "channels": channels, **statistics}}, normalised
 
 
@@ -212,11 +220,11 @@ INCEPTION_FILE = Published(
 
 
 def inception_advice() -> str:
-    """Which file to get, and where it is published: it is never downloaded here."""
+    """Which file to get, and how."""
     name, size, sha256 = INCEPTION_FILE
     return (
-        f"get {name} ({size:,} bytes, sha256 {sha256}), a release asset of pytorch-fid (fid_weights) on GitHub, and of "
-        "torch-fidelity (v0.2.0) under the name weights-inception-2015-12-05-6726825d.pth"
+        f"run model fetch inception -o inception.safetensors, or get {name} ({size:,} bytes, sha256 {sha256}), a "
+        "release asset of pytorch-fid (fid_weights) on GitHub"
     )
 
 

@@ -22,7 +22,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,8 @@ class Remote:
 
     name: str
     urls: tuple[str, ...]  # in the order to try
-    size: int
-    sha256: str
+    size: int = 0  # 0 where the publisher does not state it
+    sha256: str = ""  # empty where the publisher does not state it: then nothing can be verified
 
 
 _ADDRESSES = {  # publisher -> what stands before a path, in the order to try
@@ -250,9 +250,11 @@ def _is_published(path: Path, remote: Remote) -> bool:
     with os_errors(path, "read"):
         if not path.exists():
             return False
-        if path.is_file() and path.stat().st_size == remote.size and file_sha256(path) == remote.sha256:
+        sized = path.is_file() and path.stat().st_size == (remote.size or path.stat().st_size)
+        if sized and (not remote.sha256 or file_sha256(path) == remote.sha256):
             return True
-    published = f"the published file, which has {remote.size:,} bytes and the sha256 {remote.sha256}"
+    size = f"{remote.size:,} bytes and " if remote.size else ""
+    published = f"the published file, which has {size}the sha256 {remote.sha256}"
     raise FetchError(f"{shown(path)} is not {published}: remove it, or choose another folder with `cache`.")
 
 
@@ -282,6 +284,8 @@ class _Download:
 
     def run(self, progress: Progress) -> None:
         """Fetch, verify, give the file its name; what came in parts and is wrong is fetched once more as a whole."""
+        if not self.remote.size:
+            self.remote = replace(self.remote, size=self._offered())
         for _ in range(2):
             missing = self.remote.size - self._size()
             self.in_parts = missing < self.remote.size
@@ -295,7 +299,7 @@ class _Download:
                 pass  # the work is done as the chunks are counted
             with os_errors(self.partial, "read"):
                 sha256 = file_sha256(self.partial)
-            if sha256 == self.remote.sha256:
+            if sha256 == (self.remote.sha256 or sha256):
                 with os_errors(self.target):
                     self.partial.replace(self.target)
                     sync_folder(self.target.parent)
@@ -304,6 +308,21 @@ class _Download:
             if not self.in_parts:
                 break
         raise FetchError(f"what came has the sha256 {sha256}, not {self.remote.sha256}")
+
+    def _offered(self) -> int:
+        """The size that the server states for the file."""
+        for attempt in range(ATTEMPTS):
+            try:
+                with closing(self._answer({"Accept-Encoding": "identity"})) as response:
+                    self._check(response, 0)
+                    length = response.headers.get("content-length", "")
+                if not re.fullmatch(r"\d{1,18}", length):
+                    raise FetchError("the server does not state the size of the file")
+                return int(length)
+            except _TryAgain as error:
+                fault = error
+                self.pause(min(LONGEST_PAUSE, max(fault.pause, 2.0**attempt)))
+        raise FetchError(str(fault)) from fault
 
     def _size(self) -> int:
         """Bytes of the partial file; one that is larger than the published file is discarded."""
@@ -332,7 +351,9 @@ class _Download:
                 self.pause(min(LONGEST_PAUSE, max(fault.pause, 2.0 ** max(0, failed - 1))))
 
     def _request(self) -> Iterator[int]:
-        """One request for the rest of the file, written as it comes."""
+        """One request for the rest of the file, written as it comes; for all of a file that cannot be verified."""
+        if not self.remote.sha256:  # parts of two versions of a file would go unnoticed
+            self._discard()
         size = self._size()
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
         with closing(self._answer(headers)) as response:
@@ -399,7 +420,7 @@ class _Download:
                 self._discard()
                 raise _TryAgain("the server gives another part than was asked for")
             total = part[2]
-        if total not in ("*", str(self.remote.size)):
+        if self.remote.size and total not in ("*", str(self.remote.size)):
             raise FetchError(f"the server offers {shown(total[:20])} bytes, not {self.remote.size}")
 
 

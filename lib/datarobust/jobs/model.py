@@ -18,6 +18,7 @@ import torch
 from datarobust import artifacts
 from datarobust.artifacts import Store, Tensors, durable
 from datarobust.checkpoints import edm, torchfiles
+from datarobust.checkpoints.models import normalisation_of
 from datarobust.datasets.files import raw_file
 from datarobust.errors import DataError, UsageError
 from datarobust.evaluation.statistics import VERDICTS
@@ -179,7 +180,7 @@ def export(
     arch = model.attributes["arch"]
     arguments = arch.get("arguments", {})
     key = _CLASSES.get(arguments.get("classes"), "none") if str(arch["name"]).startswith("wrn") else "none"
-    assumed = torchfiles.NORMALISATIONS[key]  # by the class that RobustBench reads the weights into
+    assumed = normalisation_of(key)  # by the class that RobustBench reads the weights into
     own = (tuple(arguments["mean"]), tuple(arguments["std"])) if "mean" in arguments else None
     if own != (None if assumed is None else (tuple(assumed[0]), tuple(assumed[1]))):
         how = "not at all" if own is None else f"by mean {list(own[0])} and deviation {list(own[1])}"

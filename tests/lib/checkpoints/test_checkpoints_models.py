@@ -1,6 +1,8 @@
 """Networks by name: artifacts, and those that a user's code makes; what is refused, what an identity depends on."""
 
 import sys
+from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +20,10 @@ from datarobust.checkpoints.models import (
     load_denoiser,
     load_factory,
     load_model,
+    normalisation_of,
 )
 from datarobust.errors import ArtifactError, DataError, UsageError
+from datarobust.training.images import PUBLISHED
 
 CODE = """
 import torch
@@ -163,6 +167,101 @@ def test_ways_to_name_a_network(code, where, capsys):
     said = capsys.readouterr()
     assert said.out == ""
     assert "hello" in said.err
+
+
+def test_a_file_alone_lists_what_it_makes(code, tmp_path):
+    with pytest.raises(
+        UsageError, match=r"mine_1\.py is Python code: name what .* mine_1\.py:Zoo or mine_1\.py:raises"
+    ):
+        load_model("mine_1.py")
+    (tmp_path / "bad.py").write_text("def (")
+    with pytest.raises(UsageError, match=r"as .*bad\.py:FUNCTION"):
+        load_model(str(tmp_path / "bad.py"))
+    assert "mine_1" not in sys.modules, "nothing was run"
+
+
+@pytest.mark.parametrize("name", ["Object", "Dict", "Plain"])
+def test_logits_are_found_in_what_a_network_returns(code, name):
+    code.write_text(RETURNS)
+    model, images = load_factory(f"mine_1:{name}").module, torch.rand(2, 3, 4, 4)
+    assert torch.equal(model(images), model.linear(images.flatten(1)))
+    assert [name for name, _ in model.named_modules()] == ["", "linear"]
+
+
+RETURNS = """
+import types
+from torch import nn
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(48, 2)
+    def forward(self, x):
+        return self.linear(x.flatten(1))
+class Object(Plain):
+    def forward(self, x):
+        return types.SimpleNamespace(logits=super().forward(x), loss=None)
+class Dict(Plain):
+    def forward(self, x):
+        return {"logits": super().forward(x), "loss": None}
+one = Plain()
+"""
+
+
+def test_normalisation_is_done_once(code):
+    code.write_text(RETURNS)
+    plain, images = load_factory("mine_1:one"), torch.rand(2, 3, 4, 4)
+    expected = plain.module((images - 0.5) / 0.25)
+    for _ in range(2):  # it is one and the same module each time
+        model = load_factory("mine_1:one", "0.5:0.25")
+        assert torch.allclose(model.module(images), expected)
+        assert model.identity != plain.identity
+    assert model.module is plain.module
+    cifar = load_model("mine_1:one", "cifar10").module(images)
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in PUBLISHED[0])
+    assert torch.allclose(cifar, load_factory("mine_1:one").module((images - mean) / std))
+    copy = deepcopy(load_factory("mine_1:one", "0.5,0.4,0.3:0.25,0.2,0.3").module)
+    assert not torch.allclose(copy(images), expected), "a copy normalises, too"
+    with pytest.raises(DataError, match="images with 3 channels, but gets points of shape"):
+        copy(torch.rand(2, 1, 4, 4))
+
+
+@pytest.mark.parametrize("text", ["", "cifar", "0.5", "0.5:0", "0.5:0.1,0.2", "nan:1", "a:b", "0.5:0.25:1"])
+def test_normalisations_that_are_none(text):
+    with pytest.raises(UsageError, match=r"choose cifar10, cifar100, imagenet, none, or MEAN:STD"):
+        normalisation_of(text)
+
+
+def test_an_artifact_normalises_itself(tmp_path):
+    with pytest.raises(UsageError, match="normalises images itself"):
+        load_model(str(classifier(tmp_path / "m.safetensors")), "cifar10")
+
+
+def test_networks_of_libraries(tmp_path, monkeypatch):
+    """With stand-ins for timm and transformers, which are not installed here."""
+    made = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    made.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    timm = SimpleNamespace(create_model=lambda name, pretrained: {"net": made}[name])
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    images = torch.rand(2, 3, 4, 4)
+    bare = made((images - 0.5) / 0.25)
+    assert torch.allclose(load_model("timm:net").module(images), bare)
+    assert torch.allclose(load_model("timm:net", "0:1").module(images), made[1](images.flatten(1)))
+    with pytest.raises(DataError, match=r"timm:other cannot be made: timm\.create_model raises KeyError"):
+        load_model("timm:other")
+    loaded = SimpleNamespace(from_pretrained=lambda path, local_files_only: made)
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoModelForImageClassification=loaded))
+    (tmp_path / "net").mkdir()
+    with pytest.raises(DataError, match=r"no folder with a config\.json"):
+        load_model(f"hf:{tmp_path}/net")
+    (tmp_path / "net" / "config.json").write_text("{}")
+    assert torch.allclose(load_model(f"hf:{tmp_path}/net").module(images), made[1](images.flatten(1)))
+    config = '{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}'
+    (tmp_path / "net" / "preprocessor_config.json").write_text(config)
+    assert torch.allclose(load_model(f"hf:{tmp_path}/net").module(images), bare)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(DataError, match=r"timm:net needs the package timm.*pip install 'datarobust\[models\]'"):
+        load_model("timm:net")
 
 
 def test_a_file_in_another_folder_finds_what_is_beside_it(code, tmp_path_factory, monkeypatch):

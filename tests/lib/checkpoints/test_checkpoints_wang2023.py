@@ -64,7 +64,7 @@ def test_the_checkpoints_of_wang_et_al(tmp_path: Path) -> None:
     assert second.sha256 == found.sha256
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "module.0.", "model.", "_orig_mod.module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "module.0.", "model._orig_mod.", "net."])
 @pytest.mark.parametrize("legacy", [False, True])
 def test_prefixes_and_both_formats_of_torch_save(tmp_path: Path, prefix: str, legacy: bool) -> None:
     tensors = state()
@@ -72,6 +72,18 @@ def test_prefixes_and_both_formats_of_torch_save(tmp_path: Path, prefix: str, le
     found = read_checkpoint(path)
     assert same(found.arrays, tensors)
     assert (found.averaged, found.epoch, found.ignored) == (None, None, ())
+
+
+def test_what_stands_beside_the_network_is_left_out(tmp_path: Path) -> None:
+    """As Lightning saves it: the network is one attribute of several."""
+    tensors, others = state("preact-resnet-18"), {"criterion.weight": torch.ones(10), "seen": torch.ones(())}
+    held = {"state_dict": prefixed(tensors, "net.") | others, "epoch": 3, "pytorch-lightning_version": "2.0"}
+    found = read_checkpoint(saved(tmp_path / "m.ckpt", held), normalisation="none")
+    assert same(found.arrays, tensors)
+    assert found.ignored == ("criterion.weight", "seen", "epoch", "pytorch-lightning_version")
+    both = prefixed(tensors, "net.") | prefixed(tensors, "teacher.")
+    with pytest.raises(DataError, match=r"several networks \(net\. and teacher\.\)"):
+        read_checkpoint(saved(tmp_path / "b.ckpt", both), normalisation="none")
 
 
 @pytest.mark.parametrize(("arch", "classes"), [("wrn-10-1", 10), ("wrn-16-2", 100), ("wrn-22-3", 10), ("wrn-28-1", 10)])

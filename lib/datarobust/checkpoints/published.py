@@ -1,0 +1,151 @@
+"""Published networks that ``model fetch`` knows: where they are, under which licence, and what their bytes are.
+
+The addresses are those that the authors state: of Inception in pytorch-fid, of EDM in the README of NVlabs/edm, of Wang
+et al. 2023 in the README of wzekai99/DM-Improves-AT, of Gowal et al. 2020 and Rebuffi et al. 2021 in the README of
+adversarial_robustness in google-deepmind/deepmind-research. RobustBench has the last three under its own names, but on
+Google Drive, which sends web pages in place of large files.
+
+Only Inception has a published sha256. Of the others the user states it, or says that he does without.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from datarobust.checkpoints.torchfiles import INCEPTION_FILE
+from datarobust.datasets.fetch import Remote, Transport, fetch_file
+from datarobust.errors import UsageError
+from datarobust.text import shown
+from datarobust.types import Progress
+
+FOLDER = "models"  # of the cache
+
+
+@dataclass(frozen=True)
+class Network:
+    """A published network."""
+
+    name: str  # as ``model fetch`` calls it
+    title: str
+    licence: str
+    remote: Remote
+
+
+_EDM = "https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/"
+_WANG = "https://huggingface.co/wzekai99/DM-Improves-AT/resolve/main/"
+_DEEPMIND = "https://storage.googleapis.com/dm-adversarial-robustness/"
+_INCEPTION = (
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+)
+
+# dataset, norm, network -> RobustBench's name; the file is DATASET_NORM_NETWORK.pt
+_WANG_FILES = """
+cifar10  linf wrn28-10 Wang2023Better_WRN-28-10
+cifar10  linf wrn70-16 Wang2023Better_WRN-70-16
+cifar10  l2   wrn28-10 Wang2023Better_WRN-28-10
+cifar10  l2   wrn70-16 Wang2023Better_WRN-70-16
+cifar100 linf wrn28-10 Wang2023Better_WRN-28-10
+cifar100 linf wrn70-16 Wang2023Better_WRN-70-16
+"""
+# dataset, norm, network, rest of the file's name, paper -> RobustBench's name
+_DEEPMIND_FILES = """
+cifar10  linf wrn70-16  with           gowal2020   Gowal2020Uncovering_70_16_extra
+cifar10  linf wrn28-10  with           gowal2020   Gowal2020Uncovering_28_10_extra
+cifar10  linf wrn70-16  without        gowal2020   Gowal2020Uncovering_70_16
+cifar10  linf wrn34-20  without        gowal2020   Gowal2020Uncovering_34_20
+cifar10  l2   wrn70-16  with           gowal2020   Gowal2020Uncovering_extra
+cifar10  l2   wrn70-16  without        gowal2020   Gowal2020Uncovering
+cifar100 linf wrn70-16  with           gowal2020   Gowal2020Uncovering_extra
+cifar100 linf wrn70-16  without        gowal2020   Gowal2020Uncovering
+cifar10  linf wrn106-16 cutmix_ddpm_v2 rebuffi2021 Rebuffi2021Fixing_106_16_cutmix_ddpm
+cifar10  linf wrn70-16  cutmix_ddpm_v2 rebuffi2021 Rebuffi2021Fixing_70_16_cutmix_ddpm
+cifar10  linf wrn28-10  cutmix_ddpm_v2 rebuffi2021 Rebuffi2021Fixing_28_10_cutmix_ddpm
+cifar10  l2   wrn70-16  cutmix_ddpm_v2 rebuffi2021 Rebuffi2021Fixing_70_16_cutmix_ddpm
+cifar10  l2   wrn28-10  cutmix_ddpm_v2 rebuffi2021 Rebuffi2021Fixing_28_10_cutmix_ddpm
+cifar100 linf wrn70-16  cutmix_ddpm    rebuffi2021 Rebuffi2021Fixing_70_16_cutmix_ddpm
+cifar100 linf wrn28-10  cutmix_ddpm    rebuffi2021 Rebuffi2021Fixing_28_10_cutmix_ddpm
+"""
+_PAPERS = {"gowal2020": "Gowal et al. 2020", "rebuffi2021": "Rebuffi et al. 2021"}
+_ENDS = {"with": "-extra", "without": ""}  # in our names: whether the training set was larger
+
+
+def _networks() -> Iterator[Network]:
+    file = INCEPTION_FILE
+    title = "the network of the FID, converted by pytorch-fid"
+    yield Network(
+        "inception", title, "Apache 2.0 (pytorch-fid)", Remote(file.name, _INCEPTION, file.bytes, file.sha256)
+    )
+    for data in ("cifar10-32x32-cond", "cifar10-32x32-uncond", "ffhq-64x64-uncond", "afhqv2-64x64-uncond"):
+        for form in ("vp", "ve"):
+            name = f"edm-{data}-{form}"
+            remote = Remote(f"{name}.pkl", (f"{_EDM}{name}.pkl",))
+            yield Network(name, "denoiser of EDM, Karras et al. 2022, for clone", "CC BY-NC-SA 4.0", remote)
+    for data in ("cifar100", "svhn"):
+        name = f"edm-{data}-32x32-cond-vp"
+        remote = Remote(f"{name}.pkl", (f"{_WANG}others/{name}.pkl",))
+        yield Network(name, "denoiser of EDM by Wang et al. 2023, for clone", "CC BY-NC-SA 4.0", remote)
+    for dataset, norm, network, robustbench in _lines(_WANG_FILES):
+        file_name = f"{dataset}_{norm}_{network}.pt"
+        title = f"classifier of Wang et al. 2023; in RobustBench {dataset} {norm} {robustbench}"
+        licence = "MIT (the repository DM-Improves-AT)"
+        yield Network(
+            f"wang2023-{dataset}-{norm}-{network}",
+            title,
+            licence,
+            Remote(file_name, (f"{_WANG}checkpoint/{file_name}",)),
+        )
+    for dataset, norm, network, end, paper, robustbench in _lines(_DEEPMIND_FILES):
+        file_name = f"{dataset}_{norm}_{network}_{end}.pt"
+        title = f"classifier of {_PAPERS[paper]}; in RobustBench {dataset} {norm} {robustbench}"
+        licence = "Apache 2.0 (the repository deepmind-research)"
+        yield Network(
+            f"{paper}-{dataset}-{norm}-{network}{_ENDS.get(end, '')}",
+            title,
+            licence,
+            Remote(file_name, (_DEEPMIND + file_name,)),
+        )
+
+
+def _lines(table: str) -> list[list[str]]:
+    return [line.split() for line in table.strip().splitlines()]
+
+
+NETWORKS: Mapping[str, Network] = {network.name: network for network in _networks()}
+
+
+def find_network(name: str) -> Network:
+    """The network of this name. Raises UsageError with names like it where there is none."""
+    if name in NETWORKS:
+        return NETWORKS[name]
+    word = name.lower()
+    near = [known for known in NETWORKS if word in known or f" {word}" in NETWORKS[known].title.lower()][:3]
+    near = near or difflib.get_close_matches(word, NETWORKS, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "model fetch `list` shows all."
+    raise UsageError(f"{shown(name)} is not the name of a network to fetch: {hint}")
+
+
+def fetch_network(
+    network: Network, cache: Path, transport: Transport, sha256: str | None, unverified: bool, progress: Progress = iter
+) -> Path:
+    """The file of a network, fetched into ``cache`` unless it is there.
+
+    It has the published sha256, else ``sha256``; where there is neither, ``unverified`` takes what comes. Raises
+    UsageError where these do not go together.
+    """
+    remote, name = network.remote, network.name
+    if unverified and (remote.sha256 or sha256):
+        raise UsageError(f"the sha256 of {name} is known: leave out `unverified`")
+    if sha256 is not None and remote.sha256 not in ("", sha256):
+        raise UsageError(f"the published sha256 of {name} is {remote.sha256}: leave out `sha256`")
+    if not (remote.sha256 or sha256 or unverified):
+        raise UsageError(
+            f"no sha256 of {remote.name} is published: give one that you trust with `sha256`, or accept the file that "
+            "comes with `unverified`, which reports its sha256"
+        )
+    return fetch_file(
+        replace(remote, sha256=remote.sha256 or sha256 or ""), cache / FOLDER, transport, progress=progress
+    )
