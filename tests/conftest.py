@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -106,27 +106,38 @@ def _all_of(terminal: IO[bytes]) -> bytes:
     return seen
 
 
+def free_port() -> int:
+    """The number of a port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
 @pytest.fixture(scope="session")
 def pair(quick: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command in two processes, which start quickly, in the environment that torchrun would give them.
 
     The result has the larger exit code, of a signal without its sign, and the output of both. Where it is given, both
-    are killed as soon as ``until`` is true.
+    are killed as soon as ``until`` is true. ``machines`` are processes of each machine, where they pretend to be on
+    several. The command ``script`` runs the file that is its first argument.
     """
 
     def run(
-        name: str, *arguments: object, cwd: Path | None = None, until: Callable[[], object] | None = None
+        name: str,
+        *arguments: object,
+        cwd: Path | None = None,
+        until: Callable[[], object] | None = None,
+        machines: Sequence[int] = (2,),
     ) -> subprocess.CompletedProcess[str]:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+        told = {"WORLD_SIZE": f"{sum(machines)}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{free_port()}"}
         words = [quick / name, *map(str, arguments)]
+        places = [{"LOCAL_WORLD_SIZE": f"{here}", "LOCAL_RANK": f"{n}"} for here in machines for n in range(here)]
         processes = [
             subprocess.Popen(
                 words, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env=os.environ | told | {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"},
+                env=os.environ | told | place | {"RANK": f"{rank}"},
             )
-            for rank in range(2)
+            for rank, place in enumerate(places)
         ]  # fmt: skip
         try:
             while until is not None and not until() and any(process.poll() is None for process in processes):

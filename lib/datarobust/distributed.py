@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
+import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -27,7 +29,18 @@ if TYPE_CHECKING:
     import torch
 
 
+_READ = 64 << 20  # bytes that are read at a time into shared memory
 _GLOO_WAITS, _NCCL_WAITS = timedelta(days=30), timedelta(minutes=30)
+
+
+class _Column(Protocol):
+    """A column of a store, or anything that reads like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def read(self, start: int = 0, stop: int | None = None) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,7 @@ class Group:
     rank: int  # this process, from 0
     size: int
     here: int = 1  # how many of them share this machine
+    local: int = 0  # this process among those, from 0
     nccl: Any = None  # the processes once more, for tensors of accelerators
 
     @property
@@ -85,6 +99,43 @@ class Group:
         if not self.is_main:
             with _errors_of_others():
                 distributed.send_object_list([arrays], 0)
+
+    def once_a_machine(self, column: _Column) -> Array | None:
+        """All rows of a column, in memory that the processes of a machine share; each of them reads a part.
+
+        The memory has no name: it goes with the last of them, however they end. None where they cannot share it:
+        elsewhere than on Linux, or where each is in a container of its own.
+        """
+        size = math.prod(column.shape) * column.dtype.itemsize
+        shared = self._shared_memory(size) if hasattr(os, "memfd_create") else None
+        if shared is None:
+            return None
+        rows = np.frombuffer(shared, column.dtype, math.prod(column.shape)).reshape(column.shape)
+        first, last = Group(self.local, self.here).share(len(rows))
+        step = max(1, _READ // max(1, size // max(1, len(rows))))
+        for start in range(first, last, step):
+            rows[start : min(start + step, last)] = column.read(start, min(start + step, last))
+        self.agree(True)  # all rows are there
+        return rows
+
+    def _shared_memory(self, size: int) -> mmap.mmap | None:
+        """Zeros that the processes of this machine share; None on all machines where some process cannot have them."""
+        mark = int.from_bytes(os.urandom(7))  # the number of a process may be another one's in another container
+        own = os.memfd_create("datarobust") if self.local == 0 else -1
+        if self.local == 0:
+            os.ftruncate(own, size + 8)
+            os.pwrite(own, mark.to_bytes(8), size)
+        process, descriptor, mark = self.all_gather(np.array([os.getpid(), own, mark]))[self.rank - self.local].tolist()
+        try:
+            opened = os.open(f"/proc/{process}/fd/{descriptor}", os.O_RDWR)
+            result = mmap.mmap(opened, size + 8)
+            os.close(opened)
+        except OSError:
+            result = None
+        lacking = self.any(result is None or result[size:] != mark.to_bytes(8))
+        if self.local == 0:
+            os.close(own)
+        return None if lacking else result
 
     def average(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace tensors, in place, by their means over all processes; one exchange for each dtype and device."""
@@ -207,7 +258,7 @@ def group() -> Iterator[Group]:
     try:
         on_gpus = cuda.is_available() and distributed.is_nccl_available()
         nccl = distributed.new_group(backend="nccl", timeout=_NCCL_WAITS) if on_gpus else None
-        yield Group(rank, size, _here(), nccl)
+        yield Group(rank, size, _here(), _number("LOCAL_RANK", 0), nccl)
     finally:
         distributed.destroy_process_group()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -150,42 +151,84 @@ def test_tasks_that_do_not_know_of_each_other_are_refused(monkeypatch: pytest.Mo
         assert group == Group(0, 1)
 
 
-def run_by(script: Path, processes: int) -> None:
-    """Run a script by so many processes of torchrun, to a good end."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    done = subprocess.run([*launcher, str(script)], check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+#: What five processes check together, on what they take for two machines.
+CHECKS = """
+import itertools
+import os
+import numpy as np
+from datarobust import distributed
+
+def groups_follow_one_another(group):  # as in a notebook
+    parts = group.all_gather(np.array([10 * turn + group.rank]))
+    assert [int(part[0]) for part in parts] == [10 * turn + rank for rank in range(5)], parts
+
+def lists_are_merged(group):
+    def lists(rank):
+        random = np.random.default_rng(rank)
+        keys = np.sort(random.uniform(0, 5, (40, 3)).round())
+        return keys, np.tile(np.arange(3 * rank, 3 * rank + 3), (40, 1))
+
+    merged = group.merge_neighbours(*lists(group.rank))
+    expected = distributed.merge_lists(*map(list, zip(*map(lists, range(5)))))
+    for part, whole in zip(merged, expected):
+        np.testing.assert_array_equal(part, whole)
+        assert part.dtype == whole.dtype
+
+def the_first_process_has_the_arrays_of_all(group):
+    arrays = list(group.to_main({"numbers": np.arange(group.rank), "own": np.array([group.rank + 0.5])}))
+    assert len(arrays) == (5 if group.is_main else 0)
+    for rank, part in enumerate(arrays):
+        assert (part["numbers"].tolist(), part["own"].tolist()) == (list(range(rank)), [rank + 0.5])
+
+class Column:
+    values = np.arange(3000, dtype=np.int64).reshape(1000, 3)
+    shape, dtype, reads = values.shape, values.dtype, []
+
+    def read(self, start, stop):
+        self.reads.append((start, stop))
+        return self.values[start:stop]
+
+def a_machine_has_rows_once(group):
+    rows = group.once_a_machine(Column())
+    np.testing.assert_array_equal(rows, Column.values)
+    first, last = [(0, 333), (333, 666), (666, 1000), (0, 500), (500, 1000)][group.rank]
+    assert (Column.reads[0][0], Column.reads[-1][1]) == (first, last), "each has read its part"
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(Column.reads))
+    group.agree(True)
+    if group.local == 1:
+        rows[7] = group.rank
+    group.agree(True)
+    assert rows[7].tolist() == [1 if group.rank < 3 else 4] * 3, "one memory on each machine, another on the other"
+
+def processes_that_do_not_see_each_other_share_nothing(group):
+    pretended, os.getpid = os.getpid, lambda: 2**22 + 1 if group.rank == 3 else pretended()
+    assert group.once_a_machine(Column()) is None
+    os.getpid = lambda: 1
+    assert group.once_a_machine(Column()) is None
+    os.getpid = pretended
+
+for turn, check in enumerate(list(globals().values())):
+    if getattr(check, "__module__", "") == "__main__" and not isinstance(check, type):
+        with distributed.group() as group:
+            check(group)
+            group.agree(True)
+            if group.is_main:
+                print(check.__name__, flush=True)
+"""
 
 
-def test_one_process_can_have_one_group_after_another(tmp_path: Path) -> None:
-    """As a notebook under torchrun would: three groups, in each the same exchange."""
-    script = tmp_path / "groups.py"
-    script.write_text(
-        "import numpy as np\nfrom datarobust import distributed\n"
-        "for turn in range(3):\n"
-        "    with distributed.group() as group:\n"
-        "        parts = group.all_gather(np.array([10 * turn + group.rank]))\n"
-        "        assert [int(part[0]) for part in parts] == [10 * turn, 10 * turn + 1], parts\n"
-    )
-    run_by(script, 2)
+@pytest.fixture(scope="module")
+def checked(pair: Callable[..., subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What went well among five processes, and what they said."""
+    script = tmp_path_factory.mktemp("processes") / "checks.py"
+    script.write_text(CHECKS)
+    done = pair("script", script, machines=(3, 2))
+    return f"{done.stdout}\n{done.stderr}"
 
 
-def test_five_processes_merge_their_lists(tmp_path: Path) -> None:
-    script = tmp_path / "lists.py"
-    script.write_text(
-        "import numpy as np\nfrom datarobust import distributed\n"
-        "def lists(rank):\n"
-        "    random = np.random.default_rng(rank)\n"
-        "    keys = np.sort(random.uniform(0, 5, (40, 3)).round())\n"
-        "    return keys, np.tile(np.arange(3 * rank, 3 * rank + 3), (40, 1))\n"
-        "with distributed.group() as group:\n"
-        "    merged = group.merge_neighbours(*lists(group.rank))\n"
-        "    expected = distributed.merge_lists(*map(list, zip(*map(lists, range(5)))))\n"
-        "    for part, whole in zip(merged, expected):\n"
-        "        np.testing.assert_array_equal(part, whole)\n"
-        "        assert part.dtype == whole.dtype\n"
-    )
-    run_by(script, 5)
+@pytest.mark.parametrize("check", re.findall(r"^def (\w+)\(group\)", CHECKS, re.M))
+def test_among_five_processes(checked: str, check: str) -> None:
+    assert check in checked.splitlines(), checked
 
 
 @pytest.mark.parametrize(

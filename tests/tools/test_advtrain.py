@@ -128,6 +128,7 @@ def _while_running(process: subprocess.Popen[str]) -> Iterator[None]:
 @pytest.mark.parametrize("group", [16, 0], ids=["groups of a process", "a group of both"])
 def test_two_processes_train_what_one_trains(digits: Path, command: Command, pair: Command, group: int) -> None:
     words = ["d.zarr", *OPTIONS[:-1], "--bn-group", group, "--test", "t.zarr", "--epochs", 2, "-q"]
+    words += ["--generated", "all.zarr"] if group else []
     one = command("advtrain", *words, "-o", f"one{group}", cwd=digits)
     assert one.returncode == 0, one.stderr
     two = pair("advtrain", *words, "-o", f"two{group}", cwd=digits)

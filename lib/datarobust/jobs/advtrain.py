@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from datarobust import artifacts, selection
-from datarobust.artifacts import Store
+from datarobust.artifacts import Column, Store
 from datarobust.artifacts.history import join
 from datarobust.datasets.contents import other_classes
 from datarobust.errors import DataError, UsageError
@@ -19,7 +19,7 @@ from datarobust.jobs.make import ALONE, Form, Output
 from datarobust.jobs.run_folder import Run, RunFolder
 from datarobust.selection import Chosen
 from datarobust.text import shown
-from datarobust.training.images import Points, Stream, normalisation
+from datarobust.training.images import Held, Points, Stream, normalisation
 from datarobust.training.loop import SILENT, Listener
 from datarobust.training.recipe import Augment, Counts, Recipe, count
 from datarobust.types import Rows
@@ -115,9 +115,10 @@ class Inputs:
             )
         return points_of(self.dataset), None if self.test is None else points_of(self.test)
 
-    def stream(self, seed: int, memory: int, stack: ExitStack) -> Stream | None:
+    def stream(self, seed: int, memory: int, stack: ExitStack, group: Group = ALONE) -> Stream | None:
         """The generated set, in memory where it takes at most ``memory`` bytes, else block by block.
 
+        Several processes of one machine have it in memory once.
         Raises DataError where it is larger than that and not in random order.
         """
         if (store := self.generated) is None:
@@ -130,7 +131,12 @@ class Inputs:
                 "cannot be read as it lies: import it again with `shuffle` SEED."
             )
         block = len(store) if fits else images.layout.block
-        return stack.enter_context(Stream(images, store.column("labels"), seed, block))
+
+        def held(column: Column) -> Column | Held:
+            rows = group.once_a_machine(column) if fits and group.size > 1 else None
+            return column if rows is None else Held(rows)
+
+        return stack.enter_context(Stream(held(images), held(store.column("labels")), seed, block))
 
 
 @dataclass(frozen=True)
@@ -226,7 +232,7 @@ class AdversarialTraining:
         histories = [store.history for store in inputs.stores.values()]
         histories += [points.history for points in inputs.selections.values()]
         with ExitStack() as stack:
-            generated = inputs.stream(self.recipe.seed, self.memory, stack)
+            generated = inputs.stream(self.recipe.seed, self.memory, stack, group)
             share = (group.rank, group.size)
             batches = Batches(self.recipe, self.counts, base, inputs.available, generated, inputs.focused, share)
             history = [*join(histories), output.step(inputs.digests)]

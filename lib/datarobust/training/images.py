@@ -125,6 +125,22 @@ class _Column(Protocol):
     def read(self, start: int = 0, stop: int | None = None) -> Array: ...
 
 
+@dataclass(frozen=True)
+class Held:
+    """Rows in memory that read like a column."""
+
+    rows: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all rows."""
+        return self.rows.shape
+
+    def read(self, start: int = 0, stop: int | None = None) -> Array:
+        """A view of some."""
+        return self.rows[start:stop]
+
+
 class Stream:
     """An endless random order over a labelled set that is read block by block, the next block while the caller works.
 
