@@ -51,6 +51,17 @@ class Way(StrEnum):
     RANK = "rank"
 
 
+class Kind(StrEnum):
+    """Values of ``--kind``: kinds of findings."""
+
+    LEAK = "leak"
+    DUPLICATE = "duplicate"
+    NEAR = "near duplicate"
+    LABEL = "label"
+    AMBIGUOUS = "ambiguous"
+    ALONE = "alone"
+
+
 @app.command()
 def sensitivity(
     rankings: Annotated[list[Path], argument("R.zarr...", "Rankings; - for one on stdin.")],
@@ -231,6 +242,42 @@ def pairs(
     data, other = _cli.opened(dataset), None if against is None else _cli.opened(against)
     ranked = _cli.opened(ranking, "ranking", same=True)
     _write_picture(figure.pairs(data, ranked, other, select), output, tsv, overwrite)
+
+
+@app.command()
+def gallery(
+    dataset: Annotated[Path, argument("D.zarr", "The images; - for stdin.")],
+    source: Annotated[Path, argument("ISSUES|R.zarr", "A table of dataset issues, or a ranking; - for stdin.")],
+    output: _cli.Output,
+    against: _cli.Against = None,
+    kind: Annotated[
+        list[Kind] | None, option("KIND", "Only findings of this kind; may be repeated.", show_default=False)
+    ] = None,
+    n: Annotated[int, option("N", "How many of each kind, the clearest first.", min=1)] = 100,
+    title: Annotated[str, option("TEXT", "Heading of the page.")] = "Gallery",
+    overwrite: _cli.Overwrite = False,
+    quiet: _cli.Quiet = False,
+) -> None:
+    """Write an HTML page of findings, each with both images, names, classes, labels, rows, score and distance.
+
+    The findings are those of "dataset issues", or the pairs of a ranking, the nearest first. The page loads nothing and
+    runs nothing; its images are in it. For findings in features, D.zarr still has the images.
+
+    For example:
+
+        figure gallery photos.zarr issues.csv --n 1000 -o gallery.html
+        figure gallery photos.zarr issues.csv --kind label --kind duplicate -o labels.html
+        figure gallery train.zarr leaks.csv --against test.zarr -o leaks.html
+        figure gallery photos.zarr photos-l2.zarr -o hard.html
+    """
+    _demand_page(output)
+    from datarobust.figures.gallery import page
+    from datarobust.jobs import figure
+
+    data, other = _cli.opened(dataset), None if against is None else _cli.opened(against)
+    sections, remarks = figure.gallery(data, _cli.argument_path(source), other, [each.value for each in kind or []], n)
+    _cli.say(*remarks)
+    _write(output, page(title, sections, __version__), overwrite)
 
 
 @app.command()
@@ -442,8 +489,7 @@ def report(
 
         figure report digits.zarr digits-linf.zarr run best.zarr sensitivity.svg table.md -o report.html
     """
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{output}: a report is a page of HTML, so its name ends in .html.")
+    _demand_page(output)
     paths = [_cli.argument_path(path) for path in sources]
     if output.resolve() in {path.resolve() for path in paths}:
         raise UsageError(f"{output} cannot be both the report and a part of it: name the output otherwise.")
@@ -451,6 +497,11 @@ def report(
 
     cards, commands = collect(paths, _cli.progress("reading"))
     _write(output, page(title, cards, commands, __version__), overwrite)
+
+
+def _demand_page(output: Path) -> None:
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{output}: the output is a page of HTML, so its name ends in .html.")
 
 
 def _opened(paths: Iterable[Path], kind: str | tuple[str, ...]) -> list[Store]:

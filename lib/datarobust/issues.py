@@ -30,6 +30,16 @@ from datarobust.types import Floats, Progress, Rows
 KINDS = ("leak", "duplicate", "near duplicate", "label", "ambiguous", "alone")
 """In the order in which findings are listed."""
 
+MEANINGS = {
+    "leak": "Copies in the other set, equal or nearly so.",
+    "duplicate": "Points that are equal.",
+    "near duplicate": "Points far nearer to each other than usual.",
+    "label": "Labels that look wrong: another class is nearer than the point's own. At the right is its nearest point.",
+    "ambiguous": "Points between two classes that are about equally near.",
+    "alone": "Points that are the only ones of their class, beside the nearest point of another.",
+}
+"""The kinds in a sentence."""
+
 USUAL = 5
 """Which nearest point says how far apart points are where nothing is a copy; copies in groups of more escape it."""
 

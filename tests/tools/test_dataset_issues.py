@@ -25,6 +25,15 @@ def test_issues(command: Callable[..., subprocess.CompletedProcess[str]], tmp_pa
         "i.zarr is no table: end its name in .csv",
         code=2,
     )
+    page = tmp_path / "gallery.html"
+    shown = command("figure", "gallery", data, output, "--kind", "label", "--kind", "ambiguous", "-o", page)
+    assert (shown.returncode, shown.stdout) == (0, f"{page}\n"), shown.stderr
+    assert page.read_text().count("<figure") == sum(line["counts"][kind] for kind in ("label", "ambiguous"))
+    fails(
+        command("figure", "gallery", data, output, "-o", tmp_path / "g.png"),
+        "g.png: the output is a page of HTML",
+        code=2,
+    )
     assert command("dataset", "issues", data, "-o", output, "--overwrite", "-q").stdout == f"{output}\n"
 
 

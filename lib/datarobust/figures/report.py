@@ -6,7 +6,6 @@ What stands in a page depends on what it is made of and on nothing else: no time
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import math
 import re
@@ -443,7 +442,6 @@ def _evaluation_card(item: Item, store: Store, known: Known) -> Card:
 
 def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version: str) -> str:
     """The whole page, of the cards and commands of :func:`collect`."""
-    style = Markup((Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8"))
     members = {kind: [card for card in cards if card.item.kind == kind] for kind in SECTIONS}
     counted = [plural(sum(card.item.artifact is not None for card in cards), "artifact")]
     nouns = {"run": "run", "picture": "figure", "text": "text"}
@@ -451,23 +449,17 @@ def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version
     arrows = {(source.step, i) for i, step in enumerate(commands) for source in step.sources}
     edges = sorted((start, end) for start, end in arrows if start is not None)
     drawn = 0 < len(commands) <= MOST_DRAWN and len(edges) <= MOST_EDGES
-    whole = (
-        parts.environment()
-        .get_template("page.html.j2")
-        .render(
-            title=title,
-            style=style,
-            style_sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii"),
-            counts=[*counted, plural(len(commands), "command")],
-            cards=cards,
-            sections=[(title, kind, members[kind]) for kind, title in SECTIONS.items() if members[kind]],
-            commands=commands,
-            edges=edges,
-            drawing=lineage.draw(len(commands), edges) if drawn else None,
-            box=lineage.BOX,
-            most_listed=MOST_LISTED,
-            most_words=MOST_WORDS,
-            version=version,
-        )
+    return parts.page(
+        "page.html.j2",
+        title=title,
+        counts=[*counted, plural(len(commands), "command")],
+        cards=cards,
+        sections=[(title, kind, members[kind]) for kind, title in SECTIONS.items() if members[kind]],
+        commands=commands,
+        edges=edges,
+        drawing=lineage.draw(len(commands), edges) if drawn else None,
+        box=lineage.BOX,
+        most_listed=MOST_LISTED,
+        most_words=MOST_WORDS,
+        version=version,
     )
-    return f"{whole.strip()}\n"

@@ -8,6 +8,7 @@ writing) and cuts long text. So nothing that somebody else has written can be ta
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import math
@@ -84,6 +85,14 @@ def environment() -> jinja2.Environment:
     jinja.globals["newline"] = Markup("\n")
     jinja.filters |= {"clip": lambda words, most: escape(clipped(words, most)), "plural": plural}
     return jinja
+
+
+def page(template: str, **arguments: Any) -> str:
+    """A whole page: a template with the style sheet, the only one that the page will take."""
+    style = Markup((Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8"))
+    sha256 = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    whole = environment().get_template(template).render(style=style, style_sha256=sha256, **arguments)
+    return f"{whole.strip()}\n"
 
 
 def amount(value: float, digits: int = 4) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -21,8 +21,12 @@ from datarobust.artifacts.runs import RECIPE, open_run, read_log
 from datarobust.datasets.contents import class_names
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.figures import charts, demand_room, images
+from datarobust.figures import gallery as galleries
 from datarobust.figures import sensitivity as curves
 from datarobust.figures import table as tables
+from datarobust.issues import KINDS, MEANINGS
+from datarobust.jobs import tables as tables_of_data
+from datarobust.jobs.issues import COLUMNS
 from datarobust.text import shown
 from datarobust.types import Rows
 
@@ -129,14 +133,7 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
     Without a selection they are the least robust pairs, two points nearest each other being one.
     """
     artifacts.same_digest(ranking, dataset)
-    expected = ranking.attributes["against"]
-    if against is None and expected is not None:
-        raise UsageError(f"{ranking.path} was made against another set: name it with `against` OTHER.zarr.")
-    if against is not None and expected is None:
-        raise UsageError(f"{ranking.path} was not made against another set: leave out `against`.")
-    if against is not None and against.digest not in artifacts.row_by_row(ranking.history, expected):
-        raise ArtifactError(f"{ranking.path} was made against another dataset than {against.path}: name that one.")
-    other = dataset if against is None else against
+    other = _other_set(dataset, ranking, against)
     for store in (dataset, other):
         if "images" not in store:
             raise DataError(f"{store.path} holds features, not images: pairs can be shown of images only.")
@@ -166,6 +163,89 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
     hard = ranking.attributes["labels"] == "hard"  # else distances are weighed with the labels, not those of the images
     drawn = images.draw_pairs(left, right, norm, distance if hard else None)
     return Drawing(drawn, partial(images.table_of_pairs, left, right, norm), remarks)
+
+
+def gallery(
+    dataset: Store, source: Path, against: Store | None, kinds: Sequence[str], most: int
+) -> tuple[list[galleries.Section], list[str]]:
+    """Findings of a table of dataset issues, or the pairs of a ranking, with their images; and remarks.
+
+    ``kinds`` are those of findings, all if empty; of each the first ``most`` are shown.
+    """
+    for store in (dataset, *([] if against is None else [against])):
+        if "images" not in store or store.column("images").shape[1] not in (1, 3):
+            raise DataError(f"{store.path} holds no grey or RGB images: a gallery is of images.")
+    if source.is_dir():
+        return [_ranked(dataset, artifacts.open_store(source, "ranking", same=True), against, most)], []
+    rows = tables_of_data.read(source, COLUMNS)
+    sections, remarks = [], []
+    for kind in KINDS:
+        chosen = [row for row in rows if row["kind"] == kind and (not kinds or kind in kinds)]
+        if kind == "leak" and chosen and against is None:
+            remarks.append(f"{len(chosen):,} leaks are not shown: name the other set with `against`")
+            continue
+        other = against if kind == "leak" and against is not None else dataset
+        pairs = list(_findings(source, chosen[:most], dataset, other))
+        if pairs:
+            sections.append(galleries.Section(kind, MEANINGS[kind], pairs, len(chosen)))
+    if not sections and not remarks:
+        raise DataError(f"{shown(source)} has no finding of the kinds {', '.join(kinds or KINDS)}.")
+    return sections, remarks
+
+
+def _findings(path: Path, rows: Sequence[Mapping[str, Any]], dataset: Store, other: Store) -> Iterator[galleries.Pair]:
+    """Rows of a table of issues with their images, which must have the labels that the table says."""
+    sides = []
+    for prefix, store in (("", dataset), ("other_", other)):
+        at = [(place, row[f"{prefix}index"]) for place, row in enumerate(rows) if row[f"{prefix}index"] is not None]
+        points = _points(store, [min(max(0, index), len(store) - 1) for _, index in at])
+        for (place, index), point in zip(at, points, strict=True):
+            if (index, rows[place][f"{prefix}label"]) != (point.row, point.label):
+                where = f"{shown(path)}: {prefix}index {index} with label {rows[place][f'{prefix}label']}"
+                way = "name the dataset that the table was made from"
+                raise DataError(f"{where} is no point of {shown(store.path)}: {way}.")
+        other_set = store is not dataset
+        sides.append({place: replace(point, other_set=other_set) for (place, _), point in zip(at, points, strict=True)})
+    for place, row in enumerate(rows):
+        yield galleries.Pair([side[place] for side in sides if place in side], row["distance"], row["score"])
+
+
+def _points(store: Store, rows: Rows | Sequence[int]) -> list[galleries.Point]:
+    side = images.side_of(store, np.asarray(rows, np.int64))
+    called = [None] * len(rows) if side.called is None else side.called
+    columns = (side.index.tolist(), side.labels.tolist(), side.names, called)
+    return [
+        galleries.Point(image, row, label, called, name)
+        for image, row, label, called, name in zip(side.images, *columns, strict=True)
+    ]
+
+
+def _ranked(dataset: Store, ranking: Store, against: Store | None, most: int) -> galleries.Section:
+    """The nearest pairs of a ranking, with their images."""
+    artifacts.same_digest(ranking, dataset)
+    other = _other_set(dataset, ranking, against)
+    distance, neighbour = ranking.column("distance").read(), ranking.column("neighbour").read()
+    rows = images.least_robust_pairs(distance, neighbour, against is None, len(distance))
+    same = ranking.attributes.get("neighbours") == "same"
+    sides = _points(dataset, rows[:most]), _points(other, neighbour[rows[:most]])
+    pairs = [
+        galleries.Pair([one, replace(two, other_set=other is not dataset)], apart)
+        for one, two, apart in zip(*sides, distance[rows[:most]].tolist(), strict=True)
+    ]
+    meaning = f"Points beside their nearest neighbours with {'the same' if same else 'another'} label."
+    return galleries.Section("nearest pairs" if same else "least robust points", meaning, pairs, len(rows))
+
+
+def _other_set(dataset: Store, ranking: Store, against: Store | None) -> Store:
+    """The set that the neighbours of a ranking are of."""
+    expected = ranking.attributes["against"]
+    if against is None and expected is not None:
+        raise UsageError(f"{ranking.path} was made against another set: name it with `against` OTHER.zarr.")
+    if against is not None and expected is None:
+        raise UsageError(f"{ranking.path} was not made against another set: leave out `against`.")
+    if against is not None and against.digest not in artifacts.row_by_row(ranking.history, expected):
+        raise ArtifactError(f"{ranking.path} was made against another dataset than {against.path}: name that one.")
+    return dataset if against is None else against
 
 
 def maps(

@@ -8,11 +8,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from datarobust import text
 from datarobust.artifacts import durable
 from datarobust.datasets.parquet import pyarrow
+from datarobust.errors import DataError
 from datarobust.jobs.make import TABLES, Form
 
 _ROWS = 1 << 16  # of a Parquet file that are in memory at a time
@@ -62,6 +63,50 @@ def save(path: Path, columns: Columns, rows: Iterable[Sequence[Value]]) -> None:
                     file.writelines(text.tsv(" ".join(columns), rows))
                 case _:
                     file.writelines(json.dumps(as_object(columns, row)) + "\n" for row in rows)
+
+
+def read(path: Path, columns: Columns) -> list[dict[str, Value]]:
+    """The rows of a table that has these columns, in any of the formats of :func:`save`; an empty field is None.
+
+    Raises DataError where it is no such table.
+    """
+    if not is_table(path):
+        raise DataError(f"{text.shown(path)} is no table: its name ends in {', '.join(TABLES)}")
+    try:
+        with durable.os_errors(path, "read"):
+            rows = list(_rows(path))
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{text.shown(path)} cannot be read as {path.suffix[1:]}: {text.shown(str(error))}") from error
+    for number, row in enumerate(rows, 1):
+        for name, kind in columns.items():
+            if name not in row:
+                raise DataError(f"{text.shown(path)} has no column {name} in row {number}")
+            try:
+                row[name] = None if row[name] in ("", None) else kind(row[name])
+            except (TypeError, ValueError) as error:
+                value = text.shown(str(row[name]))
+                raise DataError(
+                    f"{text.shown(path)}: {name} in row {number} is {value!r}, no {kind.__name__}"
+                ) from error
+    return rows
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    match path.suffix.lower():
+        case ".parquet":
+            yield from pyarrow("pyarrow.parquet").read_table(path).to_pylist()
+        case ".jsonl":
+            for line in path.read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"{line[:40]} is no object")
+                yield row
+        case ending:
+            with path.open(encoding="utf-8", newline="") as file:
+                style: dict[str, Any] = (
+                    {"strict": True} if ending == ".csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+                )
+                yield from csv.DictReader(file, **style)
 
 
 def as_object(columns: Iterable[str], row: Sequence[Value]) -> dict[str, Value]:
