@@ -100,7 +100,7 @@ Json = Annotated[bool, flag("--json", "The result as one JSON object, errors too
 Seed = Annotated[int, option("N", "Where random numbers start.", "--seed", min=0)]
 Device = Annotated[str, option("DEVICE", "auto, cpu, cuda or cuda:INDEX.", "--device", callback=_device)]
 Limit = Annotated[int | None, option("N", "Only the first N points, for a quick look.", "--limit", min=1)]
-DryRun = Annotated[bool, flag("--dry-run", "Say what would be done and what it costs; do nothing.")]
+DryRun = Annotated[bool, flag("--dry-run", "Only report the cost and the time, measured in a moment.")]
 _SHARD = option("I/N", "Do share I of N only, counted from 0: a job of its own.", "--shard")
 Shard = Annotated[str, _SHARD]
 OptionalShard = Annotated[str | None, _SHARD]

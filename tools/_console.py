@@ -124,6 +124,25 @@ def emit_result(result: Mapping[str, Any], lines: Callable[[Mapping[str, Any]], 
         emit(json.dumps(result))
 
 
+def emit_plan(plan: Mapping[str, Any], seconds: float, place: str, most: bool = False) -> None:
+    """Write what work costs to stdout, with the time that was extrapolated for this place, and say it."""
+    about, here = "at most about" if most else "about", "this processor" if place == "cpu" else place
+    say(f"This takes {about} {duration(seconds)} on {here}, extrapolated from a short measurement.")
+    emit(json.dumps({**plan, "device": place, "expected_seconds": float(f"{seconds:.3g}")}))
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it.
+
+    >>> [duration(seconds) for seconds in (0.2, 90, 7200, 1e6)]
+    ['1 second', '90 seconds', '2 hours', '12 days']
+    """
+    for unit, length, most in (("second", 1, 120), ("minute", 60, 120), ("hour", 3600, 72), ("day", 86400, 1000)):
+        if (number := max(1, round(seconds / length))) < most:
+            return f"{number} {unit}{'' if number == 1 else 's'}"
+    return f"{seconds / 86400 / 365:,.0f} years"
+
+
 def percent(share: float) -> str:
     """A fraction as people read it.
 

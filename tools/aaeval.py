@@ -40,7 +40,7 @@ from datarobust.errors import DataError, UsageError
 
 from . import _cli
 from ._cli import argument, flag, option
-from ._console import Loop, emit_result, percent
+from ._console import Loop, emit_plan, emit_result, percent
 
 app = _cli.tool(__doc__)
 
@@ -89,6 +89,8 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
     from datarobust.evaluation.statistics import summary
     from datarobust.jobs.aaeval import Evaluation, Points, classes_of, read
     from datarobust.jobs.make import make
+    from datarobust.networks import seconds_per_image
+    from datarobust.networks.classifier import frozen
     from datarobust.norms import ATTACK_NORMS
 
     if fast and attacks not in ("standard", "fast"):
@@ -127,7 +129,10 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
         flagged = []
         for (job, standing), path in zip(jobs, outputs, strict=True):
             if dry_run:
-                _cli.emit(json.dumps(job.plan()))
+                plan, shape = job.plan(), points.images.shape[1:]
+                with _cli.foreign_code(), frozen(job.model.module):
+                    seconds = seconds_per_image(job.model.module, "fp32", shape, torch_device)
+                emit_plan(plan, seconds * plan["forward_passes"] / group.size, str(torch_device), most=True)
                 continue
             new = True
             with _cli.foreign_code():

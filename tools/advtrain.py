@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from . import _cli, _console
 from ._cli import argument, choice, option
+from ._console import emit_plan
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Store
@@ -54,7 +55,9 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     track: Annotated[str, option("SEL", "Points whose PGD-40 accuracy picks the best epoch, or none.")] = _FIRST,
     focus: Annotated[str | None, option("SEL", "Points to focus on.")] = None,
     focus_mode: Annotated[Literal["inject", "oversample", "fixed"], choice("How.")] = "inject",
-    focus_batch: Annotated[int, option("N", "Injected examples in every batch.")] = 32,
+    focus_batch: Annotated[
+        int | None, option("N", "Injected examples in every batch; 32, or fewer if there are fewer in focus.")
+    ] = None,
     focus_times: Annotated[
         float, option("X", "Draws of a point in focus for one of another point; not for inject.")
     ] = 5.2,
@@ -106,8 +109,9 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     from datarobust.jobs.advtrain import AdversarialTraining, Inputs, augmentation
     from datarobust.jobs.make import make
     from datarobust.jobs.run_folder import demand_tensorboard, rewrite_events
+    from datarobust.networks import seconds_per_image
     from datarobust.norms import ball_of
-    from datarobust.training.recipe import Recipe
+    from datarobust.training.recipe import Recipe, default_focus_batch
 
     base = _cli.opened(dataset)
     inputs = Inputs(
@@ -124,6 +128,10 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     if augment == "auto":
         augment = augmentation(base)
         _cli.say(f"--augment auto: {augment}.")
+    if focus_batch is None:
+        focus_batch = default_focus_batch(len(inputs.focused))
+        if focus_mode == "inject" and focus is not None and focus_batch < Recipe.focus_batch:
+            _cli.say(f"--focus-batch is {focus_batch}, because {len(inputs.focused)} points are in focus.")
     recipe = Recipe(
         arch=arch, norm=norm, eps=eps, step=step, steps=steps, l2_step=l2_step, beta=beta, epochs=epochs, batch=batch,
         label_smoothing=label_smoothing, generated_fraction=generated_fraction, schedule=schedule, lr=lr, ema=ema,
@@ -133,7 +141,11 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     with distributed.group() as group:
         plan = AdversarialTraining(inputs, recipe, int(memory * 1e9), group=group)
         if dry_run:
-            _cli.emit(json.dumps(plan.plan()))
+            place, cost = _cli.torch_device(device, threads, group.here), plan.plan()
+            fast = _cli.precision_of(precision, place, "tf32", None, group)
+            shape = plan.points[0].images.shape[1:]
+            seconds = seconds_per_image(plan.model.to(place).eval(), fast, shape, place)
+            emit_plan(cost, seconds * cost["images"] * cost["forward_passes_an_image"] / group.size, str(place))
             return
         if group.is_main and plan.counts.emphasis is not None:
             _cli.say(plan.counts.emphasis.remark())

@@ -29,6 +29,7 @@ from typing import Annotated
 
 from . import _cli
 from ._cli import option
+from ._console import emit_plan
 
 app = _cli.tool(__doc__)
 _SUITS = "; as the start has it if not given."
@@ -88,8 +89,8 @@ def clone(  # noqa: D103 - the help is the docstring of the module
         prepare(denoiser, precision, str(place), compiled=fused)
         if dry_run:
             seconds = seconds_per_image(denoiser, 2 if place.type == "cpu" else 256)
-            seconds *= plan["clones"] * plan["evaluations_a_clone"]
-            _cli.emit(json.dumps(plan | {"device": str(place), "expected_seconds": round(seconds, 1)}))
+            seconds *= plan["clones"] * plan["evaluations_a_clone"] / group.size
+            emit_plan(plan, seconds, str(place))
             return
         _cli.resumable()
         together = shared_batch(plan["clones"], size, group.size) * group.size

@@ -35,6 +35,7 @@ from datarobust.errors import UsageError
 
 from . import _cli
 from ._cli import choice, option
+from ._console import emit_plan
 
 app = _cli.tool(__doc__)
 
@@ -70,7 +71,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     from datarobust import distributed
     from datarobust.diffusion import search
     from datarobust.diffusion.cloning import default_batch
-    from datarobust.diffusion.denoiser import prepare
+    from datarobust.diffusion.denoiser import prepare, seconds_per_image
     from datarobust.diffusion.sampler import DEFAULTS
     from datarobust.jobs.clone import Cloning
     from datarobust.jobs.clone_search import Search, sentences
@@ -93,7 +94,11 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
         numbers = tuple(range(seed, seed + seeds))
         job = Search(cloning, space, grid_points, numbers, strategy, _cli.shard_of(shard), tuple(also or ()))
         if dry_run:
-            _cli.emit(json.dumps(job.plan()))
+            plan = job.plan()
+            prepare(denoiser, precision, str(place))
+            seconds = seconds_per_image(denoiser, 2 if place.type == "cpu" else 256)
+            evaluations = plan["clones"] * grid_points[0].evaluations
+            emit_plan(plan, seconds * evaluations / group.size, str(place))
             return
         fused = _cli.compiled_of(compiled, place, lambda: float(job.plan()["operations"]), group)
         job = replace(job, cloning=replace(cloning, compiled=fused))

@@ -29,6 +29,7 @@ from datarobust.errors import UsageError
 
 from . import _cli, _console
 from ._cli import argument, choice, flag, option
+from ._console import emit_plan
 
 app = _cli.tool(__doc__)
 _SUITS = "; what suits the images if not given."
@@ -81,6 +82,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
         raise UsageError("--judge and --test go together: a classifier, and real images that were not trained on.")
     from datarobust import artifacts, distributed
     from datarobust.artifacts.runs import LAST, read_log
+    from datarobust.diffusion.denoiser import prepare, seconds_per_image
     from datarobust.diffusion.training import Recipe
     from datarobust.jobs.edmtrain import DenoiserTraining
     from datarobust.jobs.edmtrain import judge as judge_denoiser
@@ -94,7 +96,11 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     with distributed.group() as group:
         plan = DenoiserTraining(images, recipe, kind, size, labelled, int(memory * 1e9), group=group)
         if dry_run:
-            _cli.emit(json.dumps(plan.plan()))
+            place, cost = _cli.torch_device(device, threads, group.here), plan.plan()
+            prepare(plan.denoiser, _cli.precision_of(precision, place, "tf32", None, group), str(place))
+            seconds = seconds_per_image(plan.denoiser, 2 if place.type == "cpu" else 256)
+            seconds *= cost["operations"] / cost["forward_operations_an_image"] / group.size
+            emit_plan(cost, seconds, str(place))
             return
         if tensorboard:
             demand_tensorboard()

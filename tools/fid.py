@@ -39,7 +39,7 @@ from datarobust.errors import UsageError
 
 from . import _cli
 from ._cli import argument, flag, option
-from ._console import emit_result
+from ._console import emit_plan, emit_result
 
 app = _cli.tool(__doc__)
 
@@ -97,7 +97,7 @@ def fid(  # noqa: D103 - the help is the docstring of the module
             choices = (seed, whole, limit, kid, extrapolate, save_moments, form)
             job = jobs.Comparison(stores[0], stores[1], space, size, *choices)
         if dry_run:
-            product = json.dumps(job.plan() | {"device": str(place)})
+            plan = job.plan()
         else:
             if isinstance(job, jobs.Comparison):
                 _cli.say(*job.remarks())
@@ -113,7 +113,9 @@ def fid(  # noqa: D103 - the help is the docstring of the module
                 _cli.say(f"{path} was finished before; nothing to do.")
             elif b is not None and group.is_main:
                 _cli.say(*jobs.findings(json.loads(product)))
-    if b is None or dry_run:
+    if dry_run:
+        emit_plan(plan, plan["expected_seconds"], str(place))
+    elif b is None:
         _cli.emit(product)
     elif group.is_main:
         emit_result(json.loads(product), _lines)

@@ -148,7 +148,7 @@ def labels(
         list[Path], argument("R.zarr... D.zarr", "Rankings of one dataset, and the dataset; - for stdin.")
     ],
     output: Picture,
-    n: Annotated[int, option("N", "How many points.", min=1)] = 1024,
+    n: Annotated[int | None, option("N", "How many points; 1024, or half of the points if fewer.", min=1)] = None,
     seed: _cli.Seed = 0,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,

@@ -50,7 +50,7 @@ from datarobust.text import shown
 
 from . import _cli
 from ._cli import choice, flag, option
-from ._console import aligned, on_terminal
+from ._console import aligned, emit_plan, on_terminal
 
 if TYPE_CHECKING:
     from datarobust.jobs.sens_rank import Listed, Sensitivity
@@ -111,7 +111,8 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     if curvature and lam is None:
         _cli.say(f"Curvature is perceived at lambda = {perceived:.6g}, the diameter of the cube.")
     if dry_run:
-        _cli.emit(json.dumps((part or job).plan()))
+        work = part or job
+        emit_plan(work.plan(), work.expected_seconds(), cuda or "cpu", most=True)
         return
     if job.slow:
         _cli.say("The compiled search is missing (the package was installed without a C compiler): a slow one serves.")

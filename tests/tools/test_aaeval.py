@@ -157,6 +157,7 @@ def test_a_dry_run_costs_nothing(command: Run, place: Path) -> None:
     done = command("aaeval", "d.zarr", "models.py:one", "--dry-run", cwd=place)
     assert done.returncode == 0, done.stderr
     cost = json.loads(done.stdout)
+    assert cost["expected_seconds"] > 0
     assert cost["attacks"] == ["apgd-ce", "apgd-t", "fab-t", "square"]
     assert cost["forward_passes"] == 40 * cost["forward_passes_an_image"]
 

@@ -150,6 +150,8 @@ def test_a_dry_run_states_the_cost(digits: Path, command: Command) -> None:
     assert plan["forward_passes_an_image"] == 26
     assert plan["steps"] == 2 * 2400
     assert plan["operations"] == plan["images"] * 26 * plan["forward_operations_an_image"]
+    assert plan["expected_seconds"] > 3600
+    assert "advtrain: This takes about" in done.stderr
     assert not (digits / "x").exists()
 
 
@@ -160,6 +162,7 @@ def test_options_are_the_fields_of_a_recipe() -> None:
     assert fields.keys() <= signature.keys()
     defaults = {name: signature[name].default for name in fields}
     left_open = {"eps": None, "step": None, "augment": "auto", "precision": "auto", "compiled": None}
+    left_open["focus_batch"] = None
     assert defaults == fields | left_open
     hints, options = get_type_hints(Recipe), get_type_hints(advtrain.advtrain)
     for name in fields:
@@ -168,6 +171,14 @@ def test_options_are_the_fields_of_a_recipe() -> None:
             assert taken == allowed | ({"auto"} if left_open.get(name) else set()), name
     assert set(get_args(options["norm"])) == {name for name, norm in NORMS.items() if norm.ball is not None}
     assert set(get_args(options["schedule"])) == set(SCHEDULES)
+
+
+def test_fewer_in_focus_than_are_injected_by_default(digits: Path, command: Command) -> None:
+    words = ["d.zarr", *OPTIONS[:-1], "--focus", "first:15", "--hold-out", "none", "--dry-run", "-o", "x"]
+    done = command("advtrain", *words, cwd=digits)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["injected_a_batch"] == 12
+    assert "--focus-batch is 12, because 15 points are in focus" in done.stderr
 
 
 REFUSED: list[tuple[list[object], int, str]] = [

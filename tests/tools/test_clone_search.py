@@ -84,6 +84,7 @@ def test_a_dry_run_tells_the_papers_search(command: Run, place: Path) -> None:
     done = command("clone-search", "d.zarr", "--model", "m.safetensors", "-o", "n.jsonl", "--dry-run", cwd=place)
     plan = json.loads(done.stdout)
     assert plan["points"] == 729
+    assert plan["expected_seconds"] > 0
     assert [rung["points"] for rung in plan["rungs"]] == [729, 81, 9]
     assert not (place / "n.jsonl").exists()
 

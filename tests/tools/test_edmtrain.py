@@ -103,6 +103,7 @@ def test_a_dry_run(command: Run, data: Path, tmp_path: Path) -> None:
     plan = json.loads(done.stdout)
     assert (plan["steps"], plan["images"]) == (9, 72)
     assert plan["parameters"] > 1000
+    assert plan["expected_seconds"] > 0
     assert not (tmp_path / "run").exists()
 
 

@@ -82,6 +82,15 @@ def test_a_set_without_names_is_told_by_its_labels(command: Run, place: Path, tm
     assert sum(int(row["most"]) for row in rows(table)) == 3
 
 
+def test_the_least_and_the_most_robust_do_not_overlap_by_default(command: Run, place: Path, tmp_path: Path) -> None:
+    words = ["figure", "labels", place / "d-l2.zarr", place / "d.zarr", "-o", tmp_path / "p.png"]
+    done = command(*words, "--tsv", tmp_path / "t.tsv")
+    assert done.returncode == 0, done.stderr
+    assert "--n is 40, because there are only 80 points" in done.stderr
+    assert sum(int(row["least"]) for row in rows(tmp_path / "t.tsv")) == 40
+    assert "the least and the most robust overlap" in command(*words, "--n", 41, "--overwrite").stderr
+
+
 def test_what_cannot_be_drawn_is_refused(command: Run, place: Path, tmp_path: Path) -> None:
     out = ["-o", tmp_path / "p.png"]
     rank, data = place / "d-l2.zarr", place / "d.zarr"

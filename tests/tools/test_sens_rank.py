@@ -147,6 +147,8 @@ def test_a_dry_run_ranks_nothing(command: Run, digits: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     assert (plan["points"], plan["pairs"]) == (1797, 1797 * 1796 // 2)
+    assert 0 < plan["expected_seconds"] < 600
+    assert "This takes at most about" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -284,6 +286,19 @@ def test_curvature_of_features_needs_a_lambda(command: Run, tmp_path: Path) -> N
     fails(command("sens-rank", tmp_path / "f.zarr", "--curvature"), "f.zarr", "features", "--lambda", code=2)
     rows = rows_of(command("sens-rank", tmp_path / "f.zarr", "--curvature", "--lambda", "20", "-q"))
     np.testing.assert_array_equal([row[5] for row in rows], kappa_tilde([row[1] for row in rows], 20.0))
+
+
+def test_what_is_no_artifact_is_told_the_next_command(command: Run, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("nets.py", "x.npz"):
+        (tmp_path / name).touch()
+    for name, says in {
+        "photos": "dataset import",
+        "nets.py": "nets.py:FUNCTION",
+        "x.npz": "dataset import x.npz -o x.zarr",
+        "digits": "dataset import digits -o digits.zarr",
+    }.items():
+        fails(command("sens-rank", name, cwd=tmp_path), name, says)
 
 
 def test_misuse_of_curvature_is_one_sentence(command: Run, digits: Path, tmp_path: Path) -> None:

@@ -419,11 +419,17 @@ def _as_dataset(summary: Summary, columns: dict[str, Column]) -> Store:
 def _absent(path: Path) -> str:
     """Why there is no folder at ``path``, with the way out where a replacement was cut short."""
     if path.is_file():
-        return f"{path} is a file, where the folder of a zarr artifact is needed: dataset import makes one of data"
+        if path.suffix == ".py":
+            return f"{path} is Python code, but an artifact is needed: a network is named as {path}:FUNCTION"
+        return f"{path} is a file, but an artifact is needed: run dataset import {path} -o {path.stem}.zarr first"
     if path.name and os.path.lexists(old := durable.hidden(path, "old")):
         return f"{path} is missing (its replacement was cut short): run that command again, or rename {old} to {path}"
     if path.name and os.path.lexists(durable.hidden(path, "partial")):
         return f"{path} is not finished: run the command that writes it again"
+    if str(path) == "digits" and not path.exists():
+        return (
+            "digits is a built-in data set, but an artifact is needed: run dataset import digits -o digits.zarr first"
+        )
     return f"{path} is no file and no folder" if path.exists() else f"{path} does not exist"
 
 
@@ -442,7 +448,8 @@ def _metadata(file: Path, limit: int) -> Any:
     except FileNotFoundError:
         old = any((file.parent / name).exists() for name in (".zgroup", ".zarray"))
         why = "it is zarr format 2, and only format 3 as datarobust writes it is read" if old else "it has no zarr.json"
-        raise ArtifactError(f"{file.parent} is no artifact: {why}") from None
+        advice = "if it has images, run dataset import on it first"
+        raise ArtifactError(f"{file.parent} is a folder, but not an artifact ({why}): {advice}") from None
     except ValueError as error:
         raise ArtifactError(f"{file} was altered or is not ours ({error}): {RESTORE}") from error
     return document

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from datarobust.figures.map import Color
     from datarobust.figures.map import Scale as MapScale
 
+_LABELLED: Final = 1024  # points whose labels are counted by default
 _PAIRS: Final = 8  # that are shown where none are selected
 
 Table = Callable[[], Iterator[str]]  # the numbers behind a picture as lines of a TSV file
@@ -107,12 +108,23 @@ def difference(rankings: Sequence[Store], by: Sequence[curves.By], names: Sequen
     return Drawing(curves.draw_differences(differences), table, remarks)
 
 
-def labels(rankings: Sequence[Store], dataset: Store, count: int, seed: int) -> Drawing:
-    """How many of the least robust, of random and of the most robust points are of each class."""
+def labels(rankings: Sequence[Store], dataset: Store, n: int | None, seed: int) -> Drawing:
+    """How many of the ``n`` least robust, of random and of the most robust points are of each class.
+
+    By default 1,024, or half of the points if there are fewer than 2,048.
+    """
+    total = len(dataset)
+    count = min(_LABELLED, max(1, total // 2)) if n is None else n
     every, named = dataset.column("labels").read(), dataset.attributes["classes"]
     classes = np.union1d(np.arange(len(named)), every).astype(np.int64)
     names = class_names(dataset, classes)
     distributions, remarks = dict[str, Rows](), list[str]()
+    if n is None and count < _LABELLED:
+        remarks.append(f"`n` is {count:,}, because there are only {total:,} points")
+    elif 2 * count > total:
+        remarks.append(
+            f"`n` {count:,} is more than half of the {total:,} points: the least and the most robust overlap"
+        )
     for ranking in rankings:
         norm, groups = ranking.attributes["norm"], []
         if norm in distributions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
@@ -46,6 +47,10 @@ from datarobust.types import Array, Floats, Progress
 
 _SETTINGS = ("norm", "labels", "dataset", "against", "duplicates", "k")  # attributes that decide a ranking
 _MERGED = 1 << 20  # neighbours of a part that are merged at a time
+_TRIAL, _TRIAL_SECONDS = (
+    500,
+    1.0,
+)  # points that a dry run ranks first, and the seconds of processors after which it stops
 _POINT_BYTES = 420  # what the search keeps of a point besides its row: codes, sums, places
 
 
@@ -200,6 +205,31 @@ class Sensitivity:
             "engine": engine_of(self.norm, self.options()),
         }
 
+    def expected_seconds(self) -> float:
+        """How long the ranking takes here at most: parts are ranked, each twice as large, until one takes a second.
+
+        The time of all pairs is that of the pairs of the last part, scaled. Larger sets take less: more is ruled out.
+        Other work on the processors does not count.
+        """
+        threads, clock = self.threads or available_threads(), time.process_time
+        if self.device is not None:
+            threads, clock = 1, time.perf_counter
+        stores = [self.dataset, *([] if self.others is None else [self.others])]
+        counts = [len(each.labels) for each in (self.points, self.against) if each is not None]
+        limit, seconds = _TRIAL, 0.0
+        while True:
+            sizes = [min(count, limit) for count in counts]
+            points, *others = (self._labelled(store, size) for store, size in zip(stores, sizes, strict=True))
+            began = clock()
+            rank(
+                points, self.norm, against=others[0] if others else None, k=self.k, soft=self.soft, same=self.same,
+                memory=self.memory, options=self.options(),
+            )  # fmt: skip
+            seconds = clock() - began
+            if seconds >= _TRIAL_SECONDS or limit >= max(counts):
+                return seconds / threads * counts[0] * counts[-1] / (sizes[0] * sizes[-1])
+            limit *= 2
+
 
 @dataclass(frozen=True)
 class Part:
@@ -244,6 +274,10 @@ class Part:
         """The cost of the ranking, with this part's share of the pairs."""
         plan = self.ranking.plan()
         return plan | {name: -(-int(plan[name]) // self.shards) for name in ("pairs", "brute_force_operations")}
+
+    def expected_seconds(self) -> float:
+        """That of the ranking, shared out."""
+        return self.ranking.expected_seconds() / self.shards
 
     def run(self, output: Output) -> None:
         """Make the comparisons and write the nearest points that they have found."""

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, get_args
@@ -31,6 +32,7 @@ __all__ = [
     "forward_operations",
     "fuse",
     "products",
+    "seconds_per_image",
     "shapes",
     "within_memory",
 ]
@@ -98,6 +100,17 @@ def fuse(model: nn.Module, *, dynamic: bool) -> None:
     """
     deterministic = "deterministic" in torch._inductor.list_options()  # from PyTorch 2.10 on
     model.compile(dynamic=dynamic, options={"deterministic": True} if deterministic else {})
+
+
+def seconds_per_image(model: nn.Module, precision: Precision, shape: tuple[int, ...], device: torch.device) -> float:
+    """Seconds of a forward pass of one image (C, H, W): of the second of two batches, because the first warms up."""
+    images = torch.zeros((8 if device.type == "cpu" else 256, *shape), device=device)
+    began = 0.0
+    with products(precision), torch.no_grad():
+        for _ in range(2):
+            began = time.perf_counter()
+            float(forward(model, precision, images).flatten()[0])  # waits for the device
+    return (time.perf_counter() - began) / len(images)
 
 
 def within_memory(work: Callable[[int], T], size: int) -> tuple[T, int]:

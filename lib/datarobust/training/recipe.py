@@ -127,6 +127,11 @@ class Counts:
         return max(1, self.group * processes // self.total)
 
 
+def default_focus_batch(focus: int) -> int:
+    """How many examples are injected into a batch by default, of the points in focus: a multiple of four, or all."""
+    return Recipe.focus_batch if not focus else min(Recipe.focus_batch, focus // 4 * 4 or focus)
+
+
 def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int, processes: int = 1) -> Counts:
     """What a recipe means for ``base`` images, of which so many are held out, and so many others are in focus.
 
@@ -146,7 +151,7 @@ def count(recipe: Recipe, base: int, held_out: int, generated: bool, focus: int,
     injects = focus > 0 and recipe.focus_mode == "inject"
     if injects and not 1 <= recipe.focus_batch <= focus:
         raise UsageError(
-            f"`focus_batch` {recipe.focus_batch}: from 1 to the {focus:,} points in focus can be injected in a batch"
+            f"`focus_batch` {recipe.focus_batch}: it must be between 1 and {focus:,}, the number of points in focus"
         )
     injected = recipe.focus_batch if injects else 0
     emphasis = _emphasis(recipe, focus, base - held_out - focus, real * steps, injected * steps) if focus else None

@@ -126,5 +126,5 @@ def test_runs_that_are_none(tmp_path: Path) -> None:
         with pytest.raises(ArtifactError, match=r"recipe\.json is no recipe of"):
             table_rows([one])
     (one / "recipe.json").unlink()
-    with pytest.raises(ArtifactError, match="r is no artifact"):
+    with pytest.raises(ArtifactError, match="r is a folder, but not an artifact"):
         table_rows([tmp_path / "r"])

@@ -109,7 +109,11 @@ def test_counts_add_up(base: int, held: int, quarter: int, fraction: float, gene
     [
         ({}, {"held_out": 50_000}, "nothing is left to train on"),
         ({"batch": 4, "generated_fraction": 0.2}, {"generated": True}, "has no room for a generated image"),
-        ({"focus_batch": 0}, {"focus": 5}, "`focus_batch` 0: from 1 to the 5 points in focus"),
+        (
+            {"focus_batch": 0},
+            {"focus": 5},
+            "`focus_batch` 0: it must be between 1 and 5, the number of points in focus",
+        ),
         ({"focus_batch": 6}, {"focus": 5}, "`focus_batch` 6"),
         (
             {"focus_mode": "fixed", "batch": 100, "generated_fraction": 0.5},
