@@ -5,8 +5,9 @@
 runs a script of Python, such as an installed command, where PyTorch finds one CUDA device. Its tensors have values as
 the processor computes them, but tensors of two devices do not meet, random numbers of the processor are not drawn into
 them, and NumPy does not see them. WAITS.json gets what a GPU would wait for: how often the host reads a number or an
-array ("read"), asks for a tensor whose size depends on values ("size"), or copies to the device ("copy"), each with the
-functions that called and their lines, innermost first. FOLDER keeps what pretended.cpp is compiled to.
+array ("read"), asks for a tensor whose size depends on values ("size"), or copies to the device from memory that is not
+pinned ("copy"), each with the functions that called and their lines, innermost first. FOLDER
+keeps what pretended.cpp is compiled to.
 
 What this cannot show: kernels and strides of cuDNN, memory, speed, NCCL, determinism.
 """
@@ -139,7 +140,8 @@ def computed(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name in ("_to_copy", "copy_"):
         from_ours = isinstance(args[name == "copy_"], Pretended)
         to_ours = isinstance(args[0], Pretended) if name == "copy_" else to_ours
-        if from_ours != to_ours:
+        at_once = name == "_to_copy" and getattr(args[0], "pinned", False) and kwargs.get("non_blocking", False)
+        if from_ours != to_ours and not at_once:
             wait("read" if from_ours else "copy")
     else:
         _refuse(name, tensors, kwargs.get("generator"))
@@ -198,6 +200,13 @@ def _note(name: str, args: Any) -> None:
                 wait("copy")
 
 
+def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy in memory that the device reads by itself."""
+    copied = tensor.clone()
+    copied.pinned = True  # type: ignore[attr-defined]
+    return copied
+
+
 @functools.cache
 def _in_place(function: Any) -> bool:
     """Whether an operation gives back what it writes to."""
@@ -243,6 +252,7 @@ def device(library: Path) -> Iterator[None]:
     with ExitStack() as stack:
         for name, function in pretended.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, function))
+        stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", _pinned))
         # A module's parameters cannot turn into tensors of another class: they are replaced.
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device="cuda") is made on the processor first

@@ -17,7 +17,7 @@ TOOLS = ROOT / "tools"
 
 #: The layers, lowest first; a part may import from its own layer and from those beneath, never from above.
 LAYERS = (
-    {"errors", "text", "types", "ahead", "norms", "randomness", "distributed"},
+    {"errors", "text", "types", "ahead", "devices", "norms", "randomness", "distributed"},
     {"attacks", "trades", "schedules", "networks"},
     {"sensitivity", "pairs", "issues", "curvature", "lipschitz", "embedding"}
     | {"diffusion", "fid", "training", "evaluation"},

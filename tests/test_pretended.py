@@ -45,6 +45,28 @@ weight = torch.nn.Parameter(torch.ones(3, device="cuda"))
 assert weight.grad.device.type == "cuda"
 assert weight.grad.tolist() == [20.0, 10.0, 14.0]
 """
+DRAWS = """
+import numpy as np, torch
+from datarobust.attacks import normal_noise, uniform_noise
+from datarobust.devices import row_keys
+from datarobust.randomness import Domain
+from datarobust.training.images import augment
+
+cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 3, 16, 16), np.uint8))
+for seed, step, first in ((0, 0, 0), (2**64 - 1, 12345, 7)):
+    place = (3, 3, 5, 7), seed, Domain.TRAIN, step, first
+    assert torch.equal(uniform_noise(*place, gpu).cpu(), uniform_noise(*place, cpu))
+    ours, expected = normal_noise(*place, gpu).cpu(), normal_noise(*place, cpu)
+    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-9)
+    assert (ours != expected).double().mean() < 1e-2
+    for kind in ("crop-flip", "crop", "cifar100", "none"):
+        drawn = augment(images.cuda(), kind, seed, step, first).cpu()
+        assert torch.equal(drawn, augment(images, kind, seed, step, first)), kind
+    for start, stop in ((0, 1), (3, 9), (4, 12)):
+        keys = (row_keys(seed, 5, start, stop, device).cpu() for device in (gpu, cpu))
+        assert torch.equal(*keys)
+"""
 MODELS = """
 import torch
 from torch import nn
@@ -64,8 +86,8 @@ from datarobust.training.adversarial import Training
 
 train_step = Training.train_step
 
-def last_step(self, number):
-    train_step(self, number)
+def last_step(self, number, drawn):
+    train_step(self, number, drawn)
     if number == 1:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -132,6 +154,12 @@ def losses(run: Path) -> list[float]:
 def test_the_device_has_the_rules_of_a_gpu(on_gpu: Run, tmp_path: Path) -> None:
     (tmp_path / "rules.py").write_text(RULES, encoding="utf-8")
     done = on_gpu(tmp_path / "rules.py")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_drawn_on_the_device_has_the_bits_of_the_processor(on_gpu: Run, tmp_path: Path) -> None:
+    (tmp_path / "draws.py").write_text(DRAWS, encoding="utf-8")
+    done = on_gpu(tmp_path / "draws.py")
     assert done.returncode == 0, done.stderr
 
 
@@ -241,15 +269,8 @@ def test_aaeval(both: Both, more: list[object], request: pytest.FixtureRequest) 
 
 
 Waits = dict[tuple[str, str], int]
-STEP: Waits = {
-    ("copy", "training.images.Points.at"): 1,  # the rows of the real images
-    ("copy", "training.images.Points.to"): 2,  # generated images, and their labels
-    ("copy", "training.batches.Batches.at"): 2,  # the order of the batch, the places of the injected examples
-    ("copy", "training.images.augment"): 1,  # the place of each pixel
-    ("copy", "attacks.uniform_noise"): 1,  # the start of the attack
-}
-CLONES: Waits = {  # nothing in the steps of the sampler
-    ("copy", "diffusion.cloning._cloned"): 4,  # images, labels, the noise of the start and of the step that adds some
+STEP: Waits = {}
+CLONES: Waits = {
     ("read", "diffusion.cloning._cloned"): 2,  # whether all is finite, the clones
 }
 APGD: Waits = {
@@ -261,10 +282,14 @@ APGD: Waits = {
 TRAINING: list[object] = ["advtrain", "d.zarr", *TINY, *INJECTED, "--track", "none", "--generated", "g.zarr"]
 TRAINING += ["--augment", "crop-flip", "--epochs", 1]
 CLONING: list[object] = ["clone", "i.zarr", "--model", "m.safetensors", "--num-steps", 3, "--S-churn", 2, "--batch", 6]
+DENOISING: list[object] = ["edmtrain", "i.zarr", "--epochs", 2, "--batch", 6, "--width", 8, "--mult", "1,2"]
+DENOISING += ["--augment", 0.3]
 ATTACKING: list[object] = ["aaeval", "a.zarr", "models.py:ten", "--attacks", "apgd-ce", "--iterations", 10]
 ATTACKING += ["--eps", 0.02, "--threads", 1]
 LOOPS: dict[str, tuple[list[object], str, int, Waits]] = {
     "a training step": (TRAINING, "training.adversarial.Training.train_step", 4, STEP),
+    "a step in l2": ([*TRAINING, "--norm", "l2"], "training.adversarial.Training.train_step", 4, STEP),
+    "a denoiser's step": (DENOISING, "diffusion.training.Training.train_step", 4, STEP),
     "a batch of clones": (CLONING, "diffusion.cloning._cloned", 2, CLONES),
     "ten steps of APGD": (ATTACKING, "pyautoattack.autopgd_base.APGDAttack.attack_single_run", 1, APGD),
 }

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from datarobust.devices import uniforms
 from datarobust.norms import ball_of
 from datarobust.randomness import Domain
 
@@ -119,24 +120,24 @@ def uniform_noise(
 
     ``number`` is that of the step or the epoch, ``first`` the place of the first image among those of the step.
     """
-    values = _unit(shape, seed, domain, number, first)[:, : math.prod(shape[1:])]
-    values = np.multiply(values, np.float32(2.0), order="C")
-    values -= np.float32(1.0)
-    return torch.from_numpy(values.reshape(shape)).to(device)
+    drawn = _unit(shape, seed, domain, number, first, device)[:, : math.prod(shape[1:])]
+    return drawn.mul(2.0).sub_(1.0).reshape(shape)
 
 
 def normal_noise(
     shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int = 0, device: torch.device | None = None
 ) -> Tensor:
     """Numbers of the standard normal distribution (Box and Muller 1958); arguments as for :func:`uniform_noise`."""
-    drawn = _unit(shape, seed, domain, number, first)
-    drawn = drawn.reshape(shape[0], drawn.shape[1] // 2, 2)
+    drawn = _unit(shape, seed, domain, number, first, device)
     # In double precision, rounded at the end: what vector and scalar code make of one number then rounds alike.
-    length = np.sqrt(-2.0 * np.log(drawn[..., 0].astype(np.float64) + 2.0**-24))
-    turn = drawn[..., 1].astype(np.float64) * (2.0 * math.pi)
-    pairs = np.stack([length * np.cos(turn), length * np.sin(turn)], axis=2).astype(np.float32)
-    values = np.ascontiguousarray(pairs.reshape(shape[0], 2 * drawn.shape[1])[:, : math.prod(shape[1:])])
-    return torch.from_numpy(values.reshape(shape)).to(device)
+    pairs: Any = drawn.double().view(shape[0], -1, 2)
+    library: Any = torch
+    if drawn.device.type == "cpu":  # the same functions of NumPy: its bits do not change with PyTorch
+        pairs, library = pairs.numpy(), np
+    length = library.sqrt(-2.0 * library.log(pairs[..., 0] + 2.0**-24))
+    turn = pairs[..., 1] * (2.0 * math.pi)
+    values = torch.as_tensor(library.stack([length * library.cos(turn), length * library.sin(turn)], 2))
+    return values.float().view(shape[0], -1)[:, : math.prod(shape[1:])].reshape(shape)
 
 
 def training_noise(
@@ -147,9 +148,10 @@ def training_noise(
     return draw(shape, seed, Domain.TRAIN, number, first, device)
 
 
-def _unit(shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int) -> npt.NDArray[np.float32]:
-    """Numbers uniform in [0, 1), multiples of 2^-24: (B, at least one for each number of an image)."""
+def _unit(
+    shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int, device: torch.device | None
+) -> Tensor:
+    """Numbers uniform in [0, 1), multiples of 2^-24: float32 (B, at least one for each number of an image)."""
     steps = -(-math.prod(shape[1:]) // 8)  # Philox makes eight of 32 bits a step of its counter
-    key = np.array([seed, domain.of(number)], np.uint64)
-    philox = np.random.Generator(np.random.Philox(key=key, counter=first * steps))
-    return philox.random((shape[0], 8 * steps), np.float32)
+    place = torch.device("cpu") if device is None else device
+    return uniforms(seed, domain.of(number), first * steps, shape[0] * steps, place).view(shape[0], -1)

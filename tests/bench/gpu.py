@@ -529,10 +529,10 @@ def advtrain(bench: Bench) -> None:
         recipe = Recipe(bench.arch["name"], batch=images, bn_group=part, precision=precision)
         training = adversarial_training(bench, recipe, points)
         with products(precision, deterministic=True):
-            took = bench.timed(lambda t=training: t.train_step(1), 1 if precision == "fp32" else 2)
+            took = bench.timed(lambda t=training: t.train_step(1, t.draw(1)), 1 if precision == "fp32" else 2)
             bench.speed(f"step of {images}, {precision}", images, took, operations, precision)
             if precision == "bf16":
-                bench.kernels(lambda t=training: t.train_step(1))
+                bench.kernels(lambda t=training: t.train_step(1, t.draw(1)))
         del training
     number = 2 if bench.small else 512
     tracked, model = points.at(np.arange(number)), bench.network(bench.device)

@@ -113,7 +113,7 @@ import sys, time
 from datarobust.diffusion import training
 from datarobust.tools import edmtrain
 left, step = int(sys.argv.pop(1)), training.Training.train_step
-def held(self, number):
+def held(self, number, drawn):
     global left
     left -= 1
     while left < 0:
@@ -121,7 +121,7 @@ def held(self, number):
         time.sleep(0.05)
         if edmtrain.stopped():
             left = 1
-    step(self, number)
+    step(self, number, drawn)
 training.Training.train_step = held
 deferred = edmtrain._cli.deferred
 from contextlib import contextmanager

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from datarobust.devices import to_device
 from datarobust.diffusion.denoiser import Denoiser, one_hot
 from datarobust.diffusion.sampler import Sampler, Start, sample
 from datarobust.distributed import Group
@@ -101,14 +102,14 @@ def clones(
         start = number * together + group.rank * batch
         return np.arange(start, max(start, min(start + batch, task.count)))
 
-    def noise(number: int) -> dict[int, Tensor]:
+    def noise(number: int) -> dict[int, Array]:
         """Standard normal numbers (B, C, H, W) of the start (-1) and of every step that adds noise."""
         points, repeats = np.divmod(numbers(number), task.repeats)
         keys = image_keys(task.seed, repeats, task.rows[points])
         parts = [-1, *(number for number, step in enumerate(task.sampler.steps()) if step.noise)]
-        return {part: torch.from_numpy(normals(keys, part + 1, denoiser.shape)) for part in parts}
+        return {part: normals(keys, part + 1, denoiser.shape) for part in parts}
 
-    def cloned(number: int, drawn: dict[int, Tensor], most: int) -> Images:
+    def cloned(number: int, drawn: dict[int, Array], most: int) -> Images:
         """The clones of a round, filled up with zeros, ``most`` of them at a time."""
         points, images = numbers(number) // task.repeats, np.zeros((batch, *denoiser.shape), np.uint8)
         for start in range(0, len(points), most):
@@ -127,13 +128,13 @@ def clones(
             yield number * together, gathered[: task.count - number * together]
 
 
-def _cloned(denoiser: Denoiser, task: Task, points: Rows, noise: dict[int, Tensor], padded: int) -> Images:
+def _cloned(denoiser: Denoiser, task: Task, points: Rows, noise: dict[int, Array], padded: int) -> Images:
     """Clones uint8 (B, C, H, W) of these places among the task's rows; so many are computed, where that is more."""
     device = next(denoiser.parameters()).device
     places = np.minimum(np.arange(max(len(points), padded)), len(points) - 1)  # the last one fills the batch up
-    images = torch.from_numpy(task.images.take(task.rows[points[places]])).to(device)
-    labels = one_hot(torch.from_numpy(task.labels[points[places]]).to(device), denoiser.classes)
-    drawn = {part: numbers[torch.from_numpy(places)].to(device) for part, numbers in noise.items()}
+    images = to_device(task.images.take(task.rows[points[places]]), device)
+    labels = one_hot(to_device(task.labels[points[places]], device), denoiser.classes)
+    drawn = {part: to_device(numbers[places], device) for part, numbers in noise.items()}
     with torch.no_grad(), products(denoiser.precision):
         x = task.start.image * to_model(images).to(torch.float64) + task.start.noise * drawn[-1]
         x = sample(lambda x, sigma: denoiser(x, sigma, labels), x, task.sampler.steps(), drawn.__getitem__)

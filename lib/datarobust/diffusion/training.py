@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from datarobust.devices import to_device
 from datarobust.diffusion.cloning import Keys, normals, to_model, uniforms
 from datarobust.diffusion.denoiser import Denoiser, one_hot
 from datarobust.distributed import Group
@@ -20,7 +21,7 @@ from datarobust.randomness import Domain, row_keys
 from datarobust.training.batches import real_rows
 from datarobust.training.images import Points
 from datarobust.training.loop import Line, Loop, prefixed
-from datarobust.types import Floats
+from datarobust.types import Array, Floats, Rows
 
 _LEVEL, _NOISE, _AUGMENT = range(3)  # parts of an image's random numbers in a step
 AUGMENT_DIM = 9  # numbers that tell how an image was augmented
@@ -78,6 +79,16 @@ def edm_loss(
     return loss
 
 
+@dataclass(frozen=True)
+class Draw:
+    """What is drawn for a step in memory of the processor, for B images."""
+
+    rows: Rows  # (B)
+    sigma: Array  # float32 (B)
+    noise: Array  # float32 (B, C, H, W), standard normal
+    maps: tuple[Floats, Floats] | None  # of augmentations, see :func:`maps`
+
+
 class Training(Loop):
     """One training of a freshly initialised denoiser on images that are on its device."""
 
@@ -91,25 +102,36 @@ class Training(Loop):
         super().__init__(average, recipe.epochs, -(-len(points) // recipe.batch), recipe.batch, device, group)
         self.optimiser = torch.optim.Adam(self.model.parameters(), recipe.lr, (0.9, 0.999), 1e-8, fused=True)
         self.loss = torch.zeros((), dtype=torch.float64, device=device)  # sum of the epoch's losses so far
-        self.rows = np.empty(0, np.int64)  # of the epoch, in order
+        self._rows = -1, np.empty(0, np.int64)  # an epoch and its rows, in order
 
-    def train_step(self, number: int) -> None:
+    def draw(self, number: int) -> Draw:
+        """What is drawn for this process's part of the batch of a step."""
+        recipe, (epoch, step), share = self.recipe, divmod(number, self.steps), self.recipe.batch // self.group.size
+        first = self.group.rank * share
+        if epoch != self._rows[0]:
+            rows = real_rows(recipe.seed, epoch, np.arange(len(self.points)), self.steps * recipe.batch)
+            self._rows = epoch, rows
+        place = step * recipe.batch + first
+        keys = row_keys(recipe.seed, Domain.DENOISER_TRAINING.of(number), first, first + share)
+        level = torch.from_numpy(normals(keys, _LEVEL, (1,))[:, 0])
+        return Draw(
+            self._rows[1][place : place + share],
+            (level * recipe.P_std + recipe.P_mean).exp().numpy(),
+            normals(keys, _NOISE, tuple(self.points.images.shape[1:])),
+            maps(recipe.augment, keys, _AUGMENT) if recipe.augment else None,
+        )
+
+    def train_step(self, number: int, drawn: Draw) -> None:
         """One step on one batch."""
         recipe, share = self.recipe, self.recipe.batch // self.group.size
         first = self.group.rank * share
-        if self.step == 0 or not len(self.rows):
-            self.rows = real_rows(recipe.seed, self.epoch, np.arange(len(self.points)), self.steps * recipe.batch)
-        place = self.step * recipe.batch + first
-        points = self.points.at(self.rows[place : place + share])
-        keys = row_keys(recipe.seed, Domain.DENOISER_TRAINING.of(number), first, first + share)
+        points = self.points.at(drawn.rows)
         images, augmentation = to_model(points.images), None
-        if recipe.augment:
-            images, augmentation = augment(images, recipe.augment, keys, _AUGMENT)
+        if drawn.maps is not None:
+            images, augmentation = augment(images, *drawn.maps)
         elif self.model.model.augment_dim:  # the denoiser is told that nothing was done
             augmentation = torch.zeros((len(images), self.model.model.augment_dim), device=self.device)
-        level = torch.from_numpy(normals(keys, _LEVEL, (1,))[:, 0])
-        sigma = (level * recipe.P_std + recipe.P_mean).exp().to(self.device)
-        noise = torch.from_numpy(normals(keys, _NOISE, tuple(images.shape[1:]))).to(self.device)
+        sigma, noise = (to_device(array, self.device) for array in (drawn.sigma, drawn.noise))
         labels = one_hot(points.labels, self.model.classes)
         seen = (number + 1) * recipe.batch
         for group in self.optimiser.param_groups:
@@ -163,25 +185,25 @@ class Training(Loop):
         return tensors | prefixed("first", first) | prefixed("second", second) | {"sums/loss": self.loss}
 
 
-def augment(images: Tensor, probability: float, keys: Keys, part: int) -> tuple[Tensor, Tensor]:
+def augment(images: Tensor, matrices: Floats, numbers: Floats) -> tuple[Tensor, Tensor]:
     """Augmented images float32 (B, C, H, W), and float32 (B, 9) what was done to them, as Karras et al. 2022 tell it.
 
-    Scale, rotation, stretch and translation have this probability each, a y flip half of it, an x flip 1/2. A denoiser
-    is told, so that it does not make augmented images. The nine numbers are those that are drawn: x flip and y flip, 0
-    or 1; s, where the image grows by 2^(s / 5); cos - 1 and sin of a turn; t cos and t sin, where the image grows by
-    2^(t / 5) along a direction and shrinks by it across; and the translation in x and y, in eighths of a side. s, t and
-    the translation are standard normal; half of all stretches are along x. Zeros: nothing was done.
+    What is done is from :func:`maps`: scale, rotation, stretch and translation have one probability each, a y flip half
+    of it, an x flip 1/2. A denoiser is told, so that it does not make augmented images. The nine numbers are those that
+    are drawn: x flip and y flip, 0 or 1; s, where the image grows by 2^(s / 5); cos - 1 and sin of a turn; t cos and
+    t sin, where the image grows by 2^(t / 5) along a direction and shrinks by it across; and the translation in x and
+    y, in eighths of a side. s, t and the translation are standard normal; half of all stretches are along x. Zeros:
+    nothing was done.
 
     Everything is one affine map of each image, its border mirrored. Pixels between pixels are bicubic; Karras et al.
     filter wavelets.
     """
-    matrices, numbers = maps(probability, keys, part)
-    thetas = torch.from_numpy(matrices[:, :2].astype(np.float32)).to(images.device)
+    thetas = to_device(matrices[:, :2].astype(np.float32), images.device)
     grid = F.affine_grid(thetas, list(images.shape), align_corners=False)
     mapped = F.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
-    same = torch.from_numpy((matrices == np.eye(3)).all((1, 2))).to(images.device)  # exact, where nothing was done
+    same = to_device((matrices == np.eye(3)).all((1, 2)), images.device)  # exact, where nothing was done
     augmented = torch.where(same[:, None, None, None], images, mapped.clip(-1, 1))
-    return augmented, torch.from_numpy(numbers.astype(np.float32)).to(images.device)
+    return augmented, to_device(numbers.astype(np.float32), images.device)
 
 
 def maps(probability: float, keys: Keys, part: int) -> tuple[Floats, Floats]:

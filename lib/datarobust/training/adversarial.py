@@ -22,7 +22,7 @@ from datarobust.networks.classifier import batch_norms, frozen, held
 from datarobust.randomness import Domain
 from datarobust.schedules import momentum_and_rate
 from datarobust.trades import trades_step
-from datarobust.training.batches import Batches, Crafted
+from datarobust.training.batches import Batches, Crafted, Draw
 from datarobust.training.images import Points, to_float
 from datarobust.training.loop import Checkpoint, Line, Listener, Loop, prefixed
 from datarobust.training.recipe import TEST_EVERY, TRACK_STEPS, Counts, Recipe
@@ -203,13 +203,17 @@ class Training(Loop):
         self.group.sum([examples])  # the others have zeros here: no number changes
         self.crafted = Crafted(examples, originals)
 
-    def train_step(self, number: int) -> None:
+    def draw(self, number: int) -> Draw:
+        """What is drawn for the batch of a step."""
+        return self.batches.draw(*divmod(number, self.steps))
+
+    def train_step(self, number: int, drawn: Draw) -> None:
         """One step on one batch."""
         recipe = self.recipe
         momentum, lr = momentum_and_rate(recipe.schedule, number, recipe.epochs, self.steps, recipe.lr)
         for group in self.optimiser.param_groups:
             group["lr"], group["momentum"] = lr, momentum
-        batch = self.batches.at(self.epoch, self.step, self.crafted)
+        batch = self.batches.at(self.epoch, self.step, self.crafted, drawn)
         shape = tuple(batch.x.shape)
         noise = training_noise(recipe.norm, shape, recipe.seed, number, self.batches.first, self.device)
         self.optimiser.zero_grad(set_to_none=True)

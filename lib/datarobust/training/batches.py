@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from datarobust.devices import to_device
 from datarobust.randomness import Domain, permutation
 from datarobust.training.images import Points, Stream, augment, to_float
 from datarobust.training.recipe import Counts, Recipe
-from datarobust.types import Rows
+from datarobust.types import Images, Rows
 
 
 def shuffled(seed: int, domain: Domain, epoch: int, rows: Rows, count: int) -> Rows:
@@ -80,6 +81,18 @@ class Crafted:
     originals: Points  # (K) the images that they are crafted from, and their labels
 
 
+@dataclass(frozen=True)
+class Draw:
+    """What is drawn for a step, in memory of the processor; (b) are the images of this process."""
+
+    number: int  # of the step in the training
+    rows: Rows  # the real images of the batch
+    generated: tuple[Images, Rows] | None  # images and labels of this process
+    injected: slice  # the injected examples among the crafted ones
+    index: Rows  # (b) each image among those at hand: real, generated, injected
+    places: Rows  # (b) its example among the crafted ones; -1: it has none
+
+
 class Batches:
     """Batches as functions of (seed, epoch, step).
 
@@ -120,39 +133,49 @@ class Batches:
         count = int(in_focus.sum())
         return count + self._counts.injected * self._counts.steps, len(rows) - count
 
-    def at(self, epoch: int, step: int, crafted: Crafted | None) -> Batch:
-        """This process's part of the batch of a step (0 .. steps - 1) of an epoch (from 0)."""
+    def draw(self, epoch: int, step: int) -> Draw:
+        """What is drawn for a step (0 .. steps - 1) of an epoch (from 0); in a thread, where it is ahead of time."""
         recipe, counts, number = self._recipe, self._counts, epoch * self._counts.steps + step
         rows, in_focus = self._real(epoch)
         real = slice(step * counts.real, (step + 1) * counts.real)
-        sets = [self._base.at(rows[real])]
-        device = sets[0].images.device
         order = mixed(recipe.seed, number, counts.total)[self.first : self._last]
-        index = order.copy()  # where each image is among those at hand
+        index, drawn = order.copy(), None
         if self._generated is not None:  # of the generated images this process reads its own alone
             end = counts.real + counts.generated
             generated = (counts.real <= order) & (order < end)
             places = order[generated] - counts.real
-            draws = self._generated.draw(number * counts.generated, counts.generated, places)
-            sets.append(Points.of(*draws).to(device))
+            drawn = self._generated.draw(number * counts.generated, counts.generated, places)
             index[generated] = np.arange(counts.real, counts.real + len(places))
             index[order >= end] -= counts.generated - len(places)
-        places = np.full(counts.total, -1)  # of each image's example among the crafted ones
-        if crafted is not None and recipe.focus_mode == "fixed":
+        injected = slice(step * counts.injected, (step + 1) * counts.injected)
+        places = np.full(counts.total, -1)
+        if recipe.focus_mode == "fixed":
             of_real = in_focus[: real.stop].cumsum()[real] - 1
             places[: counts.real] = np.where(in_focus[real], of_real, -1)
-        elif crafted is not None:
-            part = slice(step * counts.injected, (step + 1) * counts.injected)
-            sets.append(Points(crafted.originals.images[part], crafted.originals.labels[part]))
-            places[counts.total - counts.injected :] = np.arange(part.start, part.stop)
+        else:
+            places[counts.total - counts.injected :] = np.arange(injected.start, injected.stop)
+        return Draw(number, rows[real], drawn, injected, index, places[order])
+
+    def at(self, epoch: int, step: int, crafted: Crafted | None, draw: Draw | None = None) -> Batch:
+        """This process's part of the batch of a step (0 .. steps - 1) of an epoch (from 0); ``draw`` is :meth:`draw`'s.
+
+        Nothing waits for an accelerator.
+        """
+        recipe, draw = self._recipe, draw or self.draw(epoch, step)
+        sets = [self._base.at(draw.rows)]
+        device = sets[0].images.device
+        if draw.generated is not None:
+            sets.append(Points(*(to_device(array, device) for array in draw.generated)))
+        if crafted is not None and recipe.focus_mode == "inject":
+            sets.append(Points(crafted.originals.images[draw.injected], crafted.originals.labels[draw.injected]))
         at_hand = Points(torch.cat([part.images for part in sets]), torch.cat([part.labels for part in sets]))
-        own = at_hand.at(index)
+        own = at_hand.at(draw.index)
         plain, y = own.images, own.labels
-        x = augment(plain, recipe.augment, recipe.seed, number, self.first)
+        x = augment(plain, recipe.augment, recipe.seed, draw.number, self.first)
         if crafted is None:
             return Batch(x, y)
         # Examples were crafted from images as they are: neither they nor their originals are cropped or flipped.
-        place = torch.from_numpy(places[order]).to(device)
+        place = to_device(draw.places, device)
         fixed = place >= 0
         examples = crafted.examples.index_select(0, place.clamp(min=0))
         as_input = recipe.focus_mode == "inject" and recipe.inject_as == "input"
@@ -162,12 +185,13 @@ class Batches:
 
     def _real(self, epoch: int) -> tuple[Rows, npt.NDArray[np.bool_]]:
         """The real images of an epoch, and which of them are in focus."""
-        if epoch != self._drawn[0]:
+        drawn = self._drawn  # at once: a thread may draw for the next epoch
+        if epoch != drawn[0]:
             recipe, emphasis = self._recipe, self._counts.emphasis
             count = self._counts.real * self._counts.steps
             if emphasis is None or recipe.focus_mode == "inject":
                 rows = real_rows(recipe.seed, epoch, self._available, count)
             else:
                 rows = oversampled(recipe.seed, epoch, self._available, self._focus, count, emphasis.drawn)
-            self._drawn = epoch, rows, np.isin(rows, self._focus)
-        return self._drawn[1], self._drawn[2]
+            self._drawn = drawn = epoch, rows, np.isin(rows, self._focus)
+        return drawn[1], drawn[2]

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from datarobust.randomness import Domain, permutation, row_keys
-from datarobust.types import Array, Floats, Images, Rows
+from datarobust.devices import row_keys, to_device
+from datarobust.randomness import Domain, permutation
+from datarobust.types import Array, Images, Rows
 
 if TYPE_CHECKING:
     from datarobust.training.recipe import Augment
@@ -41,7 +42,7 @@ class Points:
 
     def at(self, rows: Rows) -> Points:
         """Some of them, in the order given."""
-        index = torch.from_numpy(rows).to(self.labels.device)
+        index = to_device(rows, self.labels.device)
         return Points(self.images.index_select(0, index), self.labels.index_select(0, index))
 
     def to(self, device: torch.device) -> Points:
@@ -218,32 +219,32 @@ def augment(images: torch.Tensor, kind: Augment, seed: int, step: int, first: in
     """
     if kind == "none":
         return to_float(images).contiguous(memory_format=torch.channels_last)
-    keys = row_keys(seed, Domain.AUGMENT.of(step), first, first + len(images))
+    device = images.device
+    keys = row_keys(seed, Domain.AUGMENT.of(step), first, first + len(images), device)
 
-    def below(shift: int, count: int) -> Rows:
+    def below(shift: int, count: int) -> torch.Tensor:
         """16 bits of each key as a number 0..count-1; the counts here divide 2^16 to within 0.01 %."""
-        bits = (keys >> np.uint64(shift)) & np.uint64(0xFFFF)
-        return (bits * np.uint64(count) >> np.uint64(16)).astype(np.int64)
+        return (keys >> shift & 0xFFFF) * count >> 16
 
     # Each image, padded, from its own corner on, perhaps mirrored: one gather for the batch.
     count, channels, height, width = images.shape
     padded = functional.pad(images, (PAD, PAD, PAD, PAD)).permute(0, 2, 3, 1).contiguous()
-    rows = below(0, 2 * PAD + 1)[:, None] + np.arange(height)
-    across = np.arange(width)
+    rows = below(0, 2 * PAD + 1)[:, None] + torch.arange(height, device=device)
+    across = torch.arange(width, device=device)
     mirrored = (below(32, 2) == 1) & (kind != "crop")
-    columns = below(16, 2 * PAD + 1)[:, None] + np.where(mirrored[:, None], across[::-1], across)
-    rows += np.arange(count)[:, None] * (height + 2 * PAD)
+    columns = below(16, 2 * PAD + 1)[:, None] + torch.where(mirrored[:, None], across.flip(0), across)
+    rows += torch.arange(count, device=device)[:, None] * (height + 2 * PAD)
     pixels = rows[:, :, None] * (width + 2 * PAD) + columns[:, None, :]
-    index = torch.from_numpy(pixels.reshape(-1)).to(images.device)
-    cropped = padded.view(-1, channels).index_select(0, index).view(count, height, width, -1).permute(0, 3, 1, 2)
+    cropped = padded.view(-1, channels).index_select(0, pixels.view(-1)).view(count, height, width, -1)
+    cropped = cropped.permute(0, 3, 1, 2)
     if kind == "cifar100":
-        return _rotate(to_float(cropped), (below(40, 1 << 16) / ((1 << 16) - 1) * 2.0 - 1.0) * MOST_DEGREES)
+        return _rotate(to_float(cropped), (below(40, 1 << 16).double() / ((1 << 16) - 1) * 2.0 - 1.0) * MOST_DEGREES)
     return to_float(cropped)
 
 
-def _rotate(images: torch.Tensor, degrees: Floats) -> torch.Tensor:
+def _rotate(images: torch.Tensor, degrees: torch.Tensor) -> torch.Tensor:
     """Each image turned about its centre, the nearest pixel taken, black outside."""
-    angle = torch.from_numpy(degrees * math.pi / 180.0).to(images.device, torch.float32)
+    angle = (degrees * math.pi / 180.0).float()
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     ratio = images.shape[2] / images.shape[3]
     turn = torch.stack([torch.stack([cos, -sin * ratio, zero], 1), torch.stack([sin / ratio, cos, zero], 1)], 1)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from datarobust.ahead import ahead
 from datarobust.distributed import Group
 from datarobust.errors import DatarobustError, DivergedError, is_out_of_memory
 from datarobust.types import Array, T
@@ -110,8 +111,12 @@ class Loop(ABC):
         """Everything that a step changes, by name; read and written in place."""
 
     @abstractmethod
-    def train_step(self, number: int) -> None:
-        """Step ``number`` of the training, which is ``self.step`` of ``self.epoch``."""
+    def draw(self, number: int) -> Any:
+        """What step ``number`` takes that the processor draws; a thread calls it, one step ahead."""
+
+    @abstractmethod
+    def train_step(self, number: int, drawn: Any) -> None:
+        """Step ``number`` of the training, which is ``self.step`` of ``self.epoch``, with what was drawn for it."""
 
     @abstractmethod
     def standing(self) -> Line:
@@ -164,11 +169,12 @@ class Loop(ABC):
         total = self.epochs * self.steps
         if self.step == self.steps:
             self._finish_epoch(checkpoint, listener, began)
-        for number in listener.progress(range(self.epoch * self.steps + self.step, total), self.standing):
+        numbers = range(self.epoch * self.steps + self.step, total)
+        for number, drawn in zip(listener.progress(numbers, self.standing), ahead(self.draw, numbers), strict=False):
             if self.step == 0:
                 began = time.monotonic()
                 self.begin_epoch()
-            self.train_step(number)
+            self.train_step(number, drawn)
             self.step += 1
             if self.step == self.steps:
                 self._finish_epoch(checkpoint, listener, began)

@@ -15,7 +15,7 @@ def keys(count: int, seed: int = 0) -> np.ndarray:
 
 def test_without_probability_only_flips_happen_and_are_exact() -> None:
     images = torch.rand(40, 2, 6, 6) * 2 - 1
-    found, told = augment(images, 0.0, keys(40), 0)
+    found, told = augment(images, *maps(0.0, keys(40), 0))
     flipped = told[:, 0] == 1
     assert 5 < int(flipped.sum()) < 35
     assert torch.equal(found[~flipped], images[~flipped])
@@ -71,7 +71,7 @@ def test_numbers_belong_to_images_and_parts() -> None:
 
 def test_images_stay_in_their_range() -> None:
     images = (torch.rand(20, 1, 8, 8) > 0.5).float() * 2 - 1
-    found, _ = augment(images, 1.0, keys(20), 0)
+    found, _ = augment(images, *maps(1.0, keys(20), 0))
     assert found.shape == images.shape
     assert float(found.abs().max()) <= 1.0
     assert not torch.equal(found, images)

@@ -71,6 +71,6 @@ def test_attacks_leave_parameters_as_they_were() -> None:
     model = loops.training().model
     assert all(parameter.requires_grad for parameter in model.parameters())
     eager = loops.training()
-    eager.train_step(0)
+    eager.train_step(0, eager.draw(0))
     assert all(parameter.requires_grad and parameter.grad is not None for parameter in eager.model.parameters())
     assert np.isfinite(eager.loss_sum())

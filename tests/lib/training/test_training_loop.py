@@ -299,8 +299,8 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_state() -> No
     poisoned = training()
     plain = poisoned.batches.at
 
-    def at(epoch: int, step: int, injection: Any) -> Any:
-        batch = plain(epoch, step, injection)
+    def at(*arguments: Any) -> Any:
+        batch = plain(*arguments)
         batch.x.mul_(float("nan"))
         return batch
 
