@@ -16,8 +16,12 @@ JOBS = {
     "examples/slurm/advtrain.sbatch": "advtrain",
     "examples/slurm/advtrain-nodes.sbatch": "advtrain",
     "examples/slurm/sens-rank.sbatch": "sens-rank",
+    "examples/slurm/clone.sbatch": "clone",
+    "examples/slurm/aaeval.sbatch": "aaeval",
     "examples/kubernetes/advtrain.yaml": "advtrain",
     "examples/kubernetes/advtrain-nodes.yaml": "advtrain",
+    "examples/kubernetes/clone.yaml": "clone",
+    "examples/kubernetes/aaeval.yaml": "aaeval",
 }
 
 

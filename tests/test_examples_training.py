@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -255,17 +256,20 @@ def test_the_result_that_is_shown_says_so() -> None:
 
 
 def slurm_options(job: Path = SLURM) -> list[str]:
-    """Of advtrain, in a job for SLURM, with its folders in place of the variables."""
+    """Of the command, in a job for SLURM, with its folders in place of the variables."""
     text = re.sub(r"\\\n", " ", job.read_text())
-    match = re.search(r"tools\.advtrain (.*) \"\$@\" &", text)
+    match = re.search(r"datarobust\.tools\.\w+ (.*) \"\$@\" &", text)
     assert match is not None
-    words = shlex.split(match[1].replace("$DATA", "/data").replace("$RUN", "/runs/c10inf-v-c_s"))
-    return [words[0], *(f"{name}={value}" for name, value in zip(words[1::2], words[2::2], strict=True))]
+    folders = {"DATA": "/data", "RUN": "/runs/c10inf-v-c_s", "CLONES": "/runs/c10-linf-least-10000x1.zarr"}
+    words = shlex.split(re.sub(r"\$(\w+)", lambda name: folders[name[1]], match[1]))
+    first = next(place for place, word in enumerate(words) if word.startswith("-"))
+    options = zip(words[first::2], words[first + 1 :: 2], strict=True)
+    return [*words[:first], *(f"{name}={value}" for name, value in options)]
 
 
 def kubernetes_options(job: Path) -> list[str]:
-    """Of advtrain, in a job for Kubernetes."""
-    return re.findall(r"^ {12}- (\S*(?:zarr|=).*)$", job.read_text().partition("args:")[2], re.MULTILINE)
+    """Of the command, in a job for Kubernetes."""
+    return re.findall(r"^ {12}- (\S*(?:zarr|safetensors|=).*)$", job.read_text().partition("args:")[2], re.MULTILINE)
 
 
 def test_all_jobs_are_the_same_row(make: Make, data: Path, tmp_path: Path) -> None:
@@ -279,6 +283,20 @@ def test_all_jobs_are_the_same_row(make: Make, data: Path, tmp_path: Path) -> No
         if name in given:
             assert tail(given[name]) == tail(value), name
     assert {"--norm", "--arch", "--batch", "--seed"} == {n for n in row if n.startswith("--")} - set(given), "defaults"
+
+
+@pytest.mark.parametrize("job", ["clone", "aaeval"])
+def test_a_job_is_the_same_on_both_kinds_of_cluster(job: str) -> None:
+    ours = [word.replace("-o=", "--output=") for word in slurm_options(SLURM.with_stem(job))]
+    assert kubernetes_options(KUBERNETES.with_stem(job)) == ours
+
+
+@pytest.mark.parametrize("job", sorted(SLURM.parent.iterdir()), ids=lambda job: job.name)
+def test_jobs_are_sound_scripts(job: Path) -> None:
+    checks = [["bash", "-n"], *([["shellcheck", "--severity=warning"]] if shutil.which("shellcheck") else [])]
+    for check in checks:
+        done = subprocess.run([*check, job], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_advtrain_knows_the_options_of_the_jobs(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
@@ -314,6 +332,9 @@ def cluster(tmp_path: Path) -> dict[str, str]:
         ("advtrain-nodes", "0", "torchrun --nnodes=4 --nproc_per_node=8 --rdzv-backend=c10d --rdzv-id=77 "
                                 "--rdzv-endpoint=node1:29500 -m"),
         ("sens-rank", "1", "--shard 3/16 -o"),
+        ("clone", "0", "torchrun --nnodes=4 --nproc_per_node=8 --rdzv-backend=c10d --rdzv-id=77 "
+                       "--rdzv-endpoint=node1:29500 -m datarobust.tools.clone"),
+        ("aaeval", "0", "torchrun --standalone --nproc_per_node=8 -m datarobust.tools.aaeval"),
     ],
 )  # fmt: skip
 def test_a_job_that_is_stopped_saves_and_comes_again(
@@ -334,7 +355,7 @@ def test_a_job_that_is_stopped_saves_and_comes_again(
     assert starts in (tmp_path / "started").read_text()
 
 
-@pytest.mark.parametrize("job", ["advtrain", "advtrain-nodes", "sens-rank"])
+@pytest.mark.parametrize("job", ["advtrain", "advtrain-nodes", "sens-rank", "clone", "aaeval"])
 @pytest.mark.parametrize("code", [0, 2])
 def test_a_job_that_ends_by_itself_does_not_come_again(
     cluster: dict[str, str], tmp_path: Path, code: int, job: str
