@@ -6,9 +6,10 @@ DEMO   ?= demo
 EXTRAS ?= dev
 OUT    ?= gpu
 BUDGET ?= 460
+MINUTES ?= 60
 BIN    := $(VENV)/bin
 
-.PHONY: help install check test bench bench-gpu demo guides
+.PHONY: help install check test torture bench bench-gpu demo guides
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -28,6 +29,9 @@ check: install ## format, lint, types
 
 test: install ## the tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+torture: install ## an hour of faults, kills and damage: is anything lost or wrong afterwards?
+	$(BIN)/python tests/torture.py --minutes $(MINUTES)
 
 bench: install ## speed and memory of sens-rank, beside the usual ways to do its work
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -29,6 +29,7 @@ from datarobust.randomness import Domain, permutation
 from datarobust.text import shown
 from datarobust.types import Array, Rows
 
+SHARE = "share"  # role of the hidden file in which other shards find what this one has done of its rungs
 _FILE_BYTES = 1 << 28  # of a file of lines, at most
 _KEYS = {"point": int, "seed": int, "images": int, "score": float}
 Pair = tuple[int, int]  # a point and a seed
@@ -136,7 +137,8 @@ class Search:
     def _results_in(self, *paths: Path) -> list[Result]:
         """What these files have of this search; nothing where they are of another one, or not there yet."""
         request = artifacts.fingerprint(self.request())
-        return [_of_line(line) for path in paths if requested_by(path) == request for line in read(path)[1]]
+        files = [file for path in paths for file in (path, durable.hidden(path, SHARE))]
+        return [_of_line(line) for file in files if requested_by(file) == request for line in read(file)[1]]
 
     def findings(self, path: Path) -> dict[str, Any]:
         """Of the finished search: main effects over all points, the spread of seeds, the top set."""
@@ -156,7 +158,8 @@ class Search:
     def run(self, output: Output) -> None:
         """Evaluate all points that are not known; several processes take turns.
 
-        Raises DatarobustError where another shard has not done its part of a rung yet; that of this one is written.
+        Raises DatarobustError where another shard has not done its part of a rung yet. That of this one is written: to
+        the output where it was the last rung, else beside it.
         """
         group, (place, shards) = output.group, self.shard
         own = self._begun(output)
@@ -189,10 +192,10 @@ class Search:
                             output.resume.part(f"{result.point}-{result.seed}").discard_part()
             missing = len(pairs) - len(self.standings(known)[number])
             if missing:
-                self._write(output, own)
+                self._write(output, own, whole=number + 1 == len(self.rungs))
                 lack = f"rung {number + 1} lacks {missing} of {len(pairs)} results"
                 raise DatarobustError(f"{lack}: run the other shards, and name their files with `also`")
-        self._write(output, own)
+        self._write(output, own, whole=True)
 
     def _begun(self, output: Output) -> list[Result]:
         """What earlier runs have done."""
@@ -230,15 +233,19 @@ class Search:
             raise DatarobustError(f"point {point} has no finite score: its clones have features that are not finite")
         return Result(point, seed, rung.images, score, *(float(column.mean()) for column in apart.T))
 
-    def _write(self, output: Output, results: Sequence[Result]) -> None:
-        """Write the file: the request, then a line a result."""
+    def _write(self, output: Output, results: Sequence[Result], whole: bool) -> None:
+        """Write the file, the request and a line a result; until it has all of this shard, under a hidden name."""
         if not output.group.is_main:
             return
         lines: list[dict[str, Any]] = [{"request": output.request, **self.request(), "compiled": self.cloning.compiled}]
         for point, seed, images, score, l2, linf in results:
             values = {**search.varied(self.points[point]), "l2": l2, "linf": linf}
             lines.append({"point": point, **values, "seed": seed, "images": images, "score": score, **self.measure})
-        output.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        text, share = "".join(f"{json.dumps(line)}\n" for line in lines), durable.hidden(output.path, SHARE)
+        if whole:
+            output.write_text(text)
+        with durable.os_errors(output.path):
+            durable.remove(share) if whole else durable.replace_file(share, text.encode())
         output.resume.discard_part()  # the file has all of it
 
 

@@ -167,10 +167,10 @@ def export(
 
     def write(folder: Path) -> None:
         folder.mkdir()
-        torch.save({name: torch.from_numpy(np.array(array)) for name, array in model.items()}, folder / FILES[0])
+        _save({name: torch.from_numpy(np.array(array)) for name, array in model.items()}, folder / FILES[0])
         (folder / FILES[1]).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         if evaluation is not None and "adversarial" in evaluation:
-            torch.save(torch.from_numpy(evaluation.column("adversarial").read()).float(), folder / FILES[2])
+            _save(torch.from_numpy(evaluation.column("adversarial").read()).float(), folder / FILES[2])
         if result is not None:
             (folder / FILES[3]).write_text("\n".join(_log(result)) + "\n", encoding="utf-8")
 
@@ -188,6 +188,17 @@ def export(
         missing.append(f"{what}: whoever reads it needs to know, model import by `normalise`.")
     missing += [f"model_info.json has no {name}." for name in ("name", "authors", "venue", "link") if not info[name]]
     return missing
+
+
+def _save(content: object, path: Path) -> None:
+    """``torch.save``, which raises an OSError or a signal and not what comes of it."""
+    with path.open("xb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError | KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
 
 
 def _model_info(model: Tensors, entry: Entry, result: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,0 +1,160 @@
+"""Everything that `tests/test_faults.py` and `tests/test_corruption.py` sample, in full: ``make torture``.
+
+    python torture.py [--minutes 60] [--parts faults,...] [--cases sens-rank,...]
+
+Prints a table a part, as tests/bench/RESULTS.md keeps it, and ends with 1 where a promise was broken. Trials go on in
+an order that spreads over commands, kinds and calls until the minutes are over; the table says how many of how many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests import corruption, faults  # noqa: E402
+from tests.faults import CASES, KINDS, Bench  # noqa: E402
+
+Trial = tuple[str, str, Callable[[], str | None]]  # row, column, what is wrong after it
+
+
+def fault_trials(bench: Bench, cases: list[str]) -> Iterator[list[Trial]]:
+    """Every command, kind of fault and call."""
+
+    def trial(case: str, kind: str, number: int, whole: dict[str, str]) -> str | None:
+        wrong = faults.trial(bench, case, kind, number, whole)
+        return wrong and f"call {number}: {wrong}"
+
+    for case in cases:
+        whole, count = faults.undisturbed(bench, case)
+        pairs = [(kind, number) for number in range(1, count + 1) for kind in KINDS if kind != "count"]
+        yield spread([(case, kind, functools.partial(trial, case, kind, number, whole)) for kind, number in pairs])
+
+
+def corruption_trials(bench: Bench, _: list[str]) -> Iterator[list[Trial]]:
+    """Every file of every artifact, and every harm."""
+    corruption.prepare(bench)
+
+    def trial(name: str, file: Path, harm: str, number: int, whole: corruption.Whole) -> str | None:
+        wrong = corruption.trial(bench, name, file, harm, number, whole)
+        return wrong and f"{file}: {wrong}"
+
+    for name in corruption.SUBJECTS:
+        whole = corruption.undisturbed(bench, name)
+        pairs = enumerate(corruption.trials(bench, name))
+        yield spread([(name, harm, functools.partial(trial, name, file, harm, i, whole)) for i, (file, harm) in pairs])
+
+
+def spread(trials: list[Trial]) -> list[Trial]:
+    """The trials in an order in which the first ones are spread over all, the same in every run."""
+    step = len(trials) * 5 // 8 + 1
+    while math.gcd(step, len(trials)) > 1:
+        step += 1
+    return [trials[place * step % len(trials)] for place in range(len(trials))]
+
+
+def torture(lists: Iterator[list[Trial]], deadline: float) -> bool:
+    """Run trials in turns until time is over, and print how many there were; whether all promises were kept."""
+    queues = list(lists)
+    total = Counter(row for trials in queues for row, _, _ in trials)
+    done: Counter[tuple[str, str]] = Counter()
+    broken = []
+    for row, column, run in filter(None, itertools.chain.from_iterable(itertools.zip_longest(*queues))):
+        if time.monotonic() > deadline:
+            break
+        wrong = run()
+        if wrong == "":  # nothing was disturbed
+            total[row] -= 1
+            continue
+        done[row, column] += 1
+        if wrong:
+            broken.append(f"{row}, {column}, {wrong}")
+            print(f"BROKEN {broken[-1]}", flush=True)
+    columns = list(dict.fromkeys(column for _, column in done))
+    print("|", " | ".join(["", *columns, "all", "of", "broken"]), "|")
+    print("|---" * (len(columns) + 4) + "|")
+    for row in total:
+        counts = [done[row, column] for column in columns]
+        bad = sum(line.startswith(f"{row}, ") for line in broken)
+        print("|", " | ".join(map(str, [row, *counts, sum(counts), total[row], bad])), "|")
+    print("|", " | ".join(map(str, ["all", *(sum(done[row, c] for row in total) for c in columns),
+                                    done.total(), total.total(), len(broken)])), "|", flush=True)  # fmt: skip
+    return not broken
+
+
+def pipeline_trials(bench: Bench, _: list[str]) -> Iterator[list[Trial]]:
+    """Every step on digits by ``make -j2``, stopped by signals at ten moments and started again."""
+    words = ["make", "-j2", "--file", ROOT / "examples" / "demo.mk", f"BIN={bench.scripts}", "demo"]
+    folders = [bench.fresh(f"demo-{name}") for name in ("whole", "stopped")]
+
+    def stopped(number: signal.Signals, seconds: float) -> str | None:
+        with subprocess.Popen([*words, f"OUT={folders[1]}"], process_group=0, **QUIET) as process:
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, number)
+                process.wait()
+        return None
+
+    def finished() -> str | None:
+        trees = []
+        for folder in folders:
+            done = subprocess.run([*words, f"OUT={folder}"], check=False, capture_output=True, text=True)
+            if done.returncode != 0:
+                return f"ends with {done.returncode}: {done.stderr[-600:]}"
+            trees.append(faults.contents(folder))
+        differing = sorted(name for name in trees[0] | trees[1] if trees[0].get(name) != trees[1].get(name))
+        return f"differ: {differing}" if differing else None
+
+    signals = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
+    moments = [(signals[i % 3], 4.0 + 7.3 * i) for i in range(10)]
+    stops: list[Trial] = [
+        ("make -j2 demo", number.name, functools.partial(stopped, number, seconds)) for number, seconds in moments
+    ]
+    yield [*stops, ("make -j2 demo", "finished", finished)]
+
+
+PARTS = {"faults": fault_trials, "corruption": corruption_trials, "pipeline": pipeline_trials}
+QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def main() -> None:
+    """Run the parts, each in its share of the time."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--cases", default=",".join(CASES))
+    options = parser.parse_args()
+    scripts = Path(sys.executable).parent
+    if (lack := faults.lack()) is not None:
+        sys.exit(f"torture: {lack}")
+    parts = options.parts.split(",")
+    with tempfile.TemporaryDirectory(prefix="torture-") as place, faults.quick_commands(ROOT, scripts) as quick:
+        bench = Bench(quick, scripts, Path(place))
+        faults.prepare(bench)
+        kept = True
+        for part in parts:
+            start = time.monotonic()
+            deadline = start + 60 * options.minutes / len(parts)
+            print(f"\n{part}:", flush=True)
+            kept &= torture(PARTS[part](bench, options.cases.split(",")), deadline)
+            print(f"{time.monotonic() - start:.0f} s")
+    sys.exit(not kept)
+
+
+if __name__ == "__main__":
+    main()
