@@ -35,7 +35,7 @@ _FINISHED = "{} was finished before; nothing to do"
 Shuffle = Annotated[
     int | None, option("SEED", "Put the points in random order, once.", "--shuffle", min=0, max=2**64 - 1)
 ]
-Split = Annotated[str | None, option("NAME", "Which part of a release: train if not given, or test.", "--split")]
+Split = Annotated[str | None, option("NAME", "Which part of a set: train if not given, or test.", "--split")]
 Labels = Annotated[
     Literal["fine", "coarse"] | None,
     choice("Of CIFAR-100: the 100 classes, or the 20 super-classes (CIFAR-100s).", "--labels"),
@@ -72,12 +72,14 @@ def import_(
     source: Annotated[str, argument("SOURCE", "The word digits, a file or a folder; see above.")],
     output: _cli.Output,
     format: Annotated[
-        Literal["auto", "digits", "npz", "folder", "cifar", "ti500k", "idx", "parquet"], choice("Of the source.")
+        Literal["auto", "digits", "npz", "npy", "folder", "cifar", "ti500k", "idx", "parquet"], choice("Of the source.")
     ] = "auto",
     shuffle: Shuffle = None,
     classes: _cli.Classes = None,
     keys: Annotated[str | None, option("POINTS,LABELS", "Names of the two arrays of an npz file, or columns.")] = None,
-    layout: Annotated[Literal["nhwc", "nchw"] | None, choice("Of npz images, where it is not evident.")] = None,
+    layout: Annotated[
+        Literal["nhwc", "nchw"] | None, choice("Of npz and .npy images, where it is not evident.")
+    ] = None,
     channels: Annotated[int | None, option("1|3", "Make all encoded images grey or RGB.")] = None,
     resize: Annotated[
         str | None, option("WxH[:crop]", "Bring all encoded images to one size: stretched, or scaled and cut.")
@@ -106,9 +108,11 @@ def import_(
     them to W x H pixels; with :crop they are scaled and cut around their centre instead. --skip-broken says on stderr
     what it leaves out; every image is decoded twice.
 
-    npz: arrays `image,label`, `x,y` or `images,labels`; images of 1 or 3 channels, NHWC or NCHW, or (N, H, W); (N, D)
-    become float features. Labels are 0..C-1, one-hot, or probabilities. Generated sets (Wang et al. 2023) are sorted
-    by class: --shuffle puts them in an order drawn from SEED alone; --limit then takes its first N.
+    npz: arrays `image,label`, `x,y`, `X,y` or `images,labels`; with --split, `train_images,train_labels` (MedMNIST) or
+    `x_train,y_train` (Keras) and so on. .npy: with --labels FILE, another .npy file or text, a label a line. Images
+    have 1 or 3 channels, NHWC or NCHW, or are (N, H, W); (N, D) become float features, and so do float images that are
+    no bytes. Labels are 0..C-1, one-hot, probabilities, or text. Generated sets (Wang et al. 2023) are sorted by class:
+    --shuffle puts them in an order drawn from SEED alone; --limit then takes its first N.
 
     All are streamed: a source may be larger than the memory.
 

@@ -179,6 +179,9 @@ def _of_source(source: Source, names: Sequence[object] | None) -> _Points:
     columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     label, classes = columns["labels"], np.array(source.spec.classes, str)
     points = columns[source.spec.kind]
+    if names is None and "names" in columns:
+        encoded = np.ascontiguousarray(columns["names"]).view(f"S{source.spec.names}").ravel().tolist()
+        names = [name.decode("utf-8", "surrogateescape") for name in encoded]
     return _Points(
         points, classes[label] if len(classes) else label, columns.get("soft"), _named(names, len(points))
     )  # fmt: skip

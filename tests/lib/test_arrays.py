@@ -149,8 +149,13 @@ def test_one_label_has_no_neighbours_and_k_has_more() -> None:
 def test_soft_labels_and_sources() -> None:
     vectors = RANDOM.dirichlet(np.ones(3), 12)
     assert datarobust.rank(IMAGES, vectors, soft=True).robustness.shape == (12,)
-    source = from_arrays(IMAGES, NAMES[LABELS])
+    files = [f"{row}.png" for row in range(12)]
+    source = from_arrays(IMAGES, NAMES[LABELS], names=files)
     result = datarobust.rank(source)
+    assert result.name is not None
+    assert result.name.tolist() == files
+    assert result.neighbour_name is not None
+    assert result.neighbour_name.tolist() == [files[row] for row in result.neighbour]
     assert result.neighbour.tolist() == datarobust.rank(IMAGES, LABELS).neighbour.tolist()
     assert result.label.tolist() == NAMES[LABELS].tolist()
 

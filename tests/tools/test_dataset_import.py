@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from datarobust import artifacts
+from datarobust.datasets.contents import pictures
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (30, 3072), dtype=np.uint8)
@@ -79,7 +80,7 @@ def test_mistakes_are_one_sentence(command, cifar100, tmp_path):
         assert "Traceback" not in done.stderr
     for options, words in {
         ("--keys", "a,b"): "--keys belongs to npz files and Parquet files, not to CIFAR",
-        ("--format", "npz", "--split", "test"): "--split belongs to",
+        ("--format", "npz", "--channels", "1"): "--channels belongs to",
     }.items():
         done = command("dataset", "import", cifar100, "-o", output, *options)
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
@@ -154,3 +155,45 @@ def test_a_real_folder(command, tmp_path):
     }.items():
         refused = command("dataset", "import", "photos", option, "-o", "u.zarr", cwd=tmp_path)
         assert sentence in refused.stderr
+
+
+def test_dark_images_are_remarked(command, tmp_path):
+    for brightest, remark in {1: "No pixel is above 1, of 255", 16: "multiply them by 15.9375", 17: None}.items():
+        images = np.full((3, 4, 4), brightest, np.uint8)
+        np.savez(tmp_path / "d.npz", x=images, y=np.arange(3))
+        done = command("dataset", "import", "d.npz", "-o", f"{brightest}.zarr", cwd=tmp_path)
+        assert done.returncode == 0
+        assert ("No pixel" in done.stderr) == (remark is not None)
+        assert (remark or "") in done.stderr
+
+
+def test_arrays_as_users_have_them(command, tmp_path):
+    images, labels = RNG.integers(0, 256, (12, 6, 6), np.uint8), np.array(["no", "yes", "may be"] * 4)
+    np.save(tmp_path / "x.npy", images)
+    np.save(tmp_path / "y.npy", labels)
+    np.savez(tmp_path / "set.npz", x_train=images[:8], y_train=labels[:8], x_test=images[8:], y_test=labels[8:])
+    done = command("dataset", "import", "x.npy", "--labels", "y.npy", "-o", "d.zarr", cwd=tmp_path)
+    assert done.stdout == "d.zarr\n", done.stderr
+    assert store_at(tmp_path / "d.zarr").attributes["classes"] == ["may be", "no", "yes"]
+    refused = command("dataset", "import", "x.npy", "-o", "e.zarr", cwd=tmp_path)
+    assert "x.npy has no labels: give them with --labels FILE" in refused.stderr
+    done = command("dataset", "import", "set.npz", "--split", "test", "-o", "t.zarr", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert store_at(tmp_path / "t.zarr").column("labels").read().tolist() == [0, 1, 2, 0]
+    assert store_at(tmp_path / "t.zarr").attributes["name"] == "set-test"
+
+
+def test_float_images_are_features_that_can_be_seen(command, tmp_path):
+    images = RNG.random((12, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=images, y=np.arange(12) % 3)
+    done = command("dataset", "import", "d.npz", "-o", "d.zarr", cwd=tmp_path)
+    assert "are no bytes: they become features, with distances in their own units" in done.stderr
+    command("dataset", "subset", "d.zarr", "--select", "first:9", "-o", "s.zarr", cwd=tmp_path)
+    command("dataset", "merge", "s.zarr", "d.zarr", "-o", "m.zarr", cwd=tmp_path)
+    picture = {"shape": [1, 6, 6], "low": 0.0, "high": 1.0}
+    assert [store_at(tmp_path / f"{name}.zarr").attributes["picture"] for name in "dsm"] == [picture] * 3
+    command("sens-rank", "s.zarr", "-o", "r.zarr", cwd=tmp_path)
+    done = command("figure", "pairs", "s.zarr", "r.zarr", "-o", "p.png", cwd=tmp_path)
+    assert done.stdout == "p.png\n", done.stderr
+    shown = pictures(store_at(tmp_path / "s.zarr"), np.array([3]))
+    np.testing.assert_array_equal(shown[0, 0], np.rint(images[3].astype(float) * 255))

@@ -161,7 +161,7 @@ _KINDS = (
         },
         one_of=("images", "features"),
         attributes={"name": _TEXT, "classes": Attribute("texts")},
-        optional_attributes={"shuffled": _INTEGER},
+        optional_attributes={"shuffled": _INTEGER, "picture": _OBJECT},
     ),
     Kind(
         "ranking",

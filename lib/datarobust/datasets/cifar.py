@@ -61,6 +61,7 @@ CIFAR100 = tuple(_FINE.split())
 
 MOST_TI500K_BYTES = 8 << 30  # of the file
 MOST_ROW_BYTES = 1 << 24  # of one image
+CLASSES = {"labels": 10, "fine_labels": 100, "coarse_labels": 20}  # of each column
 _NAMES_BYTES = 1 << 16  # of a file of class names
 
 
@@ -150,11 +151,10 @@ class CifarSource(_BatchSource):
         self._coarse = "coarse_labels" if self._label == "fine_labels" else None
         self.choices = (split, self._label)
         names = list(release.splits[split])
-        names += [name for name in dict.fromkeys(release.names) if name in files or classes is None]
+        names += [name for name in dict.fromkeys(release.names) if name in files]
         for each in names:
             if each not in files:
-                way = "`classes` gives the names without it" if each in release.names else "get the release again"
-                raise DataError(f"{shown(path)} lacks {each} of {release.title}'s {split} set: {way}.")
+                raise DataError(f"{shown(path)} lacks {each} of {release.title}'s {split} set: get the release again.")
         super().__init__(path, None if archive else names)
         if not archive:
             for each in names:
@@ -162,17 +162,21 @@ class CifarSource(_BatchSource):
         batch = BinaryBatch if release.binary else PickledBatch
         self._batches = [batch(files[each], release.columns) for each in release.splits[split]]
         self._classes = {
-            column: _class_names(files[each], column)
+            column: _class_names(files[each], column) if each in files else tuple(map(str, range(CLASSES[column])))
             for column, each in zip(release.columns, release.names, strict=True)
-            if each in names
         }
+        source = release.names[release.columns.index(self._label)]  # of the names
         if classes is not None:
-            stored = self._classes.get(self._label, classes)
-            if len(stored) != len(classes):
-                raise DataError(f"{shown(path)} has {len(stored)} classes, but {len(classes)} names are given.")
+            count = len(self._classes[self._label])
+            if source in files and count != len(classes):
+                raise DataError(f"{shown(path)} has {count} classes, but {len(classes)} names are given.")
             self._classes[self._label] = classes
         title = release.title + ("s" if labels == "coarse" else "")
         notes = [f"{title}, {'binary' if release.binary else 'python'} release, {split} set"]
+        if source not in files and classes is None:
+            notes.append(
+                f"{source} is missing: classes are called 0 to {CLASSES[self._label] - 1}; `classes` names them"
+            )
         unnamed = [batch.where for batch in self._batches if not batch.names]
         if 0 < len(unnamed) < len(self._batches):
             notes.append(f"{unnamed[0]} has no filename for each image: names are left out")

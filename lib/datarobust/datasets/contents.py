@@ -23,17 +23,37 @@ from datarobust.artifacts import Column, Store
 from datarobust.datasets.sources import Counted
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown, sized
-from datarobust.types import Progress, Rows
+from datarobust.types import Images, Progress, Rows
 
 Hashes = npt.NDArray[np.bytes_]
 Labels = Literal["own", "coarse"]
 
 _HASH = "S16"
+_DARK = 16  # images without a brighter pixel may have another range: 0..1, or 0..16 as scikit-learn's digits
 
 
 def point_column(store: Store) -> Column:
     """The points of a dataset: its images or its features."""
     return store.column("images" if "images" in store else "features")
+
+
+def picture_shape(store: Store) -> tuple[int, ...] | None:
+    """(C, H, W) of the pictures of a dataset: its images, or features that were images; None where it has none."""
+    if "images" in store:
+        return store.column("images").shape[1:]
+    picture = store.attributes.get("picture")
+    return None if picture is None else tuple(picture["shape"])
+
+
+def pictures(store: Store, rows: Rows) -> Images:
+    """The pictures (M, C, H, W) of some points; features are drawn from black to white and rounded to bytes."""
+    if "images" in store:
+        return store.column("images").take(rows)
+    picture = store.attributes["picture"]
+    low, high = float(picture["low"]), float(picture["high"])
+    values = store.column("features").take(rows).astype(np.float64)
+    scaled = np.clip((values - low) / ((high - low) or 1.0), 0.0, 1.0)
+    return np.rint(scaled * 255).astype(np.uint8).reshape(len(rows), *picture["shape"])
 
 
 def label_column(store: Store, labels: Labels) -> Column:
@@ -129,12 +149,22 @@ def lines(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def remarks(dataset: Store) -> Iterator[str]:
-    """What a user of a new dataset should know, a sentence each: labels that seem to begin at 1."""
+    """What a user of a new dataset should know, a sentence each: labels that begin at 1, pixels that end at 1 or 16."""
     lowest = min((int(rows.min()) for _, rows in dataset.column("labels").blocks() if len(rows)), default=0)
     if lowest > 0:
         yield (
             f"No point has a label below {lowest}: labels are 0 to C - 1, and a class without points is one all the "
             "same for training and random labels. If yours begin at 1, take 1 from each."
+        )
+    if "images" in dataset:
+        brightest = 0
+        for _, rows in dataset.column("images").blocks():
+            brightest = max(brightest, int(rows.max(initial=0)))
+            if brightest > _DARK:
+                return
+        yield (
+            f"No pixel is above {brightest}, of 255 that are possible, and distances are as small. If {brightest} is "
+            f"white in these images, multiply them by {255 / max(brightest, 1):g} before the import."
         )
 
 

@@ -124,6 +124,30 @@ def read_names(path: Path) -> tuple[str, ...]:
     return names
 
 
+def read_classes(path: Path, points: int, classes: Sequence[str] | None) -> tuple[Rows, tuple[str, ...]]:
+    """The labels int64 (points) in a text file, one a line, whole numbers or text, and the names of the classes.
+
+    Raises DataError where there are fewer or more than points, or one is not among ``classes``.
+    """
+    where, lines, labels = shown(path), list[int](), list[str]()
+    with reading(path), path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES), b""), start=1):
+            word = line.strip()
+            if not word or word.startswith(b"#"):
+                continue
+            if len(labels) == points:
+                raise DataError(f"{where}, line {number} is one label too many: there are {points:,} points.")
+            try:
+                labels.append(word.decode("utf-8-sig"))
+            except UnicodeDecodeError as error:
+                raise DataError(f"{where}, line {number} is not UTF-8 text: labels are, one a line.") from error
+            lines.append(number)
+    if len(labels) < points:
+        raise DataError(f"{where} has {len(labels):,} labels, but there are {points:,} points.")
+    numbers, names = numbered(labels, lines, where, classes)
+    return np.array(numbers, np.int64), names
+
+
 def read_table(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line, file name and label of every row of a table: CSV, TSV, or JSON lines where it is called .jsonl.
 

@@ -18,12 +18,15 @@ from datarobust.datasets.parquet import IMAGES, LABELS
 from datarobust.datasets.sources import (
     Block,
     Layout,
+    Picture,
     Scale,
     Source,
     Spec,
     as_features,
     as_images,
     as_labels,
+    as_names,
+    name_bytes,
     spans,
     tell_scale,
 )
@@ -49,6 +52,7 @@ class ArraySource(Source):
         name: str = "arrays",
         classes: Sequence[str] = (),
         soft: Array | None = None,
+        names: Sequence[object] | None = None,
     ) -> None:
         if labels.dtype.kind == "U":
             known, numbers = np.unique(labels, return_inverse=True)
@@ -61,21 +65,37 @@ class ArraySource(Source):
         self.points: Array = points if images else points.reshape(len(points), -1).astype(np.float32, copy=False)
         self.labels, _ = as_labels(labels, 0, "y", len(classes))  # int64 (N,)
         self._soft = soft
-        shape = self.points.shape[1:]
-        self.spec = Spec(name, len(points), "images" if images else "features", shape, tuple(classes))
-        if soft is not None:
-            self.spec = Spec(name, len(points), self.spec.kind, shape, tuple(classes), soft.shape[1])
+        if names is not None and len(names) != len(points):
+            raise DataError(f"There are {len(names):,} names for {len(points):,} points.")
+        texts = [] if names is None else [str(each) for each in names]
+        width = name_bytes(texts)
+        self._names_of_points = as_names(texts, width) if width else None
+        picture = None
+        if not images and points.ndim == 4 and len(points):
+            low, high = float(points.min()), float(points.max())
+            unit = 1.0 if high <= 1 else 255.0
+            picture = Picture(points.shape[1:], *((0.0, unit) if low >= 0 and high <= 255 else (low, high)))
+        self.spec = Spec(
+            name=name,
+            rows=len(points),
+            kind="images" if images else "features",
+            shape=self.points.shape[1:],
+            classes=tuple(classes),
+            soft=0 if soft is None else soft.shape[1],
+            names=width,
+            picture=picture,
+        )
 
     @cached_property
     def _digest(self) -> str:
-        parts = [self.points, self.labels, *([] if self._soft is None else [self._soft])]
+        parts = [part for part in (self.points, self.labels, self._soft, self._names_of_points) if part is not None]
         digest = hashlib.sha256(repr([(part.shape, part.dtype.str) for part in parts]).encode())
         for part in parts:
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
     def digest(self, stopped: Callable[[], bool] = lambda: False) -> str:
-        """sha256 of shapes and dtypes, then of the points, the labels and the label vectors."""
+        """sha256 of shapes and dtypes, then of the points, the labels, the label vectors and the names."""
         return self._digest
 
     def identity(self) -> str:
@@ -87,28 +107,34 @@ class ArraySource(Source):
 
     def _parts(self, start: int, stop: int) -> Iterator[Block]:
         for begin, end in spans(stop, self.spec.step, start):
-            block = {self.spec.kind: self.points[begin:end], "labels": self.labels[begin:end]}
-            yield block if self._soft is None else block | {"soft": self._soft[begin:end]}
+            columns: dict[str, Array | None] = {self.spec.kind: self.points, "labels": self.labels}
+            columns |= {"soft": self._soft, "names": self._names_of_points}
+            yield {column: values[begin:end] for column, values in columns.items() if values is not None}
 
 
 def from_arrays(
-    X: Any, y: Any, *, classes: Sequence[str] = (), layout: Layout | None = None, name: str = "arrays"
+    X: Any,
+    y: Any,
+    *,
+    classes: Sequence[str] = (),
+    names: Sequence[object] | None = None,
+    layout: Layout | None = None,
+    name: str = "arrays",
 ) -> ArraySource:
     """Arrays, tensors or data frames as a source, as :func:`datarobust.rank` takes them.
 
-    ``layout`` says where the channels of images (N, H, W, C) or (N, C, H, W) are, if that is not evident.
+    ``classes`` are the names of the labels, ``names`` those of the points, such as their files. ``layout`` says where
+    the channels of images (N, H, W, C) or (N, C, H, W) are, if that is not evident.
     """
     points = as_points(X)
     labels, soft = as_classes(y)
     if len(labels) != len(points):
         raise DataError(f"y has {len(labels):,} labels for the {len(points):,} points of X.")
-    if points.dtype == np.uint8:
-        points = _as_nchw(points, layout)
-    return ArraySource(points, labels, name=name, classes=classes, soft=soft)
+    return ArraySource(_as_nchw(points, layout), labels, name=name, classes=classes, soft=soft, names=names)
 
 
 def _as_nchw(points: Array, layout: Layout | None) -> Array:
-    """Bytes as images (N, C, H, W); rows (N, D) as they are."""
+    """Images as (N, C, H, W); rows (N, D) as they are."""
     axes = layout_of(points.shape, "X", layout)
     if axes == "nhwc":
         return np.ascontiguousarray(points.transpose(0, 3, 1, 2))
@@ -134,8 +160,12 @@ def from_torch(dataset: Any, *, channels: int | None = None, name: str | None = 
     whole = dataset
     while not hasattr(whole, "classes") and hasattr(whole, "dataset"):  # a Subset
         whole = whole.dataset
-    classes = getattr(whole, "classes", ())
-    return _gathered(items, rows, channels, name or type(whole).__name__.lower(), classes)
+    files = getattr(dataset, "samples", None)  # of torchvision's folders: paths and labels
+    names = None
+    if isinstance(files, list) and len(files) == rows and all(isinstance(each, tuple) for each in files):
+        names = [str(each[0]) for each in files]
+    title = name or type(whole).__name__.lower()
+    return _gathered(items, rows, channels, title, getattr(whole, "classes", ()), names)
 
 
 def from_hf(
@@ -162,7 +192,12 @@ def from_hf(
 
 
 def _gathered(
-    items: Iterator[tuple[Any, Any]], rows: int, channels: int | None, name: str, classes: Any
+    items: Iterator[tuple[Any, Any]],
+    rows: int,
+    channels: int | None,
+    name: str,
+    classes: Any,
+    called: Sequence[str] | None = None,
 ) -> ArraySource:
     """The items as one source, each checked against the first."""
     points: Array | None = None
@@ -179,7 +214,7 @@ def _gathered(
         raise DataError(f"The dataset says that it has {rows:,} items, but has {len(labels):,}.")
     hard, soft = as_classes([label.item() if label.ndim == 0 else label for label in labels], "labels")
     names = classes if isinstance(classes, list | tuple) and all(isinstance(each, str) for each in classes) else ()
-    return ArraySource(as_points(points, "dataset"), hard, name=name, classes=tuple(names), soft=soft)
+    return ArraySource(as_points(points, "dataset"), hard, name=name, classes=tuple(names), soft=soft, names=called)
 
 
 def _point(value: Any, where: str, channels: int | None, first: tuple[int, ...] | None) -> Array:

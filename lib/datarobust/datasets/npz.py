@@ -1,23 +1,24 @@
-"""npz files: one array of points, one of labels, streamed in bounded memory, trusting nothing.
+"""NumPy's files as data sets: an npz file with an array of points and one of labels, or a .npy file and one of labels.
 
 Points of four dimensions are images in NHWC or NCHW order with 1 or 3 channels, of three dimensions grey images
-(N, H, W), of two dimensions feature vectors (N, D), whatever their dtype. An optional array ``classes`` of fixed-width
-text names the classes.
+(N, H, W), of two dimensions feature vectors (N, D), whatever their dtype. Float images whose values are no bytes become
+features, too, which say how they are drawn. Labels are numbers, or text, which is numbered in its order. Of an npz file
+an optional array ``classes`` of fixed-width text names the classes, one called ``names`` the points.
 
 ``numpy.load`` reads an array whole, which a file of 50 million images forbids. Here numpy's own parser (which evaluates
-literals only) reads the header of an array, its claims are compared with the sizes that the archive states, and the
-rows are read as they are asked for. Arrays of objects are refused before their data are touched.
+literals only) reads the header of an array, its claims are compared with the size that the file has, and the rows are
+read as they are asked for. Arrays of objects are refused before their data are touched.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import os
 import warnings
 import zipfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
@@ -25,15 +26,22 @@ import numpy as np
 from numpy.lib import format as npy
 
 from datarobust.datasets import sources
-from datarobust.datasets.files import DEFLATE_RATIO, NPY_FAULTS, brief, reading
-from datarobust.datasets.sources import Block, Layout, Names, Source, Spec
-from datarobust.errors import DataError
+from datarobust.datasets.files import DEFLATE_RATIO, NPY_FAULTS, brief, read_start, reading
+from datarobust.datasets.linefiles import read_classes
+from datarobust.datasets.sources import MOST_CLASSES, Block, Layout, Names, Picture, Source, Spec, name_bytes
+from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
-from datarobust.types import Array
+from datarobust.types import Array, Rows
 
-PAIRS = (("image", "label"), ("x", "y"), ("images", "labels"))  # the first of the images of Wang et al. 2023
+PAIRS = (("image", "label"), ("x", "y"), ("images", "labels"), ("X", "y"))  # the first as Wang et al. 2023 have them
+SPLITS = {  # as MedMNIST, Keras and scikit-learn's examples call theirs
+    split: ((f"{split}_images", f"{split}_labels"), (f"x_{split}", f"y_{split}"), (f"X_{split}", f"y_{split}"))
+    for split in ("train", "val", "test")
+}
+NAMES = ("names", "filenames", "files")  # of the points
 CHANNELS = (1, 3)
 
+_TEXTS_AT_ONCE = 1 << 16
 _CLASSES_BYTES = 16 << 20
 _DIRECTORY_BYTES = 4 << 20
 _TAIL_BYTES = (1 << 16) + 22 + 20 + 56  # of a zip file: a comment, and three records that point at the directory
@@ -43,86 +51,145 @@ _IN_MEMORY = 1 << 30
 _HEADER_BYTES = 16 << 10
 
 
+def looks_like_npy(path: Path, start: bytes) -> bool:
+    """Whether a file begins as one array does."""
+    return start.startswith(b"\x93NUMPY")
+
+
 def looks_like(path: Path, start: bytes) -> bool:
     """Whether a file is called so, or begins as a zip archive does."""
     return path.suffix == ".npz" or start.startswith((b"PK\x03\x04", b"PK\x05\x06"))
 
 
-class NpzSource(Source):
-    """An npz file as a Source. ``keys`` and ``layout`` override what is recognised, ``classes`` the stored names."""
+class _ArraySource(Source):
+    """An array of points and one of labels; a reader calls ``_hold`` when it has found them."""
+
+    def _hold(
+        self,
+        points: Npy,
+        labels: Npy | Rows,
+        layout: Layout | None,
+        classes: Names,
+        names: Npy | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Take these arrays; ``labels`` are those of a file, or numbers (N,). ``names`` are those of the points."""
+        if points.dtype.kind not in "biuf":
+            raise DataError(f"{points.where} holds text, not numbers.")
+        axes = layout_of(points.shape, points.where, layout)
+        shape, columns, soft, source = points.shape, 0, False, "a file"
+        if isinstance(labels, Npy):
+            source = shown(labels.key)
+            if len(labels.shape) not in (1, 2) or labels.shape[1:] == (0,):
+                raise DataError(f"{labels.where} has shape {labels.shape}; labels are (N,), or (N, C) one-hot or soft.")
+            if labels.shape[0] != shape[0]:
+                raise DataError(f"{labels.where} has {labels.shape[0]:,} labels for {shape[0]:,} points.")
+            columns = labels.shape[1] if labels.shape[1:] not in ((), (1,)) else 0
+            soft = columns > 0 and labels.dtype.kind == "f"
+            if columns and classes and len(classes) != columns:
+                raise DataError(f"{labels.where} has {columns} columns, but there are {len(classes)} class names.")
+            if labels.dtype.kind in "SU":
+                labels, classes = _numbered(labels, classes)
+        self._points, self._labels, self._layout, self._called = points, labels, axes, names
+        taken_as, point = {
+            "nhwc": ("NHWC images", (shape[-1], *shape[1:-1])),
+            "nchw": ("NCHW images", shape[1:]),
+            "nhw": ("grey images", (1, *shape[1:])),
+            "nd": ("feature vectors", shape[1:]),
+        }[axes]
+        notes = [f"{shown(points.key)} {shape} taken as {taken_as}, labels from {source}"]
+        self._scale, drawn = ("bytes", None) if axes == "nd" else _range_of(points)
+        if drawn is not None:
+            what = f"values from {drawn[0]:g} to {drawn[1]:g} are no bytes"
+            notes.append(f"{what}: they become features, with distances in their own units")
+        self.spec = Spec(
+            name=name or self._path.stem,
+            rows=shape[0],
+            kind="features" if axes == "nd" or drawn else "images",
+            shape=(math.prod(point),) if drawn else point,
+            classes=classes,
+            soft=columns if soft else 0,
+            notes=tuple(notes),
+            raw_bytes=points.row_bytes,
+            names=0 if names is None else name_bytes(text for texts in _texts(names) for text in texts),
+            picture=None if drawn is None else Picture(point, *drawn),
+        )
+
+    def _parts(self, start: int, stop: int) -> Iterator[Block]:
+        step, where = self.spec.step, self._points.where
+        names = self._called.rows(step, start, stop) if self._called is not None and self.spec.names else None
+        points = self._points.rows(step, start, stop)
+        for (row, raw), block in zip(points, self._label_parts(step, start, stop), strict=True):
+            if names is not None:
+                block["names"] = sources.as_names(_decoded(next(names)[1]), self.spec.names)
+            if self.spec.kind == "images":
+                raw = sources.as_images(raw, self._scale, row, where)
+            else:
+                raw = sources.as_features(raw, row, where)
+            if self._layout == "nhwc":
+                raw = raw.transpose(0, 3, 1, 2)
+            block[self.spec.kind] = np.ascontiguousarray(raw).reshape(-1, *self.spec.shape)
+            yield block
+
+    def _label_parts(self, step: int, start: int, stop: int) -> Iterator[dict[str, Array]]:
+        """The labels of these rows, and label vectors where there are some."""
+        if not isinstance(self._labels, Npy):
+            for begin, end in sources.spans(stop, step, start):
+                yield {"labels": self._labels[begin:end]}
+            return
+        for row, raw in self._labels.rows(step, start, stop):
+            labels, soft = sources.as_labels(raw, row, self._labels.where, len(self.spec.classes))
+            yield {"labels": labels} if soft is None else {"labels": labels, "soft": soft}
+
+
+class NpzSource(_ArraySource):
+    """An npz file as a Source. ``keys`` and ``layout`` override what is recognised, ``classes`` the stored names.
+
+    ``split`` chooses where a file has arrays for several: train if not given.
+    """
 
     def __init__(
         self,
         path: Path,
         *,
         keys: tuple[str, str] | None = None,
+        split: str | None = None,
         layout: Layout | None = None,
         classes: Names | None = None,
     ) -> None:
         super().__init__(path)
         infos = members(path)
-        self._points, self._labels = points, labels = [
-            Member(path, key, infos[key]) for key in _pair(path, infos, keys)
-        ]
-        if points.dtype.kind not in "biuf":
-            raise DataError(f"{points.where} holds text, not numbers.")
-        self._layout = layout_of(points.shape, points.where, layout)
+        pair, part = _pair(path, infos, keys, split)
+        points, labels = (Member(path, key, infos[key]) for key in pair)
+        if classes is None:
+            classes = _class_names(Member(path, "classes", infos["classes"])) if "classes" in infos else ()
+        called = next((Member(path, key, infos[key]) for key in NAMES if key in infos and key not in pair), None)
+        if called is not None and (called.dtype.kind not in "SU" or called.shape != points.shape[:1]):
+            called = None  # of something else
+        self._hold(points, labels, layout, classes, called, f"{path.stem}{part}")
         self.choices = (points.key, labels.key, self._layout)
-        shape = points.shape
-        if labels.dtype.kind not in "biuf":
-            raise DataError(f"{labels.where} holds text: labels are numbers 0..C-1; names belong into `classes`.")
-        if len(labels.shape) not in (1, 2) or labels.shape[1:] == (0,):
-            raise DataError(f"{labels.where} has shape {labels.shape}; labels are (N,), or (N, C) one-hot or soft.")
-        if labels.shape[0] != shape[0]:
-            raise DataError(f"{labels.where} has {labels.shape[0]:,} labels for {shape[0]:,} points.")
-        names = classes
-        if names is None:
-            names = _class_names(Member(path, "classes", infos["classes"])) if "classes" in infos else ()
-        columns = labels.shape[1] if labels.shape[1:] not in ((), (1,)) else 0
-        if columns and names and len(names) != columns:
-            raise DataError(f"{labels.where} has {columns} columns, but there are {len(names)} class names.")
-        taken_as, point = {
-            "nhwc": ("NHWC images", (shape[-1], *shape[1:-1])),
-            "nchw": ("NCHW images", shape[1:]),
-            "nhw": ("grey images", (1, *shape[1:])),
-            "nd": ("feature vectors", shape[1:]),
-        }[self._layout]
-        self.spec = Spec(
-            name=path.stem,
-            rows=shape[0],
-            kind="features" if self._layout == "nd" else "images",
-            shape=point,
-            classes=names,
-            soft=columns if labels.dtype.kind == "f" else 0,
-            notes=(f"{shown(points.key)} {shape} taken as {taken_as}, labels from {shown(labels.key)}",),
-            raw_bytes=points.row_bytes,
-        )
-
-    def _parts(self, start: int, stop: int) -> Iterator[Block]:
-        step, where = self.spec.step, self._points.where
-        points = self._points.rows(step, start, stop)
-        labels = self._labels.rows(step, start, stop)
-        for (row, raw), (_, raw_labels) in zip(points, labels, strict=True):
-            hard, soft = sources.as_labels(raw_labels, row, self._labels.where, len(self.spec.classes))
-            if self._layout == "nd":
-                values: Array = sources.as_features(raw, row, where)
-            else:
-                values = sources.as_images(raw, self._scale, row, where)
-                if self._layout == "nhwc":
-                    values = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-            block = {self.spec.kind: values.reshape(-1, *self.spec.shape), "labels": hard}
-            yield block if soft is None else block | {"soft": soft}
-
-    @cached_property
-    def _scale(self) -> sources.Scale:
-        """Of float images, by the first value of the file that is neither 0 nor 1; read at most once."""
-        if self._points.dtype.kind != "f":
-            return "bytes"
-        scales = (sources.tell_scale(raw) for _, raw in self._points.rows(self.spec.step))
-        return next(filter(None, scales), "unit")
 
 
-def _class_names(member: Member) -> Names:
+class NpySource(_ArraySource):
+    """A .npy file of points with a file of labels, ``table``: another .npy file, or text with a label a line."""
+
+    def __init__(
+        self, path: Path, *, table: Path | None = None, layout: Layout | None = None, classes: Names | None = None
+    ) -> None:
+        if table is None:
+            raise UsageError(f"{shown(path)} has no labels: give them with `labels` FILE, a .npy file or one a line.")
+        root = path.parent.resolve()
+        super().__init__(path, [path.name, os.path.relpath(table.resolve(), root)], root)
+        points = NpyFile(path)
+        if table.suffix == ".npy":
+            self._hold(points, NpyFile(table), layout, classes or ())
+        else:
+            labels, names = read_classes(table, points.shape[0] if points.shape else 0, classes)
+            self._hold(points, labels, layout, names)
+        self.choices = (self._layout,)
+
+
+def _class_names(member: Npy) -> Names:
     """The names in an array of fixed-width bytes or text (C,)."""
     if len(member.shape) != 1 or member.dtype.kind not in "SU":
         raise DataError(f"{member.where} has dtype {member.dtype} and shape {member.shape}, not one name a class.")
@@ -133,16 +200,114 @@ def _class_names(member: Member) -> Names:
         raise DataError(f"{member.where} holds names that are not UTF-8.") from error
 
 
-def _pair(path: Path, names: Collection[str], keys: tuple[str, str] | None) -> tuple[str, str]:
-    """The names of points and labels among those of the arrays."""
-    pairs = [pair for pair in ((keys,) if keys else PAIRS) if set(pair) <= set(names)]
-    if len(pairs) == 1:
-        return pairs[0]
+def _pair(
+    path: Path, names: Collection[str], keys: tuple[str, str] | None, split: str | None
+) -> tuple[tuple[str, str], str]:
+    """The names of points and labels among those of the arrays, and what they add to the name of the set."""
+    if keys and split:
+        raise UsageError("`keys` names the arrays of one split: leave out `split`.")
+    part = split or "train"
+    if part not in SPLITS:
+        raise UsageError(f"{shown(path)}: `split` of an npz file is {', '.join(SPLITS)}, not {shown(part)}.")
+    known = {} if split else dict.fromkeys(PAIRS, "")
+    known |= dict.fromkeys(SPLITS[part], f"-{part}")
+    known = {keys: ""} if keys else known
+    found = [pair for pair in known if set(pair) <= set(names)]
+    if len(found) == 1:
+        return found[0], known[found[0]]
     listed = ", ".join(shown(name) for name in list(names)[:12]) or "none"
-    if pairs:
+    if found:
         raise DataError(f"{shown(path)} holds several data sets ({listed}): choose with `keys` POINTS,LABELS.")
-    expected = "; ".join(f"{a}, {b}" for a, b in PAIRS) if keys is None else ", ".join(map(shown, keys))
+    others = [part for part, pairs in SPLITS.items() if any(set(pair) <= set(names) for pair in pairs)]
+    if others and not keys:
+        raise DataError(f"{shown(path)} has no arrays of the split {part}, but of {', '.join(others)}.")
+    expected = "; ".join(f"{a}, {b}" for a, b in known) if keys is None else ", ".join(map(shown, keys))
     raise DataError(f"{shown(path)} has the arrays {listed}; expected: {expected}, or `keys` POINTS,LABELS.")
+
+
+def _texts(array: Npy) -> Iterator[list[str]]:
+    """The rows of an array of text, some at a time."""
+    for _, rows in array.rows(_TEXTS_AT_ONCE):
+        yield _decoded(rows)
+
+
+def _decoded(rows: Array) -> list[str]:
+    """Text of an array of fixed-width bytes or text."""
+    texts = rows.ravel().tolist()
+    return [text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else str(text) for text in texts]
+
+
+def _numbered(labels: Npy, classes: Names) -> tuple[Rows, Names]:
+    """Labels that are text as numbers, and the names of the classes: ``classes``, or all in their order."""
+    if labels.shape[1:] not in ((), (1,)):
+        raise DataError(f"{labels.where} has shape {labels.shape}: labels that are text are (N,).")
+    first: dict[str, int] = {}  # text -> its number by first occurrence
+    numbers = np.empty(labels.shape[0], np.int64)
+    row = 0
+    for texts in _texts(labels):
+        for text in texts:
+            numbers[row] = first.setdefault(text, len(first))
+            row += 1
+        if len(first) > MOST_CLASSES:
+            raise DataError(f"{labels.where} has more than {MOST_CLASSES:,} different labels: they are no classes.")
+    names = classes or tuple(sorted(first))
+    places = {name: place for place, name in enumerate(names)}
+    for text, number in first.items():
+        if text not in places:
+            row = int(np.argmax(numbers == number))
+            raise DataError(f"{labels.where}[{row}] = {shown(text)!r} is not among the {len(names)} class names.")
+    return np.array([places[text] for text in first], np.int64)[numbers], names
+
+
+def _range_of(points: Npy) -> tuple[sources.Scale, tuple[float, float] | None]:
+    """How images become bytes; for floats that are none instead the values that are drawn black and white.
+
+    The first values that are neither 0 nor 1 decide: where they are bytes, all must be, and the import names the first
+    that is not. Where they are not, the array must have one range: within [0, 1], within 0..255, or with fractions
+    below 0, as normalised images have. Raises DataError where that cannot be told.
+    """
+    if points.dtype.kind != "f":
+        return "bytes", None
+    step = max(1, sources.BLOCK_BYTES // points.row_bytes)
+    scale: sources.Scale = "unit"
+    for row, block in points.rows(step):
+        if told := sources.tell_scale(block):
+            scale = told
+            try:
+                sources.as_images(block, scale, row, points.where)
+            except DataError as error:
+                return scale, _drawn(points, step, error)
+            break
+        if (block < 0).any() or not np.isfinite(block).all():
+            try:
+                sources.as_images(block, scale, row, points.where)
+            except DataError as error:
+                return scale, _drawn(points, step, error)
+    return scale, None
+
+
+def _drawn(points: Npy, step: int, fault: DataError) -> tuple[float, float]:
+    """The range of float images that are no bytes, or ``fault`` where they may be damaged or of several ranges."""
+    low, high, fractions, dark = math.inf, -math.inf, False, -1
+    for row, block in points.rows(step):
+        values = sources.as_features(block, row, points.where).reshape(len(block), -1)
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        broken = (np.rint(values) != values).any(axis=1)
+        fractions = fractions or bool(broken.any())
+        unit = broken & (values.max(axis=1) <= 1)
+        if dark < 0 and unit.any():
+            dark = row + int(np.argmax(unit))
+    if low >= 0 and high > 255:
+        way = "images reach 1 or 255; give others as (N, D) float features"
+        raise DataError(f"{points.where} has values up to {high:g}: {way}.")
+    if not fractions:
+        raise fault
+    if low >= 0 and high > 1 and dark >= 0:
+        reason = f"has values within 0..1, but others reach {high:g}: one array has one range"
+        raise DataError(f"{points.where}[{dark}] {reason}.")
+    if low >= 0:
+        return 0.0, 1.0 if high <= 1 else 255.0
+    return low, high
 
 
 def layout_of(shape: tuple[int, ...], where: str, layout: Layout | None) -> Literal["nhwc", "nchw", "nhw", "nd"]:
@@ -165,14 +330,12 @@ def layout_of(shape: tuple[int, ...], where: str, layout: Layout | None) -> Lite
     return "nhwc" if last else "nchw"
 
 
-class Member:
-    """An array of an npz file. Raises DataError at anything that is not as it claims."""
+class Npy:
+    """An array in NumPy's format. Raises DataError at anything that is not as it claims."""
 
-    def __init__(self, path: Path, key: str, info: zipfile.ZipInfo) -> None:
-        self.key = key
-        self.where = where = f"{shown(path)}: {shown(key)}"  # what sentences call it
-        self._path, self._info = path, info
-        self._check_sizes()
+    def __init__(self, key: str, where: str, size: int) -> None:
+        """``key`` and ``where`` are what sentences call it; ``size`` are the bytes that it has, with its header."""
+        self.key, self.where = key, where
         with self._open() as stream:
             start = io.BytesIO(stream.read(_HEADER_BYTES))
         try:
@@ -190,10 +353,10 @@ class Member:
             raise DataError(f"{where} has dtype {shown(str(dtype))}, which is neither numbers nor text.")
         if any(type(extent) is not int or extent < 0 for extent in shape):
             raise DataError(f"{where} claims the shape {shape}, which no array has.")
-        self._header, self.bytes = start.tell(), info.file_size
-        size = self._header + dtype.itemsize * math.prod(shape)
-        if size != self.bytes:
-            raise DataError(f"{where} claims {size:,} bytes for {dtype} of shape {shape}, but has {self.bytes:,}.")
+        self._header, self.bytes = start.tell(), size
+        claimed = self._header + dtype.itemsize * math.prod(shape)
+        if claimed != self.bytes:
+            raise DataError(f"{where} claims {claimed:,} bytes for {dtype} of shape {shape}, but has {self.bytes:,}.")
         if not dtype.itemsize or dtype.itemsize * math.prod(extent or 1 for extent in shape) >= 1 << 60:
             # An array of no bytes may claim what it likes, and NumPy cannot make it.
             raise DataError(f"{where} claims the shape {shape} of {dtype}, which no array has.")
@@ -238,6 +401,34 @@ class Member:
             raise DataError(f"{self.where} has {self.bytes:,} bytes; {most:,} are expected at most.")
         parts = [rows for _, rows in self.rows(max(1, self.shape[0]))]
         return parts[0] if parts else np.empty(self.shape, self.dtype)
+
+    def _open(self) -> AbstractContextManager[IO[bytes]]:
+        """A new stream at its start."""
+        raise NotImplementedError
+
+
+class NpyFile(Npy):
+    """A .npy file."""
+
+    def __init__(self, path: Path) -> None:
+        read_start(path)
+        self._path = path
+        super().__init__(path.name, shown(path), path.stat().st_size)
+
+    @contextmanager
+    def _open(self) -> Iterator[IO[bytes]]:
+        with reading(self._path), self._path.open("rb") as file:
+            yield file
+
+
+class Member(Npy):
+    """An array of an npz file."""
+
+    def __init__(self, path: Path, key: str, info: zipfile.ZipInfo) -> None:
+        self.where = f"{shown(path)}: {shown(key)}"
+        self._path, self._info = path, info
+        self._check_sizes()
+        super().__init__(key, self.where, info.file_size)
 
     def _check_sizes(self) -> None:
         """Refuse sizes that cannot be true before a byte is read."""

@@ -25,7 +25,7 @@ from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Rows
 
-Format = Literal["digits", "npz", "folder", "cifar", "ti500k", "idx", "parquet"]
+Format = Literal["digits", "npz", "npy", "folder", "cifar", "ti500k", "idx", "parquet"]
 DIGITS = 1797
 
 
@@ -80,6 +80,7 @@ class _Reader(NamedTuple):
 _READERS: Mapping[Format, _Reader] = {
     "digits": _Reader("the digits", ("word",), DigitsSource),
     "npz": _Reader("npz files", ("file",), npz.NpzSource, npz.looks_like),
+    "npy": _Reader(".npy files", ("file",), npz.NpySource, npz.looks_like_npy),
     "folder": _Reader("folders of images", ("folder",), FolderSource),  # any folder that is nothing else
     "cifar": _Reader("CIFAR", ("file", "folder"), cifar.CifarSource, cifar.looks_like),
     "ti500k": _Reader("the TI500K pickle", ("file",), cifar.Ti500kSource, unpickle.looks_like),

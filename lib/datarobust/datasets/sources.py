@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Generic, Literal, TypeVar
+from typing import IO, Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,14 @@ _MOST_FILES = 400
 _KEYS_AT_ONCE = 1 << 20
 
 
+class Picture(NamedTuple):
+    """How features that were images are drawn."""
+
+    shape: tuple[int, ...]  # (C, H, W)
+    low: float  # the value that is black
+    high: float  # the value that is white
+
+
 @dataclass(frozen=True)
 class Spec:
     """What a source holds, known before its first row is read."""
@@ -65,6 +73,7 @@ class Spec:
     notes: tuple[str, ...] = ()  # sentences the user should see: what was recognised, what was left out
     raw_bytes: int = 0  # of one point as it is read
     names: int = 0  # bytes of the longest name of a point (`name_bytes`), 0 where points have none
+    picture: Picture | None = None  # of features that were images
 
     @property
     def step(self) -> int:
@@ -318,9 +327,9 @@ def _pixel_fault(value: float, scale: Scale) -> str:
 
 
 def as_features(raw: Array, row: int, where: str) -> npt.NDArray[np.float32]:
-    """``raw`` (B, D) as float32; float64 is rounded to the nearest float32, integers must be exact.
+    """``raw`` (B, ...) as float32; float64 is rounded to the nearest float32, integers must be exact.
 
-    Raises DataError naming row and column of the first value that is NaN, infinite, or too large for float32.
+    Raises DataError naming the place of the first value that is NaN, infinite, or too large for float32.
     """
     with np.errstate(over="ignore"):
         values = raw.astype(np.float32)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from datarobust.datasets.contents import class_names, names
+from datarobust.datasets.contents import class_names, names, pictures
 from datarobust.errors import DataError
 from datarobust.figures import demand_room, records, style
 from datarobust.norms import L2, LEVELS, LINF, norm_of
@@ -122,9 +122,9 @@ class Side:
 
 
 def side_of(dataset: Store, rows: Rows) -> Side:
-    """These rows of a dataset of images."""
+    """These rows of a dataset that has pictures."""
     labels = dataset.column("labels").take(rows)
-    return Side(dataset.column("images").take(rows), rows, labels, class_names(dataset, labels), names(dataset, rows))
+    return Side(pictures(dataset, rows), rows, labels, class_names(dataset, labels), names(dataset, rows))
 
 
 def least_robust_pairs(distance: Floats, neighbour: Rows, within: bool, most: int) -> Rows:

@@ -91,10 +91,11 @@ def read(dataset: Store, names: Iterable[str], begin: int, end: int) -> dict[str
 
 
 def attributes_of(dataset: Store, name: str | None, classes: Iterable[str] | None = None) -> dict[str, Any]:
-    """Name and classes of a dataset that is made of this one: its own, unless there are others."""
+    """Name, classes and picture of a dataset that is made of this one: its own, unless there are others."""
     own = dataset.attributes
     classes = own["classes"] if classes is None else classes
-    return {"name": str(own["name"]) if name is None else name, "classes": list(classes)}
+    picture = {"picture": own["picture"]} if "picture" in own else {}
+    return {"name": str(own["name"]) if name is None else name, "classes": list(classes), **picture}
 
 
 def named(*datasets: Store) -> dict[str, Any]:
@@ -141,6 +142,8 @@ class Import:
         """Import. Raises DataError where the source changes meanwhile, or a row is not what it claims to be."""
         source, spec, columns = self.source, self.source.spec, self.source.spec.columns
         attributes: dict[str, Any] = {"name": spec.name, "classes": list(spec.classes)}
+        if spec.picture is not None:
+            attributes["picture"] = {**spec.picture._asdict(), "shape": list(spec.picture.shape)}
         if self.shuffle is not None:
             attributes["shuffled"] = self.shuffle
         temporary = output.path.with_name(f".{output.path.name}.shuffle")
@@ -232,7 +235,10 @@ class Merge:
     def attributes(self) -> dict[str, Any]:
         """Of the merge."""
         names = " + ".join(str(dataset.attributes["name"]) for dataset in self.datasets)
-        return attributes_of(self.datasets[0], names if self.name is None else self.name)
+        attributes = attributes_of(self.datasets[0], names if self.name is None else self.name)
+        if any(dataset.attributes.get("picture") != attributes.get("picture") for dataset in self.datasets):
+            attributes.pop("picture", None)  # each is drawn in another way
+        return attributes
 
     def request(self) -> dict[str, Any]:
         """All that decides the bits."""
@@ -514,6 +520,7 @@ class Features:
         others = columns_of(self.dataset, ["images", "features"])
         columns = {**others, "features": (np.dtype(np.float32), (representation.width,))}
         attributes, history = attributes_of(self.dataset, self.name), [*self.dataset.history, output.step(self.inputs)]
+        attributes.pop("picture", None)
         resume = [representation.device, size]
         writing = output.writer(columns, attributes, history, resume=resume)
         with discarded_if_wrong(output), writing if group.is_main else nullcontext() as writer:

@@ -18,7 +18,7 @@ import numpy as np
 from datarobust import artifacts, selection
 from datarobust.artifacts import Store
 from datarobust.artifacts.runs import RECIPE, open_run, read_log
-from datarobust.datasets.contents import class_names
+from datarobust.datasets.contents import class_names, picture_shape
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.figures import charts, demand_room, images
 from datarobust.figures import gallery as galleries
@@ -147,7 +147,7 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
     artifacts.same_digest(ranking, dataset)
     other = _other_set(dataset, ranking, against)
     for store in (dataset, other):
-        if "images" not in store:
+        if picture_shape(store) is None:
             raise DataError(f"{store.path} holds features, not images: pairs can be shown of images only.")
     every, nearest = ranking.column("distance").read(), ranking.column("neighbour").read()
     label = "the same label" if ranking.attributes.get("neighbours") == "same" else "another label"
@@ -169,7 +169,7 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
             where = f"{ranking.path}: point {row} has neighbour {neighbour}"
             raise DataError(f"{where}, but {other.path} has only {len(other)} points: make the ranking anew.")
     left, right, norm = images.side_of(dataset, rows), images.side_of(other, neighbours), ranking.attributes["norm"]
-    if ranking.attributes["dataset"] != dataset.digest:  # features of these images
+    if ranking.attributes["dataset"] != dataset.digest or "images" not in dataset:  # features of these images
         drawn = images.draw_pairs(left, right, norm, of_features=distance)
         return Drawing(drawn, partial(images.table_of_pairs, left, right, norm, distance), remarks)
     hard = ranking.attributes["labels"] == "hard"  # else distances are weighed with the labels, not those of the images
@@ -185,7 +185,7 @@ def gallery(
     ``kinds`` are those of findings, all if empty; of each the first ``most`` are shown.
     """
     for store in (dataset, *([] if against is None else [against])):
-        if "images" not in store or store.column("images").shape[1] not in (1, 3):
+        if (shape := picture_shape(store)) is None or shape[0] not in (1, 3):
             raise DataError(f"{store.path} holds no grey or RGB images: a gallery is of images.")
     if source.is_dir():
         return [_ranked(dataset, artifacts.open_store(source, "ranking", same=True), against, most)], []

@@ -78,6 +78,8 @@ def test_arrays_are_a_source() -> None:
     with pytest.raises(DataError, match="NHWC or NCHW"):
         from_arrays(IMAGES[:, :1, :, :1], LABELS)
     assert from_arrays(IMAGES[:, :1, :, :1], LABELS, layout="nhwc").spec.shape == (1, 1, 5)
+    with pytest.raises(DataError, match="There are 2 names for 6 points"):
+        from_arrays(IMAGES, LABELS, names=["a", "b"])
     with pytest.raises(DataError, match="y has 2 labels for the 6 points of X"):
         from_arrays(IMAGES, LABELS[:2])
     with pytest.raises(DataError, match="'bird', which is not among the class names"):
@@ -96,6 +98,10 @@ def test_datasets_of_pytorch() -> None:
     normalised = (torch.tensor(CHW).float() / 255 - 0.47) / 0.25
     features = from_torch(TensorDataset(normalised, torch.tensor(LABELS)))
     assert whole(features)["features"].tolist() == normalised.reshape(6, -1).tolist()
+    assert features.spec.picture is not None
+    assert features.spec.picture.shape == (3, 4, 5)
+    pictures.samples = [(f"{row}.png", 0) for row in range(6)]  # type: ignore[attr-defined]
+    assert [bytes(name) for name in whole(from_torch(pictures))["names"]] == [b"%d.png" % row for row in range(6)]
     grey = from_torch(pictures, channels=1, name="mine")
     assert (grey.spec.shape, grey.spec.name) == ((1, 4, 5), "mine")
 

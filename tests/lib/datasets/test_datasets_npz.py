@@ -11,10 +11,13 @@ import zipfile
 import numpy as np
 import pytest
 from numpy.lib import format as npy
+from tests.lib.stored import import_dataset
 
+from datarobust import artifacts
+from datarobust.artifacts import Step
 from datarobust.datasets import npz
-from datarobust.datasets.npz import NpzSource
-from datarobust.errors import DataError
+from datarobust.datasets.npz import NpySource, NpzSource
+from datarobust.errors import DataError, UsageError
 
 from .releases import read
 
@@ -142,6 +145,9 @@ def test_a_mixture_of_ranges_is_named(tmp_path):
     source = NpzSource(save(tmp_path / "a.npz", x=images, y=np.zeros(3000, int)))
     with pytest.raises(DataError, match=r"a.npz: x\[2999, 5, 7\] = 200.0 lies outside 0..1"):
         read(source)
+    images[0, 0, 0], images[2999] = 0.3, 200.5  # no bytes from the start
+    with pytest.raises(DataError, match=r"a.npz: x\[0\] has values within 0..1, but others reach 200.5: one array has"):
+        NpzSource(save(tmp_path / "a.npz", x=images, y=np.zeros(3000, int)))
 
 
 def test_every_part_can_be_read(tmp_path):
@@ -185,10 +191,13 @@ def test_soft_labels(tmp_path):
     [
         ({"x": pictures(), "y": np.zeros(9, int)}, "9 labels for 10 points"),
         ({"x": pictures(), "y": np.zeros((10, 2, 2), int)}, "labels are"),
-        ({"x": pictures(), "y": np.array(["a"] * 10)}, "labels are numbers"),
+        ({"x": pictures(), "y": np.array([["a", "b"]] * 10)}, "labels that are text are"),
         ({"x": np.zeros((10, 4, 5, 3), "S1"), "y": np.zeros(10, int)}, "holds text"),
         ({"x": np.zeros((10, 4), complex), "y": np.zeros(10, int)}, "neither numbers nor text"),
-        ({"x": pictures(), "z": np.zeros(10, int)}, "expected: image, label; x, y; images, labels"),
+        (
+            {"x": pictures(), "z": np.zeros(10, int)},
+            "expected: image, label; x, y; images, labels; X, y; train_images, train_labels",
+        ),
         ({"x": pictures(), "y": np.zeros(10), "image": pictures(), "label": np.zeros(10)}, "`keys` POINTS,LABELS"),
         ({}, "has the arrays none"),
     ],
@@ -433,3 +442,139 @@ def test_a_file_that_changes_is_noticed(tmp_path):
     save(path, x=pictures(11), y=np.arange(11))
     with pytest.raises(DataError, match="changed while it was read"):
         source.unchanged()
+
+
+def resized(shape=(10, 3, 4, 5), high=1.0):
+    return (RNG.random(shape) * high).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("images", "drawn"),
+    [
+        (resized(), (0, 1)),
+        (resized(high=255.0), (0, 255)),
+        (resized() - np.float32(0.5), None),
+        (np.concatenate([np.zeros((5, 3, 4, 5), np.float32), resized((5, 3, 4, 5))]), (0, 1)),
+    ],
+)
+def test_float_images_that_are_no_bytes_become_features_with_a_picture(tmp_path, images, drawn):
+    low, high = drawn or (images.min(), images.max())
+    for name, array in {"nchw": images, "nhwc": np.ascontiguousarray(images.transpose(0, 2, 3, 1))}.items():
+        source = NpzSource(save(tmp_path / f"{name}.npz", x=array, y=np.arange(10)))
+        assert (source.spec.kind, source.spec.shape) == ("features", (60,))
+        assert source.spec.picture == ((3, 4, 5), pytest.approx(low), pytest.approx(high))
+        assert "they become features" in source.spec.notes[-1]
+        np.testing.assert_array_equal(read(source)[0].reshape(images.shape), images)
+    import_dataset(source, tmp_path / "d.zarr", lambda inputs: Step("made", (), "0", None, None, inputs))
+    store = artifacts.open_store(tmp_path / "d.zarr", "dataset")
+    assert store.attributes["picture"] == {"shape": [3, 4, 5], "low": pytest.approx(low), "high": pytest.approx(high)}
+    assert store.column("features").shape == (10, 60)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0.3, np.nan], r"x\[0, 0, 1\] = nan is no number"),
+        ([0.3, np.inf], r"x\[0, 0, 1\] = inf is no number"),
+        ([-1.0, 3.0], "lies outside 0..255"),
+        ([-1.0, 0.0], "lies outside 0..1"),
+        ([2.0, 300.0], "has values up to 300: images reach 1 or 255"),
+        ([2.5, 300.0], "has values up to 300: images reach 1 or 255"),
+    ],
+)
+def test_float_images_that_are_damaged(tmp_path, values, words):
+    images = np.resize(np.array(values), (4, 6, 6))
+    with pytest.raises(DataError, match=words):
+        read(NpzSource(save(tmp_path / "a.npz", x=images, y=np.arange(4))))
+
+
+def test_labels_that_are_text(tmp_path):
+    text = ["dog", "ant", "dog", "bee"]
+    for array in (np.array(text), np.array(text, "S"), np.array(text)[:, None]):
+        source = NpzSource(save(tmp_path / "a.npz", x=pictures(4), y=array))
+        assert source.spec.classes == ("ant", "bee", "dog")
+        assert read(source)[1].tolist() == [2, 0, 2, 1]
+        assert read(source, 1, 3)[1].tolist() == [0, 2]
+    named = NpzSource(
+        save(tmp_path / "b.npz", x=pictures(4), y=np.array(text), classes=np.array(["dog", "bee", "ant"]))
+    )
+    assert read(named)[1].tolist() == [0, 2, 0, 1]
+    with pytest.raises(DataError, match=r"y\[3\] = 'bee' is not among the 2 class names"):
+        NpzSource(save(tmp_path / "c.npz", x=pictures(4), y=np.array(text)), classes=("ant", "dog"))
+
+
+def test_names_of_points(tmp_path):
+    for names in (np.array(["a.png", "bé.png", "c"]), np.array([b"a.png", "bé.png".encode(), b"c"])):
+        [block] = NpzSource(save(tmp_path / "a.npz", x=pictures(3), y=np.arange(3), filenames=names)).blocks()
+        assert [bytes(name).rstrip(b"\0").decode() for name in block["names"]] == ["a.png", "bé.png", "c"]
+    for other in (np.array(["a", "b"]), np.arange(3)):  # of something else
+        assert not NpzSource(save(tmp_path / "a.npz", x=pictures(3), y=np.arange(3), names=other)).spec.names
+
+
+def test_splits_as_medmnist_and_keras_have_them(tmp_path):
+    sizes = {"train": 5, "val": 2, "test": 3}
+    for name, spelled in {"medmnist": "{}_images {}_labels", "keras": "x_{} y_{}", "other": "X_{} y_{}"}.items():
+        arrays = {}
+        for split, size in sizes.items():
+            points, labels = spelled.format(split, split).split()
+            arrays |= {points: pictures(size), labels: np.arange(size)[:, None]}
+        path = save(tmp_path / f"{name}.npz", **arrays)
+        for split, size in sizes.items():
+            source = NpzSource(path, split=split)
+            assert (source.spec.name, source.spec.rows) == (f"{name}-{split}", size)
+        assert NpzSource(path).identity() == NpzSource(path, split="train").identity()
+        assert NpzSource(path).spec.rows == 5
+    for options, words in ({"split": "valid"}, "is train, val, test, not valid"), (
+        {"split": "test", "keys": ("x", "y")}, "leave out `split`",
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=words):
+            NpzSource(path, **options)
+    path = save(tmp_path / "part.npz", x_test=pictures(2), y_test=np.arange(2))
+    with pytest.raises(DataError, match="has no arrays of the split train, but of test"):
+        NpzSource(path)
+    path = save(tmp_path / "both.npz", x=pictures(2), y=np.arange(2), x_train=pictures(2), y_train=np.arange(2))
+    with pytest.raises(DataError, match="holds several data sets"):
+        NpzSource(path)
+    assert NpzSource(path, split="train").spec.name == "both-train"
+
+
+def test_a_pair_of_npy_files(tmp_path):
+    images = pictures(6)
+    np.save(tmp_path / "x.npy", images)
+    for name, content in {"y.npy": np.arange(6) % 2, "t.npy": np.array(["no", "yes"] * 3)}.items():
+        np.save(tmp_path / name, content)
+    (tmp_path / "y.txt").write_text("# labels\n0\n1\n\n0\n1\n0\n1\n")
+    (tmp_path / "t.txt").write_text("no\nyes\n" * 3)
+    for name in ("y.npy", "t.npy", "y.txt", "t.txt"):
+        source = NpySource(tmp_path / "x.npy", table=tmp_path / name)
+        points, labels, _ = read(source)
+        np.testing.assert_array_equal(points, images.transpose(0, 3, 1, 2))
+        assert labels.tolist() == [0, 1] * 3
+        assert read(source, 2, 5)[1].tolist() == [0, 1, 0]
+        assert source.spec.classes == (("no", "yes") if name[0] == "t" else ())
+        assert source.spec.name == "x"
+        before = source.identity()
+        (tmp_path / name).touch()
+        assert NpySource(tmp_path / "x.npy", table=tmp_path / name).identity() != before
+    np.save(tmp_path / "f.npy", np.asfortranarray(RNG.normal(size=(6, 3))))
+    assert NpySource(tmp_path / "f.npy", table=tmp_path / "y.npy").spec.kind == "features"
+    with pytest.raises(UsageError, match=r"x.npy has no labels: give them with `labels` FILE"):
+        NpySource(tmp_path / "x.npy")
+    for name, content, words in (
+        ("a.txt", b"1\n" * 5, "a.txt has 5 labels, but there are 6 points"),
+        ("b.txt", b"1\n" * 7, "b.txt, line 7 is one label too many"),
+        ("c.txt", b"1\n\xff\n", "c.txt, line 2 is not UTF-8"),
+        ("d.npy", b"1\n" * 7, "d.npy has no readable .npy header"),
+        ("e.npy", b"", "e.npy is empty"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=words):
+            NpySource(tmp_path / "x.npy", table=tmp_path / name)
+    np.save(tmp_path / "g.npy", np.array([{}] * 6), allow_pickle=True)
+    with pytest.raises(DataError, match="holds Python objects"):
+        NpySource(tmp_path / "x.npy", table=tmp_path / "g.npy")
+    whole = (tmp_path / "x.npy").read_bytes()
+    for cut in (whole[:-1], whole + b"0", whole[:60], whole[:7]):
+        (tmp_path / "cut.npy").write_bytes(cut)
+        with pytest.raises(DataError, match=r"cut\.npy"):
+            NpySource(tmp_path / "cut.npy", table=tmp_path / "y.npy")

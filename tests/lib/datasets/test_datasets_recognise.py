@@ -3,6 +3,7 @@
 import gzip
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,10 +89,19 @@ def test_what_is_no_source(places, source, words):
 @pytest.mark.parametrize(
     ("source", "options", "words"),
     [
-        ("digits", {"layout": "nhwc"}, "`layout` belongs to npz files, not to the digits"),
+        ("digits", {"layout": "nhwc"}, r"`layout` belongs to npz files and \.npy files, not to the digits"),
         ("digits", {"classes": ("a",)}, "`classes` belongs to npz files, .*, not to the digits"),
         ("set.npz", {"channels": 3}, "`channels` belongs to folders of images and Parquet files, not to npz files"),
-        ("set.npz", {"split": "test"}, "`split` belongs to folders of images, CIFAR, .*, not to npz files"),
+        (
+            "set.pickle",
+            {"split": "test"},
+            "`split` belongs to npz files, folders of images, CIFAR, .*, not to the TI500K",
+        ),
+        (
+            "set.npz",
+            {"labels": Path("y.npy")},
+            r"`labels` FILE belongs to \.npy files and folders of images, not to npz",
+        ),
         ("set.pickle", {"labels": "fine"}, "`labels` belongs to CIFAR and Parquet files, not to the TI500K pickle"),
         ("cifar", {"keys": ("a", "b")}, "`keys` belongs to npz files and Parquet files, not to CIFAR"),
         ("idx", {"labels": "fine"}, "not to idx files"),
