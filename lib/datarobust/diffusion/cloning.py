@@ -9,7 +9,6 @@ a Philox generator under the key (the image's key, s).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -19,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from datarobust.ahead import ahead
 from datarobust.devices import to_device
 from datarobust.diffusion.denoiser import Denoiser, one_hot
 from datarobust.diffusion.sampler import Sampler, Start, sample
@@ -102,37 +102,36 @@ def clones(
         start = number * together + group.rank * batch
         return np.arange(start, max(start, min(start + batch, task.count)))
 
-    def noise(number: int) -> dict[int, Array]:
-        """Standard normal numbers (B, C, H, W) of the start (-1) and of every step that adds noise."""
+    def originals(number: int) -> tuple[Images, dict[int, Array]]:
+        """Of a round the images, and the noise (B, C, H, W) of the start (-1) and of every step that adds some."""
         points, repeats = np.divmod(numbers(number), task.repeats)
         keys = image_keys(task.seed, repeats, task.rows[points])
         parts = [-1, *(number for number, step in enumerate(task.sampler.steps()) if step.noise)]
-        return {part: normals(keys, part + 1, denoiser.shape) for part in parts}
+        return task.images.take(task.rows[points]), {part: normals(keys, part + 1, denoiser.shape) for part in parts}
 
-    def cloned(number: int, drawn: dict[int, Array], most: int) -> Images:
+    def cloned(number: int, images: Images, drawn: dict[int, Array], most: int) -> Images:
         """The clones of a round, filled up with zeros, ``most`` of them at a time."""
-        points, images = numbers(number) // task.repeats, np.zeros((batch, *denoiser.shape), np.uint8)
+        points, result = numbers(number) // task.repeats, np.zeros((batch, *denoiser.shape), np.uint8)
         for start in range(0, len(points), most):
             part = slice(start, min(start + most, len(points)))
             noises = {step: values[part] for step, values in drawn.items()}
-            images[part] = _cloned(denoiser, task, points[part], noises, most if pad else 0)
-        return images
+            result[part] = _cloned(denoiser, task, points[part], images[part], noises, most if pad else 0)
+        return result
 
     most = batch
-    with ThreadPoolExecutor(1) as ahead:  # draws the next batch's noise while this one is computed
-        pending = ahead.submit(noise, rounds.start)
-        for number in progress(rounds):
-            drawn, pending = pending.result(), ahead.submit(noise, number + 1)
-            images, most = within_memory(partial(cloned, number, drawn), most)
-            gathered = np.concatenate(group.all_gather(images))
-            yield number * together, gathered[: task.count - number * together]
+    for number, (images, drawn) in zip(progress(rounds), ahead(originals, rounds), strict=True):
+        made, most = within_memory(partial(cloned, number, images, drawn), most)
+        gathered = np.concatenate(group.all_gather(made))
+        yield number * together, gathered[: task.count - number * together]
 
 
-def _cloned(denoiser: Denoiser, task: Task, points: Rows, noise: dict[int, Array], padded: int) -> Images:
+def _cloned(
+    denoiser: Denoiser, task: Task, points: Rows, originals: Images, noise: dict[int, Array], padded: int
+) -> Images:
     """Clones uint8 (B, C, H, W) of these places among the task's rows; so many are computed, where that is more."""
     device = next(denoiser.parameters()).device
     places = np.minimum(np.arange(max(len(points), padded)), len(points) - 1)  # the last one fills the batch up
-    images = to_device(task.images.take(task.rows[points[places]]), device)
+    images = to_device(originals[places], device)
     labels = one_hot(to_device(task.labels[points[places]], device), denoiser.classes)
     drawn = {part: to_device(numbers[places], device) for part, numbers in noise.items()}
     with torch.no_grad(), products(denoiser.precision):
