@@ -107,14 +107,15 @@ class PlainSearch:
 
     def _tiles(self) -> Tiles | None:
         """The kernels of Triton, where they can do this search and are installed."""
-        if self.device is None or self.same or find_spec("triton") is None:
+        if self.device is None or find_spec("triton") is None:
             return None
         from . import tiles
 
         k = self.key.shape[1]
         if not tiles.serves(self.points, self.others, self.norm, k, self.device):
             return None
-        return tiles.Tiles(self.points, self.others, k, self.memory, self.device)
+        search = tiles.KERNELS[self.norm.name]
+        return search(self.points, self.others, k, self.same, self.memory, self.device)
 
     def _state(self, layout: Array, done: int) -> dict[str, Array]:
         """What is saved after a number of blocks of rows."""

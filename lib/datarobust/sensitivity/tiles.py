@@ -5,14 +5,18 @@ the chip. A key and the number of its column stand in one whole number, key << 3
 column, and of equally near ones the lowest. All is in whole numbers, so the order of the tiles changes nothing.
 
 In l2, bytes less 128 are int8. Tensor cores add their products up in int32, and |x|^2 + |y|^2 - 2 x.y is the key.
+
+In l-infinity, bytes are float16, two of which are compared at once, in a scattered order: after a few the largest
+difference of most pairs is no longer below what their row has found. A tile without any other pair is left there.
 """
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,19 +46,22 @@ _NONE = tl.constexpr(2**63 - 1)
 class Shape:
     """The size of a tile, and what a program does; nothing here changes the result."""
 
-    rows: int = 128
-    columns: int = 256
-    numbers: int = 64
-    """Of a point, that are multiplied at a time."""
-    steps: int = 16
+    rows: int
+    columns: int
+    numbers: int
+    """Of a point, that are taken at a time."""
+    steps: int
     """Tiles of a program, one after another."""
-    warps: int = 8
-    stages: int = 4
+    warps: int
+    stages: int
 
 
-def shape_of(k: int) -> Shape:
-    """The shape for so many neighbours; with several, the keys of a whole tile are in registers."""
-    return Shape() if k == 1 else Shape(columns=128, steps=32)
+def shape_of(norm: str, k: int) -> Shape:
+    """The shape for so many neighbours."""
+    if norm == "linf":
+        return Shape(16, 64, 64, 256, 1, 1)
+    # with several neighbours, the keys of a whole tile are in registers
+    return Shape(128, 256, 64, 16, 8, 4) if k == 1 else Shape(128, 128, 64, 32, 8, 4)
 
 
 def serves(points: Labelled, others: Labelled, norm: Norm, k: int, device: str) -> bool:
@@ -63,101 +70,26 @@ def serves(points: Labelled, others: Labelled, norm: Norm, k: int, device: str) 
     Under TRITON_INTERPRET=1 the processor stands in for the GPU.
     """
     able = points.rows.dtype == np.uint8 and (points.soft is None or others.soft is None)
-    able = able and norm.name == "l2" and points.rows.shape[1] <= WIDEST and k <= MOST
+    able = able and norm.name in KERNELS and points.rows.shape[1] <= WIDEST and k <= MOST
     if os.environ.get("TRITON_INTERPRET") == "1":
         return able
     cuda = torch.version.cuda is not None and torch.device(device).type == "cuda"
     return able and cuda and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-class Side(NamedTuple):
-    """Points on the device."""
-
-    values: Tensor
-    """(n, width) int8, bytes less 128; zeros fill a row up."""
-    squares: Tensor
-    """(n,) int32, sums of squares of the values."""
-    labels: Tensor
-    """(n,) int32, since those of a tile are in registers."""
-
-    def part(self, span: slice) -> Side:
-        """Some of them, one after another."""
-        return Side(*(array[span] for array in self))
-
-
-class Tiles:
-    """The columns of a search; they stay on the device where ``memory`` bytes hold them."""
-
-    def __init__(self, points: Labelled, others: Labelled, k: int, memory: int, device: str) -> None:
-        """``points``: those whose neighbours are looked for; ``others``: where, the same object for one set."""
-        _, labels = np.unique(np.concatenate([points.labels, others.labels]), return_inverse=True)
-        own, other = np.split(labels, [len(points.labels)])
-        self._both, self._k, self._device, self._shape = points is others, k, device, shape_of(k)
-        self._points, self._others = Labelled(points.rows, own), Labelled(others.rows, other)
-        count, numbers = others.rows.shape
-        self._width = -(-numbers // self._shape.numbers) * self._shape.numbers
-        self._whole = self._brought(self._others, slice(0, count)) if count * self._width <= memory else None
-
-    def nearest(self, spans: list[slice]) -> tuple[Floats, Rows]:
-        """Keys (n, k) and neighbours (n, k) of some spans of points; inf and NO_INDEX where there are no more."""
-        if self._whole is not None and self._both:
-            sides = [self._whole.part(span) for span in spans]
-        else:
-            sides = [self._brought(self._points, span) for span in spans]
-        rows = Side(*(torch.cat(parts) for parts in zip(*sides, strict=True)))
-        lists = [self._lists(rows, start, columns) for start, columns in self._columns()]
-        best = torch.cat(lists, 1).topk(self._k, 1, largest=False).values.cpu().numpy()
-        keys, neighbours = best >> 32, best & 0xFFFFFFFF
-        none = keys == _NONE.value >> 32
-        return np.where(none, np.inf, keys), np.where(none, NO_INDEX, neighbours)
-
-    def _columns(self) -> Iterator[tuple[int, Side]]:
-        """Columns, and the number of the first: all, or piece by piece."""
-        if self._whole is not None:
-            yield 0, self._whole
-            return
-        count, step = len(self._others.labels), max(1, _PIECE // self._width)
-        for start in range(0, count, step):
-            yield start, self._brought(self._others, slice(start, min(start + step, count)))
-
-    def _brought(self, points: Labelled, span: slice) -> Side:
-        """A span of points, brought to the device piece by piece."""
-        count, step = span.stop - span.start, max(1, _PIECE // self._width)
-        values = torch.zeros(count, self._width, dtype=torch.int8, device=self._device)
-        squares = torch.empty(count, dtype=torch.int32, device=self._device)
-        for start in range(0, count, step):
-            stop = min(start + step, count)
-            piece = np.array(points.rows.read(span.start + start, span.start + stop))
-            part = torch.from_numpy(piece).to(self._device)
-            values[start:stop, : part.shape[1]] = (part ^ 128).view(torch.int8)
-            squares[start:stop] = values[start:stop].int().square().sum(1, dtype=torch.int32)
-        return Side(values, squares, torch.from_numpy(points.labels[span]).to(self._device, torch.int32))
-
-    def _lists(self, side: Side, start: int, columns: Side) -> Tensor:
-        """The least (n, programs * k) of each row, key << 32 | column, by each program that looked at some columns."""
-        shape, count, k = self._shape, len(side.labels), self._k
-        grid = (-(-count // shape.rows), -(-len(columns.labels) // (shape.columns * shape.steps)))
-        lists = torch.empty(count, grid[1], k, dtype=torch.int64, device=self._device)
-        with torch.cuda.device_of(lists):  # Triton launches where PyTorch is
-            squares_kernel[grid](
-                *side, *columns, lists, count, len(columns.labels), start, k, triton.next_power_of_2(k), self._width,
-                shape.rows, shape.columns, shape.numbers, shape.steps, num_warps=shape.warps, num_stages=shape.stages,
-                enable_fp_fusion=False,  # there is none; unsaid, Triton 3.9 warns of another default to come
-            )  # fmt: skip
-        return lists.flatten(1)
+# --------------------------------------------------------------------------------------------------------- kernels
 
 
 @triton.jit(do_not_specialize=["rows", "columns", "start"])
 def squares_kernel(
-    a, a_squares, a_labels, b, b_squares, b_labels, lists,
-    rows, columns, start, K: tl.constexpr, SLOTS: tl.constexpr, WIDTH: tl.constexpr,
+    a, a_squares, a_labels, a_numbers, b, b_squares, b_labels, lists, rows, columns, start,
+    K: tl.constexpr, SLOTS: tl.constexpr, SAME: tl.constexpr, WIDTH: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, NUMBERS: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
-    """A program: rows ``a`` of one number beside STEPS tiles of columns ``b``, in l2."""
+    """A program: ROWS rows ``a`` beside STEPS tiles of columns ``b``, in l2."""
     i = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     number = tl.arange(0, NUMBERS)
-    a_square = tl.load(a_squares + i, mask=i < rows, other=0)
-    a_label = tl.load(a_labels + i, mask=i < rows, other=0)
+    square = tl.load(a_squares + i, mask=i < rows, other=0)
     a_row = a + i.to(tl.int64)[:, None] * WIDTH + number[None, :]
     kept = _empty(K, SLOTS, ROWS)
     for step in range(STEPS):
@@ -170,12 +102,85 @@ def squares_kernel(
                 x = tl.load(a_row + at, mask=(i < rows)[:, None], other=0)
                 y = tl.load(b_row + at, mask=(j < columns)[None, :], other=0)
                 products = tl.dot(x, y, products, out_dtype=tl.int32)
-            b_square = tl.load(b_squares + j, mask=j < columns, other=0)
-            b_label = tl.load(b_labels + j, mask=j < columns, other=0)
-            differ = (a_label[:, None] != b_label[None, :]) & (j < columns)[None, :]
-            key = a_square[:, None] + b_square[None, :] - 2 * products
-            kept = _least(kept, _packed(key, start + j, differ), K)
+            key = square[:, None] + tl.load(b_squares + j, mask=j < columns, other=0)[None, :] - 2 * products
+            counts = _counts(i, a_labels, a_numbers, rows, j, b_labels, columns, start, SAME)
+            kept = _least(kept, _packed(key, start + j, counts), K)
     _store(lists, kept, i, rows, K, SLOTS)
+
+
+@triton.jit(do_not_specialize=["rows", "columns", "start"])
+def largest_kernel(
+    a, a_labels, a_numbers, b, b_labels, limits, a_row, a_pair, b_pair, lists, rows, columns, start,
+    K: tl.constexpr, SLOTS: tl.constexpr, SAME: tl.constexpr, WIDTH: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, NUMBERS: tl.constexpr, STEPS: tl.constexpr,
+):  # fmt: skip
+    """A program: ROWS rows ``a`` beside STEPS tiles of columns ``b``, in l-infinity.
+
+    ``limits``: of each row what no pair of interest exceeds, as far as any program knows. ``a_row``, ``a_pair``,
+    ``b_pair``: how far it is from a row to the next, and from two numbers of a point to the next two.
+    """
+    i = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    two = tl.arange(0, 2)
+    a_place = i.to(tl.int64)[:, None] * a_row + two[None, :]
+    kept = _empty(K, SLOTS, ROWS)
+    limit = tl.load(limits + i, mask=i < rows, other=0)
+    for step in range(STEPS):
+        first = (tl.program_id(1) * STEPS + step) * COLUMNS
+        if first < columns:
+            j = first + tl.arange(0, COLUMNS)
+            counts = _counts(i, a_labels, a_numbers, rows, j, b_labels, columns, start, SAME)
+            b_place = j[:, None] * 2 + two[None, :]
+            largest = tl.where(counts, 0.0, 512.0).to(tl.float16)  # of pairs that do not count, more than any
+            largest = largest[:, :, None] + tl.zeros((ROWS, COLUMNS, 2), tl.float16)
+            at = tl.zeros((), tl.int64)
+            while _any(_below(_whole(largest), start + j, limit)) & (at < WIDTH // 2):
+                for pair in range(NUMBERS // 2):
+                    x = tl.load(a + (at + pair) * a_pair + a_place, mask=(i < rows)[:, None], other=0.0)
+                    y = tl.load(b + (at + pair) * b_pair + b_place)  # there are whole tiles
+                    largest = tl.maximum(largest, tl.abs(x[:, None, :] - y[None, :, :]))
+                at += NUMBERS // 2
+            key = _whole(largest)
+            below = _below(key, start + j, limit)
+            if _any(below):  # of all numbers, then
+                kept = _least(kept, _packed(key.to(tl.int32), start + j, below), K)
+                worst = tl.max(kept, axis=1)
+                limit = tl.minimum(worst, tl.atomic_min(limits + i, worst, mask=i < rows, sem="relaxed"))
+    _store(lists, kept, i, rows, K, SLOTS)
+
+
+@triton.jit
+def _counts(i, a_labels, a_numbers, rows, j, b_labels, columns, start, SAME: tl.constexpr):
+    """Which pairs of a tile may be neighbours, by their labels; rows that are none count, but nobody looks at them."""
+    x = tl.load(a_labels + i, mask=i < rows, other=-1)
+    y = tl.load(b_labels + j, mask=j < columns, other=-1)
+    inside = (j < columns)[None, :]
+    if SAME:
+        own = tl.load(a_numbers + i, mask=i < rows, other=-1)
+        counts = (x[:, None] == y[None, :]) & (own[:, None] != (start + j)[None, :]) & inside
+    else:
+        counts = (x[:, None] != y[None, :]) & inside
+    return counts
+
+
+@triton.jit
+def _whole(largest):
+    """The larger one of both numbers of each pair."""
+    even, odd = tl.split(largest)
+    return tl.maximum(even, odd)
+
+
+@triton.jit
+def _below(key, column, limit):
+    """Whether key << 32 | column is below the limit of the row; float16 and int32 compare faster than int64."""
+    most = tl.minimum(limit >> 32, 256).to(tl.float16)
+    own = (limit & 0xFFFFFFFF).to(tl.int32)
+    return (key < most[:, None]) | ((key == most[:, None]) & (column[None, :] < own[:, None]))
+
+
+@triton.jit
+def _any(flags):
+    """Whether any flag of a tile is set."""
+    return tl.max(tl.max(flags.to(tl.int32), axis=1), axis=0) > 0
 
 
 @triton.jit
@@ -186,9 +191,9 @@ def _empty(K: tl.constexpr, SLOTS: tl.constexpr, ROWS: tl.constexpr):
 
 
 @triton.jit
-def _packed(key, column, differ):
-    """Numbers key << 32 | column, of pairs with different labels."""
-    return tl.where(differ, (key.to(tl.int64) << 32) | column.to(tl.int64)[None, :], _NONE)
+def _packed(key, column, counts):
+    """Numbers key << 32 | column, of pairs that count."""
+    return tl.where(counts, (key.to(tl.int64) << 32) | column.to(tl.int64)[None, :], _NONE)
 
 
 @triton.jit
@@ -214,3 +219,138 @@ def _store(lists, kept, i, rows, K: tl.constexpr, SLOTS: tl.constexpr):
     slot = tl.arange(0, SLOTS)
     place = (i.to(tl.int64) * tl.num_programs(1) + tl.program_id(1))[:, None] * K + slot[None, :]
     tl.store(lists + place, kept, mask=(i < rows)[:, None] & (slot < K)[None, :])
+
+
+# ----------------------------------------------------------------------------------------------------------- tiles
+
+Side = tuple[Tensor, ...]
+"""Points on the device: values (n, ...), then what else a kernel takes of each point, labels (n,) int32 the last."""
+
+
+class Tiles(ABC):
+    """The columns of a search; they stay on the device where ``memory`` bytes hold them."""
+
+    norm: ClassVar[str]
+    kernel: ClassVar[Any]
+    bytes: ClassVar[int]
+    """Of a number, on the device."""
+
+    def __init__(self, points: Labelled, others: Labelled, k: int, same: bool, memory: int, device: str) -> None:
+        """``points``: those whose neighbours are looked for; ``others``: where, the same object for one set; ``same``:
+        neighbours are of the same label.
+        """
+        _, labels = np.unique(np.concatenate([points.labels, others.labels]), return_inverse=True)
+        own, other = np.split(labels, [len(points.labels)])
+        self._points, self._others = Labelled(points.rows, own), Labelled(others.rows, other)
+        self._both, self._same, self._k, self._device = points is others, same, k, device
+        self._shape = shape_of(self.norm, k)
+        count, self._numbers = others.rows.shape
+        self._width = -(-self._numbers // self._shape.numbers) * self._shape.numbers
+        whole = count * self._width * self.bytes <= memory
+        self._whole = self._brought(self._others, slice(0, count)) if whole else None
+
+    def nearest(self, spans: list[slice]) -> tuple[Floats, Rows]:
+        """Keys (n, k) and neighbours (n, k) of some spans of points; inf and NO_INDEX where there are no more."""
+        if self._whole is not None and self._both:
+            sides = [tuple(array[span] for array in self._whole) for span in spans]
+        else:
+            sides = [self._brought(self._points, span) for span in spans]
+        own = np.concatenate([np.arange(span.start, span.stop, dtype=np.int32) for span in spans])
+        numbers = torch.from_numpy(own if self._both else np.full_like(own, -1)).to(self._device)
+        rows = (*(torch.cat(parts) for parts in zip(*sides, strict=True)), numbers)
+        lists = [self._lists(rows, start, columns) for start, columns in self._columns()]
+        best = torch.cat(lists, 1).topk(self._k, 1, largest=False).values.cpu().numpy()
+        keys, neighbours = best >> 32, best & 0xFFFFFFFF
+        none = keys == _NONE.value >> 32
+        return np.where(none, np.inf, keys), np.where(none, NO_INDEX, neighbours)
+
+    def _columns(self) -> Iterator[tuple[int, Side]]:
+        """Columns, and the number of the first: all, or piece by piece."""
+        if self._whole is not None:
+            yield 0, self._whole
+            return
+        count, step = len(self._others.labels), max(1, _PIECE // self._width)
+        for start in range(0, count, step):
+            yield start, self._brought(self._others, slice(start, min(start + step, count)))
+
+    def _brought(self, points: Labelled, span: slice) -> Side:
+        """A span of points, brought to the device piece by piece."""
+        count, step = span.stop - span.start, max(1, _PIECE // self._width)
+        side = self._empty(count)
+        for start in range(0, count, step):
+            stop = min(start + step, count)
+            piece = np.array(points.rows.read(span.start + start, span.start + stop))
+            self._fill(tuple(array[start:stop] for array in side), torch.from_numpy(piece).to(self._device))
+        return (*side, torch.from_numpy(points.labels[span]).to(self._device, torch.int32))
+
+    def _lists(self, rows: Side, start: int, columns: Side) -> Tensor:
+        """The least (n, programs * k) of each row, key << 32 | column, by each program that looked at some columns.
+
+        ``rows``: with their numbers among the columns at the end; ``start``: the number of the first column.
+        """
+        shape, k, count = self._shape, self._k, (len(rows[0]), len(columns[0]))
+        grid = (-(-count[0] // shape.rows), -(-count[1] // (shape.columns * shape.steps)))
+        lists = torch.empty(count[0], grid[1], k, dtype=torch.int64, device=self._device)
+        with torch.cuda.device_of(lists):  # Triton launches where PyTorch is
+            self.kernel[grid](
+                *self._arguments(rows, columns), lists, *count, start,
+                k, triton.next_power_of_2(k), self._same, self._width,
+                shape.rows, shape.columns, shape.numbers, shape.steps, num_warps=shape.warps, num_stages=shape.stages,
+                enable_fp_fusion=False,  # there is none; unsaid, Triton 3.9 warns of another default to come
+            )  # fmt: skip
+        return lists.flatten(1)
+
+    @abstractmethod
+    def _empty(self, count: int) -> Side:
+        """Points that are filled up with zeros, without their labels."""
+
+    @abstractmethod
+    def _fill(self, side: Side, points: Tensor) -> None:
+        """Write points, bytes (n, D), to as many of a side."""
+
+    @abstractmethod
+    def _arguments(self, rows: Side, columns: Side) -> tuple[Tensor | int, ...]:
+        """What the kernel takes first."""
+
+
+class SquaresTiles(Tiles):
+    """In l2; points are int8, with sums of squares."""
+
+    norm, kernel, bytes = "l2", squares_kernel, 1
+
+    def _empty(self, count: int) -> Side:
+        values = torch.zeros(count, self._width, dtype=torch.int8, device=self._device)
+        return values, torch.zeros(count, dtype=torch.int32, device=self._device)
+
+    def _fill(self, side: Side, points: Tensor) -> None:
+        values, squares = side
+        values[:, : self._numbers] = (points ^ 128).view(torch.int8)
+        squares[:] = values.int().square().sum(1)
+
+    def _arguments(self, rows: Side, columns: Side) -> tuple[Tensor | int, ...]:
+        return *rows, *columns
+
+
+class LargestTiles(Tiles):
+    """In l-infinity; points are float16 in a scattered order, by two numbers of all points and the next two."""
+
+    norm, kernel, bytes = "linf", largest_kernel, 2
+
+    def _empty(self, count: int) -> Side:
+        padded = -(-count // self._shape.columns) * self._shape.columns
+        values = torch.zeros(self._width // 2, padded, 2, dtype=torch.float16, device=self._device)
+        return (values.transpose(0, 1)[:count],)
+
+    def _fill(self, side: Side, points: Tensor) -> None:
+        order = np.random.default_rng(0).permutation(self._numbers)
+        scattered = torch.zeros(len(points), self._width, dtype=torch.float16, device=self._device)
+        scattered[:, : self._numbers] = points[:, torch.from_numpy(order).to(self._device)].half()
+        side[0][:] = scattered.view(len(points), -1, 2)
+
+    def _arguments(self, rows: Side, columns: Side) -> tuple[Tensor | int, ...]:
+        limits = torch.full((len(rows[0]),), _NONE.value, device=self._device)
+        return *rows, *columns, limits, *rows[0].stride()[:2], columns[0].stride(1)
+
+
+KERNELS = {tiles.norm: tiles for tiles in (SquaresTiles, LargestTiles)}
+"""By the name of the norm."""

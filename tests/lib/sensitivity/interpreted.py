@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from datarobust.sensitivity import Labelled, Options, generic, panels, rank, tiles
 
+from .oracle import COMPILED as NORMS
 from .oracle import Array, all_equal, assert_same, brute, byte_sets, near_duplicates, ranked, saturated
 
 #: The device that the interpreter has.
@@ -27,7 +28,7 @@ BOUNDS = generic.block_bounds
 def small() -> Iterator[None]:
     """Tiles, programs, pieces and blocks so small that little sets have several of each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "shape_of", lambda k: tiles.Shape(16, 32, 32, 2))
+        patch.setattr(tiles, "shape_of", lambda norm, k: tiles.Shape(16, 32, 32, 2, 1, 1))
         patch.setattr(tiles, "_PIECE", 1 << 11)
         patch.setattr(generic, "BLOCK", 24)
         patch.setattr(generic, "_LANES", 2)
@@ -35,42 +36,33 @@ def small() -> Iterator[None]:
         yield
 
 
+NORM, K, MEMORY = st.sampled_from(NORMS), st.sampled_from([1, 1, 2, 3, 8]), st.sampled_from([1, 1 << 30])
+
+
 @settings(max_examples=30, deadline=None)
-@given(
-    byte_sets(90, 96),
-    st.sampled_from(["l2"]),
-    st.sampled_from([1, 1, 2, 3, 8]),
-    st.sampled_from([1, 1 << 30]),
-    st.sampled_from([1, 1, 2]),
-)
-def test_they_are_the_definition(data: tuple[Array, Array], norm: str, k: int, memory: int, shards: int) -> None:
-    points, labels = data
-    expected = brute(points, labels, norm, k)
-    whole = Labelled.of(points, labels)
-    assert_same(ranked(norm, whole, k=k, options=OPTIONS, memory=memory, shards=shards), expected)
+@given(byte_sets(90, 96), NORM, K, st.booleans(), MEMORY, st.sampled_from([1, 1, 2]))
+def test_they_are_the_definition(
+    data: tuple[Array, Array], norm: str, k: int, same: bool, memory: int, shards: int
+) -> None:
+    expected = brute(*data, norm, k, same=same)
+    way = {"options": OPTIONS, "memory": memory, "shards": shards}
+    assert_same(ranked(norm, Labelled.of(*data), k=k, same=same, **way), expected)
 
 
 @settings(max_examples=15, deadline=None)
-@given(
-    byte_sets(90, 40, least=2),
-    st.sampled_from(["l2"]),
-    st.sampled_from([1, 3]),
-    st.sampled_from([1, 1 << 30]),
-    st.data(),
-)
-def test_a_set_against_another(data: tuple[Array, Array], norm: str, k: int, memory: int, draw: Any) -> None:
-    points, labels = data
-    cut = draw.draw(st.integers(1, len(points) - 1))
+@given(byte_sets(90, 40, least=2), NORM, K, st.booleans(), MEMORY, st.integers(0, 100))
+def test_a_set_against_another(data: tuple[Array, Array], norm: str, k: int, same: bool, memory: int, cut: int) -> None:
+    (points, labels), cut = data, 1 + cut % (len(data[0]) - 1)
     sets = Labelled.of(points[:cut], labels[:cut]), Labelled.of(points[cut:], labels[cut:])
-    expected = brute(points[:cut], labels[:cut], norm, k, points[cut:], labels[cut:])
-    assert_same(rank(sets[0], norm, against=sets[1], k=k, options=OPTIONS, memory=memory), expected)
+    expected = brute(points[:cut], labels[:cut], norm, k, points[cut:], labels[cut:], same=same)
+    assert_same(rank(sets[0], norm, against=sets[1], k=k, same=same, options=OPTIONS, memory=memory), expected)
 
 
-@pytest.mark.parametrize("norm", ["l2"])
 @pytest.mark.parametrize("make", [near_duplicates, saturated, all_equal])
-def test_wide_points(make: Any, norm: str) -> None:
-    points, labels = make(60, 3072)
-    assert_same(rank(Labelled.of(points, labels), norm, k=2, options=OPTIONS), brute(points, labels, norm, 2))
+def test_points_of_all_kinds(make: Any) -> None:
+    for norm, width in (("l2", 3072), ("linf", 100)):
+        points, labels = make(40, width)
+        assert_same(rank(Labelled.of(points, labels), norm, k=2, options=OPTIONS), brute(points, labels, norm, 2))
 
 
 def test_the_widest_points() -> None:
@@ -84,12 +76,12 @@ class Stopped(Exception):
     """What stands for a killed process."""
 
 
-@pytest.mark.parametrize("norm", ["l2"])
+@pytest.mark.parametrize("norm", NORMS)
 def test_a_search_that_was_stopped_goes_on_by_any_engine(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panels, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(panels, "SAVE_SHARE", math.inf)
     monkeypatch.setattr(generic, "block_bounds", BOUNDS)
-    points, labels = near_duplicates(130, 40)
+    points, labels = near_duplicates(130, 20)
     whole, state = Labelled.of(points, labels), dict[str, Array]()
 
     class Notes:
