@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from datarobust.devices import to_device
 from datarobust.diffusion.cloning import Keys, normals, to_model, uniforms
 from datarobust.diffusion.denoiser import Denoiser, one_hot
 from datarobust.distributed import Group
 from datarobust.errors import UsageError
-from datarobust.networks import Precision, casting, products
+from datarobust.networks import Precision, casting, products, within_memory
 from datarobust.randomness import Domain, row_keys
 from datarobust.training.batches import real_rows
 from datarobust.training.images import Points
@@ -102,6 +104,7 @@ class Training(Loop):
         super().__init__(average, recipe.epochs, -(-len(points) // recipe.batch), recipe.batch, device, group)
         self.optimiser = torch.optim.Adam(self.model.parameters(), recipe.lr, (0.9, 0.999), 1e-8, fused=True)
         self.loss = torch.zeros((), dtype=torch.float64, device=device)  # sum of the epoch's losses so far
+        self._most = recipe.batch  # images at a time; fewer once memory ran out
         self._rows = -1, np.empty(0, np.int64)  # an epoch and its rows, in order
 
     def draw(self, number: int) -> Draw:
@@ -136,13 +139,35 @@ class Training(Loop):
         seen = (number + 1) * recipe.batch
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.rate(seen, recipe.epochs * self.steps * recipe.batch)
-        self.optimiser.zero_grad(set_to_none=True)
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(int(row_keys(recipe.seed, Domain.DENOISER_DROPOUT.of(number), first, first + 1)[0]) >> 1)
-            with products(recipe.precision):
+        seed = int(row_keys(recipe.seed, Domain.DENOISER_DROPOUT.of(number), first, first + 1)[0]) >> 1
+
+        def gradients(most: int) -> Tensor:
+            """The loss, its gradients added up over parts of so many images."""
+            self.optimiser.zero_grad(set_to_none=True)
+            torch.manual_seed(seed)
+            total = torch.zeros((), device=self.device)
+            for start in range(0, share, most):
+                part = slice(start, start + most)
+                told = [None if each is None else each[part] for each in (labels, augmentation)]
                 with casting(recipe.precision, self.device.type):
-                    loss = edm_loss(self.model, images, sigma, noise, labels, augmentation)
+                    loss = edm_loss(self.model, images[part], sigma[part], noise[part], *told)
+                loss = loss * (len(images[part]) / share)
                 loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+            return total
+
+        cuda = self.device.type == "cuda"
+        # The fast backward passes of attention on a GPU add up in any order.
+        attention = sdpa_kernel(SDPBackend.MATH) if cuda else nullcontext()
+        random = torch.random.fork_rng([self.device] if cuda else [])
+        with random, products(recipe.precision, deterministic=True), attention:
+            loss, most = within_memory(gradients, min(self._most, share))
+        if most < min(self._most, share):
+            self._most = most
+            self.remark(
+                f"Memory ran out: each process takes {most} images at a time from here on, which changes rounding and "
+                "what dropout leaves out."
+            )
         self.group.average([p.grad for p in self.model.parameters() if p.grad is not None])
         self.optimiser.step()
         with torch.no_grad():

@@ -209,6 +209,11 @@ class Loop(ABC):
         if self.group.any(self._listener.stops()):
             raise _StopRequested
 
+    def remark(self, text: str) -> None:
+        """Tell the user something; of several processes the first one does."""
+        if self.group.is_main:
+            self._listener.remark(text)
+
     def demand_finite(self, loss: float) -> None:
         """Raise DivergedError where the sum of an epoch's losses is not finite."""
         if not math.isfinite(loss):

@@ -99,6 +99,39 @@ def train(
 SHORT = Recipe(3, 8, 5e-3)
 
 
+def test_where_memory_runs_out_a_step_is_made_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(most: int) -> tuple[dict[str, torch.Tensor], list[str], list[int]]:
+        """The state after two steps of 8 images where so many fit into memory, what was said, and sizes of parts."""
+        denoiser, sizes, remarks = small(dropout=0.0), [], []
+        denoiser.model.initialise(torch.Generator().manual_seed(1))
+
+        def loss(model: Any, images: torch.Tensor, *others: Any) -> torch.Tensor:
+            sizes.append(len(images))
+            if len(images) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return edm_loss(model, images, *others)
+
+        monkeypatch.setattr("datarobust.diffusion.training.edm_loss", loss)
+        training = Training(SHORT, points(), denoiser, CPU, Group(0, 1))
+        monkeypatch.setattr(training, "remark", remarks.append)
+        for number in range(2):
+            training.train_step(number, training.draw(number))
+            training.step += 1
+        return training.state(), remarks, sizes
+
+    expected, remarks, sizes = step(8)
+    assert (remarks, sizes) == ([], [8, 8])
+    parts, remarks, sizes = step(3)
+    assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert len(remarks) == 1
+    assert "Memory ran out: each process takes 2 images at a time" in remarks[0]
+    first = [
+        torch.cat([state[name].flatten() for name in state if name.startswith("first/")]) for state in (parts, expected)
+    ]
+    assert float((first[0] - first[1]).norm() / first[1].norm()) < 1e-3
+    assert float(parts["sums/loss"]) == pytest.approx(float(expected["sums/loss"]), rel=1e-4)
+
+
 def test_the_loss_is_that_of_equation_8() -> None:
     denoiser = small()
     images = to_model(points(4).images)
