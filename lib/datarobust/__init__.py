@@ -49,7 +49,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datarobust import datasets as datasets
+    from datarobust.arrays import FoundIssues as FoundIssues
     from datarobust.arrays import Ranked as Ranked
+    from datarobust.arrays import find_issues as find_issues
     from datarobust.arrays import rank as rank
 
 __version__ = "0.1.0"
@@ -57,7 +59,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> object:
     """``rank`` and what goes with it, imported where they are used: commands start quickly."""
-    if name in ("Ranked", "rank"):
+    if name in ("FoundIssues", "Ranked", "find_issues", "rank"):
         return getattr(import_module("datarobust.arrays"), name)
     if name == "datasets":
         return import_module("datarobust.datasets")

@@ -1,4 +1,4 @@
-"""One line of Python: ``datarobust.rank(X, y)`` on arrays, tensors, data frames, lists, and data sets in other formats.
+"""One line of Python: ``datarobust.rank(X, y)`` and ``find_issues(X, y)`` on arrays, tensors, data frames and lists.
 
 What distances are in: uint8 are pixels, and so are images (N, H, W[, C]) of whole numbers in 0..255 or of multiples of
 1/255 in [0, 1], which become bytes without loss. Distances of pixels are in [0, 1] units, as those of all commands. All
@@ -7,13 +7,14 @@ other numbers are features in their own units: float64 is rounded to float32, in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datarobust import sensitivity
+from datarobust import issues, sensitivity
 from datarobust.datasets.memory import as_classes, as_points
 from datarobust.datasets.sources import Source
 from datarobust.errors import DataError, DatarobustError, UsageError
@@ -21,6 +22,9 @@ from datarobust.types import Array, Floats, Progress, Rows
 
 if TYPE_CHECKING:
     import pandas
+
+
+_THRESHOLDS = issues.Thresholds()
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,52 @@ class Ranked:
 
     def to_frame(self) -> pandas.DataFrame:
         """A pandas DataFrame, the least robust point first; its index is the name of the point, or its row."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise DatarobustError("`to_frame` needs pandas: pip install pandas.") from error
         order = self.order
         columns = {"robustness": self.robustness, "label": self.label}
         columns |= {"neighbour": self.neighbour if self.neighbour_name is None else self.neighbour_name}
         columns |= {"neighbour_label": self.neighbour_label}
         index = order if self.name is None else self.name[order]
-        return pandas.DataFrame({name: column[order] for name, column in columns.items()}, index=index)
+        return _frame({name: column[order] for name, column in columns.items()}, index)
+
+
+@dataclass(frozen=True)
+class FoundIssues:
+    """M findings, by kind in the order of :data:`datarobust.issues.KINDS`, then the clearest first."""
+
+    kind: Array  # (M,) text
+    score: Floats  # (M,) by how many times something is nearer than it should be; inf for equal points, else NaN
+    distance: Floats  # (M,) between the two points; NaN where there is no other
+    index: Rows  # (M,) rows of X
+    other_index: Rows  # (M,) rows of the other point, in the other set for leaks; -1: none
+    label: Array  # (M,) as they were given
+    other_label: Array  # (M,); None where there is no other point
+    name: Array | None  # (M,) the names given, or the index of the data frame
+    other_name: Array | None  # (M,); None where the other point has none
+    agreement: float  # share of points whose nearest point has the same label: near 1 where distances say something
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def rows(self, kind: str) -> Rows:
+        """The rows of X with a finding of a kind, the clearest first."""
+        if kind not in issues.KINDS:
+            raise UsageError(f"{kind!r} is no kind of finding: choose {', '.join(issues.KINDS)}.")
+        chosen: Rows = self.index[self.kind == kind]
+        return chosen
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A pandas DataFrame with a row for each finding."""
+        names = ["kind", "score", "distance", "index", "name", "label", "other_index", "other_name", "other_label"]
+        columns = {name: getattr(self, name) for name in names}
+        return _frame({name: column for name, column in columns.items() if column is not None}, None)
+
+
+def _frame(columns: dict[str, Array], index: Array | None) -> pandas.DataFrame:
+    try:
+        import pandas
+    except ImportError as error:
+        raise DatarobustError("`to_frame` needs pandas: pip install pandas.") from error
+    return pandas.DataFrame(columns, index=index)
 
 
 def rank(
@@ -96,35 +136,18 @@ def rank(
     Raises:
         DataError: the first number or label that cannot be ranked, by its row.
     """
-    points = _Points.of(X, y, "X", "y", soft, names)
-    others = None
-    if against is not None:
-        pair = (against, None) if isinstance(against, Source) else against
-        others = _Points.of(pair[0], pair[1], "against[0]", "against[1]", soft)
-        if len(points.images.shape) != len(others.images.shape) or points.images.shape[1:] != others.images.shape[1:]:
-            shapes = f"shape {points.images.shape[1:]}, those of `against` {others.images.shape[1:]}"
-            raise DataError(f"One point of X has {shapes}: give points of one shape.")
-        if points.images.dtype != others.images.dtype:
-            kinds = f"{points.images.dtype.name} numbers, `against` {others.images.dtype.name}"
-            raise DataError(f"X has {kinds}: give both as uint8, or both as floats.")
-    sides = [points] if others is None else [points, others]
-    labels = [side.label for side in sides]
-    if len({label.dtype.kind == "U" for label in labels}) > 1:
-        raise DataError("The labels of X are text and those of `against` numbers, or the reverse: give one kind.")
-    _, numbers = np.unique(np.concatenate(labels), return_inverse=True)
-    classes = np.split(numbers.astype(np.int64), [len(points.label)])
-    labelled = [sensitivity.Labelled.of(side.images, own, side.soft) for side, own in zip(sides, classes, strict=False)]
+    sides, labelled = _sides(X, y, against, soft, names)
     ranking = sensitivity.rank(
         labelled[0],
         norm,
-        against=None if others is None else labelled[1],
+        against=labelled[1] if against is not None else None,
         k=k,
         soft=soft,
         duplicates=duplicates,
         options=sensitivity.Options(threads=threads),
         progress=progress,
     )
-    neighbour, held = ranking.neighbour[:, 0], sides[-1]
+    points, held, neighbour = sides[0], sides[-1], ranking.neighbour[:, 0]
     return Ranked(
         ranking.robustness,
         neighbour,
@@ -135,6 +158,106 @@ def rank(
         ranking,
         points.images.dtype == np.uint8,
     )
+
+
+def find_issues(
+    X: Any,
+    y: Any = None,
+    norm: str = "l2",
+    *,
+    features: Any = None,
+    against: tuple[Any, Any] | Source | None = None,
+    names: Sequence[object] | None = None,
+    thresholds: issues.Thresholds = _THRESHOLDS,
+    threads: int | None = None,
+    progress: Callable[[str], Progress] = lambda search: iter,
+) -> FoundIssues:
+    """What to look at in a labelled set: wrong labels, copies, leaks, ambiguous points; see :mod:`datarobust.issues`.
+
+    Args:
+        X: points, as :func:`rank` takes them.
+        y: their labels.
+        norm: "l1", "l2" or "linf".
+        features: (N, D), what a network makes of the points: then distances are those of the features. Of photographs
+            pixels say little.
+        against: (X, y) of a set that should have no point in common with this one, such as the test set; features where
+            ``features`` are given.
+        names: of the points, such as their files; by default the index of a DataFrame.
+        thresholds: least scores of findings.
+        threads: all processors if not given.
+        progress: from the name of a search to what wraps its rounds.
+    """
+    points = _Points.of(X, y, "X", "y", False, names)
+    groups: dict[bytes, int] = {}
+    rows = points.images.reshape(len(points.images), -1)
+    if rows.dtype.kind == "f":
+        rows = rows + np.zeros((), rows.dtype)  # turns -0.0 into 0.0
+    group = np.array([groups.setdefault(blake2b(row.tobytes()).digest(), len(groups)) for row in rows], np.int64)
+    if features is not None:
+        measured = as_points(features, "features")
+        if len(measured) != len(points.images):
+            raise DataError(f"`features` has {len(measured):,} rows for the {len(points.images):,} points of X.")
+        points = replace(points, images=measured)
+    sides, labelled = _compared(points, against, False)
+    found = issues.find(
+        labelled[0], norm, group, against=labelled[1] if against is not None else None, thresholds=thresholds,
+        options=sensitivity.Options(threads=threads), progress=progress,
+    )  # fmt: skip
+    kind = np.array(issues.KINDS)[found.kind]
+    leak = kind == "leak"
+
+    def other(columns: list[Array | None]) -> Array:
+        """The values of the other points, each in its set."""
+        values = np.full(len(found), None, object)
+        for column, mine in ((columns[0], ~leak), (columns[-1], leak)):
+            if column is not None:
+                values[mine] = _taken(column, found.second[mine])
+        return values
+
+    called = [side.names for side in sides]
+    return FoundIssues(
+        kind,
+        found.score,
+        np.where(found.second < 0, np.nan, found.distance),
+        found.first,
+        found.second,
+        points.label[found.first],
+        other([side.label for side in sides]),
+        None if points.names is None else points.names[found.first],
+        None if all(names is None for names in called) else other(called),
+        found.agreement,
+    )
+
+
+def _sides(
+    X: Any, y: Any, against: tuple[Any, Any] | Source | None, soft: bool, names: Sequence[object] | None
+) -> tuple[list[_Points], list[sensitivity.Labelled]]:
+    """The points, and those they are held against where these are others, with numbers for equal labels."""
+    return _compared(_Points.of(X, y, "X", "y", soft, names), against, soft)
+
+
+def _compared(
+    points: _Points, against: tuple[Any, Any] | Source | None, soft: bool
+) -> tuple[list[_Points], list[sensitivity.Labelled]]:
+    sides = [points]
+    if against is not None:
+        pair = (against, None) if isinstance(against, Source) else against
+        others = _Points.of(pair[0], pair[1], "against[0]", "against[1]", soft)
+        if points.images.shape[1:] != others.images.shape[1:]:
+            shapes = f"shape {points.images.shape[1:]}, those of `against` {others.images.shape[1:]}"
+            raise DataError(f"Points have {shapes}: give points of one shape.")
+        if points.images.dtype != others.images.dtype:
+            kinds = f"{points.images.dtype.name} numbers, `against` {others.images.dtype.name}"
+            raise DataError(f"Points have {kinds}: give both as uint8, or both as floats.")
+        sides.append(others)
+    labels = [side.label for side in sides]
+    if len({label.dtype.kind == "U" for label in labels}) > 1:
+        raise DataError("The labels of X are text and those of `against` numbers, or the reverse: give one kind.")
+    _, numbers = np.unique(np.concatenate(labels), return_inverse=True)
+    classes = np.split(numbers.astype(np.int64), [len(points.label)])
+    return sides, [
+        sensitivity.Labelled.of(side.images, own, side.soft) for side, own in zip(sides, classes, strict=False)
+    ]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -200,3 +201,55 @@ def test_arguments_that_make_no_sense() -> None:
         datarobust.rank(IMAGES, LABELS, against=(IMAGES[:, :2], LABELS))
     with pytest.raises(AttributeError, match="no attribute 'rang'"):
         datarobust.rang  # noqa: B018
+
+
+def test_issues_are_found_by_name() -> None:
+    centres = RANDOM.normal(size=(3, 8)) * 10
+    labels = np.arange(90) % 3
+    rows = centres[labels] + RANDOM.normal(size=(90, 8))
+    wrong = labels.copy()
+    wrong[[10, 41]] = (labels[[10, 41]] + 1) % 3
+    rows[20] = rows[50] = rows[80]  # of one label
+    test = np.concatenate([rows[30:31], centres[:1]])
+    files = [f"{row}.png" for row in range(90)]
+    found = datarobust.find_issues(rows, NAMES[wrong], names=files, against=(test, NAMES[[wrong[30], 0]]))
+    assert sorted(found.rows("label")[:2].tolist()) == [10, 41]
+    assert found.rows("leak").tolist() == [30]
+    assert found.rows("duplicate").tolist() == [20, 20]
+    assert found.agreement > 0.9
+    place = int(np.flatnonzero(found.index == 10)[0])
+    assert found.name is not None
+    assert (found.name[place], found.label[place]) == ("10.png", NAMES[wrong[10]])
+    assert found.other_label[place] == NAMES[labels[10]]
+    assert found.other_name is not None
+    assert found.other_name[place] == f"{found.other_index[place]}.png"
+    leak = int(np.flatnonzero(found.kind == "leak")[0])
+    assert (found.other_index[leak], found.other_name[leak], found.score[leak]) == (0, None, np.inf)
+    with pytest.raises(UsageError, match="'wrong' is no kind of finding: choose leak, duplicate"):
+        found.rows("wrong")
+    images = RANDOM.integers(0, 256, (90, 2, 2), np.uint8)
+    images[1] = images[4]
+    seen = datarobust.find_issues(images, wrong, features=rows)  # copies by images, the rest by features
+    assert seen.rows("duplicate").tolist() == [1]
+    assert sorted(seen.rows("label")[:2].tolist()) == [10, 41]
+    assert seen.name is None
+    with pytest.raises(DataError, match="`features` has 5 rows for the 90 points of X"):
+        datarobust.find_issues(images, wrong, features=rows[:5])
+
+
+def test_issues_are_those_of_the_command(command: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = RANDOM.integers(0, 30, (60, 3, 3), np.uint8), NAMES[np.arange(60) % 3]
+    images[7] = images[9]
+    np.savez(tmp_path / "d.npz", x=images, y=labels)
+    command("dataset", "import", "d.npz", "-o", "d.zarr", cwd=tmp_path)
+    command("dataset", "issues", "d.zarr", "-o", "i.csv", cwd=tmp_path)
+    with (tmp_path / "i.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda data, index: data))
+    frame = datarobust.find_issues(images, labels).to_frame()
+    assert len(lines) == len(frame["kind"]) > 0
+    assert [line["kind"] for line in lines] == frame["kind"].tolist()
+    assert [int(line["index"]) for line in lines] == frame["index"].tolist()
+    assert [int(line["other_index"]) for line in lines] == frame["other_index"].tolist()
+    assert [line["other_class"] for line in lines] == frame["other_label"].tolist()
+    np.testing.assert_allclose([float(line["score"]) for line in lines], frame["score"], rtol=1e-12)
