@@ -543,6 +543,8 @@ def issues(
     ambiguous: no clear label, and another class is nearer than usual: the median of that distance over it.
     alone: the only point of its class; no score.
 
+    With --features, leaks into a set of images are searched in the images, all else in the features.
+
     How many there are of each kind is said. Raise a least score for fewer findings, lower it for more. In pixels this
     works where images of a class are alike, such as digits. For photographs take features of a network. Points of a
     pair of duplicates are not listed once more as label or ambiguous.

@@ -67,6 +67,20 @@ class Findings:
     def __len__(self) -> int:
         return len(self.kind)
 
+    def of(self, kind: str) -> Findings:
+        """Those of a kind alone."""
+        rows = self.kind == KINDS.index(kind)
+        columns = (self.score[rows], self.first[rows], self.second[rows], self.distance[rows])
+        return Findings(self.kind[rows], *columns, self.agreement)
+
+    def followed_by(self, others: Findings) -> Findings:
+        """These and others, whose kinds come later; the agreement is theirs."""
+        kind, score, first, second, distance = (
+            np.concatenate([getattr(self, name), getattr(others, name)])
+            for name in ("kind", "score", "first", "second", "distance")
+        )
+        return Findings(kind, score, first, second, distance, others.agreement)
+
     def count(self, kind: str) -> int:
         """How many there are of a kind."""
         return int((self.kind == KINDS.index(kind)).sum())

@@ -54,11 +54,10 @@ class Issues:
                 mine, theirs = shown(self.dataset.path), shown(self.features.path)
                 way = f"make them with dataset features {mine}"
                 raise DataError(f"{theirs} does not hold the features of all points of {mine}: {way}")
-        if self.others is not None and ("features" in self.others) != ("features" in self._measured):
-            theirs, mine = ("features", "images") if "features" in self.others else ("images", "features")
-            way = "give both sets as images, or the features of both by one network"
-            raise UsageError(f"{shown(self.others.path)} holds {theirs}, but distances are those of {mine}: {way}")
-        self._searched  # noqa: B018 - refuses sets whose classes differ
+        if self.others is not None and "features" in self.others and "features" not in self._measured:
+            way = "give its images, or the features of both sets by one network"
+            raise UsageError(f"{shown(self.others.path)} holds features, but distances are those of images: {way}")
+        self._leaking  # noqa: B018 - refuses sets whose classes differ
 
     @property
     def _measured(self) -> Store:
@@ -66,8 +65,13 @@ class Issues:
         return self.dataset if self.features is None else self.features
 
     @cached_property
-    def _searched(self) -> Sensitivity:
-        return Sensitivity(self._measured, self.others, self.norm, 1, False, "inf", self.memory, self.threads)
+    def _leaking(self) -> Sensitivity:
+        """Where leaks are searched: where the other set has images, in images, whatever the features say."""
+        in_images = self.others is not None and "images" in self.others
+        return self._sensitivity(self.dataset if in_images else self._measured, self.others)
+
+    def _sensitivity(self, dataset: Store, others: Store | None) -> Sensitivity:
+        return Sensitivity(dataset, others, self.norm, 1, False, "inf", self.memory, self.threads)
 
     def request(self) -> dict[str, Any]:
         """All that decides the table."""
@@ -83,11 +87,20 @@ class Issues:
 
     def find(self, output: Output) -> Findings:
         """The findings."""
-        searched = self._searched
-        return find(
-            searched.points, self.norm, self._groups(output.progress), against=searched.against,
-            thresholds=self.thresholds, memory=self.memory, options=searched.options(), progress=output.labelled,
-        )  # fmt: skip
+        group = self._groups(output.progress)
+
+        def search(dataset: Store, others: Store | None) -> Findings:
+            job = self._sensitivity(dataset, others)
+            return find(
+                job.points, self.norm, group, against=job.against, thresholds=self.thresholds, memory=self.memory,
+                options=job.options(), progress=output.labelled,
+            )  # fmt: skip
+
+        leaking = self._leaking
+        if leaking.dataset is self._measured:
+            return search(self._measured, self.others)
+        leaks = search(leaking.dataset, self.others).of("leak")
+        return leaks.followed_by(search(self._measured, None))
 
     def _groups(self, progress: Progress) -> Rows:
         """(N,) equal numbers for equal points of the dataset."""

@@ -107,6 +107,17 @@ def test_with_features_their_distances_are_taken(tmp_path: Path) -> None:
     np.testing.assert_allclose([float(row["distance"]) for row in rows], [float(row["distance"]) for row in pixels])
 
 
+def test_leaks_into_a_set_of_images_are_those_of_images(tmp_path: Path) -> None:
+    images, labels = clouds()
+    store, tests = written(tmp_path / "d.zarr", images, labels), written(tmp_path / "t.zarr", images[:2], labels[:2])
+    constant = Representation(lambda points: np.zeros((len(points), 3), np.float32), 3, "0" * 64, "x", 7)
+    made_as = ("features",)
+    make(Features(store, constant), tmp_path / "f.zarr", lambda of: Step("dataset", made_as, "0.1.0", None, "cpu", of))
+    rows = issues(store, tmp_path / "i.csv", features=artifacts.open_store(tmp_path / "f.zarr"), others=tests)
+    assert [(row["index"], row["other_index"]) for row in rows if row["kind"] == "leak"] == [("0", "0"), ("1", "1")]
+    assert not any(row["kind"] == "label" for row in rows)
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     store, other = written(tmp_path / "d.zarr", *clouds()), made.dataset(tmp_path / "o.zarr", shape=(1, 4, 4))
     features = features_of(store, tmp_path / "f.zarr")
@@ -116,8 +127,8 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     for points in (other, artifacts.open_store(part)):
         with pytest.raises(DataError, match=r"f.zarr does not hold the features of all points of .* dataset features"):
             issues(points, tmp_path / "i.csv", features=features)
-    with pytest.raises(UsageError, match=r"holds images, but distances are those of features: give both"):
-        issues(store, tmp_path / "i.csv", features=features, others=other)
+    with pytest.raises(UsageError, match=r"holds features, but distances are those of images: give its images"):
+        issues(store, tmp_path / "i.csv", others=features)
     with pytest.raises(DataError, match="do not mean the same"):
         issues(store, tmp_path / "i.csv", others=other)
     assert not (tmp_path / "i.csv").exists()
