@@ -84,7 +84,7 @@ def argument(metavar: str, help: str, **more: Any) -> Any:
 
 def output_option(check: Callable[[Path], Path] | None = None) -> Any:
     """``--output``, whose path ``check`` may refuse before any work."""
-    return option("PATH", "Where the result goes.", "-o", "--output", show_default=False, callback=check)
+    return option("PATH", "Output path.", "-o", "--output", show_default=False, callback=check)
 
 
 _OUTPUT = output_option()
@@ -92,54 +92,65 @@ _OUTPUT = output_option()
 Output = Annotated[Path, _OUTPUT]
 OptionalOutput = Annotated[Path | None, _OUTPUT]
 Outputs = Annotated[list[Path] | None, _OUTPUT]
-Dataset = Annotated[Path, argument("D.zarr", "A dataset; - takes its path from stdin.")]
-Images = Annotated[Path, argument("D.zarr", "The images; - takes their path from stdin.")]
+Dataset = Annotated[Path, argument("D.zarr", "Dataset; - takes its path from stdin.")]
+Images = Annotated[Path, argument("D.zarr", "Images; - takes their path from stdin.")]
 Overwrite = Annotated[bool, flag("--overwrite", "Replace the output if it exists.")]
-Quiet = Annotated[bool, choice("No talk and no progress.", "-q", "--quiet", callback=be_quiet)]
-Json = Annotated[bool, flag("--json", "The result as one JSON object, errors too.")]
-Seed = Annotated[int, option("N", "Where random numbers start.", "--seed", min=0)]
-Device = Annotated[str, option("DEVICE", "auto, cpu, cuda or cuda:INDEX.", "--device", callback=_device)]
-Limit = Annotated[int | None, option("N", "Only the first N points, for a quick look.", "--limit", min=1)]
+Quiet = Annotated[bool, choice("Print no messages and no progress.", "-q", "--quiet", callback=be_quiet)]
+Json = Annotated[bool, flag("--json", "Print results and errors as JSON objects.")]
+Seed = Annotated[int, option("N", "Random seed.", "--seed", min=0)]
+Device = Annotated[str, option("DEVICE", "Device: auto, cpu, cuda or cuda:INDEX.", "--device", callback=_device)]
+Limit = Annotated[int | None, option("N", "Use only the first N points, for a quick look.", "--limit", min=1)]
 DryRun = Annotated[bool, flag("--dry-run", "Only report the cost and the time, measured in a moment.")]
-_SHARD = option("I/N", "Do share I of N only, counted from 0: a job of its own.", "--shard")
+_SHARD = option("I/N", "Do only part I of N, counted from 0, as a separate job.", "--shard")
 Shard = Annotated[str, _SHARD]
 OptionalShard = Annotated[str | None, _SHARD]
-Threads = Annotated[int | None, option("N", "CPU threads; all if not given.", "--threads", min=1)]
-Test = Annotated[Path | None, option("T.zarr", "Images to test on, never to train on.", "--test")]
-Rate = Annotated[float, option("X", "Largest learning rate.", "--lr")]
-SaveEvery = Annotated[float, option("SECONDS", "Between two saved states.", "--save-every", min=0)]
-TensorBoard = Annotated[bool, flag("--tensorboard", "Write the log for TensorBoard, too: OUTPUT/tensorboard.")]
+Threads = Annotated[int | None, option("N", "CPU threads; default all.", "--threads", min=1)]
+Test = Annotated[Path | None, option("T.zarr", "Test images; never used for training.", "--test")]
+Rate = Annotated[float, option("X", "Maximum learning rate.", "--lr")]
+SaveEvery = Annotated[float, option("SECONDS", "Seconds between two saved states.", "--save-every", min=0)]
+TensorBoard = Annotated[bool, flag("--tensorboard", "Also write the log for TensorBoard, to OUTPUT/tensorboard.")]
 _AnyPrecision = Literal["auto", "fp32", "tf32", "bf16"]
 Precision = Annotated[
     _AnyPrecision,
-    choice("Of convolutions; auto: fp32 on a CPU, on a GPU tf32 in training and bf16 in cloning.", "--precision"),
+    choice("Precision; auto: fp32 on a CPU, on a GPU tf32 in training and bf16 in cloning.", "--precision"),
 ]
 Memory = Annotated[
-    float, option("GB", "For points, in each process; more are read in parts.", "--memory", min=0.001, max=1e6)
+    float,
+    option(
+        "GB", "Memory for points per process, in GB; larger data are read in parts.", "--memory", min=0.001, max=1e6
+    ),
 ]
-_RADIUS = "Radius of the attack, pixels in [0, 1], as 8/255; 8/255 in linf and 128/255 in l2 if not given."
+_RADIUS = "Attack radius for pixels in [0, 1], such as 8/255; default 8/255 in linf, 128/255 in l2."
 Eps = Annotated[float | None, option("X", _RADIUS, "--eps", parser=fraction)]
 _ATTACK_NORM = choice("Norm of the attack.", "--norm", case_sensitive=False)
 AttackNorm = Annotated[Literal["linf", "l2"], _ATTACK_NORM]
 AnyAttackNorm = Annotated[Literal["linf", "l2", "l1"], _ATTACK_NORM]
-_NORM = choice("The distance between two points.", "--norm", case_sensitive=False)
+_NORM = choice("Norm of the distance between points.", "--norm", case_sensitive=False)
 Norm = Annotated[Literal["l2", "linf", "l1"], _NORM]
 OptionalNorm = Annotated[Literal["l2", "linf", "l1"] | None, _NORM]
 _SELECTION = "R.zarr:least:1024, R.zarr:most:1024, first:1024, random:1024:SEED, a file of indices, or - for stdin;"
 Select = Annotated[
-    str | None, option("SEL", f"Only these points: {_SELECTION} ! in front takes all others.", "--select")
+    str | None, option("SEL", f"Select points: {_SELECTION} ! in front inverts the selection.", "--select")
 ]
 Against = Annotated[Path | None, option("OTHER.zarr", "Look for neighbours in another dataset.", "--against")]
-_NAME = option("TEXT", "What a set or run is called; once for each of several.", "--name")
+_NAME = option("TEXT", "Display name; repeat the option, one per input, in order.", "--name")
 Name = Annotated[str | None, _NAME]
 Names = Annotated[list[str] | None, _NAME]
-Classes = Annotated[Path | None, option("FILE", "Class names, one a line, from label 0 on.", "--classes")]
-_EVALUATED = option("R.zarr", "Accuracy by robustness, of the evaluated dataset.", "--ranking", show_default=False)
-Ranking = Annotated[Path, option("R.zarr", "Robustness of its points; - for stdin.", "--ranking", show_default=False)]
+Classes = Annotated[
+    Path | None, option("FILE", "File with class names, one per line, starting with label 0.", "--classes")
+]
+_EVALUATED = option(
+    "R.zarr", "Ranking of the evaluated dataset: report accuracy by robustness.", "--ranking", show_default=False
+)
+Ranking = Annotated[
+    Path, option("R.zarr", "Ranking of the points; - takes its path from stdin.", "--ranking", show_default=False)
+]
 EvaluatedRanking = Annotated[Path, _EVALUATED]
 OptionalEvaluatedRanking = Annotated[Path | None, _EVALUATED]
-Quantiles = Annotated[int, option("N", "Parts that --ranking makes of the points.", "--quantiles", min=1)]
-Exclude = Annotated[str | None, option("SEL", "All but these points, as in --select.", "--exclude")]
+Quantiles = Annotated[
+    int, option("N", "Number of parts into which --ranking divides the points.", "--quantiles", min=1)
+]
+Exclude = Annotated[str | None, option("SEL", "Leave out these points; same forms as --select.", "--exclude")]
 
 Listing = Annotated[bool, flag("--list", "Only list what can be fetched.")]
 Cache = Annotated[Path | None, option("DIR", "Folder for downloaded files; default ~/.cache/datarobust.", "--cache")]
@@ -151,21 +162,30 @@ _SPELLING = (
 )
 Network = Annotated[str, option("M", f"A network: {_SPELLING}; its code is run.", "--model", show_default=False)]
 OptionalNetwork = Annotated[
-    str | None, option("M", f"Labels that a classifier gives: {_SPELLING}; its code is run.", "--model")
+    str | None, option("M", f"Take the labels from a classifier: {_SPELLING}; its code is run.", "--model")
 ]
-_NORMALISE = "Images, before the network: cifar10, cifar100, imagenet, none or MEAN:STD, as 0.5:0.25."
+_NORMALISE = "Input normalisation: cifar10, cifar100, imagenet, none or MEAN:STD, such as 0.5:0.25."
 Normalise = Annotated[str | None, option("HOW", _NORMALISE, "--normalise")]
-Batch = Annotated[int, option("N", "Points at a time; changes rounding, and memory.", "--batch", min=1)]
-_WHICH = "What distances are of: inception, classifier:M or pixels; fid also takes file:F."
+Batch = Annotated[int, option("N", "Points per batch; affects memory and rounding.", "--batch", min=1)]
+_WHICH = "Features to compare: inception, classifier:M or pixels; fid also accepts file:F."
 Features = Annotated[str | None, option("WHICH", _WHICH, "--features")]
-InceptionWeights = Annotated[Path | None, option("PATH", "Of Inception, as published or imported.", "--weights")]
+InceptionWeights = Annotated[
+    Path | None,
+    option("PATH", "File with the Inception weights, published or imported; see model fetch inception.", "--weights"),
+]
 # Of clone and clone-search.
-DenoiserFile = Annotated[Path, option("M.safetensors", "A denoiser of edmtrain or model import.", "--model")]
-Start = Annotated[Literal["paper", "matched", "unit", "noise"], choice("How image and noise are mixed.", "--start")]
-NoiseWeight = Annotated[float, option("W", "Share of noise in the start.", "--noise-weight")]
-_COMPILED = "Have torch.compile fuse the network; if neither is given, on a GPU for long work."
+DenoiserFile = Annotated[
+    Path, option("M.safetensors", "Denoiser made by edmtrain, model fetch or model import.", "--model")
+]
+Start = Annotated[
+    Literal["paper", "matched", "unit", "noise"], choice("How image and noise are mixed at the start.", "--start")
+]
+NoiseWeight = Annotated[float, option("W", "Fraction of noise in the start.", "--noise-weight")]
+_COMPILED = "Use torch.compile; by default only for long work on a GPU."
 Compiled = Annotated[bool | None, flag("--compile/--no-compile", _COMPILED)]
-CloneBatch = Annotated[int | None, option("N", "Images at a time; 32 on a CPU, 512 on a GPU.", "--batch", min=1)]
+CloneBatch = Annotated[
+    int | None, option("N", "Images per batch; default 32 on a CPU, 512 on a GPU.", "--batch", min=1)
+]
 
 # ------------------------------------------------------------------------------------------- start of a command
 

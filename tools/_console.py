@@ -438,7 +438,7 @@ def explain(error: BaseException) -> int:
         case SystemExit():
             return error.code if isinstance(error.code, int) else int(error.code is not None)
         case Stopped():
-            hint = "; the same command again goes on from here" if Console.can_resume else ""
+            hint = "; run the same command again to resume" if Console.can_resume else ""
             return _report("Interrupted", SIGNALS[signal.Signals(error.number)] + hint, 128 + error.number)
         case typer.Abort() | KeyboardInterrupt():
             return _report("Interrupted", "interrupted", 130)

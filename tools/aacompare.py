@@ -43,8 +43,10 @@ app = _cli.tool(__doc__)
 
 @app.command()
 def aacompare(  # noqa: D103 - the help is the docstring of the module
-    evaluations: Annotated[list[Path], argument("A.zarr... [vs] B.zarr...", "Evaluations; vs stands between groups.")],
-    power: Annotated[bool, flag("--power", "Also say which difference could be shown.")] = False,
+    evaluations: Annotated[
+        list[Path], argument("A.zarr... [vs] B.zarr...", "Evaluations; separate two groups with vs.")
+    ],
+    power: Annotated[bool, flag("--power", "Also report which difference could be detected.")] = False,
     ranking: _cli.OptionalEvaluatedRanking = None,
     quantiles: _cli.Quantiles = 10,
     seed: _cli.Seed = 0,

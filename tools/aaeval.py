@@ -53,26 +53,33 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
     normalise: _cli.Normalise = None,
     norm: _cli.AnyAttackNorm = "linf",
     eps: _cli.Eps = None,
-    force_eps: Annotated[bool, flag("--force-eps", "Take a radius that is almost the whole cube.")] = False,
-    attacks: Annotated[str, option("WHICH", "standard, plus, rand, fast, or names with commas between.")] = "standard",
-    fast: Annotated[bool, flag("--fast", "--attacks fast: APGD-CE and APGD-T, an upper bound.")] = False,
-    restarts: Annotated[int | None, option("N", "Of named attacks.", min=1)] = None,
-    iterations: Annotated[int | None, option("N", "Of named attacks.", min=1)] = None,
-    targets: Annotated[int | None, option("N", "Wrong classes of named attacks.", min=1)] = None,
-    queries: Annotated[int | None, option("N", "Of square, where it is named.", min=1)] = None,
-    batch: Annotated[int, option("N", "Images of a logical batch: fixes all noise.", min=1)] = 250,
-    physical_batch: Annotated[int | None, option("N", "Images in memory at a time; all of a batch.", min=1)] = None,
+    force_eps: Annotated[bool, flag("--force-eps", "Allow a very large radius.")] = False,
+    attacks: Annotated[str, option("WHICH", "standard, plus, rand, fast, or names separated by commas.")] = "standard",
+    fast: Annotated[
+        bool, flag("--fast", "Same as --attacks fast: only APGD-CE and APGD-T, an upper bound of the accuracy.")
+    ] = False,
+    restarts: Annotated[int | None, option("N", "For attacks given by name only.", min=1)] = None,
+    iterations: Annotated[int | None, option("N", "For attacks given by name only.", min=1)] = None,
+    targets: Annotated[int | None, option("N", "Target classes, for attacks given by name only.", min=1)] = None,
+    queries: Annotated[int | None, option("N", "Queries of the attack square, if given by name.", min=1)] = None,
+    batch: Annotated[
+        int, option("N", "Logical batch size; together with --seed it decides all random numbers.", min=1)
+    ] = 250,
+    physical_batch: Annotated[
+        int | None, option("N", "Images in memory at a time; default a whole batch.", min=1)
+    ] = None,
     adversarial: Annotated[bool, flag("--adversarial", "Keep the adversarial images, as float32.")] = False,
-    strict: Annotated[bool, flag("--strict", "Fail where there is a sign of unreliability.")] = False,
+    strict: Annotated[bool, flag("--strict", "Fail if there is a sign that the result is unreliable.")] = False,
     select: _cli.Select = None,
     limit: _cli.Limit = None,
     faster: Annotated[
         bool,
-        flag("--faster/--no-faster", "On a GPU, attack a copy that is faster; verdicts are the network's own."),
+        flag("--faster/--no-faster", "Attack a faster copy on a GPU; results are checked with the network itself."),
     ] = True,
     compiled: _cli.Compiled = None,
     official: Annotated[
-        bool, flag("--official", "Do not stop gradient attacks once a batch is fooled: the same verdicts, more slowly.")
+        bool,
+        flag("--official", "Do not stop gradient attacks when all images of a batch are fooled; slower, same results."),
     ] = False,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
@@ -119,7 +126,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
                     restarts=restarts, iterations=iterations, targets=targets, queries=queries, seed=seed, batch=batch,
                 )  # fmt: skip
                 for attack, why in protocol.left_out:
-                    _cli.say(f"{attack} is left out: {why}.")
+                    _cli.say(f"{attack} is skipped: {why}.")
                 standing = _Standing(name, len(points.rows))
                 job = Evaluation(points, model, protocol, options, standing.update)
                 if not dry_run:

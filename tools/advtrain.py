@@ -47,51 +47,56 @@ app = _cli.tool(__doc__)
 
 @app.command()
 def advtrain(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, argument("D.zarr", "Images to train on; - takes their path from stdin.")],
+    dataset: Annotated[Path, argument("D.zarr", "Training images; - takes their path from stdin.")],
     output: _cli.Output,
     generated: Annotated[Path | None, option("G.zarr", "Generated images to mix in.")] = None,
     test: _cli.Test = None,
-    hold_out: Annotated[str, option("SEL", "Points that are not trained on, or none.")] = _FIRST,
-    track: Annotated[str, option("SEL", "Points whose PGD-40 accuracy picks the best epoch, or none.")] = _FIRST,
+    hold_out: Annotated[str, option("SEL", "Points to exclude from training, or none.")] = _FIRST,
+    track: Annotated[
+        str, option("SEL", "Points whose PGD-40 accuracy decides which epoch is the best, or none.")
+    ] = _FIRST,
     focus: Annotated[str | None, option("SEL", "Points to focus on.")] = None,
-    focus_mode: Annotated[Literal["inject", "oversample", "fixed"], choice("How.")] = "inject",
+    focus_mode: Annotated[
+        Literal["inject", "oversample", "fixed"], choice("How focus points enter training.")
+    ] = "inject",
     focus_batch: Annotated[
         int | None, option("N", "Injected examples in every batch; 32, or fewer if there are fewer in focus.")
     ] = None,
     focus_times: Annotated[
-        float, option("X", "Draws of a point in focus for one of another point; not for inject.")
+        float, option("X", "How often a focus point is drawn per draw of another point; not for inject.")
     ] = 5.2,
     inject_as: Annotated[
-        Literal["input", "adversary"], choice("Injected examples are inputs, or the adversaries of their originals.")
+        Literal["input", "adversary"],
+        choice("Inject examples as inputs, or as adversarial examples of their originals."),
     ] = "input",
-    arch: Annotated[str, option("NAME", "wrn-DEPTH-WIDTH or preact-resnet-18.")] = "wrn-28-10",
+    arch: Annotated[str, option("NAME", "Architecture: wrn-DEPTH-WIDTH or preact-resnet-18.")] = "wrn-28-10",
     norm: _cli.AttackNorm = "linf",
     eps: _cli.Eps = None,
-    step: Annotated[float | None, option("X", "Of the attack.", parser=_cli.fraction)] = None,
-    steps: Annotated[int, option("N", "Of the training attack.")] = 10,
+    step: Annotated[float | None, option("X", "Step size of the attack.", parser=_cli.fraction)] = None,
+    steps: Annotated[int, option("N", "Steps of the training attack.")] = 10,
     l2_step: Annotated[
         Literal["reference", "stated"],
-        choice("In l2: 2 eps / steps, as the reference's code has it, or --step, as the paper says."),
+        choice("l2 step size: reference = 2 eps/steps (published code), stated = --step (paper)."),
     ] = "reference",
     beta: Annotated[float, option("X", "Weight of the robust term of TRADES.")] = 5.0,
-    label_smoothing: Annotated[float, option("X", "Of the clean loss.")] = 0.1,
-    epochs: Annotated[int, option("N", "Each of ceil(points / batch) steps.")] = 2400,
-    batch: Annotated[int, option("N", "Images of a step, injected ones not counted.")] = 2048,
-    generated_fraction: Annotated[float, option("X", "Of a batch.")] = 0.8,
+    label_smoothing: Annotated[float, option("X", "Label smoothing of the clean loss.")] = 0.1,
+    epochs: Annotated[int, option("N", "Epochs of ceil(points / batch) steps.")] = 2400,
+    batch: Annotated[int, option("N", "Batch size, without injected examples.")] = 2048,
+    generated_fraction: Annotated[float, option("X", "Fraction of generated images in a batch.")] = 0.8,
     schedule: Annotated[
-        Literal["original", "a", "b", "c", "d", "e"], choice("Of the learning rate (Figure 4).")
+        Literal["original", "a", "b", "c", "d", "e"], choice("Learning rate schedule (Figure 4).")
     ] = "original",
     lr: _cli.Rate = 0.2,
-    weight_decay: Annotated[float, option("X", "Of all but batch norm.")] = 5e-4,
+    weight_decay: Annotated[float, option("X", "Weight decay of all parameters except batch norm.")] = 5e-4,
     ema: Annotated[float, option("X", "Decay of the averaged weights.")] = 0.995,
     augment: Annotated[
         Literal["auto", "crop-flip", "crop", "none", "cifar100"],
-        choice("auto: by data set; flips would corrupt digits."),
+        choice("Augmentation; auto depends on the data set, because flips would corrupt digits."),
     ] = "auto",
     precision: _cli.Precision = "auto",
     compiled: _cli.Compiled = None,
     bn_group: Annotated[
-        int | None, option("N", "Images that share batch statistics: a quarter; 0: all.", min=0)
+        int | None, option("N", "Images per group of batch statistics; default a quarter of a batch, 0: all.", min=0)
     ] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",

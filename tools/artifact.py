@@ -18,7 +18,7 @@ from ._cli import argument
 
 app = _cli.tool(__doc__)
 
-Paths = Annotated[list[Path], argument("PATH...", "Artifacts; - for one whose path is on stdin.")]
+Paths = Annotated[list[Path], argument("PATH...", "Artifacts; - takes one path from stdin.")]
 
 
 @app.command()

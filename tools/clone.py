@@ -32,7 +32,7 @@ from ._cli import option
 from ._console import emit_plan
 
 app = _cli.tool(__doc__)
-_SUITS = "; as the start has it if not given."
+_SUITS = "; default depends on --start."
 
 
 @app.command()
@@ -44,15 +44,15 @@ def clone(  # noqa: D103 - the help is the docstring of the module
     repeats: Annotated[int, option("R", "Clones of each image.", min=1)] = 1,
     start: _cli.Start = "paper",
     noise_weight: _cli.NoiseWeight = 0.45,
-    labels: Annotated[str, option("own|random|FILE", "Classes to clone as; FILE has a line a point.")] = "own",
-    num_steps: Annotated[int | None, option("N", f"Steps{_SUITS}", min=1)] = None,
-    sigma_min: Annotated[float | None, option("X", f"Least noise{_SUITS}")] = None,
-    sigma_max: Annotated[float | None, option("X", f"Most noise{_SUITS}")] = None,
+    labels: Annotated[str, option("own|random|FILE", "Classes of the clones; FILE has one line per point.")] = "own",
+    num_steps: Annotated[int | None, option("N", f"Steps of the sampler{_SUITS}", min=1)] = None,
+    sigma_min: Annotated[float | None, option("X", f"Smallest noise level{_SUITS}")] = None,
+    sigma_max: Annotated[float | None, option("X", f"Largest noise level{_SUITS}")] = None,
     rho: Annotated[float | None, option("X", f"Exponent of the schedule{_SUITS}")] = None,
     s_churn: Annotated[float | None, option("X", f"Amount of churn{_SUITS}", "--S-churn")] = None,
-    s_min: Annotated[float | None, option("X", f"No churn below this noise{_SUITS}", "--S-min")] = None,
-    s_max: Annotated[float | None, option("X", f"Nor above this{_SUITS}", "--S-max")] = None,
-    s_noise: Annotated[float | None, option("X", f"Factor of added noise{_SUITS}", "--S-noise")] = None,
+    s_min: Annotated[float | None, option("X", f"No churn below this noise level{_SUITS}", "--S-min")] = None,
+    s_max: Annotated[float | None, option("X", f"No churn above this noise level{_SUITS}", "--S-max")] = None,
+    s_noise: Annotated[float | None, option("X", f"Factor of the added noise{_SUITS}", "--S-noise")] = None,
     precision: _cli.Precision = "auto",
     compiled: _cli.Compiled = None,
     batch: _cli.CloneBatch = None,

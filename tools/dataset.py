@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 app = _cli.tool(__doc__)
 _FINISHED = "{} was finished before; nothing to do"
 Shuffle = Annotated[
-    int | None, option("SEED", "Put the points in random order, once.", "--shuffle", min=0, max=2**64 - 1)
+    int | None, option("SEED", "Put the points in a random order with this seed.", "--shuffle", min=0, max=2**64 - 1)
 ]
-Split = Annotated[str | None, option("NAME", "Which part of a set: train if not given, or test.", "--split")]
+Split = Annotated[str | None, option("NAME", "Part of the data set: train (default) or test.", "--split")]
 Labels = Annotated[
     Literal["fine", "coarse"] | None,
-    choice("Of CIFAR-100: the 100 classes, or the 20 super-classes (CIFAR-100s).", "--labels"),
+    choice("For CIFAR-100: the 100 classes, or the 20 super-classes (CIFAR-100s).", "--labels"),
 ]
 
 
@@ -69,18 +69,21 @@ def _make(
 
 @app.command("import")
 def import_(
-    source: Annotated[str, argument("SOURCE", "The word digits, a file or a folder; see above.")],
+    source: Annotated[str, argument("SOURCE", "digits, a file or a folder; see above.")],
     output: _cli.Output,
     format: Annotated[
-        Literal["auto", "digits", "npz", "npy", "folder", "cifar", "ti500k", "idx", "parquet"], choice("Of the source.")
+        Literal["auto", "digits", "npz", "npy", "folder", "cifar", "ti500k", "idx", "parquet"],
+        choice("Format of the source."),
     ] = "auto",
     shuffle: Shuffle = None,
     classes: _cli.Classes = None,
-    keys: Annotated[str | None, option("POINTS,LABELS", "Names of the two arrays of an npz file, or columns.")] = None,
-    layout: Annotated[
-        Literal["nhwc", "nchw"] | None, choice("Of npz and .npy images, where it is not evident.")
+    keys: Annotated[
+        str | None, option("POINTS,LABELS", "Names of the two arrays in an npz file, or of two columns.")
     ] = None,
-    channels: Annotated[int | None, option("1|3", "Make all encoded images grey or RGB.")] = None,
+    layout: Annotated[
+        Literal["nhwc", "nchw"] | None, choice("Axis order of npz and npy images, if it cannot be recognised.")
+    ] = None,
+    channels: Annotated[int | None, option("1|3", "Convert all encoded images to grey (1) or RGB (3).")] = None,
     resize: Annotated[
         str | None, option("WxH[:crop]", "Bring all encoded images to one size: stretched, or scaled and cut.")
     ] = None,
@@ -89,7 +92,7 @@ def import_(
     ] = False,
     split: Split = None,
     labels: Annotated[
-        str | None, option("fine|coarse|FILE", "Of CIFAR-100: the 100 classes or the 20 super-classes. Or a file.")
+        str | None, option("fine|coarse|FILE", "For CIFAR-100: the 100 classes or the 20 super-classes. Or a file.")
     ] = None,
     name: _cli.Name = None,
     limit: _cli.Limit = None,
@@ -159,7 +162,7 @@ def info(dataset: _cli.Dataset, as_json: _cli.Json = False) -> None:
 @app.command()
 def fetch(
     known: Annotated[
-        str | None, argument("NAME", "Of a release, such as cifar10; see --list.", show_default=False)
+        str | None, argument("NAME", "Name of a data set, such as cifar10; see --list.", show_default=False)
     ] = None,
     output: _cli.OptionalOutput = None,
     split: Split = None,
@@ -277,7 +280,7 @@ def subset(
 
 @app.command()
 def merge(
-    sets: Annotated[list[Path], argument("A.zarr B.zarr...", "Datasets of one shape and one list of classes.")],
+    sets: Annotated[list[Path], argument("A.zarr B.zarr...", "Datasets with the same shape and classes.")],
     output: _cli.Output,
     name: _cli.Name = None,
     overwrite: _cli.Overwrite = False,
@@ -302,15 +305,15 @@ def relabel(
     dataset: _cli.Dataset,
     output: _cli.Output,
     labels: Annotated[
-        Path | None, option("FILE", "Labels from a file: one whole number a line, or a .npy array.")
+        Path | None, option("FILE", "Take labels from a file: one whole number per line, or a .npy array.")
     ] = None,
     random: Annotated[
-        int | None, option("SEED", "Labels drawn uniformly from all classes.", min=0, max=2**64 - 1)
+        int | None, option("SEED", "Draw labels uniformly from all classes, with this seed.", min=0, max=2**64 - 1)
     ] = None,
     fraction: Annotated[
-        float | None, option("F", "With --random: of the points; all if not given.", min=0.0, max=1.0)
+        float | None, option("F", "With --random: fraction of the points; default all.", min=0.0, max=1.0)
     ] = None,
-    coarse: Annotated[bool, flag("--coarse", "Labels from the column coarse, as in CIFAR-100s.")] = False,
+    coarse: Annotated[bool, flag("--coarse", "Take the labels from the column coarse, as in CIFAR-100s.")] = False,
     model: _cli.OptionalNetwork = None,
     normalise: _cli.Normalise = None,
     classes: _cli.Classes = None,
@@ -356,7 +359,7 @@ def relabel(
     _cli.say(*job.remarks())
 
     def remarks(made: Store) -> Iterator[str]:
-        yield f"{job.changed(made):,} of {len(store):,} labels are others than before"
+        yield f"{job.changed(made):,} of {len(store):,} labels changed"
 
     _make(job, output, random, overwrite, _cli.progress("relabelling"), new.device, remarks)
 
@@ -367,7 +370,7 @@ def features(
     model: _cli.Network,
     output: _cli.Output,
     layer: Annotated[
-        str, option("NAME", "Whose output is taken; penultimate: the input of the last torch.nn.Linear.")
+        str, option("NAME", "Layer whose output is used; penultimate: the input of the last torch.nn.Linear.")
     ] = "penultimate",
     normalise: _cli.Normalise = None,
     batch: _cli.Batch = 256,
@@ -407,7 +410,7 @@ def features(
                 plan = job.plan()
             _cli.emit(json.dumps(plan))
             return
-        _cli.say(f"{representation.width:,} features of a point")
+        _cli.say(f"{representation.width:,} features per point")
         progress = _cli.progress("features")
         _make(job, output, None, overwrite, progress, representation.device, group=group)
 
@@ -444,15 +447,16 @@ def _representation(
 def duplicates(
     dataset: _cli.Dataset,
     against: _cli.Against = None,
-    near: Annotated[int | None, option("K", "The K nearest pairs of points, whatever their labels.", min=1)] = None,
+    near: Annotated[
+        int | None, option("K", "List the K nearest pairs of points, regardless of their labels.", min=1)
+    ] = None,
     within: Annotated[
-        float | None, option("DISTANCE", "All pairs up to this distance, as 1.5 or 54/255.", parser=_cli.fraction)
+        float | None,
+        option("DISTANCE", "List all pairs up to this distance, such as 1.5 or 54/255.", parser=_cli.fraction),
     ] = None,
     norm: _cli.Norm = "l2",
-    labels: Annotated[Literal["own", "coarse"], choice("Which labels are compared.")] = "own",
-    drop: Annotated[
-        bool, flag("--drop", "Print the rows to leave out instead, so that no such points remain.")
-    ] = False,
+    labels: Annotated[Literal["own", "coarse"], choice("Labels to compare.")] = "own",
+    drop: Annotated[bool, flag("--drop", "Print the rows to remove instead, so that no such points remain.")] = False,
     memory: _cli.Memory = 8.0,
     threads: _cli.Threads = None,
     limit: _cli.Limit = None,
@@ -506,7 +510,7 @@ def duplicates(
         rows, lines = pairs.surplus(result, len(stores) > 1), _of_pairs(result, stores, columns, as_json)
     _cli.say(result.remark())
     if drop:
-        _cli.say(f"{len(rows):,} of {len(stores[0]):,} points to leave out")
+        _cli.say(f"{len(rows):,} of {len(stores[0]):,} points to remove")
     for line in map(str, rows.tolist()) if drop else lines:
         _cli.emit(line)
 
@@ -516,7 +520,8 @@ def issues(
     dataset: _cli.Dataset,
     output: _cli.Output,
     features: Annotated[
-        Path | None, option("F.zarr", "Features of the same points, from dataset features: their distances are taken.")
+        Path | None,
+        option("F.zarr", "Result of dataset features for these points; distances are then those of the features."),
     ] = None,
     against: _cli.Against = None,
     norm: _cli.Norm = "l2",

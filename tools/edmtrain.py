@@ -32,7 +32,7 @@ from ._cli import argument, choice, flag, option
 from ._console import emit_plan
 
 app = _cli.tool(__doc__)
-_SUITS = "; what suits the images if not given."
+_SUITS = "; default depends on the image size."
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -47,26 +47,28 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
 
 @app.command()
 def edmtrain(  # noqa: D103 - the help is the docstring of the module
-    dataset: Annotated[Path, argument("D.zarr", "Images to learn; - takes their path from stdin.")],
+    dataset: Annotated[Path, argument("D.zarr", "Training images; - takes their path from stdin.")],
     output: _cli.Output,
-    epochs: Annotated[int, option("N", "Each of ceil(points / batch) steps.")] = 200,
-    batch: Annotated[int, option("N", "Images of a step.")] = 64,
+    epochs: Annotated[int, option("N", "Epochs of ceil(points / batch) steps.")] = 200,
+    batch: Annotated[int, option("N", "Batch size.")] = 64,
     lr: _cli.Rate = 1e-3,
-    ema_images: Annotated[float, option("N", "Half-life of weights in the average, at most.")] = 500_000.0,
-    p_mean: Annotated[float, option("X", "Mean of ln sigma in training.")] = -1.2,
-    p_std: Annotated[float, option("X", "Deviation of ln sigma.")] = 1.2,
-    augment: Annotated[float, option("P", "Probability of each augmentation; 0.12 is EDM's.")] = 0.0,
-    labelled: Annotated[bool, flag("--labels/--no-labels", "Whether the denoiser is told labels.")] = True,
-    kind: Annotated[Literal["ddpmpp", "ncsnpp"], choice("DDPM++ or NCSN++.", "--arch")] = "ddpmpp",
-    width: Annotated[int | None, option("N", f"Channels{_SUITS}")] = None,
-    mult: Annotated[str | None, option("N,N..", f"Factors of the width, one a level{_SUITS}")] = None,
-    blocks: Annotated[int | None, option("N", f"Blocks a level{_SUITS}")] = None,
+    ema_images: Annotated[float, option("N", "Maximum half-life of the weight average, in images.")] = 500_000.0,
+    p_mean: Annotated[float, option("X", "Mean of ln(sigma) in training.")] = -1.2,
+    p_std: Annotated[float, option("X", "Standard deviation of ln(sigma).")] = 1.2,
+    augment: Annotated[float, option("P", "Probability of each augmentation; EDM uses 0.12.")] = 0.0,
+    labelled: Annotated[bool, flag("--labels/--no-labels", "Train with or without labels.")] = True,
+    kind: Annotated[Literal["ddpmpp", "ncsnpp"], choice("Architecture: DDPM++ or NCSN++.", "--arch")] = "ddpmpp",
+    width: Annotated[int | None, option("N", f"Number of channels{_SUITS}")] = None,
+    mult: Annotated[str | None, option("N,N..", f"Width factors, one per level{_SUITS}")] = None,
+    blocks: Annotated[int | None, option("N", f"Blocks per level{_SUITS}")] = None,
     attention: Annotated[str | None, option("N,N..", f"Resolutions with attention{_SUITS}")] = None,
-    dropout: Annotated[float | None, option("P", f"In training{_SUITS}")] = None,
+    dropout: Annotated[float | None, option("P", f"Dropout in training{_SUITS}")] = None,
     precision: _cli.Precision = "auto",
     test: _cli.Test = None,
-    judge: Annotated[str | None, option("C", "A classifier artifact or module:factory; needs --test.")] = None,
-    judged: Annotated[int, option("N", "How many images are judged.", min=2)] = 1000,
+    judge: Annotated[
+        str | None, option("C", "Classifier that judges the images: an artifact or module:factory; needs --test.")
+    ] = None,
+    judged: Annotated[int, option("N", "How many images to judge.", min=2)] = 1000,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",
     threads: _cli.Threads = None,

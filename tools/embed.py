@@ -39,19 +39,17 @@ def embed(  # noqa: D103 - the help is the docstring of the module
     dataset: _cli.Dataset,
     ranking: _cli.Ranking,
     output: _cli.Output,
-    n: Annotated[int | None, option("N", "Points of the map: 1000, or all if there are fewer.", min=3)] = None,
+    n: Annotated[int | None, option("N", "Points on the map; default 1000, or all if there are fewer.", min=3)] = None,
     method: Annotated[Literal["mds", "rte"], choice("Multidimensional scaling or random trees.")] = "mds",
     norm: _cli.OptionalNorm = None,
     scaling: Annotated[
-        Literal["metric", "nonmetric", "classical"] | None, choice("mds: what distances keep; metric if not given.")
+        Literal["metric", "nonmetric", "classical"] | None, choice("mds: kind of scaling; default metric.")
     ] = None,
-    init: Annotated[
-        Literal["classical", "random"] | None, choice("mds: start of SMACOF; classical if not given.")
-    ] = None,
-    n_init: Annotated[int | None, option("N", "mds: random starts; 4 if not given.", min=1)] = None,
-    max_iter: Annotated[int | None, option("N", "mds: most iterations of a start; 300 if not given.", min=1)] = None,
-    n_estimators: Annotated[int | None, option("N", "rte: trees; 100 if not given.", min=1)] = None,
-    max_depth: Annotated[int | None, option("N", "rte: depth of a tree; 5 if not given.", min=1)] = None,
+    init: Annotated[Literal["classical", "random"] | None, choice("mds: start of SMACOF; default classical.")] = None,
+    n_init: Annotated[int | None, option("N", "mds: random starts; default 4.", min=1)] = None,
+    max_iter: Annotated[int | None, option("N", "mds: maximum iterations per start; default 300.", min=1)] = None,
+    n_estimators: Annotated[int | None, option("N", "rte: number of trees; default 100.", min=1)] = None,
+    max_depth: Annotated[int | None, option("N", "rte: tree depth; default 5.", min=1)] = None,
     seed: _cli.Seed = 0,
     limit: _cli.Limit = None,
     dry_run: _cli.DryRun = False,

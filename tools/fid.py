@@ -46,17 +46,19 @@ app = _cli.tool(__doc__)
 
 @app.command()
 def fid(  # noqa: D103 - the help is the docstring of the module
-    a: Annotated[Path, argument("A.zarr", "The reference; - takes its path from stdin.")],
-    b: Annotated[Path | None, argument("B.zarr", "The other set; - takes its path from stdin.")] = None,
+    a: Annotated[Path, argument("A.zarr", "Reference set; - takes its path from stdin.")],
+    b: Annotated[Path | None, argument("B.zarr", "Set to compare; - takes its path from stdin.")] = None,
     features: _cli.Features = None,
     weights: _cli.InceptionWeights = None,
-    whole: Annotated[bool, flag("--whole", "Never restrict A to the points that B was made of.")] = False,
+    whole: Annotated[bool, flag("--whole", "Never restrict A to the points that B was made from.")] = False,
     output: _cli.OptionalOutput = None,
-    save_moments: Annotated[Path | None, option("M.zarr", "Keep the moments of A.")] = None,
-    extrapolate: Annotated[bool, flag("--extrapolate", "Fit distances over 1/N of B; tell the limit.")] = False,
-    kid: Annotated[int, option("N", "Subsets of KID; 0 for none.", min=0)] = 100,
+    save_moments: Annotated[Path | None, option("M.zarr", "Save the moments of A.")] = None,
+    extrapolate: Annotated[
+        bool, flag("--extrapolate", "Extrapolate the distance to infinitely many images (fit over 1/N).")
+    ] = False,
+    kid: Annotated[int, option("N", "Subsets for the KID; 0: no KID.", min=0)] = 100,
     batch: Annotated[
-        int | None, option("N", "Images at a time; 64 for Inception, 512 on a GPU; else 256.", min=1)
+        int | None, option("N", "Images per batch; default 256, for Inception 64, or 512 on a GPU.", min=1)
     ] = None,
     seed: _cli.Seed = 0,
     device: _cli.Device = "auto",

@@ -40,7 +40,7 @@ def _picture(output: Path) -> Path:
 
 Picture = Annotated[Path, _cli.output_option(_picture)]
 Table = Annotated[
-    Path | None, option("FILE", "Also write the values behind the picture, a header line first.", "--tsv")
+    Path | None, option("FILE", "Also write the values in the picture to a TSV file with a header.", "--tsv")
 ]
 
 
@@ -64,10 +64,10 @@ class Kind(StrEnum):
 
 @app.command()
 def sensitivity(
-    rankings: Annotated[list[Path], argument("R.zarr...", "Rankings; - for one on stdin.")],
+    rankings: Annotated[list[Path], argument("R.zarr...", "Rankings; - takes one path from stdin.")],
     output: Picture,
-    absolute: Annotated[bool, flag("--absolute", "Only the panel of absolute values.")] = False,
-    relative: Annotated[bool, flag("--relative", "Only the panel of relative values.")] = False,
+    absolute: Annotated[bool, flag("--absolute", "Draw only the panel of absolute values.")] = False,
+    relative: Annotated[bool, flag("--relative", "Draw only the panel of relative values.")] = False,
     name: _cli.Names = None,
     without_least: Annotated[int, option("N", "Leave out the N least robust points of each set.", min=0)] = 0,
     tsv: Table = None,
@@ -101,11 +101,13 @@ def sensitivity(
 
 @app.command()
 def difference(
-    rankings: Annotated[list[Path], argument("BASE.zarr OTHER.zarr...", "Rankings of one norm; - for one on stdin.")],
+    rankings: Annotated[
+        list[Path], argument("BASE.zarr OTHER.zarr...", "Rankings in one norm; - takes one path from stdin.")
+    ],
     output: Picture,
     by: Annotated[
         list[Way] | None,
-        option("point|rank", "How an OTHER is compared with BASE; once, or once for each.", show_default=False),
+        option("point|rank", "How OTHER is compared with BASE; give it once, or once per OTHER.", show_default=False),
     ] = None,
     name: _cli.Names = None,
     tsv: Table = None,
@@ -145,7 +147,8 @@ def difference(
 @app.command()
 def labels(
     stores: Annotated[
-        list[Path], argument("R.zarr... D.zarr", "Rankings of one dataset, and the dataset; - for stdin.")
+        list[Path],
+        argument("R.zarr... D.zarr", "Rankings of one dataset, and the dataset; - takes one path from stdin."),
     ],
     output: Picture,
     n: Annotated[int | None, option("N", "How many points; 1024, or half of the points if fewer.", min=1)] = None,
@@ -179,11 +182,13 @@ def labels(
 
 @app.command("map")
 def map_(
-    embeddings: Annotated[list[Path], argument("E.zarr...", "Results of embed; - for one on stdin.")],
+    embeddings: Annotated[list[Path], argument("E.zarr...", "Results of embed; - takes one path from stdin.")],
     output: Picture,
-    columns: Annotated[int | None, option("N", "Panels in a row; at most 3 if not given.", min=1)] = None,
-    color: Annotated[Literal["robustness", "sensitivity"], choice("What is shown: r or 1/r.")] = "robustness",
-    scale: Annotated[Literal["value", "rank"], choice("Colour and size by the value, or by its rank.")] = "value",
+    columns: Annotated[int | None, option("N", "Panels per row; default at most 3.", min=1)] = None,
+    color: Annotated[
+        Literal["robustness", "sensitivity"], choice("Colour by robustness r or by sensitivity 1/r.")
+    ] = "robustness",
+    scale: Annotated[Literal["value", "rank"], choice("Colour and size by value or by rank.")] = "value",
     name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -213,8 +218,8 @@ def map_(
 
 @app.command()
 def pairs(
-    dataset: Annotated[Path, argument("D.zarr", "The points; - for stdin.")],
-    ranking: Annotated[Path, argument("R.zarr", "A ranking of them; - for stdin.")],
+    dataset: Annotated[Path, argument("D.zarr", "Points; - takes their path from stdin.")],
+    ranking: Annotated[Path, argument("R.zarr", "Ranking of these points; - takes its path from stdin.")],
     output: Picture,
     select: _cli.Select = None,
     against: _cli.Against = None,
@@ -246,7 +251,7 @@ def pairs(
 
 @app.command()
 def gallery(
-    dataset: Annotated[Path, argument("D.zarr", "The images; - for stdin.")],
+    dataset: Annotated[Path, argument("D.zarr", "Images; - takes their path from stdin.")],
     source: Annotated[Path, argument("ISSUES|R.zarr", "A table of dataset issues, or a ranking; - for stdin.")],
     output: _cli.Output,
     against: _cli.Against = None,
@@ -282,12 +287,12 @@ def gallery(
 
 @app.command()
 def clones(
-    stores: Annotated[list[Path], argument("D.zarr... K.zarr...", "Clones, and the datasets they are of.")],
+    stores: Annotated[list[Path], argument("D.zarr... K.zarr...", "Clones, and the datasets they were made from.")],
     output: Picture,
     layout: Annotated[
-        Literal["squares", "rows"], choice("Squares of images and clones, or a row an image.")
+        Literal["squares", "rows"], choice("Squares of images and clones, or one row per image.")
     ] = "squares",
-    n: Annotated[int, option("N", "How many images of each set, from the first.", min=1)] = 16,
+    n: Annotated[int, option("N", "Images per set.", min=1)] = 16,
     name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -315,9 +320,9 @@ def clones(
 
 @app.command()
 def search(
-    lines: Annotated[Path, argument("S.jsonl", "Lines of clone-search; - takes their path.")],
+    lines: Annotated[Path, argument("S.jsonl", "Result of clone-search; - takes its path from stdin.")],
     output: Picture,
-    also: Annotated[list[Path] | None, option("FILE", "Lines of another shard; may be given again.")] = None,
+    also: Annotated[list[Path] | None, option("FILE", "Results of another shard; may be repeated.")] = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
@@ -340,7 +345,7 @@ def search(
 
 @app.command()
 def training(
-    runs: Annotated[list[Path], argument("RUN...", "Folders of advtrain; - for one on stdin.")],
+    runs: Annotated[list[Path], argument("RUN...", "Folders made by advtrain; - takes one path from stdin.")],
     output: Picture,
     name: _cli.Names = None,
     tsv: Table = None,
@@ -368,7 +373,7 @@ def training(
 @app.command()
 def schedules(
     output: Picture,
-    epochs: Annotated[int, option("N", "Of the training.")] = 2400,
+    epochs: Annotated[int, option("N", "Epochs of the training.")] = 2400,
     lr: _cli.Rate = 0.2,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -393,7 +398,9 @@ def schedules(
 
 @app.command()
 def deciles(
-    evaluations: Annotated[list[Path], argument("E.zarr...", "Results of aaeval on one dataset; - for one on stdin.")],
+    evaluations: Annotated[
+        list[Path], argument("E.zarr...", "Results of aaeval on one dataset; - takes one path from stdin.")
+    ],
     ranking: _cli.EvaluatedRanking,
     output: Picture,
     quantiles: _cli.Quantiles = 10,
@@ -427,10 +434,12 @@ def deciles(
 @app.command()
 def table(
     sources: Annotated[
-        list[Path], argument("RUN... E.zarr...", "Folders of advtrain, and results of aaeval; in any order.")
+        list[Path], argument("RUN... E.zarr...", "Folders made by advtrain and results of aaeval, in any order.")
     ],
     output: _cli.Output,
-    beside: Annotated[Path | None, option("FILE", "The paper's rows, a TSV file such as examples/table2.tsv.")] = None,
+    beside: Annotated[
+        Path | None, option("FILE", "TSV file with the paper's rows, such as examples/table2.tsv.")
+    ] = None,
     name: _cli.Names = None,
     tsv: Table = None,
     overwrite: _cli.Overwrite = False,
@@ -468,7 +477,8 @@ def table(
 @app.command()
 def report(
     sources: Annotated[
-        list[Path], argument("ARTIFACT...", "Artifacts, runs, png and svg pictures, text; - for one on stdin.")
+        list[Path],
+        argument("ARTIFACT...", "Artifacts, runs, PNG and SVG pictures, text files; - takes one path from stdin."),
     ],
     output: _cli.Output,
     title: Annotated[str, option("TEXT", "Heading of the page.")] = "Report",

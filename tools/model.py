@@ -21,18 +21,18 @@ from ._cli import argument, choice, flag, option
 
 app = _cli.tool(__doc__)
 
-_TEXT = "As model_info has it."
+_TEXT = "Written to model_info.json."
 
 
 @app.command("import")
 def import_(
-    published: Annotated[Path, argument("PUBLISHED", "A checkpoint as it was published.")],
+    published: Annotated[Path, argument("PUBLISHED", "Published checkpoint.")],
     output: _cli.Output,
-    arch: Annotated[str | None, option("NAME", "wrn-DEPTH-WIDTH or preact-resnet-18.")] = None,
-    raw: Annotated[bool, flag("--raw", "The weights before averaging, where there are both.")] = False,
+    arch: Annotated[str | None, option("NAME", "Architecture: wrn-DEPTH-WIDTH or preact-resnet-18.")] = None,
+    raw: Annotated[bool, flag("--raw", "Use the weights before averaging, if the file has both.")] = False,
     normalise: _cli.Normalise = None,
     weights: Annotated[
-        Literal["best", "last"] | None, choice("Which they are; last where the file's name says so, else best.")
+        Literal["best", "last"] | None, choice("Kind of weights; default last if the file's name says so, else best.")
     ] = None,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
@@ -64,12 +64,12 @@ def import_(
 @app.command()
 def fetch(
     known: Annotated[
-        str | None, argument("NAME", "Of a network, such as inception; see --list.", show_default=False)
+        str | None, argument("NAME", "Name of a network, such as inception; see --list.", show_default=False)
     ] = None,
     output: _cli.OptionalOutput = None,
-    sha256: Annotated[str | None, option("HEX", "What the file must have, if its publisher states none.")] = None,
+    sha256: Annotated[str | None, option("HEX", "Expected sha256 of the file, if none is published.")] = None,
     unverified: Annotated[
-        bool, flag("--unverified", "Accept a file whose sha256 nobody stated, and report it.")
+        bool, flag("--unverified", "Accept a file without a known sha256, and report its sha256.")
     ] = False,
     cache: _cli.Cache = None,
     listing: _cli.Listing = False,
@@ -135,17 +135,19 @@ def fetch(
 
 @app.command()
 def export(
-    model: Annotated[Path, argument("M.safetensors", "A classifier; - takes its path from stdin.")],
+    model: Annotated[Path, argument("M.safetensors", "Classifier artifact; - takes its path from stdin.")],
     output: _cli.Output,
-    evaluation: Annotated[Path | None, option("E.zarr", "Of this classifier, by aaeval: accuracies, log.")] = None,
-    paper: Annotated[str, option("TEXT", "Its title.")] = "",
+    evaluation: Annotated[Path | None, option("E.zarr", "Result of aaeval for this classifier.")] = None,
+    paper: Annotated[str, option("TEXT", "Title of the paper.")] = "",
     authors: Annotated[str, option("TEXT", _TEXT)] = "",
     venue: Annotated[str, option("TEXT", _TEXT)] = "",
     link: Annotated[str, option("URL", _TEXT)] = "",
-    dataset: Annotated[str | None, option("NAME", "cifar10 or cifar100.")] = None,
-    reported: Annotated[str | None, option("X", "The accuracy the paper states.")] = None,
-    additional_data: Annotated[bool, flag("--additional-data", "It was trained on more real data.")] = False,
-    footnote: Annotated[str, option("TEXT", "Such as generated data.")] = "",
+    dataset: Annotated[str | None, option("NAME", "Data set: cifar10 or cifar100.")] = None,
+    reported: Annotated[str | None, option("X", "Accuracy that the paper states.")] = None,
+    additional_data: Annotated[
+        bool, flag("--additional-data", "The classifier was trained on additional real data.")
+    ] = False,
+    footnote: Annotated[str, option("TEXT", "Footnote, such as the use of generated data.")] = "",
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
@@ -172,7 +174,7 @@ def export(
 
 @app.command()
 def info(
-    model: Annotated[Path, argument("M", "An artifact, or a checkpoint as it was published.")],
+    model: Annotated[Path, argument("M", "Artifact or published checkpoint.")],
     normalise: _cli.Normalise = None,
     as_json: _cli.Json = False,
 ) -> None:

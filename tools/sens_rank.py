@@ -67,14 +67,18 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     norm: _cli.Norm = "l2",
     output: _cli.OptionalOutput = None,
     against: _cli.Against = None,
-    k: Annotated[int, option("K", "How many neighbours.", "-k", min=1)] = 1,
-    same: Annotated[bool, flag("--same", "Neighbours are other points of the same label.")] = False,
-    soft: Annotated[bool, flag("--soft", "Label vectors in Equation (1): distances over ||y_i - y_j||.")] = False,
-    curvature: Annotated[bool, flag("--curvature", "Also perceived curvature and L of Theorem 1.")] = False,
-    lam: Annotated[float | None, option("X", "The distance that a model perceives between labels.", "--lambda")] = None,
+    k: Annotated[int, option("K", "Number of neighbours.", "-k", min=1)] = 1,
+    same: Annotated[bool, flag("--same", "Search neighbours with the same label.")] = False,
+    soft: Annotated[
+        bool, flag("--soft", "Use label vectors in Equation (1): divide distances by ||y_i - y_j||.")
+    ] = False,
+    curvature: Annotated[bool, flag("--curvature", "Add perceived curvature and the constant L of Theorem 1.")] = False,
+    lam: Annotated[
+        float | None, option("X", "Distance between two labels as a model perceives it.", "--lambda")
+    ] = None,
     duplicates: Annotated[
         Literal["inf", "drop", "error"],
-        choice("Points that equal one of another label: sensitivity inf, left out, or an error."),
+        choice("Points equal to a point with another label: infinite sensitivity, dropped, or an error."),
     ] = "inf",
     memory: _cli.Memory = 8.0,
     threads: _cli.Threads = None,
@@ -109,13 +113,13 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
     part = None if shard is None else Part(job, *_cli.shard_of(shard))
     perceived = job.perceived_distance(lam) if curvature else None
     if curvature and lam is None:
-        _cli.say(f"Curvature is perceived at lambda = {perceived:.6g}, the diameter of the cube.")
+        _cli.say(f"Curvature for lambda = {perceived:.6g}, the diameter of the cube.")
     if dry_run:
         work = part or job
         emit_plan(work.plan(), work.expected_seconds(), cuda or "cpu", most=True)
         return
     if job.slow:
-        _cli.say("The compiled search is missing (the package was installed without a C compiler): a slow one serves.")
+        _cli.say("The compiled search is missing (installed without a C compiler): a slow search is used.")
     count = float(len(job.points.labels))
     progress = _cli.progress(f"ranking {norm}", ("points", lambda rounds: count / rounds))
     with distributed.group() as group:

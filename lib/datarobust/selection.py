@@ -71,10 +71,10 @@ class Chosen:
     def remarks(self) -> Iterator[str]:
         """Sentences that the user should see."""
         if self.ties_cut:
-            cut = f"the {self.tied - self.ties_cut:,} of lowest index enter, {self.ties_cut:,} do not"
-            yield f"{self.tied:,} points share the distance at the cut: {cut}"
+            cut = f"the {self.tied - self.ties_cut:,} with the lowest index were selected, {self.ties_cut:,} were not"
+            yield f"{self.tied:,} points tie at the cut-off: {cut}"
         if self.dropped:
-            yield f"{self.dropped:,} points that the ranking dropped are neither selected nor in a complement"
+            yield f"{self.dropped:,} points that the ranking dropped are never selected, also not with !"
 
 
 def parse(text: str) -> Selection:

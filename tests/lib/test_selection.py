@@ -168,10 +168,10 @@ def test_a_ranking_selects(ranked):
     assert least.inputs == {"selection": getattr(ranked, "set:r").digest}
     assert [step.tool for step in least.history] == ["test", "sens-rank"]
     told = " ".join(least.remarks())
-    assert "4 points share the distance at the cut" in told
-    assert "2 do not" in told
+    assert "4 points tie at the cut-off" in told
+    assert "2 were not" in told
     assert list(selection.choose(f"{ranked.path}:least:5", ranked.set).remarks())[:1] == [
-        "1 points that the ranking dropped are neither selected nor in a complement"
+        "1 points that the ranking dropped are never selected, also not with !"
     ]
     most = selection.choose(f"{ranked.path}:most:4", ranked.set)
     assert most.rows.tolist() == [3, 9, 0, 7]

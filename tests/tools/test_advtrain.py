@@ -113,7 +113,7 @@ def test_killed_anywhere_it_ends_with_the_same_bits(whole: Path, digits: Path, q
         expected = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
         assert process.returncode == expected
         if number != signal.SIGKILL:
-            assert re.search(r"the same command again goes on from here", err)
+            assert re.search(r"run the same command again to resume", err)
     assert command("advtrain", *words, cwd=digits).returncode == 0
     assert contents(digits / "killed") == contents(whole)
 

@@ -346,7 +346,7 @@ def test_a_signal_ends_after_clean_up(start: Start, number: signal.Signals, code
 def test_a_signal_says_how_to_go_on_where_the_state_is_saved(start: Start) -> None:
     process = start("sleep", "-o", "out.zarr")
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=30)[1].endswith("terminated; the same command again goes on from here\n")
+    assert process.communicate(timeout=30)[1].endswith("terminated; run the same command again to resume\n")
 
 
 def test_a_signal_as_json(start: Start) -> None:
@@ -592,6 +592,7 @@ OWN_VALUES = {
     "--batch",
     "--device",
     "--epochs",
+    "--features",
     "--labels",
     "--layout",
     "--model",

@@ -41,7 +41,7 @@ def test_clones_of_chosen_points(command: Run, place: Path, tmp_path: Path) -> N
     done = command("clone", *words, "-o", output)
     assert (done.returncode, done.stdout) == (0, f"{output}\n"), done.stderr
     assert "1.084 image + 0.8865 noise" in done.stderr
-    assert "told 1.4" in done.stderr
+    assert "sigma given to the denoiser: 1.4" in done.stderr
     found = artifacts.open_store(output, "clones")
     assert found.column("images").shape == (8, 2, 1, 8, 8)
     np.testing.assert_array_equal(found.column("index").read(), np.arange(4, 12))
@@ -177,7 +177,7 @@ def test_terminated_the_state_is_kept_and_a_second_writer_refused(
         process.terminate()
         out, talk = process.communicate(timeout=60)
     assert (process.returncode, out) == (143, "")
-    assert talk.splitlines()[-1] == "clone: terminated; the same command again goes on from here"
+    assert talk.splitlines()[-1] == "clone: terminated; run the same command again to resume"
     assert not output.exists()
     done = command("clone", *words, "-q")
     assert done.stdout == f"{output}\n", done.stderr

@@ -95,7 +95,7 @@ def test_ties_at_the_cut_are_told(command, digits, tmp_path):
         writer.append("neighbour", np.zeros(1797, np.int64))
     done = command("dataset", "subset", digits, "--select", f"{tmp_path}/r.zarr:least:10", "-o", tmp_path / "s.zarr")
     assert done.returncode == 0, done.stderr
-    assert "599 points share the distance at the cut: the 10 of lowest index enter, 589 do not" in done.stderr
+    assert "599 points tie at the cut-off: the 10 with the lowest index were selected, 589 were not" in done.stderr
     found = artifacts.open_store(tmp_path / "s.zarr")
     assert found.column("index").read().tolist() == list(range(0, 30, 3))
     assert found.history[-1].inputs["selection"] == artifacts.open_store(tmp_path / "r.zarr").digest

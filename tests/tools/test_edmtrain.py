@@ -151,7 +151,7 @@ def test_killed_and_terminated_it_goes_on_to_the_bit(
         process.terminate()
         out, talk = process.communicate(timeout=60)
     assert (process.returncode, out) == (143, "")
-    assert talk.splitlines()[-1] == "edmtrain: terminated; the same command again goes on from here"
+    assert talk.splitlines()[-1] == "edmtrain: terminated; run the same command again to resume"
     assert state.stat().st_mtime_ns != seen
     done = command("edmtrain", *words, "-q")
     assert done.stdout == f"{output}\n", done.stderr

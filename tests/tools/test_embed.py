@@ -35,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, command: Run) -> Path:
     done = command(*fixed, "-o", "e.zarr", cwd=folder)
     assert (done.returncode, done.stdout) == (0, "e.zarr\n"), done.stderr
     assert "embed: Kruskal's stress-1 is 0." in done.stderr
-    assert "nearest neighbour on the map correlate by" in done.stderr
+    assert "rank correlation of robustness" in done.stderr
     done = command(*fixed, "--method", "rte", "--json", "-q", "-o", "t.zarr", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
@@ -60,7 +60,7 @@ def test_the_map_is_of_the_given_norm_or_of_that_of_the_ranking(command: Run, pl
     fixed = ["embed", place / "d.zarr", "--ranking", "-", "--norm", "linf", "--scaling", "classical", "-o", out]
     done = command(*fixed, input=f"{place / 'd-l2.zarr'}\n")
     assert done.returncode == 0, done.stderr
-    assert "All 40 points that have a distance are on the map" in done.stderr
+    assert "All 40 points with a distance are on the map" in done.stderr
     told = artifacts.open_store(out).attributes
     assert (told["dissimilarity"], told["norm"], told["arguments"]) == ("linf", "l2", {})
     assert artifacts.open_store(place / "e.zarr").attributes["dissimilarity"] == "l2"

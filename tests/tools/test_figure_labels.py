@@ -68,7 +68,7 @@ def test_ties_at_the_cut_are_told(command: Run, place: Path, tmp_path: Path) -> 
     done = command("figure", "labels", place / "d-linf.zarr", place / "d.zarr", "--n", cut, "-o", tmp_path / "p.png")
     assert done.returncode == 0
     assert "figure: least robust, linf: " in done.stderr
-    assert "points share the distance at the cut" in done.stderr
+    assert "points tie at the cut-off" in done.stderr
 
 
 def test_a_set_without_names_is_told_by_its_labels(command: Run, place: Path, tmp_path: Path) -> None:

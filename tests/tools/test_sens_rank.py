@@ -224,7 +224,7 @@ def test_the_keys_are_documented(command: Run, digits: Path) -> None:
 def test_curvature_stands_at_the_end_of_each_row(command: Run, digits: Path, norm: str, lam: float) -> None:
     plain = command("sens-rank", digits, "--norm", norm, "-k", "2", "-q")
     done = command("sens-rank", digits, "--norm", norm, "-k", "2", "--curvature")
-    assert done.stderr == f"sens-rank: Curvature is perceived at lambda = {lam:g}, the diameter of the cube.\n"
+    assert done.stderr == f"sens-rank: Curvature for lambda = {lam:g}, the diameter of the cube.\n"
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [line[:-4] for line in lines] == [line.split("\t") for line in plain.stdout.splitlines()]
     r = [float(line[1]) for line in lines]
@@ -488,7 +488,7 @@ def test_terminated_the_state_is_kept_and_told(
     process.terminate()
     out, talk = process.communicate(timeout=60)
     assert (process.returncode, out) == (143, "")
-    assert talk.splitlines()[-1] == "sens-rank: terminated; the same command again goes on from here"
+    assert talk.splitlines()[-1] == "sens-rank: terminated; run the same command again to resume"
     fails(second, "r.zarr")  # one at a time
     assert (tmp_path / ".r.zarr.resume").is_file()
     assert not output.exists()

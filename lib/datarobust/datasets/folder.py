@@ -198,7 +198,8 @@ def _in_classes(path: Path, classes: Names | None) -> _Listing:
     notes = [f"{len(files)} images in {len(folders)} classes"]
     if skipped:
         first = shown(path / skipped[0])
-        notes.append(f"{len(skipped)} files that are no images were left out, {first} the first")
+        others = "" if len(skipped) == 1 else f" and {len(skipped) - 1:,} others"
+        notes.append(f"skipped because not an image: {first}{others}")
     used = set(labels)
     if empty := [shown(folder) for label, folder in enumerate(folders) if label not in used]:
         notes.append(f"classes without images: {', '.join(empty[:8])}")
@@ -230,7 +231,7 @@ def _listed(path: Path, table: Path, classes: Names | None) -> _Listing:
     notes = [f"{len(files):,} images with the labels of {shown(table)}"]
     if others := [file for file in images if file not in lines]:
         first = shown(path / others[0])
-        notes.append(f"{len(others):,} images that it does not list were left out, {first} the first")
+        notes.append(f"{len(others):,} images that it does not list were skipped, the first is {first}")
     return _Listing(files, labels, names, notes)
 
 

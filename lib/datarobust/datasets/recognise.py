@@ -103,7 +103,7 @@ def recognise(source: str) -> Format:
         raise DataError(f"{shown(source)} is no regular file: an import reads it twice and cannot take a pipe.")
     place = "folder" if stat.S_ISDIR(mode) else "file"
     if place == "folder" and (path / "zarr.json").exists():
-        raise DataError(f"{shown(path)} is a store already: no import is needed.")
+        raise DataError(f"{shown(path)} is an artifact already: it needs no import.")
     start = b"" if place == "folder" else read_start(path)
     for name, reader in _READERS.items():
         if place in reader.places and reader.matches(path, start):
@@ -111,7 +111,7 @@ def recognise(source: str) -> Format:
     if place == "folder":
         return "folder"
     titles = ", ".join(reader.title for reader in _READERS.values())
-    raise DataError(f"{shown(source)} is no format that is read: {titles}.")
+    raise DataError(f"{shown(source)} has an unsupported format; supported are {titles}.")
 
 
 def open_source(

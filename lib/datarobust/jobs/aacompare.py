@@ -18,7 +18,7 @@ from datarobust.text import shown
 from datarobust.types import Floats, Rows
 
 ONE_PAIR = (
-    "One pair of networks says nothing about the training's own variance: another seed gives another network. "
+    "A single pair of networks cannot show training variance (seed effects). "
     "Compare several seeds of each: A1 A2 A3 vs B1 B2 B3."
 )
 FEW_SEEDS = "Fewer than three seeds of a training say little about its variance."
@@ -27,7 +27,7 @@ INDEPENDENT = (
     "What is detectable is computed as if the other network failed independently of this one. Networks trained alike "
     "fail on the same points more often, and a smaller difference is detectable."
 )
-OTHER_ATTACKS = "The two were not attacked alike, so part of the difference may be that of the attacks."
+OTHER_ATTACKS = "The two were attacked differently, so part of the difference may come from the attacks."
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,9 @@ class Inputs:
         """What the user should know about the selections."""
         remarks = [f"`{role}`: {remark}." for role, points in self.selections.items() for remark in points.remarks()]
         if self.focus is not None and (held := len(self.focus.rows) - len(self.focused)):
-            remarks.append(f"`focus`: {held:,} of {len(self.focus.rows):,} points are held out and stay so.")
+            remarks.append(
+                f"`focus`: {held:,} of the {len(self.focus.rows):,} points are held out and will not be trained on."
+            )
         return remarks
 
     def read(self, memory: int) -> tuple[Points, Points | None]:

@@ -117,14 +117,14 @@ class Cloning:
     def remarks(self) -> Iterator[str]:
         """What a user should know before the work."""
         begin, sampler = self.begins
-        x = f"{begin.image:.4g} image + {begin.noise:.4g} noise (true deviation of the noise {begin.noise:.4g})"
-        yield f"Start {begin.name}: x = {x}, and the denoiser is told {begin.told:.4g}."
+        x = f"{begin.image:.4g} image + {begin.noise:.4g} noise (standard deviation of the noise {begin.noise:.4g})"
+        yield f"Start {begin.name}: x = {x}; sigma given to the denoiser: {begin.told:.4g}."
         for name in ("sigma_min", "sigma_max"):
             before, after = getattr(self.sampler, name), getattr(sampler, name)
             if before != after and not (name == "sigma_max" and begin.name == "matched"):
-                yield f"{name} is {after:g}, not {before:g}: the denoiser was made for no other noise."
+                yield f"{name} is {after:g}, not {before:g}: the denoiser was trained for this noise only."
         if self.model.classes and self.labels == "random":
-            yield "Clones are made for random labels; the store has those, not the points' own."
+            yield "Clones get random labels; the result contains these labels, not the points' own."
         yield from self.chosen.remarks()
 
     def plan(self) -> dict[str, Any]:

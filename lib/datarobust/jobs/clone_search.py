@@ -298,10 +298,10 @@ def sentences(findings: Mapping[str, Any]) -> Iterator[str]:
         means = ", ".join(f"{value}: {score:.4g}" for value, score in effects.items())
         yield f"Mean {measure} on {findings['main_effects_images']:,} images by {name}: {means}."
     spread = findings["seed_spread"]
-    known = "unknown with one seed" if spread is None else f"{spread:.3g}"
     images = f"{findings['images']:,} images"
-    yield f"From seed to seed the {measure} on {images} differs by {known}."
-    yield f"Points that seeds cannot tell from the best by the {measure}: {len(findings['top'])}."
+    known = "unknown, because only one seed was run" if spread is None else f"{spread:.3g}"
+    yield f"Seed-to-seed variation of the {measure} on {images}: {known}."
+    yield f"Points within seed-to-seed variation of the best {measure}: {len(findings['top'])}."
     for point in findings["top"]:
         values = ", ".join(
             f"{name} {math.inf if value is None else value:g}"

@@ -119,7 +119,7 @@ class Embedding:
         if left := self.about["left_out"]:
             yield f"{left:,} points have no finite distance to another label and are not on the map."
         if self.count is None and self.finite < POINTS:
-            yield f"All {self.finite:,} points that have a distance are on the map, as there are fewer than {POINTS:,}."
+            yield f"All {self.finite:,} points with a distance are on the map, because there are fewer than {POINTS:,}."
 
     def plan(self) -> dict[str, Any]:
         """The cost of the job: the operations of all iterations at most, and bytes held."""
@@ -181,11 +181,10 @@ def remarks(store: Store) -> Iterator[str]:
     if "stress" in attributes:
         yield f"Kruskal's stress-1 is {attributes['stress']:.3f}."
     if attributes.get("converged") is False:
-        yield f"SMACOF was still at work after {attributes['iterations']:,} iterations: raise `max_iter`."
+        yield f"SMACOF had not converged after {attributes['iterations']:,} iterations: raise `max_iter`."
     neighbours = attributes.get("coherence", {})
     if neighbours.get("correlation") is not None:
         yield (
-            "Robustness of a point and of its nearest neighbour on the map correlate by "
-            f"{neighbours['correlation']:.3f}; by chance, in {neighbours['permutations']:,} permutations, by "
-            f"{neighbours['permuted']:.3f} at most."
+            f"Nearest neighbours on the map: rank correlation of robustness {neighbours['correlation']:.3f} "
+            f"({neighbours['permutations']:,} random permutations: at most {neighbours['permuted']:.3f})."
         )

@@ -190,7 +190,7 @@ def _rows_of(side: Side, a: Store, b: Store) -> tuple[Rows | None, str | None]:
             raise DataError(f"{shown(b.path)} has an index that is no row of the set it was made of")
         return index, None
     if origin == "part":
-        remark = "B has images of A alone: they are held against themselves, unless `whole` takes all of A"
+        remark = "B contains only images of A, so they are compared with themselves; use `whole` for all of A"
         places = {known: row for row, known in enumerate(a.column("index").read().tolist())}
         if len(places) < len(a):  # the same point twice
             return None, remark
@@ -544,10 +544,10 @@ class Comparison:
         if remark is not None:
             yield f"{remark}."
         if paired:
-            yield f"A is restricted to the {len(sides['a'].rows):,} points that B was made of."
+            yield f"A is restricted to the {len(sides['a'].rows):,} points that B was made from."
         for role, store in (("A", self.a), ("B", self.b)):
             if store.kind == "moments":
-                yield f"{role} is moments: there is no KID, there are no pairs."
+                yield f"{role} is given by its moments: there is no KID and there are no pairs."
 
     def plan(self) -> dict[str, Any]:
         """The cost."""
@@ -647,7 +647,7 @@ def findings(line: Mapping[str, Any]) -> Iterator[str]:
     counts, width, calibration = line["n"].values(), line["dimensions"], line["calibration"]
     if min(counts) <= width:
         few = f"{min(counts):,} points span fewer than the {width:,} dimensions of the features"
-        yield f"{few}: the distance is biased upwards, and comparable only with those of as many points; KID is not."
+        yield f"{few}: the distance is biased upwards: compare it at equal numbers of points only. KID is unbiased."
     if calibration is not None:
         sizes = f"two random halves of A ({calibration['points']:,} images each)"
         yield f"Noise floor: {sizes} are {calibration['frechet']:.4g} apart."

@@ -183,9 +183,9 @@ def export(
     assumed = normalisation_of(key)  # by the class that RobustBench reads the weights into
     own = (tuple(arguments["mean"]), tuple(arguments["std"])) if "mean" in arguments else None
     if own != (None if assumed is None else (tuple(assumed[0]), tuple(assumed[1]))):
-        how = "not at all" if own is None else f"by mean {list(own[0])} and deviation {list(own[1])}"
-        what = f"{FILES[0]} cannot say how images are normalised, and this network does it {how}"
-        missing.append(f"{what}: whoever reads it needs to know, model import by `normalise`.")
+        how = "does not normalise" if own is None else f"uses mean {list(own[0])} and standard deviation {list(own[1])}"
+        what = f"{FILES[0]} does not contain the normalisation, and this network {how}"
+        missing.append(f"{what}: tell users, who pass it to model import with `normalise`.")
     missing += [f"model_info.json has no {name}." for name in ("name", "authors", "venue", "link") if not info[name]]
     return missing
 

@@ -464,13 +464,13 @@ def remarks(robustness: Floats, same: bool = False) -> Iterator[str]:
     """
     if same:
         if equal := int((robustness == 0.0).sum()):
-            yield f"{equal} points equal another point of the same label: distance 0."
+            yield f"{equal} points equal another point with the same label: distance 0."
         if alone := int(np.isinf(robustness).sum()):
-            yield f"{alone} points have no other point of the same label: distance inf."
+            yield f"{alone} points have no other point with the same label: distance inf."
         return
     if dropped := int(np.isnan(robustness).sum()):
-        yield f"{dropped} points that equal a point of another label were dropped."
+        yield f"{dropped} points were dropped, because they equal a point with another label."
     if equal := int((robustness == 0.0).sum()):
-        yield f"{equal} points equal a point of another label: distance 0, infinite sensitivity."
+        yield f"{equal} points equal a point with another label: distance 0, infinite sensitivity."
     if alone := int(np.isinf(robustness).sum()):
-        yield f"{alone} points have no point of another label: distance inf, sensitivity 0."
+        yield f"{alone} points have no point with another label: distance inf, sensitivity 0."

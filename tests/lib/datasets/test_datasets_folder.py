@@ -47,7 +47,7 @@ def test_classes_and_files_come_by_name(tmp_path):
     for place, name in enumerate(["a/z.bmp", "b/10.png", "b/2.png", "c/a.png", "c/deep/er/x.png"]):
         np.testing.assert_array_equal(points[place], np.asarray(Image.open(tmp_path / name)).transpose(2, 0, 1))
     notes = " ".join(source.spec.notes)
-    assert "1 files that are no images" in notes
+    assert "skipped because not an image: " in notes
     assert "notes.txt" in notes
     assert "classes without images: empty" in notes
 
@@ -273,7 +273,7 @@ def test_a_table_has_the_labels(tmp_path):
     assert names_of(source) == ["2.png", "1.png", "sub/3.png"]
     assert source.spec.classes == ('a "cat"', "dog")
     assert read(source)[1].tolist() == [1, 0, 1]
-    assert "1 images that it does not list were left out" in " ".join(source.spec.notes)
+    assert "1 images that it does not list were skipped" in " ".join(source.spec.notes)
     before = source.identity()
     table.write_text("file_name,label\n2.png,dog\n")
     assert FolderSource(tmp_path).identity() != before

@@ -69,10 +69,10 @@ def test_formats(places, source, format):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("text", "text is no format that is read"),
+        ("text", "text has an unsupported format"),
         ("nowhere", "nowhere cannot be read"),
         ("./digits", "digits cannot be read"),
-        ("store.zarr", "is a store already"),
+        ("store.zarr", "is an artifact already"),
         ("pipe", "no regular file"),
         ("cut.npz", "cut.npz is no complete npz file"),
         ("empty.npz", "empty.npz is empty"),

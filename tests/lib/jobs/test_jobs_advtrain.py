@@ -47,7 +47,7 @@ def test_points_in_focus_are_those_not_held_out(tmp_path: Path) -> None:
     found = inputs(dataset, hold_out=select("first:10", dataset), focus=select("first:13", dataset))
     assert found.focused.tolist() == [10, 11, 12]
     assert found.available.tolist() == list(range(10, 30))
-    assert found.remarks() == ["`focus`: 10 of 13 points are held out and stay so."]
+    assert found.remarks() == ["`focus`: 10 of the 13 points are held out and will not be trained on."]
     nothing = inputs(dataset, hold_out=select("none", dataset), track=select(None, dataset))
     assert nothing.held_out.tolist() == []
     assert nothing.focused.tolist() == []

@@ -79,9 +79,9 @@ def test_a_normalisation_that_the_file_loses_is_told(tmp_path: Path) -> None:
     for place, (name, given, words) in enumerate(
         [
             ("wrn-10-1", cifar, None),
-            ("wrn-10-1", {}, "not at all"),
-            ("wrn-10-1", {"mean": [0.5] * 3, "std": [0.25] * 3}, "by mean [0.5, 0.5, 0.5] and deviation [0.25"),
-            ("preact-resnet-18", cifar, "by mean [0.49"),
+            ("wrn-10-1", {}, "does not normalise"),
+            ("wrn-10-1", {"mean": [0.5] * 3, "std": [0.25] * 3}, "mean [0.5, 0.5, 0.5] and standard deviation [0.25"),
+            ("preact-resnet-18", cifar, "uses mean [0.49"),
         ]
     ):
         network = build({"name": name, "arguments": {"classes": 10, "channels": 3, **given}})
@@ -93,7 +93,7 @@ def test_a_normalisation_that_the_file_loses_is_told(tmp_path: Path) -> None:
         told = [
             line
             for line in export(tmp_path / f"{place}", artifacts.load_tensors(path), ENTRY, None)
-            if "normalised" in line
+            if "normalisation" in line
         ]
         assert len(told) == (words is not None)
         assert words is None or words in told[0]

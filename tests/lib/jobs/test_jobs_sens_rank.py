@@ -381,8 +381,8 @@ def test_a_ranking_by_points_of_the_same_label_says_so(
     make(job(dataset), tmp_path / "other.zarr", step)
     assert "neighbours" not in artifacts.open_store(tmp_path / "other.zarr", "ranking").attributes
     assert list(remarks(np.array([0.0, 1.0, math.inf, math.inf]), same=True)) == [
-        "1 points equal another point of the same label: distance 0.",
-        "2 points have no other point of the same label: distance inf.",
+        "1 points equal another point with the same label: distance 0.",
+        "2 points have no other point with the same label: distance inf.",
     ]
 
 
