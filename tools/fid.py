@@ -75,6 +75,9 @@ def fid(  # noqa: D103 - the help is the docstring of the module
         raise UsageError("-o is for the line that two sets have: leave it out, or name a second set.")
     if overwrite and save_moments is None and output is None:
         raise UsageError("--overwrite replaces an output: name it with -o or --save-moments.")
+    import torch
+    from threadpoolctl import threadpool_limits
+
     from datarobust import distributed
     from datarobust.jobs import fid as jobs
     from datarobust.jobs.make import Text, make
@@ -88,6 +91,7 @@ def fid(  # noqa: D103 - the help is the docstring of the module
         raise UsageError("moments have their features already: leave out --features and --weights.")
     with distributed.group() as group, _cli.foreign_code():
         place, path = _cli.torch_device(device, threads, group.here), output or save_moments
+        threadpool_limits(torch.get_num_threads(), "blas")  # NumPy's products have as many threads as PyTorch's
         some = [jobs.some_images(store) for store in sets[:1]]
         space = jobs.feature_space(features or "inception", some[0], place, weights) if some else None
         size = batch or (space.batch if space else 1)

@@ -19,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from datarobust.devices import to_device
 from datarobust.errors import DataError
 from datarobust.types import Array, Floats, Progress
 
@@ -126,9 +127,10 @@ class Moments:
         return max(0.0, shift + self.spread + other.spread - 2 * float(roots.sum()))
 
 
-def as_tensor(features: Array) -> Tensor:
+def as_tensor(features: Array, device: torch.device | None = None) -> Tensor:
     """Features of any float dtype as PyTorch has them: float32, or float64 where that would lose digits."""
-    return torch.from_numpy(np.array(features, np.float32 if features.dtype.itemsize <= 4 else np.float64))
+    known = np.array(features, np.float32 if features.dtype.itemsize <= 4 else np.float64)
+    return to_device(known, device or torch.device("cpu"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +186,9 @@ def _statistics(points: Tensor) -> tuple[Tensor, Tensor]:
     rows = points.to(torch.float64)
     mean = rows.mean(dim=0)
     rows = rows - mean
-    return mean, rows.T @ rows
+    if rows.device.type != "cpu":
+        return mean, rows.T @ rows
+    return mean, torch.from_numpy(rows.numpy().T @ rows.numpy())  # half the work: NumPy sees that it is symmetric
 
 
 class Node(NamedTuple):
@@ -267,16 +271,16 @@ class Kid:
     points: int  # of each set in a subset
 
 
-def mmd(x: Array, y: Array, paired: bool = False) -> float:
+def mmd(x: Array | Tensor, y: Array | Tensor, paired: bool = False) -> float:
     """The unbiased estimate from features (N, D) and (M, D)."""
     _demand_two(min(len(x), len(y)), "KID")
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    x, y = (part.double() if isinstance(part, Tensor) else np.asarray(part, np.float64) for part in (x, y))
     return _others(x, x) + _others(y, y) - 2 * (_others(x, y) if paired else _all(x, y))
 
 
 def kid(
-    x: Array,
-    y: Array,
+    x: Array | Tensor,
+    y: Array | Tensor,
     paired: bool = False,
     *,
     subsets: int = SUBSETS,
@@ -300,13 +304,13 @@ def kid(
     return Kid(float(np.mean(estimates)), float(np.std(estimates)), subsets, size)
 
 
-def _all(x: Array, y: Array) -> float:
+def _all(x: Any, y: Any) -> float:
     """Mean of k(x, y)."""
     blocks = (x[start : start + _BLOCK] for start in range(0, len(x), _BLOCK))
     return float(sum(((block @ y.T / x.shape[1] + 1) ** 3).sum() for block in blocks) / (len(x) * len(y)))
 
 
-def _others(x: Array, y: Array) -> float:
+def _others(x: Any, y: Any) -> float:
     """Mean of k(x_i, y_j), i and j different."""
-    same = (np.einsum("id,id->i", x, y) / x.shape[1] + 1) ** 3
+    same = ((x * y).sum(1) / x.shape[1] + 1) ** 3
     return (_all(x, y) * len(x) ** 2 - float(same.sum())) / (len(x) * (len(x) - 1))

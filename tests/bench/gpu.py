@@ -47,7 +47,7 @@ from datarobust.errors import DatarobustError
 from datarobust.evaluation import ATTACKS, plan
 from datarobust.evaluation.attacks import library
 from datarobust.evaluation.driver import Options, evaluate
-from datarobust.fid import Moments, Sums
+from datarobust.fid import Moments, Sums, kid
 from datarobust.networks import Precision, build, casting, forward_operations, products
 from datarobust.networks.inception import Inception
 from datarobust.networks.song_unet import CIFAR, DDPMPP, SongUNet
@@ -620,6 +620,8 @@ def fid(bench: Bench) -> None:
     rows = torch.from_numpy(np.resize(features, (64 if bench.small else 4096, features.shape[1]))).to(bench.device)
     took = bench.timed(lambda: Sums.of(rows))
     bench.add(f"sums of {len(rows)} rows", took.median, "s", note=f"spread {took.spread:.0%}")
+    took = bench.timed(lambda: kid(rows, rows + 1, subsets=1, points=1000))
+    bench.add("a subset of KID", took.median, "s", note=f"spread {took.spread:.0%}")
 
 
 def ranking(bench: Bench) -> None:

@@ -313,7 +313,7 @@ class SideFeatures:
             for number, loaded in zip(progress(numbers), loading, strict=True):
                 items = batches[number]
                 features, group_of = self._of(items, loaded), groups[items]
-                points = as_tensor(features[np.argsort(group_of, kind="stable")]).to(device)
+                points = as_tensor(features[np.argsort(group_of, kind="stable")], device)
                 counts = np.bincount(group_of, minlength=int(groups.max()) + 1)
                 node = Node(0, number, tuple(map(Sums.of, torch.split(points, counts.tolist()))))
                 low, high = np.searchsorted(ascending, [items[0], items[-1] + 1])
@@ -596,7 +596,9 @@ class Comparison:
             limit = extrapolated([(part.count, reference.distance(part.moments())) for part in sizes])
         if with_kid:
             wrap = progress("KID, subsets")
-            estimate = asdict(kid(x, y, paired, subsets=self.kid_subsets, seed=self.seed, progress=wrap))
+            gpu = None if self.space is None or self.space.device.type == "cpu" else self.space.device
+            pool_a, pool_b = (pool if gpu is None else as_tensor(pool, gpu) for pool in (x, y))
+            estimate = asdict(kid(pool_a, pool_b, paired, subsets=self.kid_subsets, seed=self.seed, progress=wrap))
         pairs: dict[str, Any] = {"oc": None, "cc": None}
         if "b" in sides:
             wrap = progress("distances of pairs, batches")
