@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from datarobust import datasets as datasets
     from datarobust.arrays import FoundIssues as FoundIssues
     from datarobust.arrays import Ranked as Ranked
+    from datarobust.arrays import RobustnessRanker as RobustnessRanker
     from datarobust.arrays import find_issues as find_issues
     from datarobust.arrays import rank as rank
 
@@ -59,7 +60,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> object:
     """``rank`` and what goes with it, imported where they are used: commands start quickly."""
-    if name in ("FoundIssues", "Ranked", "find_issues", "rank"):
+    if name in ("FoundIssues", "Ranked", "RobustnessRanker", "find_issues", "rank"):
         return getattr(import_module("datarobust.arrays"), name)
     if name == "datasets":
         return import_module("datarobust.datasets")

@@ -260,6 +260,30 @@ def _compared(
     ]
 
 
+@dataclass
+class RobustnessRanker:
+    """:func:`rank` in the style of scikit-learn: ``RobustnessRanker().fit(X, y).robustness_``."""
+
+    norm: str = "l2"
+    k: int = 1
+
+    def fit(self, X: Any, y: Any) -> RobustnessRanker:
+        """Rank the points of X; ``ranking_`` and ``robustness_`` (N,) are the result."""
+        self.ranking_ = rank(X, y, self.norm, k=self.k)
+        self.robustness_ = self.ranking_.robustness
+        return self
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments, as scikit-learn asks for them."""
+        return {"norm": self.norm, "k": self.k}
+
+    def set_params(self, **params: Any) -> RobustnessRanker:
+        """Change arguments."""
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+
 @dataclass(frozen=True)
 class _Points:
     """One side of a ranking."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 import datarobust
 from datarobust.datasets import from_arrays
@@ -253,3 +254,11 @@ def test_issues_are_those_of_the_command(command: Any, tmp_path: Any, monkeypatc
     assert [int(line["other_index"]) for line in lines] == frame["other_index"].tolist()
     assert [line["other_class"] for line in lines] == frame["other_label"].tolist()
     np.testing.assert_allclose([float(line["score"]) for line in lines], frame["score"], rtol=1e-12)
+
+
+def test_an_estimator_in_the_style_of_scikit_learn() -> None:
+    estimator = clone(datarobust.RobustnessRanker(norm="linf")).set_params(k=2)
+    expected = datarobust.rank(IMAGES, LABELS, "linf", k=2)
+    assert estimator.fit(IMAGES, LABELS).robustness_.tolist() == expected.robustness.tolist()
+    assert estimator.ranking_.ranking.distance.shape == (12, 2)
+    assert estimator.get_params() == {"norm": "linf", "k": 2}

@@ -139,8 +139,8 @@ def test_a_real_folder(command, tmp_path):
     assert "--skip-broken leaves such images out" in refused.stderr
     done = command(*words, "--skip-broken", "--resize", "4x4:crop", cwd=tmp_path)
     assert done.stdout == "d.zarr\n", done.stderr
-    assert "dataset: left out: photos/cat/b.jpg cannot be decoded" in done.stderr
-    assert "dataset: 1 of 3 images were left out" in done.stderr
+    assert "dataset: skipped: photos/cat/b.jpg cannot be decoded" in done.stderr
+    assert "dataset: skipped 1 of 3 images" in done.stderr
     assert store_at(tmp_path / "d.zarr").column("images").shape == (2, 3, 4, 4)
     again = command(*words, "--skip-broken", "--resize", "4x4:crop", cwd=tmp_path)
     assert "nothing to do" in again.stderr

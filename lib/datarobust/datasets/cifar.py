@@ -26,6 +26,7 @@ import numpy as np
 
 from datarobust.datasets import unpickle
 from datarobust.datasets.files import Raw, is_tar, raw_file, read_start, reading, tar_files
+from datarobust.datasets.folder import SUFFIXES
 from datarobust.datasets.sources import (
     Block,
     Labels,
@@ -228,6 +229,9 @@ def _release(path: Path, files: Mapping[str, Raw]) -> tuple[Release, Mapping[str
     if releases:
         listed = ", ".join(f"{release.title} {'binary' if release.binary else 'python'}" for release, _ in releases)
         raise DataError(f"{shown(path)} holds several releases ({listed}): leave one in it.")
+    image = next((name for name in files if name.lower().endswith(SUFFIXES)), None)
+    if image is not None:
+        raise DataError(f"{shown(path)} holds images ({shown(image)}): unpack it and import the folder.")
     raise DataError(f"{shown(path)} is no release of CIFAR-10 or CIFAR-100: its files have other names.")
 
 

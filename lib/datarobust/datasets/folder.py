@@ -120,12 +120,12 @@ class FolderSource(Source):
                 try:
                     image = self._image(file)
                 except ImageError as error:
-                    notes.append(f"left out: {error}")
+                    notes.append(f"skipped: {error}")
                     continue
                 self._shape = image.shape
                 files.append(file)
                 numbers.append(label)
-            notes.append(f"{len(listing.files) - len(files):,} of {len(listing.files):,} images were left out")
+            notes.append(f"skipped {len(listing.files) - len(files):,} of {len(listing.files):,} images")
         if not files:
             raise DataError(f"{shown(path)}: no image in it can be decoded, {shown(listing.files[0])} the first.")
         root = path.resolve()
@@ -195,7 +195,7 @@ def _in_classes(path: Path, classes: Names | None) -> _Listing:
         raise DataError(f"{shown(path)} has no images in sub-folders: each class is a folder of images.")
     if classes is not None and len(classes) != len(folders):
         raise DataError(f"{shown(path)} has {len(folders)} class folders, but {len(classes)} names are given.")
-    notes = [f"{len(files)} images in {len(folders)} classes"]
+    notes = [f"{len(files):,} images in {len(folders):,} classes"]
     if skipped:
         first = shown(path / skipped[0])
         others = "" if len(skipped) == 1 else f" and {len(skipped) - 1:,} others"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from datarobust.datasets.folder import as_pixels
+from datarobust.datasets.folder import Resize, as_pixels
 from datarobust.datasets.npz import layout_of
 from datarobust.datasets.parquet import IMAGES, LABELS
 from datarobust.datasets.sources import (
@@ -141,18 +141,21 @@ def _as_nchw(points: Array, layout: Layout | None) -> Array:
     return points[:, None] if axes == "nhw" else points
 
 
-def from_torch(dataset: Any, *, channels: int | None = None, name: str | None = None) -> ArraySource:
+def from_torch(
+    dataset: Any, *, channels: int | None = None, resize: str | None = None, name: str | None = None
+) -> ArraySource:
     """A map-style dataset of PyTorch as a source: its items begin with a point and a label.
 
     A point is a picture of pillow, a tensor or an array; floats that are multiples of 1/255 in [0, 1] become bytes,
     others features. Class names are those of ``classes``, as torchvision has them. ``channels`` makes all pictures
-    grey (1) or RGB (3). Raises DataError where an item differs from one look to the next, as by a random transform.
+    grey (1) or RGB (3), ``resize`` brings them to one size ("32x32", or "32x32:crop"). Raises DataError where an item
+    differs from one look to the next, as by a random transform.
     """
-    rows = len(dataset)
+    rows, size = len(dataset), Resize.parse(resize) if resize else None
     if not rows:
         raise DataError("The dataset has no items.")
     for row in range(min(rows, _PROBED)):
-        first, again = (_point(dataset[row][0], f"dataset[{row}]", channels, None) for _ in range(2))
+        first, again = (_point(dataset[row][0], f"dataset[{row}]", channels, size, None) for _ in range(2))
         if first.shape != again.shape or not np.array_equal(first, again, equal_nan=first.dtype.kind == "f"):
             way = "give it a transform without randomness"
             raise DataError(f"dataset[{row}] differs from one look to the next: {way}.")
@@ -165,16 +168,21 @@ def from_torch(dataset: Any, *, channels: int | None = None, name: str | None = 
     if isinstance(files, list) and len(files) == rows and all(isinstance(each, tuple) for each in files):
         names = [str(each[0]) for each in files]
     title = name or type(whole).__name__.lower()
-    return _gathered(items, rows, channels, title, getattr(whole, "classes", ()), names)
+    return _gathered(items, rows, channels, size, title, getattr(whole, "classes", ()), names)
 
 
 def from_hf(
-    dataset: Any, *, keys: tuple[str, str] | None = None, channels: int | None = None, name: str | None = None
+    dataset: Any,
+    *,
+    keys: tuple[str, str] | None = None,
+    channels: int | None = None,
+    resize: str | None = None,
+    name: str | None = None,
 ) -> ArraySource:
     """One split of the Hugging Face library ``datasets`` as a source: a column of pictures and one of labels.
 
     ``keys`` are the names of the two columns where they are not image (or img) and label. Class names are those of a
-    ClassLabel. ``channels`` makes all pictures grey (1) or RGB (3).
+    ClassLabel. ``channels`` makes all pictures grey (1) or RGB (3), ``resize`` brings them to one size.
     """
     columns = list(getattr(dataset, "column_names", ()))
     if not columns or not isinstance(columns[0], str) or not hasattr(dataset, "features"):
@@ -188,13 +196,15 @@ def from_hf(
         pair += present
     items = ((item[pair[0]], item[pair[1]]) for item in dataset)
     title = getattr(getattr(dataset, "info", None), "dataset_name", None) or "dataset"
-    return _gathered(items, len(dataset), channels, name or title, getattr(dataset.features[pair[1]], "names", None))
+    size, classes = Resize.parse(resize) if resize else None, getattr(dataset.features[pair[1]], "names", None)
+    return _gathered(items, len(dataset), channels, size, name or title, classes)
 
 
 def _gathered(
     items: Iterator[tuple[Any, Any]],
     rows: int,
     channels: int | None,
+    resize: Resize | None,
     name: str,
     classes: Any,
     called: Sequence[str] | None = None,
@@ -205,7 +215,7 @@ def _gathered(
     for row, (value, label) in enumerate(items):
         if row == rows:
             raise DataError(f"The dataset says that it has {rows:,} items, but goes on.")
-        point = _point(value, f"dataset[{row}]", channels, None if points is None else points.shape[1:])
+        point = _point(value, f"dataset[{row}]", channels, resize, None if points is None else points.shape[1:])
         if points is None:
             points = np.empty((rows, *point.shape), point.dtype)
         points[row] = point
@@ -217,10 +227,10 @@ def _gathered(
     return ArraySource(as_points(points, "dataset"), hard, name=name, classes=tuple(names), soft=soft, names=called)
 
 
-def _point(value: Any, where: str, channels: int | None, first: tuple[int, ...] | None) -> Array:
+def _point(value: Any, where: str, channels: int | None, resize: Resize | None, first: tuple[int, ...] | None) -> Array:
     """One item as an array of the shape of the first; pictures and arrays with channels last become (C, H, W)."""
     if hasattr(value, "getbands"):  # a picture of pillow
-        return as_pixels(value, where, channels, first)
+        return as_pixels(value, where, channels, first, resize)
     point = as_array(value, where)
     if point.ndim == 3 and not hasattr(value, "detach"):
         point = point.transpose(2, 0, 1) if layout_of((1, *point.shape), where, None) == "nhwc" else point

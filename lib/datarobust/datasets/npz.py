@@ -27,6 +27,7 @@ from numpy.lib import format as npy
 
 from datarobust.datasets import sources
 from datarobust.datasets.files import DEFLATE_RATIO, NPY_FAULTS, brief, read_start, reading
+from datarobust.datasets.folder import SUFFIXES
 from datarobust.datasets.linefiles import read_classes
 from datarobust.datasets.sources import MOST_CLASSES, Block, Layout, Names, Picture, Source, Spec, name_bytes
 from datarobust.errors import DataError, UsageError
@@ -473,4 +474,7 @@ def members(path: Path) -> dict[str, zipfile.ZipInfo]:
     for info in infos:
         if named.setdefault(info.filename, info) is not info:
             raise DataError(f"{shown(path)}: two members are called {shown(info.filename)}.")
-    return {name.removesuffix(".npy"): info for name, info in named.items() if name.endswith(".npy")}
+    arrays = {name.removesuffix(".npy"): info for name, info in named.items() if name.endswith(".npy")}
+    if not arrays and (image := next((name for name in named if name.lower().endswith(SUFFIXES)), None)):
+        raise DataError(f"{shown(path)} holds images ({shown(image)}), not arrays: unpack it and import the folder.")
+    return arrays

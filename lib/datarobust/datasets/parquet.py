@@ -143,8 +143,8 @@ class ParquetSource(Source):
             for row, picture, *_ in self._rows(0, rows, _PROBED_AT_ONCE):
                 self._shape = picture.shape
                 kept.append(row)
-            notes += [f"left out: {fault}" for fault in self._broken.values()]
-            notes.append(f"{len(self._broken):,} of {rows:,} images were left out")
+            notes += [f"skipped: {fault}" for fault in self._broken.values()]
+            notes.append(f"skipped {len(self._broken):,} of {rows:,} images")
             rows = len(kept)
         self._probing = False
         self._kept = np.array(kept, np.int64) if skip_broken else None  # rows that are read; None: all

@@ -116,7 +116,8 @@ def test_datasets_of_pytorch_that_cannot_be() -> None:
     with pytest.raises(DataError, match="no items"):
         from_torch(Pictures([]))
     with pytest.raises(DataError, match=r"dataset\[1\] has 5x3 pixels, but the first image has 5x4"):
-        from_torch(Pictures([(Image.fromarray(image), 0) for image in (IMAGES[0], IMAGES[1, :3])]))
+        from_torch(odd := Pictures([(Image.fromarray(image), 0) for image in (IMAGES[0], IMAGES[1, :3])]))
+    assert from_torch(odd, resize="2x2").points.shape == (2, 3, 2, 2)
     with pytest.raises(DataError, match=r"dataset\[1\] has shape \(3, 2, 5\), but the first item has \(3, 4, 5\)"):
         from_torch(Pictures([(IMAGES[0], 0), (IMAGES[1, :2], 0)]))
     with pytest.raises(DataError, match=r"labels\[1\] = None is no class"):
@@ -130,6 +131,7 @@ def test_datasets_of_the_hugging_face_library() -> None:
     hub = Hub({"img": pictures, "label": LABELS.tolist()}, {"label": ["cat", "dog"]})
     assert whole(from_hf(hub))["images"].tolist() == CHW.tolist()
     assert from_hf(hub).spec.classes == ("cat", "dog")
+    assert from_hf(hub, resize="2x3:crop", channels=1).points.shape == (6, 1, 3, 2)
     text = Hub({"photo": pictures, "kind": ["owl", "cat"] * 3}, {})
     source = from_hf(text, keys=("photo", "kind"))
     assert source.spec.classes == ("cat", "owl")

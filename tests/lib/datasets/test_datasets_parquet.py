@@ -505,9 +505,7 @@ def test_broken_pictures_and_other_sizes(tmp_path):
     np.testing.assert_array_equal(points[1], images[2].transpose(2, 0, 1))
     resized = np.asarray(Image.fromarray(images[1]).resize((5, 4), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(points[0], resized.transpose(2, 0, 1))
-    assert [note.partition(":")[0] for note in source.spec.notes[1:]] == ["left out"] * 2 + [
-        "2 of 5 images were left out"
-    ]
+    assert [note.partition(":")[0] for note in source.spec.notes[1:]] == ["skipped"] * 2 + ["skipped 2 of 5 images"]
     called = np.concatenate([block["names"] for block in source.blocks()])
     assert [bytes(name) for name in called] == [b"1.png", b"2.png", b"4.png"]
     for start, stop in ((0, 1), (1, 3), (2, 3), (3, 3)):

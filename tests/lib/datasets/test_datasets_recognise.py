@@ -3,6 +3,8 @@
 import gzip
 import os
 import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,9 @@ def places(tmp_path, monkeypatch):
     (tmp_path / "table").write_bytes(b"PAR1" + bytes(100))
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "train-00000-of-00001.parquet").write_bytes(b"PAR1")
+    with zipfile.ZipFile("photos.zip", "w") as zipped, tarfile.open("photos.tar", "w") as tar:
+        zipped.write("pictures/x/1.png", "cat/1.png")
+        tar.add("pictures/x/1.png", "cat/1.png")
     os.mkfifo("pipe")
     return tmp_path
 
@@ -74,6 +79,8 @@ def test_formats(places, source, format):
         ("./digits", "digits cannot be read"),
         ("store.zarr", "is an artifact already"),
         ("pipe", "no regular file"),
+        ("photos.zip", r"photos.zip holds images \(cat/1.png\), not arrays: unpack it and import the folder"),
+        ("photos.tar", r"photos.tar holds images \(cat/1.png\): unpack it and import the folder"),
         ("cut.npz", "cut.npz is no complete npz file"),
         ("empty.npz", "empty.npz is empty"),
         ("page.tar.gz", "page.tar.gz is a web page"),
