@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datarobust.sensitivity import Labelled, Options, generic, panels, rank, tiles
 
 from .oracle import COMPILED as NORMS
-from .oracle import Array, all_equal, assert_same, brute, byte_sets, near_duplicates, ranked, saturated
+from .oracle import Array, all_equal, assert_same, brute, byte_sets, keys, near_duplicates, nearest, ranked, saturated
 
 #: The device that the interpreter has.
 OPTIONS = Options(device="cpu")
@@ -70,6 +71,24 @@ def test_the_widest_points() -> None:
     points[1:] = 255  # as far as points can be from each other
     labels = np.array([0, 1, 1]) - (1 << 40)
     assert_same(rank(Labelled.of(points, labels), "l2", options=OPTIONS), brute(points, labels, "l2"))
+
+
+def test_what_another_program_has_found_rules_out_no_tie_of_a_lower_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU programs run in any order, in the interpreter one after another."""
+    points, labels = saturated(60, 20)
+    key, column = nearest(keys(points, points, "linf"), labels, labels, 1)
+    limits = torch.from_numpy(((key.astype(np.int64) << 32) | column)[:, 0] + 1)
+
+    class Limited(tiles.LargestTiles):
+        def _arguments(self, rows: tiles.Side, columns: tiles.Side) -> Any:
+            *sides, _, row, pair, other = super()._arguments(rows, columns)
+            return *sides, limits[rows[-1].long()], row, pair, other
+
+    monkeypatch.setitem(tiles.KERNELS, "linf", Limited)
+    whole = Labelled.of(points, labels)
+    assert_same(rank(whole, "linf", options=OPTIONS), brute(points, labels, "linf"))
+    limits -= 1
+    assert np.isinf(rank(whole, "linf", options=OPTIONS).distance).all()  # nothing is below what is known
 
 
 class Stopped(Exception):
