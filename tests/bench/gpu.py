@@ -30,6 +30,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import torch
@@ -51,6 +52,7 @@ from datarobust.fid import Moments, Sums, kid
 from datarobust.networks import Precision, build, casting, forward_operations, products
 from datarobust.networks.inception import Inception
 from datarobust.networks.song_unet import CIFAR, DDPMPP, SongUNet
+from datarobust.norms import norm_of
 from datarobust.randomness import Domain
 from datarobust.trades import trades_step
 from datarobust.training.adversarial import Training, hits, tracking_attack
@@ -299,13 +301,24 @@ def sensitivity(bench: Bench) -> None:
     ]
     cases += [("l1, k = 1", some, {"norm": "l1"}), ("l1, k = 3", some, {"norm": "l1", "k": 3})]
     cases += [(f"{norm}, against others", some, {"norm": norm, "against": points}) for norm in ("l2", "linf")]
+    cases += [
+        (f"{norm}, k = 8, the same label", points, {"norm": norm, "k": 8, "same": True}) for norm in ("l2", "linf")
+    ]
     cases += [(f"{norm}, float32", features, {"norm": norm, "k": 3}) for norm in ("l2", "linf")]
     cases += [("l2, one class", one, {"norm": "l2"})]
     for what, subject, arguments in cases:
         ours = sensitivity.rank(subject, options=sensitivity.Options(device=str(bench.device)), **arguments)
         expected = sensitivity.rank(subject, **arguments)
         same = np.array_equal(ours.distance, expected.distance, equal_nan=True)
-        bench.equal(f"ranking, {what}", same and np.array_equal(ours.neighbour, expected.neighbour))
+        good = same and np.array_equal(ours.neighbour, expected.neighbour)
+        bench.equal(f"ranking, {what}", good, searcher(bench, subject, **arguments))
+
+
+def searcher(bench: Bench, points: Any, norm: str, k: int = 1, **rest: Any) -> str:
+    """What searches on the device: kernels of Triton, or the generic engine."""
+    from datarobust.sensitivity import kernels_of
+
+    return "generic" if kernels_of(points, points, norm_of(norm), k, str(bench.device)) is None else "triton"
 
 
 def networks(bench: Bench) -> None:
@@ -628,7 +641,7 @@ def ranking(bench: Bench) -> None:
     """Rankings of the size of CIFAR-10 and of a million images; time grows with the square, and tells what fits."""
     from datarobust import sensitivity
 
-    sizes = (300, 600, 1200) if bench.small else (4096, 50_000, 1_000_000)
+    sizes = (300, 600, 1200) if bench.small else (4096, 50_000, 200_000, 1_000_000)
     base = bench.images(10_000)[0].reshape(-1, 3072)[:, : 192 if bench.small else None]
     engines = {str(bench.device): sensitivity.Options(device=str(bench.device)), "processor": sensitivity.Options()}
     last: dict[tuple[str, str], tuple[int, float]] = {}
@@ -646,12 +659,36 @@ def ranking(bench: Bench) -> None:
                     points = sensitivity.Labelled.of(
                         enlarged(base, size), np.random.default_rng(1).integers(0, 10, size)
                     )
-                took = bench.timed(lambda p=points, n=norm, o=options: sensitivity.rank(p, n, options=o), 1, 0).median
-                last[norm, name] = size, took
-                note = sensitivity.engine_of(norm, options)
+                warm = int(size == sizes[0])  # kernels are compiled
+                took = bench.timed(lambda p=points, n=norm, o=options: sensitivity.rank(p, n, options=o), 1, warm)
+                last[norm, name] = size, took.median
+                note = sensitivity.engine_of(norm, options) if name == "processor" else searcher(bench, points, norm)
                 if norm == "l2" and name != "processor":
-                    note += f", {2 * size**2 * base.shape[1] / took / bench.ceilings['int8']:.1%} of int8"
-                bench.add(what, took, "s", note=note)
+                    note += f", {2 * size**2 * base.shape[1] / took.median / bench.ceilings['int8']:.1%} of int8"
+                bench.add(what, took.median, "s", note=note)
+            if size == sizes[1] and points is not None and searcher(bench, points, norm) == "triton":
+                shapes(bench, points, norm)
+
+
+SHAPES: dict[str, list[tuple[int, ...]]] = {
+    "l2": [(128, 256, 64, 16, 8, 4), (128, 256, 128, 16, 8, 3), (128, 128, 64, 32, 8, 4), (256, 128, 64, 32, 8, 4)],
+    "linf": [(16, 64, 64, 256, 1, 1), (16, 64, 32, 256, 1, 1), (16, 32, 64, 512, 1, 1), (32, 64, 64, 256, 2, 1)],
+}
+"""Tiles to try: rows, columns, numbers, steps, warps, stages; the first are those of the library."""
+
+
+def shapes(bench: Bench, points: Any, norm: str) -> None:
+    """The time on the device alone, by the shape of the tiles."""
+    from datarobust.sensitivity import tiles
+
+    spans = [slice(0, min(1 << 14, len(points.labels)))]
+    pairs = spans[0].stop * len(points.labels)
+    for numbers in SHAPES[norm]:
+        with mock.patch.object(tiles, "shape_of", return_value=tiles.Shape(*numbers)):
+            search = tiles.KERNELS[norm](points, points, 1, False, 1 << 36, str(bench.device))
+        took = bench.timed(lambda search=search: search.nearest(spans), 3)
+        what = f"tiles of {' x '.join(map(str, numbers[:3]))}, {numbers[4]} warps, {norm}"
+        bench.add(what, took.median * 1e12 / pairs, "s for 10^12 pairs", note=f"spread {took.spread:.0%}")
 
 
 def enlarged(base: np.ndarray, size: int) -> np.ndarray:
@@ -695,7 +732,7 @@ STAGES: dict[str, tuple[Callable[[Bench], None], int]] = {
     "clone": (clone, 40),
     "aaeval": (aaeval, 30),
     "fid": (fid, 20),
-    "ranking": (ranking, 60),
+    "ranking": (ranking, 70),
     "compile": (compiled, 150),
 }
 """In their order, with the seconds that they may take on an H200; the last one runs where time is left."""

@@ -14,7 +14,7 @@
 ==================  ==============================================================================================
 """
 
-from .generic import farthest
+from .generic import farthest, kernels_of
 from .panels import ArrayRows, Checkpoint, Labelled, Rows, padded_width, panel_rows
 from .ranking import Duplicates, Ranking, check, check_same, least_robust_first, rank, refuse_equal, sensitivity_of
 from .search import COMPILED, Options, division, engine_of, nearest
@@ -36,6 +36,7 @@ __all__ = [
     "nearest",
     "division",
     "engine_of",
+    "kernels_of",
     "farthest",
     "padded_width",
     "panel_rows",

@@ -106,16 +106,12 @@ class PlainSearch:
         return self.nearest()
 
     def _tiles(self) -> Tiles | None:
-        """The kernels of Triton, where they can do this search and are installed."""
-        if self.device is None or find_spec("triton") is None:
+        """The columns on the device, where kernels of Triton serve."""
+        k, device = self.key.shape[1], self.device
+        kernels = kernels_of(self.points, self.others, self.norm, k, device)
+        if kernels is None or device is None:
             return None
-        from . import tiles
-
-        k = self.key.shape[1]
-        if not tiles.serves(self.points, self.others, self.norm, k, self.device):
-            return None
-        search = tiles.KERNELS[self.norm.name]
-        return search(self.points, self.others, k, self.same, self.memory, self.device)
+        return kernels(self.points, self.others, k, self.same, self.memory, device)
 
     def _state(self, layout: Array, done: int) -> dict[str, Array]:
         """What is saved after a number of blocks of rows."""
@@ -172,6 +168,15 @@ class PlainSearch:
         i, keys, j = i[~again], keys[~again], j[~again]
         best = np.searchsorted(i, np.arange(len(key)))[:, None] + np.arange(k)
         key[:], neighbour[:] = keys[best], j[best]
+
+
+def kernels_of(points: Labelled, others: Labelled, norm: Norm, k: int, device: str | None) -> type[Tiles] | None:
+    """The kernels of Triton that serve a search, where it is installed."""
+    if device is None or find_spec("triton") is None:
+        return None
+    from . import tiles
+
+    return tiles.KERNELS[norm.name] if tiles.serves(points, others, norm, k, device) else None
 
 
 def farthest(points: Labelled, others: Labelled, rows: Rows, norm: str, threads: int | None = None) -> Floats:

@@ -13,9 +13,12 @@ difference of most pairs is no longer below what their row has found. A tile wit
 from __future__ import annotations
 
 import os
+import shutil
+import sysconfig
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -74,7 +77,13 @@ def serves(points: Labelled, others: Labelled, norm: Norm, k: int, device: str) 
     if os.environ.get("TRITON_INTERPRET") == "1":
         return able
     cuda = torch.version.cuda is not None and torch.device(device).type == "cuda"
-    return able and cuda and torch.cuda.get_device_capability(device) >= (8, 0)
+    return able and cuda and torch.cuda.get_device_capability(device) >= (8, 0) and _compiles()
+
+
+def _compiles() -> bool:
+    """Whether there is what Triton compiles with, where a kernel is first used: a C compiler, and Python's headers."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return compiler is not None and Path(sysconfig.get_path("include"), "Python.h").is_file()
 
 
 # --------------------------------------------------------------------------------------------------------- kernels

@@ -5,8 +5,10 @@ TRITON_INTERPRET=1 must be in the environment before Triton is imported, so thes
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from .oracle import Array, all_equal, assert_same, brute, byte_sets, keys, near_
 
 #: The device that the interpreter has.
 OPTIONS = Options(device="cpu")
-BOUNDS = generic.block_bounds
+BOUNDS, SHAPE_OF = generic.block_bounds, tiles.shape_of
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -136,3 +138,16 @@ def test_what_they_cannot_do_is_done_by_the_plain_search(monkeypatch: pytest.Mon
     for subject, norm, arguments in cases:
         expected = rank(subject, norm, **arguments)
         assert_same(rank(subject, norm, options=OPTIONS, **arguments), expected)
+
+
+def test_the_benchmark_tries_shapes_of_tiles(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other stages are rehearsed without the interpreter, which takes too long for them."""
+    monkeypatch.syspath_prepend(root / "tests/bench")
+    gpu = importlib.import_module("gpu")
+    bench = gpu.Bench(torch.device("cpu"), True, 60.0)
+    points = Labelled.of(*near_duplicates(20, 20))
+    for norm in NORMS:
+        assert gpu.searcher(bench, points, norm) == "triton"
+        gpu.shapes(bench, points, norm)
+    assert len(bench.rows) == sum(map(len, gpu.SHAPES.values()))
+    assert [tiles.Shape(*gpu.SHAPES[norm][0]) for norm in NORMS] == [SHAPE_OF(norm, 1) for norm in NORMS]

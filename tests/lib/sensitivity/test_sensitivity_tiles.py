@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from datarobust.norms import norm_of
+from datarobust.sensitivity import Labelled, kernels_of
 
 triton = pytest.importorskip("triton")
+tiles = pytest.importorskip("datarobust.sensitivity.tiles")
 
 
 def test_the_kernels_in_the_interpreter(root: Path) -> None:
@@ -19,6 +26,34 @@ def test_the_kernels_in_the_interpreter(root: Path) -> None:
         words, cwd=root, env=usual | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_they_serve_where_they_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, features = (Labelled.of(np.zeros((2, 3), dtype), [0, 1]) for dtype in (np.uint8, np.float32))
+    wide = Labelled.of(np.zeros((2, tiles.WIDEST + 1), np.uint8), [0, 1])
+
+    def kernels(points: Labelled = points, norm: str = "l2", k: int = 1, device: str | None = "cuda") -> object:
+        return kernels_of(points, points, norm_of(norm), k, device)
+
+    monkeypatch.setattr(tiles, "_compiles", lambda: True)
+    assert kernels() is None  # there is no CUDA
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert kernels() is tiles.SquaresTiles
+    assert kernels(norm="linf", k=tiles.MOST) is tiles.LargestTiles
+    assert kernels(norm="l1") is kernels(k=tiles.MOST + 1) is kernels(features) is kernels(wide) is None
+    assert kernels(device="cpu") is kernels(device=None) is None
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert kernels() is None
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(tiles, "_compiles", lambda: False)
+    assert kernels() is None
+
+
+def test_without_a_compiler_they_do_not_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not tiles._compiles()
 
 
 @pytest.mark.parametrize(
@@ -34,8 +69,6 @@ def test_a_kernel_compiles_for_hopper(
 ) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
-
-    from datarobust.sensitivity import tiles
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     shape, kernel = tiles.shape_of(norm, k), tiles.KERNELS[norm].kernel
