@@ -271,16 +271,15 @@ def compiled_of(
 
     A training that was begun in the folder ``run`` goes on as it was. On a GPU it is said what was chosen.
     """
-    import importlib.util
-
     from datarobust.artifacts.runs import recorded
+    from datarobust.networks.classifier import triton_kernels
 
     if compiled is not None:
         return compiled
     recipe = recorded(run).get("recipe") if run is not None and group.is_main else None
     if isinstance(recipe, dict):
         chosen, why = recipe.get("compiled") is True, f", as {run} was begun"
-    elif device.type != "cuda" or importlib.util.find_spec("triton") is None:  # which PyTorch for GPUs brings along
+    elif device.type != "cuda" or triton_kernels(device) is None:
         chosen, why = False, ""
     else:
         chosen = operations() / group.size >= LONG

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import torch
 from datarobust import artifacts
 from datarobust.distributed import Group
 from datarobust.jobs.make import ALONE
+from datarobust.networks import classifier
 from datarobust.tools import _cli
 from datarobust.tools._cli import LONG, compiled_of
 
@@ -25,11 +25,12 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 CLONES = """
 import sys
 from torch import nn
+from datarobust.networks import classifier, song_unet
 from datarobust.tools import _cli, clone
 
 nn.Module.compile = lambda model, **_: print("compiled", file=sys.stderr)
 _cli.LONG = 1.0
-sys.modules["triton"] = sys
+classifier.triton_kernels, song_unet.kernels_for = (lambda device: True), (lambda *_: None)
 clone.main()
 """
 
@@ -39,8 +40,7 @@ def remarks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the user is told; there is a compiler for GPUs."""
     said: list[str] = []
     monkeypatch.setattr(_cli, "say", said.append)
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name == "triton" else find(name))
+    monkeypatch.setattr(classifier, "triton_kernels", lambda device: "there")
     return said
 
 
@@ -56,7 +56,7 @@ def test_long_work_on_a_gpu_is_compiled(remarks: list[str], monkeypatch: pytest.
     monkeypatch.setattr(Group, "agree", lambda group, value: value)
     assert not compiled_of(None, GPU, lambda: LONG, Group(0, 2))  # each of two has half of it
     assert remarks == ["--compile for long work.", "--no-compile.", "--no-compile."]
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(classifier, "triton_kernels", lambda device: None)
     assert not compiled_of(None, GPU, never, ALONE)
 
 

@@ -4,6 +4,7 @@
 :mod:`.classifier`         ``wrn-28-10`` (the paper's), any depth and width, and ``preact-resnet-18``, by name
 :mod:`.song_unet`          the diffusion models' U-Nets
 :mod:`.inception`          the network of the FID
+:mod:`.kernels`            norms with SiLU, by Triton on GPUs
 :mod:`.features`           what any network makes of points; networks of others, run and tried
 =========================  ===================================================================================
 """

@@ -6,9 +6,13 @@ paddings and initial values are those of the implementations that published weig
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import inspect
 import math
+import os
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -109,6 +113,42 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
+def kernels_for(x: Tensor, module: nn.Module) -> Any:
+    """:mod:`.kernels`, where they can do the work of a module on ``x`` (B, C, H, W); None: PyTorch does it.
+
+    They are for GPUs from Ampere on where Triton is installed, for features with channels last, outside of what
+    torch.compile makes, which has kernels of its own. Under TRITON_INTERPRET=1 the processor stands in for the GPU.
+    """
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if torch.compiler.is_compiling() or not (x.device.type == "cuda" or interpreted):
+        return None
+    if module._forward_hooks or module._forward_pre_hooks or x.dtype == torch.float64 or not x.numel():
+        return None
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        return None
+    return triton_kernels(x.device)
+
+
+@functools.cache
+def triton_kernels(device: torch.device) -> Any:
+    """:mod:`.kernels`, where Triton runs on a device; it needs a GPU from Ampere on, and a C compiler, which is tried.
+
+    So does what torch.compile makes. It is warned of where Triton is there and fails.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return None
+    if device.type == "cuda" and (not torch.version.cuda or torch.cuda.get_device_capability(device) < (8, 0)):
+        return None
+    kernels = importlib.import_module("datarobust.networks.kernels")
+    some, ones = torch.zeros(1, 4, 1, 1, device=device), torch.ones(4, device=device)
+    try:
+        kernels.group_norm(some, 1, ones, ones, 1.0, silu=False)
+    except Exception as error:  # noqa: BLE001 - of Triton, of a compiler, of a driver
+        warnings.warn(f"Triton does not run here, so PyTorch's own kernels serve: {error}", stacklevel=2)
+        return None
+    return kernels
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over groups of ``group`` consecutive images, 0 for the whole batch.
 
@@ -136,6 +176,32 @@ class BatchNorm2d(nn.BatchNorm2d):
         parts = [super().forward(first)]
         parts += [F.batch_norm(part, None, None, self.weight, self.bias, True, 0.0, self.eps) for part in others]
         return torch.cat(parts)
+
+    def activated(self, x: Tensor) -> Tensor:
+        """SiLU of the normalised features."""
+        split = self.training and (self.span is not None or 0 < self.group < len(x))
+        plain = not split and self.affine and self.momentum is not None and self.running_mean is not None
+        kernels = kernels_for(x, self) if plain else None
+        if kernels is None:
+            return F.silu(self(x))
+        weight, bias, mean, variance = self.weight, self.bias, self.running_mean, self.running_var
+        assert mean is not None
+        assert variance is not None
+        result: Tensor
+        if self.training:
+            result, batch_mean, batch_variance = kernels.batch_norm_silu(x, weight, bias, self.eps)
+            if self.track_running_stats:
+                count, momentum = x.numel() // x.shape[1], self.momentum or 0.0
+                mean.lerp_(batch_mean, momentum)
+                variance.lerp_(batch_variance * (count / (count - 1)), momentum)
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked.add_(1)
+            return result
+        if torch.is_grad_enabled() and (weight.requires_grad or bias.requires_grad):
+            return F.silu(self(x))
+        scale = weight.float() * (variance.float() + self.eps).rsqrt()
+        result = kernels.affine_silu(x, scale, bias.float() - mean * scale)
+        return result
 
     def _spanning(self, x: Tensor) -> Tensor:
         """As if the parts of all processes of the span, equally large, were one batch."""
@@ -264,7 +330,7 @@ class WideResNet(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         """Logits, float32 (B, classes), of images (B, channels, H, W)."""
         x = self.layer(self.init_conv(self._normalised(x)))
-        return _pooled_logits(F.silu(self.batchnorm(x)), self.logits)
+        return _pooled_logits(self.batchnorm.activated(x), self.logits)
 
 
 _WideNorm = partial(BatchNorm2d, momentum=0.01)
@@ -281,13 +347,13 @@ class _WideBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Not in place: silu(inplace=True) copies what its backward pass needs, and saves no memory.
-        y = F.silu(self.batchnorm_0(x))
+        y = self.batchnorm_0.activated(x)
         if self.shortcut is not None:
             x = self.shortcut(y)
         if self.conv_0.stride != (1, 1):
             height, width = y.shape[2:]
             y = F.pad(y, (width % 2, 1, height % 2, 1))
-        y = F.silu(self.batchnorm_1(self.conv_0(y)))
+        y = self.batchnorm_1.activated(self.conv_0(y))
         total: Tensor = x + self.conv_1(y)
         return total
 

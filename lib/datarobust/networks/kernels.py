@@ -1,0 +1,306 @@
+"""Kernels of Triton for what lies between convolutions: a norm and SiLU in one pass, channels last in memory.
+
+PyTorch reads and writes the features once for each operation; for group norms it also turns channels last around and
+back. Here a norm with SiLU reads them twice and writes them once; going back, three times and once. SiLU's input is
+computed again on the way back, so of a norm nothing is kept but its input. All sums are made in one order.
+
+Features are (B, C, H, W) of any float type up to 32 bits, in memory (B, H, W, C); sums and statistics are float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+ROWS, CHANNELS = 128, 32
+"""Pixels and channels of a tile."""
+PROGRAMS = 1024
+"""Partial sums of a channel at most, where there are several tiles for each."""
+_HOW = {"enable_fp_fusion": True}  # unsaid, Triton 3.9 warns of another default to come
+
+
+class _BatchNormSilu(torch.autograd.Function):
+    """SiLU of the features normalised by their own statistics; mean and variance, which have no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        rows, channels = x.numel() // x.shape[1], x.shape[1]
+        sums = _partial(rows, channels, x)
+        sums_kernel[_grid(sums)](x, sums, rows, channels, _steps(rows), ROWS, CHANNELS, **_HOW)
+        # Sums are of what numbers are above the first of their channel, lest squares cancel.
+        first = x[0, :, 0, 0].double()
+        total, squares = sums.double().sum(1)
+        mean, variance = total / rows, squares / rows - (total / rows).square()
+        mean, variance = mean + first, variance.clamp(min=0.0)
+        deviation = (variance + eps).rsqrt()
+        scale = weight.double() * deviation
+        shift = bias.double() - mean * scale
+        saved = [part.float() for part in (scale, shift, mean, deviation)]
+        ctx.save_for_backward(x, *saved)
+        result = mean.float(), variance.float()
+        ctx.mark_non_differentiable(*result)
+        return _affine_silu(x, *saved[:2]), *result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+        x, scale, shift, mean, deviation = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        rows, channels = x.numel() // x.shape[1], x.shape[1]
+        sums = _partial(rows, channels, x)
+        arguments = x, gradient, scale, shift, mean, deviation
+        back_sums_kernel[_grid(sums)](*arguments, sums, rows, channels, _steps(rows), ROWS, CHANNELS, **_HOW)
+        of_bias, of_weight = sums.double().sum(1).float()
+        of_x = torch.empty_like(x)
+        grid = triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS)
+        means = of_bias / rows, of_weight / rows
+        back_kernel[grid](*arguments, *means, of_x, rows, channels, ROWS, CHANNELS, **_HOW)
+        wants = ctx.needs_input_grad
+        return of_x, of_weight if wants[1] else None, of_bias if wants[2] else None, None
+
+
+class _AffineSilu(torch.autograd.Function):
+    """SiLU of scale x + shift, by channel; only x has a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        ctx.save_for_backward(x, scale, shift)
+        return _affine_silu(x, scale, shift)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        x, scale, shift = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        rows, channels = x.numel() // x.shape[1], x.shape[1]
+        of_x = torch.empty_like(x)
+        grid = triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS)
+        back_affine_kernel[grid](x, gradient, scale, shift, of_x, rows, channels, ROWS, CHANNELS, **_HOW)
+        return of_x, None, None
+
+
+def batch_norm_silu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """SiLU of a batch norm in training, of the dtype of ``x``; the batch's mean and variance (C), not corrected."""
+    with torch.cuda.device_of(x):  # Triton launches where PyTorch is
+        result: tuple[Tensor, Tensor, Tensor] = _BatchNormSilu.apply(x, weight, bias, eps)
+    return result
+
+
+def affine_silu(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """SiLU of scale x + shift, float32 (C) each: a batch norm in evaluation."""
+    with torch.cuda.device_of(x):
+        result: Tensor = _AffineSilu.apply(x, scale, shift)
+    return result
+
+
+def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, *, silu: bool) -> Tensor:
+    """A group norm of float32 (C) parameters, with SiLU where that is asked for, of the dtype of ``x``; no gradient."""
+    batch, channels, height, width = x.shape
+    moments = torch.empty(batch, 2, channels, device=x.device)
+    result = torch.empty_like(x)
+    parts = triton.cdiv(channels, CHANNELS)
+    with torch.cuda.device_of(x):
+        moments_kernel[batch, parts](x, moments, channels, height * width, ROWS, CHANNELS, **_HOW)
+        grid = batch, parts, triton.cdiv(height * width, ROWS)
+        size = channels // groups
+        groups_kernel[grid](
+            x, moments, weight, bias, result, channels, eps, height * width, size, silu, ROWS, CHANNELS, **_HOW
+        )
+    return result
+
+
+def _affine_silu(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    rows, channels = x.numel() // x.shape[1], x.shape[1]
+    result = torch.empty_like(x)
+    grid = triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS)
+    affine_kernel[grid](x, scale, shift, result, rows, channels, ROWS, CHANNELS, **_HOW)
+    return result
+
+
+def _steps(rows: int) -> int:
+    """Tiles that a program adds up: a power of two, so that few programs are compiled."""
+    return int(triton.next_power_of_2(triton.cdiv(triton.cdiv(rows, ROWS), PROGRAMS)))
+
+
+def _partial(rows: int, channels: int, x: Tensor) -> Tensor:
+    """Room for two sums of each channel by each program: float32 (2, programs, C)."""
+    return torch.empty(2, triton.cdiv(rows, ROWS * _steps(rows)), channels, device=x.device)
+
+
+def _grid(sums: Tensor) -> tuple[int, int]:
+    return sums.shape[1], triton.cdiv(sums.shape[2], CHANNELS)
+
+
+# ---------------------------------------------------------------------------------------------------------- kernels
+
+
+@triton.jit
+def _places(tile, column, rows, channels, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+    """Channels of a tile, which are there, its places in memory, and which are there."""
+    row = tile.to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    channel = column * CHANNELS + tl.arange(0, CHANNELS)
+    inside = (row < rows)[:, None] & (channel < channels)[None, :]
+    return channel, channel < channels, row[:, None] * channels + channel[None, :], inside
+
+
+@triton.jit
+def _normal(x, place, inside, scale, shift, channel, known):
+    """Numbers of a tile in float32, and scale x + shift."""
+    value = tl.load(x + place, mask=inside, other=0).to(tl.float32)
+    a = tl.load(scale + channel, mask=known, other=0)[None, :]
+    return value, value * a + tl.load(shift + channel, mask=known, other=0)[None, :]
+
+
+@triton.jit
+def _silu(z):
+    return z / (1.0 + tl.exp(-z))
+
+
+@triton.jit
+def _back(z, gradient, place, inside):
+    """The gradient of SiLU's input."""
+    s = 1.0 / (1.0 + tl.exp(-z))
+    outer = tl.load(gradient + place, mask=inside, other=0).to(tl.float32)
+    return outer * s * (1.0 + z * (1.0 - s))
+
+
+@triton.jit
+def _keep(sums, first, second, channel, known, channels):
+    """Write two sums of a program."""
+    place = tl.program_id(0).to(tl.int64) * channels + channel
+    tl.store(sums + place, first, mask=known)
+    tl.store(sums + tl.num_programs(0).to(tl.int64) * channels + place, second, mask=known)
+
+
+@triton.jit
+def sums_kernel(x, sums, rows, channels, STEPS: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+    """Sums, and of squares, of what numbers are above the first of their channel."""
+    total = tl.zeros((CHANNELS,), tl.float32)
+    squares = tl.zeros((CHANNELS,), tl.float32)
+    column = tl.program_id(1)
+    channel = column * CHANNELS + tl.arange(0, CHANNELS)
+    known = channel < channels
+    first = tl.load(x + channel, mask=known, other=0).to(tl.float32)[None, :]
+    for step in range(STEPS):
+        tile = tl.program_id(0) * STEPS + step
+        channel, known, place, inside = _places(tile, column, rows, channels, ROWS, CHANNELS)
+        value = tl.load(x + place, mask=inside, other=0).to(tl.float32)
+        above = tl.where(inside, value - first, 0.0)
+        total += tl.sum(above, 0)
+        squares += tl.sum(above * above, 0)
+    _keep(sums, total, squares, channel, known, channels)
+
+
+@triton.jit
+def affine_kernel(x, scale, shift, result, rows, channels, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+    """SiLU of scale x + shift."""
+    channel, known, place, inside = _places(tl.program_id(0), tl.program_id(1), rows, channels, ROWS, CHANNELS)
+    _, z = _normal(x, place, inside, scale, shift, channel, known)
+    tl.store(result + place, _silu(z), mask=inside)
+
+
+@triton.jit
+def back_affine_kernel(x, gradient, scale, shift, of_x, rows, channels, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+    """Its gradient."""
+    channel, known, place, inside = _places(tl.program_id(0), tl.program_id(1), rows, channels, ROWS, CHANNELS)
+    _, z = _normal(x, place, inside, scale, shift, channel, known)
+    a = tl.load(scale + channel, mask=known, other=0)[None, :]
+    tl.store(of_x + place, _back(z, gradient, place, inside) * a, mask=inside)
+
+
+@triton.jit
+def back_sums_kernel(
+    x, gradient, scale, shift, mean, deviation, sums, rows, channels,
+    STEPS: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """Sums over a channel: the gradients of bias and weight."""
+    of_bias = tl.zeros((CHANNELS,), tl.float32)
+    of_weight = tl.zeros((CHANNELS,), tl.float32)
+    column = tl.program_id(1)
+    channel = column * CHANNELS + tl.arange(0, CHANNELS)
+    known = channel < channels
+    m = tl.load(mean + channel, mask=known, other=0)[None, :]
+    d = tl.load(deviation + channel, mask=known, other=0)[None, :]
+    for step in range(STEPS):
+        tile = tl.program_id(0) * STEPS + step
+        channel, known, place, inside = _places(tile, column, rows, channels, ROWS, CHANNELS)
+        value, z = _normal(x, place, inside, scale, shift, channel, known)
+        inner = _back(z, gradient, place, inside)  # zero outside, where the gradient is
+        of_bias += tl.sum(inner, 0)
+        of_weight += tl.sum(inner * (value - m) * d, 0)
+    _keep(sums, of_bias, of_weight, channel, known, channels)
+
+
+@triton.jit
+def back_kernel(
+    x, gradient, scale, shift, mean, deviation, mean_bias, mean_weight, of_x, rows, channels,
+    ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """The gradient of a batch norm's input: what is left of it once the batch's statistics have moved along."""
+    channel, known, place, inside = _places(tl.program_id(0), tl.program_id(1), rows, channels, ROWS, CHANNELS)
+    value, z = _normal(x, place, inside, scale, shift, channel, known)
+    m = tl.load(mean + channel, mask=known, other=0)[None, :]
+    normalised = (value - m) * tl.load(deviation + channel, mask=known, other=0)[None, :]
+    inner = _back(z, gradient, place, inside) - tl.load(mean_bias + channel, mask=known, other=0)[None, :]
+    inner -= normalised * tl.load(mean_weight + channel, mask=known, other=0)[None, :]
+    tl.store(of_x + place, inner * tl.load(scale + channel, mask=known, other=0)[None, :], mask=inside)
+
+
+@triton.jit
+def moments_kernel(x, moments, channels, PIXELS: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+    """Of each channel of an image the mean, and the sum of squares about it."""
+    image, column = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    channel = column * CHANNELS + tl.arange(0, CHANNELS)
+    known = channel < channels
+    base = x + image * PIXELS * channels
+    total = tl.zeros((CHANNELS,), tl.float32)
+    for first in range(0, PIXELS, ROWS):
+        row = first + tl.arange(0, ROWS)
+        inside = (row < PIXELS)[:, None] & known[None, :]
+        value = tl.load(base + row[:, None] * channels + channel[None, :], mask=inside, other=0).to(tl.float32)
+        total += tl.sum(value, 0)
+    mean = total / PIXELS
+    squares = tl.zeros((CHANNELS,), tl.float32)
+    for first in range(0, PIXELS, ROWS):
+        row = first + tl.arange(0, ROWS)
+        inside = (row < PIXELS)[:, None] & known[None, :]
+        value = tl.load(base + row[:, None] * channels + channel[None, :], mask=inside, other=0).to(tl.float32)
+        apart = tl.where(inside, value - mean[None, :], 0.0)
+        squares += tl.sum(apart * apart, 0)
+    place = moments + image * 2 * channels + channel
+    tl.store(place, mean, mask=known)
+    tl.store(place + channels, squares, mask=known)
+
+
+@triton.jit
+def groups_kernel(
+    x, moments, weight, bias, result, channels, eps,
+    PIXELS: tl.constexpr, SIZE: tl.constexpr, SILU: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """Features normalised by groups of SIZE channels."""
+    image, column = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    channel = column * CHANNELS + tl.arange(0, CHANNELS)
+    known = channel < channels
+    own = moments + image * 2 * channels + (channel // SIZE) * SIZE
+    mean = tl.zeros((CHANNELS,), tl.float32)
+    for other in range(SIZE):
+        mean += tl.load(own + other, mask=known, other=0)
+    mean /= SIZE
+    squares = tl.zeros((CHANNELS,), tl.float32)
+    for other in range(SIZE):
+        apart = tl.load(own + other, mask=known, other=0) - mean
+        squares += tl.load(own + channels + other, mask=known, other=0) + PIXELS * apart * apart
+    scale = tl.load(weight + channel, mask=known, other=0) / tl.sqrt(squares / (PIXELS * SIZE) + eps)
+    shift = tl.load(bias + channel, mask=known, other=0) - mean * scale
+    row = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
+    inside = (row < PIXELS)[:, None] & known[None, :]
+    place = image * PIXELS * channels + row[:, None] * channels + channel[None, :]
+    z = tl.load(x + place, mask=inside, other=0).to(tl.float32) * scale[None, :] + shift[None, :]
+    if SILU:
+        z = _silu(z)
+    tl.store(result + place, z, mask=inside)

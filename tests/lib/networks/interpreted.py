@@ -1,0 +1,167 @@
+"""The kernels beside what PyTorch does, in Triton's interpreter: ``test_networks_kernels.py`` runs this file there."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from datarobust.networks import build, kernels
+from datarobust.networks.classifier import BatchNorm2d, frozen, triton_kernels
+from datarobust.networks.song_unet import Norm
+
+SHAPES = [(3, 40, 5, 7), (2, 3, 2, 3), (9, 16, 6, 6)]
+
+
+def features(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, shift: float = 1.0) -> Tensor:
+    torch.manual_seed(0)
+    return (torch.randn(shape) * 2 + shift).to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def norm(channels: int) -> BatchNorm2d:
+    torch.manual_seed(1)
+    made = BatchNorm2d(channels, momentum=0.3)
+    with torch.no_grad():
+        made.weight.uniform_(0.5, 1.5)
+        made.bias.normal_()
+        made.running_mean.normal_()
+        made.running_var.uniform_(0.5, 2)
+    return made
+
+
+def plain(module: BatchNorm2d, x: Tensor) -> Tensor:
+    """In double precision."""
+    return functional.silu(nn.BatchNorm2d.forward(module, x))
+
+
+def apart(ours: Tensor, expected: Tensor) -> float:
+    ours, expected = ours.detach().double(), expected.detach().double()
+    return float((ours - expected).norm() / expected.norm())
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several programs with several tiles each, also for few numbers."""
+    monkeypatch.setattr(kernels, "ROWS", 16)
+    monkeypatch.setattr(kernels, "PROGRAMS", 8)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norms_and_their_gradients(shape: tuple[int, ...], training: bool) -> None:
+    ours = norm(shape[1]).train(training)
+    expected = copy.deepcopy(ours).double()
+    if not training:
+        ours.requires_grad_(False)
+        expected.requires_grad_(False)
+    x, y = (features(shape).to(dtype).requires_grad_() for dtype in (torch.float32, torch.float64))
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    results = ours.activated(x), plain(expected, y)
+    assert type(results[0].grad_fn).__name__ == ("_BatchNormSiluBackward" if training else "_AffineSiluBackward")
+    assert apart(*results) < 1e-6
+    wanted = [[part, *module.parameters()] if training else [part] for part, module in ((x, ours), (y, expected))]
+    sums = [(result * weight).sum() for result in results]
+    for mine, theirs in zip(*map(torch.autograd.grad, sums, wanted), strict=True):
+        assert apart(mine, theirs) < 1e-5
+    for mine, theirs in zip(ours.buffers(), expected.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs.to(mine.dtype))
+
+
+def test_numbers_far_from_zero_do_not_cancel() -> None:
+    x, module = features((4, 8, 8, 8), shift=3000.0), norm(8).train()
+    assert apart(module.activated(x), plain(copy.deepcopy(norm(8)).double().train(), x.double())) < 1e-3
+    group = Norm(8)
+    with torch.no_grad():
+        expected = functional.silu(functional.group_norm(x.double(), 2, eps=1e-6))
+        assert apart(group.activated(x), expected) < 1e-3
+
+
+def test_half_precision_is_rounded_at_the_end() -> None:
+    x, module = features((4, 24, 8, 8), torch.bfloat16).requires_grad_(), norm(24).train()
+    result = module.activated(x)
+    expected = plain(copy.deepcopy(norm(24)).double().train(), x.double())
+    assert result.dtype == torch.bfloat16
+    assert apart(result, expected) < 4e-3
+    (gradient,) = torch.autograd.grad(result.float().square().sum(), x)
+    assert (gradient.dtype, bool(gradient.isfinite().all())) == (torch.bfloat16, True)
+
+
+def test_where_statistics_are_not_kept_they_stay() -> None:
+    module = norm(16).train()
+    module.track_running_stats = False
+    before = [buffer.clone() for buffer in module.buffers()]
+    module.activated(features((2, 16, 4, 4)))
+    assert all(torch.equal(*pair) for pair in zip(before, module.buffers(), strict=True))
+
+
+def test_only_what_a_kernel_can_do_is_given_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a kernel was called")
+
+    for name in ("batch_norm_silu", "affine_silu", "group_norm"):
+        monkeypatch.setattr(kernels, name, fail)
+    x = features((4, 8, 4, 4))
+    grouped, hooked, evaluated = norm(8).train(), norm(8).train(), norm(8).eval()
+    grouped.group = 2
+    seen: list[object] = []
+    hooked.register_forward_hook(lambda *_: seen.append(0))
+    for module, batch in ((grouped, x), (hooked, x), (evaluated, x), (norm(8).train(), x.contiguous())):
+        assert apart(module.activated(batch), functional.silu(module(batch))) == 0
+    assert len(seen) == 2
+    norm(8).double().train().activated(x.double())
+    Norm(8).activated(x.requires_grad_())
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "dtype"), [(8, 4, torch.float32), (48, 5, torch.bfloat16), (384, 2, torch.float32)]
+)
+def test_group_norms(channels: int, size: int, dtype: torch.dtype) -> None:
+    x, module = features((3, channels, size, size + 1), dtype), Norm(channels)
+    with torch.no_grad():
+        module.weight.uniform_(0.5, 1.5)
+        module.bias.normal_()
+        expected = copy.deepcopy(module).double()(x.double())
+        bound = 1e-6 if dtype == torch.float32 else 4e-3
+        for ours, theirs in ((module(x), expected), (module.activated(x), functional.silu(expected))):
+            assert ours.dtype == dtype
+            assert ours.is_contiguous(memory_format=torch.channels_last)
+            assert apart(ours, theirs) < bound
+
+
+def test_where_triton_fails_pytorch_serves_and_it_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(kernels, "group_norm", fails)
+    triton_kernels.cache_clear()
+    with pytest.warns(UserWarning, match="Triton does not run here.*Failed to find C compiler"):
+        assert triton_kernels(torch.device("cpu")) is None
+    x, module = features((2, 8, 4, 4)), norm(8).train()
+    assert apart(module.activated(x), functional.silu(module(x))) == 0
+    triton_kernels.cache_clear()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_network_is_the_one_without_kernels(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "ROWS", 64)
+    model = build({"name": "wrn-10-1"}).train(training)
+    twin, x = copy.deepcopy(model), torch.rand(4, 3, 8, 8)
+    if training:
+        logits = model(x)
+        logits.square().sum().backward()
+        monkeypatch.setenv("TRITON_INTERPRET", "0")
+        expected = twin(x)
+        expected.square().sum().backward()
+        for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+            assert apart(mine.grad, theirs.grad) < 1e-4
+        for mine, theirs in zip(model.buffers(), twin.buffers(), strict=True):
+            torch.testing.assert_close(mine, theirs)
+    else:
+        with frozen(model), frozen(twin):
+            logits = model(x)
+            monkeypatch.setenv("TRITON_INTERPRET", "0")
+            expected = twin(x)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
