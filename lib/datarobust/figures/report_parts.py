@@ -8,6 +8,7 @@ writing) and cuts long text. So nothing that somebody else has written can be ta
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -309,7 +311,7 @@ _RULE: Final = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 
 
 def read_text(called: str, words: str) -> tuple[Markup, str]:
-    """A file of text as parts, and what it is in a few words: JSON lines, tabs, Markdown, or text as it is.
+    """A file of text as parts, and what it is in a few words: JSON lines, tabs, CSV, Markdown, or text as it is.
 
     Objects are a row each, a single one names and values. The first line of a table is its header if no field of it is
     a number and others are.
@@ -324,8 +326,11 @@ def read_text(called: str, words: str) -> tuple[Markup, str]:
             return part("facts", pairs=list(records[0].items())[:MOST_LINES], class_="facts many"), kind
         names = list(dict.fromkeys(field for record in records for field in record))
         return table(names, [[record.get(field, "") for field in names] for record in records]), kind
-    if ending == "tsv" or all("\t" in line for line in lines):
-        rows = [line.split("\t") for line in lines]
+    rows = [line.split("\t") for line in lines] if ending == "tsv" or all("\t" in line for line in lines) else []
+    if ending == "csv":
+        with suppress(csv.Error):  # then it is shown as text
+            rows = list(csv.reader(lines))
+    if rows:
         numeric = [any(cell and _is_number(cell) for cell in row) for row in rows]
         headed = any(numeric) and not numeric[0]
         return table(rows[0] if headed else [], rows[headed:]), f"table of {plural(len(lines), 'line')}"

@@ -44,6 +44,8 @@ def test_tabs(words: str, header: bool) -> None:
     assert bool(root.all("th")) == header
     assert rows(words, "x.tsv") == [line.split("\t") for line in words.splitlines()]
     assert rows(words, "x") == rows(words, "x.tsv")
+    assert rows(words.replace("\t", ","), "x.csv") == rows(words, "x.tsv")
+    assert rows('name,score\n"a, ""b""",1.5\n', "x.csv") == [["name", "score"], ['a, "b"', "1.5"]]
 
 
 def test_long_tables_say_what_is_missing() -> None:
@@ -71,7 +73,7 @@ def test_markdown_of_our_tables() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.text(max_size=120), st.sampled_from(["a.md", "a.tsv", "a.jsonl", "a.txt", "a"]))
+@given(st.text(max_size=120), st.sampled_from(["a.md", "a.tsv", "a.csv", "a.jsonl", "a.txt", "a"]))
 def test_any_text_is_shown_or_counted(words: str, name: str) -> None:
     made, gist = read(name, words + "x")
     pages.read(made)
