@@ -4,19 +4,20 @@ A map shows whether points that are alike are about equally robust, as Theorem 1
 a sample of the points (:func:`stratified`), placed by MDS (Kruskal 1964; :func:`scaled`) or RTE (Geurts et al. 2006;
 Moosmann et al. 2006; :func:`random_trees`). Whether patterns emerge is measured: :func:`neighbour_correlation`.
 
-All of it computes in one thread, so that the same arguments give the same bits on one machine. Maps have no direction
-of their own; those of MDS are turned to their principal axes.
+All of it but distances is computed in one thread, so that the same arguments give the same bits on one machine. Maps
+have no direction of their own; those of MDS are turned to their principal axes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
 from scipy.linalg import eigh
 from scipy.spatial import KDTree
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import cdist, pdist, squareform
 from scipy.stats import rankdata
 from sklearn.decomposition import TruncatedSVD
 from sklearn.ensemble import RandomTreesEmbedding
@@ -25,14 +26,16 @@ from sklearn.manifold import smacof
 from threadpoolctl import threadpool_limits
 
 from datarobust.errors import DataError, UsageError
-from datarobust.norms import norm_of
+from datarobust.norms import L2, norm_of
 from datarobust.randomness import Domain, permutation, row_keys
+from datarobust.sensitivity.workers import Workers
 from datarobust.types import Array, Floats, Progress, Rows
 
 Scaling = Literal["metric", "nonmetric", "classical"]
 Init = Literal["classical", "random"]
 
 FEWEST: Final = 3  # points of a map: two are a line
+_ROWS: Final = 64  # of distances that are computed at a time
 _EPS: Final = 1e-6  # SMACOF ends where an iteration lowers the stress by less than this share of the squared distances
 
 
@@ -71,11 +74,23 @@ def _flat(points: Array, dtype: type[np.floating]) -> Array:
 def dissimilarities(points: Array, norm: str) -> Floats:
     """Distances (M, M) of all pairs of points (M, ...): in [0, 1] units where they are uint8, else in their own.
 
-    On bytes the sums and maxima that are compared are whole numbers, so equal distances are equal.
+    On bytes the sums and maxima that are compared are whole numbers, so equal distances are equal. Threads share the
+    pairs, which changes no bit.
     """
-    record = norm_of(norm)
-    keys = pdist(_flat(points, np.float64), record.metric)
-    return np.asarray(squareform(record.distances(keys, points.dtype)), np.float64)
+    record, flat = norm_of(norm), _flat(points, np.float64)
+    if points.dtype == np.uint8 and record is L2:  # all of these are whole numbers that float64 has
+        squares = np.square(flat).sum(axis=1)
+        return record.distances(squares[:, None] + squares - 2 * (flat @ flat.T), points.dtype)
+    keys = np.empty((len(flat), len(flat)))
+
+    def compare(start: int) -> None:
+        rows = slice(start, start + _ROWS)
+        keys[rows, start:] = cdist(flat[rows], flat[start:], record.metric)
+        keys[start:, rows] = keys[rows, start:].T
+
+    with Workers() as workers:
+        workers.all([partial(compare, start) for start in range(0, len(flat), _ROWS)])
+    return record.distances(keys, points.dtype)
 
 
 @dataclass(frozen=True)

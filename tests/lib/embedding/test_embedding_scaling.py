@@ -10,6 +10,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from datarobust.embedding import Scaling, classical, dissimilarities, principal_axes, scaled, stress_of
 from datarobust.errors import DataError, UsageError
+from datarobust.norms import norm_of
 
 
 def apart(points: np.ndarray) -> np.ndarray:
@@ -48,6 +49,17 @@ def test_dissimilarities_are_the_distances_of_the_norm(images: np.ndarray, norm:
             assert found[i, j] == exact / 255
     floats = (images.reshape(30, -1) / np.float32(255)).astype(np.float32)
     np.testing.assert_allclose(dissimilarities(floats, norm), found, rtol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf", "l1"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_dissimilarities_have_the_bits_of_scipy(monkeypatch: pytest.MonkeyPatch, norm: str, dtype: type) -> None:
+    monkeypatch.setattr("datarobust.embedding._ROWS", 7)
+    points = np.random.default_rng(2).integers(0, 256, (40, 3, 5, 5)).astype(dtype) / (1 if dtype == np.uint8 else 7)
+    points = points.astype(dtype)
+    record = norm_of(norm)
+    expected = record.distances(pdist(points.reshape(40, -1).astype(np.float64), record.metric), dtype)
+    np.testing.assert_array_equal(dissimilarities(points, norm), squareform(expected))
 
 
 def test_dissimilarities_that_there_are_not(images: np.ndarray) -> None:

@@ -120,7 +120,7 @@ def test_two_runs_have_the_same_bytes_and_another_seed_has_others(
 def test_without_a_number_all_of_a_small_set_are_taken(job: Embedding) -> None:
     whole = replace(job, count=None)
     assert sorted(whole.rows.tolist()) == [row for row in range(30) if row not in (3, 4)]
-    assert list(whole.remarks())[1].startswith("All 28 points that have a distance are on the map")
+    assert list(whole.remarks())[1].startswith("All 28 points with a distance are on the map")
     first = replace(job, count=None, limit=6)
     assert sorted(first.rows.tolist()) == [0, 1, 2, 5]
     assert first.request() != whole.request()
