@@ -9,7 +9,7 @@ BUDGET ?= 460
 MINUTES ?= 60
 BIN    := $(VENV)/bin
 
-.PHONY: help install check test torture bench bench-gpu demo guides
+.PHONY: help install check test torture lock bench bench-gpu demo guides
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -32,6 +32,9 @@ test: install ## the tests
 
 torture: install ## an hour of faults, kills and damage: is anything lost or wrong afterwards?
 	$(BIN)/python tests/torture.py --minutes $(MINUTES)
+
+lock: install ## lock.txt: the pinned packages with hashes, for this platform
+	$(BIN)/python tests/dependencies.py lock > $@.txt
 
 bench: install ## speed and memory of sens-rank, beside the usual ways to do its work
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

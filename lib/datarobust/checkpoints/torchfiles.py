@@ -23,7 +23,7 @@ from torch import Tensor
 
 from datarobust import artifacts
 from datarobust.checkpoints.models import assemble_classifier, demand_tensors, normalisation_of
-from datarobust.datasets.files import Raw, file_sha256, raw_file, read_start
+from datarobust.datasets.files import Raw, file_sha256, raw_file, read_start, reading
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.networks.inception import Inception
 from datarobust.text import shown
@@ -66,11 +66,8 @@ def read_weights(path: Path) -> dict[str, Any]:
     """The dict in a file; DataError where it is damaged, too large, or asks for more than tensors."""
     where, size = shown(path), published_file(path).size
     if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                sizes = {member.filename: member.file_size for member in archive.infolist()}
-        except zipfile.BadZipFile as error:
-            raise DataError(f"{where} is damaged ({error}): get the file again.") from error
+        with reading(path), zipfile.ZipFile(path) as archive:
+            sizes = {member.filename: member.file_size for member in archive.infolist()}
         size = sum(sizes.values())
         if any(name.endswith("data.pkl") and bytes_ > MOST_PICKLE for name, bytes_ in sizes.items()):
             raise DataError(f"{where} has a pickle of more than {MOST_PICKLE:,} bytes: it holds no weights.")
