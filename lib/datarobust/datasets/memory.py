@@ -160,13 +160,14 @@ def from_torch(
             way = "give it a transform without randomness"
             raise DataError(f"dataset[{row}] differs from one look to the next: {way}.")
     items = (dataset[row][:2] for row in range(rows))
-    whole = dataset
+    whole, places = dataset, list(range(rows))  # of the items in the whole
     while not hasattr(whole, "classes") and hasattr(whole, "dataset"):  # a Subset
+        places = [whole.indices[place] for place in places] if hasattr(whole, "indices") else places
         whole = whole.dataset
-    files = getattr(dataset, "samples", None)  # of torchvision's folders: paths and labels
+    files = getattr(whole, "samples", None)  # of torchvision's folders: paths and labels
     names = None
-    if isinstance(files, list) and len(files) == rows and all(isinstance(each, tuple) for each in files):
-        names = [str(each[0]) for each in files]
+    if isinstance(files, list) and len(files) == len(whole) and all(isinstance(each, tuple) for each in files):
+        names = [str(files[place][0]) for place in places]
     title = name or type(whole).__name__.lower()
     return _gathered(items, rows, channels, size, title, getattr(whole, "classes", ()), names)
 
@@ -197,7 +198,11 @@ def from_hf(
     items = ((item[pair[0]], item[pair[1]]) for item in dataset)
     title = getattr(getattr(dataset, "info", None), "dataset_name", None) or "dataset"
     size, classes = Resize.parse(resize) if resize else None, getattr(dataset.features[pair[1]], "names", None)
-    return _gathered(items, len(dataset), channels, size, name or title, classes)
+    names, feature = None, dataset.features[pair[0]]
+    if hasattr(feature, "decode") and hasattr(dataset, "cast_column"):  # pictures that have paths beside their bytes
+        encoded = dataset.cast_column(pair[0], type(feature)(decode=False))
+        names = [value.get("path") or "" for value in (item[pair[0]] for item in encoded) if isinstance(value, dict)]
+    return _gathered(items, len(dataset), channels, size, name or title, classes, names or None)
 
 
 def _gathered(

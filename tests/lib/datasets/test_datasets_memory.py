@@ -102,6 +102,7 @@ def test_datasets_of_pytorch() -> None:
     assert features.spec.picture.shape == (3, 4, 5)
     pictures.samples = [(f"{row}.png", 0) for row in range(6)]  # type: ignore[attr-defined]
     assert [bytes(name) for name in whole(from_torch(pictures))["names"]] == [b"%d.png" % row for row in range(6)]
+    assert [bytes(name) for name in whole(from_torch(Subset(pictures, [4, 1])))["names"]] == [b"4.png", b"1.png"]
     grey = from_torch(pictures, channels=1, name="mine")
     assert (grey.spec.shape, grey.spec.name) == ((1, 4, 5), "mine")
 
@@ -124,6 +125,25 @@ def test_datasets_of_pytorch_that_cannot_be() -> None:
         from_torch(Pictures([(IMAGES[0], 0), (IMAGES[1], None)]))
     with pytest.raises(DataError, match=r"dog.*not among the class names"):
         from_torch(Pictures([(IMAGES[0], "cat"), (IMAGES[1], "dog")], ["cat"]))
+
+
+class Feature:
+    """As its Image is."""
+
+    def __init__(self, decode: bool = True) -> None:
+        self.decode = decode
+
+
+def test_paths_of_the_hugging_face_library_are_names() -> None:
+    pictures = [Image.fromarray(image) for image in IMAGES]
+    hub = Hub({"image": pictures, "label": LABELS.tolist()}, {})
+    hub.features["image"] = Feature()  # type: ignore[assignment]
+    for paths, expected in (([f"{row}.png" for row in range(6)], b"3.png"), ([None] * 6, None)):
+        encoded = Hub({"image": [{"bytes": b"", "path": path} for path in paths], "label": LABELS.tolist()}, {})
+        hub.cast_column = lambda name, feature, encoded=encoded: encoded if not feature.decode else hub  # type: ignore
+        rows = whole(from_hf(hub))
+        assert rows["images"].tolist() == CHW.tolist()
+        assert (bytes(rows["names"][3]) if "names" in rows else None) == expected
 
 
 def test_datasets_of_the_hugging_face_library() -> None:
