@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from datarobust import __version__
 from datarobust.errors import UsageError
 from datarobust.figures import format_of
+from datarobust.text import shown
 
 from . import _cli
 from ._cli import argument, choice, flag, option
@@ -482,15 +483,18 @@ def report(
     ],
     output: _cli.Output,
     title: Annotated[str, option("TEXT", "Heading of the page.")] = "Report",
+    pairs: Annotated[int, option("N", "Nearest pairs of each ranking that are shown.", min=1, max=1000)] = 60,
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
     """Write one HTML page about any set of artifacts.
 
-    The page loads nothing and runs nothing. Each artifact has a card with its digest and the main figures of its kind.
-    What belongs together is told by digests, so name the dataset beside its ranking or clones to see the images. Then
-    come pictures and text: tables of "figure table", lines of fid and sens-rank. Below, the histories of all artifacts
-    are drawn as one graph, and every command is listed in an order in which it can be run again.
+    The page begins with findings in words, computed from the artifacts, the nearest pairs with rows and names, and the
+    curve of sensitivity. Then come maps, figures with the captions that "figure" writes into their files, evaluations
+    and trainings, tables and text (CSV, TSV, JSON, Markdown), a card for each artifact, the histories as one graph,
+    every command in an order in which it can be run again, and the list of files. What belongs together is told by
+    digests, so name the dataset beside its ranking, features or clones to see the images. The page loads nothing and
+    runs nothing; rest the pointer on a point of a map to see what it is.
 
     The order in which artifacts are named, and their folders, do not matter. Pictures of more than 8 MiB, and text of
     more than 16, are refused; long tables are cut, and the page says so.
@@ -506,7 +510,7 @@ def report(
     from datarobust.figures.report import collect, page
 
     cards, commands = collect(paths, _cli.progress("reading"))
-    _write(output, page(title, cards, commands, __version__), overwrite)
+    _write(output, page(title, cards, commands, __version__, pairs), overwrite)
 
 
 def _demand_page(output: Path) -> None:
@@ -523,7 +527,13 @@ def _write_picture(drawing: Drawing, output: Path, tsv: Path | None, overwrite: 
     from datarobust.figures import style
 
     _cli.say(*drawing.remarks)
-    _write(output, style.picture(drawing.figure, format_of(output.suffix)), overwrite, tsv, drawing.table)
+    _write(
+        output,
+        style.picture(drawing.figure, format_of(output.suffix), shown(drawing.caption)),
+        overwrite,
+        tsv,
+        drawing.table,
+    )
 
 
 def _write(

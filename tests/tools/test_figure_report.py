@@ -54,8 +54,13 @@ def test_a_page(command: Run, place: Path, tmp_path: Path) -> None:
     links = Links(page)
     assert all(link.startswith(("#", "data:")) for link in links.found)
     assert "script" not in links.tags
-    assert links.tags.count("article") == len(words)
-    assert links.tags.count("img") == 2 * 2 + 2 + 1  # sets have samples and a chart, a ranking pairs and a chart
+    assert links.tags.count("article") == len(words) + 1  # a card each, and a gallery
+    pairs = page.count('class="side"') // 2
+    assert 12 < pairs <= 60
+    assert links.tags.count("img") == 2 * 2 + 2 * pairs + 2 + 1  # samples and charts; pairs; chart and curve; picture
+    fewer = command("figure", "report", *words, "-o", tmp_path / "f.html", "--pairs", 5, cwd=place)
+    assert fewer.returncode == 0, fewer.stderr
+    assert (tmp_path / "f.html").read_text(encoding="utf-8").count('class="side"') == 2 * 5
     steps = ["dataset import digits -o digits.zarr -q", "dataset subset digits.zarr --select first:60 -o d.zarr -q"]
     shown = re.sub(r"<[^>]*>", "", page)
     for step in [*steps, "sens-rank d.zarr --norm l2 -o r.zarr -q"]:

@@ -157,7 +157,7 @@ def test_narrow_and_wide(browse: Browse, report: Path) -> None:
         assert found["scroll"] <= width, found
         assert found["out"] == []
         assert found["broken"] == 0
-        assert found["images"] == 2 + 9 * 2 + 1
+        assert found["images"] == 2 + 9 * (1 + 2 * 20) + 1  # sample and picture; histograms and pairs; the curve
         assert found["boxes"] == 10
         assert found["title"] != "run"
 

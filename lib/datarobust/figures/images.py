@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -170,7 +171,8 @@ def draw_pairs(
         raise DataError(f"{pair} {apart}: make the ranking anew.")
 
     # An image is about as wide as its class's name below, within limits.
-    known = {style.plain(name[:100]) for name in (*points.names, *neighbours.names)}
+    files = [[_file(name) for name in side.called or ()] for side in (points, neighbours)]
+    known = {style.plain(name[:100]) for name in (*points.names, *neighbours.names, *chain(*files))}
     widest = math.ceil(max(style.width_of(name, style.SMALL) for name in known) * style.DPI / style.POINTS_PER_INCH)
     slot = min(max(_SIDE, widest + _WITHIN), _WIDEST)
     step = math.ceil(max(shape[2:]) / _LARGEST)  # of too large images every n-th pixel
@@ -193,15 +195,21 @@ def draw_pairs(
             if of_features is not None:
                 text = f"{record.symbol} of features: {distance[number]:.4g}"
             sheet.write(text, left + slot + _WITHIN / 2, top + _TEXT / 2 - 8, style.NORMAL, parse_math=True)
-            for (side, images), x in zip(sides, (left, left + slot + _WITHIN), strict=True):
+            places = (left, left + slot + _WITHIN)
+            for (side, images), called, x in zip(sides, files, places, strict=True):
                 raster = mosaic(images[number : number + 1], 1, times, 0)
                 sheet.show(raster, x + (slot - width) // 2, top + _TEXT, frame=True)
                 middle, line = x + slot / 2, top + _TEXT + height + _TEXT / 2 + 2
                 sheet.write(side.names[number], middle, line, room=slot - _WITHIN)
                 sheet.write(f"{side.index[number]}", middle, line + _TEXT, color=style.QUIET)
-                if side.called is not None:
-                    sheet.write(side.called[number], middle, line + 2 * _TEXT, room=slot - _WITHIN, color=style.QUIET)
+                if called:
+                    sheet.write(called[number], middle, line + 2 * _TEXT, room=slot - _WITHIN, color=style.QUIET)
     return sheet.figure
+
+
+def _file(name: str) -> str:
+    """The last part of a path: the folder is mostly the class, which stands above it."""
+    return name.rstrip("/").rpartition("/")[2]
 
 
 def table_of_pairs(points: Side, neighbours: Side, norm: str, of_features: Floats | None = None) -> Iterator[str]:

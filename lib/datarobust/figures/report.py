@@ -21,12 +21,16 @@ from markupsafe import Markup
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store, Summary, durable
 from datarobust.artifacts.runs import RECIPE, Run, open_run
+from datarobust.datasets.contents import class_names
+from datarobust.datasets.contents import names as point_names
 from datarobust.errors import DataError
 from datarobust.figures import lineage
+from datarobust.figures import report_opening as opening
 from datarobust.figures import report_parts as parts
 from datarobust.figures.charts import SERIES, course, draw_courses
-from datarobust.figures.images import copies_of, draw_pairs, draw_samples, least_robust_pairs, side_of, squares
+from datarobust.figures.images import copies_of, draw_samples, side_of, squares
 from datarobust.figures.lineage import Command, Result
+from datarobust.figures.report_opening import PAIRS, Opening
 from datarobust.figures.report_parts import Picture, amount, clipped, name, part, percent, plural, table, value_text
 from datarobust.norms import norm_of, plain_symbol
 from datarobust.text import shown, sized
@@ -34,18 +38,18 @@ from datarobust.types import Progress
 
 #: Kinds of cards and the headings of their sections, in the order of the page.
 SECTIONS: Final = {
-    "dataset": "Datasets",
+    "embedding": "Maps",
+    "picture": "Figures",
+    "evaluation": "Evaluations",
+    "run": "Training runs",
+    "clones": "Clones",
+    "text": "Tables and text",
     "ranking": "Rankings",
     "ranking-part": "Parts of rankings",
-    "embedding": "Maps",
-    "run": "Training runs",
+    "dataset": "Datasets",
     "classifier": "Classifiers",
-    "evaluation": "Evaluations",
     "denoiser": "Denoisers",
-    "clones": "Clones",
     "moments": "Moments",
-    "picture": "Figures",
-    "text": "Tables and text",
 }
 MOST_TEXT: Final = 16 << 20
 MOST_PICTURES: Final = 64 << 20
@@ -54,7 +58,7 @@ MOST_EDGES: Final = 1200
 MOST_LISTED: Final = 2000
 MOST_WORDS: Final = 20_000  # characters of one command on the page
 _SAMPLES: Final = 20
-_LEAST: Final = 12
+_LEAST: Final = 24  # pairs in a table
 _SCAN: Final = 1 << 16
 _CLONES: Final = 16  # points that are shown, and clones of the first
 
@@ -144,6 +148,7 @@ class Card:
     charts: str = Markup("")  # beside the facts
     wide: str = Markup("")  # tables and pictures, beneath
     folded: Sequence[tuple[str, str]] = ()  # what is folded away, under its heading
+    title: str = ""  # where the name of the file says too little
 
 
 Known = Mapping[str, Item]  # the artifacts of a report, weights of its runs included, by digest
@@ -182,8 +187,9 @@ def collect(paths: Iterable[Path], progress: Progress = iter) -> tuple[list[Card
 def _card(item: Item, known: Known) -> Card:
     content = item.content
     if isinstance(content, Picture):
-        gist = f"{'svg' if 'svg' in content.media else 'png'}, {len(content.content):,} bytes"
-        return Card(item, gist, wide=content.plot(f"Picture {item.name}"))
+        title = _readable(item.name)
+        gist = content.caption
+        return Card(item, gist, wide=content.plot(f"{title}. {content.caption}".strip()), title=title)
     if isinstance(content, str):
         wide, gist = parts.read_text(item.name, content)
         return Card(item, gist, wide=wide)
@@ -206,19 +212,26 @@ def _card(item: Item, known: Known) -> Card:
         rows = f"names rows that its dataset does not have ({error})"
         raise DataError(f"{shown(item.name)} {rows}: make it anew") from error
     attributes = {key: value for key, value in sorted(content.attributes.items()) if key != "request"}
-    objects = [(_title(key), _settings(value)) for key, value in attributes.items() if value and type(value) is dict]
-    return replace(card, facts=[*_facts(attributes, known), *card.facts], folded=[*card.folded, *objects])
+    links, settings = _facts(attributes, known)
+    folded = [*card.folded, *([("Settings", _settings(settings))] if settings else [])]
+    return replace(card, facts=[*links, *card.facts], folded=folded)
 
 
-def _facts(attributes: Mapping[str, Any], known: Known) -> list[tuple[str, str]]:
-    """Attributes that are single values; digests with links."""
-    facts: list[tuple[str, str]] = []
+def _readable(name: str) -> str:
+    """A name of a file as words: of ``digits-l2-pairs.png`` Digits l2 pairs."""
+    words = " ".join(re.split(r"[\s_-]+", re.sub(r"\.\w{1,6}$", "", name))).strip()
+    return words[:1].upper() + words[1:] or name
+
+
+def _facts(attributes: Mapping[str, Any], known: Known) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """Attributes that are digests, with links; and all others but lists."""
+    links, others = list[tuple[str, str]](), dict[str, Any]()
     for key, value in attributes.items():
-        if not isinstance(value, dict | list):
-            digest = isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)
-            text = plain_symbol(value) if key == "norm" else value_text(value)
-            facts.append((_title(key), _reference(known, value) if digest else name(text)))
-    return facts
+        if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+            links.append((_title(key), _reference(known, value)))
+        elif not isinstance(value, list):
+            others[key] = plain_symbol(value) if key == "norm" else value
+    return links, others
 
 
 def _title(key: str) -> str:
@@ -227,7 +240,7 @@ def _title(key: str) -> str:
 
 def _settings(values: Mapping[str, Any]) -> Markup:
     """Names and values, sorted by name."""
-    rows = [[clipped(key, 80), clipped(text, 300)] for key, text in sorted(parts.flat(values))]
+    rows = [[clipped(key, 80), clipped(text, 300)] for key, text in sorted(parts.flat(values), key=lambda row: row[0])]
     return table(["Name", "Value"], rows)
 
 
@@ -244,8 +257,11 @@ def _dataset_card(item: Item, store: Store, known: Known) -> Card:
     facts = [("Numbers", f"{summary['dtype']}, {shape}")]
     facts += [("Also has", ", ".join(others))] if others else []
     charts, wide, folded = Markup(""), Markup(""), []
-    if classes:
+    if classes and len(set(counts)) > 1:  # bars of one height say nothing
         charts = parts.bars(names[:1000], counts[:1000], "Points of each class", labels[:1000])
+    elif classes:
+        facts.append(("Points of each class", f"{counts[0]:,}"))
+    if classes:
         rows = [[label, name(called, 80), f"{n:,}"] for label, called, n in zip(labels, names, counts, strict=True)]
         folded = [("Classes", table(["Label", "Class", "Points"], rows))]
     if _images(known, item.digest):  # the first image of every class among the first points
@@ -266,7 +282,6 @@ def _ranking_card(item: Item, store: Store, known: Known) -> Card:
     neighbour = np.asarray(store.column("neighbour").read(), np.int64)
     finite = np.sort(distance[np.isfinite(distance)])
     distinct, times = np.unique(finite, return_counts=True)
-    against = attributes["against"]
     tied = f"{int(times[times > 1].sum()):,} points share a distance"
     facts = [("Ties", f"{tied}; {plural(len(distinct), 'distance')} in all")]
     same = attributes.get("neighbours") == "same"
@@ -280,23 +295,33 @@ def _ranking_card(item: Item, store: Store, known: Known) -> Card:
     if len(finite):
         ends = [float(finite[0]), float(np.median(finite)), float(finite[-1])]
         titles = ("Nearest", "Median", "Farthest") if same else ("Least robust", "Median", "Most robust")
-        big += [(title, amount(value)) for title, value in zip(titles, ends, strict=True)]
+        big += list(zip(titles, parts.fixed(ends), strict=True))
         gist += f", distances {amount(ends[0])} to {amount(ends[2])}"
         axis = f"{norm_of(attributes['norm']).symbol} distance to the nearest point of {of}"
         charts = parts.histogram(finite, f"Histogram of {norm} distances", axis)
-        rows = least_robust_pairs(distance, neighbour, against is None, _LEAST)
-        own, other = (_images(known, digest) for digest in (attributes["dataset"], against or attributes["dataset"]))
-        if own is not None and other is not None:
-            figure = draw_pairs(side_of(own, rows), side_of(other, neighbour[rows]), attributes["norm"])
-            which = "points nearest to their own class" if same else "least robust points"
-            class_ = "the same class" if same else "another class"
-            words = f"each beside its nearest point of {class_}, as figure pairs draws them."
-            wide = parts.drawn(figure, f"The {which}", f"The {which}, {words}", form="png")
-        else:
-            lines = [[str(row), amount(float(distance[row])), str(neighbour[row])] for row in rows.tolist()]
-            caption = "The points nearest to their own class." if same else "The least robust points."
-            wide = table(["Index", "Distance", "Neighbour"], lines, caption)
+        datasets = {digest: of.content for digest, of in known.items() if of.kind == "dataset"}
+        one = opening.ranked(item.anchor, item.name, store, {k: v for k, v in datasets.items() if isinstance(v, Store)})
+        near = neighbour[np.isfinite(distance)]
+        for own, places in ((one.points, np.arange(len(store))), (one.others, near)):
+            if own is not None and not 0 <= int(places.min()) <= int(places.max()) < len(own):
+                raise IndexError(f"rows {places.min()} to {places.max()} of {len(own)}")
+        if not one.pictured:  # else they stand in the galleries
+            wide = _pairs_table(one, "The points nearest to their own class." if same else "The least robust points.")
     return Card(item, gist, big, facts, charts, wide)
+
+
+def _pairs_table(ranking: opening.Ranked, caption: str) -> Markup:
+    """The nearest pairs in words, with names of points and classes as far as the report knows their set."""
+    rows = ranking.rows[:_LEAST]
+    columns = {"Row": list(map(str, rows.tolist())), "Distance": parts.fixed(ranking.distance[rows].tolist())}
+    for side, store, places in (("", ranking.points, rows), ("Neighbour's ", ranking.others, ranking.neighbour[rows])):
+        columns |= {"Neighbour": list(map(str, places.tolist()))} if side else {}
+        if store is not None:
+            labels = np.asarray(store.column("labels").take(places), np.int64)
+            columns[f"{side}class".capitalize()] = [name(each, 60) for each in class_names(store, labels)]
+            if (called := point_names(store, places)) is not None:
+                columns[f"{side}name".capitalize()] = [name(each, 120) for each in called]
+    return table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)], caption)
 
 
 def _clones_card(item: Item, store: Store, known: Known) -> Card:
@@ -311,12 +336,12 @@ def _clones_card(item: Item, store: Store, known: Known) -> Card:
         figure = squares([replace(copies, clones=copies.clones[:, :_CLONES])])
         wide = parts.drawn(figure, "Points and their clones", "As figure clones draws them.", form="png")
     gist = f"{plural(repeats, 'clone')} of {plural(points, 'point')}, {shape}"
-    return Card(item, gist, big, wide=wide)
+    return Card(item, gist, big, charts=wide)
 
 
 def _embedding_card(item: Item, store: Store, known: Known) -> Card:
-    """Stress, whether patterns emerge, and the map as ``figure map`` draws it."""
-    from datarobust.figures import map as maps
+    """Stress, whether patterns emerge, and the map."""
+    from datarobust.figures.report_map import shown_map
 
     attributes = store.attributes
     method = {"mds": "multidimensional scaling", "rte": "random trees"}[attributes["method"]]
@@ -324,11 +349,12 @@ def _embedding_card(item: Item, store: Store, known: Known) -> Card:
     big += [("Stress", amount(attributes["stress"], 3))] if "stress" in attributes else []
     correlation = attributes.get("coherence", {}).get("correlation")
     big += [("Coherence", amount(float(correlation), 3))] if isinstance(correlation, int | float) else []
-    figure = maps.draw([maps.map_of(store, item.name)])
-    words = "The least robust points are large and red, as figure map draws them."
     gist = f"{plural(len(store), 'point')} in the plane, {method}"
-    chart = parts.drawn(figure, f"Map of {len(store)} points", words)
-    return Card(item, gist, big, charts=chart)
+    digest = attributes["dataset"]
+    digests = [each for each in artifacts.row_by_row(store.history, digest) if each in known]
+    sets = [content for each in digests if isinstance(content := known[each].content, Store)]
+    pictured = next((content for content in sets if _images(known, content.digest)), next(iter(sets), None))
+    return Card(item, gist, big, charts=shown_map(item.anchor, item.name, store, pictured))
 
 
 def _part_card(item: Item, store: Store, known: Known) -> Card:
@@ -368,7 +394,7 @@ def _run_card(item: Item, run: Run, known: Known) -> Card:
     network = clipped(str(run.recipe["arch"].get("name", "unknown")), 80)
     epochs, done = recipe.get("epochs"), len(log)
     big = [("Network", network), ("Epochs", f"{done} of {epochs}" if epochs != done else str(done))]
-    facts = _facts({role: inputs[role] for role in ("dataset", "generated", "test") if role in inputs}, known)
+    facts, _ = _facts({role: inputs[role] for role in ("dataset", "generated", "test") if role in inputs}, known)
     for which, weights in sorted(run.weights.items()):
         epoch = weights.attributes.get("epoch", "unknown")
         words = f", epoch {epoch}"
@@ -440,8 +466,36 @@ def _evaluation_card(item: Item, store: Store, known: Known) -> Card:
 # ---------------------------------------------------------------------------------------------------------- page
 
 
-def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version: str) -> str:
-    """The whole page, of the cards and commands of :func:`collect`."""
+def opening_of(cards: Sequence[Card], most: int = PAIRS) -> Opening:
+    """What the page begins with; at most so many pairs of each ranking."""
+    stores = [(card.item, card.item.content) for card in cards if isinstance(card.item.content, Store)]
+    datasets = {store.digest: store for _, store in reversed(stores) if store.kind == "dataset"}
+    rankings = [
+        opening.ranked(item.anchor, item.name, store, datasets) for item, store in stores if store.kind == "ranking"
+    ]
+    main = opening.main_rankings(rankings)
+    ordered = [*main, *(one for one in rankings if one not in main)]
+    maps = [(item.anchor, store) for item, store in stores if store.kind == "embedding"]
+    evaluations = [_evaluated(item, store) for item, store in stores if store.kind == "evaluation" and len(store)]
+    galleries = [made for one in ordered if (made := opening.gallery(one, most)) is not None]
+    robust = [one for one in ordered if one.store.attributes.get("neighbours") != "same"]
+    return Opening(opening.findings(main, evaluations, maps), galleries, opening.curves(robust))
+
+
+def _evaluated(item: Item, store: Store) -> opening.Evaluated:
+    from datarobust.evaluation import eps_text
+
+    columns = {name: store.column(name).read() for name in ("index", "label", "clean", "broken")}
+    clean = columns["clean"] == columns["label"]
+    bound = ", an upper bound" if store.attributes["protocol"].get("upper_bound") else ""
+    attack = f"{plain_symbol(store.attributes['norm'])} {eps_text(store.attributes['eps'])}{bound}"
+    return opening.Evaluated(
+        item.anchor, item.name, store, clean, clean & (columns["broken"] < 0), columns["index"], attack
+    )
+
+
+def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version: str, pairs: int = PAIRS) -> str:
+    """The whole page, of the cards and commands of :func:`collect`, with so many pairs of each ranking at most."""
     members = {kind: [card for card in cards if card.item.kind == kind] for kind in SECTIONS}
     counted = [plural(sum(card.item.artifact is not None for card in cards), "artifact")]
     nouns = {"run": "run", "picture": "figure", "text": "text"}
@@ -454,6 +508,7 @@ def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version
         title=title,
         counts=[*counted, plural(len(commands), "command")],
         cards=cards,
+        opening=opening_of(cards, pairs),
         sections=[(title, kind, members[kind]) for kind, title in SECTIONS.items() if members[kind]],
         commands=commands,
         edges=edges,

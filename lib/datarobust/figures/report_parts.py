@@ -66,6 +66,14 @@ def clipped(words: str, most: int = MOST_CHARACTERS) -> str:
     return words if len(words) <= most else f"{words[:head]}…{words[len(words) - (most - head - 1) :]}"
 
 
+def soft(words: str) -> Markup:
+    """Text, escaped, that may go on in the next line after a slash, an underscore, a hyphen or a dot within a word."""
+    text = str(escape(_printed(words)))
+    if "<" in text or len(text) < 12:  # parts, and what is short
+        return Markup(text)
+    return Markup(re.sub(r"(?<=\w)([/_.-]+)(?=[^\W\d])", r"\1<wbr>", text))
+
+
 def _printed(value: Any) -> Any:
     """What Jinja prints in place of a value, before it escapes it."""
     if isinstance(value, float):  # a coordinate
@@ -85,7 +93,8 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     jinja.globals["newline"] = Markup("\n")
-    jinja.filters |= {"clip": lambda words, most: escape(clipped(words, most)), "plural": plural}
+    jinja.filters |= {"clip": lambda words, most: escape(clipped(words, most)), "plural": plural, "soft": soft}
+    jinja.filters["lines"] = lambda words: Markup("\n").join(map(clipped, words.split("\n")))
     return jinja
 
 
@@ -104,6 +113,19 @@ def amount(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}g}" if math.isfinite(value) else "∞" if value > 0 else "-∞"
 
 
+def fixed(values: Sequence[float]) -> list[str]:
+    """Finite numbers with equally many decimals: as many as give the largest four digits, fewer where all end in 0.
+
+    >>> fixed([0.43529, 0.5]), fixed([2.5, 1.0])
+    (['0.4353', '0.5000'], ['2.5', '1.0'])
+    """
+    largest = max(map(abs, values), default=0.0)
+    decimals = min(6, max(0, 3 - math.floor(math.log10(largest)))) if largest else 0
+    texts = [f"{value:,.{decimals}f}" for value in values]
+    zeros = min((len(text) - len(text.rstrip("0")) for text in texts), default=0) if decimals else 0
+    return [text[: len(text) - zeros].rstrip(".") for text in texts] if zeros else texts
+
+
 def percent(share: float) -> str:
     """A share of 0..1 in percent."""
     return f"{share:.1%}".replace("%", " %")
@@ -120,16 +142,53 @@ def value_text(value: Any) -> str:
         return {True: "yes", False: "no", None: "–"}[value]
     if isinstance(value, float):
         return amount(value, 6)
+    if isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
+        return ", ".join(map(value_text, value))
     return str(value) if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
+def value_part(value: Any, depth: int = 3) -> str:
+    """A value of JSON as text or, where it has parts, as a table of them; what is nested deeper is JSON."""
+    if depth and isinstance(value, dict) and value:
+        return part("facts", pairs=[(key, value_part(item, depth - 1)) for key, item in value.items()][:MOST_LINES])
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        return part("digest", value=value)
+    if depth and isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return records_table(value, depth - 1)
+    return value_text(value)
+
+
+def records_table(records: Sequence[Mapping[str, Any]], depth: int = 2) -> Markup:
+    """Objects of JSON as the rows of a table."""
+    header = list(dict.fromkeys(key for record in records for key in record))
+    columns = [_column([record.get(key, "") for record in records], depth) for key in header]
+    return table(header, [list(row) for row in zip(*columns, strict=True)])
+
+
+def _column(values: Sequence[Any], depth: int) -> list[str]:
+    """A column of a table; of numbers all have equally many decimals."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if any(isinstance(value, float) for value in numbers) and all(map(math.isfinite, numbers)):
+        texts = iter(fixed(numbers) if max(map(abs, numbers)) < 1e6 else [amount(value, 6) for value in numbers])
+        return [
+            next(texts) if isinstance(value, int | float) and not isinstance(value, bool) else value_part(value, depth)
+            for value in values
+        ]
+    return [value_part(value, depth) for value in values]
+
+
 def flat(entries: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names and values of an object of JSON as text; objects within it are opened once."""
+    """Names and values of an object of JSON as text or parts; objects within it are opened once."""
+    return ((key, value_part(value)) for key, value in opened_once(entries).items())
+
+
+def opened_once(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of JSON with the fields of objects in it as its own."""
+    opened: dict[str, Any] = {}
     for key, value in entries.items():
-        if isinstance(value, dict) and value and not any(isinstance(inner, dict | list) for inner in value.values()):
-            yield from ((f"{key}.{inner}", value_text(item)) for inner, item in value.items())
-        else:
-            yield key, value_text(value)
+        simple = isinstance(value, dict) and value and not any(isinstance(one, dict | list) for one in value.values())
+        opened |= {f"{key}.{inner}": item for inner, item in value.items()} if simple else {key: value}
+    return opened
 
 
 def name(words: object, most: int = 300) -> Markup:
@@ -138,7 +197,7 @@ def name(words: object, most: int = 300) -> Markup:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Markup:
-    """As much of a table as a page has room for, in a box that scrolls; columns of numbers are set right."""
+    """As much of a table as a page has room for; columns of numbers are set right. On a phone each row is a card."""
     width = max([len(header), *map(len, rows)])
     note = note or _not_shown(row=len(rows) - MOST_ROWS, column=width - MOST_COLUMNS)
     header, rows = header[:MOST_COLUMNS], [row[:MOST_COLUMNS] for row in rows[:MOST_ROWS]]
@@ -228,6 +287,12 @@ class Picture:
     content: bytes  # of its file
     width: float  # as it is shown, in CSS pixels
     height: float
+    caption: str = ""  # what the file says of itself
+
+    def bare(self, alt: str) -> Markup:
+        """The picture without a frame."""
+        source = Markup(f"data:{self.media};base64,{base64.b64encode(self.content).decode('ascii')}")
+        return part("bare", source=source, alt=alt, width=round(self.width), height=round(self.height))
 
     def plot(self, alt: str, caption: str = "", class_: str = "sheet", scale: float = 1.0) -> Markup:
         """The picture as an image; ``alt``: for who cannot see it."""
@@ -249,13 +314,13 @@ def looks_like(head: bytes) -> Literal["png", "svg"] | None:
 
 def opened(kind: Literal["png", "svg"], content: bytes, where: str) -> Picture:
     """The picture of a file, called ``where`` in messages; DataError where it is damaged or has too many dots."""
-    width, height, scale = (_png if kind == "png" else _svg)(content, where)
+    width, height, scale, caption = (_png if kind == "png" else _svg)(content, where)
     if max(width, height) > _MOST_SIDE or width * height > _MOST_PIXELS:
         raise DataError(f"{where} has {width:,.0f} x {height:,.0f} dots, too many for a page: draw it smaller")
-    return Picture(_MEDIA[kind], content, width * scale, height * scale)
+    return Picture(_MEDIA[kind], content, width * scale, height * scale, caption)
 
 
-def _png(content: bytes, where: str) -> tuple[float, float, float]:
+def _png(content: bytes, where: str) -> tuple[float, float, float, str]:
     """Every chunk is verified; shown smaller where the file tells more than 96 dots to an inch."""
     from PIL import Image
 
@@ -264,6 +329,7 @@ def _png(content: bytes, where: str) -> tuple[float, float, float]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content), formats=["PNG"])
             (width, height), dpi = image.size, image.info.get("dpi", (_DOTS, _DOTS))[0]
+            caption = image.info.get("Description", "")
             image.verify()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DataError(f"{where} has too many dots for a page: draw it smaller") from None
@@ -271,12 +337,14 @@ def _png(content: bytes, where: str) -> tuple[float, float, float]:
         raise DataError(f"{where} is a png picture that is damaged or cut short: draw it again") from error
     if not width or not height:
         raise DataError(f"{where} is a png picture that is damaged (it has no size): draw it again")
-    return width, height, min(1.0, _DOTS / max(1.0, dpi))
+    return width, height, min(1.0, _DOTS / max(1.0, dpi)), caption if isinstance(caption, str) else ""
 
 
-def _svg(content: bytes, where: str) -> tuple[float, float, float]:
+def _svg(content: bytes, where: str) -> tuple[float, float, float, str]:
     """Width and height of a well-formed svg in CSS pixels, else those of its view box, else the usual ones."""
     root: dict[str, str] = {}
+    open_tags: list[str] = []
+    caption: list[str] = []
     parser = expat.ParserCreate()
 
     def entity(*_: object) -> None:
@@ -285,9 +353,16 @@ def _svg(content: bytes, where: str) -> tuple[float, float, float]:
     def start(tag: str, attributes: dict[str, str]) -> None:
         if not root:
             root.update({"": tag, **attributes})
+        open_tags.append(tag)
+
+    def text(words: str) -> None:
+        if open_tags[-1:] == ["dc:description"] and len(caption) < MOST_CHARACTERS:
+            caption.append(words)
 
     parser.EntityDeclHandler = entity
     parser.StartElementHandler = start
+    parser.EndElementHandler = lambda _: open_tags.pop()
+    parser.CharacterDataHandler = text
     try:
         parser.Parse(content, True)
     except expat.ExpatError as error:
@@ -295,7 +370,7 @@ def _svg(content: bytes, where: str) -> tuple[float, float, float]:
     box = [*re.split(r"[\s,]+", root.get("viewBox", "").strip()), "", "", ""]
     sizes = ((root.get("width", ""), root.get("height", "")), (box[2], box[3]), ("640", "480"))
     width, height = next((wide, tall) for wide, tall in (map(_length, size) for size in sizes) if wide and tall)
-    return width, height, 1.0
+    return width, height, 1.0, " ".join("".join(caption).split())
 
 
 def _length(written: str) -> float:
@@ -321,11 +396,13 @@ def read_text(called: str, words: str) -> tuple[Markup, str]:
     if ending in ("md", "markdown"):
         return Markup("").join(_markdown(lines)), "Markdown"
     if objects := _objects(words, lines):
-        kind, records = f"JSON, {plural(len(objects), 'object')}", [dict(flat(entries)) for entries in objects]
-        if len(records) == 1:
-            return part("facts", pairs=list(records[0].items())[:MOST_LINES], class_="facts many"), kind
-        names = list(dict.fromkeys(field for record in records for field in record))
-        return table(names, [[record.get(field, "") for field in names] for record in records]), kind
+        kind = f"JSON, {plural(len(objects), 'object')}"
+        groups: list[list[dict[str, Any]]] = []
+        for entries in map(opened_once, objects):  # a first line that tells of the others is a table of its own
+            if not groups or entries.keys().isdisjoint(groups[-1][0]):
+                groups.append([])
+            groups[-1].append(entries)
+        return Markup("").join(map(_as_parts, groups)), kind
     rows = [line.split("\t") for line in lines] if ending == "tsv" or all("\t" in line for line in lines) else []
     if ending == "csv":
         with suppress(csv.Error):  # then it is shown as text
@@ -337,6 +414,14 @@ def read_text(called: str, words: str) -> tuple[Markup, str]:
     text = Markup("\n").join(escape(shown(line[:MOST_LINE].expandtabs())) for line in lines[:MOST_LINES])
     whole = part("plain", text=text, note=_not_shown(line=len(lines) - MOST_LINES))
     return whole, f"text of {plural(len(lines), 'line')}"
+
+
+def _as_parts(records: Sequence[Mapping[str, Any]]) -> Markup:
+    """Objects of JSON as a table; a single one as names and values."""
+    if len(records) > 1:
+        return records_table(records)
+    pairs = [(key, value_part(value)) for key, value in records[0].items()]
+    return part("facts", pairs=pairs[:MOST_LINES], class_="facts many")
 
 
 def _objects(words: str, lines: Sequence[str]) -> list[dict[str, Any]]:

@@ -98,11 +98,15 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
     return figure
 
 
-def picture(figure: Figure, form: Format) -> bytes:
-    """A figure as the bytes of a file: the same figure gives the same bytes, on every day and in every process."""
+def picture(figure: Figure, form: Format, caption: str = "") -> bytes:
+    """A figure as the bytes of a file: the same figure gives the same bytes, on every day and in every process.
+
+    The file has the ``caption`` as its description.
+    """
     target = io.BytesIO()
+    described = {"Subject" if form == "pdf" else "Description": caption} if caption else {}
     with look():
-        figure.savefig(target, format=form, dpi=DPI, metadata=_METADATA[form])
+        figure.savefig(target, format=form, dpi=DPI, metadata={**_METADATA[form], **described})
     return target.getvalue()
 
 

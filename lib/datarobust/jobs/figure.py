@@ -49,6 +49,11 @@ class Drawing:
     figure: Figure
     table: Table
     remarks: Sequence[str] = ()
+    caption: str = ""  # what the picture shows; its file has it as its description
+
+
+def _listed(sets: Sequence[curves.Curve]) -> str:
+    return ", ".join(f"{each.name} ({each.norm})" for each in sets)
 
 
 def _names_of(what: str, names: Sequence[str] | None, defaults: Sequence[str]) -> list[str]:
@@ -77,7 +82,8 @@ def sensitivity(
         for name, store in zip(_names_of_rankings(rankings, names), rankings, strict=True)
     ]
     remarks = [f"{curve.name} ({curve.norm}) is drawn without {curve.left_out}" for curve in sets if curve.left_out]
-    return Drawing(curves.draw(sets, scales), partial(curves.table, sets), remarks)
+    caption = f"Sensitivity 1/r of all points, from the most to the least robust: {_listed(sets)}."
+    return Drawing(curves.draw(sets, scales), partial(curves.table, sets), remarks, caption)
 
 
 def difference(rankings: Sequence[Store], by: Sequence[curves.By], names: Sequence[str] | None) -> Drawing:
@@ -105,7 +111,8 @@ def difference(rankings: Sequence[Store], by: Sequence[curves.By], names: Sequen
     remarks = [f"{title} is compared without {curve.left_out}"] if curve.left_out else []
     remarks += [remark for pair in differences for remark in pair.remarks()]
     table = partial(curves.table_of_differences, differences)
-    return Drawing(curves.draw_differences(differences), table, remarks)
+    caption = f"Sensitivity in {title} minus that in {' and '.join(called)}, point by point or rank by rank."
+    return Drawing(curves.draw_differences(differences), table, remarks, caption)
 
 
 def labels(rankings: Sequence[Store], dataset: Store, n: int | None, seed: int) -> Drawing:
@@ -136,7 +143,8 @@ def labels(rankings: Sequence[Store], dataset: Store, n: int | None, seed: int) 
             groups.append(chosen.rows)
         distributions[norm] = charts.class_counts(every, classes, groups)
     table = partial(charts.table_of_labels, distributions, classes, names)
-    return Drawing(charts.draw_labels(distributions, names, count), table, remarks)
+    caption = f"Classes of the {count:,} least robust, of {count:,} random and of the {count:,} most robust points."
+    return Drawing(charts.draw_labels(distributions, names, count), table, remarks, caption)
 
 
 def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | None) -> Drawing:
@@ -169,12 +177,13 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
             where = f"{ranking.path}: point {row} has neighbour {neighbour}"
             raise DataError(f"{where}, but {other.path} has only {len(other)} points: make the ranking anew.")
     left, right, norm = images.side_of(dataset, rows), images.side_of(other, neighbours), ranking.attributes["norm"]
+    caption = f"Points of {dataset.attributes['name']} beside their nearest points with {label}."
     if ranking.attributes["dataset"] != dataset.digest or "images" not in dataset:  # features of these images
         drawn = images.draw_pairs(left, right, norm, of_features=distance)
-        return Drawing(drawn, partial(images.table_of_pairs, left, right, norm, distance), remarks)
+        return Drawing(drawn, partial(images.table_of_pairs, left, right, norm, distance), remarks, caption)
     hard = ranking.attributes["labels"] == "hard"  # else distances are weighed with the labels, not those of the images
     drawn = images.draw_pairs(left, right, norm, distance if hard else None)
-    return Drawing(drawn, partial(images.table_of_pairs, left, right, norm), remarks)
+    return Drawing(drawn, partial(images.table_of_pairs, left, right, norm), remarks, caption)
 
 
 def gallery(
@@ -269,7 +278,8 @@ def maps(
     sets = [str(store.attributes.get("name", _stem(store.path))) for store in embeddings]
     called = _names_of("embeddings", names, sets)
     drawn = [map_of(store, name) for store, name in zip(embeddings, called, strict=True)]
-    return Drawing(draw(drawn, columns, scale, color), partial(table, drawn))
+    caption = f"Maps of points of {' and '.join(dict.fromkeys(called))}: the least robust are large and red."
+    return Drawing(draw(drawn, columns, scale, color), partial(table, drawn), caption=caption)
 
 
 def clones(
@@ -288,7 +298,8 @@ def clones(
             raise DataError(f"{store.path} was made from a dataset that is not given: name it beside its clones.")
         copies.append(images.copies_of(name, store, data, count))
     draw = images.squares if layout == "squares" else images.rows
-    return Drawing(draw(copies), partial(images.table_of_clones, copies))
+    caption = f"Images and their clones: {', '.join(called)}."
+    return Drawing(draw(copies), partial(images.table_of_clones, copies), caption=caption)
 
 
 def search(lines: Sequence[Path]) -> Drawing:
@@ -298,20 +309,24 @@ def search(lines: Sequence[Path]) -> Drawing:
     features, points, results = gather(list(lines))
     if not results:
         raise DataError(f"{lines[0]} has no results yet: there is nothing to draw.")
-    return Drawing(charts.draw_search(points, results, features), partial(charts.table_of_search, points, results))
+    caption = "Scores of clones by the arguments of the sampler; below, the points of the last rung."
+    drawn = charts.draw_search(points, results, features)
+    return Drawing(drawn, partial(charts.table_of_search, points, results), caption=caption)
 
 
 def training(runs: Sequence[Path], names: Sequence[str] | None) -> Drawing:
     """Accuracies by epoch, from the logs of runs."""
     called = _names_of("runs", names, [run.resolve().name for run in runs])
     courses = [charts.course(name, read_log(run), str(run)) for name, run in zip(called, runs, strict=True)]
-    return Drawing(charts.draw_courses(courses), partial(charts.table_of_courses, courses))
+    caption = f"Accuracies by epoch: {', '.join(called)}."
+    return Drawing(charts.draw_courses(courses), partial(charts.table_of_courses, courses), caption=caption)
 
 
 def schedules(epochs: int, lr: float) -> Drawing:
     """The learning rates that a training may follow."""
     every = charts.schedules(epochs, lr)
-    return Drawing(charts.draw_schedules(every), partial(charts.table_of_schedules, every))
+    caption = f"Learning rates of {epochs:,} epochs, and the last of them on a logarithmic scale."
+    return Drawing(charts.draw_schedules(every), partial(charts.table_of_schedules, every), caption=caption)
 
 
 def deciles(evaluations: Sequence[Path], ranking: Store, parts: int, names: Sequence[str] | None) -> Drawing:
@@ -330,7 +345,8 @@ def deciles(evaluations: Sequence[Path], ranking: Store, parts: int, names: Sequ
     ]
     norm, eps = verdicts[0].attributes["norm"], eps_text(verdicts[0].attributes["eps"])
     drawn = charts.draw_deciles(profiles, ranking.attributes["norm"], norm, eps)
-    return Drawing(drawn, partial(charts.table_of_deciles, profiles))
+    caption = f"Accuracy of {' and '.join(called)} by robustness of the points, the least robust at the left."
+    return Drawing(drawn, partial(charts.table_of_deciles, profiles), caption=caption)
 
 
 # ------------------------------------------------------------------------------------------------- Tables 2 to 4

@@ -31,7 +31,7 @@ def test_images_names_and_scores_are_on_the_page() -> None:
         grey[0].tolist(), colour.transpose(1, 2, 0).tolist(), grey[0].tolist(),
     ]  # fmt: skip
     for words in ("a/&lt;b&gt;\\x1b.png", "&lt;script&gt;", "row 7 of the other set", "Shown are the first 1 of 3."):
-        assert words in text
+        assert words in text.replace("<wbr>", "")  # where a line may end
     assert "<strong>∞</strong>, distance 0.25" in text
     assert "<script>" not in text
     assert set(re.findall(r'(?:href|src)="([^#d][^"]*)', text)) == set()

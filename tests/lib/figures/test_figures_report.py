@@ -86,7 +86,9 @@ def test_any_words_are_words(words: str) -> None:
 def tags(root: pages.Node) -> Counter[str]:
     """Elements, but those that depend on the length of words."""
     return Counter(
-        node.tag for node in pages.everything(root) if node.tag not in {"span", "code", "details", "summary", "text"}
+        node.tag
+        for node in pages.everything(root)
+        if node.tag not in {"span", "code", "details", "summary", "text", "wbr"}
     )
 
 
@@ -95,7 +97,7 @@ def tags(root: pages.Node) -> Counter[str]:
 def test_parts_hold_any_text(words: str) -> None:
     (node,) = pages.read(Picture("image/png", b"", 1, 1).plot(words)).all("img")
     assert node.attributes["alt"] == spelled(words)
-    (node,) = pages.everything(pages.read(part("name", words=words)))
+    node = pages.everything(pages.read(part("name", words=words)))[0]  # within are places where lines may end
     assert node.text == spelled(words)
     assert spelled(words).isprintable()
 
@@ -104,7 +106,7 @@ def test_sections_come_by_kind() -> None:
     cards = [card(f"n{number}", f"a{number}", KINDS[-number % len(KINDS)]) for number in range(30)]
     made = page("t", cards, [command(0), command(1, source=0)], "1")
     headings = [node.text for node in pages.check(made).all("h2")]
-    assert headings == ["Overview", *SECTIONS.values(), "History", "Commands to reproduce"]
+    assert headings == [*SECTIONS.values(), "History", "Commands to reproduce", "Files"]
 
 
 def test_only_our_style_sheet_is_allowed() -> None:

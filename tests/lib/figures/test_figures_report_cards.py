@@ -48,7 +48,7 @@ def test_the_figures_of_every_kind(place: Path) -> None:
     found = cards(place, *sorted(path.name for path in place.iterdir()))
     assert dict(found["d.zarr"].big) == {"Points": "12", "Pixels": "1 x 4 x 4", "Classes": "3"}
     big = dict(found["r.zarr"].big)
-    assert (big["Least robust"], big["Median"], big["Most robust"]) == ("0", "0.75", "0.75")
+    assert (big["Least robust"], big["Median"], big["Most robust"]) == ("0.00", "0.75", "0.75")
     told = dict(found["r.zarr"].facts)
     assert told["Ties"] == "8 points share a distance; 4 distances in all"
     assert (told["No point of another label"], told["Dropped"], told["Equal to a point of another label"]) == ("1",) * 3
@@ -60,7 +60,7 @@ def test_the_figures_of_every_kind(place: Path) -> None:
     assert "randomised" in dict(found["e.zarr"].facts)["Signs of unreliability"]
     assert dict(found["w.safetensors"].big)["Numbers"] == "13"
     assert dict(found["c.zarr"].big)["Clones of each"] == "2"
-    assert "originals" not in found["c.zarr"].wide
+    assert "originals" not in found["c.zarr"].charts
     assert dict(found["m.zarr"].facts)["Trace of the covariance"] == "3"
     assert dict(found["map.zarr"].big)["Stress"] == "0.25"
 
@@ -87,10 +87,10 @@ def test_cards_refer_to_one_another_by_digest(place: Path) -> None:
     alone, together = cards(place, "r.zarr")["r.zarr"], cards(place, "r.zarr", "d.zarr")["r.zarr"]
     assert "<a href" not in dict(alone.facts)["Dataset"]
     assert 'href="#dataset-' in dict(together.facts)["Dataset"]
-    assert "<img" not in alone.wide
-    assert "<img" in together.wide
-    assert "<img" not in cards(place, "c.zarr")["c.zarr"].wide
-    assert "<img" in cards(place, "c.zarr", "d.zarr")["c.zarr"].wide
+    assert "<table" in alone.wide
+    assert not together.wide, "its pairs are in a gallery"
+    assert "<img" not in cards(place, "c.zarr")["c.zarr"].charts
+    assert "<img" in cards(place, "c.zarr", "d.zarr")["c.zarr"].charts
     assert 'href="#run-' in dict(cards(place, "e.zarr", "run")["e.zarr"].facts)["Model"]
 
 

@@ -48,6 +48,19 @@ def test_tabs(words: str, header: bool) -> None:
     assert rows('name,score\n"a, ""b""",1.5\n', "x.csv") == [["name", "score"], ['a, "b"', "1.5"]]
 
 
+def test_json_within_json_is_a_table_too() -> None:
+    clean, parts = {"a": 0.9, "interval": [-0.02, 0.01]}, [{"q": 1, "r": 0.123456}]
+    made, _ = read("x.json", json.dumps({"a": {"points": 300, "clean": clean}, "parts": parts}))
+    assert "{" not in made
+    assert "-0.02, 0.01" in made
+    (table,) = pages.read(made).all("table")
+    assert [cell.text for cell in table.all("td")] == ["1", "0.1235"]
+    head, lines = {"request": "1" * 64}, [{"score": 2.0, "l2": 10}, {"score": 1.25, "l2": 7}]
+    made, _ = read("x.jsonl", "\n".join(map(json.dumps, [head, *lines])))
+    (table,) = pages.read(made).all("table")
+    assert [cell.text for cell in table.all("td")] == ["2.00", "10", "1.25", "7"]
+
+
 def test_long_tables_say_what_is_missing() -> None:
     words = "".join(f"{row}\t{row}\n" for row in range(MOST_ROWS + 7))
     made, gist = read("x.tsv", words)

@@ -1,0 +1,167 @@
+"""What a report says first: sentences that follow from the artifacts, and pairs with their names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datarobust import artifacts
+from datarobust.datasets.sources import as_names, name_bytes
+from datarobust.figures import report
+from datarobust.figures.report import collect, opening_of, page
+from datarobust.figures.report_opening import Opening
+
+from . import pages
+from . import report_inputs as made
+
+N = 200
+HOSTILE = "a/<b>\x1b[1m.png"
+
+
+def opening(folder: Path, *names: str, pairs: int = 60) -> Opening:
+    return opening_of(collect([folder / name for name in names])[0], pairs)
+
+
+def said(folder: Path, *names: str) -> str:
+    return "\n".join(finding.words for finding in opening(folder, *names).findings)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Points of two classes with names; distances in two norms, where class dog is nearer."""
+    names = [HOSTILE, *(f"cat/{row:04}.png" for row in range(1, N))]
+    made.dataset(tmp_path / "d.zarr", rows=N, names=as_names(names, name_bytes(names)))
+    distance = np.linspace(0.2, 1.0, N) + 2.0 * (np.arange(N) % 2 == 0)
+    ranking(tmp_path, "r-linf.zarr", distance)
+    ranking(tmp_path, "r-l2.zarr", distance[::-1].copy() * 3, norm="l2")
+    return tmp_path
+
+
+def ranking(folder: Path, name: str, distance: Any, **more: Any) -> None:
+    made.ranking(folder / name, folder / "d.zarr", distance, **more)
+
+
+def test_distances_the_closest_pair_classes_and_norms(folder: Path) -> None:
+    distance = artifacts.open_store(folder / "r-l2.zarr").column("distance").read()
+    words = said(folder, "d.zarr", "r-linf.zarr", "r-l2.zarr")
+    assert np.median(distance) == pytest.approx(4.8)
+    assert "Half of the 200 points of cat lie within 4.8 (l2) of a point of another class, or 1.6 (l" in words
+    row = int(distance.argmin())
+    near = N - 1 - row
+    pair = f"cat/{row:04}.png (row {row}, class cat) and cat/{near:04}.png (row {near}, class dog)"
+    assert f"The closest pair is {distance[row]:.4f} apart (l2): {pair}." in words
+    assert "Class cat stands out: it has 100.0 % of the 10 least robust points (l2), but 50.0 % of all." in words
+    assert "agree on 0 of the 10 least robust points; chance alone gives about 0" in words
+
+
+def test_equal_points_and_no_class_that_stands_out(folder: Path) -> None:
+    distance = np.random.default_rng(0).random(N) + 0.1
+    distance[[3, 4]] = 0
+    ranking(folder, "z.zarr", distance)
+    words = said(folder, "d.zarr", "z.zarr")
+    assert "2 points equal a point with another label" in words
+    assert "closest pair" not in words
+    assert "No class stands out among the 10 least robust points" in words
+
+
+def test_networks_and_maps(folder: Path) -> None:
+    taken = np.where(np.arange(N) < 100, 0, -1)
+    made.evaluation(folder / "a.zarr", folder / "d.zarr", "1" * 64, [0] * N)
+    made.evaluation(folder / "b.zarr", folder / "d.zarr", "2" * 64, taken.tolist())
+    words = said(folder, "a.zarr", "b.zarr")
+    assert "b.zarr is right on 50.0 % of 200 points and a.zarr on 0.0 %: a difference of +50.0" in words
+    assert words.endswith("more than chance explains.")
+    words = said(folder, "b.zarr", "d.zarr", "r-linf.zarr")
+    assert "b.zarr is right on 100.0 % of 200 points, and on 50.0 % (95 % interval 43.1 % to 56.9 %)" in words
+    distance = artifacts.open_store(folder / "r-linf.zarr").column("distance").read()
+    least, most = (np.mean(taken[part] < 0) for part in np.array_split(np.argsort(distance), 5)[::4])
+    assert f"on {least:.1%} of the least".replace("%", " %") in words
+    assert f"on {most:.1%} of the most".replace("%", " %") in words
+    made.evaluation(folder / "c.zarr", folder / "d.zarr", "2" * 64, taken.tolist())
+    assert "difference" not in said(folder, "b.zarr", "c.zarr"), "these are the same weights"
+
+
+def test_what_is_not_there_is_not_said(folder: Path) -> None:
+    nothing = opening(folder, "d.zarr")
+    assert not [*nothing.findings, *nothing.galleries]
+    assert not nothing.curves
+    alone = opening(folder, "r-linf.zarr")
+    assert not alone.galleries
+    assert [finding.anchor for finding in alone.findings]
+    assert not opening(folder, "d.zarr", "r-linf.zarr").findings[0].words.count("  ")
+    ranking(folder, "none.zarr", [np.inf] * N)
+    assert opening(folder, "d.zarr", "none.zarr").findings == []
+    ranking(folder, "same.zarr", [0.5] * N, neighbours="same")
+    assert not [f for f in opening(folder, "d.zarr", "same.zarr").findings if "another class" in f.words]
+
+
+def test_pairs_have_rows_classes_and_names(folder: Path) -> None:
+    first, second = opening(folder, "d.zarr", "r-linf.zarr", "r-l2.zarr").galleries
+    assert (first.name, second.name) == ("r-l2.zarr", "r-linf.zarr")
+    distance = artifacts.open_store(folder / "r-linf.zarr").column("distance").read()
+    pairs = [*second.pairs, *second.more]
+    assert (len(second.pairs), len(pairs)) == (12, 60)
+    for pair in pairs:
+        left, right = pair.sides
+        assert right.row == N - 1 - left.row
+        assert float(pair.distance) == pytest.approx(distance[left.row], abs=1e-3)
+        assert (left.label, left.name) == (["cat", "dog"][left.row % 2], f"cat/{left.row:04}.png")
+    assert second.rows.split() == [str(pair.sides[0].row) for pair in pairs]
+    assert len(opening(folder, "d.zarr", "r-linf.zarr", pairs=5).galleries[0].pairs) == 5
+
+
+def test_names_are_words(folder: Path) -> None:
+    ranking(folder, "h.zarr", [0.1, *np.linspace(0.5, 1, N - 1)])
+    root = pages.check(page("t", *collect([folder / "d.zarr", folder / "h.zarr"]), "1"))
+    (name,) = [node.text for node in root.classes("file") if "b>" in node.text][:1]
+    assert name == "a/<b>\\x1b[1m.png"
+    assert any("a/<b>" in node.text for node in root.classes("findings"))
+
+
+def test_images_stand_for_their_features(folder: Path) -> None:
+    history = [
+        *made.history_of(folder / "d.zarr"),
+        made.step("dataset", "features", dataset=artifacts.peek(folder / "d.zarr").digest),
+    ]
+    labels = np.arange(N) % 2
+    columns = {
+        "features": np.random.default_rng(0).random((N, 3)).astype(np.float32),
+        "labels": labels,
+        "index": np.arange(N),
+    }
+    made.store(folder / "f.zarr", "dataset", columns, history, name="f", classes=["cat", "dog"])
+    made.ranking(folder / "f-l2.zarr", folder / "f.zarr", np.linspace(1, 2, N), norm="l2")
+    (gallery,) = opening(folder, "d.zarr", "f-l2.zarr").galleries
+    assert "l2 of features" in gallery.title
+    assert not gallery.pairs[0].steps
+    assert not opening(folder, "f.zarr", "f-l2.zarr").galleries
+
+
+def test_a_map_tells_of_every_point(folder: Path) -> None:
+    made.embedding(folder / "map.zarr", folder / "d.zarr", folder / "r-linf.zarr")
+    cards, commands = collect([folder / "d.zarr", folder / "map.zarr"])
+    root = pages.check(page("t", cards, commands, "1"))
+    (points,) = root.classes("points")
+    titles = [node.text for node in points.all("title")]
+    assert titles[1] == "cat/0001.png, row 1, dog, r = 0.213"
+    assert len(titles) == len(points.all("use")) == 9
+    boxes = [re.split(" ", node.attributes["viewbox"] or "") for node in points.all("svg") if "x" in node.attributes]
+    assert len({tuple(box) for box in boxes}) == 9
+    alone = pages.check(page("t", *collect([folder / "map.zarr"]), "1"))
+    assert not alone.all("use")
+    assert len(alone.classes("points")[0].all("circle")) == 9
+
+
+def test_figures_have_the_captions_of_their_files(tmp_path: Path) -> None:
+    from datarobust.figures import style
+
+    figure = style.new_figure(1, 1)
+    for form in ("png", "svg"):
+        (tmp_path / f"my-picture.{form}").write_bytes(style.picture(figure, form, "What it <shows>."))  # type: ignore[arg-type]
+    found = collect([tmp_path / "my-picture.png", tmp_path / "my-picture.svg"])[0]
+    assert [(card.title, card.gist) for card in found] == [("My picture", "What it <shows>.")] * 2
+    assert report.SECTIONS["picture"] == "Figures"
