@@ -429,7 +429,7 @@ def _representation(
     from datarobust.checkpoints.models import load_model
     from datarobust.datasets import point_column
     from datarobust.jobs.dataset import Representation
-    from datarobust.networks.features import PROBED, Extractor, as_inputs, demand_classes
+    from datarobust.networks.features import PROBED, Extractor, as_inputs, demand_classes, sparing
 
     model = load_model(spec, normalise)
     torch_device = _cli.torch_device(device, None, here)
@@ -440,7 +440,7 @@ def _representation(
             demand_classes(spec, model.module, as_inputs(first, torch_device))
         operations = extractor.operations(first)
     described = _cli.place_of(torch_device)
-    return Representation(extractor, extractor.width, model.identity, layer, batch, described, operations)
+    return Representation(sparing(extractor), extractor.width, model.identity, layer, batch, described, operations)
 
 
 @app.command()

@@ -32,6 +32,13 @@ def small():
     return Net()
 def broken():
     raise OSError("no weights")
+class Hungry(nn.Flatten):
+    def forward(self, x):
+        if len(x) > 100:
+            raise RuntimeError("CUDA error: out of memory")
+        return super().forward(x)
+def hungry():
+    return Hungry()
 def twenty():
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 20))
@@ -133,6 +140,14 @@ def test_features_can_be_ranked(command, folder, tmp_path):
     short = command("dataset", *words[:-1], tmp_path / "g.zarr", *more, cwd=folder)
     assert short.returncode == 0, short.stderr
     assert columns(tmp_path / "g.zarr")["features"].shape == (5, 20)
+
+
+def test_where_memory_runs_out_fewer_points_are_taken_at_a_time(command, folder, tmp_path):
+    words = ["features", "d.zarr", "--model", "nets:hungry", "--layer", "output", "--device", "cpu", "--limit", 600]
+    done = command("dataset", *words, "-o", tmp_path / "f.zarr", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    images = columns(folder / "d.zarr")["images"][:600].astype(np.float32) / 255
+    np.testing.assert_array_equal(columns(tmp_path / "f.zarr")["features"], images.reshape(600, -1))
 
 
 def test_two_processes_have_the_bits_of_one(command, pair, folder, tmp_path):
