@@ -22,7 +22,7 @@ process. All jobs need the same options.
 
 With --device cuda a GPU searches, to the same bits; the default is the processor. Where Triton is installed, which CUDA
 builds of PyTorch bring, images are searched in l2 and linf by kernels made for it, for at most 8 neighbours of hard
-labels. They keep the points on the GPU while --memory holds them, at one byte a number in l2 and two in linf.
+labels. They keep the points on the GPU if they fit there and in --memory, at one byte a number in l2 and two in linf.
 
 With --curvature four more columns come last: the perceived curvature of Section 3 at the nearest point, as kappa~ =
 (lambda - r)/r^3 and as kappa = (24 kappa~)^(1/2); the constant L = 4/r^2 of Theorem 1; and the largest kappa~ over all

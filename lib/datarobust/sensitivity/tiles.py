@@ -38,8 +38,8 @@ WIDEST = (2**31 - 1) // 255**2
 MOST = 8
 """Neighbours of a row at most: they are kept in registers."""
 
-_PIECE = 1 << 28
-"""Bytes of rows that go to the device at a time."""
+_PIECE = 1 << 26
+"""Bytes of rows that go to the device at a time; what is made of them takes some times as much."""
 
 _NONE = tl.constexpr(2**63 - 1)
 """Of no column."""
@@ -59,12 +59,11 @@ class Shape:
     stages: int
 
 
-def shape_of(norm: str, k: int) -> Shape:
-    """The shape for so many neighbours."""
+def shape_of(norm: str, k: int, hopper: bool) -> Shape:
+    """The shape for so many neighbours, on a GPU of compute capability 9 or another; registers hold all, or nearly."""
     if norm == "linf":
         return Shape(16, 64, 64, 256, 1, 1)
-    # with several neighbours, the keys of a whole tile are in registers
-    return Shape(128, 256, 64, 16, 8, 4) if k == 1 else Shape(128, 128, 64, 32, 8, 4)
+    return Shape(128, 256, 64, 16, 8, 4) if hopper and k == 1 else Shape(128, 128, 64, 32, 8, 4)
 
 
 def serves(points: Labelled, others: Labelled, norm: Norm, k: int, device: str) -> bool:
@@ -76,14 +75,23 @@ def serves(points: Labelled, others: Labelled, norm: Norm, k: int, device: str) 
     able = able and norm.name in KERNELS and points.rows.shape[1] <= WIDEST and k <= MOST
     if os.environ.get("TRITON_INTERPRET") == "1":
         return able
-    cuda = torch.version.cuda is not None and torch.device(device).type == "cuda"
-    return able and cuda and torch.cuda.get_device_capability(device) >= (8, 0) and _compiles()
+    able = able and torch.version.cuda is not None and _on_gpu(device)
+    return able and torch.cuda.get_device_capability(device) >= (8, 0) and _compiles()
 
 
 def _compiles() -> bool:
     """Whether there is what Triton compiles with, where a kernel is first used: a C compiler, and Python's headers."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     return compiler is not None and Path(sysconfig.get_path("include"), "Python.h").is_file()
+
+
+def _room(memory: int, device: str) -> int:
+    """Bytes that columns may take: ``memory``, and of what is free on a GPU three quarters."""
+    return min(memory, torch.cuda.mem_get_info(device)[0] * 3 // 4) if _on_gpu(device) else memory
+
+
+def _on_gpu(device: str) -> bool:
+    return torch.device(device).type == "cuda"
 
 
 # --------------------------------------------------------------------------------------------------------- kernels
@@ -237,7 +245,7 @@ Side = tuple[Tensor, ...]
 
 
 class Tiles(ABC):
-    """The columns of a search; they stay on the device where ``memory`` bytes hold them."""
+    """The columns of a search; they stay on the device where ``memory`` bytes, and the device, have room for them."""
 
     norm: ClassVar[str]
     kernel: ClassVar[Any]
@@ -252,10 +260,11 @@ class Tiles(ABC):
         own, other = np.split(labels, [len(points.labels)])
         self._points, self._others = Labelled(points.rows, own), Labelled(others.rows, other)
         self._both, self._same, self._k, self._device = points is others, same, k, device
-        self._shape = shape_of(self.norm, k)
+        hopper = _on_gpu(device) and torch.cuda.get_device_capability(device)[0] == 9
+        self._shape = shape_of(self.norm, k, hopper)
         count, self._numbers = others.rows.shape
         self._width = -(-self._numbers // self._shape.numbers) * self._shape.numbers
-        whole = count * self._width * self.bytes <= memory
+        whole = count * self._width * self.bytes <= _room(memory, device)
         self._whole = self._brought(self._others, slice(0, count)) if whole else None
 
     def nearest(self, spans: list[slice]) -> tuple[Floats, Rows]:
