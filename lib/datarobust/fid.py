@@ -135,51 +135,46 @@ def as_tensor(features: Array, device: torch.device | None = None) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """What the moments of N points are computed from, as tensors on one device.
+    """What the moments of N points are computed from, on one device.
 
-    These are the points themselves as long as there are not more than D, then their statistics: the mean, and the sum
-    of the products of differences from it, so that nothing cancels; float64.
+    These are the points (N, D) themselves as long as there are not more than D of them; then their mean (D), and the
+    sum (D, D) of the products of their differences from it, so that nothing cancels, both in float64.
     """
 
     count: int  # N
-    points: Tensor | None  # (N, D) as they came
-    statistics: tuple[Tensor, Tensor] | None  # (D) and (D, D)
+    tensors: tuple[Tensor, ...]  # one, or two
 
     @classmethod
     def of(cls, points: Tensor) -> Sums:
         """Of points (N, D)."""
-        few = len(points) <= points.shape[1]
-        return cls(len(points), points, None) if few else cls(len(points), None, _statistics(points))
+        return cls(len(points), (points,) if len(points) <= points.shape[1] else _statistics(points))
 
     def joined(self, other: Sums) -> Sums:
         """Of the points of both sets together. Raises DataError where their features have other widths."""
-        widths = [sums._tensors()[0].shape[-1] for sums in (self, other)]
+        widths = [sums.tensors[0].shape[-1] for sums in (self, other)]
         if widths[0] != widths[1]:
             raise DataError(f"features of {widths[1]} numbers come after {widths[0]}")
-        if self.points is not None and other.points is not None:
-            return Sums.of(torch.cat([self.points, other.points]))
+        if len(self.tensors) == len(other.tensors) == 1:
+            return Sums.of(torch.cat([*self.tensors, *other.tensors]))
         if not (self.count and other.count):
             return self if self.count else other
-        (mean, scatter), (mean_of_other, scatter_of_other) = (sums._summed() for sums in (self, other))
+        (mean, scatter), (mean_of_other, scatter_of_other) = (sums._statistics() for sums in (self, other))
         count, apart = self.count + other.count, mean_of_other - mean
         between = self.count * other.count / count
         scatter = torch.addr(scatter + scatter_of_other, apart, apart, alpha=between)
-        return Sums(count, None, (mean + apart * (other.count / count), scatter))
+        return Sums(count, (mean + apart * (other.count / count), scatter))
 
     def moments(self) -> Moments:
         """Of all these points, one or more."""
-        if self.points is not None:
-            rows = self.points.cpu().numpy().astype(np.float64)
+        if len(self.tensors) == 1:
+            rows = self.tensors[0].cpu().numpy().astype(np.float64)
             mean = rows.mean(axis=0)
             return Moments(self.count, mean, (rows - mean) / np.sqrt(max(1, self.count - 1)), None)
-        mean, scatter = (tensor.cpu().numpy() for tensor in self._summed())
+        mean, scatter = (tensor.cpu().numpy() for tensor in self.tensors)
         return Moments(self.count, mean, None, _symmetric(scatter / (self.count - 1)))
 
-    def _summed(self) -> tuple[Tensor, Tensor]:
-        return self.statistics or _statistics(*self._tensors())
-
-    def _tensors(self) -> Sequence[Tensor]:
-        return self.statistics or [tensor for tensor in [self.points] if tensor is not None]
+    def _statistics(self) -> tuple[Tensor, ...]:
+        return self.tensors if len(self.tensors) == 2 else _statistics(*self.tensors)
 
 
 def _statistics(points: Tensor) -> tuple[Tensor, Tensor]:
@@ -223,27 +218,25 @@ def total(nodes: Sequence[Node]) -> list[Sums]:
 
 def packed(nodes: Sequence[Node]) -> dict[str, Array]:
     """Nodes as arrays, for :func:`unpacked`."""
-    arrays = {
-        "nodes": np.array([node[:2] for node in nodes]),
-        "counts": np.array([[s.count for s in n.sums] for n in nodes]),
-    }
+    arrays = {"nodes": np.array([node[:2] for node in nodes])}
+    arrays["counts"] = np.array([[sums.count for sums in node.sums] for node in nodes])
     for at, node in enumerate(nodes):
         for group, sums in enumerate(node.sums):
-            arrays |= {f"{at}.{group}.{part}": tensor.cpu().numpy() for part, tensor in enumerate(sums._tensors())}
+            arrays |= {f"{at}.{group}.{part}": tensor.cpu().numpy() for part, tensor in enumerate(sums.tensors)}
     return arrays
 
 
 def unpacked(arrays: Mapping[str, Array], device: torch.device) -> list[Node]:
     """The nodes in arrays, on a device, with the same bits."""
-    nodes = []
-    for at, (level, number) in enumerate(arrays["nodes"].tolist()):
-        sums = []
-        for group, count in enumerate(arrays["counts"][at].tolist()):
-            names = [f"{at}.{group}.{part}" for part in range(2)]
-            first, *rest = (torch.from_numpy(arrays[name]).to(device) for name in names if name in arrays)
-            sums.append(Sums(count, None, (first, rest[0])) if rest else Sums(count, first, None))
-        nodes.append(Node(level, number, tuple(sums)))
-    return nodes
+
+    def sums(at: int, group: int, count: int) -> Sums:
+        names = [name for part in range(2) if (name := f"{at}.{group}.{part}") in arrays]
+        return Sums(count, tuple(torch.from_numpy(arrays[name]).to(device) for name in names))
+
+    return [
+        Node(level, number, tuple(sums(at, group, count) for group, count in enumerate(arrays["counts"][at].tolist())))
+        for at, (level, number) in enumerate(arrays["nodes"].tolist())
+    ]
 
 
 def extrapolated(distances: Sequence[tuple[int, float]]) -> float:
