@@ -207,7 +207,10 @@ def _in_classes(path: Path, classes: Names | None) -> _Listing:
 
 
 def _listed(path: Path, table: Path, classes: Names | None) -> _Listing:
-    """The images that a table lists, in its order; a name without a suffix means the file of this stem."""
+    """The images that a table lists, in its order.
+
+    Names are paths below the folder, or from the place of the table; one without a suffix means the file of this stem.
+    """
     below: list[str] = []
     for entry in _entries(path):
         below += _walk(path, entry.name, (_place(entry.stat()),)) if entry.is_dir() else [entry.name]
@@ -219,6 +222,9 @@ def _listed(path: Path, table: Path, classes: Names | None) -> _Listing:
     for number, name, label in read_table(table):
         where = f"{shown(table)}, line {number}"
         known = name.removeprefix("./")
+        if known not in images:  # it may be a path from where the table is, or from the root
+            below_it = os.path.relpath(os.path.abspath(table.parent / name), os.path.abspath(path))  # noqa: PTH100
+            known = below_it if below_it in images else known
         matching = [known] if known in images else stems.get(known, [])
         if len(matching) != 1:
             fault = "means several files" if matching else f"is no image in {shown(path)}"
@@ -254,9 +260,10 @@ def _walk(root: Path, below: str, above: tuple[tuple[int, int], ...]) -> Iterato
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is not hidden, by name."""
+    """What is not hidden, by name; macOS puts what it hides in archives into a folder of its own."""
     with reading(folder), os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        seen = (entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX")
+        return sorted(seen, key=lambda entry: entry.name)
 
 
 def _place(state: os.stat_result) -> tuple[int, int]:
@@ -283,7 +290,7 @@ def decode(
                 width, height = image.size
                 if width * height > most:
                     raise ImageError(f"{where} claims {width}x{height} pixels, more than {most:,}{way}.")
-                if getattr(image, "is_animated", False):
+                if getattr(image, "is_animated", False) and image.format != "MPO":  # cameras add previews to a JPEG
                     raise ImageError(f"{where} has several frames: save the one that is meant.")
                 image.verify()  # a PNG's checksums, which decoding passes over
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:

@@ -1,8 +1,9 @@
 """Image data sets in Parquet files, as the Hugging Face hub has them.
 
 Pictures are a column of encoded images (PNG, JPEG), as bytes or as a struct with the field ``bytes``; labels a column
-of integers, whose names the file's own metadata have (ClassLabel). Of fine and coarse labels, as of CIFAR-100, both are
-kept. The name of a point is the field ``path`` of its picture, or what a column of texts has, the first of `NAMES`.
+of integers, whose names the file's own metadata have (ClassLabel), or of text, which is numbered in its order. Of fine
+and coarse labels, as of CIFAR-100, both are kept. The name of a point is the field ``path`` of its picture, or what a
+column of texts has, the first of `NAMES`.
 
 A folder has its files as ``data/train-00000-of-00002-0123456789abcdef.parquet``, with a folder for each configuration
 (``plain_text/train-00000-of-00001.parquet``, ``default/train/0000.parquet``) or plainly as ``train.parquet``.
@@ -33,6 +34,7 @@ import numpy as np
 from datarobust.datasets.files import brief, read_start, reading
 from datarobust.datasets.folder import Resize, decode
 from datarobust.datasets.sources import (
+    MOST_CLASSES,
     MOST_NAME_BYTES,
     Block,
     Labels,
@@ -123,14 +125,22 @@ class ParquetSource(Source):
         self._channels, self._resize = channels, Resize.parse(resize) if resize else None
         stored, *coarse = (class_names(first, column) for column in columns.labels)
         names = [stored if classes is None else classes, *coarse]
-        self._classes = dict(zip(columns.labels, map(len, names), strict=True))
         rows = sum(sum(each.groups) for each in self._shards)
         if not rows:
             raise DataError(f"{shown(path)} has no rows.")
+        self._numbers: dict[str, dict[str, int]] = {}  # of labels that are text, by column
+        for number, column in enumerate(columns.labels):
+            if _is_text(first.schema.field(column).type):
+                names[number] = names[number] or tuple(sorted(set(self._texts(column)) - {""}))
+                if len(names[number]) > MOST_CLASSES:
+                    fault = f"has more than {MOST_CLASSES:,} different texts: they are no classes"
+                    raise DataError(f"{shown(path)}: {shown(column)} {fault}.")
+                self._numbers[column] = {name: place for place, name in enumerate(names[number])}
+        self._classes = dict(zip(columns.labels, map(len, names), strict=True))
         notes, width = list[str](), 0
         if columns.names and all(find_columns(each, keys, labels).names == columns.names for each in self._shards):
             try:
-                width = name_bytes(self._point_names())
+                width = name_bytes(self._texts(columns.names))
             except DataError as error:
                 notes.append(f"points have no names: {error}")
         if not width:
@@ -176,12 +186,12 @@ class ParquetSource(Source):
             block = {"images": np.stack(images), **dict(zip(("labels", "coarse"), columns, strict=False))}
             yield block | ({"names": as_names(names, self.spec.names)} if self.spec.names else {})
 
-    def _point_names(self) -> Iterator[str]:
-        """The names of all points."""
+    def _texts(self, column: str) -> Iterator[str]:
+        """A column of texts, such as the names of all points."""
         for shard in self._shards:
             for group in range(len(shard.groups)):
-                for batch in shard.batches(group, [self._columns.names], _NAMES_AT_ONCE):
-                    yield from map(_name_of, self._column(batch, self._columns.names))
+                for batch in shard.batches(group, [column], _NAMES_AT_ONCE):
+                    yield from map(_name_of, self._column(batch, column))
 
     @staticmethod
     def _column(batch: Any, name: str) -> Any:
@@ -222,6 +232,14 @@ class ParquetSource(Source):
             if values.null_count:
                 place = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
                 raise DataError(f"{where}[{row + place}] is empty: every point has a label.")
+            if name in self._numbers:
+                known = self._numbers[name]
+                texts = list(map(_name_of, self._column(batch, name)))
+                if wrong := next((place for place, text in enumerate(texts, start=1) if text not in known), None):
+                    fault = f"is not among the {len(known)} class names"
+                    raise DataError(f"{where}[{row + wrong - 1}] = '{shown(texts[wrong - 1])}' {fault}.")
+                columns.append([known[text] for text in texts])
+                continue
             labels, _ = as_labels(values.to_numpy(zero_copy_only=False), row, where, count)
             columns.append(labels.tolist())
         pictures = self._column(batch, self._columns.read)
@@ -268,9 +286,9 @@ def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels
     labelled = (label, COARSE) if both else (label,)
     types = pyarrow("pyarrow.types")
     for name in labelled:
-        if not types.is_integer(file.schema.field(name).type):
+        if not types.is_integer(file.schema.field(name).type) and not _is_text(file.schema.field(name).type):
             kind = shown(str(file.schema.field(name).type)[:80])
-            raise DataError(f"{shown(file.path)}: {shown(name)} has type {kind}: labels are integers.")
+            raise DataError(f"{shown(file.path)}: {shown(name)} has type {kind}: labels are integers or text.")
     kind = file.schema.field(images).type
     inner = kind.field("bytes").type if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
     if not types.is_binary(inner) and not types.is_large_binary(inner):

@@ -289,6 +289,9 @@ def test_a_table_has_the_labels(tmp_path):
         assert read(source)[1].tolist() == [7, 3]
         assert source.spec.classes == ()
         assert len(source.digest()) == 64
+    path.write_text(f"path,label\n{tmp_path}/1.png,7\n{tmp_path.name}/4.png,3\n")  # from the root, from the table
+    path = path.rename(path.with_suffix(".csv"))
+    assert names_of(FolderSource(tmp_path, table=path)) == ["1.png", "4.png"]
     classes = tuple(map(str, range(8)))
     assert read(FolderSource(tmp_path, table=path, classes=classes))[1].tolist() == [7, 3]
     assert FolderSource(tmp_path, table=path, skip_broken=True).spec.rows == 2
@@ -348,3 +351,15 @@ def test_parts_of_a_set_are_no_classes(tmp_path):
     assert names_of(source) == ["cat/1.png"]
     with pytest.raises(DataError, match="valid is no folder: `split` names a sub-folder"):
         FolderSource(tmp_path, split="valid")
+
+
+def test_what_cameras_and_archives_add_is_passed_over(tmp_path):
+    first, second = (Image.fromarray(RNG.integers(0, 256, (8, 8, 3), np.uint8)) for _ in range(2))
+    (tmp_path / "cat").mkdir()
+    first.save(tmp_path / "cat" / "1.jpg", format="MPO", save_all=True, append_images=[second])
+    picture(tmp_path / "__MACOSX" / "cat" / "1.png")
+    source = FolderSource(tmp_path)
+    assert source.spec.classes == ("cat",)
+    with Image.open(tmp_path / "cat" / "1.jpg") as image:
+        assert (image.format, image.n_frames) == ("MPO", 2)
+        np.testing.assert_array_equal(read(source)[0][0], np.asarray(image).transpose(2, 0, 1))
