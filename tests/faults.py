@@ -74,6 +74,7 @@ CASES = {
         "dataset features": "dataset features @d.zarr --model @run/last.safetensors -o o.zarr",
         "sens-rank": "sens-rank @d.zarr -k 2 -o o.zarr",
         "sens-rank -o csv": "sens-rank @d.zarr -o o.csv",
+        "dataset issues": "dataset issues @d.zarr -o o.csv",
         "sens-rank --shard": "sens-rank @d.zarr --shard 0/2 -o o.zarr",
         "artifact merge": "artifact merge @part-0.zarr @part-1.zarr -o o.zarr",
         "edmtrain": f"edmtrain @d.zarr {_DENOISER} -o o",
@@ -90,7 +91,7 @@ CASES = {
         "model export": "model export @run/last.safetensors -o o",
     }.items()
 }
-TABLES = ("sens-rank -o csv",)
+TABLES = ("sens-rank -o csv", "dataset issues")
 
 
 def lack() -> str | None:

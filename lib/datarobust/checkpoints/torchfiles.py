@@ -65,7 +65,9 @@ def published_file(path: Path) -> Raw:
 def read_weights(path: Path) -> dict[str, Any]:
     """The dict in a file; DataError where it is damaged, too large, or asks for more than tensors."""
     where, size = shown(path), published_file(path).size
-    if zipfile.is_zipfile(path):
+    with reading(path):
+        archived = zipfile.is_zipfile(path)
+    if archived:
         with reading(path), zipfile.ZipFile(path) as archive:
             sizes = {member.filename: member.file_size for member in archive.infolist()}
         size = sum(sizes.values())
