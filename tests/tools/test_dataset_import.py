@@ -149,7 +149,7 @@ def test_a_real_folder(command, tmp_path):
     assert done.stdout == "t.zarr\n", done.stderr
     assert store_at(tmp_path / "t.zarr").attributes["classes"] == ["hen", "owl"]
     for option, sentence in {
-        "--labels=fine": "--labels belongs to CIFAR and Parquet files, not to folders of images",
+        "--labels=fine": "--labels fine belongs to CIFAR and Parquet files, not to folders of images",
         "--labels=none.csv": "none.csv cannot be read: No such file",
         "--resize=4": "--resize 4 is no size",
     }.items():

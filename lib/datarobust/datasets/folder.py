@@ -18,7 +18,7 @@ import re
 import stat
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -197,9 +197,7 @@ def _in_classes(path: Path, classes: Names | None) -> _Listing:
         raise DataError(f"{shown(path)} has {len(folders)} class folders, but {len(classes)} names are given.")
     notes = [f"{len(files):,} images in {len(folders):,} classes"]
     if skipped:
-        first = shown(path / skipped[0])
-        others = "" if len(skipped) == 1 else f" and {len(skipped) - 1:,} others"
-        notes.append(f"skipped because not an image: {first}{others}")
+        notes.append(f"skipped because not an image: {_first(path, skipped)}")
     used = set(labels)
     if empty := [shown(folder) for label, folder in enumerate(folders) if label not in used]:
         notes.append(f"classes without images: {', '.join(empty[:8])}")
@@ -236,9 +234,14 @@ def _listed(path: Path, table: Path, classes: Names | None) -> _Listing:
     labels, names = numbered(texts, list(lines.values()), shown(table), classes)
     notes = [f"{len(files):,} images with the labels of {shown(table)}"]
     if others := [file for file in images if file not in lines]:
-        first = shown(path / others[0])
-        notes.append(f"{len(others):,} images that it does not list were skipped, the first is {first}")
+        notes.append(f"skipped because not listed in it: {_first(path, others)}")
     return _Listing(files, labels, names, notes)
+
+
+def _first(path: Path, files: Sequence[str]) -> str:
+    """The first of some files, and how many others there are."""
+    count = len(files) - 1
+    return shown(path / files[0]) + (f" and {count:,} other{'s' * (count > 1)}" if count else "")
 
 
 def _walk(root: Path, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:

@@ -179,6 +179,7 @@ class NpySource(_ArraySource):
     ) -> None:
         if table is None:
             raise UsageError(f"{shown(path)} has no labels: give them with `labels` FILE, a .npy file or one a line.")
+        read_start(table)
         root = path.parent.resolve()
         super().__init__(path, [path.name, os.path.relpath(table.resolve(), root)], root)
         points = NpyFile(path)

@@ -142,7 +142,7 @@ def open_source(
         if option not in reader.options:
             *titles, last = [other.title for other in _READERS.values() if option in other.options]
             fitting = f"{', '.join(titles)} and {last}" if titles else last
-            spelled = "`labels` FILE" if option == "table" else f"`{option}`"
+            spelled = {"table": "`labels` FILE", "labels": f"`labels` {labels}"}.get(option, f"`{option}`")
             raise UsageError(f"{spelled} belongs to {fitting}, not to {reader.title}.")
     if channels not in (None, 1, 3):
         raise UsageError(f"`channels` is 1 or 3, not {channels}.")

@@ -109,7 +109,11 @@ def test_what_is_no_source(places, source, words):
             {"labels": Path("y.npy")},
             r"`labels` FILE belongs to \.npy files and folders of images, not to npz",
         ),
-        ("set.pickle", {"labels": "fine"}, "`labels` belongs to CIFAR and Parquet files, not to the TI500K pickle"),
+        (
+            "set.pickle",
+            {"labels": "fine"},
+            "`labels` fine belongs to CIFAR and Parquet files, not to the TI500K pickle",
+        ),
         ("cifar", {"keys": ("a", "b")}, "`keys` belongs to npz files and Parquet files, not to CIFAR"),
         ("idx", {"labels": "fine"}, "not to idx files"),
         ("table", {"layout": "nchw"}, "not to Parquet files"),
