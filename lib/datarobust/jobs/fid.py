@@ -294,7 +294,7 @@ class SideFeatures:
         each takes consecutive batches; the result, which is the first one's alone, has the same bits for any number.
         """
         order = np.argsort(kept, kind="stable")
-        ascending, device = kept[order], self.space.device
+        ascending, device, count = kept[order], self.space.device, int(groups.max()) + 1
         batches = list(_spans(self.side.count, self.batch))
         first, last = group.share(len(batches))
         # In one name, so that no signal comes between them.
@@ -314,7 +314,7 @@ class SideFeatures:
                 items = batches[number]
                 features, group_of = self._of(items, loaded), groups[items]
                 points = as_tensor(features[np.argsort(group_of, kind="stable")], device)
-                counts = np.bincount(group_of, minlength=int(groups.max()) + 1)
+                counts = np.bincount(group_of, minlength=count)
                 node = Node(0, number, tuple(map(Sums.of, torch.split(points, counts.tolist()))))
                 low, high = np.searchsorted(ascending, [items[0], items[-1] + 1])
                 more = [features[ascending[low:high] - items[0]]] if high > low else []
