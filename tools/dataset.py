@@ -329,13 +329,14 @@ def relabel(
     (Section 4). --random draws each label uniformly from all classes (Zhang et al. 2016),
     so one in C stays what it was; --fraction draws which points get one. Both are functions of seed and row. --model
     takes the class of the largest output, the lowest of equal ones, of images in [0,1], in float32 and evaluation mode.
-    Names of classes stay where they fit. Label vectors (soft) are left out: they belong to the old labels.
+    Names of classes stay where they fit. Label vectors (soft) are left out: they belong to the old labels. Processes of
+    torchrun take turns with the batches.
 
     For example:
 
         dataset relabel digits.zarr --random 0 -o random.zarr
     """
-    from datarobust import datasets
+    from datarobust import datasets, distributed
     from datarobust.jobs import dataset as jobs
 
     if sum(way is not None for way in (labels, random, model)) + coarse != 1:
@@ -344,24 +345,27 @@ def relabel(
         raise UsageError("`fraction` goes with `random`.")
     if normalise is not None and model is None:
         raise UsageError("`normalise` needs `model`.")
-    store = _cli.opened(dataset)
-    names = None if classes is None else datasets.read_names(classes)
-    if labels is not None:
-        new = jobs.labels_from_file(store, labels, names)
-    elif random is not None:
-        new = jobs.random_labels(store, random, 1.0 if fraction is None else fraction, names)
-    elif model is not None:
-        classifier = _representation(store, model, "output", batch, device, normalise, classifies=True)
-        new = jobs.predicted_labels(store, classifier, names)
-    else:
-        new = jobs.coarse_labels(store, names)
-    job = jobs.Relabel(store, new, name)
-    _cli.say(*job.remarks())
+    with distributed.group() as group:
+        store = _cli.opened(dataset)
+        names = None if classes is None else datasets.read_names(classes)
+        if labels is not None:
+            new = jobs.labels_from_file(store, labels, names)
+        elif random is not None:
+            new = jobs.random_labels(store, random, 1.0 if fraction is None else fraction, names)
+        elif model is not None:
+            classifier = _representation(
+                store, model, "output", batch, device, normalise, classifies=True, here=group.here
+            )
+            new = jobs.predicted_labels(store, classifier, names)
+        else:
+            new = jobs.coarse_labels(store, names)
+        job = jobs.Relabel(store, new, name)
+        _cli.say(*job.remarks())
 
-    def remarks(made: Store) -> Iterator[str]:
-        yield f"{job.changed(made):,} of {len(store):,} labels changed"
+        def remarks(made: Store) -> Iterator[str]:
+            yield f"{job.changed(made):,} of {len(store):,} labels changed"
 
-    _make(job, output, random, overwrite, _cli.progress("relabelling"), new.device, remarks)
+        _make(job, output, random, overwrite, _cli.progress("relabelling"), new.device, remarks, group)
 
 
 @app.command()

@@ -150,17 +150,17 @@ def test_where_memory_runs_out_fewer_points_are_taken_at_a_time(command, folder,
     np.testing.assert_array_equal(columns(tmp_path / "f.zarr")["features"], images.reshape(600, -1))
 
 
-def test_two_processes_have_the_bits_of_one(command, pair, folder, tmp_path):
-    words = ["features", "d.zarr", "--model", "nets:twenty", "--device", "cpu", "--batch", 100, "--limit", 950]
-    done = [
-        run("dataset", *words, "-o", tmp_path / name, cwd=folder) for run, name in ((command, "one"), (pair, "two"))
-    ]
+@pytest.mark.parametrize("name", ["features", "relabel"])
+def test_two_processes_have_the_bits_of_one(command, pair, folder, tmp_path, name):
+    words = [name, "d.zarr", "--model", f"nets:{'twenty' if name == 'features' else 'small'}", "--device", "cpu"]
+    words += ["--batch", 100]
+    done = [run("dataset", *words, "-o", tmp_path / to, cwd=folder) for run, to in ((command, "one"), (pair, "two"))]
     assert done[1].returncode == 0, done[1].stderr
     assert done[1].stdout == f"{tmp_path / 'two'}\n"
     one, two = columns(tmp_path / "one"), columns(tmp_path / "two")
     assert one.keys() == two.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], two[name])
+    for column in one:
+        np.testing.assert_array_equal(one[column], two[column])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
     broken = pair("dataset", *words, "--model", "nets:broken", "-o", tmp_path / "three", cwd=folder)
     assert "OSError (no weights)" in broken.stderr

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.ahead import ahead
-from datarobust.artifacts import Resume, Step, Store, Writer
+from datarobust.artifacts import Step, Store, Writer
 from datarobust.artifacts.history import join
 from datarobust.datasets.contents import label_column, other_classes, point_column
 from datarobust.datasets.linefiles import check_names, read_labels
@@ -287,7 +287,7 @@ class NewLabels:
 
     classes: tuple[str, ...]  # their names, or none
     how: Mapping[str, Any]  # all that decides the labels, for the request
-    compute: Callable[[Resume, Progress], Rows]  # the labels (N,); long work is gone on with
+    compute: Callable[[Output], Rows]  # the labels (N,), in the first process; long work is gone on with
     inputs: Mapping[str, str] = field(default_factory=dict)  # role -> digest
     device: str | None = None  # where the work is done, if that may change its last bits
     remarks: tuple[str, ...] = ()
@@ -322,7 +322,9 @@ class Relabel:
     def run(self, output: Output) -> None:
         """Compute the labels, then copy the points."""
         with discarded_if_wrong(output):
-            labels = self.labels.compute(output.resume.part("labels"), output.progress)
+            labels = self.labels.compute(output)
+        if not output.group.is_main:
+            return
         columns = columns_of(self.dataset, ["soft"])
         kept = [name for name in columns if name != "labels"]
 
@@ -357,7 +359,7 @@ def random_labels(dataset: Store, seed: int, fraction: float = 1.0, classes: Seq
     if count < 2:
         raise DataError(f"{shown(dataset.path)} has one class: no label could be drawn that is another.")
 
-    def compute(resume: Resume, progress: Progress) -> Rows:
+    def compute(output: Output) -> Rows:
         labels = own.copy()
         for begin, end in spans(len(labels), LABELS_AT_ONCE):
             drawn = (row_keys(seed, Domain.RELABEL, begin, end) % np.uint64(count)).astype(np.int64)
@@ -397,13 +399,15 @@ def predicted_labels(dataset: Store, classifier: Representation, classes: Sequen
     # What was begun on another device, or in other batches, may differ in its last bits and begins again.
     key = f"labels, {classifier.device}, {classifier.batch}"
 
-    def compute(resume: Resume, progress: Progress) -> Rows:
-        known = (resume.load() or {}).get(key, np.empty(0, np.int64))
+    def compute(output: Output) -> Rows:
+        group, resume = output.group, output.resume.part("labels")
+        known = ((resume.load() if group.is_main else None) or {}).get(key, np.empty(0, np.int64))
         labels = np.concatenate([known, np.empty(len(dataset) - len(known), np.int64)])
-        for begin, logits in progress(classifier.batches(dataset, len(known), len(labels))):
+        start = int(group.all_gather(np.array([len(known)]))[0][0])
+        for begin, logits in output.progress(classifier.batches(dataset, start, len(labels), group)):
             end = begin + len(logits)
             labels[begin:end] = logits.argmax(axis=1)
-            if resume.due or end == len(labels):
+            if group.is_main and (resume.due or end == len(labels)):
                 resume.save({key: labels[:end]})
         return labels
 
