@@ -28,6 +28,7 @@ demo_texts  := $(OUT)/digits-clones.md $(OUT)/digits-table.md $(OUT)/digits-comp
 demo_seen   := $(digits_pictures) $(clones_pictures) $(focus_pictures) $(OUT)/digits-maps.svg
 
 demo: digits digits-clones digits-focus digits-maps $(OUT)/report.html
+	@echo; awk -f $(here)/answer.awk $(OUT)/digits-linf.tsv $(OUT)/digits-compared.json
 	@printf '\nThe page with all of it, to open in a browser:\n  %s\n' $(OUT)/report.html
 
 $(OUT)/report.html: $(demo_stores) $(demo_texts) $(demo_seen) $(OUT)/judge/last.safetensors $(OUT)/denoiser/last.safetensors
