@@ -38,7 +38,8 @@ edm_c100        := $(wildcard $(DATA)/edm-cifar100-32x32-cond-vp.pkl)
 clonable = $(strip $(foreach set,$(call there,$(1)),$(if $(SMALL)$(edm_$(set)),$(set))))
 # $(call unclonable,SETS): shell commands that tell which denoisers cannot be had.
 unclonable = $(foreach set,$(filter-out $(call clonable,$(1)),$(call there,$(1))),echo 'left out: $(name_$(set)), no edm-*-32x32-cond-vp.pkl of it in DATA=$(DATA)' >&2;)
-cloning  = $(run)$(if $(filter 1,$(cloning_gpus)),clone,torchrun --standalone --nproc_per_node=$(cloning_gpus) -m datarobust.tools.clone)
+# $(call on_gpus,COMMAND): the command, in as many processes as GPUS says.
+on_gpus = $(run)$(if $(filter 1,$(cloning_gpus)),$(1),torchrun --standalone --nproc_per_node=$(cloning_gpus) -m datarobust.tools.$(1))
 
 $(OUT)/small-c10.zarr: $(OUT)/c10.zarr
 	$(run)dataset subset $< --select first:$(small_images) --name small-cifar10 -o $@
@@ -58,7 +59,7 @@ $(OUT)/edm-small-c10.safetensors: $(OUT)/small-c10.zarr
 clones_of = $(OUT)/$(1)-$(2)-$(3)-$(4)x$(5).zarr
 define of_clones
 $(call clones_of,$(1),$(2),$(3),$(4),$(5)): $(OUT)/$(1).zarr $(OUT)/edm-$(1).safetensors $(OUT)/$(1)-$(2).zarr
-	$(cloning) $(OUT)/$(1).zarr --model $(OUT)/edm-$(1).safetensors --select $(OUT)/$(1)-$(2).zarr:$(3):$(4) \
+	$(call on_gpus,clone) $(OUT)/$(1).zarr --model $(OUT)/edm-$(1).safetensors --select $(OUT)/$(1)-$(2).zarr:$(3):$(4) \
 	  --repeats $(5) --precision $(cloning_precision) $(if $(BATCH),--batch $(BATCH)) $(CLONE) -o $$@
 endef
 # $(call clones_needed,COUNT,REPEATS): rules for all sets, norms and ends.

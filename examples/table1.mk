@@ -33,7 +33,7 @@ by_features  := --features $(FEATURES) $(if $(filter inception,$(FEATURES)),--we
 # $(call of_distances,SET,NORM,END)
 define of_distances
 $(OUT)/$(1)-$(2)-$(3).oc.json: $(OUT)/$(1).zarr $(call clones_of,$(1),$(2),$(3),$(table1_many),1)
-	$(run)fid $$^ $(by_features) $(FID) > $$@
+	$(call on_gpus,fid) $$^ $(by_features) $(FID) > $$@
 
 $(OUT)/$(1)-$(2)-$(3).cc.json: $(OUT)/$(1).zarr $(call clones_of,$(1),$(2),$(3),$(table1_few),10)
 	$(run)fid $$^ --features pixels --kid 0 -q > $$@

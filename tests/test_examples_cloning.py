@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,9 @@ def test_table_1_and_5_are_of_the_papers_sets(plan: Plan) -> None:
         assert words[2].startswith(words[1].removesuffix(".zarr")), "a set and its own clones"
     tables = [words[-1] for words in commands if words[0] == "awk"]
     assert tables == ["out/table1.md", "out/table5.md"]
+    shared = [words[:5] for words in plan("table1", GPUS=4) if words[0] == "torchrun"]
+    assert {words[2] for words in shared} == {"--nproc_per_node=4"}
+    assert Counter(words[4].rpartition(".")[2] for words in shared) == {"clone": 16, "fid": 8}
 
 
 def test_what_is_not_there_is_left_out(plan: Plan, tmp_path: Path) -> None:
