@@ -34,6 +34,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusion import randomise
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
@@ -50,8 +51,9 @@ from datarobust.evaluation.attacks import library
 from datarobust.evaluation.driver import Options, evaluate
 from datarobust.fid import Moments, Sums, kid
 from datarobust.networks import Precision, build, casting, forward_operations, products
+from datarobust.networks.classifier import BatchNorm2d, kernels_for
 from datarobust.networks.inception import Inception
-from datarobust.networks.song_unet import CIFAR, DDPMPP, SongUNet
+from datarobust.networks.song_unet import CIFAR, DDPMPP, Norm, SongUNet
 from datarobust.norms import norm_of
 from datarobust.randomness import Domain
 from datarobust.trades import trades_step
@@ -270,9 +272,14 @@ def bits(bench: Bench) -> None:
     turned, expected = (augment(part.images, "cifar100", 1, 2) for part in (there, points))
     apart = float((turned.cpu() != expected).double().mean())
     bench.add("pixels turned otherwise, augmentation cifar100", apart, "share", apart <= 1e-3, "at most 0.001")
-    for name, draw in (("uniform", uniform_noise), ("normal", normal_noise)):
-        drawn = draw((8, *SHAPE), 0, Domain.TRAIN, 3, 0, bench.device)
-        bench.equal(f"{name} noise", torch.equal(drawn.cpu(), draw((8, *SHAPE), 0, Domain.TRAIN, 3)))
+    uniform, normal = (
+        [draw((64, *SHAPE), 0, Domain.TRAIN, 3, 0, device).cpu() for device in (bench.device, CPU)]
+        for draw in (uniform_noise, normal_noise)
+    )
+    bench.equal("uniform noise", torch.equal(*uniform))
+    apart = float((normal[0] != normal[1]).double().mean())
+    good = apart <= 1e-4 and torch.allclose(*normal, rtol=1e-6, atol=1e-9)
+    bench.add("normal noise that differs, in the last bit", apart, "share", good, "at most 0.0001: logarithms differ")
     recipe = Recipe(arch="wrn-10-1", batch=32, epochs=2)
     counts = count(recipe, 64, 0, False, 0)
     batch, other = (
@@ -341,6 +348,52 @@ def networks(bench: Bench) -> None:
             with products(precision):
                 denoised = ready(*(part.to(bench.device) for part in (x * 2 - 1, sigma, labels)))
             bench.close(f"DDPM++, {precision}", denoised, expected, BOUNDS[precision])
+
+
+def fused(bench: Bench) -> None:
+    """Kernels of Triton beside PyTorch's, right and fast: norms with SiLU of the sizes that most time goes to."""
+    batch, cases = (2 if bench.small else 512), ((160, 32), (320, 16), (640, 8))
+    if bench.small:
+        cases = ((32, 8),)
+    for channels, side in cases:
+        for dtype, bound in ((torch.float32, 1e-5), (torch.bfloat16, 1e-2)):
+            x = torch.randn(batch, channels, side, side, device=bench.device, dtype=dtype)
+            x = x.contiguous(memory_format=torch.channels_last)
+            weight, what = torch.randn_like(x), f"{batch} x {channels} x {side} x {side}, {str(dtype).split('.')[1]}"
+            module, group = BatchNorm2d(channels).to(bench.device), Norm(channels).to(bench.device)
+            if kernels_for(x, module) is None:
+                bench.add(what, "no kernels here", note="PyTorch's are used")
+                continue
+            ours, plain = (_both_ways(work, x, weight) for work in (module.activated, lambda x, m=module: F.silu(m(x))))
+            for name, mine, theirs in zip(("batch norm", "its gradient"), ours(), plain(), strict=True):
+                bench.close(f"{name} with SiLU, {what}", mine, theirs, bound)
+            with torch.no_grad():
+                mine, theirs = group.activated(x), F.silu(eager_group_norm(group, x))
+            bench.close(f"group norm with SiLU, {what}", mine, theirs, bound)
+            if dtype == torch.bfloat16:
+                for name, work in (("kernels", ours), ("PyTorch", plain)):
+                    bench.add(f"batch norm with SiLU and back, {what}, {name}", bench.timed(work, 5).median * 1e3, "ms")
+                ways = {"kernels": group.activated, "PyTorch": lambda x, g=group: F.silu(eager_group_norm(g, x))}
+                for name, forward in ways.items():
+                    with torch.no_grad():
+                        took = bench.timed(lambda f=forward, x=x: f(x), 5).median * 1e3
+                    bench.add(f"group norm with SiLU, {what}, {name}", took, "ms")
+
+
+def eager_group_norm(group: Norm, x: Tensor) -> Tensor:
+    """A group norm of PyTorch's."""
+    return F.group_norm(x, group.num_groups, group.weight.to(x.dtype), group.bias.to(x.dtype), group.eps)
+
+
+def _both_ways(work: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+    """The result and the gradient of its weighted sum."""
+
+    def run() -> tuple[Tensor, Tensor]:
+        images = x.detach().requires_grad_()
+        result = work(images)
+        return result, torch.autograd.grad(result, images, weight)[0]
+
+    return run
 
 
 def gradients(bench: Bench) -> None:
@@ -424,8 +477,7 @@ def resume(bench: Bench) -> None:
     for precision in bench.precisions:
         bench.equal(f"advtrain stopped and resumed, {precision}", same(lambda p=precision: adversarial(p)))
     for precision in bench.precisions[::2]:
-        word = "equal" if same(lambda p=precision: denoising(p)) else "differ"
-        bench.add(f"edmtrain stopped and resumed, {precision}", word, note="not promised on a GPU")
+        bench.equal(f"edmtrain stopped and resumed, {precision}", same(lambda p=precision: denoising(p)))
 
 
 def adversarial_training(bench: Bench, recipe: Recipe, points: Points) -> Training:
@@ -530,13 +582,15 @@ def advtrain(bench: Bench) -> None:
     operations = passes * forward_operations(build(bench.arch), SHAPE)
     for norm in ("linf", "l2"):
         training = adversarial_training(bench, Recipe(bench.arch["name"], norm, batch=batch), points)
-        host = bench.timed(
-            lambda t=training, n=norm: (
-                t.batches.at(0, 0, None),
-                training_noise(n, (batch, *SHAPE), 0, 1, 0, bench.device),
-            )
-        )
-        bench.add(f"batch and noise of {batch}, {norm}", host.median, "s", note=f"spread {host.spread:.0%}")
+        drawn, shape = training.draw(1), (batch, *SHAPE)
+        works: dict[str, Callable[[], object]] = {
+            "drawn by the processor for": lambda t=training: t.draw(1),
+            "images and crops of": lambda t=training, d=drawn: t.batches.at(0, 1, None, d),
+            "noise of": lambda n=norm, s=shape: training_noise(n, s, 0, 1, 0, bench.device),
+        }
+        for what, work in works.items():
+            took = bench.timed(work)
+            bench.add(f"{what} {batch}, {norm}", took.median, "s", note=f"spread {took.spread:.0%}")
     for precision in bench.precisions[::-1]:
         images = part if precision == "fp32" else batch
         recipe = Recipe(bench.arch["name"], batch=images, bn_group=part, precision=precision)
@@ -546,6 +600,9 @@ def advtrain(bench: Bench) -> None:
             bench.speed(f"step of {images}, {precision}", images, took, operations, precision)
             if precision == "bf16":
                 bench.kernels(lambda t=training: t.train_step(1, t.draw(1)))
+                with mock.patch("datarobust.networks.classifier.kernels_for", return_value=None):
+                    took = bench.timed(lambda t=training: t.train_step(1, t.draw(1)), 2)
+                bench.speed(f"step of {images}, {precision}, PyTorch's norms", images, took, operations, precision)
         del training
     number = 2 if bench.small else 512
     tracked, model = points.at(np.arange(number)), bench.network(bench.device)
@@ -574,6 +631,9 @@ def clone(bench: Bench) -> None:
         bench.speed(f"denoised once, {precision}", batch, took, operations, precision, note)
         if precision == "bf16":
             bench.kernels(evaluation)
+            with mock.patch("datarobust.networks.song_unet.kernels_for", return_value=None):
+                took = bench.timed(evaluation, 5)
+            bench.speed(f"denoised once, {precision}, PyTorch's norms", batch, took, operations, precision)
 
 
 def evaluator(bench: Bench, denoiser: Denoiser, batch: int) -> Callable[[], Tensor]:
@@ -703,7 +763,7 @@ def enlarged(base: np.ndarray, size: int) -> np.ndarray:
 
 
 def compiled(bench: Bench) -> None:
-    """What --compile gains, and what the first call costs."""
+    """What --compile gains, and what the first call costs: those of the tools take it from 10^17 operations on."""
     batch = 4 if bench.small else 512
     denoiser = bench.denoiser()
     operations = flops(denoiser)
@@ -713,7 +773,30 @@ def compiled(bench: Bench) -> None:
         bench.add("first evaluation of the denoiser", bench.timed(fused, 1, 0).median, "s")
         bench.speed("denoised once, bf16", batch, bench.timed(fused, 5), operations, "bf16")
         bench.close("compiled beside eager, bf16", fused(), plain(), BOUNDS["bf16"])
+        compiled_training(bench)
         aaeval(bench, compiled=True)
+
+
+def compiled_training(bench: Bench) -> None:
+    """Steps of what torch.compile makes of the network, beside the network's, from equal weights."""
+    batch, part = (8, 4) if bench.small else (2048, 512)
+    points = Points.of(*bench.images(batch)).to(bench.device)
+    points = points.at(np.arange(batch) % len(points))
+    operations = (2 + 2 * Recipe.steps + 4) * forward_operations(build(bench.arch), SHAPE)
+    losses = []
+    for fused in (False, True):
+        recipe = Recipe(bench.arch["name"], batch=batch, bn_group=part, precision="bf16", compiled=fused)
+        training = adversarial_training(bench, recipe, points)
+        with products("bf16", deterministic=True):
+            first = bench.timed(lambda t=training: t.train_step(1, t.draw(1)), 1, 0)
+            losses.append(training.loss_sum())
+            if fused:
+                bench.add("first step of a compiled training, bf16", first.median, "s")
+                took = bench.timed(lambda t=training: t.train_step(1, t.draw(1)), 2)
+                bench.speed(f"compiled step of {batch}, bf16", batch, took, operations, "bf16")
+        del training
+    apart = abs(losses[1] / losses[0] - 1)
+    bench.add("loss of a compiled step, beside the network's", apart, "relative", apart <= 1e-2, "at most 0.01")
 
 
 # ---------------------------------------------------------------------------------------------------------- stages
@@ -723,8 +806,9 @@ STAGES: dict[str, tuple[Callable[[Bench], None], int]] = {
     "bits": (bits, 5),
     "sens-rank": (sensitivity, 40),
     "networks": (networks, 30),
+    "kernels": (fused, 10),
     "gradients": (gradients, 15),
-    "resume": (resume, 40),
+    "resume": (resume, 30),
     "verdicts": (verdicts, 40),
     "clones": (cloned, 20),
     "features": (frechet, 15),
