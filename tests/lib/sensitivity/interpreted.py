@@ -31,7 +31,7 @@ BOUNDS, SHAPE_OF = generic.block_bounds, tiles.shape_of
 def small() -> Iterator[None]:
     """Tiles, programs, pieces and blocks so small that little sets have several of each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "shape_of", lambda *_: tiles.Shape(16, 32, 32, 2, 1, 1))
+        patch.setattr(tiles, "shape_of", lambda *_: tiles.Shape(16, 16, 32, 2, 1, 1))
         patch.setattr(tiles, "_PIECE", 1 << 11)
         patch.setattr(generic, "BLOCK", 24)
         patch.setattr(generic, "_LANES", 2)
@@ -43,7 +43,7 @@ NORM, K, MEMORY = st.sampled_from(NORMS), st.sampled_from([1, 1, 2, 3, 8]), st.s
 
 
 @settings(max_examples=20, deadline=None)
-@given(byte_sets(90, 96), NORM, K, st.booleans(), MEMORY, st.sampled_from([1, 1, 2]))
+@given(byte_sets(60, 96), NORM, K, st.booleans(), MEMORY, st.sampled_from([1, 1, 2]))
 def test_they_are_the_definition(
     data: tuple[Array, Array], norm: str, k: int, same: bool, memory: int, shards: int
 ) -> None:
@@ -53,7 +53,7 @@ def test_they_are_the_definition(
 
 
 @settings(max_examples=10, deadline=None)
-@given(byte_sets(90, 40, least=2), NORM, K, st.booleans(), MEMORY, st.integers(0, 100))
+@given(byte_sets(60, 40, least=2), NORM, K, st.booleans(), MEMORY, st.integers(0, 100))
 def test_a_set_against_another(data: tuple[Array, Array], norm: str, k: int, same: bool, memory: int, cut: int) -> None:
     (points, labels), cut = data, 1 + cut % (len(data[0]) - 1)
     sets = Labelled.of(points[:cut], labels[:cut]), Labelled.of(points[cut:], labels[cut:])
