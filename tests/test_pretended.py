@@ -67,6 +67,19 @@ for seed, step, first in ((0, 0, 0), (2**64 - 1, 12345, 7)):
         keys = (row_keys(seed, 5, start, stop, device).cpu() for device in (gpu, cpu))
         assert torch.equal(*keys)
 """
+INCEPTION = """
+import torch
+from datarobust.networks.inception import Inception
+
+images, features = torch.arange(3 * 64, dtype=torch.uint8).view(1, 3, 8, 8), []
+for device in (torch.device("cpu"), torch.device("cuda", 0)):
+    torch.manual_seed(0)
+    network = Inception().prepared(device)
+    with torch.no_grad():
+        features.append(network(images.to(device)).cpu())
+assert features[0].shape == (1, 2048)
+torch.testing.assert_close(*features)
+"""
 MODELS = """
 import torch
 from torch import nn
@@ -233,6 +246,12 @@ def test_fid(both: Both, features: str) -> None:
     assert cpu["frechet"] > 0
     assert gpu["frechet"] == pytest.approx(cpu["frechet"], rel=1e-5)
     assert gpu["kid"] == pytest.approx(cpu["kid"], rel=1e-4)
+
+
+def test_inception(on_gpu: Run, tmp_path: Path) -> None:
+    (tmp_path / "inception.py").write_text(INCEPTION, encoding="utf-8")
+    done = on_gpu(tmp_path / "inception.py")
+    assert done.returncode == 0, done.stderr
 
 
 def test_features_and_their_ranking(both: Both) -> None:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from datarobust import __version__, artifacts, evaluation
 from datarobust.artifacts import Store
@@ -23,7 +22,7 @@ from datarobust.evaluation.driver import Checkpoint, Options, evaluate
 from datarobust.evaluation.statistics import VERDICTS, summary
 from datarobust.jobs.dataset import named
 from datarobust.jobs.make import ALONE, Artifact, Form, Labelled, Output, silent
-from datarobust.networks.classifier import frozen
+from datarobust.networks.classifier import Classifier, forward_operations, frozen
 from datarobust.networks.features import as_inputs, run_network
 from datarobust.selection import Chosen
 from datarobust.text import shown
@@ -108,11 +107,11 @@ class Evaluation:
         }
 
     def operations(self) -> float:
-        """Multiplications and additions, as far as PyTorch counts them, were no image ever fooled."""
-        module, x = self.model.module, as_inputs(self.points.images[:1], self.options.device)
-        with frozen(module), FlopCounterMode(display=False) as counter:
-            run_network(self.model.name, module, x)
-        return float(counter.get_total_flops() * self.plan()["forward_passes"])
+        """Multiplications and additions, were no image ever fooled; 0 of others' networks, which may not compile."""
+        if not isinstance(self.model.module, Classifier):
+            return 0.0
+        operations = forward_operations(self.model.module, self.points.images.shape[1:])
+        return float(operations * self.plan()["forward_passes"])
 
     def run(self, output: Output) -> None:
         """Evaluate, and write the verdicts."""
