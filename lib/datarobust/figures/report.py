@@ -479,7 +479,9 @@ def opening_of(cards: Sequence[Card], most: int = PAIRS) -> Opening:
     evaluations = [_evaluated(item, store) for item, store in stores if store.kind == "evaluation" and len(store)]
     galleries = [made for one in ordered if (made := opening.gallery(one, most)) is not None]
     robust = [one for one in ordered if one.store.attributes.get("neighbours") != "same"]
-    return Opening(opening.findings(main, evaluations, maps), galleries, opening.curves(robust))
+    texts = [(card.item.anchor, card.item.name, card.item.content) for card in cards]
+    words = [(anchor, called, content) for anchor, called, content in texts if isinstance(content, str)]
+    return Opening(opening.findings(main, evaluations, maps, words), galleries, opening.curves(robust))
 
 
 def _evaluated(item: Item, store: Store) -> opening.Evaluated:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -230,11 +232,42 @@ def main_rankings(rankings: Iterable[Ranked]) -> list[Ranked]:
     return list(norms.values())
 
 
+_ISSUES: Final = {
+    "leak": ("copy in the other set", "copies in the other set"),
+    "duplicate": ("duplicate", "duplicates"),
+    "near duplicate": ("near-duplicate", "near-duplicates"),
+    "label": ("label that looks wrong", "labels that look wrong"),
+    "ambiguous": ("point between two classes", "points between two classes"),
+    "alone": ("point alone in its class", "points alone in their class"),
+}
+
+
+def issues(anchor: str, name: str, words: str) -> Iterator[Finding]:
+    """What a table of ``dataset issues`` has found, by kind; nothing where the text is no such table."""
+    lines = words.splitlines()
+    head = lines[0] if lines else ""
+    if {"kind", "score", "index"} <= set(head.replace("\t", ",").split(",")):
+        try:
+            counts = Counter(row["kind"] for row in csv.DictReader(lines, delimiter="\t" if "\t" in head else ","))
+        except csv.Error:  # it is shown as text
+            return
+        listed = [plural(counts[kind], *words) for kind, words in _ISSUES.items() if counts[kind]]
+        if listed:
+            yield Finding(f"{name} lists {', '.join(listed)}.", anchor, f"{counts.total():,}")
+
+
 def findings(
-    rankings: Sequence[Ranked], evaluations: Sequence[Evaluated], maps: Sequence[tuple[str, Store]]
+    rankings: Sequence[Ranked],
+    evaluations: Sequence[Evaluated],
+    maps: Sequence[tuple[str, Store]],
+    texts: Sequence[tuple[str, str, str]] = (),
 ) -> list[Finding]:
-    """The most telling sentences, at most five; ``rankings`` are the main ones, all of one set."""
-    found = [*_of_distances(rankings), *_of_classes(rankings), *_of_norms(rankings)]
+    """The most telling sentences, at most five; ``rankings`` are the main ones, all of one set.
+
+    ``texts`` are anchor, name and content of files.
+    """
+    found = [one for text in texts for one in issues(*text)]
+    found += [*_of_distances(rankings), *_of_classes(rankings), *_of_norms(rankings)]
     found += [*_of_evaluations(evaluations, rankings), *_of_maps(maps)]
     return found[:_FINDINGS]
 

@@ -37,6 +37,7 @@ from datarobust.types import Floats
 MOST_CHARACTERS: Final = 400  # of any text on the page that is not preformatted
 MOST_ROWS: Final = 200
 MOST_COLUMNS: Final = 40
+_FIRST: Final = 25  # rows of a table that are not folded away
 MOST_LINES: Final = 400
 MOST_LINE: Final = 2000  # characters of a preformatted line
 MOST_BYTES: Final = 8 << 20  # of one picture
@@ -67,11 +68,11 @@ def clipped(words: str, most: int = MOST_CHARACTERS) -> str:
 
 
 def soft(words: str) -> Markup:
-    """Text, escaped, that may go on in the next line after a slash, an underscore, a hyphen or a dot within a word."""
+    """Text, escaped, that may go on in the next line after a slash, underscore or hyphen, or before a long ending."""
     text = str(escape(_printed(words)))
-    if "<" in text or len(text) < 12:  # parts, and what is short
+    if "<" in text or len(text) < 10:  # parts, and what is short
         return Markup(text)
-    return Markup(re.sub(r"(?<=\w)([/_.-]+)(?=[^\W\d])", r"\1<wbr>", text))
+    return Markup(re.sub(r"(?<=\w)([/_-]+|\.(?=\w{6}))(?=[^\W\d])", r"\1<wbr>", text))
 
 
 def _printed(value: Any) -> Any:
@@ -197,13 +198,21 @@ def name(words: object, most: int = 300) -> Markup:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Markup:
-    """As much of a table as a page has room for; columns of numbers are set right. On a phone each row is a card."""
+    """As much of a table as a page has room for; columns of numbers are set right. On a phone each row is a card.
+
+    A long one is folded after its first rows.
+    """
     width = max([len(header), *map(len, rows)])
     note = note or _not_shown(row=len(rows) - MOST_ROWS, column=width - MOST_COLUMNS)
     header, rows = header[:MOST_COLUMNS], [row[:MOST_COLUMNS] for row in rows[:MOST_ROWS]]
     columns = [[row[i] for row in rows if i < len(row)] for i in range(min(width, MOST_COLUMNS))]
     numeric = [any(column) and all(map(_is_number, column)) for column in columns]
-    return part("table", header=header, rows=rows, numeric=numeric, note=note)
+    cut = _FIRST if len(rows) > _FIRST + 5 else len(rows)
+    first = part("table", header=header, rows=rows[:cut], numeric=numeric, note=note if cut == len(rows) else "")
+    if cut == len(rows):
+        return first
+    rest = part("table", header=header, rows=rows[cut:], numeric=numeric, note=note)
+    return first + part("details", summary=plural(len(rows) - cut, "more row"), content=rest)
 
 
 def _not_shown(**left: int) -> str:
@@ -382,6 +391,9 @@ def _length(written: str) -> float:
 
 # ---------------------------------------------------------------------------------------------------------- text
 
+_DECIMAL: Final = re.compile(r"-?\d{1,15}\.\d+(?:e[-+]?\d{1,2})?")
+_NO_NUMBERS: Final = ("", "inf", "-inf", "nan")
+_LONG: Final = 9  # characters of a number
 _RULE: Final = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 
 
@@ -410,10 +422,28 @@ def read_text(called: str, words: str) -> tuple[Markup, str]:
     if rows:
         numeric = [any(cell and _is_number(cell) for cell in row) for row in rows]
         headed = any(numeric) and not numeric[0]
-        return table(rows[0] if headed else [], rows[headed:]), f"table of {plural(len(lines), 'line')}"
+        head, body = rows[: int(headed)], rows[headed:][:MOST_ROWS]
+        columns = [_shortened([row[i] if i < len(row) else "" for row in body]) for i in range(max(map(len, body)))]
+        whole = table(head[0] if head else [], [list(row) for row in zip(*columns, strict=True)], _left(rows[headed:]))
+        return whole, f"table of {plural(len(lines), 'line')}"
     text = Markup("\n").join(escape(shown(line[:MOST_LINE].expandtabs())) for line in lines[:MOST_LINES])
     whole = part("plain", text=text, note=_not_shown(line=len(lines) - MOST_LINES))
     return whole, f"text of {plural(len(lines), 'line')}"
+
+
+def _left(rows: Sequence[Sequence[str]]) -> str:
+    """What a table will leave out of these rows."""
+    return _not_shown(row=len(rows) - MOST_ROWS, column=max(map(len, rows)) - MOST_COLUMNS)
+
+
+def _shortened(column: Sequence[str]) -> list[str]:
+    """A column of a table of text: long decimals rounded, to equally many places."""
+    numbers = [float(cell) for cell in column if _DECIMAL.fullmatch(cell)]
+    others = [cell for cell in column if cell not in _NO_NUMBERS]
+    if len(others) > len(numbers) or not any(len(cell) > _LONG for cell in others):
+        return list(column)
+    texts = iter(fixed(numbers))
+    return [cell if cell in _NO_NUMBERS else next(texts) for cell in column]
 
 
 def _as_parts(records: Sequence[Mapping[str, Any]]) -> Markup:

@@ -85,6 +85,16 @@ def test_networks_and_maps(folder: Path) -> None:
     assert "difference" not in said(folder, "b.zarr", "c.zarr"), "these are the same weights"
 
 
+def test_a_table_of_issues(folder: Path) -> None:
+    lines = ["kind,score,index", "label,2.0,3", "label,1.5,4", "duplicate,inf,5", "other,1,6"]
+    (folder / "issues.csv").write_text("\n".join(lines))
+    assert said(folder, "issues.csv") == "issues.csv lists 1 duplicate, 2 labels that look wrong."
+    (folder / "long.csv").write_text("\n".join([*lines, "label,1," + "1" * 200_000]))
+    assert not said(folder, "long.csv")
+    (folder / "other.csv").write_text("kind,score\nlabel,1\n")
+    assert not said(folder, "other.csv")
+
+
 def test_what_is_not_there_is_not_said(folder: Path) -> None:
     nothing = opening(folder, "d.zarr")
     assert not [*nothing.findings, *nothing.galleries]

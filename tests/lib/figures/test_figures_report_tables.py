@@ -61,6 +61,22 @@ def test_json_within_json_is_a_table_too() -> None:
     assert [cell.text for cell in table.all("td")] == ["2.00", "10", "1.25", "7"]
 
 
+def test_long_decimals_are_rounded_to_equally_many() -> None:
+    words = "a\tb\n1.6704539626823292\tx\n12.5\ty\ninf\tz\n"
+    assert rows(words, "x.tsv") == [["a", "b"], ["1.67", "x"], ["12.50", "y"], ["inf", "z"]]
+    words = "a\tb\n1.5\t1.25\n"
+    assert rows(words, "x.tsv") == [["a", "b"], ["1.5", "1.25"]]
+    words = "digest\n1.6704539626823292e\n1\n"
+    assert rows(words, "x.tsv")[1] == ["1.6704539626823292e"]
+
+
+def test_long_tables_are_folded() -> None:
+    root = pages.read(read("x.tsv", "".join(f"{row}\t{row}\n" for row in range(40)))[0])
+    (fold,) = root.all("details")
+    assert fold.all("summary")[0].text == "15 more rows"
+    assert len(root.all("tr")) == 40
+
+
 def test_long_tables_say_what_is_missing() -> None:
     words = "".join(f"{row}\t{row}\n" for row in range(MOST_ROWS + 7))
     made, gist = read("x.tsv", words)
