@@ -303,9 +303,10 @@ class _Points:
         if isinstance(y, str) and hasattr(X, "columns"):
             if y not in X.columns:
                 raise DataError(f"{x_is} has no column {y!r}; its columns are {', '.join(map(str, X.columns))}.")
-            X, y = X.drop(columns=[y]), X[y]
+            X, y = X[[column for column in X.columns if column != y]], X[y]
         if y is None or isinstance(y, str):
-            raise UsageError(f"Give a label for each point of {x_is}, as `rank(X, y)`.")
+            way = "datasets.from_torch and datasets.from_hf take those of a data set"
+            raise UsageError(f"Give a label for each point of {x_is}; {way}.")
         points = as_points(X, x_is)
         label, vectors = as_classes(y, y_is)
         if len(label) != len(points):

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy import sparse
 from sklearn.base import clone
 
 import datarobust
@@ -31,11 +33,10 @@ class Frame:
 
     columns = property(lambda self: list(self._values))
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: Any) -> Any:
+        if isinstance(name, list):
+            return Frame({each: self._values[each] for each in name}, self.index)
         return SimpleNamespace(to_numpy=lambda: self._values[name], index=self.index)
-
-    def drop(self, columns: list[str]) -> Frame:
-        return Frame({name: values for name, values in self._values.items() if name not in columns}, self.index)
 
     def to_numpy(self) -> Array:
         return np.array(list(zip(*self._values.values(), strict=True)), object)
@@ -59,6 +60,20 @@ def test_bytes_are_pixels_whatever_holds_them() -> None:
         np.testing.assert_allclose(result.robustness, expected, rtol=1e-12)
     for result in (datarobust.rank(form, LABELS) for form in forms):
         assert result.neighbour.tolist() == datarobust.rank(IMAGES, LABELS).neighbour.tolist()
+
+
+def test_pictures_of_pillow_are_pixels() -> None:
+    pictures = [Image.fromarray(image) for image in IMAGES]
+    expected = datarobust.rank(IMAGES, LABELS).robustness.tolist()
+    assert datarobust.rank(pictures, LABELS).robustness.tolist() == expected
+    few = [picture.convert("P", palette=Image.Palette.ADAPTIVE) for picture in pictures]  # indices of colours
+    colours = np.stack([np.asarray(picture.convert("RGB")) for picture in few])
+    expected = datarobust.rank(colours, LABELS).robustness.tolist()
+    assert datarobust.rank(few, LABELS).robustness.tolist() == expected
+    grey = [picture.convert("L") for picture in pictures]
+    assert (
+        datarobust.rank(grey, LABELS).robustness.tolist() == datarobust.rank(np.stack(grey), LABELS).robustness.tolist()
+    )
 
 
 def test_other_numbers_are_in_their_own_units() -> None:
@@ -177,6 +192,7 @@ def test_soft_labels_and_sources() -> None:
         (np.full((12, 2), 1e40), LABELS, "exceeds float32"),
         (np.full((12, 2), 2**24 + 1), LABELS, "not exact in float32"),
         (np.full((12, 2), "a"), LABELS, "points are numbers"),
+        (sparse.eye(12, format="csr"), LABELS, r"X is a sparse matrix: give its toarray\(\)"),
         (np.full((12, 2), 1j), LABELS, "points are numbers"),
     ],
 )

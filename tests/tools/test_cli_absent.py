@@ -39,6 +39,7 @@ def run(folder: Path, absent: list[str], *commands: str) -> subprocess.Completed
 
 def test_without_pytorch(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (30, 6, 6), np.uint8)
+    images[4] = images[1]  # a finding for the gallery
     np.savez(tmp_path / "d.npz", x=images, y=np.arange(30) % 3)
     works = [
         "dataset import d.npz -o d.zarr",
@@ -53,6 +54,8 @@ def test_without_pytorch(tmp_path: Path) -> None:
         "figure pairs d.zarr r.zarr -o p.png",
         "embed d.zarr --ranking r.zarr --n 12 --max-iter 5 -q -o m.zarr",
         "figure map m.zarr -o m.svg",
+        "dataset issues d.zarr -o i.csv",
+        "figure gallery d.zarr i.csv -o g.html",
         "figure report d.zarr r.zarr m.zarr s.svg -o r.html",
     ]
     needs = [

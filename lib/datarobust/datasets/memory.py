@@ -247,10 +247,15 @@ def _point(value: Any, where: str, channels: int | None, resize: Resize | None, 
 
 
 def as_array(values: Any, where: str) -> Array:
-    """NumPy's view of an array, a tensor, a column or table of pandas, or a list of them; DataError where it has none.
+    """NumPy's view of an array, a tensor, a column or table of pandas, a picture, or a list of them.
 
     A column of objects becomes numbers where it holds numbers or arrays of one shape, and stays as it is otherwise.
     """
+    if hasattr(values, "getbands"):  # a picture of pillow
+        pixels = as_pixels(values, where, None, None)
+        return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+    if hasattr(values, "toarray"):
+        raise DataError(f"{where} is a sparse matrix: give its toarray().")
     if hasattr(values, "detach"):  # a tensor of PyTorch
         values = values.detach().cpu()
         values = values.float() if str(values.dtype) == "torch.bfloat16" else values
