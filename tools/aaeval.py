@@ -1,24 +1,24 @@
 """Evaluate classifiers under attack: clean and AutoAttack accuracies, AA_b and AA_l, and the deltas of Tables 2 to 4.
 
-The official attacks of AutoAttack (Croce & Hein 2020) are run on the points of a dataset, one after the other, each on
-what those before it left. A MODEL is a classifier of advtrain or model import, or module:factory or
-path/to/file.py:factory, a function without arguments that makes a torch.nn.Module from images in [0,1] to logits; its
-code is run. timm:NAME is a pretrained network of timm, hf:FOLDER one saved by transformers. For each MODEL a terminal
-shows three lines; a pipe or file, or --json, gets one line of JSON: clean accuracy, AutoAttack accuracy and their
-difference (delta) as fractions of the points, what each attack did, signs of unreliability (flags), radius, seed,
-versions. Its keys are always the same.
+The official attacks of AutoAttack (Croce & Hein 2020) run one after the other, each on the points that are still
+classified correctly. A MODEL is a classifier made by advtrain, model fetch or model import; or module:factory or
+path/to/file.py:factory, a function without arguments that returns a torch.nn.Module from images in [0,1] to logits
+(its code is run); or timm:NAME, a pretrained network of timm; or hf:FOLDER, a network saved by transformers. For each
+MODEL a terminal shows three lines. A pipe or file, or --json, gets one line of JSON, whose keys are always the same:
+clean accuracy, AutoAttack accuracy and their difference (delta) as fractions of the points, the effect of each attack,
+signs of unreliability (flags), radius, seed, versions.
 
---attacks standard is what AutoAttack means. fast leaves out its last two attacks and so gives an upper bound of the
-accuracy: "upper_bound" is then true. rand, whose gradients are means of 20, is for networks that depend on chance.
-Names with commas between, as apgd-ce,square, run just these, with --restarts, --iterations, --targets and --queries.
-With fewer than ten classes the targeted attacks take all wrong ones; what three or two classes leave no room for is
-left out and named.
+--attacks standard is AutoAttack. fast leaves out its last two attacks, so the accuracy is an upper bound, and
+"upper_bound" is true. rand averages 20 gradients, for networks with random outputs. Names separated by commas, such as
+apgd-ce,square, run only these, with --restarts, --iterations, --targets and --queries. With fewer than ten classes the
+targeted attacks use all wrong classes; with two or three classes some attacks are impossible, and are skipped and
+named.
 
-Verdicts follow from points, seed and --batch alone, and are those of the plain library. --physical-batch, which halves
-itself where memory runs out, processes and devices change rounding at most, and so do --compile and the copy that
-attacks run on a GPU: what they find counts only where it fools the network itself, in single precision (rechecked: how
-often it did not). With -o verdicts point by point become an artifact, and a run that was killed goes on where it was.
-Several models take an -o each.
+The result depends on points, seed and --batch only, and is that of the plain library. --physical-batch (halved when
+memory runs out), processes and devices change only rounding, and so do --compile and the faster copy that is attacked
+on a GPU: an adversarial image counts only if it fools the network itself in single precision ("rechecked" counts those
+that did not). With -o the verdict on each point is kept in an artifact, and an interrupted run resumes. Several models
+need one -o each.
 
 For example:
 

@@ -1,14 +1,14 @@
-"""Train a classifier against adversaries, as the paper does: TRADES, generated images, a focus on chosen points.
+"""Train a classifier adversarially, as in the paper: TRADES, generated images, a focus on chosen points.
 
-The defaults are the pipeline that the paper modifies (Wang et al. 2023; Section 4, Appendix B). Its notation
-C10inf,-A,c(B) is --norm linf --hold-out A --track B --schedule c; where B was also in focus, add --focus B. The run is
-a folder: best.safetensors and last.safetensors (averaged weights), log.jsonl (one epoch a line: Figure 1 (b) is a plot
-of it), recipe.json. Killed at any moment, the same command goes on and ends with the same bits.
+The defaults are the pipeline that the paper modifies (Wang et al. 2023; Section 4, Appendix B). The paper's notation
+C10inf,-A,c(B) is --norm linf --hold-out A --track B --schedule c; if B is also in focus, add --focus B. The result is a
+folder: best.safetensors and last.safetensors (averaged weights), log.jsonl (one line per epoch; Figure 1 (b) plots it)
+and recipe.json. If the command is interrupted or killed, run it again: it resumes, with a bit-identical result.
 
-Tracking cannot change a weight. Focus can, in one of three ways. inject (the paper's "*") crafts PGD-40 examples of the
-focus set at the start of every epoch and adds --focus-batch of them to every batch. fixed makes the focus set part of
-every epoch, each point --focus-times as often as another one, with PGD-40 adversaries. oversample does the same with
-the adversaries of the training attack. How often both were drawn is in the log.
+Tracking does not change the training. Focus does, in one of three ways. inject (the paper's "*") makes PGD-40 examples
+of the focus set at the start of each epoch and adds --focus-batch of them to each batch. fixed makes the focus set part
+of each epoch, where each of its points is drawn --focus-times as often as another one, with PGD-40 adversaries.
+oversample does the same with the adversaries of the training attack. The log says how often both kinds were drawn.
 
 For example:
 

@@ -1,4 +1,4 @@
-"""Look at artifacts of any kind, verify that they are intact, and join the parts of a ranking.
+"""Show artifacts of any kind, verify that they are intact, and join the parts of a ranking.
 
 Two examples:
 
@@ -23,11 +23,11 @@ Paths = Annotated[list[Path], argument("PATH...", "Artifacts; - takes one path f
 
 @app.command()
 def show(paths: Paths, json_: _cli.Json = False, quiet: _cli.Quiet = False) -> None:
-    """Print what artifacts say about themselves, one JSON object a line.
+    """Print the metadata of artifacts, one JSON object per line.
 
     Fields: path, kind, version, digest, arrays (dtype and shape of each), attributes, and history: every command that
-    led to the artifact, oldest first, with the digests of its inputs. The metadata, and the presence and size of
-    every file, are verified; the data are not read: that is what "artifact check" does.
+    led to the artifact, oldest first, with the digests of its inputs. The metadata, and the presence and size of each
+    file, are verified. The data are not read; "artifact check" reads them.
 
     Example:
         artifact show r.zarr | jq -r '.history[] | [.tool] + .argv | @sh'
@@ -40,10 +40,10 @@ def show(paths: Paths, json_: _cli.Json = False, quiet: _cli.Quiet = False) -> N
 
 @app.command()
 def check(paths: Paths, json_: _cli.Json = False, quiet: _cli.Quiet = False) -> None:
-    """Verify every byte of artifacts; a line for each intact one.
+    """Verify every byte of artifacts, and print one line per intact artifact.
 
-    The line has, separated by tabs, its digest, its kind, and its path; with --json it is an object of these. At the
-    first artifact that is incomplete or altered the command fails with exit code 1 and names the file and the reason.
+    The line has its digest, kind and path, separated by tabs; with --json it is an object with these keys. At the first
+    artifact that is incomplete or altered the command fails with exit code 1 and names the file and the reason.
 
     Example:
         artifact check *.zarr && echo all intact
@@ -64,9 +64,9 @@ def merge(
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    """Join the parts of a ranking that sens-rank --shard has made; the ranking has the bits of one in one piece.
+    """Join the parts of a ranking made by sens-rank --shard, to the same bits as one process.
 
-    The parts stay. A part that is missing, comes twice, or is of another ranking is refused.
+    The parts are kept. Missing parts, duplicate parts and parts of another ranking are refused.
 
     Example:
         artifact merge part-*.zarr -o r.zarr

@@ -1,17 +1,17 @@
 """Clone images with a diffusion model: Section 4, Figures 3 and 7 to 15.
 
-An image is mixed with 45 % of noise and denoised by the sampler of Karras et al. 2022 (Algorithm 2), under their names.
-How image and noise are weighed the paper leaves open, and so it does which point of its grid was chosen: --start says
-which reading is meant, the defaults are the centre of the grid of Appendix B, and every run states and stores the
-coefficient of the image, the true deviation of the noise and the deviation that the denoiser is told.
+An image is mixed with 45 % of noise and denoised by the sampler of Karras et al. 2022 (Algorithm 2); the options have
+their names. The paper does not say how image and noise are weighted, or which point of its grid was chosen. So --start
+selects a reading, and the defaults are the centre of the grid of Appendix B. Each run reports and stores the
+coefficient of the image, the standard deviation of the noise, and the sigma that the denoiser gets.
 
-    paper     sigma_max z / |w|: weights of norm 1; the least change to the program of Karras et al.
+    paper     sigma_max z / |w|: weights of norm 1; the smallest change to the program of Karras et al.
     unit      sigma_max z / sd(z): a mixture of variance 1
-    matched   image + w/(1 - w) noise: the denoiser is told the noise that there is; no churn is needed
+    matched   image + w/(1 - w) noise: the denoiser gets the true sigma, and no churn is needed
     noise     no image: plain sampling, with the sampler of Karras et al.
 
-A clone is a function of image, label, --seed, row and repeat; batches, processes and devices change it by no more than
-rounding does. A run that was killed goes on where its state was saved, at most 20 seconds before.
+A clone depends on image, label, --seed, row and repeat only; batches, processes and devices change rounding. An
+interrupted run resumes; at most 20 seconds of work are lost.
 
 For example:
 

@@ -1,20 +1,20 @@
 """Search for the sampler's arguments by the Fréchet distance between images and their clones: Section 4, Appendix B.
 
 The grid is the paper's: three values each of sigma_min, sigma_max, rho, S_churn, S_min and S_noise, and an infinite
-S_max: 729 points, with three seeds. --grid changes the values of one; with --start matched give one sigma_max, since
-that start begins at the noise that there is.
+S_max: 729 points, with three seeds. --grid changes the values of one argument. With --start matched give one sigma_max,
+because the start already decides the noise.
 
-With --weights the score is the FID, as in the paper. Without, it is the Fréchet distance of pixels, which takes less
-work; --features names others. Each finished point is a line of JSON in the output: its arguments, seed, number of
-images, score, what the score is ("measure": fid or frechet, and "features"), and the mean l2 and l-infinity distances
-between images and clones.
+With --weights the score is the FID, as in the paper. Without, it is the Fréchet distance of pixels, which is faster;
+--features selects others. Each finished point is a line of JSON in the output: its arguments, seed, number of images,
+score, the kind of score ("measure": fid or frechet, and "features"), and the mean l2 and l-infinity distances between
+images and clones.
 
---strategy full clones all images at every point with every seed. halving ranks all points on a tenth of the images with
-one seed, the best ninth of them on three tenths, and the best ninth of those on all images with all seeds: a
-seventeenth of the clones. All points clone the same images with the same noise, and clones serve the next rung, too.
+--strategy full clones all images at each point with each seed. halving scores all points on a tenth of the images with
+one seed, the best ninth on three tenths, and the best ninth of those on all images with all seeds: a seventeenth of the
+clones. All points clone the same images with the same noise, and clones are used again in the next round.
 
-At the end the mean score at every value of every argument is told, and the set of points that seeds cannot tell from
-the best one. A search that was killed goes on at the point where it was.
+At the end the command reports the mean score at each value of each argument, and the points that are within the
+seed-to-seed variation of the best one. An interrupted search resumes.
 
 For example:
 

@@ -1,4 +1,4 @@
-"""Datasets: import what you have, look at it, take points of it, join it with others.
+"""Import, fetch, inspect, select, join and relabel datasets; find duplicates and issues.
 
     dataset fetch cifar100 -o c100.zarr
     dataset import generated.npz -o generated.zarr --shuffle 0
@@ -99,25 +99,25 @@ def import_(
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    """Read and check a data set of another format, which is recognised by its content.
+    """Import a data set; its format is recognised by its content.
 
     CIFAR-10 and CIFAR-100: the python and binary releases, as the .tar.gz or the folder in it; the super-classes of
     CIFAR-100 are kept as `coarse`, or become the labels. MNIST and EMNIST: idx files, gzipped or not, upright, labels
     from 0. TI500K (Carmon et al. 2019): its pickle; pickles are read without running them. Parquet: image sets of the
-    Hugging Face hub. The word digits: 1,797 real ones that are always there.
+    Hugging Face hub. digits: a built-in set of 1,797 real digits.
 
     Folders: a sub-folder for each class, or a table with the columns file_name and label: metadata.csv in the folder,
     or --labels FILE (CSV, TSV, or JSON lines). Images are turned upright as their EXIF data say. --resize stretches
-    them to W x H pixels; with :crop they are scaled and cut around their centre instead. --skip-broken says on stderr
-    what it leaves out; every image is decoded twice.
+    them to W x H pixels; with :crop they are scaled and cut around their centre instead. --skip-broken reports on
+    stderr what it leaves out; each image is then decoded twice.
 
     npz: arrays `image,label`, `x,y`, `X,y` or `images,labels`; with --split, `train_images,train_labels` (MedMNIST) or
-    `x_train,y_train` (Keras) and so on. .npy: with --labels FILE, another .npy file or text, a label a line. Images
-    have 1 or 3 channels, NHWC or NCHW, or are (N, H, W); (N, D) become float features, and so do float images that are
-    no bytes. Labels are 0..C-1, one-hot, probabilities, or text. Generated sets (Wang et al. 2023) are sorted by class:
-    --shuffle puts them in an order drawn from SEED alone; --limit then takes its first N.
+    `x_train,y_train` (Keras) and so on. .npy: with --labels FILE, another .npy file or a text with one label per line.
+    Images have 1 or 3 channels, NHWC or NCHW, or are (N, H, W); (N, D) become float features, and so do float images
+    that are no bytes. Labels are 0..C-1, one-hot, probabilities, or text. Generated sets (Wang et al. 2023) are sorted
+    by class: --shuffle puts them in a random order that depends on SEED only; --limit then takes the first N.
 
-    All are streamed: a source may be larger than the memory.
+    Sources are streamed: they may be larger than the memory.
 
     For example:
 
@@ -178,9 +178,9 @@ def fetch(
 ) -> None:
     """Download a published data set, verify it, and import it.
 
-    Files come over https alone, are compared with their published sizes and sha256, and are kept in DIR, so they come
-    once; a download that broke off goes on where it was. Proxies and certificates are those of the environment
-    (https_proxy, SSL_CERT_FILE). Where there is no network, put the files into their folders in DIR yourself.
+    Files are downloaded over https, compared with their published sizes and sha256, and kept in DIR. An interrupted
+    download resumes. Proxies and certificates are those of the environment (https_proxy, SSL_CERT_FILE). Without a
+    network put the files into their folders in DIR yourself.
 
     For example:
 
@@ -255,11 +255,10 @@ def subset(
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    """Take the selected points of a dataset.
+    """Make a dataset of the selected points.
 
-    They come in the order of the selection: that of the ranking, or of the index file; all others are ascending.
-    `index` still says where they were in the original set. --exclude takes what is left: the paper leaves out the 40
-    least robust points of CIFAR-100 and EMNIST.
+    They are in the order of the ranking or of the index file, otherwise ascending. `index` is their row in the original
+    set. --exclude keeps all other points: the paper leaves out the 40 least robust points of CIFAR-100 and EMNIST.
 
     For example:
 
@@ -288,7 +287,7 @@ def merge(
 ) -> None:
     """Join datasets, one after the other.
 
-    `source` is the number of the input, from 0; `index` is what it was there.
+    `source` is the number of the input, counted from 0; `index` is unchanged.
 
     For example:
 
@@ -323,14 +322,14 @@ def relabel(
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    """Give the points of a dataset other labels: of a file, at random, of super-classes, or of a classifier.
+    """Replace the labels of a dataset: from a file, at random, by super-classes, or by a classifier.
 
     Random labels can raise sensitivity (Section 3); the paper's TI500K and 1m have labels that classifiers gave
-    (Section 4). --random draws each label uniformly from all classes (Zhang et al. 2016),
-    so one in C stays what it was; --fraction draws which points get one. Both are functions of seed and row. --model
-    takes the class of the largest output, the lowest of equal ones, of images in [0,1], in float32 and evaluation mode.
-    Names of classes stay where they fit. Label vectors (soft) are left out: they belong to the old labels. Processes of
-    torchrun take turns with the batches.
+    (Section 4). --random draws each label uniformly from all classes (Zhang et al. 2016), so one of C labels stays the
+    same; --fraction draws which points get a new one. Both depend on seed and row only. --model takes the class with
+    the largest output (of equal ones the lowest), for images in [0,1], in float32 and evaluation mode. Class names are
+    kept if they fit. Label vectors (soft) are left out, because they belong to the old labels. Processes of torchrun
+    take turns with the batches.
 
     For example:
 
@@ -385,14 +384,14 @@ def features(
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    """Make the points of a dataset what a network sees in them: a dataset of float features.
+    """Replace the points of a dataset by their features in a network.
 
-    Equation (1) takes any metric; distances of features give rankings in the representation of a network. Labels,
-    index and all other columns stay. --layer takes the output of any submodule, as named_modules() names it, made a
-    vector; penultimate is the input of the torch.nn.Linear that is run last, output what the whole network gives. The
-    network gets images in [0,1], in float32 and evaluation mode. The size of a batch changes features by no more than
-    rounding; a network whose features depend on the other points of a batch, or on chance, is refused. A ranking of
-    features is one of their images, too: figure pairs, figure labels, --select, --focus, embed and the report take it.
+    Equation (1) allows any metric, so a ranking of features measures robustness in the representation of a network.
+    Labels, index and all other columns are kept. --layer takes the output of any submodule, named as in
+    named_modules(), as a vector; penultimate is the input of the torch.nn.Linear that runs last, output is the output
+    of the whole network. The network gets images in [0,1], in float32 and evaluation mode. The batch size changes only
+    rounding. A network whose features are random or depend on the other points of a batch is refused. A ranking of
+    features also works with the images: figure pairs, figure labels, --select, --focus, embed and the report accept it.
     Processes of torchrun take turns with the batches.
 
     For example:
@@ -470,17 +469,17 @@ def duplicates(
     """List equal points, or with --near and --within the nearest pairs.
 
     Equal points with different labels have distance 0 and infinite sensitivity; the paper leaves 40 such images of
-    CIFAR-100 out (Section 4). A line a point, tab-separated: group, same or different (the labels of the group), row,
-    label, index. With --against groups are listed that have points in both sets, and a last column says of which set
-    a point is: 0, or 1 for the other. So leaks of test images into training sets are found. Where points have names
-    (from the files they were imported from), name and class stand at the end.
+    CIFAR-100 out (Section 4). One line per point, tab-separated: group, same or different (the labels of the group),
+    row, label, index. With --against only groups with points in both sets are listed, and the last column is the set of
+    the point: 0, or 1 for the other. This finds test images in training sets. Where points have names (from the files
+    they were imported from), name and class stand at the end.
 
-    --near and --within print a line a pair, the nearest first, exactly: row, other row, distance, label, other's label,
-    index, other's index, and where points have names: name, other's name, class, other's class; the lower row first, or
-    that of D.zarr. Distances of images are in [0,1] units.
+    --near and --within print one line per pair, the nearest first, exactly: row, other row, distance, label, other's
+    label, index, other's index, and where points have names: name, other's name, class, other's class; the lower row
+    first, or that of D.zarr. Distances of images are in [0,1] units.
 
-    --drop prints rows of D.zarr, one a line, for dataset subset --exclude. A row goes if a lower one that stays is its
-    equal or in a pair with it; with --against it goes in any case.
+    --drop prints rows of D.zarr, one per line, for dataset subset --exclude. A row is printed if it is equal to, or in
+    a pair with, a lower row that is kept; with --against always.
 
     For example:
 

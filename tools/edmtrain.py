@@ -1,14 +1,14 @@
-"""Train a denoiser on one's own images, for clone: Section 4 without a published checkpoint.
+"""Train a denoiser on your own images, for clone: Section 4 without a published checkpoint.
 
-The loss, the averaging of weights and the network are those of Karras et al. 2022 (EDM preconditioning). For images of
-32 pixels and more a side the network has the published size, which wants a GPU; for smaller images a small one that
-learns digits within minutes on two processors.
+Loss, averaging of weights and network are those of Karras et al. 2022 (EDM preconditioning). For images of at least
+32 x 32 pixels the network has the published size, which needs a GPU. For smaller images it is a small one that learns
+digits in minutes on two processors.
 
-The run is a folder: last.safetensors is the averaged denoiser, log.jsonl has one epoch a line, recipe.json says what
-was asked. Killed at any moment, the same command goes on, and on the same machine it ends with the same bits.
+The result is a folder: last.safetensors (the averaged denoiser), log.jsonl (one line per epoch) and recipe.json. If the
+command is interrupted or killed, run it again: it resumes, on the same machine with a bit-identical result.
 
-With --judge, a classifier that was trained on real images says of how many images it finds the right label: of samples
-(made from nothing but a label), of clones of --test, and of --test itself, which is what to hold the others against.
+With --judge, a classifier that was trained on real images reports for how many images it finds the right label: for
+samples (made from a label alone), for clones of --test, and for --test itself, as a reference.
 
 For example:
 

@@ -1,20 +1,20 @@
 """Map points to the plane, to see whether patterns of robustness emerge: Figures 2 (c, d), 6 and 17.
 
-The map has a robustness-stratified sample of the points: those with a finite distance in the ranking are put in order
-of (robustness, index), cut into N parts of equal size, and one point is drawn at random from each. Labels have no say
-in where a point is put.
+The map shows a sample of the points, stratified by robustness: the points with a finite distance in the ranking are
+sorted by (robustness, index) and cut into N parts of equal size, and one point is drawn at random from each. Labels do
+not affect the positions.
 
-    mds     multidimensional scaling (Kruskal 1964): distances on the map are to be those of the points. --scaling
-            metric makes the sum of their squared differences small (SMACOF, as scikit-learn's MDS does it), nonmetric
-            asks for their order only, classical is the closed form. --init classical begins there; random begins at
-            --n-init random maps and keeps the best, which is what scikit-learn's MDS does before version 1.10.
-    rte     random trees embedding: --n-estimators totally random trees, of which each point knows the leaves it falls
-            into, and the two largest singular vectors of points and leaves, as in scikit-learn's examples. No norm.
+    mds     multidimensional scaling (Kruskal 1964): distances on the map approximate those of the points. --scaling
+            metric minimises the sum of squared differences (SMACOF, as scikit-learn's MDS), nonmetric keeps only the
+            order of distances, classical is the closed form. --init classical starts from that form; random starts
+            from --n-init random maps and keeps the best, as scikit-learn's MDS before version 1.10.
+    rte     random trees embedding: --n-estimators totally random trees, and the two largest singular vectors of the
+            matrix of points and leaves, as in scikit-learn's examples. No norm.
 
-Distances of mds are in the norm of the ranking, or in that of --norm: the paper has l2 and l-infinity maps and does not
-say whether both are maps of l2 distances. Stress is told and stored, Kruskal's (stress-1) and the raw sum; and so is
-whether patterns emerge: the rank correlation between the robustness of a point and that of its nearest neighbour on the
-map, beside what 999 random permutations of robustness give. The path of the embedding is printed; figure map draws it.
+Distances of mds are in the norm of the ranking, or in --norm: the paper has l2 and l-infinity maps and does not say
+whether both are maps of l2 distances. The command reports and stores Kruskal's stress (stress-1) and the raw sum, and
+whether patterns emerge: the rank correlation between the robustness of a point and of its nearest neighbour on the map,
+beside that of 999 random permutations. It prints the path of the embedding; figure map draws it.
 
 For example:
 

@@ -77,15 +77,15 @@ def sensitivity(
 ) -> None:
     """Draw ordered sensitivity (Figures 2a, 5a, 16).
 
-    One curve a set, one value a point: 1/r, with r the distance to the nearest point that has another label (Section
-    3, Algorithm 1). The most robust points are at the left, and the axis is the fraction of the set, so that sets of
-    different size compare; relative values are divided by their maximum. One row of panels for each norm.
+    One curve per set, one value per point: 1/r, where r is the distance to the nearest point with another label
+    (Section 3, Algorithm 1). The most robust points are at the left, and the axis is the fraction of the set, so that
+    sets of different size compare; relative values are divided by their maximum. One row of panels for each norm.
 
     Points at distance 0 have an infinite sensitivity and are left out and counted in the legend, as are points that
     the ranking dropped; points without a neighbour of another label have sensitivity 0. The paper left out the 40
     least robust points of CIFAR-100 and EMNIST: --without-least 40.
 
-    The picture has as many points as the eye can tell apart; --tsv has all of them, a row each, most robust first:
+    The picture shows as many points as can be distinguished; --tsv has all points, one row each, most robust first:
     rank, fraction, sensitivity, set, norm, index, distance.
 
     For example:
@@ -117,7 +117,7 @@ def difference(
 ) -> None:
     """Draw differences between sensitivity values (Figures 2b, 5b).
 
-    Sensitivity 1/r in BASE minus that in OTHER, a marker a point, ordered by BASE's values: its most robust points are
+    Sensitivity 1/r in BASE minus that in OTHER, one marker per point, in the order of BASE: its most robust points are
     at the left. The first other set has the marker +, the second o, as in the paper.
 
     --by point compares each point with itself: for the same points in the same order under other labels (CIFAR-100 and
@@ -129,7 +129,7 @@ def difference(
     Infinite sensitivities (points at distance 0) have no difference: by point, a point with one in either set is left
     out; by rank, both sets are ordered without them. The legend counts them, as it does points that a ranking dropped.
 
-    The picture leaves out markers that others would hide; where points are compared with themselves, a line joins the
+    The picture leaves out markers that others would hide. If points are compared with themselves, a line joins the
     medians of 64 equal parts of the set. --tsv has all points, a row each: rank (in BASE), fraction, difference, base,
     set, norm, by, index (row in BASE), sensitivity (there), other (sensitivity in OTHER).
 
@@ -160,10 +160,10 @@ def labels(
 ) -> None:
     """Draw label distributions (Figures 4a, 4b).
 
-    Three bars a class: how many of the N least robust points (left), of N random points (centre) and of the N most
-    robust points (right) are of it. One panel for each ranking, that is for each norm. The random points are those of
-    `random:N:SEED`, the others those of `R.zarr:least:N` and `R.zarr:most:N`: of points that tie at the cut, those of
-    lowest index enter, and how many is said.
+    Three bars per class: how many of the N least robust points (left), of N random points (centre) and of the N most
+    robust points (right) have it. One panel per ranking, that is per norm. The random points are `random:N:SEED`, the
+    others `R.zarr:least:N` and `R.zarr:most:N`: of points that tie at the cut-off, those with the lowest index are
+    taken, and the number is reported.
 
     The columns of --tsv: norm, label, class, least, random, most.
 
@@ -197,7 +197,7 @@ def map_(
 ) -> None:
     """Draw maps of points, coloured and sized by robustness (Figures 6, 17) or sensitivity (Figures 2c, 2d).
 
-    A panel for each embedding, row by row in the order given: for Figure 6 the sets in l2, the sets in l-infinity, and
+    One panel per embedding, row by row in the given order: for Figure 6 the sets in l2, the sets in l-infinity, and
     --columns 3. The least robust points are large and red, the most robust small and blue; between the two, colour and
     size are linear in robustness r, in [0, 1] units, or with --color sensitivity in 1/r. The key beneath a panel has
     the numbers. Where a few points lie far from the rest, as in l-infinity on MNIST, --scale rank shows more. A point
@@ -233,8 +233,8 @@ def pairs(
     The neighbour is the nearest point with another label, or, where the ranking was made with sens-rank --same, the
     nearest other point with the same label. Above each pair stands their distance (r(x) of Section 3), in [0, 1] units
     and as it is between the images shown: a ranking by hard labels that says otherwise is refused. A ranking of
-    features of the images (dataset features) shows distances of the features. Below each image stand its class, its row
-    in its set, and its name where it has one. Without --select the 8 nearest pairs are shown.
+    features of the images (dataset features) shows distances of the features. Below each image are its class, its row
+    in its set, and its name if it has one. Without --select the 8 nearest pairs are shown.
 
     The columns of --tsv: index, distance, neighbour, label, neighbour_label, class, neighbour_class, and where
     points have names: name, neighbour_name.
@@ -328,10 +328,11 @@ def search(
     overwrite: _cli.Overwrite = False,
     quiet: _cli.Quiet = False,
 ) -> None:
-    """Draw what clone-search found (Appendix B).
+    """Draw the result of clone-search (Appendix B).
 
     Above, the mean score of all points of the first rung by the value of each argument; below, the points of the last
-    rung, best first, from their lowest to their highest seed, those in colour that seeds cannot tell from the best.
+    rung, best first, from their lowest to their highest seed; coloured are those within seed-to-seed variation of the
+    best.
 
     The columns of --tsv: point, its seven arguments, seed, images, score.
 
@@ -355,9 +356,9 @@ def training(
 ) -> None:
     """Draw accuracies by epoch (Figure 1b).
 
-    One panel a run: clean and adversarial accuracy on the training batches (against the attack that trains) and on the
-    test set (against PGD-40, every 25 epochs and at the end); the red pentagons are the accuracy on the tracked points
-    against PGD-40, with the last value beside them. A run that goes on is drawn as far as it is.
+    One panel per run: clean and adversarial accuracy on the training batches (against the attack that trains) and on
+    the test set (against PGD-40, every 25 epochs and at the end); the red pentagons are the accuracy on the tracked
+    points against PGD-40, with the last value beside them. An unfinished run is drawn up to its last epoch.
 
     The columns of --tsv are fields of the run's log: run, epoch, train_accuracy, train_robust_accuracy, test_accuracy,
     test_robust_accuracy, tracked_accuracy; empty where nothing was measured.
@@ -415,10 +416,10 @@ def deciles(
     The points of an evaluation are ordered by their robustness in --ranking and cut into parts of equal size, the least
     robust at the left. Pentagons are the accuracy under attack with its 95 % interval (Wilson), dots the clean
     accuracy. The ranking is of the evaluated dataset, most usefully --against the training set: how far test points are
-    from training points of other classes. What --fast or a choice of attacks found is called an upper bound.
+    from training points of other classes. Results of --fast or of selected attacks are marked as upper bounds.
 
     The columns of --tsv: evaluation, upper_bound, quantile, points, lowest and highest distance, clean, robust, low,
-    high (accuracies are shares).
+    high (accuracies are fractions).
 
     For example:
 
@@ -448,19 +449,19 @@ def table(
 ) -> None:
     """Write Tables 2 to 4 as Markdown, the paper's row beside ours.
 
-    A run is a row: clean and AutoAttack accuracy of its best and last weights with their differences, the epoch of the
-    best weights, and the PGD-40 accuracy on the tracked points there. Evaluations are told to runs by the digests of
-    the weights; those of other weights, such as published ones, make rows of their own, called as their files. --name
-    names runs, once for each in their order; a run stands beneath the paper's row of its name, and several runs of one
-    name are followed by their mean and deviation. Beneath the table stands what each row is: network, epochs, seed,
-    points, attacks. What --fast or a choice of attacks found has ≤ before it: AutoAttack could lower it. The last two
-    columns have the smallest true difference of AutoAttack accuracy, in percentage points, that a test (aacompare)
-    against another row like it can show: for one row from its number of points, for the mean of several seeds from the
-    deviation between them.
+    One row per run: clean and AutoAttack accuracy of its best and last weights with their differences, the epoch of the
+    best weights, and the PGD-40 accuracy on the tracked points there. Evaluations are matched to runs by the digests of
+    the weights; those of other weights, such as published ones, get rows of their own, named after their files. --name
+    names the runs, once per run, in order. A run is placed below the paper's row with its name, and several runs with
+    one name are followed by their mean and standard deviation. Below the table are the details of each row: network,
+    epochs, seed, points, attacks. Results of --fast or of selected attacks are marked with ≤, because AutoAttack could
+    lower them. The last two columns have the smallest true difference of AutoAttack accuracy, in percentage points,
+    that a test (aacompare) against another row like it can show: for one row from its number of points, for the mean of
+    several seeds from the deviation between them.
 
     The columns of --tsv: name, label, clean_b, aa_b, upper_bound_b, clean_l, aa_l, upper_bound_l, epoch_b, pgd_b,
     detectable_b, detectable_l (by points), detectable_by_seeds_b, detectable_by_seeds_l (of all rows of that name).
-    Accuracies and differences are shares.
+    Accuracies and differences are fractions.
 
     For example:
 
@@ -492,9 +493,9 @@ def report(
     The page begins with findings in words, computed from the artifacts, the nearest pairs with rows and names, and the
     curve of sensitivity. Then come maps, figures with the captions that "figure" writes into their files, evaluations
     and trainings, tables and text (CSV, TSV, JSON, Markdown), a card for each artifact, the histories as one graph,
-    every command in an order in which it can be run again, and the list of files. What belongs together is told by
-    digests, so name the dataset beside its ranking, features or clones to see the images. The page loads nothing and
-    runs nothing; rest the pointer on a point of a map to see what it is.
+    every command in an order in which it can be run again, and the list of files. Digests tell what belongs together:
+    name the dataset with its ranking, features or clones to see the images. The page loads nothing and runs nothing;
+    rest the pointer on a point of a map to see what it is.
 
     The order in which artifacts are named, and their folders, do not matter. Pictures of more than 8 MiB, and text of
     more than 16, are refused; long tables are cut, and the page says so.

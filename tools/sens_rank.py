@@ -1,34 +1,35 @@
 """Rank the points of a dataset by robustness, exactly: Equation (1) and Algorithm 1 of the paper.
 
-For every point the nearest point of another label is found, in the l2, the l-infinity or the l1 norm; its distance is
-the point's robustness r, and 1/r its sensitivity. On images whole-number arithmetic decides, equal distances go to the
-lower index, and neither threads nor processes change a bit.
+For each point the command finds the nearest point with a different label, in the l2, l-infinity or l1 norm. That
+distance is the robustness r of the point, and 1/r is its sensitivity. Images are compared in whole numbers, and of
+equal distances the lower index counts, so the result is bit-identical for any number of threads and processes.
 
-With -o R.zarr the ranking becomes an artifact, which other commands take, and its path is printed. With -o R.csv,
-R.tsv, R.jsonl or R.parquet it becomes a table with a header, for other programs. Without -o a terminal shows the ten
-least robust points. A pipe or file gets all of them as tab-separated values without a header, least robust first:
-index, distance, neighbour, label, neighbour's label; with -k three more columns (distance, neighbour, its label) for
-each further neighbour. Where points have names (from the files they were imported from), name and class of the point
-and of each neighbour stand at the end. Distances of images are in [0,1] units, distances of features in the units of
-the features.
+With -o R.zarr the ranking becomes an artifact for the other commands, and its path is printed. With -o R.csv, R.tsv,
+R.jsonl or R.parquet it becomes a table with a header, for other programs. Without -o a terminal shows the ten least
+robust points. A pipe or file gets all points as tab-separated values without a header, least robust first: index,
+distance, neighbour, label, neighbour's label; with -k three more columns (distance, neighbour, its label) for each
+further neighbour. If points have names (of the files they were imported from), the last columns are name and class of
+the point and of each neighbour. Distances of images are in [0,1] units, distances of features in the units of the
+features.
 
-With --same the neighbour is the nearest other point of the same label; a point that is alone in its class has none
-(inf, -1, -1). Wrong labels and outliers are far from their own class: dataset issues compares the two distances. With
--o the ranking says so, and commands that need robustness refuse it.
+With --same the neighbour is the nearest other point with the same label. A point that is alone in its class has none
+(inf, -1, -1). Wrong labels and outliers are far from their own class; dataset issues compares the two distances. Such a
+ranking is marked, and commands that need robustness refuse it.
 
-With --shard I/N a job does share I of the comparisons, counted from 0, and knows nothing of the others: an array job on
-any number of machines. Each writes a part of the ranking, and "artifact merge" joins all parts, to the bits of one
-process. All jobs need the same options.
+With --shard I/N a job does part I of the comparisons, counted from 0, without contact to the others, such as in an
+array job on any number of machines. Each job writes a part of the ranking, and "artifact merge" joins all parts to the
+same bits as one process. All jobs need the same options.
 
-With --device cuda a GPU searches, to the same bits; the default is the processor. Where Triton is installed, which CUDA
-builds of PyTorch bring, images are searched in l2 and linf by kernels made for it, for at most 8 neighbours of hard
-labels. They keep the points on the GPU if they fit there and in --memory, at one byte a number in l2 and two in linf.
+With --device cuda a GPU searches, with the same bits; the default is the processor. If Triton is installed, which CUDA
+builds of PyTorch include, images are searched in l2 and linf by special kernels, for at most 8 neighbours and hard
+labels. They keep the points on the GPU if they fit there and in --memory, with one byte per number in l2 and two in
+linf.
 
-With --curvature four more columns come last: the perceived curvature of Section 3 at the nearest point, as kappa~ =
+With --curvature the last four columns are: the perceived curvature of Section 3 at the nearest point, as kappa~ =
 (lambda - r)/r^3 and as kappa = (24 kappa~)^(1/2); the constant L = 4/r^2 of Theorem 1; and the largest kappa~ over all
-points of other labels. lambda is how far apart two points of different labels are to a model: on images the diameter
-of the cube if not given. With a smaller --lambda, kappa is imaginary (nan) at r > lambda, and the largest kappa~ may be
-that of the farthest point, which is searched by brute force. In JSON a number that is not finite is null.
+points with other labels. lambda is the distance between two labels as a model perceives it; for images the default is
+the diameter of the cube. With a smaller --lambda, kappa is imaginary (nan) at r > lambda, and the largest kappa~ may be
+that of the farthest point, which is found by brute force. In JSON numbers that are not finite are null.
 
 For example:
 
