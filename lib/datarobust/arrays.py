@@ -1,8 +1,9 @@
 """One line of Python: ``datarobust.rank(X, y)`` and ``find_issues(X, y)`` on arrays, tensors, data frames and lists.
 
-What distances are in: uint8 are pixels, and so are images (N, H, W[, C]) of whole numbers in 0..255 or of multiples of
-1/255 in [0, 1], which become bytes without loss. Distances of pixels are in [0, 1] units, as those of all commands. All
-other numbers are features in their own units: float64 is rounded to float32, integers must be exact in it.
+What distances are in: uint8 are pixels, and so are images (N, H, W[, C]) of whole numbers that reach more than 16, up
+to 255, or of multiples of 1/255 in [0, 1], which become bytes without loss. Distances of pixels are in [0, 1] units, as
+those of all commands. All other numbers are features in their own units: float64 is rounded to float32, integers must
+be exact in it.
 """
 
 from __future__ import annotations

@@ -90,6 +90,18 @@ def test_other_numbers_are_in_their_own_units() -> None:
         np.testing.assert_allclose(result.robustness, brute_force(np.asarray(numbers), LABELS), rtol=1e-6)
 
 
+def test_levels_of_another_scale_are_no_pixels() -> None:
+    levels = RANDOM.integers(0, 17, (12, 4, 4))
+    for X in (levels, levels.astype(float), levels.reshape(12, -1)):
+        result = datarobust.rank(X, LABELS)
+        assert not result.pixels
+        np.testing.assert_allclose(result.robustness, brute_force(levels, LABELS), rtol=1e-12)
+    black = datarobust.rank(levels > 8, LABELS)
+    assert black.pixels
+    np.testing.assert_allclose(black.robustness, brute_force(levels > 8, LABELS), rtol=1e-12)
+    assert from_arrays(levels, LABELS).spec.picture == ((1, 4, 4), 0.0, levels.max())
+
+
 def test_labels_of_all_kinds_give_the_same_ranking() -> None:
     expected = datarobust.rank(IMAGES, LABELS)
     text = NAMES[LABELS]

@@ -29,7 +29,7 @@ Hashes = npt.NDArray[np.bytes_]
 Labels = Literal["own", "coarse"]
 
 _HASH = "S16"
-_DARK = 16  # images without a brighter pixel may have another range: 0..1, or 0..16 as scikit-learn's digits
+DARK = 16  # images without a brighter pixel may have another range: 0..1, or 0..16 as scikit-learn's digits
 
 
 def point_column(store: Store) -> Column:
@@ -160,7 +160,7 @@ def remarks(dataset: Store) -> Iterator[str]:
         brightest = 0
         for _, rows in dataset.column("images").blocks():
             brightest = max(brightest, int(rows.max(initial=0)))
-            if brightest > _DARK:
+            if brightest > DARK:
                 return
         yield (
             f"No pixel is above {brightest}, of 255 that are possible, and distances are as small. If {brightest} is "

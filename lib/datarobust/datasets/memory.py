@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from datarobust.datasets.contents import DARK
 from datarobust.datasets.folder import Resize, as_pixels
 from datarobust.datasets.npz import layout_of
 from datarobust.datasets.parquet import IMAGES, LABELS
@@ -73,7 +74,7 @@ class ArraySource(Source):
         picture = None
         if not images and points.ndim == 4 and len(points):
             low, high = float(points.min()), float(points.max())
-            unit = 1.0 if high <= 1 else 255.0
+            unit = 1.0 if high <= 1 else high if high <= DARK else 255.0
             picture = Picture(points.shape[1:], *((0.0, unit) if low >= 0 and high <= 255 else (low, high)))
         self.spec = Spec(
             name=name,
@@ -294,11 +295,16 @@ def as_points(X: Any, where: str = "X") -> Array:
 
 
 def _pixels(array: Array, where: str) -> Images | None:
-    """Images as bytes where nothing is lost by it, as :func:`as_images` has it, else None."""
+    """Images as bytes where nothing is lost by it, as :func:`as_images` has it, else None.
+
+    Whole numbers up to 16 are levels of another scale, such as those of scikit-learn's digits: no bytes.
+    """
     blocks = [array[begin:end] for begin, end in spans(len(array), _ROWS_AT_ONCE)]
     scale: Scale = "bytes"
     if array.dtype.kind == "f":
         scale = next(filter(None, map(tell_scale, blocks)), "unit")
+    if scale == "bytes" and array.dtype.kind != "b" and max((block.max() for block in blocks), default=0) <= DARK:
+        return None
     result = np.empty(array.shape, np.uint8)
     for number, block in enumerate(blocks):
         begin = number * _ROWS_AT_ONCE
