@@ -176,7 +176,7 @@ def _by_ranking(selection: Selection, dataset: Store, stdin: BinaryIO | None) ->
             raise SelectionError(f"'-' takes one path, but {len(words)} lines came: did the command before it fail?")
         path = Path(words[0])
     ranking = artifacts.open_store(path, "ranking")
-    artifacts.same_digest(ranking, dataset)
+    artifacts.demand_same_points(ranking, dataset)
     distance = np.asarray(ranking.column("distance").read(), np.float64)
     if len(distance) != len(dataset):
         raise SelectionError(f"{shown(path)} ranks {len(distance):,} points, but the dataset has {len(dataset):,}.")

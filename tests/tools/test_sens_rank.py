@@ -319,7 +319,7 @@ def test_the_artifact(digits: Path, ranked: Path, arrays: tuple[np.ndarray, np.n
     np.testing.assert_array_equal(saved.column("distance").read(), expected.robustness)
     np.testing.assert_array_equal(saved.column("neighbour").read(), expected.neighbour[:, 0])
     dataset = artifacts.open_store(digits)
-    artifacts.same_digest(saved, dataset)
+    artifacts.demand_same_points(saved, dataset)
     assert (saved.attributes["norm"], saved.attributes["k"], saved.attributes["against"]) == ("linf", 1, None)
     *before, step = saved.history
     assert tuple(before) == dataset.history

@@ -20,11 +20,11 @@ from datarobust.artifacts.store import (
     abandon,
     check,
     create,
+    demand_same_points,
     demand_vacant,
     finished,
     open_store,
     peek,
-    same_digest,
 )
 from datarobust.artifacts.tensors import Tensors, load_tensors, save_tensors
 
@@ -49,7 +49,7 @@ __all__ = [
     "open_store",
     "peek",
     "row_by_row",
-    "same_digest",
+    "demand_same_points",
     "save_tensors",
     "whole_or_absent",
 ]

@@ -492,7 +492,7 @@ def _layout(folder: Path, blocks: int) -> Layout:
     return layout
 
 
-def same_digest(ranking: Store, dataset: Store) -> None:
+def demand_same_points(ranking: Store, dataset: Store) -> None:
     """ArtifactError where a ranking was made neither from a dataset nor from features of all its points."""
     theirs = ranking.attributes.get("dataset")
     if dataset.digest not in row_by_row(ranking.history, str(theirs)):

@@ -58,7 +58,7 @@ class Embedding:
     limit: int | None = None  # sample only the first points of the dataset
 
     def __post_init__(self) -> None:
-        artifacts.same_digest(self.ranking, self.dataset)
+        artifacts.demand_same_points(self.ranking, self.dataset)
         if len(self.ranking) != len(self.dataset):
             sizes = f"ranks {len(self.ranking):,} points, but {shown(self.dataset.path)} has {len(self.dataset):,}"
             raise DataError(f"{shown(self.ranking.path)} {sizes}: make it again")

@@ -152,7 +152,7 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
 
     Without a selection they are the least robust pairs, two points nearest each other being one.
     """
-    artifacts.same_digest(ranking, dataset)
+    artifacts.demand_same_points(ranking, dataset)
     other = _other_set(dataset, ranking, against)
     for store in (dataset, other):
         if picture_shape(store) is None:
@@ -243,7 +243,7 @@ def _points(store: Store, rows: Rows | Sequence[int]) -> list[galleries.Point]:
 
 def _ranked(dataset: Store, ranking: Store, against: Store | None, most: int) -> galleries.Section:
     """The nearest pairs of a ranking, with their images."""
-    artifacts.same_digest(ranking, dataset)
+    artifacts.demand_same_points(ranking, dataset)
     other = _other_set(dataset, ranking, against)
     distance, neighbour = ranking.column("distance").read(), ranking.column("neighbour").read()
     rows = images.least_robust_pairs(distance, neighbour, against is None, len(distance))

@@ -94,7 +94,7 @@ def test_what_has_other_rows_or_labels_is_refused(images: Store, tmp_path: Path)
     stored.relabel(whole, labels, tmp_path / "fr.zarr", step("dataset", "relabel"))
     other = stored.dataset(tmp_path / "o.zarr")[0]
     of_part = ranking(features(part, tmp_path / "sf.zarr"), tmp_path / "1.zarr")
-    artifacts.same_digest(of_part, part)
+    artifacts.demand_same_points(of_part, part)
     for number, (made, dataset) in enumerate(
         [
             (features(part, tmp_path / "sf2.zarr"), images),  # features of a subset
@@ -107,10 +107,10 @@ def test_what_has_other_rows_or_labels_is_refused(images: Store, tmp_path: Path)
     ):
         ranked = ranking(made, tmp_path / f"ranking-{number}.zarr")
         with pytest.raises(ArtifactError, match="was made from another dataset"):
-            artifacts.same_digest(ranked, dataset)
+            artifacts.demand_same_points(ranked, dataset)
     short = ranking(features(images, tmp_path / "first.zarr", limit=12), tmp_path / "first-l2.zarr")
     with pytest.raises(ArtifactError, match=r"has 12 points, but .* has 20: make it again from features of all"):
-        artifacts.same_digest(short, images)
+        artifacts.demand_same_points(short, images)
 
 
 def test_a_step_that_does_not_name_its_output_proves_nothing() -> None:
