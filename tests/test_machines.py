@@ -16,7 +16,7 @@ from .conftest import free_port
 from .tools import made
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-OPTIONS = ["--arch", "wrn-10-1", "--batch", 8, "--steps", 2, "--hold-out", "none", "--track", "none", "--epochs", 4]
+OPTIONS = ["--arch", "wrn-10-1", "--batch", 8, "--steps", 2, "--hold-out", "none", "--track", "none", "--epochs", 6]
 #: torchrun, as a script that starts quickly.
 AGENT = "from torch.distributed.run import main\nmain()\n"
 
