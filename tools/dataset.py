@@ -528,6 +528,9 @@ def issues(
     ] = None,
     against: _cli.Against = None,
     norm: _cli.Norm = "l2",
+    k: Annotated[
+        int, option("K", "How many nearest points of each kind the score of label compares.", "-k", min=1)
+    ] = 5,
     label_score: Annotated[float, option("X", "The least score of label.", min=1.0)] = 1.2,
     near_score: Annotated[float, option("X", "The least score of near duplicate and leak.", min=1.0)] = 2.0,
     ambiguous_score: Annotated[float, option("X", "The least score of ambiguous.", min=1.0)] = 1.5,
@@ -546,8 +549,8 @@ def issues(
     leak: with --against T.zarr, the other point is one of T.zarr; the score is that of near duplicate, or inf.
     duplicate: both points are equal; inf.
     near duplicate: distance of the 5th nearest point over the distance of the two.
-    label: distance to the nearest point of the same label over that to the nearest of another label, which is the other
-    point. Its class is a guess at the right one.
+    label: mean distance to the K nearest points of the same label over that to the K nearest of other labels, the
+    nearest of which is the other point. Its class is a guess at the right one.
     ambiguous: no clear label, and another class is nearer than usual: the median of that distance over it.
     alone: the only point of its class; no score.
 
@@ -573,7 +576,7 @@ def issues(
         raise UsageError(f"{output} is no table: end its name in .csv, .tsv, .jsonl or .parquet.")
     measured, others = (None if path is None else _cli.opened(path) for path in (features, against))
     thresholds = Thresholds(label_score, near_score, ambiguous_score)
-    job = Issues(_cli.opened(dataset), measured, others, norm, thresholds, int(memory * 1e9), threads)
+    job = Issues(_cli.opened(dataset), measured, others, norm, thresholds, int(memory * 1e9), threads, k)
     make(
         job, output, _cli.step("dataset", None, None), overwrite=overwrite, progress=_cli.progress("hashing"),
         labelled=_cli.progress,

@@ -7,7 +7,7 @@ the same label. With r_other and r_same the distances to the nearest of each,
 ``leak``              a point of another set, such as the test set, equals it or is a near duplicate of it
 ``duplicate``         two points are equal
 ``near duplicate``    d(x, y) is far below u, the distance of x, and of y, to its USUAL-th nearest point: u / d
-``label``             another class is nearer than the point's own: r_same / r_other
+``label``             another class is nearer than the point's own: r_same / r_other, each a mean over the k nearest
 ``ambiguous``         two classes are about equally near, and both very near: the median of r_other / r_other
 ``alone``             no other point has the label
 ====================  ================================================================================================
@@ -42,6 +42,10 @@ MEANINGS = {
 
 USUAL = 5
 """Which nearest point says how far apart points are where nothing is a copy; copies in groups of more escape it."""
+
+
+NEIGHBOURS = 5
+"""Of each kind, whose distances are compared for a label: measured, better than 1 (tests/bench/label_errors.py)."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +91,17 @@ class Findings:
 
 
 def label_scores(same: Floats, other: Floats) -> Floats:
-    """r_same / r_other (N,): how much nearer another class is than a point's own; 0 where the ratio does not exist.
+    """r_same / r_other (N,): how much nearer other classes are than a point's own; 0 where the ratio does not exist.
 
-    It does not without another class or without another point in the class, nor where both distances are 0.
+    ``same`` and ``other`` (N, k) are the distances of the k nearest points with the same label and with others. The
+    ratio is that of their sums, over as many as there are of both; it does not exist without one of each, nor where all
+    distances are 0.
     """
+    both = np.isfinite(same) & np.isfinite(other)
+    sums = [np.where(both, distance, 0.0).sum(axis=1) for distance in (same, other)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = same / other
-    return np.where(np.isfinite(same) & ~np.isnan(ratio), ratio, 0.0)
+        ratio = sums[0] / sums[1]
+    return np.where(np.isnan(ratio), 0.0, ratio)
 
 
 def find(
@@ -102,6 +110,7 @@ def find(
     group: Rows,
     *,
     against: Labelled | None = None,
+    k: int = NEIGHBOURS,
     thresholds: Thresholds = Thresholds(),
     memory: int = MEMORY,
     options: Options = DEFAULT,
@@ -114,6 +123,7 @@ def find(
         norm: "l1", "l2" or "linf".
         group: (N,) equal numbers for equal points.
         against: a set that should have no point in common with ``points``, such as the test set.
+        k: how many of the nearest points of the same and of other labels decide whether a label looks wrong.
         thresholds: least scores.
         memory: bytes of rows to hold in a search.
         options: how to search.
@@ -134,7 +144,7 @@ def find(
         )  # fmt: skip
         return one, two
 
-    other, same = search("searching", USUAL)
+    other, same = search("searching", max(k, USUAL))
     distance, neighbour = _any_label(other, same, USUAL)
     usual = _last_finite(distance)
     parts = [_duplicates(group), _near(distance, neighbour, usual, group, thresholds.near)]
@@ -143,7 +153,7 @@ def find(
         nearest = _any_label(*search("searching the other set", 1, against), 1)
         parts.append(_leaks(nearest[0][:, 0], nearest[1][:, 0], usual, thresholds.near))
     r_other, partner = other.distance[:, 0], other.neighbour[:, 0]
-    ratio = label_scores(same.distance[:, 0], r_other)
+    ratio = label_scores(same.distance[:, :k], other.distance[:, :k])
     lone = [
         (min(row, mate), max(row, mate)) not in copies
         for row, mate in zip(range(len(partner)), partner.tolist(), strict=True)

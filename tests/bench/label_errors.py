@@ -11,7 +11,8 @@ A cell has the AUC and the precision: how well a score ranks wrong labels above 
 labels among as many of the most suspicious points as there are errors. They are means over the seeds of the noise;
 points with equal scores count as if in random order.
 
-cleanlab without predictions is Datalab with features, which takes 10 nearest neighbours. With predictions it ranks by
+r_same/r_other compares the nearest points, "dataset issues" the 5 nearest as the command does. cleanlab without
+predictions is Datalab with features, which takes 10 nearest neighbours. With predictions it ranks by
 self-confidence, of a logistic regression on 50 principal components, cross-validated in 5 parts, or of the network.
 fastdup (--fastdup) looks at the images as PNG files, with features of its own; its label score is the share of a
 point's 10 nearest neighbours that have its label.
@@ -45,12 +46,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.lib.evaluation import real
 
-from datarobust.issues import label_scores
+from datarobust.issues import NEIGHBOURS, label_scores
 from datarobust.sensitivity import Labelled, rank
 
 Array = npt.NDArray[Any]
 SHARES = (0.01, 0.02, 0.05)
-NEIGHBOURS = 10
+PEERS = 10  # neighbours that cleanlab and fastdup look at
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def main() -> None:
         scorers: dict[str, Callable[[Array], Array]] = {
             "1/r": lambda labels, x=points: by_distance(x, labels)[0],
             "r_same/r_other": lambda labels, x=points: by_distance(x, labels)[1],
+            "dataset issues": lambda labels, x=points: by_distance(x, labels, NEIGHBOURS)[1],
         }
         if importlib.util.find_spec("cleanlab") is not None:
             scorers["cleanlab, no predictions"] = lambda labels, x=points: datalab(x, labels)
@@ -121,7 +123,7 @@ def noisy(points: Points, kind: str, share: float, seed: int) -> Array:
         return labels
     from sklearn.neighbors import KNeighborsClassifier
 
-    near = KNeighborsClassifier(NEIGHBOURS).fit(points.values, labels).kneighbors(return_distance=False)
+    near = KNeighborsClassifier(PEERS).fit(points.values, labels).kneighbors(return_distance=False)
     given = np.array([np.bincount(labels[row], minlength=classes).argmax() for row in near])
     confused = np.zeros((classes, classes))
     np.add.at(confused, (labels, given), 1)
@@ -160,7 +162,7 @@ def thresholds(every: list[Points]) -> None:
     print(f"| least score | {' | '.join(points.name for points in every)} |")
     print("| --- " * (len(every) + 1) + "|")
     drawn = [(noisy(points, "uniform", 0.02, 0), points) for points in every]
-    scored = [(by_distance(points, labels)[1], labels != points.labels) for labels, points in drawn]
+    scored = [(by_distance(points, labels, NEIGHBOURS)[1], labels != points.labels) for labels, points in drawn]
     for least in (1.0, 1.1, 1.2, 1.3, 1.5, 2.0):
         cells = []
         for scores, wrong in scored:
@@ -179,11 +181,11 @@ def quality(scores: Array, wrong: Array) -> tuple[float, float]:
     return area, (wrong[above].sum() + (errors - above.sum()) * wrong[tied].mean()) / errors
 
 
-def by_distance(points: Points, labels: Array) -> tuple[Array, Array]:
-    """1/r and r_same/r_other."""
+def by_distance(points: Points, labels: Array, k: int = 1) -> tuple[Array, Array]:
+    """1/r and r_same/r_other, of k neighbours."""
     labelled = Labelled.of(points.values, labels)
-    other, same = rank(labelled, "l2").robustness, rank(labelled, "l2", same=True).robustness
-    return 1 / other, label_scores(same, other)
+    other, same = rank(labelled, "l2", k=k), rank(labelled, "l2", k=k, same=True)
+    return other.sensitivity, label_scores(same.distance, other.distance)
 
 
 def datalab(points: Points, labels: Array) -> Array:
@@ -227,7 +229,7 @@ def fastdup_neighbours(images: Array) -> list[Array]:
             Image.fromarray(image).convert("RGB").save(folder / f"{row:06d}.png")
         table = pd.DataFrame({"filename": [str(path) for path in sorted(folder.iterdir())], "label": "none"})
         run = fastdup.create(input_dir=str(folder), work_dir=str(Path(scratch, "work")))
-        run.run(annotations=table, nearest_neighbors_k=NEIGHBOURS, threshold=0.0, print_summary=False)
+        run.run(annotations=table, nearest_neighbors_k=PEERS, threshold=0.0, print_summary=False)
         pairs = run.similarity()
     near: list[list[int]] = [[] for _ in images]
     for one, other in zip(pairs["filename_from"], pairs["filename_to"], strict=True):

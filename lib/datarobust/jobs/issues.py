@@ -14,7 +14,7 @@ from datarobust.artifacts import Store
 from datarobust.datasets.contents import class_names, equal_points
 from datarobust.datasets.contents import names as point_names
 from datarobust.errors import DataError, UsageError
-from datarobust.issues import KINDS, Findings, Thresholds, find
+from datarobust.issues import KINDS, NEIGHBOURS, Findings, Thresholds, find
 from datarobust.jobs import tables
 from datarobust.jobs.make import Form, Output
 from datarobust.jobs.sens_rank import Sensitivity
@@ -45,6 +45,7 @@ class Issues:
     thresholds: Thresholds
     memory: int  # bytes of rows to hold
     threads: int | None = None
+    k: int = NEIGHBOURS  # nearest points that decide whether a label looks wrong
     findings: Findings | None = field(default=None, init=False)  # once it has run
 
     def __post_init__(self) -> None:
@@ -75,7 +76,7 @@ class Issues:
 
     def request(self) -> dict[str, Any]:
         """All that decides the table."""
-        settings = {"norm": self.norm, "thresholds": vars(self.thresholds)}
+        settings = {"norm": self.norm, "k": self.k, "thresholds": vars(self.thresholds)}
         roles = {"dataset": self.dataset, "features": self.features, "against": self.others}
         digests = {role: None if store is None else store.digest for role, store in roles.items()}
         return {"tool": "dataset issues", **digests, **settings}
@@ -92,8 +93,8 @@ class Issues:
         def search(dataset: Store, others: Store | None) -> Findings:
             job = self._sensitivity(dataset, others)
             return find(
-                job.points, self.norm, group, against=job.against, thresholds=self.thresholds, memory=self.memory,
-                options=job.options(), progress=output.labelled,
+                job.points, self.norm, group, against=job.against, k=self.k, thresholds=self.thresholds,
+                memory=self.memory, options=job.options(), progress=output.labelled,
             )  # fmt: skip
 
         leaking = self._leaking
