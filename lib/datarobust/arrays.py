@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datarobust import issues, sensitivity
-from datarobust.datasets.memory import as_classes, as_points
-from datarobust.datasets.sources import Source
+from datarobust.datasets.memory import as_classes, as_nchw, as_points
+from datarobust.datasets.sources import Source, spans
 from datarobust.errors import DataError, DatarobustError, UsageError
 from datarobust.types import Array, Floats, Progress, Rows
 
 if TYPE_CHECKING:
     import pandas
+    import torch
 
 
 _THRESHOLDS = issues.Thresholds()
@@ -111,6 +112,8 @@ def rank(
     norm: str = "l2",
     *,
     k: int = 1,
+    features: Any = None,
+    layer: str = "penultimate",
     against: tuple[Any, Any] | Source | None = None,
     soft: bool = False,
     duplicates: sensitivity.Duplicates = "inf",
@@ -127,7 +130,10 @@ def rank(
         y: a label for each point: whole numbers, text, or one-hot rows; or the name of a column of the DataFrame.
         norm: "l1", "l2" or "linf".
         k: how many neighbours with another label.
-        against: look for neighbours among these (X, y) instead.
+        features: (N, D), or a torch.nn.Module that makes them of X: distances are then those of the features. Images
+            come to the network as (B, C, H, W) in [0, 1] where they are pixels; it runs on the device that it is on.
+        layer: whose output the features are; penultimate: the input of the last torch.nn.Linear.
+        against: look for neighbours among these (X, y) instead; features where ``features`` is an array.
         soft: Equation (1) with label vectors, the rows (N, C) of y.
         duplicates: equal points with different labels have distance 0 ("inf"), are left out ("drop"), or are an error.
         names: of the points, such as their files; by default the index of a DataFrame.
@@ -137,7 +143,7 @@ def rank(
     Raises:
         DataError: the first number or label that cannot be ranked, by its row.
     """
-    sides, labelled = _sides(X, y, against, soft, names)
+    sides, labelled = _sides(_Points.of(X, y, "X", "y", soft, names), against, soft, features, layer)
     ranking = sensitivity.rank(
         labelled[0],
         norm,
@@ -167,6 +173,7 @@ def find_issues(
     norm: str = "l2",
     *,
     features: Any = None,
+    layer: str = "penultimate",
     against: tuple[Any, Any] | Source | None = None,
     names: Sequence[object] | None = None,
     thresholds: issues.Thresholds = _THRESHOLDS,
@@ -179,10 +186,10 @@ def find_issues(
         X: points, as :func:`rank` takes them.
         y: their labels.
         norm: "l1", "l2" or "linf".
-        features: (N, D), what a network makes of the points: then distances are those of the features. Of photographs
-            pixels say little.
+        features: (N, D), or a torch.nn.Module that makes them of X, as in :func:`rank`.
+        layer: whose output the features are.
         against: (X, y) of a set that should have no point in common with this one, such as the test set; features where
-            ``features`` are given.
+            ``features`` is an array.
         names: of the points, such as their files; by default the index of a DataFrame.
         thresholds: least scores of findings.
         threads: all processors if not given.
@@ -194,12 +201,7 @@ def find_issues(
     if rows.dtype.kind == "f":
         rows = rows + np.zeros((), rows.dtype)  # turns -0.0 into 0.0
     group = np.array([groups.setdefault(blake2b(row.tobytes()).digest(), len(groups)) for row in rows], np.int64)
-    if features is not None:
-        measured = as_points(features, "features")
-        if len(measured) != len(points.images):
-            raise DataError(f"`features` has {len(measured):,} rows for the {len(points.images):,} points of X.")
-        points = replace(points, images=measured)
-    sides, labelled = _compared(points, against, False)
+    sides, labelled = _sides(points, against, False, features, layer)
     found = issues.find(
         labelled[0], norm, group, against=labelled[1] if against is not None else None, thresholds=thresholds,
         options=sensitivity.Options(threads=threads), progress=progress,
@@ -231,19 +233,23 @@ def find_issues(
 
 
 def _sides(
-    X: Any, y: Any, against: tuple[Any, Any] | Source | None, soft: bool, names: Sequence[object] | None
+    points: _Points, against: tuple[Any, Any] | Source | None, soft: bool, features: Any, layer: str
 ) -> tuple[list[_Points], list[sensitivity.Labelled]]:
-    """The points, and those they are held against where these are others, with numbers for equal labels."""
-    return _compared(_Points.of(X, y, "X", "y", soft, names), against, soft)
+    """The points, and those they are held against where these are others, with numbers for equal labels.
 
-
-def _compared(
-    points: _Points, against: tuple[Any, Any] | Source | None, soft: bool
-) -> tuple[list[_Points], list[sensitivity.Labelled]]:
+    Their numbers are those that distances are of: ``features`` where these are given.
+    """
+    network = hasattr(features, "named_modules")
+    if features is not None:
+        measured = _seen(features, layer, points.images) if network else as_points(features, "features")
+        if len(measured) != len(points.images):
+            raise DataError(f"`features` has {len(measured):,} rows for the {len(points.images):,} points of X.")
+        points = replace(points, images=measured)
     sides = [points]
     if against is not None:
         pair = (against, None) if isinstance(against, Source) else against
         others = _Points.of(pair[0], pair[1], "against[0]", "against[1]", soft)
+        others = replace(others, images=_seen(features, layer, others.images)) if network else others
         if points.images.shape[1:] != others.images.shape[1:]:
             shapes = f"shape {points.images.shape[1:]}, those of `against` {others.images.shape[1:]}"
             raise DataError(f"Points have {shapes}: give points of one shape.")
@@ -259,6 +265,23 @@ def _compared(
     return sides, [
         sensitivity.Labelled.of(side.images, own, side.soft) for side, own in zip(sides, classes, strict=False)
     ]
+
+
+def _seen(network: torch.nn.Module, layer: str, points: Array) -> Array:
+    """What a network makes of points, float32 (N, D); it is left in the modes that it was in."""
+    import torch
+
+    from datarobust.networks.features import BATCH, Extractor
+
+    inputs = as_nchw(points, None)
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        extract = Extractor("features", network, layer, inputs, device)
+        return np.concatenate([extract(inputs[begin:end]) for begin, end in spans(len(inputs), BATCH)])
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @dataclass

@@ -290,3 +290,30 @@ def test_an_estimator_in_the_style_of_scikit_learn() -> None:
     assert estimator.fit(IMAGES, LABELS).robustness_.tolist() == expected.robustness.tolist()
     assert estimator.ranking_.ranking.distance.shape == (12, 2)
     assert estimator.get_params() == {"norm": "linf", "k": 2}
+
+
+def test_a_network_measures_what_it_sees() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(16, 5), torch.nn.ReLU(),
+        torch.nn.Linear(5, 3),
+    ).train()  # fmt: skip
+    network[1].eval()
+    result = datarobust.rank(IMAGES, LABELS, features=network)
+    assert [module.training for module in network] == [True, False, True, True, True, True]
+    with torch.no_grad():
+        inputs = torch.tensor(IMAGES).permute(0, 3, 1, 2).float() / 255
+        seen = network.eval()[:5](inputs)
+        last = network(inputs)
+    np.testing.assert_allclose(result.robustness, brute_force(seen.numpy(), LABELS), rtol=1e-4)
+    assert not result.pixels
+    same = datarobust.rank(IMAGES, LABELS, features=seen)
+    np.testing.assert_allclose(same.robustness, result.robustness, rtol=1e-4)
+    output = datarobust.rank(inputs, LABELS, features=network, layer="output")
+    np.testing.assert_allclose(output.robustness, brute_force(last.numpy(), LABELS), rtol=1e-4)
+    halves = datarobust.rank(IMAGES[:6], LABELS[:6], features=network, against=(IMAGES[6:], LABELS[6:]))
+    assert (halves.robustness >= result.robustness[:6] * (1 - 1e-4)).all()
+    found = datarobust.find_issues(IMAGES, LABELS, features=network, against=(IMAGES[3:5], LABELS[3:5]))
+    assert set(found.rows("leak").tolist()) >= {3, 4}
+    with pytest.raises(DataError, match="features has no layer conv"):
+        datarobust.rank(IMAGES, LABELS, features=network, layer="conv")

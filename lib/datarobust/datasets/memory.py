@@ -131,11 +131,13 @@ def from_arrays(
     labels, soft = as_classes(y)
     if len(labels) != len(points):
         raise DataError(f"y has {len(labels):,} labels for the {len(points):,} points of X.")
-    return ArraySource(_as_nchw(points, layout), labels, name=name, classes=classes, soft=soft, names=names)
+    return ArraySource(as_nchw(points, layout), labels, name=name, classes=classes, soft=soft, names=names)
 
 
-def _as_nchw(points: Array, layout: Layout | None) -> Array:
+def as_nchw(points: Array, layout: Layout | None) -> Array:
     """Images as (N, C, H, W); rows (N, D) as they are."""
+    if points.ndim == 2:
+        return points
     axes = layout_of(points.shape, "X", layout)
     if axes == "nhwc":
         return np.ascontiguousarray(points.transpose(0, 3, 1, 2))
