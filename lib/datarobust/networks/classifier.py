@@ -149,6 +149,9 @@ def triton_kernels(device: torch.device) -> Any:
     return kernels
 
 
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "silu": F.silu}
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over groups of ``group`` consecutive images, 0 for the whole batch.
 
@@ -177,19 +180,20 @@ class BatchNorm2d(nn.BatchNorm2d):
         parts += [F.batch_norm(part, None, None, self.weight, self.bias, True, 0.0, self.eps) for part in others]
         return torch.cat(parts)
 
-    def activated(self, x: Tensor) -> Tensor:
-        """SiLU of the normalised features."""
+    def activated(self, x: Tensor, activation: str = "silu") -> Tensor:
+        """SiLU, or ReLU, of the normalised features."""
         split = self.training and (self.span is not None or 0 < self.group < len(x))
         plain = not split and self.affine and self.momentum is not None and self.running_mean is not None
         kernels = kernels_for(x, self) if plain else None
         if kernels is None:
-            return F.silu(self(x))
+            return _ACTIVATIONS[activation](self(x))
         weight, bias, mean, variance = self.weight, self.bias, self.running_mean, self.running_var
         assert mean is not None
         assert variance is not None
         result: Tensor
+        relu = activation == "relu"
         if self.training:
-            result, batch_mean, batch_variance = kernels.batch_norm_silu(x, weight, bias, self.eps)
+            result, batch_mean, batch_variance = kernels.batch_norm(x, weight, bias, self.eps, relu=relu)
             if self.track_running_stats:
                 count, momentum = x.numel() // x.shape[1], self.momentum or 0.0
                 mean.lerp_(batch_mean, momentum)
@@ -198,9 +202,9 @@ class BatchNorm2d(nn.BatchNorm2d):
                     self.num_batches_tracked.add_(1)
             return result
         if torch.is_grad_enabled() and (weight.requires_grad or bias.requires_grad):
-            return F.silu(self(x))
+            return _ACTIVATIONS[activation](self(x))
         scale = weight.float() * (variance.float() + self.eps).rsqrt()
-        result = kernels.affine_silu(x, scale, bias.float() - mean * scale)
+        result = kernels.affine(x, scale, bias.float() - mean * scale, relu=relu)
         return result
 
     def _spanning(self, x: Tensor) -> Tensor:
@@ -358,9 +362,6 @@ class _WideBlock(nn.Module):
         return total
 
 
-_ACTIVATIONS = {"relu": F.relu, "silu": F.silu}
-
-
 class PreActResNet18(Classifier):
     """The pre-activation ResNet-18 for small images (He et al. 2016, "Identity Mappings in Deep Residual Networks").
 
@@ -403,7 +404,7 @@ class PreActResNet18(Classifier):
         """Logits, float32 (B, classes), of images (B, channels, H, W)."""
         x = self.conv1(self._normalised(x))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return _pooled_logits(_ACTIVATIONS[self.activation](self.bn(x)), self.linear)
+        return _pooled_logits(self.bn.activated(x, self.activation), self.linear)
 
 
 class _PreActBlock(nn.Module):
@@ -419,9 +420,8 @@ class _PreActBlock(nn.Module):
         self.shortcut = None if same else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        activate = _ACTIVATIONS[self.activation]
-        y = activate(self.bn1(x))
+        y = self.bn1.activated(x, self.activation)
         if self.shortcut is not None:
             x = self.shortcut(y)
-        total: Tensor = x + self.conv2(activate(self.bn2(self.conv1(y))))
+        total: Tensor = x + self.conv2(self.bn2.activated(self.conv1(y), self.activation))
         return total

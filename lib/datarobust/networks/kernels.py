@@ -1,8 +1,8 @@
-"""Kernels of Triton for what lies between convolutions: a norm and SiLU in one pass, channels last in memory.
+"""Kernels of Triton for what lies between convolutions: a norm and SiLU or ReLU at once, channels last in memory.
 
 PyTorch reads and writes the features once for each operation; for group norms it also turns channels last around and
-back. Here a norm with SiLU reads them twice and writes them once; going back, three times and once. SiLU's input is
-computed again on the way back, so of a norm nothing is kept but its input. All sums are made in one order.
+back. Here a norm with its activation reads them twice and writes them once; going back, twice and once more. The input
+of the activation is computed again on the way back, so nothing is kept but the norm's. All sums are made in one order.
 
 Features are (B, C, H, W) of any float type up to 32 bits, in memory (B, H, W, C); sums and statistics are float32.
 """
@@ -24,11 +24,13 @@ PROGRAMS = 1024
 _HOW = {"enable_fp_fusion": True}  # unsaid, Triton 3.9 warns of another default to come
 
 
-class _BatchNormSilu(torch.autograd.Function):
-    """SiLU of the features normalised by their own statistics; mean and variance, which have no gradient."""
+class _BatchNorm(torch.autograd.Function):
+    """The activation of features normalised by their own statistics; mean and variance, which have no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, relu: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         rows, channels = x.numel() // x.shape[1], x.shape[1]
         sums = _partial(rows, channels, x)
         sums_kernel[_grid(sums)](x, sums, rows, channels, _steps(rows), ROWS, CHANNELS, **_HOW)
@@ -42,59 +44,61 @@ class _BatchNormSilu(torch.autograd.Function):
         shift = bias.double() - mean * scale
         saved = [part.float() for part in (scale, shift, mean, deviation)]
         ctx.save_for_backward(x, *saved)
+        ctx.relu = relu
         result = mean.float(), variance.float()
         ctx.mark_non_differentiable(*result)
-        return _affine_silu(x, *saved[:2]), *result
+        return _activated(x, saved[0], saved[1], relu), *result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None, None]:
         x, scale, shift, mean, deviation = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         rows, channels = x.numel() // x.shape[1], x.shape[1]
         sums = _partial(rows, channels, x)
         arguments = x, gradient, scale, shift, mean, deviation
-        back_sums_kernel[_grid(sums)](*arguments, sums, rows, channels, _steps(rows), ROWS, CHANNELS, **_HOW)
+        back_sums_kernel[_grid(sums)](*arguments, sums, rows, channels, ctx.relu, _steps(rows), ROWS, CHANNELS, **_HOW)
         of_bias, of_weight = sums.double().sum(1).float()
         of_x = torch.empty_like(x)
         grid = triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS)
         means = of_bias / rows, of_weight / rows
-        back_kernel[grid](*arguments, *means, of_x, rows, channels, ROWS, CHANNELS, **_HOW)
+        back_kernel[grid](*arguments, *means, of_x, rows, channels, ctx.relu, ROWS, CHANNELS, **_HOW)
         wants = ctx.needs_input_grad
-        return of_x, of_weight if wants[1] else None, of_bias if wants[2] else None, None
+        return of_x, of_weight if wants[1] else None, of_bias if wants[2] else None, None, None
 
 
-class _AffineSilu(torch.autograd.Function):
-    """SiLU of scale x + shift, by channel; only x has a gradient."""
+class _Affine(torch.autograd.Function):
+    """The activation of scale x + shift, by channel; only x has a gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
         ctx.save_for_backward(x, scale, shift)
-        return _affine_silu(x, scale, shift)
+        ctx.relu = relu
+        return _activated(x, scale, shift, relu)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         x, scale, shift = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         rows, channels = x.numel() // x.shape[1], x.shape[1]
         of_x = torch.empty_like(x)
         grid = triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS)
-        back_affine_kernel[grid](x, gradient, scale, shift, of_x, rows, channels, ROWS, CHANNELS, **_HOW)
-        return of_x, None, None
+        back_affine_kernel[grid](x, gradient, scale, shift, of_x, rows, channels, ctx.relu, ROWS, CHANNELS, **_HOW)
+        return of_x, None, None, None
 
 
-def batch_norm_silu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """SiLU of a batch norm in training, of the dtype of ``x``; the batch's mean and variance (C), not corrected."""
+def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, relu: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """ReLU or SiLU of a batch norm in training, in the dtype of ``x``; mean and variance (C) of the batch."""
     with torch.cuda.device_of(x):  # Triton launches where PyTorch is
-        result: tuple[Tensor, Tensor, Tensor] = _BatchNormSilu.apply(x, weight, bias, eps)
+        result: tuple[Tensor, Tensor, Tensor] = _BatchNorm.apply(x, weight, bias, eps, relu)
     return result
 
 
-def affine_silu(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """SiLU of scale x + shift, float32 (C) each: a batch norm in evaluation."""
+def affine(x: Tensor, scale: Tensor, shift: Tensor, *, relu: bool) -> Tensor:
+    """ReLU or SiLU of scale x + shift, float32 (C) each: a batch norm in evaluation."""
     with torch.cuda.device_of(x):
-        result: Tensor = _AffineSilu.apply(x, scale, shift)
+        result: Tensor = _Affine.apply(x, scale, shift, relu)
     return result
 
 
@@ -114,11 +118,11 @@ def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float,
     return result
 
 
-def _affine_silu(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def _activated(x: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
     rows, channels = x.numel() // x.shape[1], x.shape[1]
     result = torch.empty_like(x)
     grid = triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS)
-    affine_kernel[grid](x, scale, shift, result, rows, channels, ROWS, CHANNELS, **_HOW)
+    affine_kernel[grid](x, scale, shift, result, rows, channels, relu, ROWS, CHANNELS, **_HOW)
     return result
 
 
@@ -162,11 +166,15 @@ def _silu(z):
 
 
 @triton.jit
-def _back(z, gradient, place, inside):
-    """The gradient of SiLU's input."""
-    s = 1.0 / (1.0 + tl.exp(-z))
+def _back(z, gradient, place, inside, RELU: tl.constexpr):
+    """The gradient of the activation's input."""
     outer = tl.load(gradient + place, mask=inside, other=0).to(tl.float32)
-    return outer * s * (1.0 + z * (1.0 - s))
+    if RELU:
+        inner = tl.where(z <= 0, 0.0, outer)
+    else:
+        s = 1.0 / (1.0 + tl.exp(-z))
+        inner = outer * s * (1.0 + z * (1.0 - s))
+    return inner
 
 
 @triton.jit
@@ -197,26 +205,31 @@ def sums_kernel(x, sums, rows, channels, STEPS: tl.constexpr, ROWS: tl.constexpr
 
 
 @triton.jit
-def affine_kernel(x, scale, shift, result, rows, channels, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
-    """SiLU of scale x + shift."""
+def affine_kernel(
+    x, scale, shift, result, rows, channels, RELU: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr
+):
+    """The activation of scale x + shift."""
     channel, known, place, inside = _places(tl.program_id(0), tl.program_id(1), rows, channels, ROWS, CHANNELS)
     _, z = _normal(x, place, inside, scale, shift, channel, known)
-    tl.store(result + place, _silu(z), mask=inside)
+    z = tl.where(z < 0, 0.0, z) if RELU else _silu(z)  # NaN stays NaN
+    tl.store(result + place, z, mask=inside)
 
 
 @triton.jit
-def back_affine_kernel(x, gradient, scale, shift, of_x, rows, channels, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+def back_affine_kernel(
+    x, gradient, scale, shift, of_x, rows, channels, RELU: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr
+):
     """Its gradient."""
     channel, known, place, inside = _places(tl.program_id(0), tl.program_id(1), rows, channels, ROWS, CHANNELS)
     _, z = _normal(x, place, inside, scale, shift, channel, known)
     a = tl.load(scale + channel, mask=known, other=0)[None, :]
-    tl.store(of_x + place, _back(z, gradient, place, inside) * a, mask=inside)
+    tl.store(of_x + place, _back(z, gradient, place, inside, RELU) * a, mask=inside)
 
 
 @triton.jit
 def back_sums_kernel(
     x, gradient, scale, shift, mean, deviation, sums, rows, channels,
-    STEPS: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+    RELU: tl.constexpr, STEPS: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Sums over a channel: the gradients of bias and weight."""
     of_bias = tl.zeros((CHANNELS,), tl.float32)
@@ -230,7 +243,7 @@ def back_sums_kernel(
         tile = tl.program_id(0) * STEPS + step
         channel, known, place, inside = _places(tile, column, rows, channels, ROWS, CHANNELS)
         value, z = _normal(x, place, inside, scale, shift, channel, known)
-        inner = _back(z, gradient, place, inside)  # zero outside, where the gradient is
+        inner = _back(z, gradient, place, inside, RELU)  # zero outside, where the gradient is
         of_bias += tl.sum(inner, 0)
         of_weight += tl.sum(inner * (value - m) * d, 0)
     _keep(sums, of_bias, of_weight, channel, known, channels)
@@ -239,14 +252,14 @@ def back_sums_kernel(
 @triton.jit
 def back_kernel(
     x, gradient, scale, shift, mean, deviation, mean_bias, mean_weight, of_x, rows, channels,
-    ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+    RELU: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of a batch norm's input: what is left of it once the batch's statistics have moved along."""
     channel, known, place, inside = _places(tl.program_id(0), tl.program_id(1), rows, channels, ROWS, CHANNELS)
     value, z = _normal(x, place, inside, scale, shift, channel, known)
     m = tl.load(mean + channel, mask=known, other=0)[None, :]
     normalised = (value - m) * tl.load(deviation + channel, mask=known, other=0)[None, :]
-    inner = _back(z, gradient, place, inside) - tl.load(mean_bias + channel, mask=known, other=0)[None, :]
+    inner = _back(z, gradient, place, inside, RELU) - tl.load(mean_bias + channel, mask=known, other=0)[None, :]
     inner -= normalised * tl.load(mean_weight + channel, mask=known, other=0)[None, :]
     tl.store(of_x + place, inner * tl.load(scale + channel, mask=known, other=0)[None, :], mask=inside)
 

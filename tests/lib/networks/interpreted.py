@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -32,9 +33,10 @@ def norm(channels: int) -> BatchNorm2d:
     return made
 
 
-def plain(module: BatchNorm2d, x: Tensor) -> Tensor:
+def plain(module: BatchNorm2d, x: Tensor, activation: str = "silu") -> Tensor:
     """In double precision."""
-    return functional.silu(nn.BatchNorm2d.forward(module, x))
+    activate: Callable[[Tensor], Tensor] = getattr(functional, activation)
+    return activate(nn.BatchNorm2d.forward(module, x))
 
 
 def apart(ours: Tensor, expected: Tensor) -> float:
@@ -50,8 +52,8 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_norms_and_their_gradients(shape: tuple[int, ...], training: bool) -> None:
+@pytest.mark.parametrize(("training", "activation"), [(True, "silu"), (True, "relu"), (False, "silu"), (False, "relu")])
+def test_batch_norms_and_their_gradients(shape: tuple[int, ...], training: bool, activation: str) -> None:
     ours = norm(shape[1]).train(training)
     expected = copy.deepcopy(ours).double()
     if not training:
@@ -59,8 +61,8 @@ def test_batch_norms_and_their_gradients(shape: tuple[int, ...], training: bool)
         expected.requires_grad_(False)
     x, y = (features(shape).to(dtype).requires_grad_() for dtype in (torch.float32, torch.float64))
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(2))
-    results = ours.activated(x), plain(expected, y)
-    assert type(results[0].grad_fn).__name__ == ("_BatchNormSiluBackward" if training else "_AffineSiluBackward")
+    results = ours.activated(x, activation), plain(expected, y, activation)
+    assert type(results[0].grad_fn).__name__ == ("_BatchNormBackward" if training else "_AffineBackward")
     assert apart(*results) < 1e-6
     wanted = [[part, *module.parameters()] if training else [part] for part, module in ((x, ours), (y, expected))]
     sums = [(result * weight).sum() for result in results]
@@ -77,6 +79,15 @@ def test_numbers_far_from_zero_do_not_cancel() -> None:
     with torch.no_grad():
         expected = functional.silu(functional.group_norm(x.double(), 2, eps=1e-6))
         assert apart(group.activated(x), expected) < 1e-3
+
+
+@pytest.mark.parametrize("activation", ["silu", "relu"])
+def test_what_is_not_finite_is_seen(activation: str) -> None:
+    x = features((2, 8, 4, 4))
+    x[1, 3, 2, 2] = torch.nan
+    result = norm(8).train().activated(x, activation)
+    assert bool(result[:, 3].isnan().all())
+    assert bool(result[:, 4:].isfinite().all())
 
 
 def test_half_precision_is_rounded_at_the_end() -> None:
@@ -101,7 +112,7 @@ def test_only_what_a_kernel_can_do_is_given_to_it(monkeypatch: pytest.MonkeyPatc
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a kernel was called")
 
-    for name in ("batch_norm_silu", "affine_silu", "group_norm"):
+    for name in ("batch_norm", "affine", "group_norm"):
         monkeypatch.setattr(kernels, name, fail)
     x = features((4, 8, 4, 4))
     grouped, hooked, evaluated = norm(8).train(), norm(8).train(), norm(8).eval()
@@ -144,10 +155,10 @@ def test_where_triton_fails_pytorch_serves_and_it_is_warned_of(monkeypatch: pyte
     triton_kernels.cache_clear()
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_a_network_is_the_one_without_kernels(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "training"), [("wrn-10-1", True), ("wrn-10-1", False), ("preact-resnet-18", False)])
+def test_a_network_is_the_one_without_kernels(name: str, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "ROWS", 64)
-    model = build({"name": "wrn-10-1"}).train(training)
+    model = build({"name": name}).train(training)
     twin, x = copy.deepcopy(model), torch.rand(4, 3, 8, 8)
     if training:
         logits = model(x)
