@@ -34,7 +34,7 @@ from datarobust.figures.report_opening import PAIRS, Opening
 from datarobust.figures.report_parts import Picture, amount, clipped, name, part, percent, plural, table, value_text
 from datarobust.norms import norm_of, plain_symbol
 from datarobust.text import shown, sized
-from datarobust.types import Progress
+from datarobust.types import Progress, Rows
 
 #: Kinds of cards and the headings of their sections, in the order of the page.
 SECTIONS: Final = {
@@ -460,7 +460,30 @@ def _evaluation_card(item: Item, store: Store, known: Known) -> Card:
     attacks = table(["Attack", "Attacked", "Broken", "Left"], rows)
     charts = part("shares", cuts=cuts, table=attacks)
     gist = f"clean {percent(result['clean'])}, {norm} {result['eps']}: {under_attack}"
-    return Card(item, gist, big, facts, charts)
+    wrong = np.flatnonzero((columns["clean"] != columns["label"]) | (columns["broken"] >= 0))
+    folded = (
+        [(plural(len(wrong), "misclassified point"), _wrong_points(store, columns, wrong, known))] if len(wrong) else []
+    )
+    return Card(item, gist, big, facts, charts, folded=folded)
+
+
+def _wrong_points(store: Store, columns: Mapping[str, Any], places: Rows, known: Known) -> Markup:
+    """Rows, names and classes of the points that a network has wrong, and which attack led to it."""
+    left, places = len(places) - parts.MOST_ROWS, places[: parts.MOST_ROWS]
+    item = known.get(store.attributes["dataset"])
+    dataset = item.content if item is not None and isinstance(item.content, Store) else None
+    rows, attacks = columns["index"][places], [*store.attributes["attacks"], "none"]
+    called = point_names(store, places) or (None if dataset is None else point_names(dataset, rows))
+
+    def classes(name: str) -> list[str]:
+        labels = columns[name][places]
+        return list(map(str, labels.tolist())) if dataset is None else class_names(dataset, labels)
+
+    table_of = {"Row": rows.tolist()} | ({} if called is None else {"Name": called})
+    table_of |= {"Class": classes("label"), "Without attack": classes("clean"), "Under attack": classes("attacked")}
+    table_of["Attack"] = [attacks[place] for place in columns["broken"][places].tolist()]
+    cells = [[name(cell, 120) for cell in row] for row in zip(*table_of.values(), strict=True)]
+    return table(list(table_of), cells, f"Not shown: {plural(left, 'more row')}." if left > 0 else "")
 
 
 # ---------------------------------------------------------------------------------------------------------- page

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from datarobust import artifacts
+from datarobust.datasets.sources import as_names, name_bytes
 from datarobust.errors import ArtifactError, DataError, DatarobustError
 from datarobust.figures import report, report_parts
 from datarobust.figures.report import SECTIONS, Card, collect, page
@@ -63,6 +64,22 @@ def test_the_figures_of_every_kind(place: Path) -> None:
     assert "originals" not in found["c.zarr"].charts
     assert dict(found["m.zarr"].facts)["Trace of the covariance"] == "3"
     assert dict(found["map.zarr"].big)["Stress"] == "0.25"
+
+
+def test_misclassified_points_are_listed(tmp_path: Path) -> None:
+    names = [f"file {row}.png" for row in range(12)]
+    made.dataset(tmp_path / "d.zarr", names=as_names(names, name_bytes(names)))
+    made.evaluation(tmp_path / "e.zarr", tmp_path / "d.zarr", "1" * 64, [-1, -1, 0, 1, -2])
+    [(heading, content)] = [one for one in cards(tmp_path, "e.zarr", "d.zarr")["e.zarr"].folded if "point" in one[0]]
+    assert heading == "3 misclassified points"
+    rows = [[cell.text for cell in row.all("td")] for row in pages.read(content).all("tr")][1:]
+    assert rows == [
+        ["2", "file 2.png", "cat", "cat", "dog", "apgd-ce"],
+        ["3", "file 3.png", "cat", "cat", "dog", "square"],
+        ["4", "file 4.png", "cat", "dog", "dog", "none"],
+    ]
+    [(_, content)] = [one for one in cards(tmp_path, "e.zarr")["e.zarr"].folded if "point" in one[0]]
+    assert [cell.text for cell in pages.read(content).all("tr")[1].all("td")] == ["2", "0", "0", "1", "apgd-ce"]
 
 
 def test_every_kind_has_a_section() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
+from datarobust.datasets.sources import as_names, name_bytes
 from datarobust.networks import build
 from datarobust.networks.classifier import Classifier
 
@@ -35,18 +36,25 @@ def classifier(path: Path, seed: int = 0, **attributes: Any) -> Path:
     return path
 
 
-def dataset(path: Path, rows: int = 24, classes: tuple[str, ...] = ("a", "b", "c", "d"), wrong: int = 6) -> Store:
+def dataset(
+    path: Path, rows: int = 24, classes: tuple[str, ...] = ("a", "b", "c", "d"), wrong: int = 6, named: bool = False
+) -> Store:
     """Images with the labels that the network of seed 0 gives them; every ``wrong``-th has another one."""
     images = np.random.default_rng(0).integers(0, 256, (rows, 3, 8, 8)).astype(np.uint8)
     with torch.no_grad():
         labels = network()(torch.from_numpy(images).float() / 255).argmax(1).numpy()
     labels[::wrong] = (labels[::wrong] + 1) % 4
     columns: dict[str, Any] = {"images": ("uint8", (3, 8, 8)), "labels": ("int64", ()), "index": ("int64", ())}
+    called = [f"{row}.png" for row in range(rows)]
+    width = name_bytes(called)
+    columns |= {"names": ("uint8", (width,))} if named else {}
     attributes = {"name": "made", "classes": list(classes)}
     with artifacts.create(path, "dataset", columns, attributes=attributes, history=[STEP], overwrite=True) as writer:
         writer.append("images", images)
         writer.append("labels", labels.astype(np.int64))
         writer.append("index", np.arange(rows))
+        if named:
+            writer.append("names", as_names(called, width))
     return artifacts.open_store(path)
 
 

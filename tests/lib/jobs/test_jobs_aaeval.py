@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from datarobust import artifacts, selection
 from datarobust.artifacts import Step
 from datarobust.checkpoints.models import load_model
+from datarobust.datasets import names
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.evaluation import driver, plan
 from datarobust.evaluation.driver import Options
@@ -185,6 +187,15 @@ def test_features_are_no_images(tmp_path: Path) -> None:
         writer.append("index", np.arange(2))
     with pytest.raises(DataError, match="holds features"):
         Points(artifacts.open_store(path), selection.Chosen(np.arange(2)))
+
+
+def test_evaluations_keep_the_names_of_their_points(job: Evaluation, tmp_path: Path) -> None:
+    dataset = evaluated.dataset(tmp_path / "named.zarr", named=True)
+    points = Points(dataset, selection.choose("!first:20", dataset))
+    protocol = plan("custom", "linf", 6 / 255, 4, attacks=["apgd-ce"], iterations=1, batch=5)
+    named = replace(job, points=points, protocol=protocol, options=Options(CPU))
+    assert make(named, tmp_path / "e.zarr", lambda inputs: Step("aaeval", (), "0", inputs=inputs))
+    assert names(artifacts.open_store(tmp_path / "e.zarr", "evaluation")) == [f"{row}.png" for row in range(20, 24)]
 
 
 def test_costs(job: Evaluation) -> None:
