@@ -176,6 +176,7 @@ def find_issues(
     layer: str = "penultimate",
     against: tuple[Any, Any] | Source | None = None,
     names: Sequence[object] | None = None,
+    k: int = issues.NEIGHBOURS,
     thresholds: issues.Thresholds = _THRESHOLDS,
     threads: int | None = None,
     progress: Callable[[str], Progress] = lambda search: iter,
@@ -191,6 +192,7 @@ def find_issues(
         against: (X, y) of a set that should have no point in common with this one, such as the test set; features where
             ``features`` is an array.
         names: of the points, such as their files; by default the index of a DataFrame.
+        k: how many nearest points of the same and of other labels decide whether a label looks wrong.
         thresholds: least scores of findings.
         threads: all processors if not given.
         progress: from the name of a search to what wraps its rounds.
@@ -203,7 +205,7 @@ def find_issues(
     group = np.array([groups.setdefault(blake2b(row.tobytes()).digest(), len(groups)) for row in rows], np.int64)
     sides, labelled = _sides(points, against, False, features, layer)
     found = issues.find(
-        labelled[0], norm, group, against=labelled[1] if against is not None else None, thresholds=thresholds,
+        labelled[0], norm, group, against=labelled[1] if against is not None else None, k=k, thresholds=thresholds,
         options=sensitivity.Options(threads=threads), progress=progress,
     )  # fmt: skip
     kind = np.array(issues.KINDS)[found.kind]

@@ -262,6 +262,8 @@ def test_issues_are_found_by_name() -> None:
     assert seen.rows("duplicate").tolist() == [1]
     assert sorted(seen.rows("label")[:2].tolist()) == [10, 41]
     assert seen.name is None
+    one = datarobust.find_issues(images, wrong, features=rows, k=1)
+    assert one.score[one.kind == "label"].tolist() != seen.score[seen.kind == "label"].tolist()
     with pytest.raises(DataError, match="`features` has 5 rows for the 90 points of X"):
         datarobust.find_issues(images, wrong, features=rows[:5])
 
