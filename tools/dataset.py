@@ -20,6 +20,7 @@ from datarobust.text import shown
 
 from . import _cli
 from ._cli import argument, choice, flag, option
+from ._console import emit_plan
 
 if TYPE_CHECKING:
     from datarobust.artifacts import Store
@@ -411,7 +412,7 @@ def features(
         if dry_run:
             with _cli.foreign_code():
                 plan = job.plan()
-            _cli.emit(json.dumps(plan))
+            emit_plan(plan, float(plan["expected_seconds"]) / group.size, representation.device)
             return
         _cli.say(f"{representation.width:,} features per point")
         progress = _cli.progress("features")

@@ -514,8 +514,8 @@ class Features:
             "bytes_to_read": self.rows * points.dtype.itemsize * math.prod(points.shape[1:]),
             "bytes_to_write": 4 * self.rows * self.representation.width,
             "operations": self.rows * self.representation.operations,
-            "seconds": round(seconds * self.rows / len(batch), 3),
-            "on": self.representation.device,
+            "expected_seconds": seconds * self.rows / len(batch),
+            "device": self.representation.device,
         }
 
     def run(self, output: Output) -> None:

@@ -48,7 +48,7 @@ def test_features_take_the_place_of_points(tmp_path):
 def test_a_plan(tmp_path):
     store, _ = make(tmp_path / "a.zarr")
     plan = Features(store, Representation(halves, 4, "net", "x", 7, "cpu", 11), limit=20).plan()
-    assert plan.pop("seconds") >= 0
+    assert plan.pop("expected_seconds") >= 0
     assert plan == {
         "points": 20,
         "layer": "x",
@@ -56,7 +56,7 @@ def test_a_plan(tmp_path):
         "bytes_to_read": 120,
         "bytes_to_write": 320,
         "operations": 220,
-        "on": "cpu",
+        "device": "cpu",
     }
 
 
