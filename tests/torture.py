@@ -13,6 +13,7 @@ import functools
 import itertools
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -97,39 +97,36 @@ def torture(lists: Iterator[list[Trial]], deadline: float) -> bool:
 
 
 def pipeline_trials(bench: Bench, _: list[str]) -> Iterator[list[Trial]]:
-    """Every step on digits by ``make -j2``, stopped by signals at ten moments and started again."""
-    words = ["make", "-j2", "--file", ROOT / "examples" / "demo.mk", f"BIN={bench.scripts}", "demo"]
-    folders = [bench.fresh(f"demo-{name}") for name in ("whole", "stopped")]
+    """Every step on digits by ``make -j2``, stopped by signals at ten moments, finished, and once more undisturbed."""
+    folder = bench.folder / "demo"  # the same twice, because histories have it
+    words = ["make", "-j2", "--file", "examples/demo.mk", f"BIN={bench.scripts}", f"OUT={folder}", "demo"]
 
-    def stopped(number: signal.Signals, seconds: float) -> str | None:
-        with subprocess.Popen([*words, f"OUT={folders[1]}"], process_group=0, **QUIET) as process:
+    def stopped(number: signal.Signals, seconds: float) -> None:
+        with subprocess.Popen(
+            words, cwd=ROOT, process_group=0, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             try:
                 process.wait(seconds)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, number)
-                process.wait()
-        return None
 
     def finished() -> str | None:
         trees = []
-        for folder in folders:
-            done = subprocess.run([*words, f"OUT={folder}"], check=False, capture_output=True, text=True)
+        for _ in range(2):
+            done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
             if done.returncode != 0:
                 return f"ends with {done.returncode}: {done.stderr[-600:]}"
             trees.append(faults.contents(folder))
+            shutil.rmtree(folder)
         differing = sorted(name for name in trees[0] | trees[1] if trees[0].get(name) != trees[1].get(name))
         return f"differ: {differing}" if differing else None
 
-    signals = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
-    moments = [(signals[i % 3], 4.0 + 7.3 * i) for i in range(10)]
-    stops: list[Trial] = [
-        ("make -j2 demo", number.name, functools.partial(stopped, number, seconds)) for number, seconds in moments
-    ]
+    moments = [((signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[i % 3], 4.0 + 7.3 * i) for i in range(10)]
+    stops: list[Trial] = [("make -j2 demo", n.name, functools.partial(stopped, n, seconds)) for n, seconds in moments]
     yield [*stops, ("make -j2 demo", "finished", finished)]
 
 
 PARTS = {"faults": fault_trials, "corruption": corruption_trials, "pipeline": pipeline_trials}
-QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def main() -> None:
