@@ -107,10 +107,10 @@ def import_(
     from 0. TI500K (Carmon et al. 2019): its pickle; pickles are read without running them. Parquet: image sets of the
     Hugging Face hub. digits: a built-in set of 1,797 real digits.
 
-    Folders: a sub-folder for each class, or a table with the columns file_name and label: metadata.csv in the folder,
-    or --labels FILE (CSV, TSV, or JSON lines). Images are turned upright as their EXIF data say. --resize stretches
-    them to W x H pixels; with :crop they are scaled and cut around their centre instead. --skip-broken reports on
-    stderr what it leaves out; each image is then decoded twice.
+    Folders, or zip files of them: a sub-folder for each class, or a table with the columns file_name and label:
+    metadata.csv in the folder, or --labels FILE (CSV, TSV, or JSON lines). Images are turned upright as their EXIF
+    data say. --resize stretches them to W x H pixels; with :crop they are scaled and cut around their centre instead.
+    --skip-broken reports on stderr what it leaves out; each image is then decoded twice.
 
     npz: arrays `image,label`, `x,y`, `X,y` or `images,labels`; with --split, `train_images,train_labels` (MedMNIST) or
     `x_train,y_train` (Keras) and so on. .npy: with --labels FILE, another .npy file or a text with one label per line.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import re
 import stat
 import struct
@@ -29,10 +30,12 @@ from datarobust.errors import DataError
 from datarobust.text import shown
 
 GZIP_START = b"\x1f\x8b"
+ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 START_BYTES = 1024  # so many first bytes tell what a file is
 DEFLATE_RATIO = 1033  # the most that gzip and zip can do
 MOST_FILES = 1000  # in an archive; the largest release has nine
 MOST_BYTES = 2 << 30  # of an archive, unpacked; the largest release has 190 MB
+_TAIL_BYTES = (1 << 16) + 22 + 20 + 56  # of a zip file: a comment, and three records that point at the directory
 _MOST_EXTRA = 1 << 16  # bytes of one extra header
 _MOST_HEADERS = 2 << 20  # bytes; that of a file takes up to 1.5 KiB
 
@@ -196,6 +199,33 @@ def tar_files(path: Path) -> dict[str, Raw]:
         for name, entry in entries.items()
         if entry.isreg() and not name.rpartition("/")[2].startswith(".")
     }
+
+
+def zip_entries(path: Path, most: int, kind: str) -> dict[str, zipfile.ZipInfo]:
+    """The members of a zip file of a ``kind`` by name.
+
+    Raises DataError where it is none, or has a directory of more than ``most`` bytes.
+    """
+    with reading(path), path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read(_TAIL_BYTES)
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0 or len(tail) - end < 22:
+        raise DataError(f"{shown(path)} is no complete {kind} file: its zip directory is missing.")
+    directory = int.from_bytes(tail[end + 12 : end + 16], "little")
+    wide = tail.rfind(b"PK\x06\x06", 0, end)
+    if directory == 0xFFFFFFFF and wide >= 0:
+        directory = int.from_bytes(tail[wide + 40 : wide + 48], "little")
+    if directory > min(size, most):
+        raise DataError(f"{shown(path)} claims a zip directory of {directory:,} bytes: it is no {kind} file.")
+    with reading(path), zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+    named: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        if named.setdefault(info.filename, info) is not info:
+            raise DataError(f"{shown(path)}: two members are called {shown(info.filename)}.")
+    return named
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Folders of images: each sub-folder a class, as torchvision's ImageFolder has made common, or a table with the labels.
+"""Images in folders and zip files: each sub-folder a class, as in torchvision's ImageFolder, or a table of labels.
 
 Classes are the sub-folders in the order of their names (by code point); the points are a class's files, also those in
 folders below it, in the order of their paths. Hidden files are left out; files that are no images are left out and
@@ -17,6 +17,7 @@ import os
 import re
 import stat
 import warnings
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from datarobust.datasets.files import brief, reading
+from datarobust.datasets.files import ZIP_STARTS, brief, reading, zip_entries
 from datarobust.datasets.linefiles import numbered, read_table
 from datarobust.datasets.sources import Block, Names, Source, Spec, as_names, name_bytes, spans
 from datarobust.errors import DataError, ImageError, UsageError
@@ -51,6 +52,7 @@ SPLITS = {
     "validation",
 }  # folders with such names are no classes
 _MOST_DEPTH = 64  # of folders
+_DIRECTORY_BYTES = 64 << 20  # of a zip file; half a million names
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,88 @@ class Resize:
         return ImageOps.fit(image, size, bicubic) if self.crop else image.resize(size, bicubic)
 
 
+class _Folder:
+    """A folder on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def listed(self) -> tuple[list[str], list[str]]:
+        """Its sub-folders, and all files in and below it, in the order of their names."""
+        folders: list[str] = []
+        files: list[str] = []
+        for entry in _entries(self.path):
+            if entry.is_dir():
+                folders.append(entry.name)
+                files += _walk(self.path, entry.name, (_place(entry.stat()),))
+            else:
+                files.append(entry.name)
+        return folders, files
+
+    def read(self, file: str) -> bytes:
+        """The bytes of a file, MOST_BYTES + 1 at most."""
+        path = self.path / file
+        with reading(path), path.open("rb") as opened:
+            return opened.read(MOST_BYTES + 1)
+
+
+class _Zip(_Folder):
+    """A zip file, or a folder in it, read in place; a folder that holds all of it is passed over."""
+
+    def __init__(self, path: Path, split: str | None) -> None:
+        super().__init__(path)
+        entries = zip_entries(path, _DIRECTORY_BYTES, "zip")
+        hidden = (".", "__MACOSX")
+        files = {
+            name: info
+            for name, info in entries.items()
+            if not info.is_dir() and not any(part.startswith(hidden) for part in name.split("/"))
+        }
+        top = next(iter(files), "").partition("/")[0] + "/"
+        inner = {name.removeprefix(top): info for name, info in files.items() if name.startswith(top)}
+        images = [name for name in inner if name.lower().endswith(SUFFIXES)]
+        if len(inner) == len(files) and (set(TABLES) & set(inner) or all("/" in name for name in images)):
+            files = inner
+        if split is not None:
+            files = {
+                name.removeprefix(f"{split}/"): info for name, info in files.items() if name.startswith(f"{split}/")
+            }
+            if not files:
+                raise DataError(
+                    f"{shown(path)} has no folder {shown(split)}: `split` names one with a part of the set."
+                )
+        self._files = files
+        with reading(path):
+            self._archive = zipfile.ZipFile(path)
+
+    def listed(self) -> tuple[list[str], list[str]]:
+        files = sorted(self._files, key=lambda name: name.split("/"))
+        return list(dict.fromkeys(name.partition("/")[0] for name in files if "/" in name)), files
+
+    def read(self, file: str) -> bytes:
+        info, where = self._files[file], shown(self.path / file)
+        if info.flag_bits & 1:
+            raise ImageError(f"{where} is encrypted.")
+        try:
+            with reading(where), self._archive.open(info) as opened:
+                return opened.read(MOST_BYTES + 1)
+        except DataError as error:
+            raise ImageError(str(error)) from error
+
+
+def is_zip_of_images(path: Path, start: bytes) -> bool:
+    """Whether a file is a zip file that has images and no arrays, as far as its directory tells."""
+    if path.is_dir() or not start.startswith(ZIP_STARTS):
+        return False
+    try:
+        names = list(zip_entries(path, _DIRECTORY_BYTES, "zip"))
+    except DataError:
+        return False
+    return any(name.lower().endswith(SUFFIXES) for name in names) and not any(name.endswith(".npy") for name in names)
+
+
 class FolderSource(Source):
-    """A folder of images in class folders, or with a table of their labels.
+    """A folder, or a zip file, of images in class folders, or with a table of their labels.
 
     ``table`` is one in place of ``metadata.csv``; ``split`` takes a sub-folder, such as ``train``; ``skip_broken``
     leaves out what cannot be decoded, each with a note, after all images were decoded once.
@@ -101,18 +183,23 @@ class FolderSource(Source):
         skip_broken: bool = False,
         classes: Names | None = None,
     ) -> None:
-        name = path.resolve().name or "images"
-        if split is not None:
-            path, name = path / split, f"{name}-{split}"
-            if not path.is_dir():
-                raise DataError(f"{shown(path)} is no folder: `split` names a sub-folder with a part of the set.")
-        tables = [table] if table else [path / name for name in TABLES if (path / name).is_file()]
+        zipped = path.is_file()
+        name = (path.stem if zipped else path.resolve().name or "images") + (f"-{split}" if split else "")
+        tree = _Zip(path, split) if zipped else _Folder(path if split is None else path / split)
+        if not zipped and not tree.path.is_dir():
+            raise DataError(f"{shown(tree.path)} is no folder: `split` names a sub-folder with a part of the set.")
+        self._tree, path = tree, tree.path
+        folders, below = tree.listed()
+        own = next((each for each in TABLES if each in below), None)
         self._channels, self._resize = channels, Resize.parse(resize) if resize else None
         self.choices = tuple(each for each in (channels, resize) if each is not None)
-        listing = _listed(path, tables[0], classes) if tables else _in_classes(path, classes)
+        if table is not None or own is not None:
+            data = tree.read(own) if zipped and table is None and own is not None else None
+            listing = _listed(path, below, table or path / str(own), data, classes)
+        else:
+            listing = _in_classes(path, folders, below, classes)
         notes = [*listing.notes]
         self._shape: tuple[int, ...] | None = None  # any, of the first image
-        self._path = path
         files, numbers = listing.files, listing.labels
         if skip_broken:
             files, numbers = [], []
@@ -128,8 +215,14 @@ class FolderSource(Source):
             notes.append(f"skipped {len(listing.files) - len(files):,} of {len(listing.files):,} images")
         if not files:
             raise DataError(f"{shown(path)}: no image in it can be decoded, {shown(listing.files[0])} the first.")
-        root = path.resolve()
-        super().__init__(path, [*files, *(os.path.relpath(each.resolve(), root) for each in tables[:1])], root)
+        root = (path.parent if zipped else path).resolve()
+        others = [] if table is None else [os.path.relpath(table.resolve(), root)]
+        if not zipped:
+            super().__init__(path, [*files, *(others or ([own] if own else []))], root)
+        elif others:
+            super().__init__(path, [path.name, *others], root)
+        else:
+            super().__init__(path)
         self._files, self._labels = files, np.array(numbers, dtype=np.int64)
         self._shape = shape = self._image(files[0]).shape
         self.spec = Spec(
@@ -149,10 +242,8 @@ class FolderSource(Source):
             yield {"images": images, "labels": self._labels[begin:end], "names": names}
 
     def _image(self, file: str) -> Images:
-        path = self._path / file
-        with reading(path), path.open("rb") as opened:
-            data = opened.read(MOST_BYTES + 1)
-        return decode(data, shown(path), self._channels, self._shape, self._resize)
+        where = shown(self._tree.path / file)
+        return decode(self._tree.read(file), where, self._channels, self._shape, self._resize)
 
 
 class _Listing(NamedTuple):
@@ -164,30 +255,27 @@ class _Listing(NamedTuple):
     notes: list[str]
 
 
-def _in_classes(path: Path, classes: Names | None) -> _Listing:
+def _in_classes(path: Path, folders: Sequence[str], below: Sequence[str], classes: Names | None) -> _Listing:
     """The images in sub-folders, one a class."""
-    folders: list[str] = []
+    numbers = {folder: number for number, folder in enumerate(folders)}
     files: list[str] = []
     labels: list[int] = []
     skipped: list[str] = []
-    for entry in _entries(path):
-        if entry.is_dir():
-            try:
-                entry.name.encode("utf-8")
-            except UnicodeEncodeError as error:
-                raise DataError(f"{shown(entry.path)}: the name of this class is not UTF-8.") from error
-            for file in _walk(path, entry.name, (_place(entry.stat()),)):
-                if file.lower().endswith(SUFFIXES):
-                    files.append(file)
-                    labels.append(len(folders))
-                else:
-                    skipped.append(file)
-            folders.append(entry.name)
-        elif entry.name.lower().endswith(SUFFIXES):
-            way = "images lie in sub-folders, one a class, or `labels` names a table with the columns file_name, label"
-            raise DataError(f"{shown(entry.path)} is in no class: {way}.")
+    for folder in folders:
+        try:
+            folder.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(f"{shown(path / folder)}: the name of this class is not UTF-8.") from error
+    for file in below:
+        folder, inside, _ = file.partition("/")
+        if not file.lower().endswith(SUFFIXES):
+            skipped.append(file)
+        elif inside:
+            files.append(file)
+            labels.append(numbers[folder])
         else:
-            skipped.append(entry.name)
+            way = "images lie in sub-folders, one a class, or `labels` names a table with the columns file_name, label"
+            raise DataError(f"{shown(path / file)} is in no class: {way}.")
     if folders and {folder.lower() for folder in folders} <= SPLITS:
         listed = " and ".join(map(shown, folders))
         raise DataError(f"{shown(path)} holds {listed}, which are no classes: choose one of them with `split`.")
@@ -204,20 +292,17 @@ def _in_classes(path: Path, classes: Names | None) -> _Listing:
     return _Listing(files, labels, tuple(folders) if classes is None else classes, notes)
 
 
-def _listed(path: Path, table: Path, classes: Names | None) -> _Listing:
-    """The images that a table lists, in its order.
+def _listed(path: Path, below: Sequence[str], table: Path, data: bytes | None, classes: Names | None) -> _Listing:
+    """The images that a table lists, in its order; ``data`` are its bytes where it is in an archive.
 
     Names are paths below the folder, or from the place of the table; one without a suffix means the file of this stem.
     """
-    below: list[str] = []
-    for entry in _entries(path):
-        below += _walk(path, entry.name, (_place(entry.stat()),)) if entry.is_dir() else [entry.name]
     images = dict.fromkeys(file for file in below if file.lower().endswith(SUFFIXES))
     stems: dict[str, list[str]] = defaultdict(list)
     for file in images:
         stems[file.rpartition(".")[0]].append(file)
     lines, files, texts = dict[str, int](), list[str](), list[str]()
-    for number, name, label in read_table(table):
+    for number, name, label in read_table(table, data):
         where = f"{shown(table)}, line {number}"
         known = name.removeprefix("./")
         if known not in images:  # it may be a path from where the table is, or from the root

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -148,19 +149,22 @@ def read_classes(path: Path, points: int, classes: Sequence[str] | None) -> tupl
     return np.array(numbers, np.int64), names
 
 
-def read_table(path: Path) -> Iterator[tuple[int, str, str]]:
+def read_table(path: Path, data: bytes | None = None) -> Iterator[tuple[int, str, str]]:
     """Line, file name and label of every row of a table: CSV, TSV, or JSON lines where it is called .jsonl.
 
-    The columns are file_name and label, or are called in another of the usual ways. Raises DataError where there are no
-    such columns, where one occurs twice, or where a row lacks one.
+    ``data`` are its bytes where it is no file of its own. The columns are file_name and label, or are called in another
+    of the usual ways. Raises DataError where there are no such columns, where one occurs twice, or where a row lacks
+    one.
     """
     where = shown(path)
     with reading(path):
-        size = path.stat().st_size
+        size = path.stat().st_size if data is None else len(data)
     if size > _MOST_TABLE_BYTES:
         raise DataError(f"{where} has more than {_MOST_TABLE_BYTES >> 20} MiB: it is no table of labels.")
     try:
-        with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
+        file: TextIO
+        binary = path.open("rb") if data is None else io.BytesIO(data)
+        with reading(path), io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as file:
             yield from _json_rows(file, where) if path.suffix == ".jsonl" else _csv_rows(file, where)
     except DataError as error:
         if isinstance(error.__cause__, UnicodeDecodeError):

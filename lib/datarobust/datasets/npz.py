@@ -26,8 +26,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from datarobust.datasets import sources
-from datarobust.datasets.files import DEFLATE_RATIO, NPY_FAULTS, brief, read_start, reading
-from datarobust.datasets.folder import SUFFIXES
+from datarobust.datasets.files import DEFLATE_RATIO, NPY_FAULTS, ZIP_STARTS, brief, read_start, reading, zip_entries
+from datarobust.datasets.folder import SUFFIXES, is_zip_of_images
 from datarobust.datasets.linefiles import read_classes
 from datarobust.datasets.sources import MOST_CLASSES, Block, Layout, Names, Picture, Source, Spec, name_bytes
 from datarobust.errors import DataError, UsageError
@@ -45,7 +45,6 @@ CHANNELS = (1, 3)
 _TEXTS_AT_ONCE = 1 << 16
 _CLASSES_BYTES = 16 << 20
 _DIRECTORY_BYTES = 4 << 20
-_TAIL_BYTES = (1 << 16) + 22 + 20 + 56  # of a zip file: a comment, and three records that point at the directory
 _BOMB_RATIO = 400
 _BOMB_BYTES = 256 << 20
 _IN_MEMORY = 1 << 30
@@ -59,7 +58,7 @@ def looks_like_npy(path: Path, start: bytes) -> bool:
 
 def looks_like(path: Path, start: bytes) -> bool:
     """Whether a file is called so, or begins as a zip archive does."""
-    return path.suffix == ".npz" or start.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+    return path.suffix == ".npz" or (start.startswith(ZIP_STARTS) and not is_zip_of_images(path, start))
 
 
 class _ArraySource(Source):
@@ -456,26 +455,8 @@ class Member(Npy):
 
 def members(path: Path) -> dict[str, zipfile.ZipInfo]:
     """The arrays of an npz file by name. Refuses what is no zip file, or would fill the memory with its directory."""
-    with reading(path), path.open("rb") as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(max(0, size - _TAIL_BYTES))
-        tail = file.read(_TAIL_BYTES)
-    end = tail.rfind(b"PK\x05\x06")
-    if end < 0 or len(tail) - end < 22:
-        raise DataError(f"{shown(path)} is no complete npz file: its zip directory is missing.")
-    directory = int.from_bytes(tail[end + 12 : end + 16], "little")
-    wide = tail.rfind(b"PK\x06\x06", 0, end)
-    if directory == 0xFFFFFFFF and wide >= 0:
-        directory = int.from_bytes(tail[wide + 40 : wide + 48], "little")
-    if directory > min(size, _DIRECTORY_BYTES):
-        raise DataError(f"{shown(path)} claims a zip directory of {directory:,} bytes: it is no npz file.")
-    with reading(path), zipfile.ZipFile(path) as archive:
-        infos = archive.infolist()
-    named: dict[str, zipfile.ZipInfo] = {}
-    for info in infos:
-        if named.setdefault(info.filename, info) is not info:
-            raise DataError(f"{shown(path)}: two members are called {shown(info.filename)}.")
-    arrays = {name.removesuffix(".npy"): info for name, info in named.items() if name.endswith(".npy")}
-    if not arrays and (image := next((name for name in named if name.lower().endswith(SUFFIXES)), None)):
-        raise DataError(f"{shown(path)} holds images ({shown(image)}), not arrays: unpack it and import the folder.")
+    entries = zip_entries(path, _DIRECTORY_BYTES, "npz")
+    arrays = {name.removesuffix(".npy"): info for name, info in entries.items() if name.endswith(".npy")}
+    if not arrays and (image := next((name for name in entries if name.lower().endswith(SUFFIXES)), None)):
+        raise DataError(f"{shown(path)} holds images ({shown(image)}), not arrays: call it .zip.")
     return arrays

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from datarobust.datasets import cifar, idx, npz, parquet, unpickle
 from datarobust.datasets.files import read_start, reading
-from datarobust.datasets.folder import FolderSource
+from datarobust.datasets.folder import FolderSource, is_zip_of_images
 from datarobust.datasets.sources import Block, Labels, Layout, Names, Source, Spec
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
@@ -81,7 +81,7 @@ _READERS: Mapping[Format, _Reader] = {
     "digits": _Reader("the digits", ("word",), DigitsSource),
     "npz": _Reader("npz files", ("file",), npz.NpzSource, npz.looks_like),
     "npy": _Reader(".npy files", ("file",), npz.NpySource, npz.looks_like_npy),
-    "folder": _Reader("folders of images", ("folder",), FolderSource),  # any folder that is nothing else
+    "folder": _Reader("folders of images", ("folder", "file"), FolderSource, is_zip_of_images),  # and any other folder
     "cifar": _Reader("CIFAR", ("file", "folder"), cifar.CifarSource, cifar.looks_like),
     "ti500k": _Reader("the TI500K pickle", ("file",), cifar.Ti500kSource, unpickle.looks_like),
     "idx": _Reader("idx files", ("file", "folder"), idx.IdxSource, idx.looks_like),
@@ -157,8 +157,9 @@ def open_source(
         place = "folder" if path.is_dir() else "file"
         if place not in reader.places:
             raise DataError(f"{shown(source)} is a {place}: `format` {chosen} does not fit.")
-        if format != "auto" and place == "file":
-            read_start(path)
+        start = read_start(path) if format != "auto" and place == "file" else b""
+        if start and chosen == "folder" and not reader.matches(path, start):
+            raise DataError(f"{shown(source)} is a file without images: `format` {chosen} does not fit.")
         made = reader.source(path, **options)
     if name is not None:
         made.spec = replace(made.spec, name=name)
