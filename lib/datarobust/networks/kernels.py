@@ -88,6 +88,34 @@ class _Affine(torch.autograd.Function):
         return of_x, None, None, None
 
 
+class _GroupNorm(torch.autograd.Function):
+    """A group norm, with SiLU or without."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, silu: bool) -> Tensor:
+        batch, channels, height, width = x.shape
+        moments, result = torch.empty(batch, 2, channels, device=x.device), torch.empty_like(x)
+        ctx.sizes = height * width, channels // groups, silu, ROWS, CHANNELS
+        ctx.eps = eps
+        ctx.grid = batch, triton.cdiv(channels, CHANNELS), triton.cdiv(height * width, ROWS)
+        moments_kernel[ctx.grid[:2]](x, moments, channels, height * width, ROWS, CHANNELS, **_HOW)
+        groups_kernel[ctx.grid](x, moments, weight, bias, result, channels, eps, *ctx.sizes, **_HOW)
+        ctx.save_for_backward(x, moments, weight, bias)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+        x, moments, weight, bias = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        sums, of_x = torch.empty_like(moments), torch.empty_like(x)
+        arguments = x, gradient, moments, weight, bias, sums
+        back_moments_kernel[ctx.grid[:2]](*arguments, x.shape[1], ctx.eps, *ctx.sizes, **_HOW)
+        back_groups_kernel[ctx.grid](*arguments, of_x, x.shape[1], ctx.eps, *ctx.sizes, **_HOW)
+        of_bias, of_weight = sums.double().sum(0).float()
+        return of_x, of_weight, of_bias, None, None, None
+
+
 def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, *, relu: bool) -> tuple[Tensor, Tensor, Tensor]:
     """ReLU or SiLU of a batch norm in training, in the dtype of ``x``; mean and variance (C) of the batch."""
     with torch.cuda.device_of(x):  # Triton launches where PyTorch is
@@ -103,18 +131,9 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor, *, relu: bool) -> Tensor:
 
 
 def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, *, silu: bool) -> Tensor:
-    """A group norm of float32 (C) parameters, with SiLU where that is asked for, of the dtype of ``x``; no gradient."""
-    batch, channels, height, width = x.shape
-    moments = torch.empty(batch, 2, channels, device=x.device)
-    result = torch.empty_like(x)
-    parts = triton.cdiv(channels, CHANNELS)
+    """A group norm of float32 (C) parameters, with SiLU where that is asked for, of the dtype of ``x``."""
     with torch.cuda.device_of(x):
-        moments_kernel[batch, parts](x, moments, channels, height * width, ROWS, CHANNELS, **_HOW)
-        grid = batch, parts, triton.cdiv(height * width, ROWS)
-        size = channels // groups
-        groups_kernel[grid](
-            x, moments, weight, bias, result, channels, eps, height * width, size, silu, ROWS, CHANNELS, **_HOW
-        )
+        result: Tensor = _GroupNorm.apply(x, weight, bias, groups, eps, silu)
     return result
 
 
@@ -291,25 +310,38 @@ def moments_kernel(x, moments, channels, PIXELS: tl.constexpr, ROWS: tl.constexp
 
 
 @triton.jit
+def _group(moments, image, channel, known, channels, eps, PIXELS: tl.constexpr, SIZE: tl.constexpr):
+    """Mean, and one over the deviation, of the group that a channel is in."""
+    own = moments + image * 2 * channels + (channel // SIZE) * SIZE
+    mean = tl.zeros_like(channel).to(tl.float32)
+    for other in range(SIZE):
+        mean += tl.load(own + other, mask=known, other=0)
+    mean /= SIZE
+    squares = tl.zeros_like(mean)
+    for other in range(SIZE):
+        apart = tl.load(own + other, mask=known, other=0) - mean
+        squares += tl.load(own + channels + other, mask=known, other=0) + PIXELS * apart * apart
+    return mean, 1.0 / tl.sqrt(squares / (PIXELS * SIZE) + eps)
+
+
+@triton.jit
+def _parameters(weight, bias, mean, deviation, channel, known):
+    """Weight, and scale and shift of a channel."""
+    w = tl.load(weight + channel, mask=known, other=0)
+    return w, w * deviation, tl.load(bias + channel, mask=known, other=0) - mean * w * deviation
+
+
+@triton.jit
 def groups_kernel(
     x, moments, weight, bias, result, channels, eps,
     PIXELS: tl.constexpr, SIZE: tl.constexpr, SILU: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Features normalised by groups of SIZE channels."""
-    image, column = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    channel = column * CHANNELS + tl.arange(0, CHANNELS)
+    image = tl.program_id(0).to(tl.int64)
+    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     known = channel < channels
-    own = moments + image * 2 * channels + (channel // SIZE) * SIZE
-    mean = tl.zeros((CHANNELS,), tl.float32)
-    for other in range(SIZE):
-        mean += tl.load(own + other, mask=known, other=0)
-    mean /= SIZE
-    squares = tl.zeros((CHANNELS,), tl.float32)
-    for other in range(SIZE):
-        apart = tl.load(own + other, mask=known, other=0) - mean
-        squares += tl.load(own + channels + other, mask=known, other=0) + PIXELS * apart * apart
-    scale = tl.load(weight + channel, mask=known, other=0) / tl.sqrt(squares / (PIXELS * SIZE) + eps)
-    shift = tl.load(bias + channel, mask=known, other=0) - mean * scale
+    mean, deviation = _group(moments, image, channel, known, channels, eps, PIXELS, SIZE)
+    _, scale, shift = _parameters(weight, bias, mean, deviation, channel, known)
     row = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
     inside = (row < PIXELS)[:, None] & known[None, :]
     place = image * PIXELS * channels + row[:, None] * channels + channel[None, :]
@@ -317,3 +349,64 @@ def groups_kernel(
     if SILU:
         z = _silu(z)
     tl.store(result + place, z, mask=inside)
+
+
+@triton.jit
+def _back_group(x, gradient, place, inside, mean, deviation, scale, shift, SILU: tl.constexpr):
+    """The gradient of SiLU's input, and what was normalised, of a tile."""
+    value = tl.load(x + place, mask=inside, other=0).to(tl.float32)
+    if SILU:
+        inner = _back(value * scale[None, :] + shift[None, :], gradient, place, inside, False)
+    else:
+        inner = tl.load(gradient + place, mask=inside, other=0).to(tl.float32)
+    return inner, (value - mean[None, :]) * deviation[None, :]
+
+
+@triton.jit
+def back_moments_kernel(
+    x, gradient, moments, weight, bias, sums, channels, eps,
+    PIXELS: tl.constexpr, SIZE: tl.constexpr, SILU: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """Of each channel of an image its part of the gradients of bias and weight."""
+    image = tl.program_id(0).to(tl.int64)
+    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    known = channel < channels
+    mean, deviation = _group(moments, image, channel, known, channels, eps, PIXELS, SIZE)
+    _, scale, shift = _parameters(weight, bias, mean, deviation, channel, known)
+    of_bias = tl.zeros((CHANNELS,), tl.float32)
+    of_weight = tl.zeros((CHANNELS,), tl.float32)
+    for first in range(0, PIXELS, ROWS):
+        row = first + tl.arange(0, ROWS)
+        inside = (row < PIXELS)[:, None] & known[None, :]
+        place = image * PIXELS * channels + row[:, None] * channels + channel[None, :]
+        inner, normalised = _back_group(x, gradient, place, inside, mean, deviation, scale, shift, SILU)
+        of_bias += tl.sum(inner, 0)
+        of_weight += tl.sum(inner * normalised, 0)
+    tl.store(sums + image * 2 * channels + channel, of_bias, mask=known)
+    tl.store(sums + (image * 2 + 1) * channels + channel, of_weight, mask=known)
+
+
+@triton.jit
+def back_groups_kernel(
+    x, gradient, moments, weight, bias, sums, of_x, channels, eps,
+    PIXELS: tl.constexpr, SIZE: tl.constexpr, SILU: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """The gradient of a group norm's input: what is left of it once the group's statistics have moved along."""
+    image = tl.program_id(0).to(tl.int64)
+    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    known = channel < channels
+    mean, deviation = _group(moments, image, channel, known, channels, eps, PIXELS, SIZE)
+    w, scale, shift = _parameters(weight, bias, mean, deviation, channel, known)
+    of_mean = tl.zeros((CHANNELS,), tl.float32)
+    of_deviation = tl.zeros((CHANNELS,), tl.float32)
+    for other in range(SIZE):
+        member = (channel // SIZE) * SIZE + other
+        share = tl.load(weight + member, mask=known, other=0) / (PIXELS * SIZE)
+        of_mean += share * tl.load(sums + image * 2 * channels + member, mask=known, other=0)
+        of_deviation += share * tl.load(sums + (image * 2 + 1) * channels + member, mask=known, other=0)
+    row = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
+    inside = (row < PIXELS)[:, None] & known[None, :]
+    place = image * PIXELS * channels + row[:, None] * channels + channel[None, :]
+    inner, normalised = _back_group(x, gradient, place, inside, mean, deviation, scale, shift, SILU)
+    moved = inner * w[None, :] - of_mean[None, :] - normalised * of_deviation[None, :]
+    tl.store(of_x + place, moved * deviation[None, :], mask=inside)

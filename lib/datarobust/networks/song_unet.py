@@ -192,24 +192,21 @@ class Norm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised (B, C, H, W), in the dtype of ``x``."""
-        return self._fused(x, silu=False)
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
+        if (kernels := kernels_for(x, self)) is not None:
+            result: Tensor = kernels.group_norm(x, self.num_groups, weight, bias, self.eps, silu=False)
+            return result
+        if x.device.type != "cpu":  # only the CPU's kernel takes parameters of another dtype
+            weight, bias = weight.to(x.dtype), bias.to(x.dtype)
+        return F.group_norm(x, self.num_groups, weight, bias, self.eps)
 
     def activated(self, x: Tensor) -> Tensor:
         """SiLU of the normalised."""
-        return self._fused(x, silu=True)
-
-    def _fused(self, x: Tensor, *, silu: bool) -> Tensor:
-        """The norm, with SiLU or without, by one kernel where there is one."""
-        kernels = None if torch.is_grad_enabled() else kernels_for(x, self)
-        if kernels is not None:
-            result: Tensor = kernels.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, silu=silu)
+        if (kernels := kernels_for(x, self)) is not None:
+            result: Tensor = kernels.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, silu=True)
             return result
-        weight: Tensor = self.weight
-        bias: Tensor = self.bias
-        if x.device.type != "cpu":  # only the CPU's kernel takes parameters of another dtype
-            weight, bias = weight.to(x.dtype), bias.to(x.dtype)
-        normalised = F.group_norm(x, self.num_groups, weight, bias, self.eps)
-        return F.silu(normalised, inplace=not torch.is_grad_enabled()) if silu else normalised
+        return F.silu(self(x), inplace=not torch.is_grad_enabled())
 
 
 class Conv(nn.Conv2d):

@@ -123,7 +123,10 @@ def test_only_what_a_kernel_can_do_is_given_to_it(monkeypatch: pytest.MonkeyPatc
         assert apart(module.activated(batch), functional.silu(module(batch))) == 0
     assert len(seen) == 2
     norm(8).double().train().activated(x.double())
-    Norm(8).activated(x.requires_grad_())
+    hooked_group = Norm(8)
+    hooked_group.register_forward_hook(lambda *_: seen.append(0))
+    hooked_group.activated(x)
+    assert len(seen) == 3
 
 
 @pytest.mark.parametrize(
@@ -134,6 +137,16 @@ def test_group_norms(channels: int, size: int, dtype: torch.dtype) -> None:
     with torch.no_grad():
         module.weight.uniform_(0.5, 1.5)
         module.bias.normal_()
+    twin, weight = copy.deepcopy(module).double(), torch.randn_like(x)
+    for activate in (lambda norm, x: norm(x), lambda norm, x: norm.activated(x)):
+        gradients = []
+        for norm_of, images in ((module, x), (twin, x.double())):
+            images = images.detach().requires_grad_()
+            total = (activate(norm_of, images) * weight).sum()
+            gradients.append(torch.autograd.grad(total, [images, *norm_of.parameters()]))
+        for mine, theirs in zip(*gradients, strict=True):
+            assert apart(mine, theirs) < (1e-5 if dtype == torch.float32 else 1e-2)
+    with torch.no_grad():
         expected = copy.deepcopy(module).double()(x.double())
         bound = 1e-6 if dtype == torch.float32 else 4e-3
         for ours, theirs in ((module(x), expected), (module.activated(x), functional.silu(expected))):
