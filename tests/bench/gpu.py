@@ -352,32 +352,28 @@ def networks(bench: Bench) -> None:
 
 def fused(bench: Bench) -> None:
     """Kernels of Triton beside PyTorch's, right and fast: norms with SiLU of the sizes that most time goes to."""
-    batch, cases = (2 if bench.small else 512), ((160, 32), (320, 16), (640, 8))
-    if bench.small:
-        cases = ((32, 8),)
+    batch, cases = (2, ((32, 8),)) if bench.small else (512, ((160, 32), (320, 16), (640, 8)))
     for channels, side in cases:
+        batch_norm, group_norm = BatchNorm2d(channels).to(bench.device), Norm(channels).to(bench.device)
+        ways: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+            "batch norm": (batch_norm.activated, lambda x, norm=batch_norm: F.silu(norm(x))),
+            "group norm": (group_norm.activated, lambda x, norm=group_norm: F.silu(eager_group_norm(norm, x))),
+        }
         for dtype, bound in ((torch.float32, 1e-5), (torch.bfloat16, 1e-2)):
             x = torch.randn(batch, channels, side, side, device=bench.device, dtype=dtype)
             x = x.contiguous(memory_format=torch.channels_last)
-            weight, what = torch.randn_like(x), f"{batch} x {channels} x {side} x {side}, {str(dtype).split('.')[1]}"
-            module, group = BatchNorm2d(channels).to(bench.device), Norm(channels).to(bench.device)
-            if kernels_for(x, module) is None:
-                bench.add(what, "no kernels here", note="PyTorch's are used")
+            weight, size = torch.randn_like(x), f"{batch} x {channels} x {side} x {side}, {str(dtype).split('.')[1]}"
+            if kernels_for(x, batch_norm) is None:
+                bench.add(size, "no kernels here", note="PyTorch's are used")
                 continue
-            ours, plain = (_both_ways(work, x, weight) for work in (module.activated, lambda x, m=module: F.silu(m(x))))
-            for name, mine, theirs in zip(("batch norm", "its gradient"), ours(), plain(), strict=True):
-                bench.close(f"{name} with SiLU, {what}", mine, theirs, bound)
-            with torch.no_grad():
-                mine, theirs = group.activated(x), F.silu(eager_group_norm(group, x))
-            bench.close(f"group norm with SiLU, {what}", mine, theirs, bound)
-            if dtype == torch.bfloat16:
-                for name, work in (("kernels", ours), ("PyTorch", plain)):
-                    bench.add(f"batch norm with SiLU and back, {what}, {name}", bench.timed(work, 5).median * 1e3, "ms")
-                ways = {"kernels": group.activated, "PyTorch": lambda x, g=group: F.silu(eager_group_norm(g, x))}
-                for name, forward in ways.items():
-                    with torch.no_grad():
-                        took = bench.timed(lambda f=forward, x=x: f(x), 5).median * 1e3
-                    bench.add(f"group norm with SiLU, {what}, {name}", took, "ms")
+            for name, works in ways.items():
+                both = [_both_ways(work, x, weight) for work in works]
+                for what, mine, theirs in zip((name, f"gradient of a {name}"), *(work() for work in both), strict=True):
+                    bench.close(f"{what} with SiLU, {size}", mine, theirs, bound)
+                for who, work in zip(("Triton", "PyTorch"), both, strict=True):
+                    if dtype == torch.bfloat16:
+                        took = bench.timed(work, 5)
+                        bench.add(f"{name} with SiLU and back, {size}, {who}", took.median * 1e3, "ms")
 
 
 def eager_group_norm(group: Norm, x: Tensor) -> Tensor:
