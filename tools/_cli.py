@@ -274,6 +274,8 @@ def compiled_of(
     from datarobust.artifacts.runs import recorded
     from datarobust.networks.classifier import triton_kernels
 
+    if compiled and device.type == "cuda" and triton_kernels(device) is None:
+        raise UsageError("--compile needs Triton, a C compiler and a GPU from Ampere on: without, leave it out.")
     if compiled is not None:
         return compiled
     recipe = recorded(run).get("recipe") if run is not None and group.is_main else None

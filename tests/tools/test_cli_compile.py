@@ -12,6 +12,7 @@ import torch
 
 from datarobust import artifacts
 from datarobust.distributed import Group
+from datarobust.errors import UsageError
 from datarobust.jobs.make import ALONE
 from datarobust.networks import classifier
 from datarobust.tools import _cli
@@ -58,6 +59,8 @@ def test_long_work_on_a_gpu_is_compiled(remarks: list[str], monkeypatch: pytest.
     assert remarks == ["--compile for long work.", "--no-compile.", "--no-compile."]
     monkeypatch.setattr(classifier, "triton_kernels", lambda device: None)
     assert not compiled_of(None, GPU, never, ALONE)
+    with pytest.raises(UsageError, match="--compile needs Triton, a C compiler and a GPU"):
+        compiled_of(True, GPU, never, ALONE)
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
