@@ -19,7 +19,7 @@ import inspect
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import reduce
@@ -148,8 +148,8 @@ def load_factory(spec: str, normalise: str | None = None) -> Model:
     library, _, name = spec.partition(":")
     if library in _LIBRARIES and name:
         with redirect_stdout(sys.stderr):
-            module, own = _LIBRARIES[library](spec, name)
-        return _model(spec, module, module, own if normalise is None else normalisation_of(normalise))
+            module, normalisation = _LIBRARIES[library](spec, name, normalise)
+        return _model(spec, module, module, normalisation)
     source_name, _, name = spec.rpartition(":")
     if not source_name or not all(part.isidentifier() for part in name.split(".")):
         raise UsageError(f"{spec} names no model: write module:factory, as zoo:resnet18, or path/to/file.py:factory.")
@@ -198,7 +198,8 @@ def normalisation_of(text: str) -> Normalisation | None:
         parts = [tuple(float(number) for number in part.split(",")) for part in (mean, std)]
     except ValueError:
         parts = []
-    if not parts or len(parts[0]) != len(parts[1]) or not all(map(math.isfinite, parts[0])) or min(parts[1]) <= 0:
+    finite = bool(parts) and all(map(math.isfinite, parts[0] + parts[1]))
+    if not finite or len(parts[0]) != len(parts[1]) or min(parts[1]) <= 0:
         raise UsageError(f"`normalise` {shown(text)}: choose {', '.join(NORMALISATIONS)}, or MEAN:STD, as 0.5:0.25")
     return parts[0], parts[1]
 
@@ -232,37 +233,39 @@ def logits_in(output: Any) -> Any:
 # ------------------------------------------------------------------------------------------- networks of libraries
 
 
-def _timm(spec: str, name: str) -> tuple[nn.Module, Normalisation | None]:
-    """A pretrained network of timm, whose weights timm downloads, and its normalisation."""
+def _timm(spec: str, name: str, normalise: str | None) -> tuple[nn.Module, Normalisation | None]:
+    """A pretrained network of timm, whose weights timm downloads, and ``normalise`` or its own normalisation."""
     timm = _extra(spec, "timm")
     try:
         module = timm.create_model(name, pretrained=True)
     except Exception as error:  # noqa: BLE001 - of a library that may raise anything
         refuse(spec, "cannot be made: timm.create_model", error)
+    if normalise is not None:
+        return module, normalisation_of(normalise)
     config = getattr(module, "pretrained_cfg", {})
     return module, _published(config.get("mean"), config.get("std"))
 
 
-def _transformers(spec: str, folder: str) -> tuple[nn.Module, Normalisation | None]:
-    """An image classifier in a folder, as transformers saves it, and its normalisation; nothing is downloaded."""
+def _transformers(spec: str, folder: str, normalise: str | None) -> tuple[nn.Module, Normalisation | None]:
+    """An image classifier that transformers saved, and ``normalise`` or its own normalisation; no download."""
     transformers, path = _extra(spec, "transformers"), Path(folder)
     if not (path / "config.json").is_file():
         raise DataError(f"{spec}: {shown(path)} is no folder with a config.json, as transformers saves a network.")
+    images = path / "preprocessor_config.json"
+    if normalise is None and not images.is_file():
+        raise UsageError(f"{shown(path)} has no {images.name}, so it does not say how to normalise: give `normalise`")
     try:
         module = transformers.AutoModelForImageClassification.from_pretrained(path, local_files_only=True)
-        config = json.loads((path / "preprocessor_config.json").read_bytes())
-    except FileNotFoundError:  # the network has none
-        config = {}
+        if normalise is not None:
+            return module, normalisation_of(normalise)
+        config = json.loads(images.read_bytes())
+        own = config if config.get("do_normalize", True) else {}
+        return module, _published(own.get("image_mean"), own.get("image_std"))
     except Exception as error:  # noqa: BLE001 - of a library that may raise anything
         refuse(spec, "cannot be loaded: transformers", error)
-    own = config if config.get("do_normalize", True) else {}
-    return module, _published(own.get("image_mean"), own.get("image_std"))
 
 
-_LIBRARIES: Mapping[str, Callable[[str, str], tuple[nn.Module, Normalisation | None]]] = {
-    "timm": _timm,
-    "hf": _transformers,
-}
+_LIBRARIES = {"timm": _timm, "hf": _transformers}
 
 
 def _extra(spec: str, package: str) -> Any:

@@ -154,5 +154,4 @@ def _point(side: tuple[Rows, list[str], list[str] | None], row: int) -> list[tab
     if row < 0:
         return [None, None, None, None]
     labels, classes, names = side
-    name = None if names is None else names[row].encode("utf-8", "backslashreplace").decode() or None
-    return [row, name, int(labels[row]), classes[row]]
+    return [row, None if names is None else names[row] or None, int(labels[row]), classes[row]]

@@ -417,15 +417,10 @@ class Listed:
                 names = [own[label] if label < len(own) else None, other[near] if 0 <= near < len(other) else None]
                 if named:
                     places = zip(called, (int(row[0]), int(row[2])), strict=True)
-                    names += [None if each is None or place < 0 else _unicode(each[place]) for each, place in places]
+                    names += [None if each is None or place < 0 else each[place] or None for each, place in places]
                 yield [*fields[:5], *names, *fields[5:], *([self.lam] if more else []), *row[end:]]
 
         return columns, rows()
-
-
-def _unicode(name: str) -> str | None:
-    """The name of a point as a file of UTF-8 can hold it: bytes that are no text are spelled out."""
-    return name.encode("utf-8", "backslashreplace").decode() or None
 
 
 def _lists(part: Store, start: int, stop: int) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,8 +19,8 @@ from datarobust.jobs.make import TABLES, Form
 
 _ROWS = 1 << 16  # of a Parquet file that are in memory at a time
 
-Value = str | int | float | bool | None
-Columns = Mapping[str, type]  # the names of a table's columns, with str, int, float or bool
+Value = str | int | float | None
+Columns = Mapping[str, type]  # the names of a table's columns, with str, int or float
 
 
 def is_table(path: Path | None) -> bool:
@@ -46,9 +47,11 @@ class TableFile(Form):
 def save(path: Path, columns: Columns, rows: Iterable[Sequence[Value]]) -> None:
     """Write a table with a header, whose format is that of the ending; what was there is replaced.
 
-    Floats are written so that reading gives them back exactly. Missing values (None) are empty fields, in JSON and
-    Parquet null. JSON has no infinity: there what is not finite is null, too.
+    Floats are written so that reading gives them back exactly. Missing values (None) and empty text are empty fields,
+    in JSON and Parquet null. JSON has no infinity: there what is not finite is null, too. In text, carriage
+    returns and bytes that are no UTF-8 are spelled out.
     """
+    rows = ([_spelled(value) if isinstance(value, str) else value for value in row] for row in rows)
     with durable.whole_or_absent(path, overwrite=True) as partial:
         if path.suffix.lower() == ".parquet":
             _save_parquet(partial, columns, rows)
@@ -75,7 +78,7 @@ def read(path: Path, columns: Columns) -> list[dict[str, Value]]:
     try:
         with durable.os_errors(path, "read"):
             rows = list(_rows(path))
-    except (ValueError, csv.Error) as error:
+    except (ValueError, NotImplementedError, RecursionError, csv.Error) as error:
         raise DataError(f"{text.shown(path)} cannot be read as {path.suffix[1:]}: {text.shown(str(error))}") from error
     for number, row in enumerate(rows, 1):
         for name, kind in columns.items():
@@ -83,7 +86,7 @@ def read(path: Path, columns: Columns) -> list[dict[str, Value]]:
                 raise DataError(f"{text.shown(path)} has no column {name} in row {number}")
             try:
                 row[name] = None if row[name] in ("", None) else kind(row[name])
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 value = text.shown(str(row[name]))
                 raise DataError(
                     f"{text.shown(path)}: {name} in row {number} is {value!r}, no {kind.__name__}"
@@ -91,16 +94,22 @@ def read(path: Path, columns: Columns) -> list[dict[str, Value]]:
     return rows
 
 
+def _spelled(text: str) -> str | None:
+    """Text as every format holds it: csv quotes no carriage return before Python 3.13, and UTF-8 has no surrogates."""
+    return re.sub("[\r\ud800-\udfff]", lambda match: repr(match[0])[1:-1], text) or None
+
+
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     match path.suffix.lower():
         case ".parquet":
             yield from pyarrow("pyarrow.parquet").read_table(path).to_pylist()
         case ".jsonl":
-            for line in path.read_text(encoding="utf-8").splitlines():
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError(f"{line[:40]} is no object")
-                yield row
+            with path.open(encoding="utf-8", newline="\n") as file:
+                for line in file:
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError(f"{line.strip()[:40]} is no object")
+                    yield row
         case ending:
             with path.open(encoding="utf-8", newline="") as file:
                 style: dict[str, Any] = (
@@ -117,7 +126,7 @@ def as_object(columns: Iterable[str], row: Sequence[Value]) -> dict[str, Value]:
 
 def _save_parquet(path: Path, columns: Columns, rows: Iterable[Sequence[Value]]) -> None:
     arrow, parquet = pyarrow(), pyarrow("pyarrow.parquet")
-    types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
+    types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64()}
     schema = arrow.schema([(name, types[kind]) for name, kind in columns.items()])
     with parquet.ParquetWriter(path, schema) as writer:
         for part in _parts(rows):

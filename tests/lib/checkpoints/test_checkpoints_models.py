@@ -226,7 +226,9 @@ def test_normalisation_is_done_once(code):
         copy(torch.rand(2, 1, 4, 4))
 
 
-@pytest.mark.parametrize("text", ["", "cifar", "0.5", "0.5:0", "0.5:0.1,0.2", "nan:1", "a:b", "0.5:0.25:1"])
+@pytest.mark.parametrize(
+    "text", ["", "cifar", "0.5", "0.5:0", "0.5:0.1,0.2", "nan:1", "0:nan", "0:inf", "a:b", "0.5:0.25:1"]
+)
 def test_normalisations_that_are_none(text):
     with pytest.raises(UsageError, match=r"choose cifar10, cifar100, imagenet, none, or MEAN:STD"):
         normalisation_of(text)
@@ -255,7 +257,12 @@ def test_networks_of_libraries(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"no folder with a config\.json"):
         load_model(f"hf:{tmp_path}/net")
     (tmp_path / "net" / "config.json").write_text("{}")
-    assert torch.allclose(load_model(f"hf:{tmp_path}/net").module(images), made[1](images.flatten(1)))
+    with pytest.raises(UsageError, match=r"has no preprocessor_config.json, so .*: give `normalise`"):
+        load_model(f"hf:{tmp_path}/net")
+    assert torch.allclose(load_model(f"hf:{tmp_path}/net", "none").module(images), made[1](images.flatten(1)))
+    (tmp_path / "net" / "preprocessor_config.json").write_text("[]")
+    with pytest.raises(DataError, match="cannot be loaded: transformers raises AttributeError"):
+        load_model(f"hf:{tmp_path}/net")
     config = '{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}'
     (tmp_path / "net" / "preprocessor_config.json").write_text(config)
     assert torch.allclose(load_model(f"hf:{tmp_path}/net").module(images), bare)

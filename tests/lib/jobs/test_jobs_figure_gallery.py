@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,16 @@ def test_a_table_is_read_as_it_was_written(ending: str, tmp_path: Path) -> None:
     assert [list(row.values()) for row in tables.read(tmp_path / f"t{ending}", COLUMNS)] == rows
 
 
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_text_that_some_format_cannot_hold_is_spelled_out(ending: str, tmp_path: Path) -> None:
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    path, columns = tmp_path / f"t{ending}", {"row": int, "name": str}
+    tables.save(path, columns, enumerate(["a\rb", "\udcff", "", "b\u2028c"]))
+    last = "b c" if ending == ".tsv" else "b\u2028c"
+    assert [row["name"] for row in tables.read(path, columns)] == [r"a\rb", r"\udcff", None, last]
+
+
 HEADER = ",".join(COLUMNS)
 
 
@@ -94,6 +106,8 @@ HEADER = ",".join(COLUMNS)
         ("t.csv", b'"a\n', "t.csv cannot be read as csv"),
         ("t.jsonl", b"[]\n", r"t.jsonl cannot be read as jsonl: \[\] is no object"),
         ("t.jsonl", b"{\n", "t.jsonl cannot be read as jsonl"),
+        ("t.jsonl", b"[" * 100_000, "t.jsonl cannot be read as jsonl"),
+        ("t.jsonl", json.dumps(dict.fromkeys(COLUMNS, math.inf)).encode(), "index in row 1 is 'inf', no int"),
         ("t.parquet", b"PAR1", "t.parquet cannot be read as parquet"),
     ],
 )  # fmt: skip
