@@ -88,7 +88,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
         job = replace(job, compiled=fused)
         prepare(denoiser, precision, str(place), compiled=fused)
         if dry_run:
-            seconds = seconds_per_image(denoiser, 2 if place.type == "cpu" else 256)
+            seconds = seconds_per_image(denoiser)
             seconds *= plan["clones"] * plan["evaluations_a_clone"] / group.size
             emit_plan(plan, seconds, str(place))
             return

@@ -96,7 +96,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
         if dry_run:
             plan = job.plan()
             prepare(denoiser, precision, str(place))
-            seconds = seconds_per_image(denoiser, 2 if place.type == "cpu" else 256)
+            seconds = seconds_per_image(denoiser)
             evaluations = plan["clones"] * grid_points[0].evaluations
             emit_plan(plan, seconds * evaluations / group.size, str(place))
             return

@@ -100,7 +100,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
         if dry_run:
             place, cost = _cli.torch_device(device, threads, group.here), plan.plan()
             prepare(plan.denoiser, _cli.precision_of(precision, place, "tf32", None, group), str(place))
-            seconds = seconds_per_image(plan.denoiser, 2 if place.type == "cpu" else 256)
+            seconds = seconds_per_image(plan.denoiser)
             seconds *= cost["operations"] / cost["forward_operations_an_image"] / group.size
             emit_plan(cost, seconds, str(place))
             return

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from datarobust import issues, sensitivity
+from datarobust.datasets.contents import hashes_of
 from datarobust.datasets.memory import as_classes, as_nchw, as_points
-from datarobust.datasets.sources import Source, spans
+from datarobust.datasets.sources import Source, as_texts, spans
 from datarobust.errors import DataError, DatarobustError, UsageError
 from datarobust.types import Array, Floats, Progress, Rows
 
@@ -198,11 +198,7 @@ def find_issues(
         progress: from the name of a search to what wraps its rounds.
     """
     points = _Points.of(X, y, "X", "y", False, names)
-    groups: dict[bytes, int] = {}
-    rows = points.images.reshape(len(points.images), -1)
-    if rows.dtype.kind == "f":
-        rows = rows + np.zeros((), rows.dtype)  # turns -0.0 into 0.0
-    group = np.array([groups.setdefault(blake2b(row.tobytes()).digest(), len(groups)) for row in rows], np.int64)
+    _, group = np.unique(hashes_of(points.images.reshape(len(points.images), -1)), return_inverse=True)
     sides, labelled = _sides(points, against, False, features, layer)
     found = issues.find(
         labelled[0], norm, group, against=labelled[1] if against is not None else None, k=k, thresholds=thresholds,
@@ -354,11 +350,9 @@ def _of_source(source: Source, names: Sequence[object] | None) -> _Points:
     label, classes = columns["labels"], np.array(source.spec.classes, str)
     points = columns[source.spec.kind]
     if names is None and "names" in columns:
-        encoded = np.ascontiguousarray(columns["names"]).view(f"S{source.spec.names}").ravel().tolist()
-        names = [name.decode("utf-8", "surrogateescape") for name in encoded]
-    return _Points(
-        points, classes[label] if len(classes) else label, columns.get("soft"), _named(names, len(points))
-    )  # fmt: skip
+        names = as_texts(columns["names"])
+    label = classes[label] if len(classes) else label
+    return _Points(points, label, columns.get("soft"), _named(names, len(points)))
 
 
 def _named(names: Sequence[object] | None, rows: int) -> Array | None:

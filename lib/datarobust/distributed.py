@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from datarobust.errors import DatarobustError, UsageError
-from datarobust.types import Array
+from datarobust.types import Array, Column
 
 if TYPE_CHECKING:
     import torch
@@ -31,16 +31,6 @@ if TYPE_CHECKING:
 
 _READ = 64 << 20  # bytes that are read at a time into shared memory
 _GLOO_WAITS, _NCCL_WAITS = timedelta(days=30), timedelta(minutes=30)
-
-
-class _Column(Protocol):
-    """A column of a store, or anything that reads like one."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    def read(self, start: int = 0, stop: int | None = None) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -100,7 +90,7 @@ class Group:
             with _errors_of_others():
                 distributed.send_object_list([arrays], 0)
 
-    def once_a_machine(self, column: _Column) -> Array | None:
+    def once_a_machine(self, column: Column) -> Array | None:
         """All rows of a column, in memory that the processes of a machine share; each of them reads a part.
 
         The memory has no name: it goes with the last of them, however they end. None where they cannot share it:

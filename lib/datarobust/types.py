@@ -20,6 +20,21 @@ Images = npt.NDArray[np.uint8]
 """(N, C, H, W)."""
 
 
+class Column(Protocol):
+    """A column of a store, or anything that reads like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all rows."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of a number."""
+
+    def read(self, start: int = 0, stop: int | None = None) -> Array:
+        """Some rows."""
+
+
 class Progress(Protocol):
     """Wraps the items of a long loop and reports as they are taken; ``iter`` is the silent one."""
 

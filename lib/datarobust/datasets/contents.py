@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.artifacts import Column, Store
-from datarobust.datasets.sources import Counted
+from datarobust.datasets.sources import Counted, as_texts
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown, sized
-from datarobust.types import Images, Progress, Rows
+from datarobust.types import Array, Images, Progress, Rows
 
 Hashes = npt.NDArray[np.bytes_]
 Labels = Literal["own", "coarse"]
@@ -72,9 +72,7 @@ def names(store: Store, rows: Rows | None = None) -> list[str] | None:
     if "names" not in store:
         return None
     column = store.column("names")
-    array = column.read() if rows is None else column.take(rows)
-    encoded = np.ascontiguousarray(array).view(f"S{array.shape[1]}").ravel().tolist()
-    return [name.decode("utf-8", "surrogateescape") for name in encoded]
+    return as_texts(column.read() if rows is None else column.take(rows))
 
 
 def called(*stores: Store) -> list[Callable[[int], tuple[str, str]]] | None:
@@ -256,11 +254,16 @@ def _hashes(points: Column, progress: Progress) -> Hashes:
     """(N,) hashes of points (N, D), equal where the points are."""
     hashes = np.empty(len(points), _HASH)
     for start, rows in progress(Counted(points.blocks(), -(-len(points) // points.layout.block))):
-        if rows.dtype.kind == "f":
-            rows = rows + np.zeros((), rows.dtype)  # turns -0.0 into 0.0
-        digests = b"".join(blake2b(row, digest_size=hashes.itemsize).digest() for row in rows)
-        hashes[start : start + len(rows)] = np.frombuffer(digests, _HASH)
+        hashes[start : start + len(rows)] = hashes_of(rows)
     return hashes
+
+
+def hashes_of(rows: Array) -> Hashes:
+    """(B,) hashes of points (B, D), equal where all numbers are."""
+    if rows.dtype.kind == "f":
+        rows = rows + np.zeros((), rows.dtype)  # turns -0.0 into 0.0
+    digests = (blake2b(row, digest_size=np.dtype(_HASH).itemsize).digest() for row in np.ascontiguousarray(rows))
+    return np.frombuffer(b"".join(digests), _HASH)
 
 
 def _groups(hashes: Sequence[Hashes]) -> tuple[Rows, Rows]:

@@ -274,6 +274,12 @@ def as_names(names: Sequence[str], width: int) -> npt.NDArray[np.uint8]:
     return np.array(encoded, dtype=f"S{width}").view(np.uint8).reshape(len(names), width)
 
 
+def as_texts(names: npt.NDArray[np.uint8]) -> list[str]:
+    """The names (B) in a column of a dataset, as :func:`as_names` makes it."""
+    encoded = np.ascontiguousarray(names).view(f"S{names.shape[1]}").ravel().tolist()
+    return [name.decode("utf-8", "surrogateescape") for name in encoded]
+
+
 def _encoded(name: str) -> bytes:
     """UTF-8; the names of files keep their bytes, whatever they are, and a zero would be taken for the end."""
     return re.sub("[\0\ud800-\udc7f\udd00-\udfff]", "\ufffd", name).encode("utf-8", "surrogateescape")

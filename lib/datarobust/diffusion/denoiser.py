@@ -8,7 +8,6 @@ of the noise in images scaled to [-1, 1].
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datarobust.errors import UsageError
-from datarobust.networks import Precision
+from datarobust.networks import Precision, timed
 from datarobust.networks.song_unet import Block, SongUNet
 
 
@@ -220,15 +219,12 @@ def flops(denoiser: Denoiser) -> int:
     return total
 
 
-def seconds_per_image(denoiser: Denoiser, batch: int) -> float:
-    """Seconds to denoise one image once on this machine: of the second of two batches, since the first warms up."""
-    device = next(denoiser.parameters()).device
-    x = torch.zeros((batch, *denoiser.shape), device=device)
-    labels = one_hot(torch.zeros(batch, dtype=torch.int64, device=device), denoiser.classes)
-    began = 0.0
-    with torch.no_grad():
-        for _ in range(2):
-            began = time.perf_counter()
-            denoised = denoiser(x, torch.ones((), device=device), labels)
-            float(denoised.flatten()[0])  # waits for the device
-    return (time.perf_counter() - began) / batch
+def seconds_per_image(denoiser: Denoiser) -> float:
+    """Seconds to denoise one image once on this machine."""
+
+    def denoised(x: Tensor) -> Tensor:
+        labels = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        result: Tensor = denoiser(x, torch.ones((), device=x.device), one_hot(labels, denoiser.classes))
+        return result
+
+    return timed(denoised, denoiser.shape, next(denoiser.parameters()).device, 2)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, Literal, get_args
 
 import torch
@@ -35,6 +36,7 @@ __all__ = [
     "products",
     "seconds_per_image",
     "shapes",
+    "timed",
     "within_memory",
 ]
 
@@ -104,13 +106,22 @@ def fuse(model: nn.Module, *, dynamic: bool) -> None:
 
 
 def seconds_per_image(model: nn.Module, precision: Precision, shape: tuple[int, ...], device: torch.device) -> float:
-    """Seconds of a forward pass of one image (C, H, W): of the second of two batches, because the first warms up."""
-    images = torch.zeros((8 if device.type == "cpu" else 256, *shape), device=device)
+    """Seconds of a forward pass of one image (C, H, W)."""
+    with products(precision):
+        return timed(partial(forward, model, precision), shape, device, 8)
+
+
+def timed(run: Callable[[Tensor], Tensor], shape: tuple[int, ...], device: torch.device, on_cpu: int) -> float:
+    """Seconds of one image (C, H, W) in the second of two batches, because the first warms up.
+
+    A batch has 256 images, on a processor ``on_cpu``.
+    """
+    images = torch.zeros((on_cpu if device.type == "cpu" else 256, *shape), device=device)
     began = 0.0
-    with products(precision), torch.no_grad():
+    with torch.no_grad():
         for _ in range(2):
             began = time.perf_counter()
-            float(forward(model, precision, images).flatten()[0])  # waits for the device
+            float(run(images).flatten()[0])  # waits for the device
     return (time.perf_counter() - began) / len(images)
 
 

@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from datarobust.devices import row_keys, to_device
 from datarobust.randomness import Domain, permutation
-from datarobust.types import Array, Images, Rows
+from datarobust.types import Array, Column, Images, Rows
 
 if TYPE_CHECKING:
     from datarobust.training.recipe import Augment
@@ -118,14 +118,6 @@ class StreamOrder:
         return permutation(self._seed, Domain.STREAM_WITHIN.of(turn * self._blocks + block), self.size(block))
 
 
-class _Column(Protocol):
-    """A column of a store, or anything that reads like one."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    def read(self, start: int = 0, stop: int | None = None) -> Array: ...
-
-
 @dataclass(frozen=True)
 class Held:
     """Rows in memory that read like a column."""
@@ -136,6 +128,11 @@ class Held:
     def shape(self) -> tuple[int, ...]:
         """Of all rows."""
         return self.rows.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of all rows."""
+        return self.rows.dtype
 
     def read(self, start: int = 0, stop: int | None = None) -> Array:
         """A view of some."""
@@ -152,7 +149,7 @@ class Stream:
     that fits into memory.
     """
 
-    def __init__(self, images: _Column, labels: _Column, seed: int, block: int) -> None:
+    def __init__(self, images: Column, labels: Column, seed: int, block: int) -> None:
         self._images, self._labels = images, labels
         self._order = StreamOrder(seed, images.shape[0], block)
         self._pool = ThreadPoolExecutor(1, "stream")

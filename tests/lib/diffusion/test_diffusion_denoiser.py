@@ -127,4 +127,4 @@ def test_operations_are_counted() -> None:
 
 
 def test_time_of_an_image() -> None:
-    assert 0 < seconds_per_image(small(), 2) < 60
+    assert 0 < seconds_per_image(small()) < 60
