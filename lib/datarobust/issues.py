@@ -152,32 +152,40 @@ def find(
     if against is not None:
         nearest = _any_label(*search("searching the other set", 1, against), 1)
         parts.append(_leaks(nearest[0][:, 0], nearest[1][:, 0], usual, thresholds.near))
-    r_other, partner = other.distance[:, 0], other.neighbour[:, 0]
-    ratio = label_scores(same.distance[:, :k], other.distance[:, :k])
-    lone = [
-        (min(row, mate), max(row, mate)) not in copies
-        for row, mate in zip(range(len(partner)), partner.tolist(), strict=True)
-    ]
-    free = np.array(lone, np.bool_) & (r_other > 0)
-    finite = r_other[np.isfinite(r_other)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        near = (np.median(finite) if len(finite) else 0.0) / r_other
-    labels = np.flatnonzero(free & (ratio >= thresholds.label))
-    between = np.flatnonzero(
-        free & (ratio < thresholds.label) & (ratio >= 1 / thresholds.label) & (near >= thresholds.ambiguous)
-    )
-    alone = np.flatnonzero(np.isinf(same.distance[:, 0]))
-    for kind, rows, score in (("label", labels, ratio), ("ambiguous", between, near), ("alone", alone, ratio * np.nan)):
-        parts.append((KINDS.index(kind), score[rows], rows, partner[rows], r_other[rows]))
+    parts += _of_classes(other, same, k, copies, thresholds)
     kinds = np.concatenate([np.full(len(part[2]), part[0]) for part in parts])
     score, first, second, apart = (np.concatenate([part[n] for part in parts]) for n in (1, 2, 3, 4))
     order = np.lexsort((second, first, -np.nan_to_num(score, nan=0.0), kinds))
-    counted = np.isfinite(r_other) & np.isfinite(same.distance[:, 0])
-    agreement = float((same.distance[counted, 0] < r_other[counted]).mean()) if counted.any() else 1.0
+    counted = np.isfinite(other.robustness) & np.isfinite(same.robustness)
+    agreement = float((same.robustness < other.robustness)[counted].mean()) if counted.any() else 1.0
     return Findings(kinds[order], score[order], first[order], second[order], apart[order], agreement)
 
 
 _Part = tuple[int, Floats, Rows, Rows, Floats]  # kind, score, first, second, distance
+
+
+def _of_classes(
+    other: Ranking, same: Ranking, k: int, copies: set[tuple[int, int]], thresholds: Thresholds
+) -> list[_Part]:
+    """Points whose labels look wrong, are ambiguous, or are alone; not those of ``copies``, pairs that are listed."""
+    r, partner = other.robustness, other.neighbour[:, 0]
+    pairs = zip(range(len(partner)), partner.tolist(), strict=True)
+    listed = np.array([(min(pair), max(pair)) in copies for pair in pairs], np.bool_)
+    free, finite = ~listed & (r > 0), r[np.isfinite(r)]
+    ratio = label_scores(same.distance[:, :k], other.distance[:, :k])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        near = (np.median(finite) if len(finite) else 0.0) / r
+    wrong = ratio >= thresholds.label
+    between = ~wrong & (ratio >= 1 / thresholds.label) & (near >= thresholds.ambiguous)
+    chosen = {
+        "label": (free & wrong, ratio),
+        "ambiguous": (free & between, near),
+        "alone": (np.isinf(same.robustness), np.full(len(r), np.nan)),
+    }
+    return [
+        (KINDS.index(kind), score[rows], np.flatnonzero(rows), partner[rows], r[rows])
+        for kind, (rows, score) in chosen.items()
+    ]
 
 
 def _any_label(other: Ranking, same: Ranking, k: int) -> tuple[Floats, Rows]:
