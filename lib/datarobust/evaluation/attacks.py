@@ -216,6 +216,7 @@ def accelerated(module: nn.Module, some: Tensor, faster: bool, compiled: bool) -
     copied = faster_copy(module, some) if faster and some.device.type == "cuda" else None
     fast = module if copied is None else copied
     if compiled:  # one program for all sizes: batches shrink as images are fooled
+        torch.compiler.reset()  # few programs are kept: those of networks before it would count
         fast = torch.compile(fast, dynamic=True)  # type: ignore[assignment]
     return fast, copied is not None
 

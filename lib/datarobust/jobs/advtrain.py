@@ -240,6 +240,8 @@ class AdversarialTraining:
             history = [*join(histories), output.step(inputs.digests)]
             run = Run(output, self.request(), "classifier", history, tensorboard=self.tensorboard)
             model = copy.deepcopy(self.model)  # the job stays as it is
+            if self.recipe.compiled:
+                torch.compiler.reset()  # few programs are kept: those of trainings before it would count
             run.train(Training(self.recipe, self.counts, batches, model, device, group, track, test), self.listener)
 
 

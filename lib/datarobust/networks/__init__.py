@@ -101,7 +101,7 @@ def fuse(model: nn.Module, *, dynamic: bool) -> None:
 
     Else it is one for each. Kernels are not chosen by their times, so that the same command has the same bits again.
     """
-    deterministic = "deterministic" in torch._inductor.list_options()  # from PyTorch 2.10 on
+    deterministic = "deterministic" in torch._inductor.list_options()  # older versions do not know it
     model.compile(dynamic=dynamic, options={"deterministic": True} if deterministic else {})
 
 

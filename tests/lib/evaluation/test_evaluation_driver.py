@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -342,6 +344,22 @@ class Otherwise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.inner(x)
         return logits + self.shift * torch.arange(logits.shape[1])
+
+
+def test_what_is_compiled_has_the_verdicts_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, models = torch.compile, []
+
+    def traced(model: nn.Module, *, dynamic: bool) -> Any:
+        models.append(model)
+        return compiled(model, backend="eager", dynamic=dynamic)  # nothing is compiled for a processor
+
+    monkeypatch.setattr(torch, "compile", traced)
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would keep it all
+    model = made.network()
+    images, labels = made.points(model, 24)
+    ours = evaluate(model, images, labels, brief(batch=10), replace(KEEP, compiled=True))
+    assert models == [model]
+    assert same(ours, evaluate(model, images, labels, brief(batch=10), KEEP))
 
 
 def test_verdicts_are_the_networks_own(monkeypatch: pytest.MonkeyPatch) -> None:
