@@ -55,13 +55,19 @@ if TYPE_CHECKING:
     from datarobust.arrays import find_issues as find_issues
     from datarobust.arrays import rank as rank
 
+__all__ = ["FoundIssues", "Ranked", "RobustnessRanker", "datasets", "find_issues", "rank"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
     """``rank`` and what goes with it, imported where they are used: commands start quickly."""
-    if name in ("FoundIssues", "Ranked", "RobustnessRanker", "find_issues", "rank"):
-        return getattr(import_module("datarobust.arrays"), name)
     if name == "datasets":
         return import_module("datarobust.datasets")
+    if name in __all__:
+        return getattr(import_module("datarobust.arrays"), name)
     raise AttributeError(f"module 'datarobust' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Also what is not imported yet, for those who complete names."""
+    return sorted({*globals(), *__all__})

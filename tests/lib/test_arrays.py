@@ -230,6 +230,8 @@ def test_arguments_that_make_no_sense() -> None:
         datarobust.rank(IMAGES, LABELS, against=(IMAGES[:, :2], LABELS))
     with pytest.raises(AttributeError, match="no attribute 'rang'"):
         datarobust.rang  # noqa: B018
+    assert set(datarobust.__all__) <= set(dir(datarobust))
+    assert all(getattr(datarobust, name) is not None for name in datarobust.__all__)
 
 
 def test_issues_are_found_by_name() -> None:
