@@ -216,7 +216,7 @@ def build_head(
     whole = {
         **own,
         "kind": kind.name,
-        "version": kind.version_of(arrays),
+        "version": kind.version_of(arrays, own),
         "digest": digest_of(kind.identifying(arrays), blocks),
         "history": to_json(_last_made(history, None)),
         "blocks": {name: list(blocks[name]) for name in arrays},

@@ -1,8 +1,8 @@
 """The kinds of artifacts: which arrays and attributes each must have and may have. ARTIFACTS.md draws them.
 
 To change a kind: raise its ``version``; keep the old number in ``reads`` only while old artifacts mean the same.
-Version 2 of every kind lets the steps of a history name their ``output``. An array that came later has the version it
-came with, and an artifact that has it is of that version.
+Version 2 of every kind lets the steps of a history name their ``output``. An array or attribute that came later has the
+version it came with, and an artifact that has it is of that version.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Attribute:
     type: Literal["text", "texts", "integer", "number", "flag", "object"]
     choices: tuple[str, ...] = ()
     null: bool = False
+    since: int = 1  # version of the kind that an artifact with this attribute has at least
 
     def complaint(self, value: object) -> str | None:
         """What is wrong with ``value``, or None."""
@@ -73,9 +74,11 @@ class Kind:
     optional_attributes: Mapping[str, Attribute] = field(default_factory=dict)  # of this type where they are there
     advice: str = ""  # what to do where one of this kind stands in the place of another
 
-    def version_of(self, arrays: Collection[str]) -> int:
-        """The version of an artifact with these arrays."""
-        return max([self.version, *(self.optional[name].since for name in arrays if name in self.optional)])
+    def version_of(self, arrays: Collection[str], attributes: Collection[str]) -> int:
+        """The version of an artifact with these arrays and attributes."""
+        younger = [self.optional[name].since for name in arrays if name in self.optional]
+        younger += [self.optional_attributes[name].since for name in attributes if name in self.optional_attributes]
+        return max([self.version, *younger])
 
     def identifying(self, arrays: Shapes) -> Shapes:
         """The arrays that the digest covers."""
@@ -139,7 +142,7 @@ _RANKED: Mapping[str, Attribute] = {
     "duplicates": Attribute("text", choices=("inf", "drop", "error")),
     "k": _INTEGER,
 }
-_NEIGHBOURS: Mapping[str, Attribute] = {"neighbours": Attribute("text", choices=("other", "same"))}
+_NEIGHBOURS: Mapping[str, Attribute] = {"neighbours": Attribute("text", choices=("other", "same"), since=3)}
 _NETWORK: Mapping[str, Any] = {
     "format": "safetensors",
     "attributes": {"arch": _OBJECT, "weights": Attribute("text", choices=("best", "last"))},
@@ -165,6 +168,7 @@ _KINDS = (
     ),
     Kind(
         "ranking",
+        reads=(1, 2, 3),
         required={"distance": Field(("float64",), ("N",)), "neighbour": _LABELS},
         optional={"distances": Field(("float64",), ("N", "k")), "neighbours": Field(("int64",), ("N", "k"))},
         attributes=_RANKED,
@@ -172,7 +176,7 @@ _KINDS = (
     ),
     Kind(
         "ranking-part",
-        reads=(2,),
+        reads=(2, 3),
         required={"keys": Field(("float64",), ("N", "k")), "neighbours": Field(("int64",), ("N", "k"))},
         attributes={
             **_RANKED,

@@ -374,12 +374,13 @@ def test_a_ranking_by_points_of_the_same_label_says_so(
         with pytest.raises(ArtifactError, match=rf"{number}.zarr ranks .* the same label.*without `same`$"):
             artifacts.open_store(path, "ranking")
         store = artifacts.open_store(path, "ranking", same=True)
-        assert store.attributes["neighbours"] == "same"
+        assert (store.attributes["neighbours"], store.summary.version) == ("same", 3)
         against = Labelled.of(*small_set(150, seed=5)) if held else None
         expected = rank(Labelled.of(images, labels), "l2", k=2, against=against, same=True)
         same(Ranking(store.column("distances").read(), store.column("neighbours").read()), expected)
     make(job(dataset), tmp_path / "other.zarr", step)
-    assert "neighbours" not in artifacts.open_store(tmp_path / "other.zarr", "ranking").attributes
+    other = artifacts.open_store(tmp_path / "other.zarr", "ranking")
+    assert ("neighbours" in other.attributes, other.summary.version) == (False, 2)
     assert list(remarks(np.array([0.0, 1.0, math.inf, math.inf]), same=True)) == [
         "1 points equal another point with the same label: distance 0.",
         "2 points have no other point with the same label: distance inf.",
