@@ -119,8 +119,7 @@ def kernels_for(x: Tensor, module: nn.Module) -> Any:
     They are for GPUs from Ampere on where Triton is installed, for features with channels last, outside of what
     torch.compile makes, which has kernels of its own. Under TRITON_INTERPRET=1 the processor stands in for the GPU.
     """
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    if torch.compiler.is_compiling() or not (x.device.type == "cuda" or interpreted):
+    if torch.compiler.is_compiling() or not (x.device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"):
         return None
     if module._forward_hooks or module._forward_pre_hooks or x.dtype == torch.float64 or not x.numel():
         return None

@@ -22,6 +22,7 @@ from torch import nn
 from datarobust.ahead import ahead
 from datarobust.distributed import Group
 from datarobust.errors import DatarobustError, DivergedError, is_out_of_memory
+from datarobust.networks.classifier import triton_kernels
 from datarobust.types import Array, T
 
 Arrays = dict[str, Array]
@@ -278,8 +279,11 @@ class Loop(ABC):
 
     def _environment(self) -> dict[str, Any]:
         """On what bits depend besides the recipe."""
+        cuda = self.device.type == "cuda"
+        kernels = {"kernels": "PyTorch" if triton_kernels(self.device) is None else "Triton"} if cuda else {}
         return {
-            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
+            "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
+            **kernels,
             "threads": torch.get_num_threads(),
             "processes": self.group.size,
             "torch": torch.__version__,
