@@ -145,8 +145,8 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
         new = make(made_of, output, step, overwrite=overwrite, group=group, progress=progress)
         if group.is_main:
             if new and part is None and not listed:
-                made_now = artifacts.open_store(output, "ranking", same=True)
-                _cli.say(*remarks(made_now.column("distance").read(), same))
+                ranked = artifacts.open_store(output, "ranking", same=True)
+                _cli.say(*remarks(ranked.column("distance").read(), same))
             made = "ranking" if part is None else "part"
             _cli.emit(json.dumps({made: str(output), "new": new}) if as_json else str(output))
 
@@ -159,8 +159,8 @@ def _show(job: Listed, ranking: Ranking) -> None:
     first = [dict(zip(columns, row, strict=True)) for row in islice(rows, _SHOWN)]
     named = bool(first) and first[0]["class"] is not None
     hidden = {"label", "neighbour_label"} if named else {"class", "neighbour_class"}
-    shown = [name for name in columns if name not in hidden]
-    for line in aligned(shown, [[row[name] for name in shown] for row in first]):
+    names = [name for name in columns if name not in hidden]
+    for line in aligned(names, [[row[name] for name in names] for row in first]):
         _cli.emit(line)
     total = int((ranking.robustness == ranking.robustness).sum())  # dropped points are nan
     if total > len(first):

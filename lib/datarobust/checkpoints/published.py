@@ -42,76 +42,58 @@ _INCEPTION = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
 )
 
-# dataset, norm, network -> RobustBench's name; the file is DATASET_NORM_NETWORK.pt
-_WANG_FILES = """
-cifar10  linf wrn28-10 Wang2023Better_WRN-28-10
-cifar10  linf wrn70-16 Wang2023Better_WRN-70-16
-cifar10  l2   wrn28-10 Wang2023Better_WRN-28-10
-cifar10  l2   wrn70-16 Wang2023Better_WRN-70-16
-cifar100 linf wrn28-10 Wang2023Better_WRN-28-10
-cifar100 linf wrn70-16 Wang2023Better_WRN-70-16
+# paper -> authors, licence, folder of the files
+_PAPERS = {
+    "wang2023": ("Wang et al. 2023", "MIT (the repository DM-Improves-AT)", f"{_WANG}checkpoint/"),
+    "gowal2020": ("Gowal et al. 2020", "Apache 2.0 (the repository deepmind-research)", _DEEPMIND),
+    "rebuffi2021": ("Rebuffi et al. 2021", "Apache 2.0 (the repository deepmind-research)", _DEEPMIND),
+}
+# paper, file DATASET_NORM_NETWORK[...].pt, RobustBench's name
+_CLASSIFIERS = """
+wang2023    cifar10_linf_wrn28-10                 Wang2023Better_WRN-28-10
+wang2023    cifar10_linf_wrn70-16                 Wang2023Better_WRN-70-16
+wang2023    cifar10_l2_wrn28-10                   Wang2023Better_WRN-28-10
+wang2023    cifar10_l2_wrn70-16                   Wang2023Better_WRN-70-16
+wang2023    cifar100_linf_wrn28-10                Wang2023Better_WRN-28-10
+wang2023    cifar100_linf_wrn70-16                Wang2023Better_WRN-70-16
+gowal2020   cifar10_linf_wrn70-16_with            Gowal2020Uncovering_70_16_extra
+gowal2020   cifar10_linf_wrn28-10_with            Gowal2020Uncovering_28_10_extra
+gowal2020   cifar10_linf_wrn70-16_without         Gowal2020Uncovering_70_16
+gowal2020   cifar10_linf_wrn34-20_without         Gowal2020Uncovering_34_20
+gowal2020   cifar10_l2_wrn70-16_with              Gowal2020Uncovering_extra
+gowal2020   cifar10_l2_wrn70-16_without           Gowal2020Uncovering
+gowal2020   cifar100_linf_wrn70-16_with           Gowal2020Uncovering_extra
+gowal2020   cifar100_linf_wrn70-16_without        Gowal2020Uncovering
+rebuffi2021 cifar10_linf_wrn106-16_cutmix_ddpm_v2 Rebuffi2021Fixing_106_16_cutmix_ddpm
+rebuffi2021 cifar10_linf_wrn70-16_cutmix_ddpm_v2  Rebuffi2021Fixing_70_16_cutmix_ddpm
+rebuffi2021 cifar10_linf_wrn28-10_cutmix_ddpm_v2  Rebuffi2021Fixing_28_10_cutmix_ddpm
+rebuffi2021 cifar10_l2_wrn70-16_cutmix_ddpm_v2    Rebuffi2021Fixing_70_16_cutmix_ddpm
+rebuffi2021 cifar10_l2_wrn28-10_cutmix_ddpm_v2    Rebuffi2021Fixing_28_10_cutmix_ddpm
+rebuffi2021 cifar100_linf_wrn70-16_cutmix_ddpm    Rebuffi2021Fixing_70_16_cutmix_ddpm
+rebuffi2021 cifar100_linf_wrn28-10_cutmix_ddpm    Rebuffi2021Fixing_28_10_cutmix_ddpm
 """
-# dataset, norm, network, rest of the file's name, paper -> RobustBench's name
-_DEEPMIND_FILES = """
-cifar10  linf wrn70-16  with           gowal2020   Gowal2020Uncovering_70_16_extra
-cifar10  linf wrn28-10  with           gowal2020   Gowal2020Uncovering_28_10_extra
-cifar10  linf wrn70-16  without        gowal2020   Gowal2020Uncovering_70_16
-cifar10  linf wrn34-20  without        gowal2020   Gowal2020Uncovering_34_20
-cifar10  l2   wrn70-16  with           gowal2020   Gowal2020Uncovering_extra
-cifar10  l2   wrn70-16  without        gowal2020   Gowal2020Uncovering
-cifar100 linf wrn70-16  with           gowal2020   Gowal2020Uncovering_extra
-cifar100 linf wrn70-16  without        gowal2020   Gowal2020Uncovering
-cifar10  linf wrn106-16 cutmix_ddpm_v2 rebuffi2021 Rebuffi2021Fixing_106_16_cutmix_ddpm
-cifar10  linf wrn70-16  cutmix_ddpm_v2 rebuffi2021 Rebuffi2021Fixing_70_16_cutmix_ddpm
-cifar10  linf wrn28-10  cutmix_ddpm_v2 rebuffi2021 Rebuffi2021Fixing_28_10_cutmix_ddpm
-cifar10  l2   wrn70-16  cutmix_ddpm_v2 rebuffi2021 Rebuffi2021Fixing_70_16_cutmix_ddpm
-cifar10  l2   wrn28-10  cutmix_ddpm_v2 rebuffi2021 Rebuffi2021Fixing_28_10_cutmix_ddpm
-cifar100 linf wrn70-16  cutmix_ddpm    rebuffi2021 Rebuffi2021Fixing_70_16_cutmix_ddpm
-cifar100 linf wrn28-10  cutmix_ddpm    rebuffi2021 Rebuffi2021Fixing_28_10_cutmix_ddpm
-"""
-_PAPERS = {"gowal2020": "Gowal et al. 2020", "rebuffi2021": "Rebuffi et al. 2021"}
-_ENDS = {"with": "-extra", "without": ""}  # in our names: whether the training set was larger
 
 
 def _networks() -> Iterator[Network]:
     file = INCEPTION_FILE
-    title = "the network of the FID, converted by pytorch-fid"
-    yield Network(
-        "inception", title, "Apache 2.0 (pytorch-fid)", Remote(file.name, _INCEPTION, file.bytes, file.sha256)
-    )
-    for data in ("cifar10-32x32-cond", "cifar10-32x32-uncond", "ffhq-64x64-uncond", "afhqv2-64x64-uncond"):
-        for form in ("vp", "ve"):
-            name = f"edm-{data}-{form}"
-            remote = Remote(f"{name}.pkl", (f"{_EDM}{name}.pkl",))
-            yield Network(name, "denoiser of EDM, Karras et al. 2022, for clone", "CC BY-NC-SA 4.0", remote)
-    for data in ("cifar100", "svhn"):
-        name = f"edm-{data}-32x32-cond-vp"
-        remote = Remote(f"{name}.pkl", (f"{_WANG}others/{name}.pkl",))
-        yield Network(name, "denoiser of EDM by Wang et al. 2023, for clone", "CC BY-NC-SA 4.0", remote)
-    for dataset, norm, network, robustbench in _lines(_WANG_FILES):
-        file_name = f"{dataset}_{norm}_{network}.pt"
-        title = f"classifier of Wang et al. 2023; in RobustBench {dataset} {norm} {robustbench}"
-        licence = "MIT (the repository DM-Improves-AT)"
-        yield Network(
-            f"wang2023-{dataset}-{norm}-{network}",
-            title,
-            licence,
-            Remote(file_name, (f"{_WANG}checkpoint/{file_name}",)),
-        )
-    for dataset, norm, network, end, paper, robustbench in _lines(_DEEPMIND_FILES):
-        file_name = f"{dataset}_{norm}_{network}_{end}.pt"
-        title = f"classifier of {_PAPERS[paper]}; in RobustBench {dataset} {norm} {robustbench}"
-        licence = "Apache 2.0 (the repository deepmind-research)"
-        yield Network(
-            f"{paper}-{dataset}-{norm}-{network}{_ENDS.get(end, '')}",
-            title,
-            licence,
-            Remote(file_name, (_DEEPMIND + file_name,)),
-        )
-
-
-def _lines(table: str) -> list[list[str]]:
-    return [line.split() for line in table.strip().splitlines()]
+    remote = Remote(file.name, _INCEPTION, file.bytes, file.sha256)
+    yield Network("inception", "the network of the FID, converted by pytorch-fid", "Apache 2.0 (pytorch-fid)", remote)
+    denoisers = [
+        (f"edm-{data}-{form}", "Karras et al. 2022", _EDM)
+        for data in ("cifar10-32x32-cond", "cifar10-32x32-uncond", "ffhq-64x64-uncond", "afhqv2-64x64-uncond")
+        for form in ("vp", "ve")
+    ]
+    wang = [(f"edm-{data}-32x32-cond-vp", "Wang et al. 2023", f"{_WANG}others/") for data in ("cifar100", "svhn")]
+    for name, authors, folder in denoisers + wang:
+        remote = Remote(f"{name}.pkl", (f"{folder}{name}.pkl",))
+        yield Network(name, f"denoiser of EDM by {authors}, for clone", "CC BY-NC-SA 4.0", remote)
+    for paper, name, robustbench in (line.split() for line in _CLASSIFIERS.strip().splitlines()):
+        authors, licence, folder = _PAPERS[paper]
+        dataset, norm, network, *rest = name.split("_")
+        extra = "-extra" if rest == ["with"] else ""  # whether the training set was larger
+        title = f"classifier of {authors}; in RobustBench {dataset} {norm} {robustbench}"
+        remote = Remote(f"{name}.pt", (f"{folder}{name}.pt",))
+        yield Network(f"{paper}-{dataset}-{norm}-{network}{extra}", title, licence, remote)
 
 
 NETWORKS: Mapping[str, Network] = {network.name: network for network in _networks()}

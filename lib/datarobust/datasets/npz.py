@@ -213,11 +213,11 @@ def _pair(
     known = {} if split else dict.fromkeys(PAIRS, "")
     known |= dict.fromkeys(SPLITS[part], f"-{part}")
     known = {keys: ""} if keys else known
-    found = [pair for pair in known if set(pair) <= set(names)]
-    if len(found) == 1:
-        return found[0], known[found[0]]
+    pairs = [pair for pair in known if set(pair) <= set(names)]
+    if len(pairs) == 1:
+        return pairs[0], known[pairs[0]]
     listed = ", ".join(shown(name) for name in list(names)[:12]) or "none"
-    if found:
+    if pairs:
         raise DataError(f"{shown(path)} holds several data sets ({listed}): choose with `keys` POINTS,LABELS.")
     others = [part for part, pairs in SPLITS.items() if any(set(pair) <= set(names) for pair in pairs)]
     if others and not keys:
@@ -272,18 +272,15 @@ def _range_of(points: Npy) -> tuple[sources.Scale, tuple[float, float] | None]:
     step = max(1, sources.BLOCK_BYTES // points.row_bytes)
     scale: sources.Scale = "unit"
     for row, block in points.rows(step):
-        if told := sources.tell_scale(block):
-            scale = told
+        known = sources.tell_scale(block)
+        scale = known or scale
+        if known or (block < 0).any() or not np.isfinite(block).all():
             try:
                 sources.as_images(block, scale, row, points.where)
             except DataError as error:
                 return scale, _drawn(points, step, error)
+        if known:
             break
-        if (block < 0).any() or not np.isfinite(block).all():
-            try:
-                sources.as_images(block, scale, row, points.where)
-            except DataError as error:
-                return scale, _drawn(points, step, error)
     return scale, None
 
 

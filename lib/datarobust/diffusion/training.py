@@ -148,9 +148,9 @@ class Training(Loop):
             total = torch.zeros((), device=self.device)
             for start in range(0, share, most):
                 part = slice(start, start + most)
-                told = [None if each is None else each[part] for each in (labels, augmentation)]
+                conditions = [None if each is None else each[part] for each in (labels, augmentation)]
                 with casting(recipe.precision, self.device.type):
-                    loss = edm_loss(self.model, images[part], sigma[part], noise[part], *told)
+                    loss = edm_loss(self.model, images[part], sigma[part], noise[part], *conditions)
                 loss = loss * (len(images[part]) / share)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
