@@ -49,7 +49,7 @@ __all__ = ["deferred", "emit", "escape", "progress", "resumable", "say"]  # of _
 
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-        raise typer.BadParameter(f"{value!r} is no device: choose auto, cpu, cuda or cuda:INDEX.")
+        raise typer.BadParameter(f"{value!r} is not a device: choose auto, cpu, cuda or cuda:INDEX.")
     return value
 
 
@@ -59,7 +59,7 @@ def fraction(value: str) -> float:
     try:
         return float(top) / float(bottom) if slash else float(top)
     except (ValueError, ZeroDivisionError):
-        raise typer.BadParameter(f"{value!r} is no number and no fraction such as 8/255.") from None
+        raise typer.BadParameter(f"{value!r} is neither a number nor a fraction such as 8/255.") from None
 
 
 def option(metavar: str, help: str, *flags: str, **more: Any) -> Any:
@@ -296,7 +296,7 @@ def shard_of(text: str) -> tuple[int, int]:
     """``--shard I/N`` as two numbers."""
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     if match is None or not int(match[1]) < int(match[2]):
-        raise UsageError(f"--shard {text} is no share such as 0/4, 1/4, 2/4 or 3/4.")
+        raise UsageError(f"--shard {text} is not a share such as 0/4, 1/4, 2/4 or 3/4.")
     return int(match[1]), int(match[2])
 
 

@@ -122,7 +122,7 @@ def _changes(texts: list[str]) -> dict[str, list[float]]:
         try:
             changes[name] = [float(value) for value in values.split(",")]
         except ValueError:
-            raise UsageError(f"--grid {text} is no list of values such as rho=1.5,1.6,1.7.") from None
+            raise UsageError(f"--grid {text} is not a list of values such as rho=1.5,1.6,1.7.") from None
     return changes
 
 

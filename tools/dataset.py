@@ -574,7 +574,7 @@ def issues(
     from datarobust.jobs.tables import is_table
 
     if not is_table(output):
-        raise UsageError(f"{output} is no table: end its name in .csv, .tsv, .jsonl or .parquet.")
+        raise UsageError(f"{output} is not a table: end its name in .csv, .tsv, .jsonl or .parquet.")
     measured, others = (None if path is None else _cli.opened(path) for path in (features, against))
     thresholds = Thresholds(label_score, near_score, ambiguous_score)
     job = Issues(_cli.opened(dataset), measured, others, norm, thresholds, int(memory * 1e9), threads, k)

@@ -42,7 +42,7 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(word) for word in text.split(",") if word)
     except ValueError:
-        raise UsageError(f"{option} {text} is no list of whole numbers such as 2,2,2.") from None
+        raise UsageError(f"{option} {text} is not a list of whole numbers such as 2,2,2.") from None
 
 
 @app.command()

@@ -87,7 +87,7 @@ class FoundIssues:
     def rows(self, kind: str) -> Rows:
         """The rows of X with a finding of a kind, the clearest first."""
         if kind not in issues.KINDS:
-            raise UsageError(f"{kind!r} is no kind of finding: choose {', '.join(issues.KINDS)}.")
+            raise UsageError(f"{kind!r} is not a kind of finding: choose {', '.join(issues.KINDS)}.")
         chosen: Rows = self.index[self.kind == kind]
         return chosen
 

@@ -314,4 +314,4 @@ def _number(name: str, default: int) -> int:
     try:
         return int(text)
     except ValueError:
-        raise UsageError(f"{name}={text!r} is no number: start the command with torchrun") from None
+        raise UsageError(f"{name}={text!r} is not a number: start the command with torchrun") from None

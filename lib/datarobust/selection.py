@@ -201,7 +201,7 @@ def _from_lines(selection: Selection, points: int, stdin: BinaryIO | None) -> Ch
             with path.open("rb") as file:
                 rows, digest = read_indices(file, shown(path), points)
         except OSError as error:
-            fault = f"is no selection, and no index file can be read there ({error.strerror})"
+            fault = f"is not a selection, and no index file can be read there ({error.strerror})"
             raise SelectionError(f"'{shown(selection.text)}' {fault}: {_SPELLINGS}.") from error
     return Chosen(rows, inputs={"selection": digest})
 

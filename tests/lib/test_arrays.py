@@ -193,14 +193,14 @@ def test_soft_labels_and_sources() -> None:
     ("X", "y", "fault"),
     [
         (IMAGES, LABELS[:5], "y has 5 labels for the 12 points of X"),
-        (IMAGES, ["a"] * 11 + [None], r"y\[11\] = None is no class"),
-        (IMAGES, [1.0] * 3 + [0.5] * 9, r"y\[3\] = 0.5 is no class"),
-        (IMAGES, [1.0] * 3 + [float("nan")] * 9, r"y\[3\] = nan is no class"),
+        (IMAGES, ["a"] * 11 + [None], r"y\[11\] = None is not a class"),
+        (IMAGES, [1.0] * 3 + [0.5] * 9, r"y\[3\] = 0.5 is not a class"),
+        (IMAGES, [1.0] * 3 + [float("nan")] * 9, r"y\[3\] = nan is not a class"),
         (IMAGES, np.array([1, "a"] * 6, object), "y mixes text and numbers"),
         (IMAGES, np.zeros((12, 2, 2)), r"y has shape \(12, 2, 2\)"),
         (IMAGES[:, 0, 0, 0], LABELS, r"X has shape \(12,\)"),
         ([IMAGES[0], IMAGES[1][:2]], [0, 1], r"X\[1\] has shape \(2, 4, 3\), but X\[0\] has \(4, 4, 3\)"),
-        (np.full((12, 2), np.nan), LABELS, r"X\[0, 0\] = nan is no number"),
+        (np.full((12, 2), np.nan), LABELS, r"X\[0, 0\] = nan is not a number"),
         (np.full((12, 2), 1e40), LABELS, "exceeds float32"),
         (np.full((12, 2), 2**24 + 1), LABELS, "not exact in float32"),
         (np.full((12, 2), "a"), LABELS, "points are numbers"),
@@ -256,7 +256,7 @@ def test_issues_are_found_by_name() -> None:
     assert found.other_name[place] == f"{found.other_index[place]}.png"
     leak = int(np.flatnonzero(found.kind == "leak")[0])
     assert (found.other_index[leak], found.other_name[leak], found.score[leak]) == (0, None, np.inf)
-    with pytest.raises(UsageError, match="'wrong' is no kind of finding: choose leak, duplicate"):
+    with pytest.raises(UsageError, match="'wrong' is not a kind of finding: choose leak, duplicate"):
         found.rows("wrong")
     images = RANDOM.integers(0, 256, (90, 2, 2), np.uint8)
     images[1] = images[4]

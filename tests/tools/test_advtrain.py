@@ -193,7 +193,7 @@ REFUSED: list[tuple[list[object], int, str]] = [
     (["--arch", "wrn-11-1"], 2, "depth of 6n"),
     (["--arch", "vgg"], 2, "no network 'vgg'"),
     (["--eps", "8"], 2, "write 8/255, not 8"),
-    (["--eps", "8/0"], 2, "no fraction"),
+    (["--eps", "8/0"], 2, "nor a fraction"),
     (["--batch", 30], 2, "has no quarter"),
     (["--device", "cuda:7"], 2, "no CUDA device"),
 ]

@@ -248,7 +248,7 @@ def test_stdin_without_one_path_is_refused(run: Run, text: str) -> None:
 def test_an_error_is_one_harmless_sentence(run: Run) -> None:
     done = run("bad")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "sample: error: '\\x1b[31mred\\n\\u202e.zarr' is no store.\n"
+    assert done.stderr == "sample: error: '\\x1b[31mred\\n\\u202e.zarr' is not a store.\n"
 
 
 def test_an_error_as_json(run: Run) -> None:
@@ -256,7 +256,7 @@ def test_an_error_as_json(run: Run) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert error_of(done) == {
         "type": "ArtifactError",
-        "message": "'\x1b[31mred\n\u202e.zarr' is no store.",
+        "message": "'\x1b[31mred\n\u202e.zarr' is not a store.",
         "exit_code": 1,
     }
     assert "\x1b" not in done.stderr

@@ -151,7 +151,7 @@ def test_a_real_folder(command, tmp_path):
     for option, sentence in {
         "--labels=fine": "--labels fine belongs to CIFAR and Parquet files, not to folders of images",
         "--labels=none.csv": "none.csv cannot be read: No such file",
-        "--resize=4": "--resize 4 is no size",
+        "--resize=4": "--resize 4 is not a size",
     }.items():
         refused = command("dataset", "import", "photos", option, "-o", "u.zarr", cwd=tmp_path)
         assert sentence in refused.stderr

@@ -22,7 +22,7 @@ def test_issues(command: Callable[..., subprocess.CompletedProcess[str]], tmp_pa
     fails(command("dataset", "issues", data, "-o", output), "issues.jsonl exists already", "--overwrite")
     fails(
         command("dataset", "issues", data, "-o", tmp_path / "i.zarr"),
-        "i.zarr is no table: end its name in .csv",
+        "i.zarr is not a table: end its name in .csv",
         code=2,
     )
     page = tmp_path / "gallery.html"

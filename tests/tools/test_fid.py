@@ -77,7 +77,7 @@ def test_clones_and_moments(command: Run, place: Path) -> None:
     assert second["kid"]["points"] == 10
     none = command("fid", "m.zarr", "m.zarr", cwd=place)
     assert json.loads(none.stdout)["frechet"] == 0.0
-    fails(command("fid", "m.zarr", "k.zarr", "--features", f"file:{place}/f.npz", cwd=place), "f.npz is no file")
+    fails(command("fid", "m.zarr", "k.zarr", "--features", f"file:{place}/f.npz", cwd=place), "f.npz is not a file")
 
 
 def test_a_line_in_a_file(command: Run, place: Path) -> None:

@@ -61,7 +61,7 @@ def test_runs_that_cannot_be_drawn_are_refused(place: Path, command: Run, tmp_pa
     for text, code, words in (
         ("", 1, "no epoch of this run is over"),
         ('{"epoch": 1, "loss": 3}\n', 1, "the log of no adversarial training"),
-        ('{"epoch": 1, "test_accuracy": 7}\n', 1, "line 1: test_accuracy is no number from 0 to 1"),
+        ('{"epoch": 1, "test_accuracy": 7}\n', 1, "line 1: test_accuracy is not a number from 0 to 1"),
     ):
         (tmp_path / "log.jsonl").write_text(text)
         refused(command("figure", "training", tmp_path, *out), code, words, str(tmp_path))

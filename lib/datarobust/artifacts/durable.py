@@ -157,7 +157,9 @@ def _lock_file(path: Path, file: Path) -> Path:
     """``file``; ArtifactError where something else than a file has its name."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(file.lstat().st_mode):
-            raise ArtifactError(f"{path} cannot be written: {file} is no file, but has the name of its lock: remove it")
+            raise ArtifactError(
+                f"{path} cannot be written: {file} is not a file, but has the name of its lock: remove it"
+            )
     return file
 
 

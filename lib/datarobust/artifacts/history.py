@@ -57,7 +57,7 @@ def parse(text: bytes) -> Any:
     """Read JSON; ValueError where it is not UTF-8, has NaN or an infinity in it, or is nested beyond reason."""
 
     def refuse(name: str) -> NoReturn:
-        raise ValueError(f"{name} is no JSON number")
+        raise ValueError(f"{name} is not JSON number")
 
     def depth(value: object) -> int:
         items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -263,7 +263,7 @@ def read_head(attributes: object, file: Path, path: Path, kind: str | Collection
             raise ValueError("it lists no blocks")
         for name, hashes in blocks.items():
             if not isinstance(hashes, list) or not all(isinstance(item, str) for item in hashes):
-                raise ValueError(f"its list of the blocks of {name!r} is no list of hashes")
+                raise ValueError(f"its list of the blocks of {name!r} is not a list of hashes")
     except ValueError as error:
         raise ArtifactError(f"{file} was not written by datarobust: {error}") from error
     own = {name: value for name, value in attributes.items() if name not in RESERVED}

@@ -64,10 +64,10 @@ def open_run(run: Path) -> Run:
     try:
         document = json.loads(_content(path, _RECIPE_BYTES, "recipe"))
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{shown(path)} is no recipe of a training ({error})") from error
+        raise ArtifactError(f"{shown(path)} is not a recipe of a training ({error})") from error
     parts = ("recipe", "arch", "inputs")
     if not isinstance(document, dict) or not all(isinstance(document.get(part), dict) for part in parts):
-        raise ArtifactError(f"{shown(path)} is no recipe of a training: it lacks recipe, arch or inputs")
+        raise ArtifactError(f"{shown(path)} is not a recipe of a training: it lacks recipe, arch or inputs")
     files = {"best": run / BEST, "last": run / LAST}
     weights = {which: peek(file) for which, file in files.items() if file.is_file()}
     return Run(document, read_log(run) if (run / LOG).is_file() else [], weights)

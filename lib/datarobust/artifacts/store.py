@@ -151,7 +151,7 @@ def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
 def shape_of(document: object) -> Layout:
     """What an array's metadata claim, to be compared with `array_document` afterwards; ValueError if it cannot be."""
     if not isinstance(document, dict) or (document.get("zarr_format"), document.get("node_type")) != (3, "array"):
-        raise ValueError("is no zarr v3 array")
+        raise ValueError("is not a zarr v3 array")
     shape, dtype = document.get("shape"), document.get("data_type")
     if not isinstance(shape, list):
         raise ValueError("has no shape")
@@ -430,7 +430,7 @@ def _absent(path: Path) -> str:
         return (
             "digits is a built-in data set, but an artifact is needed: run dataset import digits -o digits.zarr first"
         )
-    return f"{path} is no file and no folder" if path.exists() else f"{path} does not exist"
+    return f"{path} is neither a file nor a folder" if path.exists() else f"{path} does not exist"
 
 
 def _metadata(file: Path, limit: int) -> Any:
@@ -729,7 +729,7 @@ def _checked(path: Path, kind: str, columns: Columns) -> tuple[Kind, dict[str, t
     schema = KINDS.get(kind)
     if schema is None or schema.format != "zarr":
         known = ", ".join(kind.name for kind in KINDS.values() if kind.format == "zarr")
-        raise ArtifactError(f"{path} cannot be written: {kind!r} is no kind of zarr artifact ({known})")
+        raise ArtifactError(f"{path} cannot be written: {kind!r} is not a kind of zarr artifact ({known})")
     described = {name: (np.dtype(dtype).name, tuple(row)) for name, (dtype, row) in sorted(columns.items())}
     complaint = schema.complaint_about_arrays({name: (dtype, (None, *row)) for name, (dtype, row) in described.items()})
     if complaint:

@@ -59,7 +59,7 @@ def save_tensors(
     path = durable.checked_output(Path(path))
     schema = KINDS.get(kind)
     if schema is None or schema.format != "safetensors":
-        raise ArtifactError(f"{path} cannot be written: {kind!r} is no kind of safetensors artifact")
+        raise ArtifactError(f"{path} cannot be written: {kind!r} is not a kind of safetensors artifact")
     if not tensors:
         raise ArtifactError(f"{path} cannot be written: it would hold no tensor")
     plain: dict[str, Array] = {}
@@ -117,7 +117,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     """The file, whose bytes stay the same even if another takes its name meanwhile."""
     with durable.os_errors(path, "read"):
         if not path.is_file():
-            raise ArtifactError(f"{path} is no safetensors file" if path.exists() else f"{path} does not exist")
+            raise ArtifactError(f"{path} is not a safetensors file" if path.exists() else f"{path} does not exist")
         with path.open("rb") as file:
             yield file
 
@@ -142,7 +142,7 @@ def _head(file: BinaryIO, path: Path, kind: str | Collection[str] | None) -> tup
         arrays = {name: _described(name, entry) for name, entry in content.items()}
         attributes = parse(metadata[KEY].encode())
     except ValueError as error:
-        raise ArtifactError(f"{path} is no safetensors artifact, or was altered ({error}): {RESTORE}") from error
+        raise ArtifactError(f"{path} is not a safetensors artifact, or was altered ({error}): {RESTORE}") from error
     summary, blocks = read_head(attributes, path, path, kind)
     if KINDS[summary.kind].format != "safetensors" or set(blocks) != set(arrays):
         raise ArtifactError(f"{path} was altered (its tensors are not those recorded): {RESTORE}")

@@ -55,7 +55,7 @@ def read_edm_pickle(path: Path) -> Checkpoint:
     content = unpickle.load(raw, EdmUnpickler, most_bytes=_MOST_BYTES)
     network = content.get("ema") if isinstance(content, dict) else content
     if not isinstance(network, Persistent):
-        raise DataError(f"{where} is a pickle, but holds no averaged network 'ema': it is no checkpoint of EDM")
+        raise DataError(f"{where} is a pickle, but holds no averaged network 'ema': it is not a checkpoint of EDM")
     arch = _arch(network, where)
     tensors = _tensors(network, where)
     blocks, levels = arch["arguments"].get("num_blocks", 1), arch["arguments"].get("channel_mult", [1])
@@ -102,7 +102,7 @@ def _arch(network: Persistent, where: str) -> dict[str, Any]:
     numbers = {each.name: network.state[each.name] for each in fields(form) if each.name in network.state}
     for name, value in numbers.items():
         if type(value) not in (int, float) or not abs(value) < 1e9:
-            raise DataError(f"{where} holds a network whose {name} is no number")
+            raise DataError(f"{where} holds a network whose {name} is not a number")
     return {"name": NAME, "arguments": {"precondition": as_json(form(**numbers)), **arguments}}
 
 
@@ -231,12 +231,12 @@ class EdmUnpickler(Unpickler):
         elif name in ("OrderedDict", "EasyDict"):
             self.append({})
         else:
-            raise Refusal("makes an object of what is no class, or with arguments")
+            raise Refusal("makes an object of what is not a class, or with arguments")
 
     def _add_items(self) -> None:
         items = self.pop_mark()
         if type(self.stack[-1]) is not set:
-            raise Refusal("adds to what is no set")
+            raise Refusal("adds to what is not a set")
         self.stack[-1].update(_names(items))
 
 

@@ -87,7 +87,9 @@ def load_denoiser(path: Path) -> tuple[Denoiser, Tensors]:
 
 def _artifact(path: Path, kind: str) -> Tensors:
     if path.suffix in PUBLISHED_SUFFIXES:
-        raise ArtifactError(f"{shown(path)} is no artifact: make one with model import {shown(path)} -o M.safetensors")
+        raise ArtifactError(
+            f"{shown(path)} is not an artifact: make one with model import {shown(path)} -o M.safetensors"
+        )
     return artifacts.load_tensors(path, kind)
 
 
@@ -250,7 +252,7 @@ def _transformers(spec: str, folder: str, normalise: str | None) -> tuple[nn.Mod
     """An image classifier that transformers saved, and ``normalise`` or its own normalisation; no download."""
     transformers, path = _extra(spec, "transformers"), Path(folder)
     if not (path / "config.json").is_file():
-        raise DataError(f"{spec}: {shown(path)} is no folder with a config.json, as transformers saves a network.")
+        raise DataError(f"{spec}: {shown(path)} is not a folder with a config.json, as transformers saves a network.")
     images = path / "preprocessor_config.json"
     if normalise is None and not images.is_file():
         raise UsageError(f"{shown(path)} has no {images.name}, so it does not say how to normalise: give `normalise`")
@@ -315,7 +317,7 @@ def _module(spec: str, name: str, is_file: bool) -> ModuleType:
     if is_file and not path.is_file():
         raise DataError(f"{spec}: there is no file {path}.")
     if is_file and path.suffix != ".py":
-        raise DataError(f"{spec}: {path} is no Python file; its name would end in .py.")
+        raise DataError(f"{spec}: {path} is not a Python file; its name would end in .py.")
     try:
         return _run_file(path) if is_file else importlib.import_module(name)
     except (Exception, SystemExit) as error:

@@ -79,7 +79,7 @@ def read_weights(path: Path) -> dict[str, Any]:
         content = load_weights(path.open("rb", buffering=0), MOST_INSTRUCTIONS)
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"asks for {shown(name[1])}" if name else "is no file of torch.save, or asks for more than tensors"
+        what = f"asks for {shown(name[1])}" if name else "is not a file of torch.save, or asks for more than tensors"
         raise DataError(f"{where} {what}: only tensors are read, and nothing in it was run.") from error
     except Exception as error:  # of a damaged file PyTorch raises anything
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -151,7 +151,7 @@ def _arrays(state: Mapping[str, Any], where: str) -> tuple[dict[str, Array], lis
     """
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise DataError(f"{where} holds {shown(str(name))}, which is no tensor: it is no state dict.")
+            raise DataError(f"{where} holds {shown(str(name))}, which is no tensor: it is not a state dict.")
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
             raise DataError(f"{where} holds {shown(name)} in a form that is not read here: {tensor.layout}.")
     if 4 * sum(tensor.numel() for tensor in state.values()) > MOST_BYTES:  # one number may be a tensor of any size

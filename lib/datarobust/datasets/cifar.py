@@ -232,7 +232,7 @@ def _release(path: Path, files: Mapping[str, Raw]) -> tuple[Release, Mapping[str
     image = next((name for name in files if name.lower().endswith(SUFFIXES)), None)
     if image is not None:
         raise DataError(f"{shown(path)} holds images ({shown(image)}): unpack it and import the folder.")
-    raise DataError(f"{shown(path)} is no release of CIFAR-10 or CIFAR-100: its files have other names.")
+    raise DataError(f"{shown(path)} is not a release of CIFAR-10 or CIFAR-100: its files have other names.")
 
 
 class PickledBatch:
@@ -308,12 +308,12 @@ def _class_names(raw: Raw, column: str) -> tuple[str, ...]:
         key = f"{column.removesuffix('s')}_names"
         values = unpickle.mapping(raw).get(key)
         if not isinstance(values, list | tuple):
-            raise DataError(f"{raw.where} has no list {key}: it is no file of this release.")
+            raise DataError(f"{raw.where} has no list {key}: it is not a file of this release.")
         names = []
         for place, value in enumerate(values):
             text = text_of(value)
             if text is None:
-                raise DataError(f"{raw.where}: {key}[{place}] is no text.")
+                raise DataError(f"{raw.where}: {key}[{place}] is not text.")
             names.append(text)
     elif raw.size > _NAMES_BYTES:
         raise DataError(f"{raw.where} has more than {_NAMES_BYTES >> 10} KiB: class names are expected, one a line.")

@@ -156,7 +156,7 @@ def find_release(name: str) -> Release:
         return RELEASES[name]
     near = difflib.get_close_matches(name.lower(), RELEASES, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "dataset fetch `list` has all."
-    raise UsageError(f"{shown(name)} is no known release: {hint}")
+    raise UsageError(f"{shown(name)} is not a known release: {hint}")
 
 
 def fetch_release(
@@ -446,7 +446,7 @@ def unzip(archive: Path, member: str, folder: Path) -> Path:
         info = opened.getinfo(member)
         if info.file_size > MOST_UNPACKED:
             claim = f"{shown(archive)}: {shown(member)} claims {info.file_size:,} bytes"
-            raise DataError(f"{claim}: this is no file of a data set.")
+            raise DataError(f"{claim}: this is not a file of a data set.")
         if target.is_file() and target.stat().st_size == info.file_size and crc32(target.read_bytes()) == info.CRC:
             return target
         with whole_or_absent(target, overwrite=True) as part, opened.open(info) as packed, part.open("wb") as file:

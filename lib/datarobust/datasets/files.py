@@ -121,7 +121,7 @@ def raw_file(path: Path) -> Raw:
     with reading(path):
         state = path.stat()
     if not stat.S_ISREG(state.st_mode):
-        raise DataError(f"{shown(path)} is no regular file.")
+        raise DataError(f"{shown(path)} is not a regular file.")
     return Raw(shown(path), state.st_size, opened)
 
 
@@ -163,7 +163,7 @@ def tar_files(path: Path) -> dict[str, Raw]:
 
     Reads the archive to its end, for gzip's checksum. Raises DataError where it is damaged or no release's.
     """
-    too_large = f"{shown(path)} unpacks to more than {MOST_BYTES >> 30} GiB: it is no data."
+    too_large = f"{shown(path)} unpacks to more than {MOST_BYTES >> 30} GiB: it is not data."
     entries: dict[str, TarInfo] = {}
     try:
         with reading(path), open_unpacked(path) as file, _Archive(fileobj=cast(BinaryIO, _Headers(file))) as archive:
@@ -212,7 +212,7 @@ def zip_entries(path: Path, most: int, kind: str) -> dict[str, zipfile.ZipInfo]:
         tail = file.read(_TAIL_BYTES)
     end = tail.rfind(b"PK\x05\x06")
     if end < 0 or len(tail) - end < 22:
-        raise DataError(f"{shown(path)} is no complete {kind} file: its zip directory is missing.")
+        raise DataError(f"{shown(path)} is not a complete {kind} file: its zip directory is missing.")
     directory = int.from_bytes(tail[end + 12 : end + 16], "little")
     wide = tail.rfind(b"PK\x06\x06", 0, end)
     if directory == 0xFFFFFFFF and wide >= 0:

@@ -71,7 +71,7 @@ class Resize:
         """WIDTHxHEIGHT or WIDTHxHEIGHT:crop. Raises UsageError where it is neither."""
         match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})(:crop)?", text)
         if match is None or not 0 < int(match[1]) * int(match[2]) <= MOST_PIXELS:
-            raise UsageError(f"`resize` {shown(text)} is no size: give WIDTHxHEIGHT, or as in 32x32:crop.")
+            raise UsageError(f"`resize` {shown(text)} is not a size: give WIDTHxHEIGHT, or as in 32x32:crop.")
         return cls(int(match[1]), int(match[2]), match[3] is not None)
 
     def __call__(self, image: PIL.Image.Image) -> PIL.Image.Image:
@@ -187,7 +187,7 @@ class FolderSource(Source):
         name = (path.stem if zipped else path.resolve().name or "images") + (f"-{split}" if split else "")
         tree = _Zip(path, split) if zipped else _Folder(path if split is None else path / split)
         if not zipped and not tree.path.is_dir():
-            raise DataError(f"{shown(tree.path)} is no folder: `split` names a sub-folder with a part of the set.")
+            raise DataError(f"{shown(tree.path)} is not a folder: `split` names a sub-folder with a part of the set.")
         self._tree, path = tree, tree.path
         folders, below = tree.listed()
         own = next((each for each in TABLES if each in below), None)
@@ -310,7 +310,7 @@ def _listed(path: Path, below: Sequence[str], table: Path, data: bytes | None, c
             known = below_it if below_it in images else known
         matching = [known] if known in images else stems.get(known, [])
         if len(matching) != 1:
-            fault = "means several files" if matching else f"is no image in {shown(path)}"
+            fault = "means several files" if matching else f"is not an image in {shown(path)}"
             raise DataError(f"{where}: {shown(name)} {fault}.")
         if lines.setdefault(matching[0], number) != number:
             raise DataError(f"{where}: {shown(name)} has a label already in line {lines[matching[0]]}.")
@@ -342,7 +342,7 @@ def _walk(root: Path, below: str, above: tuple[tuple[int, int], ...]) -> Iterato
                 raise DataError(f"{shown(entry.path)} lies more than {_MOST_DEPTH} folders deep.")
             yield from _walk(root, name, (*above, _place(state)))
         elif not stat.S_ISREG(state.st_mode):
-            raise DataError(f"{shown(entry.path)} is no regular file.")
+            raise DataError(f"{shown(entry.path)} is not a regular file.")
         else:
             yield name
 
@@ -370,7 +370,7 @@ def decode(
     from PIL import Image, ImageOps
 
     if len(data) > MOST_BYTES:
-        raise ImageError(f"{where} has more than {MOST_BYTES >> 20} MiB: this is no image of a data set.")
+        raise ImageError(f"{where} has more than {MOST_BYTES >> 20} MiB: this is not an image of a data set.")
     most, way = (MOST_PIXELS, "; `resize` makes it smaller") if resize is None else (MOST_RESIZED, "")
     try:
         with warnings.catch_warnings(action="ignore"):

@@ -115,7 +115,9 @@ class IdxFile:
             start = stream.read(self._header)
         where = shown(path)
         if start[:2] != b"\0\0" or len(start) < 4:
-            raise DataError(f"{where} is no idx file: it begins with {start[:4].hex(' ') or 'nothing'}, not 00 00 08.")
+            raise DataError(
+                f"{where} is not an idx file: it begins with {start[:4].hex(' ') or 'nothing'}, not 00 00 08."
+            )
         if start[2] != 8:
             raise DataError(f"{where} holds {_TYPES.get(start[2], f'values of type {start[2]:#04x}')}, not bytes.")
         if start[3] != rank:

@@ -39,7 +39,7 @@ def read_indices(file: BinaryIO, name: str, points: int) -> tuple[Rows, str]:
     """
     lines: dict[int, int] = {}  # index -> its line
     digest = hashlib.sha256()
-    for number, index in _numbers(file, name, digest, "index", SelectionError):
+    for number, index in _numbers(file, name, digest, "an index", SelectionError):
         if index >= points:
             raise SelectionError(f"{name}, line {number} is {index}, but the dataset has the points 0..{points - 1}.")
         if lines.setdefault(index, number) != number:
@@ -60,13 +60,13 @@ def read_labels(path: Path, points: int, classes: int) -> tuple[Rows, str]:
     with reading(path), path.open("rb") as file:
         if file.peek(len(_NPY))[: len(_NPY)] == _NPY:
             return _labels_of_array(path, points, classes)
-        for number, label in _numbers(file, name, digest, "label", DataError):
+        for number, label in _numbers(file, name, digest, "a label", DataError):
             where = f"{name}, line {number}"
             if len(labels) == points:
                 raise DataError(f"{where} is one label too many: the dataset has {points:,} points.")
             if label >= (classes or MOST_CLASSES):
                 most = f"the classes are 0..{classes - 1}: name others with `classes`" if classes else ""
-                raise DataError(f"{where} is {label}, but {most or 'that is no class number'}.")
+                raise DataError(f"{where} is {label}, but {most or 'that is not a class number'}.")
             labels.append(label)
     if len(labels) < points:
         raise DataError(f"{name} has {len(labels):,} labels, but the dataset has {points:,} points.")
@@ -78,7 +78,7 @@ def _labels_of_array(path: Path, points: int, classes: int) -> tuple[Rows, str]:
     try:
         array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except NPY_FAULTS as error:
-        raise DataError(f"{where} is no readable array ({brief(error)}).") from error
+        raise DataError(f"{where} is not a readable array ({brief(error)}).") from error
     if array.dtype.kind not in "biuf":
         raise DataError(f"{where} has dtype {shown(str(array.dtype))}: labels are whole numbers.")
     if array.ndim not in (1, 2) or array.shape[1:] not in ((), (1,)):
@@ -103,8 +103,8 @@ def _numbers(
             yield number, int(word)
         else:
             text = shown(word[:40].decode("utf-8", "backslashreplace"))
-            way = "cut -f1 keeps the first column" if b"\t" in word else "whole numbers from 0 on are, one a line"
-            raise error(f"{name}, line {number} is no {what}: '{text}'; {way}.")
+            way = "cut -f1 keeps the first column" if b"\t" in word else "give one whole number per line, from 0 on"
+            raise error(f"{name}, line {number} is not {what}: '{text}'; {way}.")
 
 
 def read_names(path: Path) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def read_names(path: Path) -> tuple[str, ...]:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(f"{shown(path)}, line {line}: class names are UTF-8 text, one a line.") from error
     if len(data) > MOST_NAMES_BYTES:
-        raise DataError(f"{shown(path)} has more than {MOST_NAMES_BYTES >> 20} MiB: it is no file of class names.")
+        raise DataError(f"{shown(path)} has more than {MOST_NAMES_BYTES >> 20} MiB: it is not a file of class names.")
     names = tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
     if names == ("",):
         raise DataError(f"{shown(path)} holds no class names.")
@@ -160,7 +160,7 @@ def read_table(path: Path, data: bytes | None = None) -> Iterator[tuple[int, str
     with reading(path):
         size = path.stat().st_size if data is None else len(data)
     if size > _MOST_TABLE_BYTES:
-        raise DataError(f"{where} has more than {_MOST_TABLE_BYTES >> 20} MiB: it is no table of labels.")
+        raise DataError(f"{where} has more than {_MOST_TABLE_BYTES >> 20} MiB: it is not a table of labels.")
     try:
         file: TextIO
         binary = path.open("rb") if data is None else io.BytesIO(data)
@@ -188,7 +188,7 @@ def _csv_rows(file: TextIO, where: str) -> Iterator[tuple[int, str, str]]:
                 raise DataError(f"{where}, line {rows.line_num} {fault}.")
             yield rows.line_num, row[places[0]].strip(), row[places[1]].strip()
     except csv.Error as error:
-        raise DataError(f"{where}, line {rows.line_num} is no CSV: {brief(error)}.") from error
+        raise DataError(f"{where}, line {rows.line_num} is not a CSV: {brief(error)}.") from error
 
 
 def _json_rows(file: TextIO, where: str) -> Iterator[tuple[int, str, str]]:
@@ -198,9 +198,9 @@ def _json_rows(file: TextIO, where: str) -> Iterator[tuple[int, str, str]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}, line {number} is no JSON object.") from error
+            raise DataError(f"{where}, line {number} is not JSON object.") from error
         if not isinstance(row, dict):
-            raise DataError(f"{where}, line {number} is no JSON object.")
+            raise DataError(f"{where}, line {number} is not JSON object.")
         names = [name.lower() for name in row]
         values = list(row.values())
         name, label = (values[_column(names, known, where)] for known in (FILE_COLUMNS, LABEL_COLUMNS))
@@ -251,7 +251,7 @@ def check_names(classes: Sequence[str], where: str) -> None:
         try:
             name.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise DataError(f"{where}: the name of class {place} is no text.") from error
+            raise DataError(f"{where}: the name of class {place} is not text.") from error
         if name in seen:
             raise DataError(f"{where}: classes {seen[name]} and {place} are both called {shown(name)}.")
         seen[name] = place

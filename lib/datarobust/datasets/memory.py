@@ -333,7 +333,7 @@ def as_classes(y: Any, where: str = "y") -> tuple[Array, Array | None]:
         whole = np.isfinite(array) & (np.rint(array) == array)
         if not whole.all():
             row = int(np.argmin(whole))
-            raise DataError(f"{where}[{row}] = {array[row]} is no class: labels are whole numbers or text.")
+            raise DataError(f"{where}[{row}] = {array[row]} is not a class: labels are whole numbers or text.")
     if array.dtype.kind in "biuf":
         return array.astype(np.int64), None
     if array.dtype.kind == "S":
@@ -341,7 +341,7 @@ def as_classes(y: Any, where: str = "y") -> tuple[Array, Array | None]:
     values = array.tolist()
     for row, value in enumerate(values):
         if not isinstance(value, str) and not (isinstance(value, int | float) and float(value).is_integer()):
-            raise DataError(f"{where}[{row}] = {value!r} is no class: labels are whole numbers or text.")
+            raise DataError(f"{where}[{row}] = {value!r} is not a class: labels are whole numbers or text.")
     if values and len({isinstance(value, str) for value in values}) > 1:
         raise DataError(f"{where} mixes text and numbers: labels are of one kind.")
     return np.array(values, str if values and isinstance(values[0], str) else np.int64), None

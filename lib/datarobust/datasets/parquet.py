@@ -451,7 +451,7 @@ class ParquetFile:
                     held = 0
                     for pages, (kind, unpacked, count, encoding) in enumerate(_pages(file, start, size)):
                         if unpacked > MOST_PAGE_BYTES:
-                            raise DataError(f"{where} has a page of {unpacked:,} bytes: this is no set of images.")
+                            raise DataError(f"{where} has a page of {unpacked:,} bytes: this is not a set of images.")
                         if chunk.number(1, _I32) == _BYTE_ARRAY and encoding not in _ENCODINGS:
                             raise DataError(f"{where} has an encoding that is not read: write it with plain pages.")
                         if pages > rows + 16:
@@ -490,7 +490,7 @@ def _footer(path: Path) -> tuple[int, bytes]:
     if start.startswith(_ENCRYPTED) or end[4:] == _ENCRYPTED:
         raise DataError(f"{where} is encrypted.")
     if not start.startswith(START):
-        raise DataError(f"{where} is no Parquet file: it begins with {start[:4].hex(' ')}, not with PAR1.")
+        raise DataError(f"{where} is not a Parquet file: it begins with {start[:4].hex(' ')}, not with PAR1.")
     if size < 12 or end[4:] != START:
         raise DataError(f"{where} does not end as a Parquet file does: it is cut short.")
     if length > min(size - 12, MOST_FOOTER_BYTES):

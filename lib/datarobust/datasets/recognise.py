@@ -100,7 +100,7 @@ def recognise(source: str) -> Format:
     with reading(path):
         mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise DataError(f"{shown(source)} is no regular file: an import reads it twice and cannot take a pipe.")
+        raise DataError(f"{shown(source)} is not a regular file: an import reads it twice and cannot take a pipe.")
     place = "folder" if stat.S_ISDIR(mode) else "file"
     if place == "folder" and (path / "zarr.json").exists():
         raise DataError(f"{shown(path)} is an artifact already: it needs no import.")

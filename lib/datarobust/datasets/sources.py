@@ -307,7 +307,7 @@ def as_images(raw: Array, scale: Scale, row: int, where: str) -> npt.NDArray[np.
     if raw.dtype.kind == "b":
         return raw.astype(np.uint8) * np.uint8(255)
     if raw.dtype.kind in "ui":
-        _refuse((raw < 0) | (raw > 255), raw, row, where, lambda v: "is no byte: pixels are integers from 0 to 255")
+        _refuse((raw < 0) | (raw > 255), raw, row, where, lambda v: "is not a byte: pixels are integers from 0 to 255")
         return raw.astype(np.uint8)
     exact = raw.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -322,13 +322,13 @@ def as_images(raw: Array, scale: Scale, row: int, where: str) -> npt.NDArray[np.
 
 def _pixel_fault(value: float, scale: Scale) -> str:
     if not np.isfinite(value):
-        return "is no pixel value"
+        return "is not a pixel value"
     if scale == "unit":
         if 0 <= value <= 1:
-            return "is no multiple of 1/255: save the images as uint8, or as (N, D) float features"
+            return "is not a multiple of 1/255: save the images as uint8, or as (N, D) float features"
         return "lies outside 0..1, the range of the values before it: one array has one range"
     if 0 <= value <= 255:
-        return "is no whole number, while the values before it are within 0..255: one array has one range"
+        return "is not a whole number, while the values before it are within 0..255: one array has one range"
     return "lies outside 0..255"
 
 
@@ -344,7 +344,7 @@ def as_features(raw: Array, row: int, where: str) -> npt.NDArray[np.float32]:
         _refuse(np.asarray(wide), raw, row, where, lambda v: "exceeds 2**24 and is not exact in float32: scale it down")
     wrong = ~np.isfinite(values)
     _refuse(
-        wrong, raw, row, where, lambda v: "exceeds float32" if abs(v) < np.inf else "is no number: give finite ones"
+        wrong, raw, row, where, lambda v: "exceeds float32" if abs(v) < np.inf else "is not a number: give finite ones"
     )
     return values
 
@@ -362,7 +362,7 @@ def as_labels(raw: Array, row: int, where: str, classes: int = 0) -> tuple[Rows,
     if flat.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
             whole = np.isfinite(flat) & (np.rint(flat) == flat)
-        _refuse(~whole, flat, row, where, lambda v: "is no whole number: labels are 0, 1, ... C-1")
+        _refuse(~whole, flat, row, where, lambda v: "is not a whole number: labels are 0, 1, ... C-1")
     if flat.dtype.kind != "b":
         _refuse(flat < 0, flat, row, where, lambda v: "is negative: labels are 0, 1, ... C-1")
         known = f"is not among the {classes} classes 0..{classes - 1}"
@@ -374,7 +374,7 @@ def as_labels(raw: Array, row: int, where: str, classes: int = 0) -> tuple[Rows,
 def _distributions(raw: Array, row: int, where: str) -> tuple[Rows, npt.NDArray[np.float32] | None]:
     """Rows that sum to one -> labels and, for floats, the rows themselves."""
     exact = raw.astype(np.float64)
-    _refuse(~np.isfinite(exact), raw, row, where, lambda v: "is no probability")
+    _refuse(~np.isfinite(exact), raw, row, where, lambda v: "is not a probability")
     _refuse(exact < 0, raw, row, where, lambda v: "is negative: the rows of soft labels are probabilities")
     sums = exact.sum(axis=1)
     hard = raw.dtype.kind in "uib"

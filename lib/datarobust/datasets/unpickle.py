@@ -82,7 +82,7 @@ def load(raw: Raw, reader: type[Unpickler] | None = None, *, most_bytes: int = M
         except Refusal as error:
             raise DataError(f"{raw.where} {error} (byte {handle.tell():,}).") from error
         except (*_DAMAGE, pickle.UnpicklingError, struct.error) as error:
-            raise DataError(f"{raw.where} is no pickle, or is damaged near byte {handle.tell():,}.") from error
+            raise DataError(f"{raw.where} is not a pickle, or is damaged near byte {handle.tell():,}.") from error
     return value
 
 
@@ -114,10 +114,10 @@ def array_of(value: object, where: str) -> Array:
     if isinstance(value, Numbers) and isinstance(value.value, np.ndarray):
         return value.value.astype(value.value.dtype.newbyteorder("="), copy=False)
     if not isinstance(value, list):
-        raise DataError(f"{where} is no array of numbers.")
+        raise DataError(f"{where} is not an array of numbers.")
     for index, entry in enumerate(value):
         if type(entry) is not int:
-            raise DataError(f"{where}[{index}] is no integer.")
+            raise DataError(f"{where}[{index}] is not an integer.")
     try:
         return np.array(value, dtype=np.int64)
     except OverflowError as error:
@@ -211,7 +211,7 @@ class Unpickler(pickle._Unpickler):
     def _reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
-            raise Refusal("wants to call what is no function")
+            raise Refusal("wants to call what is not a function")
         self.append(self.called(function.name, arguments))
 
     def _build(self) -> None:
@@ -220,13 +220,13 @@ class Unpickler(pickle._Unpickler):
 
     def _extend(self, items: list[object]) -> None:
         if type(self.stack[-1]) is not list:
-            raise Refusal("appends to what is no list")
+            raise Refusal("appends to what is not a list")
         self.stack[-1].extend(items)
 
     def _update(self, items: list[object]) -> None:
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
-            raise Refusal("sets an item of what is no dict")
+            raise Refusal("sets an item of what is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             name = text_of(key)
             if name is None:
@@ -304,7 +304,7 @@ class _Dispatch(dict[int, Callable[[Any], object]]):
     def __missing__(self, code: int) -> Callable[[Any], object]:
         name = next((op.name for op in pickletools.opcodes if ord(op.code) == code), None)
         if name is None:
-            raise Refusal("is no pickle, or is damaged")
+            raise Refusal("is not a pickle, or is damaged")
         raise Refusal(f"has the instruction {name}, which makes objects, not data; nothing of it was run")
 
 

@@ -103,7 +103,7 @@ def plan(
     if norm not in ATTACK_NORMS or version not in get_args(Version):
         raise UsageError(f"there is no evaluation {version!r} in the norm {norm!r}")
     if not 0 < eps < math.inf:
-        raise UsageError(f"`eps` {eps:g} is no radius: give a positive number, as 8/255.")
+        raise UsageError(f"`eps` {eps:g} is not a radius: give a positive number, as 8/255.")
     if version != "custom" and (attacks is not None or numbers):
         what = "restarts, iterations, targets and queries"
         raise UsageError(f"{what} are for attacks that are named one by one, as in `attacks` apgd-ce,square")

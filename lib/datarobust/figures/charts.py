@@ -81,7 +81,7 @@ def course(name: str, lines: Sequence[Mapping[str, Any]], where: str) -> Course:
         for field in SERIES:
             if (value := line.get(field)) is not None:
                 if type(value) not in (int, float) or not 0.0 <= value <= 1.0:
-                    raise DataError(f"{where}, line {epoch + 1}: {field} is no number from 0 to 1")
+                    raise DataError(f"{where}, line {epoch + 1}: {field} is not a number from 0 to 1")
                 values[field][epoch] = value
     if all(np.isnan(column).all() for column in values.values()):
         raise DataError(f"{where}: it has no accuracies, so it is the log of no adversarial training")

@@ -115,7 +115,9 @@ def _item(path: Path, called: str) -> Item:
         artifact = artifacts.open_store(path) if path.is_dir() else artifacts.peek(path)
         return Item(artifact.kind, called, artifact.digest, artifact, artifact.history)
     if not path.is_file():
-        raise DataError(f"{shown(path)} is no file and no folder: a report is about artifacts, runs, pictures and text")
+        raise DataError(
+            f"{shown(path)} is neither a file nor a folder: a report is about artifacts, runs, pictures and text"
+        )
     with path.open("rb") as file:
         picture = parts.looks_like(file.read(1 << 12))
     limit, what = (parts.MOST_BYTES, "a picture") if picture else (MOST_TEXT, "text")

@@ -375,7 +375,7 @@ def _svg(content: bytes, where: str) -> tuple[float, float, float, str]:
     try:
         parser.Parse(content, True)
     except expat.ExpatError as error:
-        raise DataError(f"{where} is no svg picture that can be read ({error}): draw it again") from error
+        raise DataError(f"{where} is not an svg picture that can be read ({error}): draw it again") from error
     box = [*re.split(r"[\s,]+", root.get("viewBox", "").strip()), "", "", ""]
     sizes = ((root.get("width", ""), root.get("height", "")), (box[2], box[3]), ("640", "480"))
     width, height = next((wide, tall) for wide, tall in (map(_length, size) for size in sizes) if wide and tall)

@@ -260,12 +260,12 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         try:
             line = json.loads(text)
         except ValueError as error:
-            raise DataError(f"{shown(path)}, line {number} is no line of clone-search ({error})") from error
+            raise DataError(f"{shown(path)}, line {number} is not a line of clone-search ({error})") from error
         if not isinstance(line, dict):
-            raise DataError(f"{shown(path)}, line {number} is no line of clone-search")
+            raise DataError(f"{shown(path)}, line {number} is not a line of clone-search")
         for key, kind in _KEYS.items() if number > 1 else ():
             if type(line.get(key)) not in (kind, int):
-                raise DataError(f"{shown(path)}, line {number} has no {key}: it is no line of clone-search")
+                raise DataError(f"{shown(path)}, line {number} has no {key}: it is not a line of clone-search")
         lines.append(line)
     if "request" not in lines[0]:
         raise DataError(f"{shown(path)} holds no lines of clone-search: its first line has no request")

@@ -95,7 +95,7 @@ def _from_file(path: Path) -> FeatureSpace:
     """Features that were computed elsewhere."""
     where = shown(path)
     if not path.is_file():
-        raise DataError(f"{where} is no file")
+        raise DataError(f"{where} is not a file")
     infos = npz.members(path)
     arrays: dict[str, Array] = {}
     for role in ("a", "b"):
@@ -187,7 +187,7 @@ def _rows_of(side: Side, a: Store, b: Store) -> tuple[Rows | None, str | None]:
     origin = _origin(b, a.digest)
     if origin == "clones":
         if len(index) and not 0 <= index.min() <= index.max() < len(side.rows):
-            raise DataError(f"{shown(b.path)} has an index that is no row of the set it was made of")
+            raise DataError(f"{shown(b.path)} has an index that is not a row of the set it was made of")
         return index, None
     if origin == "part":
         remark = "B contains only images of A, so they are compared with themselves; use `whole` for all of A"

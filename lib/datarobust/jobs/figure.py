@@ -444,7 +444,7 @@ def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple
         norm, eps, epochs, batch, seed = (recipe[key] for key in ("norm", "eps", "epochs", "batch", "seed"))
         arch, radius = str(run.recipe["arch"]["name"]), eps_text(eps)
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{shown(path / RECIPE)} is no recipe of an adversarial training ({error!r})") from error
+        raise ArtifactError(f"{shown(path / RECIPE)} is not a recipe of an adversarial training ({error!r})") from error
     if not run.weights:
         raise ArtifactError(f"{shown(path)} has no weights yet: its training goes on when advtrain is run again")
     digests = {which: head.digest for which, head in run.weights.items()}

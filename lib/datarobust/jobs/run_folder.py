@@ -46,7 +46,7 @@ class RunFolder(Form):
         """Make the folder, take up that of the same training, or clear that of another; ExistsError if it may not."""
         with durable.os_errors(path):
             if path.exists() and not path.is_dir():
-                raise ExistsError(f"{path} is no folder: choose another name for the run")
+                raise ExistsError(f"{path} is not a folder: choose another name for the run")
             path.mkdir(exist_ok=True)
             for name in _OURS:  # of a run that was killed while it replaced one
                 durable.remove(path / f"{name}.new")
@@ -59,7 +59,7 @@ class RunFolder(Form):
             if not overwrite:
                 if RECIPE in names:
                     raise ExistsError(f"{path} holds another run: choose another folder, or say `overwrite`")
-                raise ExistsError(f"{path} holds something that is no run: choose another folder")
+                raise ExistsError(f"{path} holds something that is not a run: choose another folder")
             events = path / EVENTS
             foreign = set(events.iterdir()) - set(events.glob(_EVENTS)) if events.is_dir() else set()
             strange = sorted(names - set(_OURS)) + sorted(f"{EVENTS}/{entry.name}" for entry in foreign)

@@ -327,7 +327,7 @@ class Joined:
                 raise DataError(f"{paths[shard]} and {part.path} are both part {shard}/{shards}: leave out one of them")
             shape = (len(first), first.attributes["k"])
             if not 0 <= shard < shards or part.column("keys").shape != shape:
-                raise DataError(f"{part.path} is no part {shard}/{shards} of {shape[0]} points: make it again")
+                raise DataError(f"{part.path} is not a part {shard}/{shards} of {shape[0]} points: make it again")
             paths[shard] = str(part.path)
         if len(paths) < shards:
             shard = next(number for number in range(shards) if number not in paths)

@@ -74,7 +74,7 @@ def read(path: Path, columns: Columns) -> list[dict[str, Value]]:
     Raises DataError where it is no such table.
     """
     if not is_table(path):
-        raise DataError(f"{text.shown(path)} is no table: its name ends in {', '.join(TABLES)}")
+        raise DataError(f"{text.shown(path)} is not a table: its name ends in {', '.join(TABLES)}")
     try:
         with durable.os_errors(path, "read"):
             rows = list(_rows(path))
@@ -108,7 +108,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 for line in file:
                     row = json.loads(line)
                     if not isinstance(row, dict):
-                        raise ValueError(f"{line.strip()[:40]} is no object")
+                        raise ValueError(f"{line.strip()[:40]} is not an object")
                     yield row
         case ending:
             with path.open(encoding="utf-8", newline="") as file:

@@ -63,7 +63,7 @@ class Recipe:
     def __post_init__(self) -> None:
         largest_eps = ball_of(self.norm).largest_eps
         if largest_eps < math.inf and not 0 < self.eps <= largest_eps:
-            raise UsageError(f"`eps` {self.eps:g} is no radius for pixels in [0,1]: write 8/255, not 8")
+            raise UsageError(f"`eps` {self.eps:g} is not a radius for pixels in [0,1]: write 8/255, not 8")
         for needed, (names, fits) in _NEEDED.items():
             for name in names:
                 if not fits(value := getattr(self, name)):

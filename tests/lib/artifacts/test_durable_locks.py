@@ -159,7 +159,7 @@ def test_what_is_no_lock_file_is_named(tmp_path: Path, no_flock: None, role: str
     precious, place = tmp_path / "precious", tmp_path / f".out.{role}"
     precious.write_text("x")
     {"link": lambda: place.symlink_to(precious), "folder": place.mkdir, "fifo": lambda: os.mkfifo(place)}[what]()
-    with pytest.raises(ArtifactError, match=rf"out\.{role} is no file.*remove it"), locked(tmp_path / "out"):
+    with pytest.raises(ArtifactError, match=rf"out\.{role} is not a file.*remove it"), locked(tmp_path / "out"):
         pass
     assert precious.read_text() == "x"
     assert place.lstat()

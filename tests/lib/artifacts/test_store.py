@@ -236,7 +236,7 @@ def reseal(path: Path, **changes: object) -> None:
         ({"digest": "0" * 64}, "digest does not fit"),
         ({"digest": None}, "has no digest"),
         ({"blocks": {}}, "lists no blocks"),
-        ({"blocks": {"images": 3}}, "no list of hashes"),
+        ({"blocks": {"images": 3}}, "not a list of hashes"),
         ({"blocks": {"../images": []}}, r"does not belong|is missing"),
         ({"blocks": {"images": [], "labels": [], "index": []}}, "0 blocks were written"),
         ({"history": [{"tool": "x"}]}, r"history\[0\] does not have the fields"),

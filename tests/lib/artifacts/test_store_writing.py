@@ -62,8 +62,8 @@ def test_rows_that_are_not_contiguous_are_taken_as_they_are_seen(tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "movie"}, "is no kind"),
-        ({"kind": "classifier"}, "is no kind"),
+        ({"kind": "movie"}, "is not a kind"),
+        ({"kind": "classifier"}, "is not a kind"),
         ({"columns": {**COLUMNS, "extra": ("int64", ())}}, "has an array 'extra'"),
         ({"columns": {"images": ("uint8", (1, 4, 4)), "labels": ("int64", ())}}, "has no array 'index'"),
         ({"columns": {**COLUMNS, "features": ("float32", (3,))}}, "images and features"),

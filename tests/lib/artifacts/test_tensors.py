@@ -200,7 +200,7 @@ def test_what_cannot_be_saved(tmp_path: Path, tensors: dict[str, Any], words: st
 
 @pytest.mark.parametrize("kind", ["dataset", "movie"])
 def test_other_kinds(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(ArtifactError, match="is no kind of safetensors artifact"):
+    with pytest.raises(ArtifactError, match="is not a kind of safetensors artifact"):
         artifacts.save_tensors(tmp_path / "m", kind, TENSORS, attributes=ATTRIBUTES, history=[])
 
 
@@ -261,5 +261,5 @@ def test_what_is_no_file(tmp_path: Path, what: str) -> None:
         path.mkdir()
     elif what == "pipe":
         os.mkfifo(path)
-    with pytest.raises(ArtifactError, match=r"does not exist|no safetensors file"):
+    with pytest.raises(ArtifactError, match=r"does not exist|not a safetensors file"):
         artifacts.load_tensors(path)

@@ -160,7 +160,7 @@ def test_the_marker_is_made_where_a_pickle_is_run(tmp_path: Path) -> None:
         (pickling.stream({"a": torch.zeros(2)}, legacy=False), "archive of torch.save"),
         (pickle.dumps({"a": 1}), "no averaged network"),
         (pickle.dumps([1, 2]), "no averaged network"),
-        (b"not a pickle at all", "no pickle"),
+        (b"not a pickle at all", "not a pickle"),
     ],
 )
 def test_what_is_no_checkpoint(written: Callable[[bytes], Path], data: bytes, words: str) -> None:
@@ -191,7 +191,7 @@ def test_flipped_bytes_are_an_error_or_other_weights(written: Callable[[bytes], 
     [
         ({"version": 5}, "of version 5"),
         ({"inner": {"_init_kwargs": None}}, "arguments of its network"),
-        ({"state": {"sigma_data": "half"}}, "no number"),
+        ({"state": {"sigma_data": "half"}}, "not a number"),
     ],
 )
 def test_other_versions(written: Callable[[bytes], Path], changes: dict[str, Any], words: str) -> None:

@@ -115,7 +115,7 @@ def test_other_files_are_refused_in_a_sentence(
         load_inception(tmp_path / "none.pth")
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         load_inception(fifo)
 
 

@@ -254,7 +254,7 @@ def test_networks_of_libraries(tmp_path, monkeypatch):
     loaded = SimpleNamespace(from_pretrained=lambda path, local_files_only: made)
     monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoModelForImageClassification=loaded))
     (tmp_path / "net").mkdir()
-    with pytest.raises(DataError, match=r"no folder with a config\.json"):
+    with pytest.raises(DataError, match=r"not a folder with a config\.json"):
         load_model(f"hf:{tmp_path}/net")
     (tmp_path / "net" / "config.json").write_text("{}")
     with pytest.raises(UsageError, match=r"has no preprocessor_config.json, so .*: give `normalise`"):
@@ -290,7 +290,7 @@ def test_spellings_that_are_none(code, spec):
     [
         ("nowhere.py:Zoo", r"there is no file nowhere\.py"),
         ("folder/nowhere:Zoo", "there is no file folder/nowhere"),
-        ("./data.txt:Zoo", r"data\.txt is no Python file"),
+        ("./data.txt:Zoo", r"data\.txt is not a Python file"),
         ("nowhere:Zoo", "there is no module nowhere among the installed packages or in the current folder"),
         ("mine_1.nowhere:Zoo", r"there is no module mine_1\.nowhere"),
         ("mine_1:nowhere", r"there is no nowhere in .*mine_1\.py"),

@@ -198,7 +198,7 @@ def test_damaged_files(tmp_path: Path) -> None:
             read_checkpoint(tmp_path / "noise.pt")
     with pytest.raises(DataError, match="cannot be read"):
         read_checkpoint(tmp_path / "none.pt")
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         read_checkpoint(tmp_path)
     with pytest.raises(DataError, match="holds a list"):
         read_checkpoint(saved(tmp_path / "list.pt", [torch.zeros(3)]))

@@ -53,13 +53,13 @@ def test_the_first_telling_value_decides_the_scale(values, scale):
 @pytest.mark.parametrize(
     ("value", "scale", "words"),
     [
-        (np.nan, "unit", "no pixel value"),
-        (np.inf, "bytes", "no pixel value"),
-        (-np.inf, "unit", "no pixel value"),
-        (0.5, "unit", "no multiple of 1/255"),
+        (np.nan, "unit", "not a pixel value"),
+        (np.inf, "bytes", "not a pixel value"),
+        (-np.inf, "unit", "not a pixel value"),
+        (0.5, "unit", "not a multiple of 1/255"),
         (2.0, "unit", "outside 0..1"),
         (-1.0, "unit", "outside 0..1"),
-        (0.5, "bytes", "no whole number"),
+        (0.5, "bytes", "not a whole number"),
         (256.0, "bytes", "outside 0..255"),
         (-1.0, "bytes", "outside 0..255"),
         (1e300, "unit", "outside 0..1"),
@@ -77,7 +77,7 @@ def test_the_first_wrong_float_is_named(value, scale, words):
 def test_integers_out_of_range_are_named(value):
     images = np.zeros((2, 2, 2), dtype=np.int32)
     images[1, 1, 0] = value
-    with pytest.raises(DataError, match=rf"x\[5, 1, 0\] = {value} is no byte"):
+    with pytest.raises(DataError, match=rf"x\[5, 1, 0\] = {value} is not a byte"):
         sources.as_images(images, "bytes", 4, "x")
 
 
@@ -89,8 +89,8 @@ def test_features_are_rounded_to_float32(values):
 @pytest.mark.parametrize(
     ("value", "dtype", "words"),
     [
-        (np.nan, np.float32, "is no number"),
-        (np.inf, np.float64, "is no number"),
+        (np.nan, np.float32, "is not a number"),
+        (np.inf, np.float64, "is not a number"),
         (1e39, np.float64, "exceeds float32"),
         ((1 << 24) + 1, np.int64, "not exact in float32"),
         (-(1 << 25), np.int32, "not exact in float32"),
@@ -121,9 +121,9 @@ def test_whole_labels_of_any_dtype(labels, dtype, column):
         (10, np.int64, 10, "not among the 10 classes 0..9"),
         (2**63, np.uint64, 0, "too large"),
         (10**7, np.int32, 0, "too large"),
-        (0.5, np.float32, 0, "no whole number"),
-        (np.nan, np.float64, 0, "no whole number"),
-        (np.inf, np.float64, 0, "no whole number"),
+        (0.5, np.float32, 0, "not a whole number"),
+        (np.nan, np.float64, 0, "not a whole number"),
+        (np.inf, np.float64, 0, "not a whole number"),
         (-2.0, np.float64, 0, "is negative"),
     ],
 )
@@ -155,7 +155,7 @@ def test_probabilities_are_soft_labels_with_ties_to_the_lower_class():
     [
         ([0.5, 0.4], r"y\[4\] sums to 0.9"),
         ([1.5, -0.5], r"y\[4, 1\] = -0.5 is negative"),
-        ([np.nan, 1], r"y\[4, 0\] = nan is no probability"),
+        ([np.nan, 1], r"y\[4, 0\] = nan is not a probability"),
     ],
 )
 def test_rows_that_are_no_distribution_are_named(row, words):

@@ -215,14 +215,14 @@ def batch(**changed):
         ({"data": None}, "data_batch_3 has the keys labels, filenames; expected"),
         ({"labels": [0] * 6}, r"data_batch_3: labels are int64 of shape \(6,\), not one integer for each of 7 images"),
         ({"labels": np.zeros(7)}, r"labels are float64 of shape \(7,\)"),
-        ({"labels": ["0"] * 7}, r"data_batch_3: labels\[0\] is no integer"),
+        ({"labels": ["0"] * 7}, r"data_batch_3: labels\[0\] is not an integer"),
         ({"labels": [0, 0, 10, 0, 0, 0, 0]}, r"data_batch_3: labels\[2\] = 10 is not among the 10 classes"),
         ({"labels": [0, 0, 0, -1, 0, 0, 0]}, r"data_batch_3: labels\[3\] = -1 is negative"),
         ({"data": np.zeros((7, 3072))}, r"data are float64 of shape \(7, 3072\); uint8 \(N, 3072\) are expected"),
         ({"data": np.zeros((7, 32, 32, 3), np.uint8)}, r"uint8 of shape \(7, 32, 32, 3\)"),
         ({"data": np.zeros((7, 3071), np.uint8)}, r"uint8 of shape \(7, 3071\)"),
         ({"data": [1, 2, 3]}, r"data are int64 of shape \(3,\)"),
-        ({"data": "text"}, "data is no array of numbers"),
+        ({"data": "text"}, "data is not an array of numbers"),
     ],
 )
 def test_pickles_that_are_no_rows(tmp_path, changed, words):
@@ -267,9 +267,9 @@ def test_coarse_labels_are_checked_too(tmp_path):
         (python3(2)({"label_name": list(TEN)}), "batches.meta has no list label_names"),
         (python3(2)({"label_names": "text"}), "batches.meta has no list label_names"),
         (python3(2)({"label_names": []}), "batches.meta holds no class names"),
-        (python3(2)({"label_names": ["a", 5]}), r"label_names\[1\] is no text"),
+        (python3(2)({"label_names": ["a", 5]}), r"label_names\[1\] is not text"),
         (python3(2)(list(TEN)), "batches.meta holds no dict"),
-        (b"airplane\nautomobile\n", "batches.meta is no pickle, or is damaged"),
+        (b"airplane\nautomobile\n", "batches.meta is not a pickle, or is damaged"),
     ],
 )
 def test_names_that_are_none(tmp_path, meta, words):
@@ -295,7 +295,7 @@ def test_files_that_are_absent(tmp_path, place):
     assert "missing" not in " ".join(named.spec.notes)
     other = {"data.bin": b"x", "readme.html": b"<html>"}
     path = PLACES[place](tmp_path / "three", other)
-    with pytest.raises(DataError, match="three is no release of CIFAR-10 or CIFAR-100"):
+    with pytest.raises(DataError, match="three is not a release of CIFAR-10 or CIFAR-100"):
         open_source(str(path), format="cifar")
 
 
@@ -422,7 +422,7 @@ def test_names_of_ti500k(tmp_path):
         ({"data": IMAGES / 255}, r"data are float64 of shape \(50, 32, 32, 3\)"),
         ({"data": np.zeros((50, 0, 32, 3), np.uint8)}, r"uint8 of shape \(50, 0, 32, 3\)"),
         ({"data": np.zeros((1, 3000, 3000, 3), np.uint8)}, "which no set of images has"),
-        ({"data": "text"}, "a.pickle: data is no array of numbers"),
+        ({"data": "text"}, "a.pickle: data is not an array of numbers"),
         ({"extrapolated_targets": LABELS[:49]}, r"int64 of shape \(49,\), not one integer for each of 50 images"),
         ({"extrapolated_targets": LABELS / 2}, r"extrapolated_targets are float64"),
         ({"extrapolated_targets": LABELS * 10}, r"extrapolated_targets\[\d+\] = \d0 is not among the 10 classes"),

@@ -51,9 +51,9 @@ def test_names_of_classes():
 
 def test_releases_are_found_by_name():
     assert find_release("mnist") is RELEASES["mnist"]
-    with pytest.raises(UsageError, match=r"cifar-10 is no known release: did you mean cifar10"):
+    with pytest.raises(UsageError, match=r"cifar-10 is not a known release: did you mean cifar10"):
         find_release("cifar-10")
-    with pytest.raises(UsageError, match=r"\\x1bzzzz is no known release: dataset fetch `list` has all"):
+    with pytest.raises(UsageError, match=r"\\x1bzzzz is not a known release: dataset fetch `list` has all"):
         find_release("\x1bzzzz")
 
 

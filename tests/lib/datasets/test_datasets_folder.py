@@ -167,7 +167,7 @@ def test_links(tmp_path):
         FolderSource(root)
     (root / "x" / "gone.png").unlink()
     os.mkfifo(root / "x" / "pipe.png")
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         FolderSource(root)
 
 
@@ -219,7 +219,7 @@ def test_resizing_stretches_or_cuts(tmp_path):
     np.testing.assert_array_equal(points[0], np.asarray(image)[:, 4:8].transpose(2, 0, 1))  # the middle as it is
     assert FolderSource(tmp_path, resize="6x4").identity() != FolderSource(tmp_path, resize="6x4:crop").identity()
     for size in ("6", "0x4", "6x4:cut", "99999x99999"):
-        with pytest.raises(UsageError, match="is no size: give WIDTHxHEIGHT"):
+        with pytest.raises(UsageError, match="is not a size: give WIDTHxHEIGHT"):
             FolderSource(tmp_path, resize=size)
 
 
@@ -304,8 +304,8 @@ def test_a_table_has_the_labels(tmp_path):
     [
         ("a,b\n1.png,cat\n", "has the columns a, b: name two of them file_name and label"),
         ("label,file_name,label\n", "has the columns label, file_name, label"),
-        ("file_name,label\n2.png,cat\n", "line 2: 2.png is no image in"),
-        ("file_name,label\n../1.png,cat\n", "line 2: ../1.png is no image in"),
+        ("file_name,label\n2.png,cat\n", "line 2: 2.png is not an image in"),
+        ("file_name,label\n../1.png,cat\n", "line 2: ../1.png is not an image in"),
         ("file_name,label\n1.png,cat\n1.png,cat\n", "line 3: 1.png has a label already in line 2"),
         ("file_name,label\n1.png,cat\n1,cat\n", "line 3: 1 has a label already"),
         ("file_name,label\n1.png\n", "line 2 has 1 fields, but its header has 2"),
@@ -313,7 +313,7 @@ def test_a_table_has_the_labels(tmp_path):
         ("file_name,label\n1.png,1234567\n", "line 2: the label 1234567 is too large for a class number"),
         ("file_name,label\n", "lists nothing"),
         ("", "has the columns none"),
-        ('file_name,label\n"1.png,cat\n', "is no CSV"),
+        ('file_name,label\n"1.png,cat\n', "is not a CSV"),
         ("file_name,label\n1.png,c\xe4t\n", "is not UTF-8 text"),
     ],
 )
@@ -351,7 +351,7 @@ def test_parts_of_a_set_are_no_classes(tmp_path):
     assert source.spec.classes == ("cat",)
     assert source.spec.name.endswith("-train")
     assert names_of(source) == ["cat/1.png"]
-    with pytest.raises(DataError, match="valid is no folder: `split` names a sub-folder"):
+    with pytest.raises(DataError, match="valid is not a folder: `split` names a sub-folder"):
         FolderSource(tmp_path, split="valid")
 
 

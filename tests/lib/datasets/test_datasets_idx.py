@@ -225,7 +225,7 @@ GOOD = idx(pictures())
     ("data", "words"),
     [
         (b"", "is empty"),
-        (b"\0\0\x08", "no idx file"),
+        (b"\0\0\x08", "not an idx file"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull|begins with 76 65 72 73"),
         (b"\x89PNG" + GOOD, "begins with 89 50 4e 47, not 00 00 08"),
         (b"\0\0\x0d\x03" + GOOD[4:], "holds floats, not bytes"),

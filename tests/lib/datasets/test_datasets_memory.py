@@ -121,7 +121,7 @@ def test_datasets_of_pytorch_that_cannot_be() -> None:
     assert from_torch(odd, resize="2x2").points.shape == (2, 3, 2, 2)
     with pytest.raises(DataError, match=r"dataset\[1\] has shape \(3, 2, 5\), but the first item has \(3, 4, 5\)"):
         from_torch(Pictures([(IMAGES[0], 0), (IMAGES[1, :2], 0)]))
-    with pytest.raises(DataError, match=r"labels\[1\] = None is no class"):
+    with pytest.raises(DataError, match=r"labels\[1\] = None is not a class"):
         from_torch(Pictures([(IMAGES[0], 0), (IMAGES[1], None)]))
     with pytest.raises(DataError, match=r"dog.*not among the class names"):
         from_torch(Pictures([(IMAGES[0], "cat"), (IMAGES[1], "dog")], ["cat"]))

@@ -474,8 +474,8 @@ def test_float_images_that_are_no_bytes_become_features_with_a_picture(tmp_path,
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ([0.3, np.nan], r"x\[0, 0, 1\] = nan is no number"),
-        ([0.3, np.inf], r"x\[0, 0, 1\] = inf is no number"),
+        ([0.3, np.nan], r"x\[0, 0, 1\] = nan is not a number"),
+        ([0.3, np.inf], r"x\[0, 0, 1\] = inf is not a number"),
         ([-1.0, 3.0], "lies outside 0..255"),
         ([-1.0, 0.0], "lies outside 0..1"),
         ([2.0, 300.0], "has values up to 300: images reach 1 or 255"),

@@ -351,7 +351,7 @@ def test_files_that_are_cut_or_damaged(tmp_path):
     path = tmp_path / "a.parquet"
     for cut in (0, 3, 8, 11, 50, len(data) // 2, len(data) - 9, len(data) - 1):
         path.write_bytes(data[:cut])
-        refused(lambda: ParquetSource(path), "is empty|no Parquet file|cut short|cannot be read|claims")
+        refused(lambda: ParquetSource(path), "is empty|not a Parquet file|cut short|cannot be read|claims")
     path.write_bytes(data[:-8] + b"\xff\xff\xff\x7fPAR1")
     refused(lambda: ParquetSource(path), "claims a footer of 2,147,483,647 bytes")
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")

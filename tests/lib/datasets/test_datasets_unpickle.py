@@ -124,15 +124,15 @@ def test_labels_are_lists_or_arrays():
         found = array_of(unpickle.load(raw(pickle.dumps(value, 4))), "labels")
         assert (found.dtype, found.tolist()) == (np.int64, numbers)
     for value, words in {
-        (1, 2): "is no array",
-        "text": "is no array",
-        (0, True): r"is no array",
+        (1, 2): "is not an array",
+        "text": "is not an array",
+        (0, True): r"is not an array",
     }.items():
         with pytest.raises(DataError, match=f"labels {words}"):
             array_of(value, "labels")
-    with pytest.raises(DataError, match=r"labels\[1\] is no integer"):
+    with pytest.raises(DataError, match=r"labels\[1\] is not an integer"):
         array_of([0, True], "labels")
-    with pytest.raises(DataError, match=r"labels\[0\] is no integer"):
+    with pytest.raises(DataError, match=r"labels\[0\] is not an integer"):
         array_of([[0]], "labels")
     for number in (2**63, 2**2000):
         with pytest.raises(DataError, match="more than 64 bits"):
@@ -217,7 +217,7 @@ def test_hostile_pickles_are_refused_and_not_run(tmp_path, name, protocol):
         (b"cx\x1b[31m\ny\n.", r"wants x\\x1b\[31m.y"),
         (b"(dS'__class__'\nNb.", "sets the state of an object"),
         (b"(l(lb.", "sets the state of an object"),
-        (b"S'f'\n)R.", "wants to call what is no function"),
+        (b"S'f'\n)R.", "wants to call what is not a function"),
         (b"cnumpy\nndarray\n(I9999999999\ntR.", "calls numpy.ndarray with arguments"),
         (b"c__builtin__\nbytes\n(I9999999999\ntR.", "calls builtins.bytes with arguments"),
         (b"c_codecs\nencode\n(S'x'\nS'rot13'\ntR.", "calls _codecs.encode with arguments"),
@@ -306,35 +306,35 @@ def test_noise_is_an_error_of_the_data_or_a_value(noise):
         (b".", "is damaged"),
         (b"NN.", "is damaged"),
         (b"(N.", "ends within a list"),
-        (b"0.", "is no pickle, or is damaged"),
-        (b"h\x05.", "is no pickle, or is damaged"),
-        (b"\xff.", "is no pickle, or is damaged"),
-        (b"<html>", "is no pickle, or is damaged"),
-        (b"\x80\x06N.", "is no pickle"),
+        (b"0.", "is not a pickle, or is damaged"),
+        (b"h\x05.", "is not a pickle, or is damaged"),
+        (b"\xff.", "is not a pickle, or is damaged"),
+        (b"<html>", "is not a pickle, or is damaged"),
+        (b"\x80\x06N.", "is not a pickle"),
         (b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7fN.", "is cut short"),
         (b"B\xff\xff\xff\x7fx.", "claims 2,147,483,647 bytes, but ends after 2"),
-        (b"T\xff\xff\xff\xffx.", "is no pickle, or is damaged"),
-        (b"\x8e\xff\xff\xff\xff\xff\xff\xff\xffx.", "is no pickle, or is damaged"),
+        (b"T\xff\xff\xff\xffx.", "is not a pickle, or is damaged"),
+        (b"\x8e\xff\xff\xff\xff\xff\xff\xff\xffx.", "is not a pickle, or is damaged"),
         (b"\x96\xff\xff\xff\xff\xff\xff\xff\x7f.", "claims 9,223"),
         (b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f.", "claims 9,223"),
         (b"\x8b\xff\xff\xff\x7f.", "LONG4"),
-        (b"L" + b"9" * 5000 + b"L\n.", "is no pickle, or is damaged"),
-        (b"Ix\n.", "is no pickle, or is damaged"),
-        (b"Fx\n.", "is no pickle, or is damaged"),
-        (b"S'x\n.", "is no pickle, or is damaged"),
-        (b"Sx'\n.", "is no pickle, or is damaged"),
-        (b"S'\n.", "is no pickle, or is damaged"),
-        (b"S'" + b"x" * 9000 + b"\n.", "is no pickle, or is damaged"),
+        (b"L" + b"9" * 5000 + b"L\n.", "is not a pickle, or is damaged"),
+        (b"Ix\n.", "is not a pickle, or is damaged"),
+        (b"Fx\n.", "is not a pickle, or is damaged"),
+        (b"S'x\n.", "is not a pickle, or is damaged"),
+        (b"Sx'\n.", "is not a pickle, or is damaged"),
+        (b"S'\n.", "is not a pickle, or is damaged"),
+        (b"S'" + b"x" * 9000 + b"\n.", "is not a pickle, or is damaged"),
         (b"S'" + b"x" * 9000, "is cut short"),
-        (b"S'\\x4'\n.", "is no pickle, or is damaged"),
-        (b"X\x01\0\0\0\xff.", "is no pickle, or is damaged"),
+        (b"S'\\x4'\n.", "is not a pickle, or is damaged"),
+        (b"X\x01\0\0\0\xff.", "is not a pickle, or is damaged"),
         (b"(d(lNs.", "a dict whose keys are no text"),
         (b"(dI5\nNs.", "a dict whose keys are no text"),
         (b"(dS'\xff'\nNs.", "a dict whose keys are no text"),
         (b"(dS'a'\nNsVa\nNs.", "has the key a twice"),
-        (b"NNNs.", "sets an item of what is no dict"),
-        (b"}(Nu.", "sets an item of what is no dict"),
-        (b"NNa.", "appends to what is no list"),
+        (b"NNNs.", "sets an item of what is not a dict"),
+        (b"}(Nu.", "sets an item of what is not a dict"),
+        (b"NNa.", "appends to what is not a list"),
     ],
 )
 def test_programs_that_make_no_sense(program, words):
@@ -370,7 +370,7 @@ def array_program(shape, data, dtype=b"u1", fortran=b"I00\n"):
             array_program(b"(I7000\nt", b"S'" + b"\\x41" * 6000 + b"'\n"),
             "claims 7,000 bytes for an array 7000 of uint8, but has 6,000",
         ),
-        (array_program(b"(I7000\nt", b"S'" + b"\\x4" * 6000 + b"'\n"), "is no pickle, or is damaged"),
+        (array_program(b"(I7000\nt", b"S'" + b"\\x4" * 6000 + b"'\n"), "is not a pickle, or is damaged"),
         (b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntR(I3\nS'?'\nNNNI-1\nI-1\nI0\ntb.", "unknown byte order"),
         (b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntR(I3\nS'|'\nN(S'a'\ntNI-1\nI-1\nI0\ntb.", "an array of records"),
         (b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'i8'\nI0\nI1\ntRS'abc'\ntR.", "number of a wrong size"),

@@ -173,7 +173,7 @@ def test_names_are_shown_as_they_are() -> None:
     def pixels(name: str) -> NDArray[np.uint8]:
         return np.asarray(Image.open(io.BytesIO(style.picture(draw([curve(name)], ["absolute"]), "png"))))
 
-    assert pixels(r"$\frac$").any(), "broken mathtext is no error, because it is none"
+    assert pixels(r"$\frac$").any(), "broken mathtext is not an error, because it is none"
     assert not np.array_equal(pixels("$1$"), pixels("1"))
     assert np.array_equal(pixels("a\n\tb"), pixels("a b"))
 

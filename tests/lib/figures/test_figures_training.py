@@ -122,7 +122,7 @@ def test_table_has_every_epoch() -> None:
 @pytest.mark.parametrize("value", [1.5, -0.1, "0.5", True, [1], math.nan, math.inf])
 def test_what_is_no_accuracy_is_refused(value: object) -> None:
     lines = [{"epoch": 1, "test_accuracy": 0.5}, {"epoch": 2, "test_accuracy": value}]
-    with pytest.raises(DataError, match=r"^run/x, line 2: test_accuracy is no number from 0 to 1$"):
+    with pytest.raises(DataError, match=r"^run/x, line 2: test_accuracy is not a number from 0 to 1$"):
         course("a", lines, "run/x")
 
 

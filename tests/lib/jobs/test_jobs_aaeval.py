@@ -172,7 +172,7 @@ def test_artifacts_that_are_no_classifier(job: Evaluation, tmp_path: Path) -> No
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(ArtifactError, match=r"cut\.safetensors"):
         load_model(str(path))
-    with pytest.raises(ArtifactError, match="no safetensors file"):
+    with pytest.raises(ArtifactError, match="not a safetensors file"):
         load_model(str(job.points.dataset.path))
 
 

@@ -416,7 +416,7 @@ def test_what_is_no_file_of_features(tmp_path: Path) -> None:
     path.write_text("<html>")
     with pytest.raises(DataError, match="npz"):
         feature_space(f"file:{path}", images(1), CPU)
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(DataError, match="not a file"):
         feature_space(f"file:{tmp_path}", images(1), CPU)
 
 

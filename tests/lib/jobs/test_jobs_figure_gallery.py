@@ -95,7 +95,7 @@ HEADER = ",".join(COLUMNS)
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("t.txt", b"", "t.txt is no table: its name ends in .csv"),
+        ("t.txt", b"", "t.txt is not a table: its name ends in .csv"),
         ("t.csv", b"kind,score\nlabel,1\n", "t.csv has no column distance in row 1"),
         ("t.csv", f"{HEADER}\nlabel,x,1,0,,0,,1,,0,\n".encode(), "t.csv: score in row 1 is 'x', no float"),
         ("t.csv", f"{HEADER}\nlabel,1,1,99,,0,,1,,0,\n".encode(), "index 99 with label 0 is no point of .*d.zarr"),
@@ -104,7 +104,7 @@ HEADER = ",".join(COLUMNS)
         ("t.csv", f"{HEADER}\n".encode(), "t.csv has no finding of the kinds leak, duplicate"),
         ("t.csv", b"\xff\xfe", "t.csv cannot be read as csv"),
         ("t.csv", b'"a\n', "t.csv cannot be read as csv"),
-        ("t.jsonl", b"[]\n", r"t.jsonl cannot be read as jsonl: \[\] is no object"),
+        ("t.jsonl", b"[]\n", r"t.jsonl cannot be read as jsonl: \[\] is not an object"),
         ("t.jsonl", b"{\n", "t.jsonl cannot be read as jsonl"),
         ("t.jsonl", b"[" * 100_000, "t.jsonl cannot be read as jsonl"),
         ("t.jsonl", json.dumps(dict.fromkeys(COLUMNS, math.inf)).encode(), "index in row 1 is 'inf', no int"),

@@ -123,7 +123,7 @@ def test_runs_that_are_none(tmp_path: Path) -> None:
         table_rows([one])
     for text in ("", "[]", "{}", '{"recipe": {"norm": "linf"}}'):
         (one / "recipe.json").write_text(text)
-        with pytest.raises(ArtifactError, match=r"recipe\.json is no recipe of"):
+        with pytest.raises(ArtifactError, match=r"recipe\.json is not a recipe of"):
             table_rows([one])
     (one / "recipe.json").unlink()
     with pytest.raises(ArtifactError, match="r is a folder, but not an artifact"):

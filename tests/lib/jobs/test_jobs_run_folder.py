@@ -168,7 +168,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path) -> None
         make(Counted(seed=3), tmp_path / "other", step, overwrite=True)
     assert (tmp_path / "other" / "thesis.tex").read_text() == "precious"
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ExistsError, match="is no folder"):
+    with pytest.raises(ExistsError, match="is not a folder"):
         make(Counted(), tmp_path / "file", step, overwrite=True)
 
 
