@@ -28,6 +28,7 @@ from datarobust.datasets.sources import (
     as_labels,
     as_names,
     name_bytes,
+    numbered,
     spans,
     tell_scale,
 )
@@ -56,12 +57,7 @@ class ArraySource(Source):
         names: Sequence[object] | None = None,
     ) -> None:
         if labels.dtype.kind == "U":
-            known, numbers = np.unique(labels, return_inverse=True)
-            classes = classes or tuple(known.tolist())
-            places = {text: place for place, text in enumerate(classes)}
-            if missing := [text for text in known.tolist() if text not in places]:
-                raise DataError(f"y has the label {missing[0]!r}, which is not among the class names.")
-            labels = np.array([places[text] for text in known.tolist()], np.int64)[numbers]
+            labels, classes = numbered(labels.tolist(), tuple(classes), "y")
         images = points.dtype == np.uint8 and points.ndim == 4
         self.points: Array = points if images else points.reshape(len(points), -1).astype(np.float32, copy=False)
         self.labels, _ = as_labels(labels, 0, "y", len(classes))  # int64 (N,)

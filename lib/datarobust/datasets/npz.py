@@ -19,6 +19,7 @@ import warnings
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Literal
 
@@ -29,7 +30,7 @@ from datarobust.datasets import sources
 from datarobust.datasets.files import DEFLATE_RATIO, NPY_FAULTS, ZIP_STARTS, brief, read_start, reading, zip_entries
 from datarobust.datasets.folder import SUFFIXES, is_zip_of_images
 from datarobust.datasets.linefiles import read_classes
-from datarobust.datasets.sources import MOST_CLASSES, Block, Layout, Names, Picture, Source, Spec, name_bytes
+from datarobust.datasets.sources import Block, Layout, Names, Picture, Source, Spec, name_bytes
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Array, Rows
@@ -242,22 +243,7 @@ def _numbered(labels: Npy, classes: Names) -> tuple[Rows, Names]:
     """Labels that are text as numbers, and the names of the classes: ``classes``, or all in their order."""
     if labels.shape[1:] not in ((), (1,)):
         raise DataError(f"{labels.where} has shape {labels.shape}: labels that are text are (N,).")
-    first: dict[str, int] = {}  # text -> its number by first occurrence
-    numbers = np.empty(labels.shape[0], np.int64)
-    row = 0
-    for texts in _texts(labels):
-        for text in texts:
-            numbers[row] = first.setdefault(text, len(first))
-            row += 1
-        if len(first) > MOST_CLASSES:
-            raise DataError(f"{labels.where} has more than {MOST_CLASSES:,} different labels: they are no classes.")
-    names = classes or tuple(sorted(first))
-    places = {name: place for place, name in enumerate(names)}
-    for text, number in first.items():
-        if text not in places:
-            row = int(np.argmax(numbers == number))
-            raise DataError(f"{labels.where}[{row}] = {shown(text)!r} is not among the {len(names)} class names.")
-    return np.array([places[text] for text in first], np.int64)[numbers], names
+    return sources.numbered(chain.from_iterable(_texts(labels)), classes, labels.where)
 
 
 def _range_of(points: Npy) -> tuple[sources.Scale, tuple[float, float] | None]:

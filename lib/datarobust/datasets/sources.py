@@ -263,6 +263,29 @@ def _bucket(keys: npt.NDArray[np.uint64], count: int) -> Rows:
     return ((keys >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
 
 
+def numbered(texts: Iterable[str], classes: Names, where: str) -> tuple[Rows, Names]:
+    """Labels that are text as int64 (N,), and the names of the classes: ``classes``, or all texts in their order.
+
+    Raises DataError at the first text that is not among the classes, and where there are more than classes can be.
+    """
+    first: dict[str, int] = {}  # text -> its number by first occurrence
+
+    def numbers() -> Iterator[int]:
+        for text in texts:
+            yield first.setdefault(text, len(first))
+            if len(first) > MOST_CLASSES:
+                raise DataError(f"{where} has more than {MOST_CLASSES:,} different labels: they are not classes.")
+
+    number = np.fromiter(numbers(), np.int64)
+    names = classes or tuple(sorted(first))
+    places = {name: place for place, name in enumerate(names)}
+    for text in first:
+        if text not in places:
+            row = int(np.argmax(number == first[text]))
+            raise DataError(f"{where}[{row}] = {shown(text)!r} is not among the {len(names)} class names.")
+    return np.array([places[text] for text in first], np.int64)[number], names
+
+
 def name_bytes(names: Iterable[str]) -> int:
     """The bytes of the longest of these names; 0 where all are empty."""
     return min(MOST_NAME_BYTES, max((len(_encoded(name)) for name in names), default=0))
