@@ -5,16 +5,9 @@ It loads nothing and runs nothing, as a report. A browser's search finds names o
 
 from __future__ import annotations
 
-import base64
-import io
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
-
-import numpy as np
-from markupsafe import Markup
-from PIL import Image
 
 from datarobust.figures import report_parts as parts
 from datarobust.types import Images
@@ -35,21 +28,11 @@ class Point:
     other_set: bool = False
 
     @property
-    def source(self) -> Markup:
-        """The image as a PNG in the page."""
-        step = math.ceil(max(self.image.shape[1:]) / _LARGEST)
-        pixels = self.image[:, ::step, ::step].transpose(1, 2, 0)
-        file = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)).save(file, "PNG")
-        return Markup(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}")
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height on the page: whole multiples of the pixels of a small image."""
-        height, width = self.image.shape[1:]
-        step = math.ceil(max(height, width) / _LARGEST)
-        times = max(1, round(_SHOWN * step / max(height, width)))
-        return times * math.ceil(width / step), times * math.ceil(height / step)
+    def picture(self) -> parts.Picture:
+        """The image as a PNG whose sides on the page are whole multiples of the pixels of a small image."""
+        picture = parts.Picture.of(self.image, _LARGEST)
+        times = max(1, round(_SHOWN / max(picture.width, picture.height)))
+        return replace(picture, width=times * picture.width, height=times * picture.height)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -98,16 +96,13 @@ def _sprite(anchor: str, dataset: Store, index: np.ndarray) -> Sprite | None:
     shape = picture_shape(dataset)
     if shape is None or shape[0] not in (1, 3):
         return None
-    from PIL import Image
-
     images = pictures(dataset, index)
     step = math.ceil(max(images.shape[2:]) / _SIDE)
     images = images[:, :, ::step, ::step]
     height, width = images.shape[2:]
-    raster, target = mosaic(images, math.ceil(math.sqrt(len(images))), 1, 0), io.BytesIO()
-    form = "PNG" if raster.nbytes <= _SMALL else "JPEG"
-    Image.fromarray(raster).save(target, form, quality=85)
-    source = Markup(f"data:image/{form.lower()};base64,{base64.b64encode(target.getvalue()).decode('ascii')}")
+    raster = mosaic(images, math.ceil(math.sqrt(len(images))), 1, 0)
+    form: Literal["PNG", "JPEG"] = "PNG" if raster.nbytes <= _SMALL else "JPEG"
+    source = Picture.of(raster.transpose(2, 0, 1), max(raster.shape), form).source
     scale = _SHOWN / max(width, height)
     size = raster.shape[1], raster.shape[0]
     return Sprite(f"sprite-{anchor}", source, *size, (width, height), (width * scale, height * scale))

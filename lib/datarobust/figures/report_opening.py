@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +23,7 @@ from datarobust.figures.images import least_robust_pairs
 from datarobust.figures.report_parts import Picture, drawn, fixed, percent, plural
 from datarobust.norms import LEVELS, norm_of, plain_symbol
 from datarobust.selection import extreme
-from datarobust.types import Floats, Images, Rows
+from datarobust.types import Floats, Rows
 
 PAIRS: Final = 60  # of a ranking that a page shows, where it is not told otherwise
 MOST_PAIRS: Final = 1000
@@ -155,19 +153,8 @@ def _points(store: Store, rows: Rows) -> list[Point]:
     labels = class_names(store, np.asarray(store.column("labels").take(rows), np.int64))
     names = point_names(store, rows) or [""] * len(rows)
     words = [f"{label}, row {row}" for label, row in zip(labels, rows.tolist(), strict=True)]
-    images = map(_picture, pictures(store, rows), words)
+    images = [Picture.of(image, _SIDE).bare(about) for image, about in zip(pictures(store, rows), words, strict=True)]
     return [Point(*fields) for fields in zip(rows.tolist(), labels, names, images, strict=True)]
-
-
-def _picture(image: Images, words: str) -> Markup:
-    """An image (C, H, W) as a PNG, with words for who cannot see it; of too large ones every n-th pixel."""
-    from PIL import Image
-
-    step = math.ceil(max(image.shape[1:]) / _SIDE)
-    pixels = image[:, ::step, ::step].transpose(1, 2, 0)
-    target = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)).save(target, "PNG")
-    return Picture("image/png", target.getvalue(), *pixels.shape[1::-1]).bare(words)
 
 
 # ------------------------------------------------------------------------------------------------------ findings
@@ -266,10 +253,10 @@ def findings(
 
     ``texts`` are anchor, name and content of files.
     """
-    found = [one for text in texts for one in issues(*text)]
-    found += [*_of_distances(rankings), *_of_classes(rankings), *_of_norms(rankings)]
-    found += [*_of_evaluations(evaluations, rankings), *_of_maps(maps)]
-    return found[:_FINDINGS]
+    sentences = [one for text in texts for one in issues(*text)]
+    sentences += [*_of_distances(rankings), *_of_classes(rankings), *_of_norms(rankings)]
+    sentences += [*_of_evaluations(evaluations, rankings), *_of_maps(maps)]
+    return sentences[:_FINDINGS]
 
 
 def _called(ranking: Ranked) -> str:

@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 from datarobust.errors import DataError
 from datarobust.figures import Format, style
 from datarobust.text import shown
-from datarobust.types import Floats
+from datarobust.types import Floats, Images
 
 MOST_CHARACTERS: Final = 400  # of any text on the page that is not preformatted
 MOST_ROWS: Final = 200
@@ -298,16 +298,30 @@ class Picture:
     height: float
     caption: str = ""  # what the file says of itself
 
+    @classmethod
+    def of(cls, image: Images, most: int, form: Literal["PNG", "JPEG"] = "PNG") -> Picture:
+        """An image (C, H, W), grey or RGB; where a side has more than ``most`` pixels, every n-th of them."""
+        from PIL import Image
+
+        step = math.ceil(max(image.shape[1:]) / most)
+        pixels = np.ascontiguousarray(image[:, ::step, ::step].transpose(1, 2, 0))
+        file = io.BytesIO()
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, form, quality=85)
+        return cls(f"image/{form.lower()}", file.getvalue(), *pixels.shape[1::-1])
+
+    @property
+    def source(self) -> Markup:
+        """The file as an address."""
+        return Markup(f"data:{self.media};base64,{base64.b64encode(self.content).decode('ascii')}")
+
     def bare(self, alt: str) -> Markup:
         """The picture without a frame."""
-        source = Markup(f"data:{self.media};base64,{base64.b64encode(self.content).decode('ascii')}")
-        return part("bare", source=source, alt=alt, width=round(self.width), height=round(self.height))
+        return part("bare", source=self.source, alt=alt, width=round(self.width), height=round(self.height))
 
     def plot(self, alt: str, caption: str = "", class_: str = "sheet", scale: float = 1.0) -> Markup:
         """The picture as an image; ``alt``: for who cannot see it."""
-        source = Markup(f"data:{self.media};base64,{base64.b64encode(self.content).decode('ascii')}")
         size = {"width": max(1, round(self.width * scale)), "height": max(1, round(self.height * scale))}
-        return part("plot", source=source, alt=alt, **size, caption=caption, class_=class_)
+        return part("plot", source=self.source, alt=alt, **size, caption=caption, class_=class_)
 
 
 #: An svg: byte order mark, declarations, comments and document type, then its root.

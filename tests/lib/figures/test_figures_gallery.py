@@ -40,7 +40,7 @@ def test_images_names_and_scores_are_on_the_page() -> None:
 
 @pytest.mark.parametrize(("shape", "size"), [((28, 28), (112, 112)), ((32, 16), (64, 128)), ((1000, 500), (125, 250))])
 def test_small_images_are_enlarged_and_large_ones_thinned(shape: tuple[int, int], size: tuple[int, int]) -> None:
-    point = Point(np.zeros((3, *shape), np.uint8), 0, 0, "", None)
-    assert point.size == size
-    width, height = Image.open(io.BytesIO(base64.b64decode(point.source.partition(",")[2]))).size
+    picture = Point(np.zeros((3, *shape), np.uint8), 0, 0, "", None).picture
+    assert (picture.width, picture.height) == size
+    width, height = Image.open(io.BytesIO(picture.content)).size
     assert (size[0] % width, size[1] % height, max(width, height) <= 256) == (0, 0, True)
