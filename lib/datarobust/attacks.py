@@ -130,14 +130,14 @@ def normal_noise(
     """Numbers of the standard normal distribution (Box and Muller 1958); arguments as for :func:`uniform_noise`."""
     drawn = _unit(shape, seed, domain, number, first, device)
     # In double precision, rounded at the end: what vector and scalar code make of one number then rounds alike.
-    pairs: Any = drawn.double().view(shape[0], -1, 2)
+    pairs: Any = drawn.double().view(shape[0], drawn.shape[1] // 2, 2)
     library: Any = torch
     if drawn.device.type == "cpu":  # the same functions of NumPy: its bits do not change with PyTorch
         pairs, library = pairs.numpy(), np
     length = library.sqrt(-2.0 * library.log(pairs[..., 0] + 2.0**-24))
     turn = pairs[..., 1] * (2.0 * math.pi)
     values = torch.as_tensor(library.stack([length * library.cos(turn), length * library.sin(turn)], 2))
-    return values.float().view(shape[0], -1)[:, : math.prod(shape[1:])].reshape(shape)
+    return values.float().flatten(1)[:, : math.prod(shape[1:])].reshape(shape)
 
 
 def training_noise(
@@ -154,4 +154,4 @@ def _unit(
     """Numbers uniform in [0, 1), multiples of 2^-24: float32 (B, at least one for each number of an image)."""
     steps = -(-math.prod(shape[1:]) // 8)  # Philox makes eight of 32 bits a step of its counter
     place = torch.device("cpu") if device is None else device
-    return uniforms(seed, domain.of(number), first * steps, shape[0] * steps, place).view(shape[0], -1)
+    return uniforms(seed, domain.of(number), first * steps, shape[0] * steps, place).view(shape[0], 8 * steps)

@@ -593,6 +593,7 @@ OWN_VALUES = {
     "--device",
     "--epochs",
     "--features",
+    "-k",
     "--labels",
     "--layout",
     "--model",

@@ -92,4 +92,4 @@ def test_a_quarter_turn_would_be_a_quarter_turn() -> None:
         (90.0, torch.rot90(image, 1, (2, 3))),
         (180.0, torch.rot90(image, 2, (2, 3))),
     ):
-        assert torch.equal(_rotate(image, np.array([degrees])), turned)
+        assert torch.equal(_rotate(image, torch.tensor([degrees], dtype=torch.float64)), turned)
