@@ -69,7 +69,9 @@ def read_published(
     """
     if is_bare_pickle(path):
         denoiser = edm.read_edm_pickle(path)
-        remarks = tuple(f"{name} is passed over: the averaged network is what samples." for name in denoiser.ignored)
+        remarks = tuple(f"{name} is left out: the averaged network makes the samples." for name in denoiser.ignored)
+        if path.name.startswith("edm-"):  # as NVIDIA and Wang et al. call them
+            remarks += ("Published denoisers of EDM have the licence CC BY-NC-SA 4.0: not for commercial use.",)
         decides: dict[str, Any] = {"arch": denoiser.arch, "weights": "last", "source": denoiser.sha256}
         return Import("denoiser", denoiser.arrays, decides, remarks=remarks)
     if torchfiles.is_inception(path):
