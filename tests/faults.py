@@ -16,6 +16,7 @@ import os
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -129,6 +130,7 @@ def main(folder: str, kind: str, number: str, flock: str, report: str, *words: s
     shim = ctypes.CDLL(None)
     shim.faults_count.restype = ctypes.c_long
     sys.argv = list(words)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may have ignored it
     shim.faults_arm(os.fsencode(folder), ord(kind), ctypes.c_long(int(number)), int(flock))
     try:
         runpy.run_path(words[0], run_name="__main__")

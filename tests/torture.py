@@ -32,20 +32,20 @@ from tests.faults import CASES, KINDS, Bench  # noqa: E402
 Trial = tuple[str, str, Callable[[], str | None]]  # row, column, what is wrong after it
 
 
-def fault_trials(bench: Bench, cases: list[str]) -> Iterator[list[Trial]]:
+def fault_trials(bench: Bench, options: argparse.Namespace) -> Iterator[list[Trial]]:
     """Every command, kind of fault and call."""
 
     def trial(case: str, kind: str, number: int, whole: dict[str, str]) -> str | None:
         wrong = faults.trial(bench, case, kind, number, whole)
         return wrong and f"call {number}: {wrong}"
 
-    for case in cases:
+    for case in options.cases.split(","):
         whole, count = faults.undisturbed(bench, case)
         pairs = [(kind, number) for number in range(1, count + 1) for kind in KINDS if kind != "count"]
         yield spread([(case, kind, functools.partial(trial, case, kind, number, whole)) for kind, number in pairs])
 
 
-def corruption_trials(bench: Bench, _: list[str]) -> Iterator[list[Trial]]:
+def corruption_trials(bench: Bench, _: argparse.Namespace) -> Iterator[list[Trial]]:
     """Every file of every artifact, and every harm."""
     corruption.prepare(bench)
 
@@ -96,34 +96,39 @@ def torture(lists: Iterator[list[Trial]], deadline: float) -> bool:
     return not broken
 
 
-def pipeline_trials(bench: Bench, _: list[str]) -> Iterator[list[Trial]]:
-    """Every step on digits by ``make -j2``, stopped by signals at ten moments, finished, and once more undisturbed."""
-    folder = bench.folder / "demo"  # the same twice, because histories have it
-    words = ["make", "-j2", "--file", "examples/demo.mk", f"BIN={bench.scripts}", f"OUT={folder}", "demo"]
+def pipeline_trials(bench: Bench, options: argparse.Namespace) -> Iterator[list[Trial]]:
+    """Recipes on digits by ``make -j2``: undisturbed, then stopped by signals at ten moments and finished."""
+    folder = bench.folder / "made"  # the same twice, because histories have it
+    words = ["make", "-j2", "--file", "examples/demo.mk", f"BIN={bench.scripts}", f"OUT={folder}", options.target]
+    name, start = f"make -j2 {options.target}", time.monotonic()
+    done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    whole, seconds = faults.contents(folder), time.monotonic() - start
+    shutil.rmtree(folder)
 
-    def stopped(number: signal.Signals, seconds: float) -> None:
+    def stopped(number: signal.Signals, wait: float) -> None:
         with subprocess.Popen(
             words, cwd=ROOT, process_group=0, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
             try:
-                process.wait(seconds)
+                process.wait(wait)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, number)
 
     def finished() -> str | None:
-        trees = []
-        for _ in range(2):
-            done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
-            if done.returncode != 0:
-                return f"ends with {done.returncode}: {done.stderr[-600:]}"
-            trees.append(faults.contents(folder))
-            shutil.rmtree(folder)
-        differing = sorted(name for name in trees[0] | trees[1] if trees[0].get(name) != trees[1].get(name))
+        done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            return f"ends with {done.returncode}: {done.stderr[-600:]}"
+        tree = faults.contents(folder)
+        differing = sorted(path for path in tree | whole if tree.get(path) != whole.get(path))
         return f"differ: {differing}" if differing else None
 
-    moments = [((signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[i % 3], 4.0 + 7.3 * i) for i in range(10)]
-    stops: list[Trial] = [("make -j2 demo", n.name, functools.partial(stopped, n, seconds)) for n, seconds in moments]
-    yield [*stops, ("make -j2 demo", "finished", finished)]
+    signals = [(signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[place % 3] for place in range(10)]
+    moments = [seconds * (0.05 + 0.02 * place) for place in range(10)]
+    stops: list[Trial] = [
+        (name, n.name, functools.partial(stopped, n, at)) for n, at in zip(signals, moments, strict=True)
+    ]
+    yield [*stops, (name, "finished", finished)]
 
 
 PARTS = {"faults": fault_trials, "corruption": corruption_trials, "pipeline": pipeline_trials}
@@ -135,7 +140,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--target", default="demo", help="of examples/demo.mk")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell lets jobs in the background ignore it
     scripts = Path(sys.executable).parent
     if (lack := faults.lack()) is not None:
         sys.exit(f"torture: {lack}")
@@ -148,7 +155,7 @@ def main() -> None:
             start = time.monotonic()
             deadline = start + 60 * options.minutes / len(parts)
             print(f"\n{part}:", flush=True)
-            kept &= torture(PARTS[part](bench, options.cases.split(",")), deadline)
+            kept &= torture(PARTS[part](bench, options), deadline)
             print(f"{time.monotonic() - start:.0f} s")
     sys.exit(not kept)
 

@@ -429,3 +429,23 @@ def test_no_rows(tmp_path: Path) -> None:
     assert list(store.column("images").blocks()) == []
     assert store.column("images").take(np.empty(0, np.int64)).shape == (0, 1, 4, 4)
     assert artifacts.check(tmp_path / "d.zarr").arrays["images"] == ("uint8", (0, 1, 4, 4))
+
+
+def test_a_reader_beside_a_writer_sees_one_whole_store_or_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "d.zarr"
+    write(path)
+    writer = os.fork()
+    if writer == 0:
+        for seed in range(1, 25):
+            write(path, seed % 2, overwrite=True)
+        os._exit(0)
+    seen = []
+    while os.waitpid(writer, os.WNOHANG) == (0, 0):
+        try:
+            store = artifacts.open_store(path)
+            rows = {name: store.column(name).read() for name in store.names()}
+        except ArtifactError:  # it was being replaced
+            continue
+        seen.append([all((rows[name] == rows_of(seed)[name]).all() for name in rows) for seed in (0, 1)])
+    assert seen
+    assert all(sum(which) == 1 for which in seen)
