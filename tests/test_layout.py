@@ -187,6 +187,9 @@ def test_the_project_names_no_package_host() -> None:
     for name in ("pyproject.toml", "constraints.txt", "Makefile", ".ci/run"):
         hosts = r"index-url|find-links|file://|https?://(?!openreview\.net/)"  # where the paper is
         assert not re.search(hosts, (ROOT / name).read_text(encoding="utf-8")), name
+    for path in (*ROOT.glob("*.md"), *(ROOT / "examples").rglob("*")):
+        if path.suffix in ("", ".md", ".mk", ".sbatch", ".yaml") and path.is_file():
+            assert not re.search(r"index-url|pypi\.org|pytorch\.org|conda\.", path.read_text(encoding="utf-8")), path
 
 
 # ------------------------------------------------------------------------------------------------ tests mirror
