@@ -91,7 +91,7 @@ def reading(where: Path | str) -> Iterator[None]:
     except _DAMAGE as error:
         raise DataError(f"{shown(where)} is damaged ({brief(error)}): get the file again.") from error
     except OSError as error:
-        raise DataError(f"{shown(where)} cannot be read: {error.strerror}.") from error
+        raise DataError(f"{shown(where)} cannot be read: {brief(error)}.") from error
 
 
 def open_unpacked(path: Path) -> BinaryIO:

@@ -147,6 +147,8 @@ class _Zip(_Folder):
         info, where = self._files[file], shown(self.path / file)
         if info.flag_bits & 1:
             raise ImageError(f"{where} is encrypted.")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ImageError(f"{where} is compressed, but not by deflate: unpack the file and import the folder.")
         try:
             with reading(where), self._archive.open(info) as opened:
                 return opened.read(MOST_BYTES + 1)

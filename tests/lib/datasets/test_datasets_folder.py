@@ -414,6 +414,14 @@ def test_zip_files_with_tables_and_parts(tmp_path):
         FolderSource(path, split="valid")
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compressions_are_refused(tmp_path, compression):
+    """Their decoders raise errors of their own on damaged data."""
+    picture(tmp_path / "photos" / "a" / "1.png")
+    with pytest.raises(DataError, match=r"p\.zip/a/1\.png is compressed, but not by deflate: unpack the file"):
+        FolderSource(zipped(tmp_path / "photos", tmp_path / "p.zip", compression=compression))
+
+
 def test_damaged_zip_files_never_give_a_traceback(tmp_path):
     for name in ("a/1.png", "b/2.png"):
         picture(tmp_path / "photos" / name)
