@@ -16,10 +16,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from hypothesis import settings
 
 # Small networks are slower with several threads, and on a busy machine much slower; commands inherit this. What depends
 # on the number of threads sets it itself.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The machine may be busy: no example of a property has to be quick.
+settings.register_profile("any time", deadline=None)
+settings.load_profile("any time")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -41,7 +41,7 @@ def lengths(offset: Tensor, norm: str) -> Tensor:
 
 
 @NORMS
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(eps=st.floats(1e-3, 2.0), step=st.floats(1e-3, 3.0), steps=st.integers(0, 6), seed=st.integers(0, 100))
 def test_every_adversary_is_in_the_ball_and_in_the_box(
     norm: str, eps: float, step: float, steps: int, seed: int

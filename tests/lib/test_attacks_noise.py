@@ -15,7 +15,7 @@ DRAWS = pytest.mark.parametrize("draw", [uniform_noise, normal_noise])
 
 
 @DRAWS
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     count=st.integers(1, 9),
     size=st.integers(1, 15),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from datarobust.curvature import Order, demand_positive, diameter, kappa, kappa_of, kappa_tilde, largest, order
@@ -143,7 +143,6 @@ def test_beyond_lambda_a_far_point_may_have_the_largest() -> None:
     assert near < far < 0
 
 
-@settings(deadline=None)
 @given(distance=st.lists(GRID | st.sampled_from([0.0, INF, NAN]), max_size=20), lam=GRID)
 def test_the_order(distance: list[float], lam: float) -> None:
     r = np.array(distance)

@@ -97,7 +97,7 @@ def summed(points: np.ndarray, size: int, first: int, last: int) -> list[Node]:
     return nodes
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(2, 60),
     st.integers(1, 12),
@@ -136,7 +136,7 @@ def test_sums_of_many_points_lose_nothing_to_a_large_mean() -> None:
     np.testing.assert_allclose(first.joined(second).moments().covariance, np.cov(points, rowvar=False), rtol=1e-7)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 12), st.integers(2, 12), st.integers(1, 9), st.integers(0, 1000))
 def test_it_is_symmetric_never_negative_and_does_not_turn(first: int, second: int, width: int, seed: int) -> None:
     a, b = features(first, width, seed), features(second, width, seed + 1)

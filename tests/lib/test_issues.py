@@ -80,7 +80,7 @@ def by_definition(points: Array, labels: Array, tests: Array | None, k: int, lea
     return found
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     n=st.integers(1, 30), width=st.integers(1, 4), levels=st.integers(2, 40), classes=st.integers(1, 8),
     seed=st.integers(0, 999), against=st.booleans(), k=st.sampled_from([1, 3, 5, 7]),

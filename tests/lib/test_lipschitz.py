@@ -88,7 +88,6 @@ def sets(draw: st.DrawFn) -> tuple[Array, Array]:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@settings(deadline=None)
 @given(labelled=sets(), data=st.data())
 def test_sensitivity_is_that_of_the_double_loop(norm: str, labelled: tuple[Array, Array], data: st.DataObject) -> None:
     points, labels = labelled
@@ -147,7 +146,7 @@ def demand_theorem(points: Array, labels: Array, row: int, r: float, near: int, 
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(labelled=sets(), share=st.floats(0.05, 0.95))
 def test_theorem_1_on_any_set(norm: str, labelled: tuple[Array, Array], share: float) -> None:
     points, labels = labelled

@@ -57,14 +57,14 @@ def crowded(draw, least=1):
     return np.array(draw(st.lists(point, min_size=least, max_size=40)), dtype).reshape(-1, width)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(crowded(), st.sampled_from(["l2", "linf"]), st.integers(1, 900))
 def test_nearest_pairs_are_those_of_all_pairs(points, norm, count):
     found = pairs.nearest_pairs(rows_of(points), norm, count, options=ALONE)
     assert listed(found) == twin(points, norm)[:count]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data(), st.sampled_from(["l2", "linf"]), st.integers(1, 900))
 def test_nearest_pairs_of_two_sets(data, norm, count):
     points = data.draw(crowded())
@@ -73,7 +73,7 @@ def test_nearest_pairs_of_two_sets(data, norm, count):
     assert listed(found) == twin(points, norm, others)[:count]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data(), st.sampled_from(["l2", "linf"]))
 def test_all_pairs_within_a_distance(data, norm):
     points = data.draw(crowded(least=2))
@@ -141,7 +141,7 @@ def test_too_many_pairs_within_a_distance(monkeypatch):
         pairs.nearest_pairs(points, "l2", within=0.5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(crowded(least=2), st.integers(1, 60))
 def test_the_surplus_leaves_no_pair(points, count):
     found = pairs.nearest_pairs(rows_of(points), "l2", count, options=ALONE)

@@ -78,7 +78,7 @@ def test_c_d_and_e_fall_exponentially(schedule: str, epochs: int, leaves: int, f
         assert after / before == pytest.approx(factor, abs=2e-5)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     schedule=st.sampled_from(sorted(SCHEDULES)),
     epochs=st.integers(1, 60),

@@ -18,7 +18,7 @@ from datarobust.errors import ArtifactError
 from .conftest import ROWS, rows_of
 
 pytestmark = pytest.mark.usefixtures("small")
-every = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+every = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def column(store: Path, name: str = "images") -> Column:

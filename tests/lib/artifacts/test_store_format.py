@@ -39,7 +39,7 @@ def write(folder: Path, plan: Layout, rows: np.ndarray[Any, Any]) -> Column:
     return Column(folder, plan, column.hashes)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     dtype=st.sampled_from(DTYPES),
     rows=st.integers(0, 40),

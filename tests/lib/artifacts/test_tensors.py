@@ -74,7 +74,7 @@ def test_the_same_arguments_give_the_same_bytes(model: Path, tmp_path: Path) -> 
     assert write(tmp_path / "other.safetensors", changed) != digest
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(names=st.sets(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), min_size=1, max_size=4))
 def test_any_name_of_a_tensor(tmp_path_factory: pytest.TempPathFactory, names: set[str]) -> None:
     path = tmp_path_factory.mktemp("names") / "m"

@@ -59,7 +59,7 @@ def listed(found):
 values = st.lists(st.integers(0, 9), min_size=1, max_size=30)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values, st.none() | values, st.booleans(), st.randoms(use_true_random=False))
 def test_groups_are_those_of_all_points(tmp_path_factory, mine, theirs, floats, dice):
     folder = tmp_path_factory.mktemp("d")

@@ -209,7 +209,7 @@ def test_bombs_in_headers_are_bounded(tmp_path, monkeypatch):
         assert peak < 12 << 20
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(st.binary(max_size=3000), min_size=1, max_size=4),
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4000), st.integers(0, 500)), max_size=8),

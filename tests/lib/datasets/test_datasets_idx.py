@@ -157,7 +157,7 @@ def test_every_part_can_be_read(tmp_path, packed):
         assert [int(i) for b in blocks for i in b["index"]] == list(range(9000)[start:stop])
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 6), st.integers(1, 4), st.integers(1, 5), st.integers(1, 4), st.data())
 def test_rows_are_those_of_numpy(tmp_path_factory, rows, height, width, step, data):
     array = pictures(rows, height, width)

@@ -11,7 +11,7 @@ from datarobust.datasets.linefiles import read_labels
 from datarobust.errors import DataError
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 99), min_size=1, max_size=30), st.sampled_from(["", "#9\n", "\n", " \r\n"]))
 def test_lines(tmp_path_factory, labels, between):
     path = tmp_path_factory.mktemp("l") / "labels.txt"

@@ -37,7 +37,7 @@ def joined(blocks):
     return [np.concatenate([block[name] for block in blocks]) for name in (blocks[0] if blocks else ())]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     rows=st.integers(1, 120),
     seed=st.integers(0, 2**64 - 1),

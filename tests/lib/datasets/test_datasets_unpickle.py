@@ -72,7 +72,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(VALUES, st.integers(0, 5))
 def test_plain_values_are_what_pickle_reads(value, protocol):
     assert load(pickle.dumps(value, protocol)) == value
@@ -267,7 +267,7 @@ def test_truncation_is_told_wherever_it_is(writer):
     assert "goes on after its end" in damaged(data + b"\0")
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(WRITERS)), st.integers(0, 2**32))
 def test_damage_is_an_error_of_the_data_or_another_value(writer, seed):
     data = bytearray(
@@ -289,7 +289,7 @@ def test_damage_is_an_error_of_the_data_or_another_value(writer, seed):
         assert str(error).startswith("set.pickle")  # noqa: PT017 - many a change is another value, and no error
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary(max_size=60))
 def test_noise_is_an_error_of_the_data_or_a_value(noise):
     try:

@@ -82,7 +82,7 @@ def test_equals_one_clone_at_a_time(how: str) -> None:
     assert len({clone.tobytes() for clone in expected}) == wanted.count
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(batch=st.integers(1, 12), repeats=st.integers(1, 3), first=st.integers(0, 15), pad=st.booleans())
 def test_batches_and_beginnings_change_rounding_only(batch: int, repeats: int, first: int, pad: bool) -> None:
     denoiser, wanted = prepare(small()), task(5, repeats)

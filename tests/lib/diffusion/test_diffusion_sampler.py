@@ -53,7 +53,7 @@ def test_schedule_is_equation_5_and_churn_acts_between_its_bounds() -> None:
     assert len(Sampler(num_steps=1).steps()) == 1
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     deviation=st.floats(0.1, 3.0),
     sampler=st.builds(

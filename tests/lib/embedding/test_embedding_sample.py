@@ -13,7 +13,7 @@ from datarobust.errors import UsageError
 NUMBERS = st.one_of(st.sampled_from([0.0, 0.5, 1.0, float("inf"), float("nan")]), st.floats(0, 10))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(NUMBERS, max_size=40), st.integers(1, 12), st.integers(0, 2**64 - 1))
 def test_one_point_of_each_stratum_least_robust_first(values: list[float], count: int, seed: int) -> None:
     distance = np.array(values)

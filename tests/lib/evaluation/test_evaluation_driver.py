@@ -426,7 +426,7 @@ def record(state: State, batch: np.ndarray, stage: int, labels: np.ndarray, verd
     state.record(batch, stage, Verdicts(predicted, fooled, images, {"outside": len(batch)}), keep=True)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     verdicts=st.lists(st.integers(0, 4), min_size=1, max_size=25),
     size=st.integers(1, 6),

@@ -67,7 +67,7 @@ def test_the_points_that_the_papers_gain_needs(discordant: float) -> None:
     assert detectable_by_points(needed, discordant) == pytest.approx(0.002, rel=0.03)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 3000), st.floats(0, 1))
 def test_a_detectable_difference_is_found_with_the_power(points: int, discordant: float) -> None:
     smallest = detectable_by_points(points, discordant)

@@ -25,7 +25,6 @@ def usable(distance: float) -> bool:
     return not math.isnan(distance) and distance > 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(DISTANCE, DISTANCE), min_size=1, max_size=30))
 def test_by_point_every_point_is_compared_with_itself(pairs: list[tuple[float, float]]) -> None:
     mine, theirs = (np.array(column) for column in zip(*pairs, strict=True))
@@ -45,7 +44,6 @@ def test_by_point_every_point_is_compared_with_itself(pairs: list[tuple[float, f
     assert told == missing
 
 
-@settings(deadline=None)
 @given(FINITE, FINITE)
 def test_by_rank_values_at_equal_fractions_are_compared(mine: list[float], theirs: list[float]) -> None:
     found = difference(ordered("base", "linf", np.array(mine)), "other", np.array(theirs), "rank")
@@ -60,7 +58,6 @@ def test_by_rank_values_at_equal_fractions_are_compared(mine: list[float], their
         assert drawn == pytest.approx(value - expected, rel=1e-9, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(FINITE, st.randoms(use_true_random=False))
 def test_by_rank_sets_of_one_size_are_compared_exactly(mine: list[float], random: object) -> None:
     theirs = [d * 1.5 for d in mine]
@@ -207,7 +204,7 @@ def test_the_legend_tells_norm_names_ways_and_what_is_missing() -> None:
     assert style.picture(draw(sets), "svg"), "a dollar in a name is a dollar"
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.floats(0.3, 3), st.sampled_from(["point", "rank"]), st.text(max_size=30)),

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,7 +34,6 @@ def heights(axes: Axes) -> list[list[int]]:
     return [[round(bar.get_height()) for bar in bars.patches] for bars in axes.containers]  # type: ignore[attr-defined]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([0, 1, 5, 7]), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
 def test_counts_are_those_of_a_loop(labels: list[int], seed: int) -> None:
     random = np.random.default_rng(seed)

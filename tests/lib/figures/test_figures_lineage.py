@@ -194,7 +194,7 @@ def workshops(make: st.DrawFn) -> list[Known]:
     return known_
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(workshops(), st.randoms())
 def test_arrows_are_those_of_the_digests(made: list[Known], chance: random.Random) -> None:
     found = commands(made)
@@ -208,7 +208,7 @@ def test_arrows_are_those_of_the_digests(made: list[Known], chance: random.Rando
             assert {several[one.step].results[0].digest for one in to.sources if one.step is not None} == wanted
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(workshops())
 def test_of_old_histories_no_arrow_is_wrong(made: list[Known]) -> None:
     old = [(result, (*(replace(one, output=None) for one in history[:-1]), history[-1])) for result, history in made]
@@ -232,7 +232,7 @@ def choosing(make: st.DrawFn) -> list[Known]:
     return known_
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(choosing(), st.booleans())
 def test_no_arrow_is_wrong_where_artifacts_only_chose_rows(made: list[Known], old: bool) -> None:
     """The truth is what the commands name; every digest that is attributed is the right one."""

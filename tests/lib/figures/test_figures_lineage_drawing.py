@@ -46,7 +46,7 @@ def check(drawing: Drawing, edges: list[tuple[int, int]]) -> None:
     assert all(0 <= x <= drawing.width and 0 <= y <= drawing.height for x, y in corners)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(graphs(), st.integers(1, 5))
 def test_any_graph(graph: Graph, widest: int) -> None:
     nodes, edges = graph

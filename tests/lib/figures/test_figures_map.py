@@ -38,7 +38,7 @@ def test_every_point_is_where_its_map_has_it_large_and_red_where_least_robust() 
     assert most[2] > 0.5 > 0.2 > most[0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50), st.sampled_from(["value", "rank"]))
 def test_levels_rise_with_robustness(values: list[float], scale: str) -> None:
     distance = np.array(values)

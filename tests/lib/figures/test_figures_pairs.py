@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -35,7 +35,6 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.texts]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["l2", "linf"]))
 def test_distances_are_those_of_integers(seed: int, norm: str) -> None:
     one, other = some(3, 3, 4, 5, seed=seed), some(3, 3, 4, 5, seed=seed + 1)

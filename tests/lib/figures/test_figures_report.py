@@ -92,7 +92,7 @@ def tags(root: pages.Node) -> Counter[str]:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(min_size=1, max_size=30))
 def test_parts_hold_any_text(words: str) -> None:
     (node,) = pages.read(Picture("image/png", b"", 1, 1).plot(words)).all("img")

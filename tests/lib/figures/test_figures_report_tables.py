@@ -101,7 +101,7 @@ def test_markdown_of_our_tables() -> None:
     assert "number" in (root.all("td")[0].attributes["class"] or "")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=120), st.sampled_from(["a.md", "a.tsv", "a.csv", "a.jsonl", "a.txt", "a"]))
 def test_any_text_is_shown_or_counted(words: str, name: str) -> None:
     made, gist = read(name, words + "x")

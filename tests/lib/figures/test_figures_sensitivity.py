@@ -21,7 +21,6 @@ RANKED = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(RANKED, st.integers(0, 5))
 def test_order_is_that_of_algorithm_1(distances: list[float], least: int) -> None:
     ranked = sorted((d, i) for i, d in enumerate(distances) if not np.isnan(d))
@@ -134,7 +133,7 @@ def test_what_all_sets_lack_is_said_once() -> None:
     ]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.floats(0.05, 0.9), st.text(max_size=30)), min_size=1, max_size=9, unique_by=lambda s: s[1]),
     st.sampled_from([("absolute",), ("relative",), ("absolute", "relative")]),

@@ -91,7 +91,7 @@ def test_line_styles_differ() -> None:
     assert len({str(each["linestyle"]) for each in styles[:7]}) == 7, "in grey print only the dashes are left"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60), st.floats(10, 150))
 @example("$x^2$", 100.0)
 @example("猫" * 30, 60.0)

@@ -41,7 +41,7 @@ def test_a_subset_keeps_order_places_and_columns(tmp_path):
     assert made.history[-1].inputs == {"dataset": store.digest, "selection": "abc"}
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.permutations(range(12)), st.integers(1, 11), st.integers(1, 60))
 def test_subset_and_its_complement_make_the_whole(tmp_path_factory, order, cut, taken):
     folder = tmp_path_factory.mktemp("s")

@@ -64,7 +64,7 @@ def test_labels_of_a_file(tmp_path):
     assert artifacts.open_store(tmp_path / "e.zarr").attributes["classes"] == list("abcdefgh")
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**64 - 1), st.integers(2, 12), st.sampled_from([0.0, 0.25, 1.0]), st.integers(1, 9))
 def test_random_labels_are_those_of_seed_and_row(tmp_path_factory, seed, count, fraction, rows_at_once):
     folder = tmp_path_factory.mktemp("r")

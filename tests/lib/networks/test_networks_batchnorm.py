@@ -32,7 +32,7 @@ def devices(norm: nn.BatchNorm2d, x: Tensor, group: int) -> Tensor:
     return found
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(group=st.integers(1, 5), groups=st.integers(1, 4), seed=st.integers(0, 99), last=st.booleans())
 def test_groups_are_devices(group: int, groups: int, seed: int, last: bool) -> None:
     generator = torch.Generator().manual_seed(seed)

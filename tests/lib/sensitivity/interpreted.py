@@ -42,7 +42,7 @@ def small() -> Iterator[None]:
 NORM, K, MEMORY = st.sampled_from(NORMS), st.sampled_from([1, 1, 2, 3, 8]), st.sampled_from([1, 1 << 30])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(byte_sets(60, 96), NORM, K, st.booleans(), MEMORY, st.sampled_from([1, 1, 2]))
 def test_they_are_the_definition(
     data: tuple[Array, Array], norm: str, k: int, same: bool, memory: int, shards: int
@@ -52,7 +52,7 @@ def test_they_are_the_definition(
     assert_same(ranked(norm, Labelled.of(*data), k=k, same=same, **way), expected)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(byte_sets(60, 40, least=2), NORM, K, st.booleans(), MEMORY, st.integers(0, 100))
 def test_a_set_against_another(data: tuple[Array, Array], norm: str, k: int, same: bool, memory: int, cut: int) -> None:
     (points, labels), cut = data, 1 + cut % (len(data[0]) - 1)

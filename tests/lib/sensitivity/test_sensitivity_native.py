@@ -54,7 +54,7 @@ def test_a_level_that_cannot_be(name: str, says: str, monkeypatch: pytest.Monkey
         rank(Labelled.of(*clustered(20, 5)), "l2")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(points=byte_sets(40, 300, least=2), norm=st.sampled_from(NORMS), features=st.booleans())
 def test_pytorch_bounds_as_numpy_does(points: tuple[Array, Array], norm: str, features: bool) -> None:
     values, labels = points

@@ -20,7 +20,7 @@ def sources_of(sizes: list[int], width: int, dtype: type) -> list[tuple[ArrayRow
     ]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     sizes=st.lists(st.integers(1, 400), min_size=1, max_size=2), width=st.integers(1, 100),
     memory=st.sampled_from([1, 5_000, 30_000, 1 << 30]), dtype=st.sampled_from([np.uint8, np.float32]), data=st.data(),
@@ -49,7 +49,7 @@ def test_every_row_has_a_place(sizes: list[int], width: int, memory: int, dtype:
     assert {panel.first < panels.queries for panel in panels.panels if panel.source == 0} == {True}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     sizes=st.lists(st.integers(1, 300), min_size=1, max_size=2),
     memory=st.sampled_from([1, 20_000, 1 << 30]), dtype=st.sampled_from([np.uint8, np.float32]), data=st.data(),

@@ -29,7 +29,7 @@ from .oracle import (
     ways,
 )
 
-each = settings(max_examples=40, deadline=None)
+each = settings(max_examples=40)
 norms = st.sampled_from(NORMS)
 neighbours = st.integers(1, 5)
 seeds = st.integers(0, 2**32 - 1)
@@ -52,7 +52,7 @@ def test_it_is_algorithm_1_as_printed(
     assert_same(found, brute(*points, norm, k, same=same))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     points=byte_sets(400, 200), norm=norms, k=neighbours, same=st.booleans(), way=ways(),
     window=st.sampled_from([1, 8, 64, 1024]),
@@ -67,7 +67,7 @@ def test_it_is_algorithm_1(
     assert_same(found, brute(*points, norm, k, same=same))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), norm=norms, k=neighbours, same=st.booleans(), way=ways(), window=st.sampled_from([1, 1024]))
 def test_against_another_set(
     data: st.DataObject, norm: str, k: int, same: bool, way: dict[str, Any], window: int
@@ -357,7 +357,7 @@ def assert_near(found: Ranking, distance: Array, labels: Array, other_labels: Ar
         assert (np.abs(found.distance[there] - expected[there]) <= allowed * expected[there]).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(KINDS), n=st.integers(1, 150), d=st.integers(1, 100), seed=seeds, norm=norms, k=neighbours,
     way=ways(), data=st.data(),
@@ -371,7 +371,7 @@ def test_features_are_ranked_within_the_stated_error(
     assert_same(ranked(norm, Labelled.of(points, labels), k=k, **way), found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(kind=st.sampled_from(KINDS), sizes=st.tuples(*[st.integers(1, 90)] * 2), seed=seeds, norm=norms, way=ways())
 def test_features_against_another_set(
     kind: str, sizes: tuple[int, int], seed: int, norm: str, way: dict[str, Any]
@@ -432,7 +432,7 @@ def soft_sets(draw: st.DrawFn, kinds: tuple[str, ...], points: int = 200) -> tup
     return values, labels, vectors_of(draw(st.sampled_from(kinds)), labels, draw(seeds))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     points=soft_sets(("one-hot", "sixteenths", "few", "near one-hot", "any")),
     norm=norms, k=neighbours, way=ways(), window=st.sampled_from([1, 1024]),

@@ -44,7 +44,6 @@ def test_between_two_teams_everyone_meets_everyone_once(left: int, right: int) -
         assert len({x for x, _ in pairs}) == len({y for _, y in pairs}) == len(pairs)
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 500), size=st.integers(1, 100), columns=st.integers(1, 5), seed=st.integers(0, 99))
 def test_windows_hold_every_position_once(n: int, size: int, columns: int, seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -55,7 +54,7 @@ def test_windows_hold_every_position_once(n: int, size: int, columns: int, seed:
     assert sorted(np.concatenate(found).tolist()) == sorted(positions.tolist())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     data=st.data(), sizes=st.lists(st.integers(1, 700), min_size=1, max_size=2),
     memory=st.sampled_from([1, 20_000, 1 << 30]), block=st.sampled_from([1, 64, 100, 128, 4096]),

@@ -31,7 +31,7 @@ def one_by_one(batch: torch.Tensor, kind: str, seed: int, step: int) -> np.ndarr
     return np.stack(found).astype(np.float32) / np.float32(255.0)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     count=st.integers(1, 9),
     channels=st.sampled_from([1, 3]),

@@ -19,7 +19,7 @@ from datarobust.training.recipe import count as count_of
 seeds = st.integers(0, 2**64 - 1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=seeds, epoch=st.integers(0, 5000), n=st.integers(1, 60), count=st.integers(1, 200))
 def test_an_epoch_draws_without_replacement_as_long_as_it_can(seed: int, epoch: int, n: int, count: int) -> None:
     available = np.arange(n) * 3 + 1
@@ -44,7 +44,7 @@ def test_every_image_is_drawn_as_often() -> None:
     assert sum((counts[row] - 500) ** 2 / 500 for row in range(40)) < 82
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=seeds, n=st.integers(2, 60), count=st.integers(1, 100), share=st.floats(0, 1), data=st.data())
 def test_an_oversampled_epoch_has_its_share_of_the_focus(seed, n, count, share, data) -> None:  # type: ignore[no-untyped-def]
     """Points in focus, and others, are each drawn equally often, up to one draw; the share holds over many epochs."""
@@ -200,7 +200,7 @@ def all_draws(order: StreamOrder, start: int, count: int) -> list[int]:
     return rows
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(seed=seeds, n=st.integers(1, 90), block=st.integers(1, 40), start=st.integers(0, 200), count=st.integers(0, 250))
 def test_a_draw_is_a_function_of_its_number(seed: int, n: int, block: int, start: int, count: int) -> None:
     whole = all_draws(StreamOrder(seed, n, block), 0, start + count)
@@ -209,7 +209,7 @@ def test_a_draw_is_a_function_of_its_number(seed: int, n: int, block: int, start
     assert [all_draws(one_by_one, start + i, 1)[0] for i in range(min(count, 50))] == whole[start : start + 50]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=seeds, n=st.integers(1, 90), block=st.integers(1, 100))
 def test_every_pass_has_every_row_once(seed: int, n: int, block: int) -> None:
     order = StreamOrder(seed, n, block)

@@ -36,7 +36,7 @@ def numbered(n: int) -> tuple[Array, Array]:
     return Array(images), Array(rows.astype(np.int64))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     n=st.integers(1, 300),
     block=st.integers(1, 80),
