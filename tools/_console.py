@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from datarobust.errors import DatarobustError, LockWarning, is_out_of_memory
+from datarobust.errors import DatarobustError, DatarobustWarning, is_out_of_memory
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -184,7 +184,7 @@ def say_warnings() -> None:
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, LockWarning):
+        if issubclass(category, DatarobustWarning):
             say(f"{message}.")
         else:
             usual(message, category, *place, **more)

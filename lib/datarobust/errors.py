@@ -58,8 +58,8 @@ class LockedError(ArtifactError):
     """Another process holds the output."""
 
 
-class LockWarning(UserWarning):
-    """What a user should know of how an output is locked here; the tools say it."""
+class DatarobustWarning(UserWarning):
+    """What a user should know of the machine: how outputs are locked, that Triton fails; the tools say it."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

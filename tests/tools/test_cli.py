@@ -70,7 +70,7 @@ def sample(
         for number in range(200_000):
             _cli.emit(str(number))
     elif work == "bad":
-        raise ArtifactError("'\\x1b[31mred\\n\\u202e.zarr' is no store.")
+        raise ArtifactError("'\\x1b[31mred\\n\\u202e.zarr' is not a store.")
     elif work == "misuse":
         raise UsageError("-k needs a number.")
     elif work == "bug":

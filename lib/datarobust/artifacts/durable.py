@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from datarobust.artifacts.history import canonical, parse
-from datarobust.errors import ArtifactError, ExistsError, LockedError, LockWarning
+from datarobust.errors import ArtifactError, DatarobustWarning, ExistsError, LockedError
 from datarobust.types import Array
 
 _KEY = "datarobust"  # of the metadata of a state
@@ -175,7 +175,7 @@ def _leased(path: Path, file: Path) -> Any:
     lease = SoftFileLease(file, is_singleton=True, **options)
     warnings.warn(
         "this file system has no flock, so hidden files .NAME.lease are the locks: remove none while its command runs",
-        LockWarning,
+        DatarobustWarning,
         stacklevel=1,  # so it is said once
     )
     renewed, start = None, time.monotonic()
@@ -193,7 +193,7 @@ def _leased(path: Path, file: Path) -> Any:
             if renewed not in (None, state.st_mtime_ns) or time.monotonic() - start > LEASE + 5 * RENEWED:
                 raise LockedError(f"{path} is being written by {who}: wait for it to end, or stop it")
             renewed = state.st_mtime_ns
-        warnings.warn(f"{path} was being written by {who}: waiting to see whether it still is", LockWarning, 1)
+        warnings.warn(f"{path} was being written by {who}: waiting to see whether it still is", DatarobustWarning, 1)
 
 
 def _lost(_: Any) -> None:

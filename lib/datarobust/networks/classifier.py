@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from datarobust.errors import UsageError
+from datarobust.errors import DatarobustWarning, UsageError
 
 Channels = Sequence[float] | None  # a number for each channel
 _NAMES = "wrn-DEPTH-WIDTH, such as wrn-28-10, or preact-resnet-18"
@@ -143,7 +143,9 @@ def triton_kernels(device: torch.device) -> Any:
     try:
         kernels.group_norm(some, 1, ones, ones, 1.0, silu=False)
     except Exception as error:  # noqa: BLE001 - of Triton, of a compiler, of a driver
-        warnings.warn(f"Triton does not run here, so PyTorch's own kernels serve: {error}", stacklevel=2)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        text = f"Triton does not run here, so PyTorch's own kernels serve: {reason}"
+        warnings.warn(text, DatarobustWarning, stacklevel=2)
         return None
     return kernels
 

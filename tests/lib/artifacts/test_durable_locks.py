@@ -19,7 +19,7 @@ import pytest
 from datarobust import artifacts
 from datarobust.artifacts import durable, locked
 from datarobust.artifacts.durable import leftovers
-from datarobust.errors import ArtifactError, LockedError, LockWarning
+from datarobust.errors import ArtifactError, DatarobustWarning, LockedError
 
 from .conftest import in_child, write
 
@@ -177,10 +177,10 @@ def no_flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(durable, "RENEWED", 0.1)
 
 
-@pytest.mark.filterwarnings("ignore::datarobust.errors.LockWarning")
+@pytest.mark.filterwarnings("ignore::datarobust.errors.DatarobustWarning")
 def test_without_flock_there_is_a_lease(tmp_path: Path, no_flock: None) -> None:
     with locked(tmp_path / "out"):
-        with pytest.warns(LockWarning, match="no flock"), locked(tmp_path / "out"):  # once more in this thread
+        with pytest.warns(DatarobustWarning, match="no flock"), locked(tmp_path / "out"):  # once more in this thread
             assert [entry.name for entry in tmp_path.iterdir()] == [".out.lease"]
         start = time.monotonic()
         assert in_child(lambda: attempt(tmp_path / "out")) == 7
@@ -192,7 +192,7 @@ def test_without_flock_there_is_a_lease(tmp_path: Path, no_flock: None) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.filterwarnings("ignore::datarobust.errors.LockWarning")
+@pytest.mark.filterwarnings("ignore::datarobust.errors.DatarobustWarning")
 def test_a_lease_of_a_dead_process_is_taken_over(tmp_path: Path, no_flock: None) -> None:
     def die() -> None:
         with locked(tmp_path / "out"):
@@ -205,7 +205,7 @@ def test_a_lease_of_a_dead_process_is_taken_over(tmp_path: Path, no_flock: None)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.filterwarnings("ignore::datarobust.errors.LockWarning")
+@pytest.mark.filterwarnings("ignore::datarobust.errors.DatarobustWarning")
 def test_a_lease_of_another_host_is_taken_over_once_it_is_not_renewed(
     tmp_path: Path, no_flock: None, recwarn: pytest.WarningsRecorder
 ) -> None:
@@ -220,7 +220,7 @@ def test_a_lease_of_another_host_is_taken_over_once_it_is_not_renewed(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.filterwarnings("ignore::datarobust.errors.LockWarning")
+@pytest.mark.filterwarnings("ignore::datarobust.errors.DatarobustWarning")
 def test_who_lost_a_lease_ends(tmp_path: Path, no_flock: None) -> None:
     def lose() -> None:
         with locked(tmp_path / "out"):

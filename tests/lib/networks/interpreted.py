@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from datarobust.errors import DatarobustWarning
 from datarobust.networks import build, kernels
 from datarobust.networks.classifier import BatchNorm2d, frozen, triton_kernels
 from datarobust.networks.song_unet import Norm
@@ -161,7 +162,7 @@ def test_where_triton_fails_pytorch_serves_and_it_is_warned_of(monkeypatch: pyte
 
     monkeypatch.setattr(kernels, "group_norm", fails)
     triton_kernels.cache_clear()
-    with pytest.warns(UserWarning, match="Triton does not run here.*Failed to find C compiler"):
+    with pytest.warns(DatarobustWarning, match="Triton does not run here.*Failed to find C compiler"):
         assert triton_kernels(torch.device("cpu")) is None
     x, module = features((2, 8, 4, 4)), norm(8).train()
     assert apart(module.activated(x), functional.silu(module(x))) == 0
