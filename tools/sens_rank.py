@@ -141,10 +141,12 @@ def sens_rank(  # noqa: D103 - the help is the docstring of the module
             return
         _cli.resumable()
         step = _cli.step("sens-rank", None, device if cuda else "cpu")
-        made_of = part or (Listed(job, perceived) if listed else job)
-        new = make(made_of, output, step, overwrite=overwrite, group=group, progress=progress)
+        table = Listed(job, perceived) if listed else None
+        new = make(part or table or job, output, step, overwrite=overwrite, group=group, progress=progress)
         if group.is_main:
-            if new and part is None and not listed:
+            if table is not None:
+                _cli.say(*table.notes)
+            elif new and part is None:
                 ranked = artifacts.open_store(output, "ranking", same=True)
                 _cli.say(*remarks(ranked.column("distance").read(), same))
             made = "ranking" if part is None else "part"

@@ -144,6 +144,7 @@ def find(
         )  # fmt: skip
         return one, two
 
+    k = min(k, len(points.labels))
     other, same = search("searching", max(k, USUAL))
     distance, neighbour = _any_label(other, same, USUAL)
     usual = _last_finite(distance)

@@ -83,7 +83,7 @@ def by_definition(points: Array, labels: Array, tests: Array | None, k: int, lea
 @settings(max_examples=80)
 @given(
     n=st.integers(1, 30), width=st.integers(1, 4), levels=st.integers(2, 40), classes=st.integers(1, 8),
-    seed=st.integers(0, 999), against=st.booleans(), k=st.sampled_from([1, 3, 5, 7]),
+    seed=st.integers(0, 999), against=st.booleans(), k=st.sampled_from([1, 3, 5, 1 << 40]),
     least=st.builds(Thresholds, *(st.sampled_from([1.0, 1.2, 1.5, 2.0]) for _ in range(3))),
 )  # fmt: skip
 def test_it_is_the_definition(

@@ -205,8 +205,9 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 
 
 def test_a_table_without_neighbours_or_dropped_points(command: Run, digits: Path, tmp_path: Path) -> None:
-    command("sens-rank", digits, "--limit", "1", "-o", tmp_path / "r.csv")
+    done = command("sens-rank", digits, "--limit", "1", "-o", tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_text().splitlines()[1] == "0,inf,,0,,0,"
+    assert done.stderr == "sens-rank: 1 points have no point with another label: distance inf, sensitivity 0.\n"
     part = ("sens-rank", digits, "--shard", "0/2", "-o", tmp_path / "p.csv")
     fails(command(*part), "--shard", "an artifact", code=2)
     fails(command("dataset", "import", "digits", "-o", tmp_path / "d.csv"), "d.csv", "not a table", code=2)
@@ -373,6 +374,7 @@ def test_misuse_is_one_sentence(command: Run, digits: Path, ranked: Path, tmp_pa
     fails(command("sens-rank", digits, "--limit", "5", "-o", output), "--limit", "-o", code=2)
     fails(command("sens-rank", digits, "--device", "cuda"), "CUDA", code=2)
     fails(command("sens-rank", digits, "-k", "0"), "-k", code=2)
+    fails(command("sens-rank", digits, "-k", "100000"), "k = 100,000: there are only 1,797 points", code=2)
     fails(command("sens-rank", digits, "--soft"), "digits.zarr", "--soft", code=2)
     fails(command("sens-rank", ranked), "linf.zarr", "ranking")
     fails(command("sens-rank", tmp_path / "nowhere.zarr"), "nowhere.zarr")

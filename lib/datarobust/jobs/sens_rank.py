@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial, reduce
 from typing import Any, ClassVar
 
@@ -31,6 +31,7 @@ from datarobust.sensitivity import (
     available_threads,
     check,
     check_same,
+    demand_neighbours,
     division,
     engine_of,
     farthest,
@@ -79,6 +80,7 @@ class Sensitivity:
                 advice = "leave out `soft`, or import labels that are distributions"
                 raise UsageError(f"{store.path} has no label vectors: {advice}")
         check_same(self.same, self.soft, self.duplicates)
+        demand_neighbours(self.k, len(self.dataset if self.others is None else self.others))
         if self.same and self.others is not None and self.others.digest == self.dataset.digest:
             raise UsageError(f"in {self.others.path} every point is its own nearest one: leave out `against`")
         if self.others is not None:
@@ -371,7 +373,7 @@ class Joined:
                 refuse_equal(count, *equal)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Listed:
     """A ranking as a table for other programs."""
 
@@ -379,6 +381,7 @@ class Listed:
 
     ranking: Sensitivity
     lam: float | None = None  # with curvature as it is perceived at λ
+    notes: list[str] = field(default_factory=list, init=False)  # on the ranking, once it has run
 
     def request(self) -> dict[str, Any]:
         """All that decides the bits."""
@@ -389,6 +392,7 @@ class Listed:
         ranking = self.ranking.rank(output.progress, output.group, output.resume)
         if output.group.is_main:
             tables.save(output.path, *self.table(ranking))
+            self.notes = list(remarks(ranking.robustness, self.ranking.same))
 
     def table(self, ranking: Ranking) -> tuple[tables.Columns, Iterator[list[tables.Value]]]:
         """Columns and rows of a ranking, least robust point first, with names of classes; None is what is missing.

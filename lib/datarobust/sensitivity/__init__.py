@@ -16,7 +16,17 @@
 
 from .generic import farthest, kernels_of
 from .panels import ArrayRows, Checkpoint, Labelled, Rows, padded_width, panel_rows
-from .ranking import Duplicates, Ranking, check, check_same, least_robust_first, rank, refuse_equal, sensitivity_of
+from .ranking import (
+    Duplicates,
+    Ranking,
+    check,
+    check_same,
+    demand_neighbours,
+    least_robust_first,
+    rank,
+    refuse_equal,
+    sensitivity_of,
+)
 from .search import COMPILED, Options, division, engine_of, nearest
 from .workers import available_threads
 
@@ -24,6 +34,7 @@ __all__ = [
     "rank",
     "check",
     "check_same",
+    "demand_neighbours",
     "refuse_equal",
     "Labelled",
     "Ranking",

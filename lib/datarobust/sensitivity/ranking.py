@@ -166,6 +166,12 @@ def _without(
     return Ranking(distance, neighbour)
 
 
+def demand_neighbours(k: int, points: int) -> None:
+    """Raise UsageError for more neighbours than there are points: lists of nothing would fill the memory."""
+    if k > points:
+        raise UsageError(f"k = {k:,}: there are only {points:,} points to be neighbours")
+
+
 def check(points: Labelled, against: Labelled | None, norm: str, k: int = 1, soft: bool = False) -> None:
     """Raise DataError or UsageError where these points cannot be ranked so, as :func:`rank` says."""
     norm_of(norm)
