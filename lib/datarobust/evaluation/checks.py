@@ -90,7 +90,9 @@ def demand_unit_inputs(name: str, predict: Callable[[Tensor], Tensor], x: Tensor
         if other >= 0.4 and other - usual >= 0.1 and (other - usual) * len(x) >= 8:  # images: not by chance
             shares = f"{usual:.0%} of the first {len(x)} images, but {other:.0%} of them as inputs {what}"
             remedy = "wrap it in a module that takes images in [0, 1] and makes such inputs of them"
-            raise DataError(f"{name} classifies {shares}: {remedy}.")
+            raise DataError(
+                f"{name} classifies {shares}: choose the `normalise` that it was trained with, or {remedy}."
+            )
 
 
 # --------------------------------------------------------------------------------------------- signs of unreliability

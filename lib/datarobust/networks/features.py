@@ -215,8 +215,12 @@ def refuse(spec: str, what: str, error: BaseException) -> NoReturn:
     """Raise an error of somebody else's code as one sentence; out of memory stays what it is."""
     if is_out_of_memory(error):
         raise error
-    lines = str(error).strip().splitlines()
-    detail = f" ({lines[0][:300].rstrip('.')})" if lines else ""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    first = [line if len(line) <= 150 else f"{line[:150]}…" for line in lines[:3]]
+    cause = (
+        " ".join(first) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    )  # load_state_dict names the keys
+    detail = f" ({cause[:400].rstrip('.')})" if cause else ""
     passing = {Path(__file__).parents[1], *(Path(str(library.__file__)).parent for library in (torch, importlib))}
     frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     own = [(file, line) for file, line in frames if file.is_file() and not passing & {file, *file.parents}]

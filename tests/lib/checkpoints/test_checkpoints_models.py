@@ -48,6 +48,8 @@ class Zoo(nn.Module):
 def wants(depth, *rest, width, height=3): ...
 def raises():
     raise ValueError("no weights.\\nmore")
+def other_keys():
+    nn.Linear(3, 2).load_state_dict({"state_dict": {}})
 def leaves():
     raise SystemExit(3)
 def nothing(): ...
@@ -298,7 +300,12 @@ def test_spellings_that_are_none(code, spec):
         ("mine_1:number", "is a int, not a function that makes a torch.nn.Module"),
         ("mine_1:wants", r"wants arguments \(depth, width\): write a function without any"),
         ("mine_1:raises", r"makes no network: it raises ValueError \(no weights\) in line 23 of .*mine_1\.py\."),
-        ("mine_1:leaves", r"raises SystemExit \(3\) in line 25"),
+        (
+            "mine_1:other_keys",
+            r'raises RuntimeError \(Error\(s\) in loading state_dict for Linear: Missing key\(s\).*"weight", "bias"\. '
+            r'Unexpected key\(s\) in state_dict: "state_dict"\) in line 25',
+        ),
+        ("mine_1:leaves", r"raises SystemExit \(3\) in line 27"),
         ("mine_1:nothing", "returns a NoneType, not a torch.nn.Module"),
         ("mine_1:lazy", "parameter weight has no shape yet"),
         (

@@ -101,7 +101,7 @@ def test_a_network_that_wants_other_inputs(wants: Any, says: str) -> None:
     y = torch.arange(120) % 10
     x = (kinds[y] + 0.01 * torch.randn(120, 3, 8, 8, generator=random)).clamp(0, 1)
     usual = Nearest(kinds)
-    with pytest.raises(DataError, match=f"but 100% of them as inputs {says}: wrap it"):
+    with pytest.raises(DataError, match=f"but 100% of them as inputs {says}: choose the `normalise` .*, or wrap it"):
         demand_unit_inputs("m", Wrapped(usual, before=wants), x, y)
     demand_unit_inputs("m", usual, x, y)
     demand_unit_inputs("m", usual, x, (y + 1) % 10)  # wrong on all, whatever the inputs
