@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _THRESHOLDS = issues.Thresholds()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ranked:
     """The robustness of every point, in the order of X."""
 
@@ -56,6 +57,11 @@ class Ranked:
     def __len__(self) -> int:
         return len(self.robustness)
 
+    def __repr__(self) -> str:
+        finite = self.robustness[np.isfinite(self.robustness)]
+        reach = f"{finite.min():.4g} to {finite.max():.4g}" if len(finite) else "all infinite"
+        return f"Ranked({len(self):,} points, robustness {reach}, of {'pixels' if self.pixels else 'features'})"
+
     def to_frame(self) -> pandas.DataFrame:
         """A pandas DataFrame, the least robust point first; its index is the name of the point, or its row."""
         order = self.order
@@ -66,7 +72,7 @@ class Ranked:
         return _frame({name: column[order] for name, column in columns.items()}, index)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FoundIssues:
     """M findings, by kind in the order of :data:`datarobust.issues.KINDS`, then the clearest first."""
 
@@ -83,6 +89,10 @@ class FoundIssues:
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    def __repr__(self) -> str:
+        counts = [f"{count} {kind}" for kind in issues.KINDS if (count := int((self.kind == kind).sum()))]
+        return f"FoundIssues({', '.join(counts) or 'none'}, agreement {self.agreement:.3f})"
 
     def rows(self, kind: str) -> Rows:
         """The rows of X with a finding of a kind, the clearest first."""
@@ -144,6 +154,7 @@ def rank(
         DataError: the first number or label that cannot be ranked, by its row.
     """
     sides, labelled = _sides(_Points.of(X, y, "X", "y", soft, names), against, soft, features, layer)
+    sensitivity.demand_neighbours(k, len(labelled[-1].labels))
     ranking = sensitivity.rank(
         labelled[0],
         norm,
@@ -318,6 +329,9 @@ class _Points:
     @classmethod
     def of(cls, X: Any, y: Any, x_is: str, y_is: str, soft: bool, names: Sequence[object] | None = None) -> _Points:
         """Points and labels as :func:`rank` takes them; ``x_is`` and ``y_is`` are what sentences call them."""
+        if isinstance(X, (str, PathLike)):
+            way = "give the arrays in it, or use the commands dataset import and sens-rank"
+            raise UsageError(f"{x_is} is the name of a file: {way}.")
         if isinstance(X, Source):
             if y is not None:
                 raise UsageError(f"{x_is} has labels of its own: leave out {y_is}.")

@@ -217,11 +217,14 @@ def test_arguments_that_make_no_sense() -> None:
     for arguments, fault in (
         ((IMAGES,), "Give a label for each point"),
         ((from_arrays(IMAGES, LABELS), LABELS), "labels of its own"),
+        (("photos.zarr", LABELS), "X is the name of a file: give the arrays"),
     ):
         with pytest.raises(UsageError, match=fault):
             datarobust.rank(*arguments)
     with pytest.raises(UsageError, match="label vectors"):
         datarobust.rank(IMAGES, LABELS, soft=True)
+    with pytest.raises(UsageError, match=r"k = 1,000: there are only 5 points"):
+        datarobust.rank(IMAGES, LABELS, k=1000, against=(IMAGES[:5], LABELS[:5]))
     with pytest.raises(DataError, match="`names` has 2 names for 12 points"):
         datarobust.rank(IMAGES, LABELS, names=["a", "b"])
     with pytest.raises(DataError, match="as uint8, or both as floats"):
@@ -232,6 +235,19 @@ def test_arguments_that_make_no_sense() -> None:
         datarobust.rang  # noqa: B018
     assert set(datarobust.__all__) <= set(dir(datarobust))
     assert all(getattr(datarobust, name) is not None for name in datarobust.__all__)
+
+
+def test_results_print_in_one_line() -> None:
+    images = np.concatenate([IMAGES, IMAGES[:1]])
+    labels = [*LABELS, LABELS[0]]
+    ranking = datarobust.rank(images, labels)
+    reach = f"{ranking.robustness.min():.4g} to {ranking.robustness.max():.4g}"
+    assert repr(ranking) == f"Ranked(13 points, robustness {reach}, of pixels)"
+    assert repr(datarobust.rank(images / 3, [0] * 13)) == "Ranked(13 points, robustness all infinite, of features)"
+    found = datarobust.find_issues(images, labels)
+    assert repr(found).startswith("FoundIssues(1 duplicate, ")
+    assert repr(found).endswith(f"agreement {found.agreement:.3f})")
+    assert repr(datarobust.find_issues(IMAGES[:1], [0])) == "FoundIssues(1 alone, agreement 1.000)"
 
 
 def test_issues_are_found_by_name() -> None:
