@@ -447,7 +447,7 @@ def explain(error: BaseException) -> int:
         case typer.TyperException():
             context = getattr(error, "ctx", None)
             hint = f" Try '{context.command_path} --help'." if context is not None else ""
-            words = re.sub(r"\s*\n\s*", " ", error.format_message()).strip()
+            words = re.sub(r"\s*\n\s*", " ", error.format_message()).replace("Value error, ", "").strip()
             return _report("UsageError", f"{words}{'' if words.endswith(('.', '?')) else '.'}{hint}", error.exit_code)
         case ModuleNotFoundError() if (package := _missing_package(error)) is not None:
             needs = f"{Console.name} needs {_TITLES.get(package, package)}, which is not installed"

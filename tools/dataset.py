@@ -125,11 +125,13 @@ def import_(
         dataset import digits -o digits.zarr
     """
     from datarobust import datasets
+    from datarobust.artifacts import durable
     from datarobust.jobs.dataset import Import
 
     points, _, vectors = (keys or "").partition(",")
     if keys is not None and (not points or not vectors or "," in vectors):
         raise UsageError("--keys takes two names with a comma between them, as in --keys x_train,y_train.")
+    durable.checked_output(output)  # before each image is decoded
     names = None if classes is None else datasets.read_names(classes)
     pair = None if keys is None else (points, vectors)
     kinds: dict[str, Literal["fine", "coarse"]] = {"fine": "fine", "coarse": "coarse"}

@@ -137,6 +137,8 @@ def test_a_real_folder(command, tmp_path):
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "photos/cat/b.jpg cannot be decoded" in refused.stderr
     assert "--skip-broken leaves such images out" in refused.stderr
+    nowhere = command(*words[:-1], "no/d.zarr", "--skip-broken", cwd=tmp_path)  # told before the images are decoded
+    assert nowhere.stderr == "dataset: error: no/d.zarr cannot be written: the folder no does not exist\n"
     done = command(*words, "--skip-broken", "--resize", "4x4:crop", cwd=tmp_path)
     assert done.stdout == "d.zarr\n", done.stderr
     assert "dataset: skipped: photos/cat/b.jpg cannot be decoded" in done.stderr

@@ -14,11 +14,12 @@ from .made import dataset
 
 def test_issues(command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     data, output = dataset(tmp_path / "d.zarr", rows=30), tmp_path / "issues.jsonl"
-    done = command("dataset", "issues", data, "--against", data, "-o", output, "--label-score", "1.05", "--json")
+    tests = dataset(tmp_path / "t.zarr", rows=28)  # the random bytes of the first 28
+    done = command("dataset", "issues", data, "--against", tests, "-o", output, "--label-score", "1.05", "--json")
     line, rows = json.loads(done.stdout), [json.loads(text) for text in output.read_text().splitlines()]
-    assert (line["issues"], line["counts"]["leak"]) == (str(output), 30), done.stderr
+    assert (line["issues"], line["counts"]["leak"]) == (str(output), 28), done.stderr
     assert sum(line["counts"].values()) == len(rows)
-    assert "30 leak: equal to a point of the other set" in done.stderr
+    assert "28 leak: equal to a point of the other set" in done.stderr
     fails(command("dataset", "issues", data, "-o", output), "issues.jsonl exists already", "--overwrite")
     fails(
         command("dataset", "issues", data, "-o", tmp_path / "i.zarr"),
@@ -34,6 +35,10 @@ def test_issues(command: Callable[..., subprocess.CompletedProcess[str]], tmp_pa
         "g.png: the output is a page of HTML",
         code=2,
     )
+    wrong = command("figure", "gallery", data, output, "--kind", "labels", "-o", page)
+    fails(wrong, "Invalid value for '--kind': 'labels' is not one of 'leak'", code=2)
+    missing = command("figure", "gallery", data, tmp_path / "no.csv", "-o", tmp_path / "g.html")
+    assert fails(missing).endswith("no.csv cannot be read: no such file or directory")
     assert command("dataset", "issues", data, "-o", output, "--overwrite", "-q").stdout == f"{output}\n"
 
 

@@ -43,14 +43,14 @@ def os_errors(path: Path, doing: str = "written") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ArtifactError(f"{path} cannot be {doing}: {_reason(error)}") from error
+        raise ArtifactError(f"{path} cannot be {doing}: {_reason(error, path)}") from error
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, path: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space, or choose another place, and run the command again"
     words = (error.strerror or str(error)).lower()
-    return f"{words} ({error.filename})" if error.filename else words
+    return f"{words} ({error.filename})" if error.filename and str(error.filename) != str(path) else words
 
 
 def hidden(path: Path, role: str) -> Path:
@@ -241,7 +241,7 @@ def whole_or_absent(
             except OSError as error:  # a full or failing disk; other OSErrors are the caller's business
                 if error.errno not in _FULL:
                     raise
-                raise ArtifactError(f"{path} cannot be written: {_reason(error)}") from error
+                raise ArtifactError(f"{path} cannot be written: {_reason(error, path)}") from error
             with os_errors(path):
                 _sync_tree(partial)
                 _publish(partial, path)

@@ -41,6 +41,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others that pi
 MOST_PIXELS = 1 << 24  # of one image; checked on its header
 MOST_RESIZED = 1 << 26  # the same where it is made smaller: photographs
 MOST_BYTES = 1 << 28  # of one encoded image
+_WAY_OUT = "; `skip_broken` leaves such images out."
 TABLES = ("metadata.csv", "metadata.jsonl")
 SPLITS = {
     "train",
@@ -209,7 +210,7 @@ class FolderSource(Source):
                 try:
                     image = self._image(file)
                 except ImageError as error:
-                    notes.append(f"skipped: {error}")
+                    notes.append(f"skipped: {str(error).replace(_WAY_OUT, '.')}")
                     continue
                 self._shape = image.shape
                 files.append(file)
@@ -390,7 +391,7 @@ def decode(
         raise
     except Exception as error:  # a damaged image makes pillow's decoders raise nearly anything
         reason = "it is damaged or no image" if "BytesIO" in str(error) else brief(error)
-        raise ImageError(f"{where} cannot be decoded: {reason}; `skip_broken` leaves such images out.") from error
+        raise ImageError(f"{where} cannot be decoded: {reason}{_WAY_OUT}") from error
 
 
 def as_pixels(

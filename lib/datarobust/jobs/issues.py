@@ -58,6 +58,8 @@ class Issues:
         if self.others is not None and "features" in self.others and "features" not in self._measured:
             way = "give its images, or the features of both sets by one network"
             raise UsageError(f"{shown(self.others.path)} holds features, but distances are those of images: {way}")
+        if self.others is not None and self.others.digest == self.dataset.digest:
+            raise UsageError(f"{shown(self.others.path)} is the dataset itself: name another set, such as the test set")
         self._leaking  # noqa: B018 - refuses sets whose classes differ
 
     @property
@@ -145,7 +147,8 @@ class Issues:
         agreement = self.findings.agreement
         advice = ""
         if agreement < _USELESS:
-            advice = " These distances say little about the classes: give those of a better network with `features`."
+            better = "a network" if self.features is None else "a better network"
+            advice = f" These distances say little about the classes: give those of {better} with `features`."
         yield f"The nearest point has the same label for {agreement:.0%} of the points.{advice}"
 
 

@@ -251,6 +251,7 @@ def test_broken_images_can_be_left_out(tmp_path):
     notes = [note for note in source.spec.notes if note.startswith("skipped")]
     assert [place for place, name in ((0, "a/0.png"), (1, "b/4.jpg")) if name in notes[place]] == [0, 1]
     assert notes[2] == "skipped 2 of 5 images"
+    assert "skip_broken" not in "".join(notes)  # it is chosen already
     picture(tmp_path / "b" / "5.png", size=(9, 9))  # not broken: there is another way out
     with pytest.raises(DataError, match=r"5.png has 9x9 pixels.*`resize`"):
         FolderSource(tmp_path, skip_broken=True)

@@ -131,4 +131,6 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         issues(store, tmp_path / "i.csv", others=features)
     with pytest.raises(DataError, match="do not mean the same"):
         issues(store, tmp_path / "i.csv", others=other)
+    with pytest.raises(UsageError, match=r"d.zarr is the dataset itself: name another set"):
+        issues(store, tmp_path / "i.csv", others=store)
     assert not (tmp_path / "i.csv").exists()
