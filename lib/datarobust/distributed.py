@@ -70,11 +70,11 @@ class Group:
         return any(bool(part[0]) for part in self.all_gather(np.array([value])))
 
     def share(self, count: int) -> tuple[int, int]:
-        """The first of this process's part of so many items in order, and the end of it."""
+        """Start and end of this process's part of ``count`` items in order."""
         return count * self.rank // self.size, count * (self.rank + 1) // self.size
 
     def to_main(self, arrays: dict[str, Array]) -> Iterator[dict[str, Array]]:
-        """In rank 0 the arrays of each process, by rank, one at a time; in the others nothing. All run through it."""
+        """Yields in rank 0 the arrays of each process, by rank, in the others nothing. All must run through it."""
         if self.is_main:
             yield arrays
         if self.size == 1:

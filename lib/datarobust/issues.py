@@ -72,13 +72,13 @@ class Findings:
         return len(self.kind)
 
     def of(self, kind: str) -> Findings:
-        """Those of a kind alone."""
+        """The findings of one kind."""
         rows = self.kind == KINDS.index(kind)
         columns = (self.score[rows], self.first[rows], self.second[rows], self.distance[rows])
         return Findings(self.kind[rows], *columns, self.agreement)
 
     def followed_by(self, others: Findings) -> Findings:
-        """These and others, whose kinds come later; the agreement is theirs."""
+        """These findings, then others, whose kinds come later and whose agreement is kept."""
         kind, score, first, second, distance = (
             np.concatenate([getattr(self, name), getattr(others, name)])
             for name in ("kind", "score", "first", "second", "distance")

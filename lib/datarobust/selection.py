@@ -74,7 +74,7 @@ class Chosen:
             cut = f"the {self.tied - self.ties_cut:,} with the lowest index were selected, {self.ties_cut:,} were not"
             yield f"{self.tied:,} points tie at the cut-off: {cut}"
         if self.dropped:
-            yield f"{self.dropped:,} points that the ranking dropped are never selected, also not with !"
+            yield f"{self.dropped:,} points that the ranking dropped are never selected, not even with !"
 
 
 def parse(text: str) -> Selection:

@@ -171,7 +171,7 @@ def test_a_ranking_selects(ranked):
     assert "4 points tie at the cut-off" in told
     assert "2 were not" in told
     assert list(selection.choose(f"{ranked.path}:least:5", ranked.set).remarks())[:1] == [
-        "1 points that the ranking dropped are never selected, also not with !"
+        "1 points that the ranking dropped are never selected, not even with !"
     ]
     most = selection.choose(f"{ranked.path}:most:4", ranked.set)
     assert most.rows.tolist() == [3, 9, 0, 7]

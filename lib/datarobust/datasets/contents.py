@@ -76,9 +76,9 @@ def names(store: Store, rows: Rows | None = None) -> list[str] | None:
 
 
 def called(*stores: Store) -> list[Callable[[int], tuple[str, str]]] | None:
-    """For each dataset, what gives the name and the class of a point; None where points of none of them have names.
+    """For each dataset a function from a row to the name and the class of the point; None where no point has a name.
 
-    -1, the neighbour that is not there, has two empty ones.
+    For row -1, a neighbour that is not there, both are empty.
     """
     if not any("names" in store for store in stores):
         return None

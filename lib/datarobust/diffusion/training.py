@@ -83,7 +83,7 @@ def edm_loss(
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn for a step in memory of the processor, for B images."""
+    """The random choices of a step for B images, in memory of the processor."""
 
     rows: Rows  # (B)
     sigma: Array  # float32 (B)
@@ -108,7 +108,7 @@ class Training(Loop):
         self._rows = -1, np.empty(0, np.int64)  # an epoch and its rows, in order
 
     def draw(self, number: int) -> Draw:
-        """What is drawn for this process's part of the batch of a step."""
+        """The random choices of a step for this process's part of the batch."""
         recipe, (epoch, step), share = self.recipe, divmod(number, self.steps), self.recipe.batch // self.group.size
         first = self.group.rank * share
         if epoch != self._rows[0]:

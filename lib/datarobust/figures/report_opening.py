@@ -64,7 +64,7 @@ class Ranked:
 
     @property
     def norm(self) -> str:
-        """In words."""
+        """Its symbol, and whether distances are of features."""
         return plain_symbol(self.store.attributes["norm"]) + (" of features" if self.of_features else "")
 
     @property

@@ -99,7 +99,7 @@ def attributes_of(dataset: Store, name: str | None, classes: Iterable[str] | Non
 
 
 def named(*datasets: Store) -> dict[str, Any]:
-    """What a request says of the names of points, which digests do not cover; nothing where there are none."""
+    """A fingerprint of the names of points for a request, as digests do not cover them; empty without names."""
     hashes = [list(dataset.column("names").hashes) if "names" in dataset else None for dataset in datasets]
     return {"names": artifacts.fingerprint(hashes)} if any(hashes) else {}
 

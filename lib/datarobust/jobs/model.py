@@ -193,7 +193,7 @@ def export(
 
 
 def _save(content: object, path: Path) -> None:
-    """``torch.save``, which raises an OSError or a signal and not what comes of it."""
+    """``torch.save``; an OSError or a signal within is raised as what it is, not as the RuntimeError that follows."""
     with path.open("xb") as file:
         try:
             torch.save(content, file)

@@ -290,7 +290,7 @@ class Part:
         return plan | {name: -(-int(plan[name]) // self.shards) for name in ("pairs", "brute_force_operations")}
 
     def expected_seconds(self) -> float:
-        """That of the ranking, shared out."""
+        """How long this share takes at most: the time of the ranking over the number of shares."""
         return self.ranking.expected_seconds() / self.shards
 
     def run(self, output: Output) -> None:

@@ -34,7 +34,7 @@ class TableFile(Form):
     state: ClassVar[str] = ""
 
     def finished(self, path: Path, request: str) -> bool:
-        """Never known."""
+        """False, because a table does not say what made it."""
         return False
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:

@@ -204,7 +204,7 @@ class Training(Loop):
         self.crafted = Crafted(examples, originals)
 
     def draw(self, number: int) -> Draw:
-        """What is drawn for the batch of a step."""
+        """The random choices of a step."""
         return self.batches.draw(*divmod(number, self.steps))
 
     def train_step(self, number: int, drawn: Draw) -> None:

@@ -83,7 +83,7 @@ class Crafted:
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn for a step, in memory of the processor; (b) are the images of this process."""
+    """The random choices of a step, in memory of the processor; b is the number of images of this process."""
 
     number: int  # of the step in the training
     rows: Rows  # the real images of the batch
@@ -134,7 +134,7 @@ class Batches:
         return count + self._counts.injected * self._counts.steps, len(rows) - count
 
     def draw(self, epoch: int, step: int) -> Draw:
-        """What is drawn for a step (0 .. steps - 1) of an epoch (from 0); in a thread, where it is ahead of time."""
+        """The random choices of a step (0 .. steps - 1) of an epoch (from 0); a thread may call it ahead of time."""
         recipe, counts, number = self._recipe, self._counts, epoch * self._counts.steps + step
         rows, in_focus = self._real(epoch)
         real = slice(step * counts.real, (step + 1) * counts.real)

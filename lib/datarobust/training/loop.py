@@ -113,7 +113,7 @@ class Loop(ABC):
 
     @abstractmethod
     def draw(self, number: int) -> Any:
-        """What step ``number`` takes that the processor draws; a thread calls it, one step ahead."""
+        """The random choices of step ``number``, made on the processor; a thread calls it, one step ahead."""
 
     @abstractmethod
     def train_step(self, number: int, drawn: Any) -> None:
