@@ -27,6 +27,7 @@ from datarobust.types import Array, Progress
 
 ALONE = Group(0, 1)
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")  # endings of tables for other programs
+_OTHER_FILES = (".txt", ".json", ".xlsx", ".npz", ".npy", ".html", ".png", ".svg", ".pdf")  # no artifact is called so
 MakeStep = Callable[[Mapping[str, str]], Step]  # from the inputs' digests by role to this run of a command
 Columns = Mapping[str, tuple[Any, tuple[int, ...]]]  # array -> (dtype, shape of one row)
 Labelled = Callable[[str], Progress]  # from what a loop does, in words, to its progress
@@ -62,10 +63,10 @@ class Artifact(Form):
         return artifacts.finished(path, request)
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
-        """Raise ExistsError where there is something that may not be replaced, UsageError for the name of a table."""
-        if path.suffix.lower() in TABLES:
-            name = shown(path)
-            raise UsageError(f"{name} would be an artifact of the kind {self.kind}, not a table: choose another ending")
+        """Raise ExistsError where there is something that may not be replaced, UsageError for the name of a file."""
+        if (ending := path.suffix.lower()) in (*TABLES, *_OTHER_FILES):
+            what = "a table: choose another ending" if ending in TABLES else f"a {ending} file: end its name in .zarr"
+            raise UsageError(f"{shown(path)} would be an artifact of the kind {self.kind}, not {what}")
         artifacts.demand_vacant(path, self.kind, overwrite)
 
 

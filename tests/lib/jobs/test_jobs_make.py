@@ -14,7 +14,7 @@ import pytest
 
 from datarobust import artifacts
 from datarobust.artifacts import Resume, Step
-from datarobust.errors import ArtifactError, ExistsError, LockedError
+from datarobust.errors import ArtifactError, ExistsError, LockedError, UsageError
 from datarobust.jobs.make import Artifact, Form, Output, make
 
 
@@ -83,6 +83,15 @@ def test_what_is_no_such_artifact_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(ExistsError):
         make(Counted(1.0), path, step, overwrite=True)
     assert names(path) == {"thesis.tex"}
+
+
+@pytest.mark.parametrize(("name", "way"), [("m.csv", "a table: choose"), ("m.XLSX", r"a \.xlsx file: end its name in")])
+def test_an_artifact_is_not_called_as_another_file(tmp_path: Path, name: str, way: str) -> None:
+    job = Counted(1.0)
+    with pytest.raises(UsageError, match=f"{name} would be an artifact of the kind moments, not {way}"):
+        make(job, tmp_path / name, step)
+    assert not job.calls
+    assert not names(tmp_path)
 
 
 def test_a_run_that_failed_is_gone_on_with(tmp_path: Path) -> None:
