@@ -39,16 +39,16 @@ $(OUT)/c10-random.zarr: $(OUT)/c10.zarr
 	$(run)dataset relabel $< --random $(SEED) --name cifar10-random -o $@
 
 $(OUT)/c10-two.labels: $(OUT)/c10-l2.curvature.tsv
-	sort -n $< | awk -F '\t' '{ print $$4 ~ /^[0189]$$/ }' > $@
+	sort -n $< | awk -F '\t' '{ print $$4 ~ /^[0189]$$/ }' > $@.part && mv $@.part $@
 
 $(OUT)/c10-two.classes: | $(OUT)
-	printf '%s\n' animal vehicle > $@
+	printf '%s\n' animal vehicle > $@.part && mv $@.part $@
 
 $(OUT)/c10-two.zarr: $(OUT)/c10.zarr $(OUT)/c10-two.labels $(OUT)/c10-two.classes
 	$(run)dataset relabel $< --labels $(OUT)/c10-two.labels --classes $(OUT)/c10-two.classes --name cifar10-two -o $@
 
 $(OUT)/c10-near.txt: $(OUT)/c10.zarr $(OUT)/c10-test.zarr
-	$(run)dataset duplicates $< --against $(OUT)/c10-test.zarr --within $(WITHIN) --drop > $@
+	$(run)dataset duplicates $< --against $(OUT)/c10-test.zarr --within $(WITHIN) --drop > $@.part && mv $@.part $@
 
 $(OUT)/c10-apart.zarr: $(OUT)/c10.zarr $(OUT)/c10-near.txt
 	$(run)dataset subset $< --exclude $(OUT)/c10-near.txt --name cifar10-apart -o $@
@@ -59,7 +59,7 @@ $(OUT)/c10-fewer.zarr: $(OUT)/c10.zarr $(OUT)/c10-near.txt
 # ------------------------------------------------------------------------------------------------------------- results
 
 $(OUT)/c10-%.curvature.tsv: $(OUT)/c10.zarr
-	$(run)sens-rank $< --norm $* --curvature > $@
+	$(run)sens-rank $< --norm $* --curvature > $@.part && mv $@.part $@
 
 # Columns 6 and 7 are the perceived curvature: down the rows, from the least robust on, it never rises.
 $(OUT)/claims.txt: $(norms:%=$(OUT)/c10-%.curvature.tsv)
@@ -71,7 +71,7 @@ $(OUT)/claims.txt: $(norms:%=$(OUT)/c10-%.curvature.tsv)
 	    { tilde = $$6 + 0; kappa = $$7 + 0 } \
 	    END { printf "%s: perceived curvature puts %d of %d points out of the order of sensitivity\n", norm, wrong, NR } \
 	  ' $(OUT)/c10-$$norm.curvature.tsv || exit 1; \
-	done > $@
+	done > $@.part && mv $@.part $@
 
 $(OUT)/claims.$(FORM): $(foreach norm,$(norms),$(claims_sets:%=$(OUT)/%-$(norm).zarr))
 	$(run)figure sensitivity $^ $(foreach norm,$(norms),$(call names,$(claims_sets))) --absolute \

@@ -36,7 +36,7 @@ $(OUT)/denoiser/last.safetensors: $(OUT)/train.zarr
 # The same command, with a judge: what is trained is not trained again.
 $(OUT)/judgement.json: $(OUT)/denoiser/last.safetensors $(OUT)/judge/last.safetensors
 	$(run)edmtrain $(OUT)/train.zarr --epochs $(EPOCHS) --lr 2e-3 -o $(<D) --test $(OUT)/held-out.zarr \
-	  --judge $(OUT)/judge/last.safetensors --judged 300 --json > $@
+	  --judge $(OUT)/judge/last.safetensors --judged 300 --json > $@.part && mv $@.part $@
 
 # $(call of_clones,NORM,END,COUNT,REPEATS)
 define of_clones
@@ -55,7 +55,7 @@ $(foreach norm,$(norms),$(foreach end,$(ends),$(eval $(call of_clones,$(norm),$(
 $(foreach norm,$(norms),$(foreach end,$(ends),$(eval $(call of_distances,$(norm),$(end)))))
 
 $(OUT)/digits-clones.md: $(clones_lines)
-	awk -f $(here)/distances.awk $^ > $@
+	awk -f $(here)/distances.awk $^ > $@.part && mv $@.part $@
 
 $(clones_pictures): $(OUT)/digits-clones-%.png: $(OUT)/digits.zarr $(OUT)/digits-%-most-$(FEW)x10.zarr $(OUT)/digits-%-least-$(FEW)x10.zarr
 	$(run)figure clones $^ --name 'most robust, $*' --name 'least robust, $*' -o $@ --tsv $(basename $@).tsv --overwrite

@@ -34,13 +34,13 @@ $(OUT)/held-out-linf.zarr: $(OUT)/held-out.zarr $(OUT)/train.zarr
 $(focus_sets:%=$(OUT)/with-%.run): $(OUT)/with-%.run: $(OUT)/train.zarr $(OUT)/held-out.zarr $(OUT)/train-linf.zarr
 	$(run)advtrain $< --test $(OUT)/held-out.zarr --arch wrn-10-1 --epochs $(FOCUS_EPOCHS) --batch 64 --bn-group 0 --augment none \
 	  --eps 0.1 --step 0.025 --ema 0.95 --hold-out none --track $(OUT)/train-linf.zarr:least:128 --focus $(chosen_$*) \
-	  --focus-mode fixed --seed $(SEED) -o $(OUT)/with-$* > $@
+	  --focus-mode fixed --seed $(SEED) -o $(OUT)/with-$* > $@.part && mv $@.part $@
 
 $(verdicts): $(OUT)/aa-%.zarr: $(OUT)/held-out.zarr $(OUT)/with-%.run
 	$(run)aaeval $< $(OUT)/with-$*/last.safetensors --eps 0.1 --fast -o $@
 
 $(OUT)/digits-compared.json: $(OUT)/aa-random.zarr $(OUT)/aa-focus.zarr
-	$(run)aacompare $^ > $@
+	$(run)aacompare $^ > $@.part && mv $@.part $@
 
 $(OUT)/digits-table.md: $(focus_sets:%=$(OUT)/with-%.run) $(verdicts)
 	$(run)figure table $(focus_sets:%=$(OUT)/with-%) $(verdicts) --name 'least robust in focus' --name 'random in focus' -o $@ --overwrite

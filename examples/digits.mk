@@ -19,7 +19,7 @@ digits: $(digits_rankings) $(digits_listings) $(digits_pictures)
 	done
 
 $(digits_listings): $(OUT)/digits-%.tsv: $(OUT)/digits.zarr
-	$(run)sens-rank $< --norm $* > $@
+	$(run)sens-rank $< --norm $* > $@.part && mv $@.part $@
 
 $(OUT)/digits-sensitivity.svg: $(digits_rankings)
 	$(run)figure sensitivity $^ -o $@

@@ -43,7 +43,7 @@ $(glitch_folder)/digits-linf.zarr: $(glitch_set)
 
 $(glitch_runs:%=$(glitch_folder)/%.run): $(glitch_folder)/%.run: $(glitch_set) $(glitch_folder)/digits-linf.zarr
 	$(run)advtrain $< --arch wrn-10-1 --epochs 3 --batch 64 --hold-out first:64 $(asked_$*) --threads 1 --device cpu \
-	  -o $(glitch_folder)/$* > $@
+	  -o $(glitch_folder)/$* > $@.part && mv $@.part $@
 
 # The first digest that "artifact show" prints of an artifact is its own.
 $(OUT)/glitch.txt: $(glitch_runs:%=$(glitch_folder)/%.run)
@@ -52,12 +52,12 @@ $(OUT)/glitch.txt: $(glitch_runs:%=$(glitch_folder)/%.run)
 	    $(run)artifact show $(glitch_folder)/$$name/last.safetensors | grep -o '"digest": "[0-9a-f]*"' | head -n 1 \
 	      | awk -F '"' -v name=$$name '{ printf "%-18s%s\n", name, $$4 }'; \
 	  done; \
-	} > $@
+	} > $@.part
 	awk -v alike=$(words $(glitch_alike)) -v all=$(words $(glitch_runs)) ' \
 	  !($$2 in known) { known[$$2]; kinds++ } \
 	  NR == alike { equal = kinds == 1 } \
 	  END { \
 	    ok = NR == all && equal && kinds == 1 + all - alike; \
 	    print ok ? "tracking: equal weights; focus: others" : "tracking and focus are not kept apart"; exit !ok \
-	  }' $@ > $@.verdict
-	cat $@.verdict >> $@; rm $@.verdict
+	  }' $@.part > $@.verdict
+	cat $@.verdict >> $@.part; rm $@.verdict; mv $@.part $@

@@ -53,7 +53,7 @@ $(mnist_denoiser): $(mnist_folder)/train.zarr
 
 # The same command, with a judge: what is trained is not trained again.
 $(OUT)/mnist-denoiser.json: $(mnist_denoiser) $(mnist_judge) $(mnist_folder)/held-out.zarr
-	$(mnist_training) --test $(mnist_folder)/held-out.zarr --judge $(mnist_judge) --judged 500 --json > $@
+	$(mnist_training) --test $(mnist_folder)/held-out.zarr --judge $(mnist_judge) --judged 500 --json > $@.part && mv $@.part $@
 
 $(mnist_folder)/clones.zarr: $(mnist_folder)/held-out.zarr $(mnist_denoiser)
 	$(run)clone $< --model $(mnist_denoiser) --select first:16 --repeats 10 --precision $(mnist_precision) -o $@

@@ -89,7 +89,7 @@ $(runs): | $(OUT)
 	@mkdir -p $@
 
 $(runs)/vp.txt: | $(runs)
-	awk 'BEGIN { for (row = $(many); row < 2 * $(many); row++) print row }' > $@
+	awk 'BEGIN { for (row = $(many); row < 2 * $(many); row++) print row }' > $@.part && mv $@.part $@
 
 # ------------------------------------------------------------------------------------------------- words of the rows
 
@@ -174,12 +174,12 @@ verdicts = $(foreach which,$(call weights,$(1)),$(runs)/$(1).$(2).$(which).zarr)
 # RUNS/ROW.SEED.run, into which advtrain writes the name of the run when it is finished; one that was interrupted goes on.
 $(runs)/%.run: $$(call files,$$(basename $$*)) | $(runs)
 	$(call processes,advtrain) $(or $(advtrain_$(basename $*)),$(error no row is called $(basename $*))) \
-	  --precision $(precision) --seed $(subst .,,$(suffix $*)) $(ADVTRAIN) -o $(runs)/$* > $@
+	  --precision $(precision) --seed $(subst .,,$(suffix $*)) $(ADVTRAIN) -o $(runs)/$* > $@.part && mv $@.part $@
 
 $(runs)/%.jsonl: $(runs)/%.run $$(call option,$$(basename $$*),test)
 	$(call processes,aaeval) $(call option,$(basename $*),test) \
 	  $(foreach which,$(call weights,$(basename $*)),$(runs)/$*/$(which).safetensors -o $(runs)/$*.$(which).zarr) \
-	  --norm $(call option,$(basename $*),norm) $(AAEVAL) > $@
+	  --norm $(call option,$(basename $*),norm) $(AAEVAL) > $@.part && mv $@.part $@
 
 # $(call table,TABLE,ROWS,THERE,SEED,ABSENT): the targets TABLE/ROW, and TABLE, the rows that can be had beside the paper's.
 define new_table

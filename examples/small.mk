@@ -70,7 +70,7 @@ endef
 $(foreach pair,$(small_pairs),$(foreach which,best last,$(eval $(call of_difference,$(word 1,$(subst :, ,$(pair))),$(word 2,$(subst :, ,$(pair))),$(which)))))
 
 $(OUT)/small-differences.md: $(here)/small.tsv $(small_json) $(here)/differences.awk
-	awk -f $(here)/differences.awk $(here)/small.tsv $(small_json) > $@
+	awk -f $(here)/differences.awk $(here)/small.tsv $(small_json) > $@.part && mv $@.part $@
 
 # The same attacks on s itself, by the last weights.
 on_s       = $(foreach seed,$(SEEDS),$(runs)/on-s/$(1).$(seed).zarr)
@@ -89,11 +89,11 @@ $(foreach pair,$(small_local),$(eval $(call of_local,$(word 1,$(subst :, ,$(pair
 local_json := $(foreach pair,$(small_local),$(runs)/on-s/$(subst :,.,$(pair)).last.json)
 
 $(OUT)/small-local.md: $(here)/small-local.tsv $(local_json) $(here)/differences.awk
-	awk -f $(here)/differences.awk $(here)/small-local.tsv $(local_json) > $@
+	awk -f $(here)/differences.awk $(here)/small-local.tsv $(local_json) > $@.part && mv $@.part $@
 
 # Accuracies on the points in focus after the last epoch, the most robust and the least robust ones.
 $(OUT)/small-focus.md: $(foreach seed,$(SEEDS),$(runs)/c10inf-v_m.$(seed).run $(runs)/c10inf-v_s.$(seed).run) $(here)/focus.awk
-	awk -f $(here)/focus.awk $(foreach seed,$(SEEDS),$(runs)/c10inf-v_m.$(seed)/log.jsonl $(runs)/c10inf-v_s.$(seed)/log.jsonl) > $@
+	awk -f $(here)/focus.awk $(foreach seed,$(SEEDS),$(runs)/c10inf-v_m.$(seed)/log.jsonl $(runs)/c10inf-v_s.$(seed)/log.jsonl) > $@.part && mv $@.part $@
 
 # Is there a focus? How often an epoch has drawn a point in focus, and another one, by the log.
 small_first := $(foreach row,$(small_rows),$(firstword $(call seeded,$(row))))
@@ -107,7 +107,7 @@ $(OUT)/small-draws.md: $(small_first:%=%.run)
 	        value("other_draws"), value("focus_draws") / value("other_draws"); next } \
 	      { printf "| %s | 0 | | | |\n", row }'; \
 	  done; \
-	} > $@
+	} > $@.part && mv $@.part $@
 
 $(OUT)/small-figure1b.$(FORM): $(runs)/c10inf-v_m.$(firstword $(SEEDS)).run $(runs)/c10inf-v_s.$(firstword $(SEEDS)).run
 	$(run)figure training $(basename $^) --name 'most robust in focus' --name 'least robust in focus' \
@@ -122,4 +122,4 @@ $(OUT)/small.md: $(OUT)/small-table1.md $(OUT)/small-tables.md $(OUT)/small-draw
 	  printf '\n## Tables 2 to 4: differences\n\n'; cat $(OUT)/small-differences.md; \
 	  printf '\n## The same on the points in focus\n\n'; cat $(OUT)/small-local.md; \
 	  printf '\n## Figure 1 (b): accuracies on the points in focus, last epoch\n\n'; cat $(OUT)/small-focus.md; \
-	} > $@
+	} > $@.part && mv $@.part $@

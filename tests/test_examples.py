@@ -234,3 +234,10 @@ def test_quantiles_are_those_of_sorted_values(tmp_path: Path) -> None:
         for level, found in zip(header[3:], line[3:], strict=True):
             expected = next(v for i, v in enumerate(ascending, 1) if i >= float(level) * len(ascending) - 1e-9)
             assert float(found) == pytest.approx(expected, rel=1e-3)
+
+
+def test_no_recipe_redirects_into_its_target(root: Path) -> None:
+    """A make that is killed with ``kill -9`` would leave an empty target, which the next one takes for finished."""
+    for path in [*(root / "examples").glob("*.mk"), root / "examples" / "Makefile"]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not re.search(r"> ?\$@($|[ ;)])", line), (path.name, line)

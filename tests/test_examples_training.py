@@ -63,10 +63,11 @@ def trainings(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str
         place = next((n for n, word in enumerate(words) if word.endswith("advtrain")), None)
         if place is None:
             continue
-        options = dict(zip(words[place + 2 : -2 : 2], words[place + 3 : -2 : 2], strict=True))
+        words, end = words[:-6], words[-6:]
+        options = dict(zip(words[place + 2 :: 2], words[place + 3 :: 2], strict=True))
         run = Path(options.pop("-o")).name
         assert run not in found, "nothing is trained twice"
-        assert words[-2:] == [">", f"{words[-3]}.run"]
+        assert end == [">", f"{words[-1]}.run.part", "&&", "mv", f"{words[-1]}.run.part", f"{words[-1]}.run"]
         found[run] = options | {"": Path(words[place + 1]).name, "processes": words[0] if place else "one"}
     return found
 
