@@ -25,13 +25,17 @@ digits-clones: $(OUT)/judgement.json $(OUT)/digits-clones.md $(clones_pictures)
 	@printf '\nTable 1, of digits:\n'; cat $(OUT)/digits-clones.md
 	@printf '\nPictures:\n'; printf '  %s\n' $(clones_pictures)
 
-# One step of PGD and no weight on it: an ordinary training.
-$(OUT)/judge/last.safetensors: $(OUT)/train.zarr $(OUT)/held-out.zarr
-	$(run)advtrain $< --test $(OUT)/held-out.zarr --arch wrn-10-1 --epochs 6 --batch 64 --augment none --steps 1 --beta 0 \
-	  --bn-group 0 --ema 0.9 --hold-out none --track none -o $(@D)
+# Weights are there before a training is finished, so what make looks at is the name that a finished one prints.
+$(OUT)/judge/last.safetensors $(OUT)/denoiser/last.safetensors: $(OUT)/%/last.safetensors: $(OUT)/%.run
+	@touch -c $@
 
-$(OUT)/denoiser/last.safetensors: $(OUT)/train.zarr
-	$(run)edmtrain $< --epochs $(EPOCHS) --lr 2e-3 -o $(@D)
+# One step of PGD and no weight on it: an ordinary training.
+$(OUT)/judge.run: $(OUT)/train.zarr $(OUT)/held-out.zarr
+	$(run)advtrain $< --test $(OUT)/held-out.zarr --arch wrn-10-1 --epochs 6 --batch 64 --augment none --steps 1 --beta 0 \
+	  --bn-group 0 --ema 0.9 --hold-out none --track none -o $(OUT)/judge > $@.part && mv $@.part $@
+
+$(OUT)/denoiser.run: $(OUT)/train.zarr
+	$(run)edmtrain $< --epochs $(EPOCHS) --lr 2e-3 -o $(OUT)/denoiser > $@.part && mv $@.part $@
 
 # The same command, with a judge: what is trained is not trained again.
 $(OUT)/judgement.json: $(OUT)/denoiser/last.safetensors $(OUT)/judge/last.safetensors
@@ -45,10 +49,10 @@ $(OUT)/digits-$(1)-$(2)-$(3)x$(4).zarr: $(OUT)/digits.zarr $(OUT)/denoiser/last.
 endef
 define of_distances
 $(OUT)/digits-$(1)-$(2).oc.json: $(OUT)/digits.zarr $(OUT)/digits-$(1)-$(2)-$(MANY)x1.zarr $(OUT)/judge/last.safetensors
-	$(run)fid $(OUT)/digits.zarr $(OUT)/digits-$(1)-$(2)-$(MANY)x1.zarr --features classifier:$(OUT)/judge/last.safetensors > $$@
+	$(run)fid $(OUT)/digits.zarr $(OUT)/digits-$(1)-$(2)-$(MANY)x1.zarr --features classifier:$(OUT)/judge/last.safetensors > $$@.part && mv $$@.part $$@
 
 $(OUT)/digits-$(1)-$(2).cc.json: $(OUT)/digits.zarr $(OUT)/digits-$(1)-$(2)-$(FEW)x10.zarr
-	$(run)fid $$^ --features pixels --kid 0 -q > $$@
+	$(run)fid $$^ --features pixels --kid 0 -q > $$@.part && mv $$@.part $$@
 endef
 $(foreach norm,$(norms),$(foreach end,$(ends),$(eval $(call of_clones,$(norm),$(end),$(MANY),1))))
 $(foreach norm,$(norms),$(foreach end,$(ends),$(eval $(call of_clones,$(norm),$(end),$(FEW),10))))

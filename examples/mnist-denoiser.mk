@@ -40,16 +40,21 @@ $(mnist_folder)/known.zarr: $(OUT)/M.zarr | $(mnist_folder)
 $(mnist_folder)/held-out.zarr: $(OUT)/M.zarr | $(mnist_folder)
 	$(run)dataset subset $< --select '$(mnist_held)' -o $@
 
+# Weights are there before a training is finished, so what make looks at is the name that a finished one prints.
+$(mnist_judge) $(mnist_denoiser): $(mnist_folder)/%/last.safetensors: $(mnist_folder)/%.run
+	@touch -c $@
+
 # One step of PGD and no weight on it: an ordinary training.
-$(mnist_judge): $(mnist_folder)/known.zarr $(mnist_folder)/held-out.zarr
+$(mnist_folder)/judge.run: $(mnist_folder)/known.zarr $(mnist_folder)/held-out.zarr
 	$(run)advtrain $< --test $(mnist_folder)/held-out.zarr --arch wrn-10-1 --epochs 3 --batch 64 --augment none --steps 1 \
-	  --beta 0 --bn-group 0 --ema 0.9 --hold-out none --track none --precision $(mnist_precision) -o $(@D)
+	  --beta 0 --bn-group 0 --ema 0.9 --hold-out none --track none --precision $(mnist_precision) -o $(mnist_folder)/judge \
+	  > $@.part && mv $@.part $@
 
 mnist_training = $(run)edmtrain $(mnist_folder)/train.zarr --epochs $(mnist_epochs) --lr 2e-3 --width 16 --mult 1,2,2 --blocks 1 \
   --precision $(mnist_precision) -o $(mnist_folder)/denoiser
 
-$(mnist_denoiser): $(mnist_folder)/train.zarr
-	$(mnist_training)
+$(mnist_folder)/denoiser.run: $(mnist_folder)/train.zarr
+	$(mnist_training) > $@.part && mv $@.part $@
 
 # The same command, with a judge: what is trained is not trained again.
 $(OUT)/mnist-denoiser.json: $(mnist_denoiser) $(mnist_judge) $(mnist_folder)/held-out.zarr

@@ -65,7 +65,7 @@ small_json  := $(foreach pair,$(small_pairs),$(foreach which,best last,$(runs)/$
 # $(call of_difference,A,B,WHICH)
 define of_difference
 $(runs)/$(1).$(2).$(3).json: $(patsubst %,%.jsonl,$(call seeded,$(1)) $(call seeded,$(2)))
-	$(run)aacompare --power $(call group,$(1),$(3)) vs $(call group,$(2),$(3)) -q > $$@
+	$(run)aacompare --power $(call group,$(1),$(3)) vs $(call group,$(2),$(3)) -q > $$@.part && mv $$@.part $$@
 endef
 $(foreach pair,$(small_pairs),$(foreach which,best last,$(eval $(call of_difference,$(word 1,$(subst :, ,$(pair))),$(word 2,$(subst :, ,$(pair))),$(which)))))
 
@@ -83,7 +83,7 @@ $(runs)/on-s/%.zarr: $(runs)/%.run $(call ranked,c10,linf) | $(runs)/on-s
 small_local := $(call pairs,small-local.tsv)
 define of_local
 $(runs)/on-s/$(1).$(2).last.json: $(call on_s,$(1)) $(call on_s,$(2))
-	$(run)aacompare --power $(call on_s,$(1)) vs $(call on_s,$(2)) -q > $$@
+	$(run)aacompare --power $(call on_s,$(1)) vs $(call on_s,$(2)) -q > $$@.part && mv $$@.part $$@
 endef
 $(foreach pair,$(small_local),$(eval $(call of_local,$(word 1,$(subst :, ,$(pair))),$(word 2,$(subst :, ,$(pair))))))
 local_json := $(foreach pair,$(small_local),$(runs)/on-s/$(subst :,.,$(pair)).last.json)

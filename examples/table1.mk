@@ -33,10 +33,10 @@ by_features  := --features $(FEATURES) $(if $(filter inception,$(FEATURES)),--we
 # $(call of_distances,SET,NORM,END)
 define of_distances
 $(OUT)/$(1)-$(2)-$(3).oc.json: $(OUT)/$(1).zarr $(call clones_of,$(1),$(2),$(3),$(table1_many),1)
-	$(call on_gpus,fid) $$^ $(by_features) $(FID) > $$@
+	$(call on_gpus,fid) $$^ $(by_features) $(FID) > $$@.part && mv $$@.part $$@
 
 $(OUT)/$(1)-$(2)-$(3).cc.json: $(OUT)/$(1).zarr $(call clones_of,$(1),$(2),$(3),$(table1_few),10)
-	$(run)fid $$^ --features pixels --kid 0 -q > $$@
+	$(run)fid $$^ --features pixels --kid 0 -q > $$@.part && mv $$@.part $$@
 endef
 $(foreach set,c10 c100 small-c10,$(foreach norm,$(norms),$(foreach end,most least,$(eval $(call of_distances,$(set),$(norm),$(end))))))
 
@@ -48,7 +48,7 @@ table_small-c10 := small-table1
 
 define of_table
 $(OUT)/$(table_$(1)).md: $(here)/$(patsubst small-%,%,$(table_$(1))).tsv $(call distances,$(1)) $(here)/distances.awk
-	awk -f $(here)/distances.awk $(here)/$(patsubst small-%,%,$(table_$(1))).tsv $(call distances,$(1)) > $$@
+	awk -f $(here)/distances.awk $(here)/$(patsubst small-%,%,$(table_$(1))).tsv $(call distances,$(1)) > $$@.part && mv $$@.part $$@
 endef
 $(foreach set,c10 c100 small-c10,$(eval $(call of_table,$(set))))
 

@@ -199,7 +199,7 @@ def test_the_judge_has_not_seen_what_it_judges(tmp_path: Path) -> None:
         Path(w[w.index("-o") + 1]).stem: w[w.index("--select") + 1] for w in lines if w[:2] == ["dataset", "subset"]
     }
     assert chosen == {"train": "first:4000", "known": "first:6000", "held-out": "!first:59500"}
-    trained, judged = (words for words in lines if words[0] == "edmtrain")
+    trained, judged = (words[: words.index(">")] for words in lines if words[0] == "edmtrain")
     assert [word for word in judged if word in trained] == trained, "the same training, and then a judge"
     assert judged[judged.index("--judge") + 1] == "out/mnist/judge/last.safetensors"
     missing = make("mnist-denoiser", DATA=tmp_path / "none", OUT=tmp_path / "out")
