@@ -274,7 +274,7 @@ def change_array(path: Path, name: str, change: Callable[[dict[str, Any]], objec
         (lambda d: d.update(fill_value=1), "does not write"),
         (lambda d: d.update(storage_transformers=[{"name": "x"}]), "does not write"),
         (lambda d: d.update(attributes={"a": 1}), "does not write"),
-        (lambda d: d.update(node_type="group"), "no zarr v3 array"),
+        (lambda d: d.update(node_type="group"), "not a zarr v3 array"),
     ],
 )
 def test_arrays_that_we_never_write(store: Path, change: Callable[[dict[str, Any]], object], words: str) -> None:
