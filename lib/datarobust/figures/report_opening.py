@@ -141,7 +141,7 @@ def gallery(ranking: Ranked, most: int) -> Gallery | None:
     distance, attributes = ranking.distance[rows], ranking.store.attributes
     left, right = _points(points, rows), _points(others, ranking.neighbour[rows])
     whole = norm_of(attributes["norm"]).whole and attributes["labels"] == "hard" and not ranking.of_features
-    steps = [f"{round(value * LEVELS)}/{LEVELS}" if whole else "" for value in distance.tolist()]
+    steps = [f"{round(value * LEVELS)}/255" if whole else "" for value in distance.tolist()]
     pairs = [Pair(*each[:2], each[2:]) for each in zip(fixed(distance.tolist()), steps, left, right, strict=True)]
     title = f"{plural(len(pairs), 'pair')}, {ranking.norm}: each point beside its nearest point of {ranking.of}"
     named = "\n".join(f"{one.sides[0].name}\t{one.sides[1].name}" for one in pairs if one.sides[0].name)

@@ -119,6 +119,7 @@ def test_pairs_have_rows_classes_and_names(folder: Path) -> None:
         left, right = pair.sides
         assert right.row == N - 1 - left.row
         assert float(pair.distance) == pytest.approx(distance[left.row], abs=1e-3)
+        assert pair.steps == f"{round(distance[left.row] * 255)}/255"
         assert (left.label, left.name) == (["cat", "dog"][left.row % 2], f"cat/{left.row:04}.png")
     assert second.rows.split() == [str(pair.sides[0].row) for pair in pairs]
     assert len(opening(folder, "d.zarr", "r-linf.zarr", pairs=5).galleries[0].pairs) == 5
