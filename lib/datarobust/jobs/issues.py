@@ -147,8 +147,10 @@ class Issues:
         agreement = self.findings.agreement
         advice = ""
         if agreement < _USELESS:
-            better = "a network" if self.features is None else "a better network"
-            advice = f" These distances say little about the classes: give those of {better} with `features`."
+            better = "give those of a network with `features`"
+            if self.features is not None:
+                better = "take a better network, or the `normalise` that it was trained with"
+            advice = f" These distances say little about the classes: {better}."
         yield f"The nearest point has the same label for {agreement:.0%} of the points.{advice}"
 
 

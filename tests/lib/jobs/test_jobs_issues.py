@@ -107,6 +107,18 @@ def test_with_features_their_distances_are_taken(tmp_path: Path) -> None:
     np.testing.assert_allclose([float(row["distance"]) for row in rows], [float(row["distance"]) for row in pixels])
 
 
+def test_distances_that_say_little_are_remarked_with_a_way_out(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 1, 4, 4), dtype=np.uint8)
+    store = written(tmp_path / "d.zarr", images, np.arange(40) % 3)
+    for features, way in (
+        (None, "give those of a network with `features`"),
+        (features_of(store, tmp_path / "f.zarr"), "take a better network, or the `normalise` that it was trained with"),
+    ):
+        job = Issues(store, features, None, "l2", Thresholds(), memory=1 << 30)
+        make(job, tmp_path / "i.csv", lambda inputs: Step("dataset", (), "0.1.0", None, None, inputs), overwrite=True)
+        assert list(job.remarks())[-1].endswith(f"These distances say little about the classes: {way}.")
+
+
 def test_leaks_into_a_set_of_images_are_those_of_images(tmp_path: Path) -> None:
     images, labels = clouds()
     store, tests = written(tmp_path / "d.zarr", images, labels), written(tmp_path / "t.zarr", images[:2], labels[:2])
