@@ -75,8 +75,8 @@ class Outcome:
 
 def evaluate(
     module: nn.Module,
-    images: Array,  # (M, C, H, W), uint8 (as v/255) or float32 in [0, 1]
-    labels: Rows,  # int64 (M)
+    images: Array | Tensor,  # (M, C, H, W), uint8 (as v/255) or float32 in [0, 1]
+    labels: Rows | Tensor,  # int64 (M)
     protocol: Attacks,
     options: Options,
     *,
@@ -92,6 +92,7 @@ def evaluate(
     stage without attack is over. With a checkpoint a killed run goes on, and ends with the bits of an uninterrupted
     one; the processes of a group share the batches of each attack.
     """
+    images, labels = (each.numpy(force=True) if isinstance(each, Tensor) else each for each in (images, labels))
     some = as_inputs(images[:PROBED], options.device)
     fast, faster = accelerated(module, some, options.faster, options.compiled)
     model = AttackedModel(module, fast, options.limit)

@@ -124,6 +124,14 @@ def test_the_network_and_the_random_numbers_are_left_as_they_were() -> None:
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
+def test_tensors_are_as_good_as_arrays() -> None:
+    model = made.network()
+    images, labels = made.points(model, 10)
+    expected = evaluate(model, images, labels, brief(), KEEP)
+    for tensor in (torch.tensor(images), made.as_tensor(images).requires_grad_()):
+        assert same(evaluate(model, tensor, torch.tensor(labels), brief(), KEEP), expected)
+
+
 def test_the_network_is_evaluated_in_evaluation_mode() -> None:
     model = nn.Sequential(made.network(), nn.Dropout(0.5))
     images, labels = made.points(model[0], 12)
