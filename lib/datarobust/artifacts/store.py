@@ -1,14 +1,12 @@
 """Zarr artifacts: rows are appended, a killed run is continued, and nothing is read that was not written.
 
 ARTIFACTS.md has the format, and what is checked when. Metadata that differ from `array_document` by one byte are
-refused, because a store can name codecs that run code. Shards are read here and not by the zarr library, which gives
-zeros where a file is missing, holds what it reads twice, and leaves threads behind that do not survive a fork.
+refused, because a store can name codecs that run code. Shards are read and written here and not by the zarr library,
+which gives zeros where a file is missing, and leaves threads behind that do not survive a fork.
 """
 
 from __future__ import annotations
 
-import asyncio
-import importlib.metadata
 import json
 import math
 import os
@@ -54,7 +52,6 @@ _ENTRY_BYTES = 16  # of a chunk in the index of a shard: offset and length
 _META = "zarr.json"
 _GROUP_BYTES = 1 << 26  # largest head of a store that is read: hashes of about 12 TB of images
 _ARRAY_BYTES = 1 << 16
-_IN_USE = "while it was in use (a checksum does not fit)"
 
 
 # ----------------------------------------------------------------------------------------------------- rows in files
@@ -116,6 +113,15 @@ class Layout:
         """Exact size of a block's file."""
         return self.chunks_of(block) * self.chunk_bytes + self.shard // self.chunk * _ENTRY_BYTES + CRC_BYTES
 
+    def file_of(self, block: int, rows: Array) -> bytes:
+        """The file of a block that has these rows: its chunks, each followed by its crc32c, and the index."""
+        chunks = np.zeros((self.chunks_of(block), self.chunk_bytes), np.uint8)
+        for i, chunk in enumerate(chunks):
+            part = flat(rows[i * self.chunk : (i + 1) * self.chunk])
+            chunk[: part.size] = part
+            chunk[-CRC_BYTES:] = np.frombuffer(crc32c(chunk[:-CRC_BYTES]), np.uint8)
+        return chunks.tobytes() + self.index(block)
+
 
 def array_document(layout: Layout) -> dict[str, Any]:
     """The zarr v3 metadata of an array, the only one accepted for its shape and dtype."""
@@ -163,14 +169,12 @@ def flat(rows: Array) -> Images:
     return rows.reshape(-1).view(np.uint8)
 
 
-def crc32c(*parts: Images) -> bytes:
-    """The checksum of bytes that follow one another, as four little-endian bytes."""
+def crc32c(data: Images) -> bytes:
+    """The checksum of bytes, as four little-endian bytes."""
     from numcodecs.checksum32 import CRC32C
 
-    value = 0
-    for part in parts:
-        value = CRC32C.checksum(part, value)
-    return value.to_bytes(CRC_BYTES, "little")
+    checksum: int = CRC32C.checksum(data)
+    return checksum.to_bytes(CRC_BYTES, "little")
 
 
 # ------------------------------------------------------------------------------------------------------ reading rows
@@ -205,7 +209,7 @@ class Column:
         stop = len(self) if stop is None else stop
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"rows {start} to {stop} of {len(self)}")
-        rows = self._empty(stop - start)
+        rows = np.empty((stop - start, *self.shape[1:]), self.dtype)
         size = self.layout.block
 
         def fill(block: int) -> None:
@@ -229,24 +233,20 @@ class Column:
             raise IndexError(f"indices are integers along one axis, not {rows.dtype} of shape {rows.shape}")
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"row {rows.min() if rows.min() < 0 else rows.max()} of {len(self)}")
-        numbers, local = np.divmod(rows.astype(np.int64), self.layout.block)
-        taken = self._empty(rows.size)
-        size = self.layout.chunk
+        rows = rows.astype(np.int64)
+        blocks = rows // self.layout.block
+        taken = np.empty((rows.size, *self.shape[1:]), self.dtype)
 
         def pick(block: int) -> None:
-            places = np.flatnonzero(numbers == block)
-            if block not in self._verified:
-                taken[places] = self._block(block)[local[places]]
-                return
-            chunks = local[places] // size
-            with self._shard(block, _IN_USE) as shard:
-                for chunk in np.unique(chunks).tolist():
-                    part = self._empty(min(size, self.layout.rows_of(block) - chunk * size))
-                    self._read_chunks(shard, block, chunk, part)
-                    of_chunk = places[chunks == chunk]
-                    taken[of_chunk] = part[local[of_chunk] - chunk * size]
+            chosen = np.flatnonzero(blocks == block)
+            local = rows[chosen] - block * self.layout.block
+            size = self.layout.chunk if block in self._verified else self.layout.block
+            for low in np.unique(local // size * size).tolist():
+                inside = local // size * size == low
+                part = self._part(block, low, min(low + size, self.layout.rows_of(block)))
+                taken[chosen[inside]] = part[local[inside] - low]
 
-        _each(pick, np.unique(numbers).tolist())
+        _each(pick, np.unique(blocks).tolist())
         return taken
 
     def verify(self) -> None:
@@ -257,66 +257,42 @@ class Column:
 
         _each(verify, range(self.layout.blocks))
 
-    def _empty(self, rows: int) -> Array:
-        return np.empty((rows, *self.shape[1:]), self.dtype)
-
     def _block(self, block: int) -> Array:
-        """All rows of a block, verified."""
-        rows = self._empty(self.layout.rows_of(block))
-        with self._shard(block, "(its rows or their checksums are not those that were written)") as shard:
-            self._read_chunks(shard, block, 0, rows)
-            if sha256(flat(rows)) != self.hashes[block]:
-                raise ValueError("its sha256 is another")
-        self._verified.add(block)
-        return rows
+        return self._part(block, 0, self.layout.rows_of(block))
 
     def _part(self, block: int, low: int, high: int) -> Array:
         """Rows ``low`` to ``high`` of a block; of one that was verified before, only their chunks are read."""
-        if block not in self._verified or high - low == self.layout.rows_of(block):
-            return self._block(block)[low:high]
-        size = self.layout.chunk
-        first, last = low // size * size, min(-(-high // size) * size, self.layout.rows_of(block))
-        rows = self._empty(last - first)
-        with self._shard(block, _IN_USE) as shard:
-            self._read_chunks(shard, block, first // size, rows)
-        return rows[low - first : high - first]
-
-    @contextmanager
-    def _shard(self, block: int, how: str) -> Iterator[int]:
-        """Descriptor of a block's file, whose size and index are right; a ValueError inside says ``how`` it is not."""
-        file = self.folder / self.layout.key(block)
+        layout, rows_of_block = self.layout, self.layout.rows_of(block)
+        whole = block not in self._verified or high - low == rows_of_block
+        first, last = (0, layout.chunks_of(block)) if whole else (low // layout.chunk, -(-high // layout.chunk))
+        file, size, index = self.folder / layout.key(block), layout.file_bytes(block), layout.index(block)
         try:
-            with open(
-                file, "rb", buffering=0, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW)
-            ) as shard:
-                length, size = os.fstat(shard.fileno()).st_size, self.layout.file_bytes(block)
-                if length != size:
+            with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW)) as shard:
+                if (length := os.fstat(shard.fileno()).st_size) != size:
                     raise ArtifactError(_wrong_size(file, length, size))
-                index = self.layout.index(block)
+                data = os.pread(shard.fileno(), (last - first) * layout.chunk_bytes, first * layout.chunk_bytes)
                 if os.pread(shard.fileno(), len(index), size - len(index)) != index:
                     raise ValueError("its index is another")
-                yield shard.fileno()
+            chunks = np.frombuffer(data, np.uint8).reshape(-1, layout.chunk_bytes)
+            if any(crc32c(chunk[:-CRC_BYTES]) != chunk[-CRC_BYTES:].tobytes() for chunk in chunks):
+                raise ValueError("a checksum does not fit")
+            rows: Array = chunks[:, :-CRC_BYTES].flatten().view(self.dtype)
+            rows = rows.reshape(-1, *self.shape[1:])[: rows_of_block - first * layout.chunk]
+            if whole and sha256(flat(rows)) != self.hashes[block]:
+                raise ValueError("its sha256 is another")
         except FileNotFoundError:
             raise ArtifactError(f"{file} is missing: {RESTORE}") from None
         except OSError as error:
             raise ArtifactError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}") from error
         except ValueError as error:
+            seen = "(its rows or their checksums are not those that were written)"
+            how = seen if whole else "while it was in use (a checksum does not fit)"
             raise ArtifactError(f"{file} was altered {how}: {RESTORE}") from error
-
-    def _read_chunks(self, shard: int, block: int, chunk: int, rows: Array) -> None:
-        """Fill ``rows`` from chunk number ``chunk`` on; ValueError where they do not have their checksums."""
-        for start in range(0, len(rows), self.layout.chunk):
-            part = flat(rows[start : start + self.layout.chunk])
-            padding = np.empty(self.layout.chunk_bytes - CRC_BYTES - part.nbytes, np.uint8)
-            checksum = bytearray(CRC_BYTES)
-            place = (chunk + start // self.layout.chunk) * self.layout.chunk_bytes
-            length = os.preadv(shard, [part.data, padding.data, checksum], place)
-            if length != self.layout.chunk_bytes or crc32c(part, padding) != checksum:
-                raise ValueError("a checksum does not fit")
-            # Booleans are 0 or 1; any other byte would be a third truth value to NumPy.
-            if self.dtype == np.bool_ and part.size and part.max() > 1:
-                file = self.folder / self.layout.key(block)
-                raise ArtifactError(f"{file} holds a boolean that is neither 0 nor 1: {RESTORE}")
+        # Booleans are 0 or 1; any other byte would be a third truth value to NumPy.
+        if self.dtype == np.bool_ and rows.size and flat(rows).max() > 1:
+            raise ArtifactError(f"{file} holds a boolean that is neither 0 nor 1: {RESTORE}")
+        self._verified.add(block)
+        return rows[low - first * layout.chunk : high - first * layout.chunk]
 
 
 def _each(work: Callable[[int], None], blocks: Sequence[int]) -> None:
@@ -617,48 +593,10 @@ class _Column:
 
     def _write(self, rows: Array) -> None:
         """Write a block, C-contiguous; it is on the disk when this returns."""
-        start = len(self.hashes) * self._size
-        layout = Layout(self.dtype.name, (start + len(rows), *self.row))
-        hashes = [*self.hashes, sha256(flat(rows))]
-        file = self.folder / layout.key(len(self.hashes))
-        # In a thread, with an event loop of its own: zarr's synchronous functions would start threads that stay, and
-        # do not survive a fork.
-        with ThreadPoolExecutor(1) as helper:
-            shard = helper.submit(asyncio.run, _encoded(layout, rows)).result()
-        durable.write_file(file, shard)
-        try:
-            Column(self.folder, layout, hashes).read(start)
-        except ArtifactError as error:
-            zarr = importlib.metadata.version("zarr")
-            raise ArtifactError(f"{file} cannot be written: zarr {zarr} writes it otherwise than we read it") from error
-        self.hashes = hashes
-
-
-async def _encoded(layout: Layout, rows: Array) -> Images:
-    """The bytes of the file of one block, as zarr writes it into memory."""
-    from zarr.api.asynchronous import create_array
-    from zarr.codecs import BytesCodec, Crc32cCodec
-    from zarr.storage import MemoryStore
-
-    files: dict[str, Any] = {}
-    row = layout.shape[1:]
-    array = await create_array(
-        MemoryStore(files),
-        shape=rows.shape,
-        dtype=layout.dtype,
-        chunks=(layout.chunk, *row),
-        shards=(layout.shard, *row),
-        filters=None,
-        serializer=BytesCodec(),
-        compressors=Crc32cCodec(),
-        fill_value=0,
-        zarr_format=3,
-        chunk_key_encoding={"name": "default", "separator": "."},
-        config={"order": "C", "write_empty_chunks": True},
-    )
-    await array.setitem((slice(0, len(rows)),), rows)
-    shard: Images = files[layout.key(0)].as_numpy_array().view(np.uint8)
-    return shard
+        block = len(self.hashes)
+        layout = Layout(self.dtype.name, (block * self._size + len(rows), *self.row))
+        durable.write_file(self.folder / layout.key(block), layout.file_of(block, rows))
+        self.hashes.append(sha256(flat(rows)))
 
 
 @contextmanager
