@@ -91,6 +91,17 @@ def ten(classes=10):
 def three():
     return ten(3)
 """
+#: sens-rank with a PyTorch that has CUDA, in its words, but without a C compiler for Triton.
+UNCOMPILED = """
+import os, sys, torch
+from datarobust.tools import sens_rank
+
+torch.version.cuda, torch.cuda.get_device_capability = "13.0", lambda device: (9, 0)
+torch.cuda._exchange_device = torch.cuda._maybe_exchange_device = lambda device: -1
+os.environ.pop("CC", None)
+os.environ |= {"PATH": "", "TRITON_LIBCUDA_PATH": sys.argv.pop(1), "TRITON_CACHE_DIR": sys.argv.pop(1)}
+sens_rank.main()
+"""
 #: advtrain, asked to stop after two steps.
 STOPPED = """
 import os, signal
@@ -182,6 +193,22 @@ def test_sens_rank(both: Both, norm: str) -> None:
     assert cpu.keys() == gpu.keys()
     for name in cpu:
         np.testing.assert_array_equal(cpu[name], gpu[name])
+
+
+def test_without_a_compiler_for_triton_pytorch_searches_and_it_is_told(
+    on_gpu: Run, place: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("triton")
+    (tmp_path / "uncompiled.py").write_text(UNCOMPILED, encoding="utf-8")
+    (tmp_path / "libcuda.so.1").touch()
+    words = [tmp_path / "uncompiled.py", tmp_path, tmp_path / "cache", place / "d.zarr", "--norm", "linf"]
+    planned = on_gpu(*words, "--device", "cuda", "--dry-run")
+    assert json.loads(planned.stdout)["engine"] == "generic", planned.stderr
+    done = on_gpu(*words, "--device", "cuda", "-o", tmp_path / "r.zarr")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Triton does not run here, so PyTorch's own kernels serve: Failed to find C compiler") == 1
+    for name, column in columns(place / "r.zarr").items():
+        np.testing.assert_array_equal(columns(tmp_path / "r.zarr")[name], column)
 
 
 INJECTED: list[object] = ["--focus", "r.zarr:least:15", "--focus-batch", 4]

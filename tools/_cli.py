@@ -272,16 +272,16 @@ def compiled_of(
     A training that was begun in the folder ``run`` goes on as it was. On a GPU it is said what was chosen.
     """
     from datarobust.artifacts.runs import recorded
-    from datarobust.networks.classifier import triton_kernels
+    from datarobust.devices import triton_runs
 
-    if compiled and device.type == "cuda" and triton_kernels(device) is None:
+    if compiled and device.type == "cuda" and not triton_runs(device):
         raise UsageError("--compile needs Triton, a C compiler and a GPU from Ampere on: without, leave it out.")
     if compiled is not None:
         return compiled
     recipe = recorded(run).get("recipe") if run is not None and group.is_main else None
     if isinstance(recipe, dict):
         chosen, why = recipe.get("compiled") is True, f", as {run} was begun"
-    elif device.type != "cuda" or triton_kernels(device) is None:
+    elif device.type != "cuda" or not triton_runs(device):
         chosen, why = False, ""
     else:
         chosen = operations() / group.size >= LONG

@@ -6,11 +6,17 @@ Random numbers are those of Philox-4x64-10 (:mod:`datarobust.randomness`), by Py
 
 from __future__ import annotations
 
+import functools
+import os
+import warnings
+from importlib.util import find_spec
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from datarobust import randomness
+from datarobust.errors import DatarobustWarning
 from datarobust.types import Array
 
 _MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
@@ -22,6 +28,36 @@ def to_device(array: Array, device: torch.device) -> Tensor:
     """The array as a tensor on a device; nothing waits until it is there."""
     tensor = torch.from_numpy(array)
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+@functools.cache
+def triton_runs(device: torch.device) -> bool:
+    """Whether kernels of Triton run on a device: a GPU from Ampere on, and a C compiler, which is tried once.
+
+    Where Triton is there and fails, this is warned of. Under TRITON_INTERPRET=1 the processor stands in for the GPU.
+    """
+    if find_spec("triton") is None:
+        return False
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        cuda = device.type == "cuda" and torch.version.cuda is not None
+        if not cuda or torch.cuda.get_device_capability(device) < (8, 0):
+            return False
+    import triton
+
+    @triton.jit
+    def nothing(number):  # type: ignore[no-untyped-def]
+        pass
+
+    number = torch.zeros(1, device=device)
+    try:
+        with torch.cuda.device_of(number):  # type: ignore[no-untyped-call]  # Triton launches where PyTorch is
+            nothing[(1,)](number, enable_fp_fusion=False)  # unsaid, Triton 3.9 warns of another default to come
+    except Exception as error:  # noqa: BLE001 - of Triton, of a compiler, of a driver
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        text = f"Triton does not run here, so PyTorch's own kernels serve: {reason}"
+        warnings.warn(text, DatarobustWarning, stacklevel=2)
+        return False
+    return True
 
 
 def row_keys(seed: int, domain: int, start: int, stop: int, device: torch.device) -> Tensor:

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from datarobust import artifacts
+from datarobust import artifacts, devices
 from datarobust.distributed import Group
 from datarobust.errors import UsageError
 from datarobust.jobs.make import ALONE
-from datarobust.networks import classifier
 from datarobust.tools import _cli
 from datarobust.tools._cli import LONG, compiled_of
 
@@ -26,12 +25,13 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 CLONES = """
 import sys
 from torch import nn
-from datarobust.networks import classifier, song_unet
+from datarobust import devices
+from datarobust.networks import song_unet
 from datarobust.tools import _cli, clone
 
 nn.Module.compile = lambda model, **_: print("compiled", file=sys.stderr)
 _cli.LONG = 1.0
-classifier.triton_kernels, song_unet.kernels_for = (lambda device: True), (lambda *_: None)
+devices.triton_runs, song_unet.kernels_for = (lambda device: True), (lambda *_: None)
 clone.main()
 """
 
@@ -41,7 +41,7 @@ def remarks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the user is told; there is a compiler for GPUs."""
     said: list[str] = []
     monkeypatch.setattr(_cli, "say", said.append)
-    monkeypatch.setattr(classifier, "triton_kernels", lambda device: "there")
+    monkeypatch.setattr(devices, "triton_runs", lambda device: True)
     return said
 
 
@@ -57,7 +57,7 @@ def test_long_work_on_a_gpu_is_compiled(remarks: list[str], monkeypatch: pytest.
     monkeypatch.setattr(Group, "agree", lambda group, value: value)
     assert not compiled_of(None, GPU, lambda: LONG, Group(0, 2))  # each of two has half of it
     assert remarks == ["--compile for long work.", "--no-compile.", "--no-compile."]
-    monkeypatch.setattr(classifier, "triton_kernels", lambda device: None)
+    monkeypatch.setattr(devices, "triton_runs", lambda device: False)
     assert not compiled_of(None, GPU, never, ALONE)
     with pytest.raises(UsageError, match="--compile needs Triton, a C compiler and a GPU"):
         compiled_of(True, GPU, never, ALONE)

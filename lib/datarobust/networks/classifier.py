@@ -6,13 +6,11 @@ paddings and initial values are those of the implementations that published weig
 
 from __future__ import annotations
 
-import functools
-import importlib.util
+import importlib
 import inspect
 import math
 import os
 import re
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from datarobust.errors import DatarobustWarning, UsageError
+from datarobust.devices import triton_runs
+from datarobust.errors import UsageError
 
 Channels = Sequence[float] | None  # a number for each channel
 _NAMES = "wrn-DEPTH-WIDTH, such as wrn-28-10, or preact-resnet-18"
@@ -125,29 +124,7 @@ def kernels_for(x: Tensor, module: nn.Module) -> Any:
         return None
     if not x.is_contiguous(memory_format=torch.channels_last):
         return None
-    return triton_kernels(x.device)
-
-
-@functools.cache
-def triton_kernels(device: torch.device) -> Any:
-    """:mod:`.kernels`, where Triton runs on a device; it needs a GPU from Ampere on, and a C compiler, which is tried.
-
-    So does what torch.compile makes. It is warned of where Triton is there and fails.
-    """
-    if importlib.util.find_spec("triton") is None:
-        return None
-    if device.type == "cuda" and (not torch.version.cuda or torch.cuda.get_device_capability(device) < (8, 0)):
-        return None
-    kernels = importlib.import_module("datarobust.networks.kernels")
-    some, ones = torch.zeros(1, 4, 1, 1, device=device), torch.ones(4, device=device)
-    try:
-        kernels.group_norm(some, 1, ones, ones, 1.0, silu=False)
-    except Exception as error:  # noqa: BLE001 - of Triton, of a compiler, of a driver
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        text = f"Triton does not run here, so PyTorch's own kernels serve: {reason}"
-        warnings.warn(text, DatarobustWarning, stacklevel=2)
-        return None
-    return kernels
+    return importlib.import_module("datarobust.networks.kernels") if triton_runs(x.device) else None
 
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "silu": F.silu}

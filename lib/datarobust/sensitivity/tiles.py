@@ -12,13 +12,9 @@ difference of most pairs is no longer below what their row has found. A tile wit
 
 from __future__ import annotations
 
-import os
-import shutil
-import sysconfig
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +23,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from datarobust.devices import triton_runs
 from datarobust.norms import Norm
 from datarobust.types import Floats, Rows
 
@@ -67,22 +64,10 @@ def shape_of(norm: str, k: int, hopper: bool) -> Shape:
 
 
 def serves(points: Labelled, others: Labelled, norm: Norm, k: int, device: str) -> bool:
-    """Whether the kernels can do a search on a device: of bytes with classes, on a GPU with tensor cores for int8.
-
-    Under TRITON_INTERPRET=1 the processor stands in for the GPU.
-    """
+    """Whether the kernels can do a search on a device: of bytes with classes, where Triton runs."""
     able = points.rows.dtype == np.uint8 and (points.soft is None or others.soft is None)
     able = able and norm.name in KERNELS and points.rows.shape[1] <= WIDEST and k <= MOST
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        return able
-    able = able and torch.version.cuda is not None and _on_gpu(device)
-    return able and torch.cuda.get_device_capability(device) >= (8, 0) and _compiles()
-
-
-def _compiles() -> bool:
-    """Whether there is what Triton compiles with, where a kernel is first used: a C compiler, and Python's headers."""
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    return compiler is not None and Path(sysconfig.get_path("include"), "Python.h").is_file()
+    return able and triton_runs(torch.device(device))
 
 
 def _room(memory: int, device: str) -> int:

@@ -20,9 +20,9 @@ import torch
 from torch import nn
 
 from datarobust.ahead import ahead
+from datarobust.devices import triton_runs
 from datarobust.distributed import Group
 from datarobust.errors import DatarobustError, DivergedError, is_out_of_memory
-from datarobust.networks.classifier import triton_kernels
 from datarobust.types import Array, T
 
 Arrays = dict[str, Array]
@@ -280,7 +280,7 @@ class Loop(ABC):
     def _environment(self) -> dict[str, Any]:
         """On what bits depend besides the recipe."""
         cuda = self.device.type == "cuda"
-        kernels = {"kernels": "PyTorch" if triton_kernels(self.device) is None else "Triton"} if cuda else {}
+        kernels = {"kernels": "Triton" if triton_runs(self.device) else "PyTorch"} if cuda else {}
         return {
             "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
             **kernels,

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datarobust.errors import DatarobustWarning
 from datarobust.networks import build, kernels
-from datarobust.networks.classifier import BatchNorm2d, frozen, triton_kernels
+from datarobust.networks.classifier import BatchNorm2d, frozen
 from datarobust.networks.song_unet import Norm
 
 SHAPES = [(3, 40, 5, 7), (2, 3, 2, 3), (9, 16, 6, 6)]
@@ -154,19 +153,6 @@ def test_group_norms(channels: int, size: int, dtype: torch.dtype) -> None:
             assert ours.dtype == dtype
             assert ours.is_contiguous(memory_format=torch.channels_last)
             assert apart(ours, theirs) < bound
-
-
-def test_where_triton_fails_pytorch_serves_and_it_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise RuntimeError("Failed to find C compiler")
-
-    monkeypatch.setattr(kernels, "group_norm", fails)
-    triton_kernels.cache_clear()
-    with pytest.warns(DatarobustWarning, match="Triton does not run here.*Failed to find C compiler"):
-        assert triton_kernels(torch.device("cpu")) is None
-    x, module = features((2, 8, 4, 4)), norm(8).train()
-    assert apart(module.activated(x), functional.silu(module(x))) == 0
-    triton_kernels.cache_clear()
 
 
 @pytest.mark.parametrize(("name", "training"), [("wrn-10-1", True), ("wrn-10-1", False), ("preact-resnet-18", False)])
