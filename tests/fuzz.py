@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gzip
-import hashlib
 import io
 import itertools
 import json
@@ -156,15 +155,6 @@ def _state(data: bytes, folder: Path) -> None:
     Resume(folder / "o", "key").load()
 
 
-def _journal(data: bytes, folder: Path) -> None:
-    """A journal of version 0.1 with a checksum that fits."""
-    from datarobust.artifacts import Resume
-
-    digest = hashlib.sha256(data).hexdigest().encode()
-    (folder / ".o.journal").write_bytes(b"datarobust journal 1\n" + digest + b"\n" + data)
-    Resume(folder / "o", "key").load_journal()
-
-
 def _run(data: bytes, folder: Path) -> None:
     from datarobust.artifacts import runs
     from datarobust.errors import DatarobustError
@@ -210,7 +200,6 @@ TARGETS: dict[str, Target] = {
     "zarr": _store,
     "zarr, sealed": _sealed,
     "state": _state,
-    "journal": _journal,
     "run": _run,
     "search": _search,
 }
@@ -354,10 +343,6 @@ def seeds(name: str) -> Iterator[bytes]:
             with tempfile.TemporaryDirectory() as place:
                 Resume(Path(place) / "o", "key").save({"a": np.arange(3), "b": 2.5})
                 yield (Path(place) / ".o.resume").read_bytes()
-        case "journal":
-            yield (
-                json.dumps({"key": "key", "arrays": [["a", "<i8", [2]], ["b", "|b1", []]]}).encode() + b"\n" + bytes(17)
-            )
         case "run":
             yield b'{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.25}\n'
             yield b'{"request": "ab", "recipe": {"epochs": 1}, "arch": {}, "inputs": {}}\n'

@@ -12,11 +12,11 @@ import contextlib
 import errno
 import glob
 import hashlib
-import math
 import os
 import shutil
 import socket
 import stat
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,7 +31,12 @@ from datarobust.types import Array
 
 _KEY = "datarobust"  # of the metadata of a state
 _STATES = ("resume", "*of*.resume", "part-*.resume")  # of a process alone or the first, of others, of parts
-_JOURNALS = ("journal", "*of*.journal", "[ab].journal", "*-*.journal")  # the same of version 0.1
+_JOURNALS = (
+    "journal",
+    "*of*.journal",
+    "[ab].journal",
+    "*-*.journal",
+)  # of version 0.1, not continued
 LEASE, RENEWED = 60.0, 5.0  # seconds after which a lease is dead, and between two renewals
 _NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -134,6 +139,7 @@ def locked(path: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout:
+            _demand_files_in(place.parent, path)  # filelock takes a folder that refuses them, as /proc, for a held lock
             raise LockedError(f"{path} is being written by {_holder(file)}: wait for it to end, or stop it") from None
         except OSError as error:
             if error.errno not in _NO_FLOCK:
@@ -151,6 +157,18 @@ def locked(path: Path) -> Iterator[None]:
                 with contextlib.suppress(OSError):  # a folder that became read-only keeps an empty lock file, no more
                     Path(lock.lock_file).unlink()
             lock.release()
+
+
+def _demand_files_in(folder: Path, path: Path) -> None:
+    """ArtifactError where no file can be made in the folder of an output."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ArtifactError(
+            f"{path} cannot be written: no file can be made in the folder {folder} ({reason})"
+        ) from error
 
 
 def _lock_file(path: Path, file: Path) -> Path:
@@ -380,28 +398,6 @@ class Resume:
         """The states of this request that any process has left, this process's first."""
         paths = [self.path, *(path for path in self._files(*_STATES[:2]) if path != self.path)]
         return [state for path in paths if (state := self._load(path)) is not None]
-
-    def load_journal(self) -> dict[str, Array] | None:
-        """The arrays of this request that version 0.1 left in ``.NAME.journal``; None if there are none.
-
-        It has a line that says so, the sha256 of the rest, the request and the arrays described in JSON, their bytes.
-        """
-        try:
-            mark, digest, body = hidden(self.output, "journal").read_bytes().split(b"\n", 2)
-            if mark != b"datarobust journal 1" or digest != hashlib.sha256(body).hexdigest().encode():
-                return None
-            head, rest = body.split(b"\n", 1)
-            described, arrays, start = parse(head), {}, 0
-            if described["key"] != self.request:
-                return None
-            for name, code, shape in described["arrays"]:
-                dtype, count = np.dtype(code), math.prod(shape)
-                arrays[name] = np.frombuffer(rest, dtype, count, start).reshape(shape).copy()
-                start += dtype.itemsize * count
-        # None, or bytes that version 0.1 did not write.
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError, SyntaxError):
-            return None
-        return arrays
 
     def save(self, arrays: Mapping[str, Array | int | float]) -> None:
         """Replace the state with arrays of numbers or booleans; it is on the disk when this returns.

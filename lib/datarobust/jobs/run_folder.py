@@ -97,9 +97,8 @@ class Run:
                 self._events.close()
 
     def load(self) -> Arrays | None:
-        """The state of this training, or None; also one that was left by version 0.1, as a journal."""
-        state = self.output.resume.load()
-        return self.output.resume.load_journal() if state is None else state
+        """The state of this training, or None."""
+        return self.output.resume.load()
 
     def save(self, state: Arrays, best: Weights | None, last: Weights | None) -> None:
         """Replace the state, then the weights that belong to it."""

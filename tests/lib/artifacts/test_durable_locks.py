@@ -239,3 +239,22 @@ def test_no_name(path: str) -> None:
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="does not exist"), artifacts.locked(tmp_path / "none" / "out"):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """As /proc, where a new file is ENOENT, and what is mounted read-only."""
+    whole, creating = os.open, os.O_CREAT | getattr(os, "O_TMPFILE", 0) & ~os.O_DIRECTORY
+
+    def refuse(path: str | Path, flags: int, *more: int, **options: int) -> int:
+        if flags & creating:
+            raise OSError(code, os.strerror(code), path)
+        return whole(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with (
+        pytest.raises(ArtifactError, match=f"out cannot be written: .*{os.strerror(code).lower()}") as error,
+        locked(tmp_path / "out"),
+    ):
+        pass
+    assert not isinstance(error.value, LockedError)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import signal
 from pathlib import Path
@@ -179,36 +178,3 @@ def test_kill_at_any_moment_keeps_a_state(tmp_path: Path) -> None:
         if code == 0:
             break
     assert 2 < place < 19
-
-
-@pytest.mark.parametrize(
-    "arrays",
-    [
-        *(
-            [["a", "<i8", [2]], ["b", "|b1", []]],
-            [],
-            [["a", "<i8", [9]]],
-            [["a", "x", [1]]],
-            3,
-            {"a": 1},
-            None,
-            ["abc"],
-        ),
-        *([["a", dtype, [1]]] for dtype in ("O", "", "(1,", "|S0", ["<i8"], {"x": 1}, 7)),
-        *([["a", "<i8", shape]] for shape in ([1 << 70], [-1], [0, 1 << 62, 9], ["2"], [1.5], 2, None, [[]])),
-    ],
-)
-@pytest.mark.parametrize("cut", [0, 1, 30, 100])
-def test_journals_of_version_0_1_are_read_or_refused(tmp_path: Path, arrays: object, cut: int) -> None:
-    resume = Resume(tmp_path / "r", "key")
-    assert resume.load_journal() is None
-    body = json.dumps({"key": "key", "arrays": arrays}).encode() + b"\n" + np.arange(2).tobytes() + b"\1"
-    whole = b"datarobust journal 1\n" + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
-    (tmp_path / ".r.journal").write_bytes(whole[: len(whole) - cut])
-    state = resume.load_journal()
-    if cut or arrays not in ([], [["a", "<i8", [2]], ["b", "|b1", []]]):
-        assert state is None
-    else:
-        assert state is not None
-        assert {name: array.tolist() for name, array in state.items()} == ({"a": [0, 1], "b": True} if arrays else {})
-    assert Resume(tmp_path / "r", "another").load_journal() is None

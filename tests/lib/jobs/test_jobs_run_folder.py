@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -126,17 +125,13 @@ def test_one_that_was_stopped_keeps_its_state(tmp_path: Path) -> None:
     assert job.began_at == [1]
 
 
-def test_a_state_of_version_0_1_0_is_taken_up(tmp_path: Path) -> None:
+def test_a_state_of_version_0_1_is_removed_and_the_training_begins_anew(tmp_path: Path) -> None:
     path, job = tmp_path / "run", Counted(3)
     with pytest.raises(KeyboardInterrupt):
         make(Counted(3, stops_after=2), path, step)
-    (path / ".state.resume").unlink()
-    head = {"key": artifacts.fingerprint(job.request()), "arrays": [["epoch", "<i8", []]]}
-    body = json.dumps(head).encode() + b"\n" + np.array(2).tobytes()
-    digest = hashlib.sha256(body).hexdigest().encode()
-    (path / ".state.journal").write_bytes(b"\n".join([b"datarobust journal 1", digest, body]))
+    (path / ".state.resume").rename(path / ".state.journal")
     assert make(job, path, step)
-    assert job.began_at == [2]
+    assert job.began_at == [0]
     assert names(path) == WHOLE
 
 
