@@ -28,16 +28,7 @@ import datarobust
 
 #: What takes long to import, and starts no thread; ours is imported, too, but for what is no module of Python's.
 IMPORTED = (
-    *(
-        "torch",
-        "torch._dynamo",
-        "numcodecs.checksum32",
-        "scipy.linalg",
-        "safetensors.torch",
-        "sklearn.utils",
-        "filelock",
-        "jinja2",
-    ),
+    *("torch", "torch._dynamo", "zarr", "scipy.linalg", "safetensors.torch", "sklearn.utils", "filelock", "jinja2"),
     *("networkx", "matplotlib.figure", "matplotlib.style", "pydantic.type_adapter", "torch.distributed.run"),
     *(f"matplotlib.backends.backend_{name}" for name in ("agg", "pdf", "svg")),
 )

@@ -25,8 +25,8 @@ LAYERS = (
     {"selection", "datasets", "figures", "checkpoints", "arrays"},
     {"jobs"},
 )
-#: Packages that only these parts may import: tensors are opened in one place, and the library never talks.
-ONLY_IN = {"zarr": set(), "safetensors": {"artifacts"}, "typer": set(), "rich": set(), "click": set()}
+#: Packages that only these parts may import: stores are opened in one place, and the library never talks.
+ONLY_IN = {"zarr": {"artifacts"}, "safetensors": {"artifacts"}, "typer": set(), "rich": set(), "click": set()}
 #: What no tool may import before it is called, because --help would wait for it.
 HEAVY = {"torch", "zarr", "safetensors", "matplotlib", "scipy", "sklearn", "numpy", "pydantic", "rich", "PIL"}
 HEAVY |= {"jinja2", "markupsafe", "networkx"}

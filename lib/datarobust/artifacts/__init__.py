@@ -6,7 +6,8 @@
     store     zarr artifacts                   durable   whole or absent, one writer each; states to resume
     tensors   safetensors artifacts            runs      the folders of trainings
 
-The only package that knows the formats zarr and safetensors. Importing it is cheap: NumPy and the standard library.
+The only package that knows zarr and safetensors. Importing it is cheap: NumPy and the standard library; zarr is
+imported when the first row is written.
 """
 
 from datarobust.artifacts.durable import Resume, locked, whole_or_absent

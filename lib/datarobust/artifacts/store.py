@@ -1,12 +1,14 @@
 """Zarr artifacts: rows are appended, a killed run is continued, and nothing is read that was not written.
 
 ARTIFACTS.md has the format, and what is checked when. Metadata that differ from `array_document` by one byte are
-refused, because a store can name codecs that run code. Shards are read and written here and not by the zarr library,
-which gives zeros where a file is missing, and leaves threads behind that do not survive a fork.
+refused, because a store can name codecs that run code. Shards are read here and not by the zarr library, which gives
+zeros where a file is missing, holds what it reads twice, and leaves threads behind that do not survive a fork.
 """
 
 from __future__ import annotations
 
+import asyncio
+import importlib.metadata
 import json
 import math
 import os
@@ -112,15 +114,6 @@ class Layout:
     def file_bytes(self, block: int) -> int:
         """Exact size of a block's file."""
         return self.chunks_of(block) * self.chunk_bytes + self.shard // self.chunk * _ENTRY_BYTES + CRC_BYTES
-
-    def file_of(self, block: int, rows: Array) -> bytes:
-        """The file of a block that has these rows: its chunks, each followed by its crc32c, and the index."""
-        chunks = np.zeros((self.chunks_of(block), self.chunk_bytes), np.uint8)
-        for i, chunk in enumerate(chunks):
-            part = flat(rows[i * self.chunk : (i + 1) * self.chunk])
-            chunk[: part.size] = part
-            chunk[-CRC_BYTES:] = np.frombuffer(crc32c(chunk[:-CRC_BYTES]), np.uint8)
-        return chunks.tobytes() + self.index(block)
 
 
 def array_document(layout: Layout) -> dict[str, Any]:
@@ -593,10 +586,48 @@ class _Column:
 
     def _write(self, rows: Array) -> None:
         """Write a block, C-contiguous; it is on the disk when this returns."""
-        block = len(self.hashes)
-        layout = Layout(self.dtype.name, (block * self._size + len(rows), *self.row))
-        durable.write_file(self.folder / layout.key(block), layout.file_of(block, rows))
-        self.hashes.append(sha256(flat(rows)))
+        start = len(self.hashes) * self._size
+        layout = Layout(self.dtype.name, (start + len(rows), *self.row))
+        hashes = [*self.hashes, sha256(flat(rows))]
+        file = self.folder / layout.key(len(self.hashes))
+        # In a thread, with an event loop of its own: zarr's synchronous functions would start threads that stay, and
+        # do not survive a fork.
+        with ThreadPoolExecutor(1) as helper:
+            shard = helper.submit(asyncio.run, _encoded(layout, rows)).result()
+        durable.write_file(file, shard)
+        try:
+            Column(self.folder, layout, hashes).read(start)
+        except ArtifactError as error:
+            zarr = importlib.metadata.version("zarr")
+            raise ArtifactError(f"{file} cannot be written: zarr {zarr} writes it otherwise than we read it") from error
+        self.hashes = hashes
+
+
+async def _encoded(layout: Layout, rows: Array) -> Images:
+    """The bytes of the file of one block, as zarr writes it into memory."""
+    from zarr.api.asynchronous import create_array
+    from zarr.codecs import BytesCodec, Crc32cCodec
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    row = layout.shape[1:]
+    array = await create_array(
+        MemoryStore(files),
+        shape=rows.shape,
+        dtype=layout.dtype,
+        chunks=(layout.chunk, *row),
+        shards=(layout.shard, *row),
+        filters=None,
+        serializer=BytesCodec(),
+        compressors=Crc32cCodec(),
+        fill_value=0,
+        zarr_format=3,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        config={"order": "C", "write_empty_chunks": True},
+    )
+    await array.setitem((slice(0, len(rows)),), rows)
+    shard: Images = files[layout.key(0)].as_numpy_array().view(np.uint8)
+    return shard
 
 
 @contextmanager
