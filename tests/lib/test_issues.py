@@ -34,14 +34,15 @@ def groups_of(points: Array) -> Array:
 def by_definition(points: Array, labels: Array, tests: Array | None, k: int, least: Thresholds) -> list[Row]:
     """All findings of points (N, D) under the norm linf, whose distances are whole numbers over 255."""
 
-    def d(x: Array, y: Array) -> float:
-        return int(np.abs(x.astype(int) - y.astype(int)).max()) / 255
+    def distances(others: Array) -> list[list[float]]:
+        steps = np.abs(points[:, None].astype(int) - others.astype(int)).max(axis=2)
+        return [[step / 255 for step in row] for row in steps.tolist()]
 
     def over(a: float, b: float) -> float:
         return math.inf if b == 0 else a / b
 
-    places, found, copies = range(len(points)), [], set()
-    nearest = [sorted((d(points[i], points[j]), j) for j in places if j != i)[:USUAL] for i in places]
+    places, found, copies, d = range(len(points)), [], set(), distances(points)
+    nearest = [sorted((d[i][j], j) for j in places if j != i)[:USUAL] for i in places]
     usual = [near[-1][0] if near else math.nan for near in nearest]
     first = [next(j for j in places if (points[j] == points[i]).all()) for i in places]
     for i in places:
@@ -50,13 +51,13 @@ def by_definition(points: Array, labels: Array, tests: Array | None, k: int, lea
             copies.add((first[i], i))
     pairs = {(min(i, j), max(i, j)) for i in places for _, j in nearest[i] if first[i] == i and first[j] == j}
     for i, j in pairs:
-        apart = d(points[i], points[j])
+        apart = d[i][j]
         if over(min(usual[i], usual[j]), apart) >= least.near:
             found.append(("near duplicate", over(min(usual[i], usual[j]), apart), i, j, apart))
             copies.add((i, j))
     other, same, ratio = [], [], []
     for i in places:
-        away = sorted((d(points[i], points[j]), j) for j in places if j != i)
+        away = sorted((d[i][j], j) for j in places if j != i)
         others = [(r, j) for r, j in away if labels[j] != labels[i]]
         own = [r for r, j in away if labels[j] == labels[i]]
         other.append(others[0] if others else (math.inf, -1))
@@ -65,7 +66,7 @@ def by_definition(points: Array, labels: Array, tests: Array | None, k: int, lea
         far, near = sum(own[:compared]), sum(r for r, _ in others[:compared])
         ratio.append(0.0 if far == 0 else over(far, near))
         if tests is not None:
-            apart, j = min((d(points[i], tests[j]), j) for j in range(len(tests)))
+            apart, j = min((apart, j) for j, apart in enumerate(distances(tests)[i]))
             if over(usual[i], apart) >= least.near:
                 found.append(("leak", over(usual[i], apart), i, j, apart))
     median = np.median([r for r, _ in other if r < math.inf] or [0.0])
@@ -80,7 +81,7 @@ def by_definition(points: Array, labels: Array, tests: Array | None, k: int, lea
     return found
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(
     n=st.integers(1, 30), width=st.integers(1, 4), levels=st.integers(2, 40), classes=st.integers(1, 8),
     seed=st.integers(0, 999), against=st.booleans(), k=st.sampled_from([1, 3, 5, 1 << 40]),

@@ -146,7 +146,7 @@ def demand_theorem(points: Array, labels: Array, row: int, r: float, near: int, 
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(labelled=sets(), share=st.floats(0.05, 0.95))
 def test_theorem_1_on_any_set(norm: str, labelled: tuple[Array, Array], share: float) -> None:
     points, labels = labelled
@@ -194,7 +194,7 @@ def test_theorem_1_on_digits(norm: str) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_theorem_1_on_cifar10(shared: Path, norm: str) -> None:
     with np.load(shared / "data" / "cifar10_test.npz", allow_pickle=False) as arrays:
-        points, labels = arrays["x"][:2000].reshape(2000, -1), arrays["y"][:2000].astype(np.int64)
+        points, labels = arrays["x"][:600].reshape(600, -1), arrays["y"][:600].astype(np.int64)
     found = rank(Labelled.of(points, labels), norm)
-    for row, share in ((int(found.robustness.argmin()), 0.5), (1234, 0.9)):
+    for row, share in ((int(found.robustness.argmin()), 0.5), (123, 0.9)):
         demand_theorem(points, labels, row, found.robustness[row], int(found.neighbour[row, 0]), norm, share)
