@@ -98,7 +98,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
     from datarobust.jobs.make import make
     from datarobust.networks import seconds_per_image
     from datarobust.networks.classifier import frozen
-    from datarobust.norms import ATTACK_NORMS
+    from datarobust.norms import norm_of
 
     if fast and attacks not in ("standard", "fast"):
         raise UsageError(f"--fast and --attacks {attacks} contradict each other.")
@@ -107,7 +107,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
     outputs = _outputs(output or [], len(models), limit, overwrite)
     known = "fast" if fast else cast(evaluation.Version, attacks) if attacks in get_args(evaluation.Version) else None
     names = [part.strip() for part in attacks.split(",")] if known is None else None
-    radius = ATTACK_NORMS[norm].eps if eps is None else eps
+    radius = norm_of(norm).eps if eps is None else eps
     with distributed.group() as group:
         store = _cli.opened(dataset)
         first = f"first:{min(limit or len(store), len(store))}"

@@ -115,7 +115,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
     from datarobust.jobs.make import make
     from datarobust.jobs.run_folder import demand_tensorboard, rewrite_events
     from datarobust.networks import seconds_per_image
-    from datarobust.norms import ball_of
+    from datarobust.norms import ball_of, norm_of
     from datarobust.training.recipe import Recipe, default_focus_batch
 
     base = _cli.opened(dataset)
@@ -128,8 +128,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         _points("focus", focus, base),
     )
     _cli.say(*inputs.remarks())
-    ball = ball_of(norm)
-    eps, step = ball.eps if eps is None else eps, ball.step if step is None else step
+    eps, step = norm_of(norm).eps if eps is None else eps, ball_of(norm).step if step is None else step
     if augment == "auto":
         augment = augmentation(base)
         _cli.say(f"--augment auto: {augment}.")

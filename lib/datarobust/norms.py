@@ -28,8 +28,6 @@ LEVELS = 255.0
 class Ball:
     """The ball of a norm around an image, as the attacks of training climb in it; tensors are (B, C, H, W) float32."""
 
-    eps: float
-    """Usual radius, in [0,1] units (Appendix B)."""
     step: float
     """Usual step of an attack (Appendix B)."""
     largest_eps: float
@@ -64,10 +62,20 @@ class Norm:
     """As SciPy calls its keys."""
     order: float
     """p of the l_p norm."""
-    sums: bool = True
-    """Whether a key is a sum over coordinates; else it is the largest of them."""
+    eps: float
+    """Usual radius of attacks, pixels in [0,1] (Appendix B; in l1 Croce & Hein 2021)."""
+    slip: float
+    """Radii of evaluations from this share of the diameter of the cube of all images on are taken for a slip."""
+    large_radii: bool = False
+    """Whether AutoAttack's gradient attacks come from three times the radius over twice to the radius itself, more
+    often and for fewer targets (Croce & Hein 2021)."""
     ball: Ball | None = None
     """None: nothing is trained against attacks in this norm."""
+
+    @property
+    def sums(self) -> bool:
+        """Whether a key is a sum over coordinates; else it is the largest of them."""
+        return self.order < math.inf
 
     @property
     def whole(self) -> bool:
@@ -83,6 +91,10 @@ class Norm:
         """Distances, in [0,1] units where the points are of dtype uint8, else in units of the points."""
         unit = LEVELS if np.dtype(dtype) == np.uint8 else 1.0
         return self.to_distance(np.asarray(keys, np.float64)) / unit
+
+    def diameter(self, numbers: int) -> float:
+        """Of the cube of all images of so many numbers in [0,1], up to rounding."""
+        return float(numbers ** (1.0 / self.order))
 
 
 def _squares(differences: Array) -> Array:
@@ -112,8 +124,9 @@ L2 = Norm(
     np.sqrt,
     "sqeuclidean",
     2.0,
+    eps=128 / 255,
+    slip=0.1,
     ball=Ball(
-        eps=128 / 255,
         step=32 / 255,
         largest_eps=math.inf,
         reference_step=lambda eps, step, steps: 2 * eps / steps,
@@ -131,9 +144,9 @@ LINF = Norm(
     np.asarray,
     "chebyshev",
     math.inf,
-    sums=False,
+    eps=8 / 255,
+    slip=1.0,
     ball=Ball(
-        eps=8 / 255,
         step=2 / 255,
         largest_eps=1.0,
         reference_step=lambda eps, step, steps: step,
@@ -144,7 +157,7 @@ LINF = Norm(
         tracking_offset=lambda x, noise, eps: eps * noise,
     ),
 )
-L1 = Norm("l1", r"$\ell_1$", _sum, np.asarray, "cityblock", 1.0)
+L1 = Norm("l1", r"$\ell_1$", _sum, np.asarray, "cityblock", 1.0, eps=12.0, slip=0.1, large_radii=True)
 NORMS = {norm.name: norm for norm in (L2, LINF, L1)}
 
 
@@ -154,57 +167,16 @@ def plain_symbol(name: str) -> str:
 
 
 def norm_of(name: str) -> Norm:
-    """The norm of that name.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """The norm of that name; UsageError where there is none."""
     if name not in NORMS:
         raise UsageError(f"there is no norm {name!r} here: choose {' or '.join(NORMS)}")
     return NORMS[name]
 
 
 def ball_of(name: str) -> Ball:
-    """The ball of the norm of that name.
-
-    Raises:
-        UsageError: there is no such norm, or no attack in it.
-    """
+    """The ball of the norm of that name; UsageError where there is no such norm, or no training attack in it."""
     ball = norm_of(name).ball
     if ball is None:
         able = " or ".join(norm.name for norm in NORMS.values() if norm.ball is not None)
         raise UsageError(f"there is no training against attacks in the norm {name}: choose {able}")
     return ball
-
-
-@dataclass(frozen=True)
-class AttackNorm:
-    """A norm in which AutoAttack evaluates networks."""
-
-    name: str
-    """As options and artifacts spell it."""
-    official: str
-    """As the official attacks spell it."""
-    order: float
-    """p of the l_p norm."""
-    eps: float
-    """The radius that is usual for CIFAR, pixels in [0, 1]."""
-    largest: float
-    """Radii from this share of the diameter of the cube of all images on are taken for a slip."""
-    large_radii: bool = False
-    """Whether gradient attacks come from three times the radius over twice to the radius itself, more often and for
-    fewer targets (Croce & Hein 2021)."""
-
-    def diameter(self, numbers: int) -> float:
-        """Of the cube of all images of so many numbers in [0, 1]."""
-        return float(numbers ** (1.0 / self.order))
-
-
-ATTACK_NORMS = {
-    norm.name: norm
-    for norm in (
-        AttackNorm("linf", "Linf", math.inf, 8 / 255, 1.0),
-        AttackNorm("l2", "L2", 2.0, 128 / 255, 0.1),
-        AttackNorm("l1", "L1", 1.0, 12.0, 0.1, large_radii=True),
-    )
-}

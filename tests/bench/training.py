@@ -23,7 +23,7 @@ from run import describe_machine, head, row
 from torch import Tensor, nn
 
 from datarobust.networks import build, forward_operations
-from datarobust.norms import NORMS, ball_of
+from datarobust.norms import NORMS, ball_of, norm_of
 from datarobust.trades import trades_step
 
 NORMALISATION = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2471, 0.2435, 0.2616]}
@@ -53,7 +53,7 @@ def main() -> None:
 
 def compare(norm: str, arch: str, batch: int, rounds: int, device: str) -> None:
     """One table: the twin, and ours in each precision."""
-    eps = ball_of(norm).eps
+    eps = norm_of(norm).eps
     step = ball_of(norm).reference_step(eps, ball_of(norm).step, STEPS)
     twin = Twin(*map(int, arch.split("-")[1:])).to(device).train()
     ours = build({"name": arch, "arguments": NORMALISATION}).to(device).train()
@@ -166,7 +166,7 @@ def untracked(model: nn.Module) -> Iterator[None]:
 
 def plain_step(model: nn.Module, x: Tensor, y: Tensor, noise: Tensor, norm: str) -> Tensor:
     """A step of the reference, as it does it."""
-    divergence, eps = nn.KLDivLoss(reduction="sum"), ball_of(norm).eps
+    divergence, eps = nn.KLDivLoss(reduction="sum"), norm_of(norm).eps
     with untracked(model):
         p = F.softmax(model(x), 1).detach()
         if norm == "linf":

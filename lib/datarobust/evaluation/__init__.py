@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from datarobust.errors import UsageError
-from datarobust.norms import ATTACK_NORMS
+from datarobust.norms import NORMS
 
 Norm = Literal["linf", "l2", "l1"]
 Version = Literal["standard", "plus", "rand", "fast", "custom"]
@@ -100,7 +100,7 @@ def plan(
     """
     options = {"restarts": restarts, "iterations": iterations, "targets": targets, "queries": queries}
     numbers: dict[str, Any] = {name: number for name, number in options.items() if number is not None}
-    if norm not in ATTACK_NORMS or version not in get_args(Version):
+    if norm not in NORMS or version not in get_args(Version):
         raise UsageError(f"there is no evaluation {version!r} in the norm {norm!r}")
     if not 0 < eps < math.inf:
         raise UsageError(f"`eps` {eps:g} is not a radius: give a positive number, as 8/255.")
@@ -149,7 +149,7 @@ def _attack(name: str, norm: Norm) -> Attack:
     if name == "square":
         return Attack(name, queries=5000)
     attack = Attack(name, iterations=100, targets=9 if name.endswith("-t") else 0)
-    if not (ATTACK_NORMS[norm].large_radii and name.startswith("apgd")):
+    if not (NORMS[norm].large_radii and name.startswith("apgd")):
         return attack
     return replace(attack, radii=3, targets=5) if name == "apgd-t" else replace(attack, radii=3, restarts=5)
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from datarobust.errors import DatarobustError
 from datarobust.networks import products
 from datarobust.networks.classifier import frozen
-from datarobust.norms import ATTACK_NORMS
 
 from . import Protocol
 
@@ -69,7 +68,7 @@ def attacker(
 
     The parameters of the network want no gradient. With ``official`` gradient attacks do not stop early.
     """
-    attack, norm = protocol.attacks[number], ATTACK_NORMS[protocol.norm].official
+    attack, norm = protocol.attacks[number], protocol.norm.capitalize()
     targeted = attack.name.endswith("-t")
     options: dict[str, Any] = {"eps": protocol.eps, "norm": norm, "n_restarts": attack.restarts, "seed": protocol.seed}
     if attack.name == "square":

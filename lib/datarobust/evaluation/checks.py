@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from datarobust.errors import DataError, UsageError
 from datarobust.networks.features import as_inputs, demand_logits, demand_scores, run_network
-from datarobust.norms import ATTACK_NORMS
+from datarobust.norms import norm_of
 from datarobust.types import Array, Rows
 
 PROBED = 64  # images that a network is tried with
@@ -39,8 +39,8 @@ REMARKS = {
 
 def demand_radius(norm: str, eps: float, shape: tuple[int, ...], force: bool) -> None:
     """Raise UsageError where a radius must be a slip, such as 8 for 8/255: a considerable part of the whole cube."""
-    space = ATTACK_NORMS[norm]
-    if eps >= space.largest * space.diameter(math.prod(shape)) and not force:
+    space = norm_of(norm)
+    if eps >= space.slip * space.diameter(math.prod(shape)) and not force:
         why = f"`eps` {eps:g} in {norm} is too large to be meant: pixels are in [0, 1], so 8 levels are 8/255"
         raise UsageError(f"{why}; `force_eps` takes it all the same.")
 

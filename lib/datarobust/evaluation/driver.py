@@ -22,7 +22,7 @@ from datarobust.distributed import Group
 from datarobust.networks import within_memory
 from datarobust.networks.classifier import frozen
 from datarobust.networks.features import PROBED, as_inputs
-from datarobust.norms import ATTACK_NORMS
+from datarobust.norms import norm_of
 from datarobust.types import Array, Progress, Rows, T
 
 from . import Protocol as Attacks
@@ -274,7 +274,7 @@ def within(x: Tensor, x_adv: Tensor, norm: str, eps: float) -> Tensor:
     Distances are in double precision. Every pixel may be off by its rounding in single precision, and the distance by a
     millionth of the radius.
     """
-    space, flat = ATTACK_NORMS[norm], x_adv.flatten(1)
+    space, flat = norm_of(norm), x_adv.flatten(1)
     distance = (flat.double() - x.flatten(1).double()).norm(p=space.order, dim=1)
     inside = distance <= eps * (1 + 1e-6) + ROUNDING * space.diameter(flat.shape[1])
     boxed: Tensor = inside & (flat.amin(1) >= 0) & (flat.amax(1) <= 1)

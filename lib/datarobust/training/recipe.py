@@ -9,7 +9,7 @@ from typing import Literal
 
 from datarobust.errors import UsageError
 from datarobust.networks import Precision
-from datarobust.norms import ball_of
+from datarobust.norms import LINF, ball_of
 
 Augment = Literal["crop-flip", "crop", "none", "cifar100"]
 FocusMode = Literal["inject", "oversample", "fixed"]
@@ -34,7 +34,7 @@ class Recipe:
 
     arch: str = "wrn-28-10"
     norm: str = "linf"
-    eps: float = ball_of("linf").eps  # radius of the attack, pixels in [0,1]
+    eps: float = LINF.eps  # radius of the attack, pixels in [0,1]
     step: float = ball_of("linf").step  # of the attack; in l2 it moves the tracking attack alone, see l2_step
     steps: int = 10  # of the training attack
     l2_step: Literal["reference", "stated"] = "reference"
