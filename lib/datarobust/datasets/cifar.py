@@ -18,7 +18,7 @@ classifier predicted. It is held in memory, all 1.5 GB. Files of other images in
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,22 +27,11 @@ import numpy as np
 from datarobust.datasets import unpickle
 from datarobust.datasets.files import Raw, is_tar, raw_file, read_start, reading, tar_files
 from datarobust.datasets.folder import SUFFIXES
-from datarobust.datasets.sources import (
-    Block,
-    Labels,
-    Names,
-    Source,
-    Spec,
-    as_labels,
-    as_names,
-    name_bytes,
-    read_rows,
-    spans,
-)
+from datarobust.datasets.sources import ArraysSource, Held, Labels, Names, Spec, as_labels, name_bytes
 from datarobust.datasets.unpickle import array_of, text_of
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
-from datarobust.types import Array
+from datarobust.types import Array, Rows
 
 SHAPE = (3, 32, 32)
 ROW_BYTES = 3072
@@ -104,34 +93,7 @@ def looks_like(path: Path, _: bytes) -> bool:
     return is_tar(path)
 
 
-class _BatchSource(Source):
-    """Rows in one file after the other."""
-
-    _batches: list[PickledBatch | BinaryBatch]
-    _classes: Mapping[str, tuple[str, ...]]  # names by column
-    _label: str  # the column of the labels
-    _coarse: str | None = None
-
-    def _parts(self, start: int, stop: int) -> Iterator[Block]:
-        first = 0
-        for batch in self._batches:
-            row = max(start - first, 0)
-            for images, columns in batch.blocks(self.spec.step, row, min(stop - first, batch.rows)):
-                labels = {}
-                for name, raw in columns.items():
-                    count = len(self._classes.get(name, ()))
-                    labels[name], _ = as_labels(raw, row, f"{batch.where}: {name}", count)
-                block = {"images": images, "labels": labels[self._label]}
-                if self._coarse:
-                    block["coarse"] = labels[self._coarse]
-                if self.spec.names:
-                    block["names"] = as_names(batch.names[row : row + len(images)], self.spec.names)
-                yield block
-                row += len(images)
-            first += batch.rows
-
-
-class CifarSource(_BatchSource):
+class CifarSource(ArraysSource):
     """A release of CIFAR-10 or CIFAR-100, unpacked or as the archive.
 
     Of CIFAR-100 the coarse labels are a column, or, where ``labels`` are ``coarse``, the labels: the set is then called
@@ -148,9 +110,8 @@ class CifarSource(_BatchSource):
             raise UsageError(f"{release.title} is split into train and test, not {shown(split)}.")
         if labels is not None and len(release.columns) == 1:
             raise UsageError(f"{release.title} has one kind of labels: `labels` belongs to CIFAR-100.")
-        self._label = f"{labels or 'fine'}_labels" if len(release.columns) > 1 else "labels"
-        self._coarse = "coarse_labels" if self._label == "fine_labels" else None
-        self.choices = (split, self._label)
+        label = f"{labels or 'fine'}_labels" if len(release.columns) > 1 else "labels"
+        self.choices = (split, label)
         names = list(release.splits[split])
         names += [name for name in dict.fromkeys(release.names) if name in files]
         for each in names:
@@ -160,53 +121,68 @@ class CifarSource(_BatchSource):
         if not archive:
             for each in names:
                 read_start(path / each)
-        batch = BinaryBatch if release.binary else PickledBatch
-        self._batches = [batch(files[each], release.columns) for each in release.splits[split]]
-        self._classes = {
+        batches = [_batch(files[each], release) for each in release.splits[split]]
+        called = {
             column: _class_names(files[each], column) if each in files else tuple(map(str, range(CLASSES[column])))
             for column, each in zip(release.columns, release.names, strict=True)
         }
-        source = release.names[release.columns.index(self._label)]  # of the names
+        source = release.names[release.columns.index(label)]  # of the names
         if classes is not None:
-            count = len(self._classes[self._label])
+            count = len(called[label])
             if source in files and count != len(classes):
                 raise DataError(f"{shown(path)} has {count} classes, but {len(classes)} names are given.")
-            self._classes[self._label] = classes
+            called[label] = classes
         title = release.title + ("s" if labels == "coarse" else "")
         notes = [f"{title}, {'binary' if release.binary else 'python'} release, {split} set"]
         if source not in files and classes is None:
-            notes.append(
-                f"{source} is missing: classes are called 0 to {CLASSES[self._label] - 1}; `classes` names them"
-            )
-        unnamed = [batch.where for batch in self._batches if not batch.names]
-        if 0 < len(unnamed) < len(self._batches):
+            notes.append(f"{source} is missing: classes are called 0 to {CLASSES[label] - 1}; `classes` names them")
+        unnamed = [batch.where for batch in batches if not batch.names]
+        if 0 < len(unnamed) < len(batches):
             notes.append(f"{unnamed[0]} has no filename for each image: names are left out")
+        points = [name for batch in batches for name in batch.names]
+        checked = {
+            column: np.concatenate([batch.checked(column, len(called[column])) for batch in batches])
+            for column in release.columns
+        }
+        images = np.concatenate([batch.images for batch in batches]).reshape(-1, *SHAPE)
+        self.columns = {"images": Held("images", images), "labels": Held("labels", checked[label])}
+        if label == "fine_labels":
+            self.columns["coarse"] = Held("coarse", checked["coarse_labels"])
+        if not unnamed:
+            self.columns["names"] = Held("names", points)
         self.spec = Spec(
             name=f"{title.lower().replace('-', '')}-{split}",
-            rows=sum(batch.rows for batch in self._batches),
+            rows=len(images),
             kind="images",
             shape=SHAPE,
-            classes=self._classes[self._label],
-            coarse=self._coarse is not None,
+            classes=called[label],
+            coarse=label == "fine_labels",
             notes=tuple(notes),
-            names=0 if unnamed else name_bytes(name for batch in self._batches for name in batch.names),
+            names=0 if unnamed else name_bytes(points),
         )
 
 
-class Ti500kSource(_BatchSource):
+class Ti500kSource(ArraysSource):
     """The pickle. ``classes`` override the names of CIFAR-10's classes."""
 
-    _label = "extrapolated_targets"
+    axes = (0, 3, 1, 2)
 
     def __init__(self, path: Path, *, classes: Names | None = None) -> None:
         super().__init__(path)
-        batch = PickledBatch(raw_file(path), (self._label,), ti500k=True)
-        self._batches, self._classes = [batch], {self._label: CIFAR10 if classes is None else classes}
-        notes = [f"{batch.rows:,} images with predicted labels, as TI500K has them"]
-        if batch.aside:
-            notes.append(f"left aside: {', '.join(map(shown, batch.aside[:12]))}")
-        shape, classes = batch.images.shape[1:], self._classes[self._label]
-        self.spec = Spec(path.stem, batch.rows, "images", shape, classes, notes=tuple(notes))
+        raw, label = raw_file(path), "extrapolated_targets"
+        held = unpickle.mapping(raw, most_bytes=MOST_TI500K_BYTES)
+        hint = " (a file of CIFAR is read with its whole folder)"
+        batch = _unpickled(held, raw.where, ("H", "W", 3), (label,), hint)
+        rows, height, width, channels = batch.images.shape
+        self.columns = {
+            "images": Held(f"{raw.where}: data", batch.images),
+            "labels": Held(f"{raw.where}: {label}", batch.labels[label]),
+        }
+        notes = [f"{rows:,} images with predicted labels, as TI500K has them"]
+        if aside := [key for key in held if key not in ("data", label)]:
+            notes.append(f"left aside: {', '.join(map(shown, aside[:12]))}")
+        names = CIFAR10 if classes is None else classes
+        self.spec = Spec(path.stem, rows, "images", (channels, height, width), names, notes=tuple(notes))
 
 
 def _listed(folder: Path) -> Mapping[str, Raw]:
@@ -235,71 +211,67 @@ def _release(path: Path, files: Mapping[str, Raw]) -> tuple[Release, Mapping[str
     raise DataError(f"{shown(path)} is not a release of CIFAR-10 or CIFAR-100: its files have other names.")
 
 
-class PickledBatch:
-    """A pickle, held in memory: ``data``, and a list or array of one integer an image for each column.
+class _Batch(NamedTuple):
+    """Rows of a file, held in memory."""
 
-    ``data`` is uint8 (N, 3072), or (N, H, W, 3) in TI500K; ``aside`` are the other keys of the pickle. ``names`` are
-    CIFAR's ``filenames``, none where there is not one for each image.
+    where: str
+    images: Array  # as the file has them: uint8 (N, 3072), of TI500K (N, H, W, 3)
+    labels: Mapping[str, Array]  # integers (N,) by column
+    names: Sequence[str] = ()  # of all images, or none
+
+    def checked(self, column: str, classes: int) -> Rows:
+        """The labels of a column. Raises DataError at the first that is none."""
+        labels, _ = as_labels(self.labels[column], 0, f"{self.where}: {column}", classes)
+        return labels
+
+
+def _batch(raw: Raw, release: Release) -> _Batch:
+    """A file of CIFAR: a pickle, or records of a byte for each column, then the image."""
+    if not release.binary:
+        return _unpickled(unpickle.mapping(raw), raw.where, (ROW_BYTES,), release.columns)
+    size = len(release.columns) + ROW_BYTES
+    if raw.size % size:
+        faulty = f"{raw.size:,} bytes, no whole number of records of {size:,}"
+        raise DataError(f"{raw.where} has {faulty}: it is cut short, or of another release.")
+    if raw.size > unpickle.MOST_BYTES:
+        raise DataError(f"{raw.where} has {raw.size:,} bytes, more than any file of a release.")
+    with raw.open() as file:
+        data = file.read(raw.size)
+    if len(data) != raw.size:
+        raise DataError(f"{raw.where} is cut short: get the file again.")
+    records = np.frombuffer(data, np.uint8).reshape(-1, size)
+    labels = {column: records[:, place] for place, column in enumerate(release.columns)}
+    return _Batch(raw.where, records[:, len(labels) :], labels)
+
+
+def _unpickled(
+    held: Mapping[str, object], where: str, image: tuple[int | str, ...], columns: tuple[str, ...], hint: str = ""
+) -> _Batch:
+    """The rows in a pickled dict: ``data`` of the shape ``image``, and lists or arrays of one integer an image.
+
+    ``filenames``, which CIFAR has, are names where there is one for each image.
     """
-
-    def __init__(self, raw: Raw, columns: tuple[str, ...], *, ti500k: bool = False) -> None:
-        self.where = where = raw.where
-        keys = ("data", *columns)
-        held = unpickle.mapping(raw, most_bytes=MOST_TI500K_BYTES if ti500k else unpickle.MOST_BYTES)
-        if not set(keys) <= set(held):
-            listed = ", ".join(shown(key) for key in list(held)[:12]) or "none"
-            hint = " (a file of CIFAR is read with its whole folder)" if ti500k else ""
-            raise DataError(f"{where} has the keys {listed}; expected: {', '.join(keys)}{hint}.")
-        self.aside = [key for key in held if key not in keys]
-        data, *labels = (array_of(held[key], f"{where}: {key}") for key in keys)
-        shape = data.shape
-        fits = len(shape) == 4 and shape[3] == 3 and 0 not in shape[1:] if ti500k else shape[1:] == (ROW_BYTES,)
-        if not fits or data.dtype != np.uint8:
-            expected = "(N, H, W, 3)" if ti500k else f"(N, {ROW_BYTES})"
-            raise DataError(f"{where}: data are {data.dtype} of shape {shape}; uint8 {expected} are expected.")
-        if math.prod(shape[1:]) > MOST_ROW_BYTES:
-            raise DataError(f"{where}: data have shape {shape}, which no set of images has.")
-        self.rows = len(data)
-        names = held.get("filenames")
-        texts = [text_of(name) for name in names] if isinstance(names, list) else []
-        self.names = [text for text in texts if text is not None] if len(texts) == self.rows and all(texts) else []
-        self.images = data.transpose(0, 3, 1, 2) if ti500k else data.reshape(-1, *SHAPE)
-        self._columns = dict(zip(columns, labels, strict=True))
-        for key, column in self._columns.items():
-            if column.shape != (self.rows,) or column.dtype.kind not in "iu":
-                faulty = f"{column.dtype} of shape {column.shape}"
-                raise DataError(f"{where}: {key} are {faulty}, not one integer for each of {self.rows:,} images.")
-
-    def blocks(self, step: int, start: int, stop: int) -> Iterator[tuple[Array, Mapping[str, Array]]]:
-        """The images ``start:stop``, (B, C, H, W), and their labels by column; at most ``step`` at a time."""
-        for begin, end in spans(stop, step, start):
-            columns = {name: column[begin:end] for name, column in self._columns.items()}
-            yield np.ascontiguousarray(self.images[begin:end]), columns
-
-
-class BinaryBatch:
-    """Records of a byte for each column, then the image."""
-
-    names: Sequence[str] = ()
-
-    def __init__(self, raw: Raw, columns: tuple[str, ...]) -> None:
-        self.where = raw.where
-        self._raw = raw
-        self._columns = columns
-        self._size = len(columns) + ROW_BYTES
-        self.rows, rest = divmod(raw.size, self._size)
-        if rest:
-            size = f"{raw.size:,} bytes, no whole number of records of {self._size:,}"
-            raise DataError(f"{raw.where} has {size}: it is cut short, or of another release.")
-
-    def blocks(self, step: int, start: int, stop: int) -> Iterator[tuple[Array, Mapping[str, Array]]]:
-        """As :meth:`PickledBatch.blocks`."""
-        with self._raw.open() as file:
-            file.seek(start * self._size)
-            for data in read_rows(file, self._size, (start, stop, step), self.rows, self.where):
-                records = np.frombuffer(data, dtype=np.uint8).reshape(-1, self._size)
-                images = np.ascontiguousarray(records[:, len(self._columns) :]).reshape(-1, *SHAPE)
-                yield images, {column: records[:, place] for place, column in enumerate(self._columns)}
+    keys = ("data", *columns)
+    if not set(keys) <= set(held):
+        listed = ", ".join(shown(key) for key in list(held)[:12]) or "none"
+        raise DataError(f"{where} has the keys {listed}; expected: {', '.join(keys)}{hint}.")
+    data, *labels = (array_of(held[key], f"{where}: {key}") for key in keys)
+    fits = len(data.shape) == 1 + len(image) and 0 not in data.shape[1:] and data.shape[-1] == image[-1]
+    if not fits or data.dtype != np.uint8:
+        expected = ", ".join(map(str, ("N", *image)))
+        raise DataError(f"{where}: data are {data.dtype} of shape {data.shape}; uint8 ({expected}) are expected.")
+    if math.prod(data.shape[1:]) > MOST_ROW_BYTES:
+        raise DataError(f"{where}: data have shape {data.shape}, which no set of images has.")
+    rows = len(data)
+    for key, column in zip(columns, labels, strict=True):
+        if column.shape != (rows,) or column.dtype.kind not in "iu":
+            faulty = f"{column.dtype} of shape {column.shape}"
+            raise DataError(f"{where}: {key} are {faulty}, not one integer for each of {rows:,} images.")
+    names = held.get("filenames")
+    texts = [text_of(name) for name in names] if isinstance(names, list) else []
+    called = [text for text in texts if text]
+    complete = len(called) == len(texts) == rows
+    return _Batch(where, data, dict(zip(columns, labels, strict=True)), called if complete else ())
 
 
 def _class_names(raw: Raw, column: str) -> tuple[str, ...]:

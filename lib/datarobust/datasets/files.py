@@ -110,12 +110,15 @@ def unpacked_start(path: Path, size: int) -> bytes:
         return b""
 
 
-def raw_file(path: Path) -> Raw:
-    """A regular file. Raises DataError where it is none, or where it cannot be read."""
+def raw_file(path: Path, *, unpacked: bool = False) -> Raw:
+    """A regular file, or what a gzipped one holds; its size is that on the disk.
+
+    Raises DataError where it is none, or where it cannot be read.
+    """
 
     @contextmanager
     def opened() -> Iterator[BinaryIO]:
-        with reading(path), path.open("rb") as file:
+        with reading(path), open_unpacked(path) if unpacked else path.open("rb") as file:
             yield file
 
     with reading(path):

@@ -16,20 +16,17 @@ and a claim that gzip could not hold is refused at once.
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase, digits
 
 import numpy as np
 
-from datarobust.datasets.files import DEFLATE_RATIO, GZIP_START, open_unpacked, read_start, reading, unpacked_start
-from datarobust.datasets.sources import Block, Names, Source, Spec, read_rows
+from datarobust.datasets.files import DEFLATE_RATIO, GZIP_START, raw_file, read_start, reading, unpacked_start
+from datarobust.datasets.sources import ArraysSource, Names, RowFile, Spec
 from datarobust.errors import DataError
 from datarobust.text import shown
-from datarobust.types import Images
 
 MOST_ROW_BYTES = 1 << 24  # of one image; an idx header can claim 2**64
 _NAME = re.compile(r"(?P<stem>.*?)(?P<what>images|labels)(?P<dot>[-.])idx[13]-ubyte(?P<gz>\.gz)?", re.DOTALL)
@@ -48,7 +45,7 @@ def looks_like(path: Path, _: bytes) -> bool:
     return bool(_NAME.fullmatch(path.name)) or re.match(rb"\0\0\x08[\1-\4]", unpacked_start(path, 4)) is not None
 
 
-class IdxSource(Source):
+class IdxSource(ArraysSource):
     """Images and labels in two idx files: the file of images, beside which its labels lie, or a folder with one set.
 
     ``classes`` override the names of digits, or of EMNIST's characters.
@@ -66,16 +63,17 @@ class IdxSource(Source):
         if split is not None and split != own:
             raise DataError(f"{shown(images)} is the {shown(own)} set by its name: leave out `split` {shown(split)}.")
         super().__init__(path, [images.name, labels.name], images.parent)
-        self._images, self._labels = IdxFile(images, 3), IdxFile(labels, 1)
-        rows, height, width = self._images.shape
-        if self._labels.shape[0] != rows:
-            count = self._labels.shape[0]
+        files = {"images": IdxFile(images, 3), "labels": IdxFile(labels, 1)}
+        self.columns = {**files}
+        rows, height, width = files["images"].shape
+        count = files["labels"].shape[0]
+        if count != rows:
             raise DataError(f"{shown(labels)} has {count:,} labels for the {rows:,} images of {shown(images.name)}.")
-        self._transposed = subset is not None
-        self._first = 1 if subset == "letters" else 0
+        self.first_label = 1 if subset == "letters" else 0
         notes = [f"{rows:,} images from {shown(images.name)}, labels from {shown(labels.name)}"]
-        if self._transposed:
+        if subset is not None:
             notes.append("EMNIST stores images transposed: they are turned upright")
+            self.axes, height, width = (0, 2, 1), width, height
         if aside:
             notes.append(f"{', '.join(map(shown, aside))} left aside")
         title = f"emnist-{subset}" if subset else images.resolve().parent.name or "idx"
@@ -83,37 +81,21 @@ class IdxSource(Source):
             name=f"{title}-{own}",
             rows=rows,
             kind="images",
-            shape=(1, width, height) if self._transposed else (1, height, width),
+            shape=(1, height, width),
             classes=tuple(_CLASSES[subset or "mnist"]) if classes is None else classes,
             notes=tuple(notes),
         )
 
-    def _parts(self, start: int, stop: int) -> Iterator[Block]:
-        count, row = len(self.spec.classes), start
-        parts = (file.rows(self.spec.step, start, stop) for file in (self._images, self._labels))
-        for images, raw in zip(*parts, strict=True):
-            labels = raw.astype(np.int64) - self._first
-            bad = (labels < 0) | (labels >= count)
-            if bad.any():
-                place = int(np.argmax(bad))
-                known = f"{count} classes {self._first}..{self._first + count - 1}; name others with `classes`"
-                where = f"{shown(self._labels.path)}: the label of row {row + place}"
-                raise DataError(f"{where} is {raw[place]}, not among the {known}.")
-            upright = images.transpose(0, 2, 1) if self._transposed else images
-            yield {"images": np.ascontiguousarray(upright[:, None]), "labels": labels}
-            row += len(raw)
 
-
-class IdxFile:
+class IdxFile(RowFile):
     """An idx file of unsigned bytes with ``rank`` dimensions. Raises DataError where its header cannot be true."""
 
     def __init__(self, path: Path, rank: int) -> None:
-        self.path = path
         gzipped = read_start(path).startswith(GZIP_START)
-        self._header = 4 + 4 * rank
-        with reading(path), open_unpacked(path) as stream:
-            start = stream.read(self._header)
-        where = shown(path)
+        raw = raw_file(path, unpacked=True)
+        where, size, header = raw.where, raw.size, 4 + 4 * rank
+        with raw.open() as stream:
+            start = stream.read(header)
         if start[:2] != b"\0\0" or len(start) < 4:
             raise DataError(
                 f"{where} is not an idx file: it begins with {start[:4].hex(' ') or 'nothing'}, not 00 00 08."
@@ -123,31 +105,20 @@ class IdxFile:
         if start[3] != rank:
             what = {1: "labels have 1", 3: "images have 3"}[rank]
             raise DataError(f"{where} has {start[3]} dimensions by its header; {what}.")
-        if len(start) < self._header:
+        if len(start) < header:
             raise DataError(f"{where} ends in its header: the file is cut short.")
-        self.shape = tuple(int.from_bytes(start[place : place + 4], "big") for place in range(4, self._header, 4))
-        self.row_bytes = math.prod(self.shape[1:])
+        shape = tuple(int.from_bytes(start[place : place + 4], "big") for place in range(4, header, 4))
+        super().__init__(raw, header, np.dtype(np.uint8), shape)
         # Sizes that cannot be true are refused before memory is taken for them.
         if not 0 < self.row_bytes <= MOST_ROW_BYTES:
-            raise DataError(f"{where} claims the shape {self.shape}, which no set of images has.")
-        size = path.stat().st_size
-        claimed = self._header + self.shape[0] * self.row_bytes
-        claim = f"{where} claims {claimed:,} bytes by its shape {self.shape}"
+            raise DataError(f"{where} claims the shape {shape}, which no set of images has.")
+        claimed = header + shape[0] * self.row_bytes
+        claim = f"{where} claims {claimed:,} bytes by its shape {shape}"
         if not gzipped and claimed != size:
             fault = "the file is cut short" if claimed > size else "something else follows"
             raise DataError(f"{claim}, but has {size:,}: {fault}.")
         if gzipped and claimed > size * DEFLATE_RATIO:
             raise DataError(f"{claim}, which {size:,} gzipped bytes cannot hold.")
-
-    def rows(self, step: int, start: int, stop: int) -> Iterator[Images]:
-        """The rows ``start:stop`` as uint8 (B, ...), ``step`` at a time.
-
-        A gzipped file is unpacked from its beginning; reading to the last row has its checksum compared.
-        """
-        with reading(self.path), open_unpacked(self.path) as stream:
-            stream.seek(self._header + start * self.row_bytes)
-            for data in read_rows(stream, self.row_bytes, (start, stop, step), self.shape[0], shown(self.path)):
-                yield np.frombuffer(data, dtype=np.uint8).reshape(-1, *self.shape[1:])
 
 
 def _beside(images: Path) -> tuple[str, Path]:

@@ -18,19 +18,28 @@ import os
 import warnings
 import zipfile
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from itertools import chain
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.lib import format as npy
 
 from datarobust.datasets import sources
-from datarobust.datasets.files import DEFLATE_RATIO, NPY_FAULTS, ZIP_STARTS, brief, read_start, reading, zip_entries
+from datarobust.datasets.files import (
+    DEFLATE_RATIO,
+    NPY_FAULTS,
+    ZIP_STARTS,
+    Raw,
+    brief,
+    raw_file,
+    read_start,
+    reading,
+    zip_entries,
+)
 from datarobust.datasets.folder import SUFFIXES, is_zip_of_images
 from datarobust.datasets.linefiles import read_classes
-from datarobust.datasets.sources import Block, Layout, Names, Picture, Source, Spec, name_bytes
+from datarobust.datasets.sources import ArraysSource, Held, Layout, Names, Picture, RowFile, Spec, decoded, name_bytes
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
 from datarobust.types import Array, Rows
@@ -62,7 +71,7 @@ def looks_like(path: Path, start: bytes) -> bool:
     return path.suffix == ".npz" or (start.startswith(ZIP_STARTS) and not is_zip_of_images(path, start))
 
 
-class _ArraySource(Source):
+class _NumpySource(ArraysSource):
     """An array of points and one of labels; a reader calls ``_hold`` when it has found them."""
 
     def _hold(
@@ -73,8 +82,8 @@ class _ArraySource(Source):
         classes: Names,
         names: Npy | None = None,
         name: str | None = None,
-    ) -> None:
-        """Take these arrays; ``labels`` are those of a file, or numbers (N,). ``names`` are those of the points."""
+    ) -> str:
+        """Take these arrays, ``labels`` perhaps as numbers (N,). Returns what the axes of the points are."""
         if points.dtype.kind not in "biuf":
             raise DataError(f"{points.where} holds text, not numbers.")
         axes = layout_of(points.shape, points.where, layout)
@@ -91,7 +100,6 @@ class _ArraySource(Source):
                 raise DataError(f"{labels.where} has {columns} columns, but there are {len(classes)} class names.")
             if labels.dtype.kind in "SU":
                 labels, classes = _numbered(labels, classes)
-        self._points, self._labels, self._layout, self._called = points, labels, axes, names
         taken_as, point = {
             "nhwc": ("NHWC images", (shape[-1], *shape[1:-1])),
             "nchw": ("NCHW images", shape[1:]),
@@ -99,10 +107,11 @@ class _ArraySource(Source):
             "nd": ("feature vectors", shape[1:]),
         }[axes]
         notes = [f"{shown(points.key)} {shape} taken as {taken_as}, labels from {source}"]
-        self._scale, drawn = ("bytes", None) if axes == "nd" else _range_of(points)
+        self.scale, drawn = ("bytes", None) if axes == "nd" else _range_of(points)
         if drawn is not None:
             what = f"values from {drawn[0]:g} to {drawn[1]:g} are no bytes"
             notes.append(f"{what}: they become features, with distances in their own units")
+        self.axes = (0, 3, 1, 2) if axes == "nhwc" else None
         self.spec = Spec(
             name=name or self._path.stem,
             rows=shape[0],
@@ -112,38 +121,16 @@ class _ArraySource(Source):
             soft=columns if soft else 0,
             notes=tuple(notes),
             raw_bytes=points.row_bytes,
-            names=0 if names is None else name_bytes(text for texts in _texts(names) for text in texts),
+            names=0 if names is None else name_bytes(_texts(names)),
             picture=None if drawn is None else Picture(point, *drawn),
         )
-
-    def _parts(self, start: int, stop: int) -> Iterator[Block]:
-        step, where = self.spec.step, self._points.where
-        names = self._called.rows(step, start, stop) if self._called is not None and self.spec.names else None
-        points = self._points.rows(step, start, stop)
-        for (row, raw), block in zip(points, self._label_parts(step, start, stop), strict=True):
-            if names is not None:
-                block["names"] = sources.as_names(_decoded(next(names)[1]), self.spec.names)
-            if self.spec.kind == "images":
-                raw = sources.as_images(raw, self._scale, row, where)
-            else:
-                raw = sources.as_features(raw, row, where)
-            if self._layout == "nhwc":
-                raw = raw.transpose(0, 3, 1, 2)
-            block[self.spec.kind] = np.ascontiguousarray(raw).reshape(-1, *self.spec.shape)
-            yield block
-
-    def _label_parts(self, step: int, start: int, stop: int) -> Iterator[dict[str, Array]]:
-        """The labels of these rows, and label vectors where there are some."""
-        if not isinstance(self._labels, Npy):
-            for begin, end in sources.spans(stop, step, start):
-                yield {"labels": self._labels[begin:end]}
-            return
-        for row, raw in self._labels.rows(step, start, stop):
-            labels, soft = sources.as_labels(raw, row, self._labels.where, len(self.spec.classes))
-            yield {"labels": labels} if soft is None else {"labels": labels, "soft": soft}
+        self.columns = {self.spec.kind: points, "labels": labels if isinstance(labels, Npy) else Held("labels", labels)}
+        if names is not None and self.spec.names:
+            self.columns["names"] = names
+        return axes
 
 
-class NpzSource(_ArraySource):
+class NpzSource(_NumpySource):
     """An npz file as a Source. ``keys`` and ``layout`` override what is recognised, ``classes`` the stored names.
 
     ``split`` chooses where a file has arrays for several: train if not given.
@@ -161,17 +148,17 @@ class NpzSource(_ArraySource):
         super().__init__(path)
         infos = members(path)
         pair, part = _pair(path, infos, keys, split)
-        points, labels = (Member(path, key, infos[key]) for key in pair)
+        points, labels = (member(path, key, infos[key]) for key in pair)
         if classes is None:
-            classes = _class_names(Member(path, "classes", infos["classes"])) if "classes" in infos else ()
-        called = next((Member(path, key, infos[key]) for key in NAMES if key in infos and key not in pair), None)
+            classes = _class_names(member(path, "classes", infos["classes"])) if "classes" in infos else ()
+        called = next((member(path, key, infos[key]) for key in NAMES if key in infos and key not in pair), None)
         if called is not None and (called.dtype.kind not in "SU" or called.shape != points.shape[:1]):
             called = None  # of something else
-        self._hold(points, labels, layout, classes, called, f"{path.stem}{part}")
-        self.choices = (points.key, labels.key, self._layout)
+        axes = self._hold(points, labels, layout, classes, called, f"{path.stem}{part}")
+        self.choices = (points.key, labels.key, axes)
 
 
-class NpySource(_ArraySource):
+class NpySource(_NumpySource):
     """A .npy file of points with a file of labels, ``table``: another .npy file, or text with a label a line."""
 
     def __init__(
@@ -179,16 +166,17 @@ class NpySource(_ArraySource):
     ) -> None:
         if table is None:
             raise UsageError(f"{shown(path)} has no labels: give them with `labels` FILE, a .npy file or one a line.")
-        read_start(table)
+        for file in (table, path):
+            read_start(file)
         root = path.parent.resolve()
         super().__init__(path, [path.name, os.path.relpath(table.resolve(), root)], root)
-        points = NpyFile(path)
+        points = Npy(raw_file(path), path.name)
+        labels: Npy | Rows
         if table.suffix == ".npy":
-            self._hold(points, NpyFile(table), layout, classes or ())
+            labels, names = Npy(raw_file(table), table.name), classes or ()
         else:
             labels, names = read_classes(table, points.shape[0] if points.shape else 0, classes)
-            self._hold(points, labels, layout, names)
-        self.choices = (self._layout,)
+        self.choices = (self._hold(points, labels, layout, names),)
 
 
 def _class_names(member: Npy) -> Names:
@@ -227,23 +215,17 @@ def _pair(
     raise DataError(f"{shown(path)} has the arrays {listed}; expected: {expected}, or `keys` POINTS,LABELS.")
 
 
-def _texts(array: Npy) -> Iterator[list[str]]:
-    """The rows of an array of text, some at a time."""
+def _texts(array: Npy) -> Iterator[str]:
+    """The entries of an array of text, read some at a time."""
     for _, rows in array.rows(_TEXTS_AT_ONCE):
-        yield _decoded(rows)
-
-
-def _decoded(rows: Array) -> list[str]:
-    """Text of an array of fixed-width bytes or text."""
-    texts = rows.ravel().tolist()
-    return [text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else str(text) for text in texts]
+        yield from decoded(rows)
 
 
 def _numbered(labels: Npy, classes: Names) -> tuple[Rows, Names]:
     """Labels that are text as numbers, and the names of the classes: ``classes``, or all in their order."""
     if labels.shape[1:] not in ((), (1,)):
         raise DataError(f"{labels.where} has shape {labels.shape}: labels that are text are (N,).")
-    return sources.numbered(chain.from_iterable(_texts(labels)), classes, labels.where)
+    return sources.numbered(_texts(labels), classes, labels.where)
 
 
 def _range_of(points: Npy) -> tuple[sources.Scale, tuple[float, float] | None]:
@@ -314,13 +296,13 @@ def layout_of(shape: tuple[int, ...], where: str, layout: Layout | None) -> Lite
     return "nhwc" if last else "nchw"
 
 
-class Npy:
+class Npy(RowFile):
     """An array in NumPy's format. Raises DataError at anything that is not as it claims."""
 
-    def __init__(self, key: str, where: str, size: int) -> None:
-        """``key`` and ``where`` are what sentences call it; ``size`` are the bytes that it has, with its header."""
-        self.key, self.where = key, where
-        with self._open() as stream:
+    def __init__(self, raw: Raw, key: str) -> None:
+        """``key`` is what notes call it; ``raw`` are the bytes that it has, with its header."""
+        self.key, where = key, raw.where
+        with raw.open() as stream:
             start = io.BytesIO(stream.read(_HEADER_BYTES))
         try:
             version = npy.read_magic(start)
@@ -337,103 +319,57 @@ class Npy:
             raise DataError(f"{where} has dtype {shown(str(dtype))}, which is neither numbers nor text.")
         if any(type(extent) is not int or extent < 0 for extent in shape):
             raise DataError(f"{where} claims the shape {shape}, which no array has.")
-        self._header, self.bytes = start.tell(), size
-        claimed = self._header + dtype.itemsize * math.prod(shape)
-        if claimed != self.bytes:
-            raise DataError(f"{where} claims {claimed:,} bytes for {dtype} of shape {shape}, but has {self.bytes:,}.")
+        claimed = start.tell() + dtype.itemsize * math.prod(shape)
+        if claimed != raw.size:
+            raise DataError(f"{where} claims {claimed:,} bytes for {dtype} of shape {shape}, but has {raw.size:,}.")
         if not dtype.itemsize or dtype.itemsize * math.prod(extent or 1 for extent in shape) >= 1 << 60:
             # An array of no bytes may claim what it likes, and NumPy cannot make it.
             raise DataError(f"{where} claims the shape {shape} of {dtype}, which no array has.")
-        self.dtype: np.dtype[np.generic] = dtype
-        self.shape: tuple[int, ...] = shape
-        self.row_bytes = dtype.itemsize * math.prod(shape[1:])
+        super().__init__(raw, start.tell(), dtype, shape)
         self._fortran = bool(fortran) and len(shape) > 1  # whether it lies in Fortran's order
 
     def rows(self, step: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Array]]:
-        """``(row, rows)`` of the rows ``start:stop``, ``step`` at a time; the end compares the archive's checksum."""
-        total, where = self.shape[0], self.where
-        stop = total if stop is None else min(stop, total)
-        if start >= stop:
+        """As :meth:`RowFile.rows`; of an array in Fortran's order, whose rows lie scattered, all are read at once."""
+        if not self._fortran:
+            yield from super().rows(step, start, stop)
             return
-        native = self.dtype.newbyteorder("=")
-        with self._open() as stream:
-            if self._fortran:  # rows lie scattered: all are read at once
-                if self.bytes > _IN_MEMORY:
-                    raise DataError(f"{where} lies in Fortran's order: save it through numpy.ascontiguousarray.")
-                data = stream.read(self.bytes + 1)  # the end compares the checksum
-                if len(data) != self.bytes:
-                    raise DataError(f"{where} has {len(data):,} bytes: the file is cut short, or goes on.")
-                flat = np.frombuffer(data, self.dtype, offset=self._header).astype(native, copy=False)
-                whole = flat.reshape(self.shape[::-1]).transpose()
-                for begin, end in sources.spans(stop, step, start):
-                    yield begin, whole[begin:end]
-                return
-            skipped = self._header + start * self.row_bytes
-            while skipped:  # by reading, so that the checksum covers them
-                data = stream.read(min(skipped, 4 << 20))
-                if not data:
-                    raise DataError(f"{where} ends before row {start}: the file is cut short.")
-                skipped -= len(data)
-            parts = sources.read_rows(stream, self.row_bytes, (start, stop, step), total, where)
-            for (row, end), data in zip(sources.spans(stop, step, start), parts, strict=True):
-                rows = np.frombuffer(data, dtype=self.dtype).reshape(end - row, *self.shape[1:])
-                yield row, rows.astype(native, copy=False)
+        if self.raw.size > _IN_MEMORY:
+            raise DataError(f"{self.where} lies in Fortran's order: save it through numpy.ascontiguousarray.")
+        everything = RowFile(self.raw, self.header, self.dtype, (1, math.prod(self.shape)))
+        for _, values in everything.rows(1):
+            whole = values.reshape(self.shape[::-1]).transpose()
+            yield from Held(self.where, whole).rows(step, start, len(whole) if stop is None else min(stop, len(whole)))
 
     def whole(self, most: int) -> Array:
         """All rows; more than ``most`` bytes are refused."""
-        if self.bytes > most:
-            raise DataError(f"{self.where} has {self.bytes:,} bytes; {most:,} are expected at most.")
+        if self.raw.size > most:
+            raise DataError(f"{self.where} has {self.raw.size:,} bytes; {most:,} are expected at most.")
         parts = [rows for _, rows in self.rows(max(1, self.shape[0]))]
         return parts[0] if parts else np.empty(self.shape, self.dtype)
 
-    def _open(self) -> AbstractContextManager[IO[bytes]]:
-        """A new stream at its start."""
-        raise NotImplementedError
 
-
-class NpyFile(Npy):
-    """A .npy file."""
-
-    def __init__(self, path: Path) -> None:
-        read_start(path)
-        self._path = path
-        super().__init__(path.name, shown(path), path.stat().st_size)
-
-    @contextmanager
-    def _open(self) -> Iterator[IO[bytes]]:
-        with reading(self._path), self._path.open("rb") as file:
-            yield file
-
-
-class Member(Npy):
-    """An array of an npz file."""
-
-    def __init__(self, path: Path, key: str, info: zipfile.ZipInfo) -> None:
-        self.where = f"{shown(path)}: {shown(key)}"
-        self._path, self._info = path, info
-        self._check_sizes()
-        super().__init__(key, self.where, info.file_size)
-
-    def _check_sizes(self) -> None:
-        """Refuse sizes that cannot be true before a byte is read."""
-        info, where, file_size = self._info, self.where, self._path.stat().st_size
-        packed, size = info.compress_size, info.file_size
-        if info.flag_bits & 1:
-            raise DataError(f"{where} is encrypted.")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise DataError(f"{where} is compressed, but not by deflate: save it with numpy.savez_compressed.")
-        if info.header_offset < 0 or info.header_offset + packed > file_size:
-            raise DataError(f"{where} claims {packed:,} bytes of a file that has {file_size:,}: it is cut short.")
-        if size > packed * (1 if info.compress_type == zipfile.ZIP_STORED else DEFLATE_RATIO):
-            raise DataError(f"{where} claims {size:,} bytes, which {packed:,} cannot hold.")
-        if size > _BOMB_BYTES and size > packed * _BOMB_RATIO:
-            growth = f"{size // packed}-fold to {size:,} bytes"
-            raise DataError(f"{where} would grow {growth}, as no data do; if these do, save them with numpy.savez.")
+def member(path: Path, key: str, info: zipfile.ZipInfo) -> Npy:
+    """An array of an npz file. Raises DataError where its sizes cannot be true, before a byte is read."""
+    where, packed, size = f"{shown(path)}: {shown(key)}", info.compress_size, info.file_size
+    stored, file_size = info.compress_type == zipfile.ZIP_STORED, path.stat().st_size
+    if info.flag_bits & 1:
+        raise DataError(f"{where} is encrypted.")
+    if not stored and info.compress_type != zipfile.ZIP_DEFLATED:
+        raise DataError(f"{where} is compressed, but not by deflate: save it with numpy.savez_compressed.")
+    if info.header_offset < 0 or info.header_offset + packed > file_size:
+        raise DataError(f"{where} claims {packed:,} bytes of a file that has {file_size:,}: it is cut short.")
+    if size > packed * (1 if stored else DEFLATE_RATIO):
+        raise DataError(f"{where} claims {size:,} bytes, which {packed:,} cannot hold.")
+    if size > _BOMB_BYTES and size > packed * _BOMB_RATIO:
+        growth = f"{size // packed}-fold to {size:,} bytes"
+        raise DataError(f"{where} would grow {growth}, as no data do; if these do, save them with numpy.savez.")
 
     @contextmanager
-    def _open(self) -> Iterator[IO[bytes]]:
-        with reading(self.where), zipfile.ZipFile(self._path) as archive, archive.open(self._info) as stream:
-            yield stream
+    def opened() -> Iterator[BinaryIO]:
+        with reading(where), zipfile.ZipFile(path) as archive, archive.open(info) as stream:
+            yield cast(BinaryIO, stream)
+
+    return Npy(Raw(where, size, opened), key)
 
 
 def members(path: Path) -> dict[str, zipfile.ZipInfo]:

@@ -25,7 +25,7 @@ from typing import IO, Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from datarobust.datasets.files import file_sha256, reading
+from datarobust.datasets.files import Raw, file_sha256, reading
 from datarobust.errors import DataError
 from datarobust.randomness import Domain, permutation, row_keys
 from datarobust.text import shown
@@ -372,12 +372,14 @@ def as_features(raw: Array, row: int, where: str) -> npt.NDArray[np.float32]:
     return values
 
 
-def as_labels(raw: Array, row: int, where: str, classes: int = 0) -> tuple[Rows, npt.NDArray[np.float32] | None]:
+def as_labels(
+    raw: Array, row: int, where: str, classes: int = 0, first: int = 0
+) -> tuple[Rows, npt.NDArray[np.float32] | None]:
     """Labels int64 (B), and soft labels float32 (B, C) where ``raw`` holds distributions in floats.
 
-    ``raw`` has whole numbers (B,) or (B, 1) from 0 to C-1, one-hot rows of integers or booleans (B, C), or rows of
-    probabilities (B, C), whose hard label is the first of the largest. ``classes`` is the number of class names, or 0.
-    Raises DataError naming the first wrong one.
+    ``raw`` has whole numbers (B,) or (B, 1) from ``first`` on, which becomes 0, one-hot rows of integers or booleans
+    (B, C), or rows of probabilities (B, C), whose hard label is the first of the largest. ``classes`` is the number of
+    class names, or 0. Raises DataError naming the first wrong one.
     """
     if raw.ndim == 2 and raw.shape[1] > 1:
         return _distributions(raw, row, where)
@@ -388,10 +390,11 @@ def as_labels(raw: Array, row: int, where: str, classes: int = 0) -> tuple[Rows,
         _refuse(~whole, flat, row, where, lambda v: "is not a whole number: labels are 0, 1, ... C-1")
     if flat.dtype.kind != "b":
         _refuse(flat < 0, flat, row, where, lambda v: "is negative: labels are 0, 1, ... C-1")
-        known = f"is not among the {classes} classes 0..{classes - 1}"
+        end = first + (classes or MOST_CLASSES)
+        known = f"is not among the {classes} classes {first}..{end - 1}: name others with `classes`"
         fault = known if classes else "is too large for a class number"
-        _refuse(flat >= (classes or MOST_CLASSES), flat, row, where, lambda v: fault)
-    return flat.astype(np.int64), None
+        _refuse((flat < first) | (flat >= end), flat, row, where, lambda v: fault)
+    return flat.astype(np.int64) - first, None
 
 
 def _distributions(raw: Array, row: int, where: str) -> tuple[Rows, npt.NDArray[np.float32] | None]:
@@ -439,17 +442,93 @@ def spans(rows: int, step: int, start: int = 0) -> Iterator[tuple[int, int]]:
         yield begin, min(begin + step, rows)
 
 
-def read_rows(file: IO[bytes], row_bytes: int, span: tuple[int, int, int], rows: int, where: str) -> Iterator[bytes]:
-    """The bytes of the rows ``start:stop`` of ``span``, its ``step`` at a time, from where ``file`` stands.
+class RowFile:
+    """Rows of one dtype and shape, one after the other behind a header; a gzipped file is read unpacked."""
 
-    Raises DataError where the file ends before, or goes on after the last of its ``rows``.
+    def __init__(self, raw: Raw, header: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        self.raw, self.where = raw, raw.where
+        self.header, self.dtype, self.shape = header, dtype, shape
+        self.row_bytes = dtype.itemsize * math.prod(shape[1:])
+
+    def rows(self, step: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Array]]:
+        """``(row, rows)`` of the rows ``start:stop``, ``step`` at a time.
+
+        Raises DataError where the file ends before them, or goes on after the last of all.
+        """
+        total, where = self.shape[0], self.where
+        stop = total if stop is None else min(stop, total)
+        if start >= stop:
+            return
+        with self.raw.open() as file:
+            skipped = self.header + start * self.row_bytes
+            while skipped:  # by reading, so that the checksum of an archive covers them
+                size = len(file.read(min(skipped, BLOCK_BYTES)))
+                if not size:
+                    raise DataError(f"{where} ends before row {start}: the file is cut short.")
+                skipped -= size
+            for begin, end in spans(stop, step, start):
+                yield begin, self._next(file, begin, end)
+            if stop == total and file.read(1):  # the end compares the checksum, too
+                raise DataError(f"{where} goes on after its last row {total - 1}.")
+
+    def _next(self, file: IO[bytes], begin: int, end: int) -> Array:
+        """The rows ``begin:end``, at which ``file`` stands."""
+        data = file.read((end - begin) * self.row_bytes)
+        if len(data) != (end - begin) * self.row_bytes:
+            place = begin + len(data) // self.row_bytes
+            raise DataError(f"{self.where} ends within row {place} of {self.shape[0]:,}: the file is cut short.")
+        rows = np.frombuffer(data, self.dtype).reshape(end - begin, *self.shape[1:])
+        return rows.astype(self.dtype.newbyteorder("="), copy=False)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Rows in memory, to be read as those of a :class:`RowFile`."""
+
+    where: str
+    values: Array | Sequence[str]
+
+    def rows(self, step: int, start: int, stop: int) -> Iterator[tuple[int, Any]]:
+        """``(row, rows)`` of the rows ``start:stop``, ``step`` at a time."""
+        for begin, end in spans(stop, step, start):
+            yield begin, self.values[begin:end]
+
+
+class ArraysSource(Source):
+    """A source of arrays: ``images`` or ``features``, ``labels``, perhaps ``coarse``, which are checked, and ``names``.
+
+    Readers set ``columns``, and what else is not as usual.
     """
-    start, stop, step = span
-    for begin, end in spans(stop, step, start):
-        data = file.read((end - begin) * row_bytes)
-        if len(data) != (end - begin) * row_bytes:
-            place = begin + len(data) // row_bytes
-            raise DataError(f"{where} ends within row {place} of {rows:,}: the file is cut short.")
-        yield data
-    if start < stop == rows and file.read(1):
-        raise DataError(f"{where} goes on after its last row {rows - 1}.")
+
+    columns: dict[str, RowFile | Held]
+    axes: tuple[int, ...] | None = None  # how rows of points are transposed
+    scale: Scale = "bytes"  # of images that are floats
+    first_label: int = 0
+
+    def _parts(self, start: int, stop: int) -> Iterator[Block]:
+        readers = [column.rows(self.spec.step, start, stop) for column in self.columns.values()]
+        for parts in zip(*readers, strict=True):
+            block: dict[str, Array] = {}
+            for (name, column), (row, raw) in zip(self.columns.items(), parts, strict=True):
+                block |= self._checked(name, raw, row, column.where)
+            del parts, raw  # the memory of a block, before the next one is read
+            yield block
+
+    def _checked(self, name: str, raw: Any, row: int, where: str) -> dict[str, Array]:
+        """The column ``name`` of a block, and ``soft`` beside labels that are distributions."""
+        if name == "labels":
+            labels, soft = as_labels(raw, row, where, len(self.spec.classes), self.first_label)
+            return {name: labels} if soft is None else {name: labels, "soft": soft}
+        if name == "coarse":
+            return {name: raw}
+        if name == "names":
+            return {name: as_names(decoded(raw) if isinstance(raw, np.ndarray) else raw, self.spec.names)}
+        points: Array = as_images(raw, self.scale, row, where) if name == "images" else as_features(raw, row, where)
+        points = points if self.axes is None else points.transpose(self.axes)
+        return {name: np.ascontiguousarray(points).reshape(-1, *self.spec.shape)}
+
+
+def decoded(rows: Array) -> list[str]:
+    """Text of an array of fixed-width bytes or text."""
+    texts = rows.ravel().tolist()
+    return [text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else str(text) for text in texts]

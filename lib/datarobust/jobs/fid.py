@@ -101,7 +101,7 @@ def _from_file(path: Path) -> FeatureSpace:
     for role in ("a", "b"):
         if role not in infos:
             raise DataError(f"{where} has no array {role}: it needs a and b, a row of features for each point")
-        member = npz.Member(path, role, infos[role])
+        member = npz.member(path, role, infos[role])
         if len(member.shape) != 2 or member.dtype.kind != "f" or not member.shape[1]:
             raise DataError(f"{where}: {role} is {member.dtype} {member.shape}, not floating-point numbers (N, D)")
         arrays[role] = member.whole(_FILE_BYTES)

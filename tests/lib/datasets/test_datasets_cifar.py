@@ -94,7 +94,7 @@ def test_every_span_of_rows(tmp_path, monkeypatch, form, place):
     monkeypatch.setattr(sources, "BLOCK_BYTES", 3 * 3100)
     source = CifarSource(PLACES[place](tmp_path / "set", FORMS[form](SETS[10])))
     whole = read(source)
-    assert len(list(source.blocks())) == 15  # three of each file of seven rows: 3 + 3 + 1
+    assert len(list(source.blocks())) == 12  # of three rows, across the files of seven
     for start, stop in ((0, 35), (1, 34), (6, 8), (7, 14), (20, 21), (34, 35), (5, None), (0, 99)):
         for found, expected in zip(read(source, start, stop), whole, strict=True):
             np.testing.assert_array_equal(found, expected[start:stop])
@@ -256,9 +256,8 @@ def test_coarse_labels_are_checked_too(tmp_path):
     files = SETS[100].binary()
     rows = bytearray(files["train.bin"])
     rows[3074 * 4] = 20
-    source = CifarSource(folder(tmp_path / "set", {**files, "train.bin": bytes(rows)}))
     with pytest.raises(DataError, match=r"train.bin: coarse_labels\[4\] = 20 is not among the 20 classes"):
-        read(source)
+        CifarSource(folder(tmp_path / "set", {**files, "train.bin": bytes(rows)}))
 
 
 @pytest.mark.parametrize(
@@ -357,9 +356,7 @@ def test_a_file_that_shrinks_meanwhile_is_told(tmp_path):
             file.write_bytes(file.read_bytes()[:9000])
         with pytest.raises(DataError, match="changed while it was read"):
             source.unchanged()
-        if form == "binary":  # pickles are in memory by now
-            with pytest.raises(DataError, match=r"data_batch_4.* cut short"):
-                read(source)
+        assert len(read(source)[0]) == 35  # they are in memory by now
 
 
 # ---------------------------------------------------------------------------------------------------------- TI500K
