@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, count, pairwise
+from itertools import accumulate, pairwise
 from statistics import fmean
 from typing import Final
 
@@ -59,22 +58,28 @@ class Source:
 class Command:
     """A step of the histories."""
 
-    tool: str  # the name of the command, with its first word where it has several uses
-    words: Sequence[str]  # all words of the command, its name first
-    output: str  # what it wrote, by name; empty where it does not say
-    version: str
-    seed: int | None
-    device: str | None
+    step: Step
     sources: Sequence[Source]
     results: Sequence[Result]
 
+    @property
+    def tool(self) -> str:
+        """The name of the command, with its first word where it has several uses."""
+        first = self.step.argv[:1] if self.step.tool in _SEVERAL else ()
+        return " ".join([self.step.tool, *filter(str.isalpha, first)])
+
+    @property
+    def output(self) -> str:
+        """What it wrote, by name; empty where it does not say."""
+        return ", ".join(name.rpartition("/")[2] for name in outputs(self.step) if name)
+
     def shell_words(self) -> list[str]:
         """Its words as a shell takes them."""
-        return list(map(quoted, self.words))
+        return list(map(quoted, [*self.step.tool.split(), *self.step.argv]))
 
 
 def quoted(word: str) -> str:
-    r"""A word as a shell takes it; what cannot be printed is spelled in bash's ``$'...'``.
+    r"""A word as a shell takes it; what cannot be printed is spelled byte by byte in bash's ``$'...'``.
 
     >>> quoted("a b")
     "'a b'"
@@ -83,12 +88,11 @@ def quoted(word: str) -> str:
         return shlex.quote(word)
 
     def spelled(character: str) -> str:
-        code = ord(character)
         if character.isprintable():
             return f"\\{character}" if character in "\\'" else character
-        if 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name that is no text
-            return f"\\x{code - 0xDC00:02x}"
-        return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+        of_a_file_name = "\udc80" <= character <= "\udcff"  # a byte that is no text
+        encoded = character.encode("utf-8", "surrogateescape" if of_a_file_name else "surrogatepass")
+        return "".join(f"\\x{byte:02x}" for byte in encoded)
 
     return f"$'{''.join(map(spelled, word))}'"
 
@@ -149,7 +153,7 @@ def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command
     number = {key: i for i, key in enumerate(order)}
     listing = []
     for key in order:
-        node, step = nodes[key], nodes[key].step
+        node = nodes[key]
         made = {number[start]: nodes[start].outputs for start in graph.pred[key]}  # by the steps that it reads
         sources = []
         for role, digest in sorted(node.inputs):
@@ -158,11 +162,7 @@ def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command
         sources += [Source("", "", i) for i in sorted(set(made) - {source.step for source in sources})]
         results = [result for digest in node.outputs for result in known.get(digest, {Result(digest)})]
         results.sort(key=lambda each: (not each.kind, each.kind, each.name, each.digest, each.anchor))
-        several = step.tool in _SEVERAL and bool(step.argv) and step.argv[0].isalpha()
-        tool = f"{step.tool} {step.argv[0]}" if several else step.tool
-        words = [*step.tool.split(), *step.argv]
-        output = ", ".join(name.rpartition("/")[2] for name in outputs(step) if name)
-        listing.append(Command(tool, words, output, step.version, step.seed, step.device, sources, results))
+        listing.append(Command(node.step, sources, results))
     return listing
 
 
@@ -214,8 +214,8 @@ def draw(nodes: int, edges: Sequence[tuple[int, int]], widest: int = 4) -> Drawi
     Edges are pairs (from, to) with from < to. One over several layers has a narrow slot in each layer that it passes,
     so no edge crosses a box. The order within layers follows the means of neighbours.
     """
-    layers = layered(nodes, edges, widest)
-    rows: list[list[int]] = [[node for node in range(nodes) if layers[node] == i] for i in range(max(layers) + 1)]
+    rows = layered(nodes, edges, widest)
+    layers = {node: i for i, row in enumerate(rows) for node in row}
     chains: list[list[int]] = []
     total = nodes
     for start, end in edges:
@@ -238,28 +238,19 @@ def draw(nodes: int, edges: Sequence[tuple[int, int]], widest: int = 4) -> Drawi
     return Drawing(boxes, tuple(routes), max(right) + _MARGIN, len(rows) * down - _GAP[1] + 2 * _MARGIN)
 
 
-def layered(nodes: int, edges: Sequence[tuple[int, int]], widest: int) -> list[int]:
-    """The layer of each node, from 0: beneath all that lead to it, and at most ``widest`` in one layer.
+def layered(nodes: int, edges: Sequence[tuple[int, int]], widest: int) -> list[list[int]]:
+    """The nodes in layers of at most ``widest``, each beneath all that lead to it.
 
-    What nothing leads to stands as near above what it leads to as there is room.
+    What nothing leads to stands next above what it leads to.
     """
-    graph = nx.DiGraph(edges)
+    graph: nx.DiGraph[int] = nx.DiGraph(edges)
     graph.add_nodes_from(range(nodes))
-    layers: dict[int, int] = {}
-    sizes: Counter[int] = Counter()
-    for node in range(nodes):
-        layer = max((layers[start] + 1 for start in graph.pred[node]), default=0)
-        layers[node] = next(free for free in count(layer) if sizes[free] < widest)
-        sizes[layers[node]] += 1
+    depth = {node: i for i, layer in enumerate(nx.topological_generations(graph)) for node in layer}
     for node in range(nodes):
         if not graph.pred[node] and graph.succ[node]:
-            for layer in range(min(layers[end] for end in graph.succ[node]) - 1, layers[node], -1):
-                if sizes[layer] < widest and sizes[layers[node]] > 1:
-                    sizes[layers[node]] -= 1
-                    sizes[layer] += 1
-                    layers[node] = layer
-                    break
-    return [layers[node] for node in range(nodes)]
+            depth[node] = min(depth[end] for end in graph.succ[node]) - 1
+    layers = [[node for node in range(nodes) if depth[node] == i] for i in sorted(set(depth.values()))]
+    return [layer[start : start + widest] for layer in layers for start in range(0, len(layer), widest)]
 
 
 def _centres(rows: list[list[int]], graph: nx.Graph[int], boxes: int) -> dict[int, float]:

@@ -242,6 +242,6 @@ def test_no_arrow_is_wrong_where_artifacts_only_chose_rows(made: list[Known], ol
     ]
     for some in (histories, histories[-1:]):
         for to in (found := commands(some)):
-            named = set(to.words[1 : to.words.index("-o")])
+            named = set(to.step.argv[: to.step.argv.index("-o")])
             assert {found[one.step].output for one in to.sources if one.step is not None} <= named
             assert {one.digest for one in to.results} <= {to.output}

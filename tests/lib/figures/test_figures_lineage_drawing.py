@@ -51,9 +51,10 @@ def check(drawing: Drawing, edges: list[tuple[int, int]]) -> None:
 def test_any_graph(graph: Graph, widest: int) -> None:
     nodes, edges = graph
     layers = layered(nodes, edges, widest)
-    assert all(layers[start] < layers[end] for start, end in edges)
-    assert all(layers.count(layer) <= widest for layer in set(layers))
-    assert set(layers) == set(range(max(layers) + 1)), "a layer is empty"
+    assert sorted(node for layer in layers for node in layer) == list(range(nodes))
+    assert all(0 < len(layer) <= widest for layer in layers)
+    place = {node: i for i, layer in enumerate(layers) for node in layer}
+    assert all(place[start] < place[end] for start, end in edges)
     drawing = draw(nodes, edges, widest)
     check(drawing, edges)
     assert drawing == draw(nodes, edges, widest)
@@ -67,7 +68,7 @@ def test_a_chain_is_straight() -> None:
 
 def test_what_comes_in_late_stands_near_what_it_leads_to() -> None:
     layers = layered(6, [(0, 1), (1, 2), (2, 3), (3, 5), (4, 5)], 4)
-    assert layers[4] == layers[3]
+    assert layers[3] == [3, 4]
 
 
 def test_many() -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from datarobust.artifacts import Summary
+from datarobust.artifacts import Step, Summary
 from datarobust.figures import report
 from datarobust.figures import report_parts as parts
 from datarobust.figures.lineage import Command, Result, Source, quoted
@@ -50,7 +50,7 @@ HOSTILE = [
 def command(place: int, words: str = "x", source: int | None = None) -> Command:
     sources = [Source(words, "0" * 64)] if source is None else [Source(words, "1" * 64, source)]
     made = [Result(f"{place:064x}", "dataset", words, "")]
-    return Command(words, [words, "-o", f"{place}"], words, words, place, words, sources, made)
+    return Command(Step(words, ("-o", f"{place}"), words, place, words, {}), sources, made)
 
 
 def card(words: str, anchor: str, kind: str = "dataset") -> Card:
@@ -175,7 +175,7 @@ def test_thousands_of_steps_are_listed_as_far_as_there_is_room(monkeypatch: pyte
 
 
 def test_a_very_long_command_says_that_it_is_cut() -> None:
-    long = Command("t", ["t", "x" * 100_000], "o", "1", None, None, [], [])
+    long = Command(Step("t", ("x" * 100_000,), "1"), [], [])
     made = page("t", [], [long], "1")
     assert len(made) < 60_000
     assert "Not whole" in made
