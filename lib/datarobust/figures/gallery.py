@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
+from datarobust.artifacts import Store
 from datarobust.figures import report_parts as parts
-from datarobust.types import Images
-
-_LARGEST: Final = 256  # pixels of an image's longer side; larger ones are shown smaller, by whole steps
-_SHOWN: Final = 112  # of the page, at least
+from datarobust.figures.images import side_of
+from datarobust.types import Images, Rows
 
 
 @dataclass(frozen=True)
@@ -24,24 +22,26 @@ class Point:
     row: int
     label: int
     called: str  # its class
-    name: str | None  # where it is from
+    name: str  # where it is from; empty where it has none
     other_set: bool = False
 
-    @property
-    def picture(self) -> parts.Picture:
-        """The image as a PNG whose sides on the page are whole multiples of the pixels of a small image."""
-        picture = parts.Picture.of(self.image, _LARGEST)
-        times = max(1, round(_SHOWN / max(picture.width, picture.height)))
+    def picture(self, largest: int, shown: int = 0) -> parts.Picture:
+        """The image, every n-th pixel where a side has more than ``largest``.
+
+        A small one is shown in whole multiples of its pixels, with a longer side of about ``shown`` on the page.
+        """
+        picture = parts.Picture.of(self.image, largest)
+        times = max(1, round(shown / max(picture.width, picture.height)))
         return replace(picture, width=times * picture.width, height=times * picture.height)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A finding: a point, what it is beside, and how clear it is."""
+    """A point, what it is beside, and what stands above them."""
 
     points: Sequence[Point]  # one or two
-    distance: float | None
-    score: float | None = None
+    distance: str  # empty where there is none
+    note: str = ""  # such as how clear a finding is
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,14 @@ class Section:
         return self.title.replace(" ", "-")
 
 
+def points_of(store: Store, rows: Rows, other_set: bool = False) -> list[Point]:
+    """These rows of a dataset that has grey or RGB pictures."""
+    side = side_of(store, rows)
+    names = [""] * len(rows) if side.called is None else side.called
+    columns = zip(side.images, side.index.tolist(), side.labels.tolist(), side.names, names, strict=True)
+    return [Point(*fields, other_set=other_set) for fields in columns]
+
+
 def page(title: str, sections: Sequence[Section], version: str) -> str:
     """The whole page."""
-    return parts.page("gallery.html.j2", title=title, sections=sections, version=version, amount=parts.amount)
+    return parts.page("gallery.html.j2", title=title, sections=sections, version=version)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -21,16 +21,16 @@ from markupsafe import Markup
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store, Summary, durable
 from datarobust.artifacts.runs import RECIPE, Run, open_run
-from datarobust.datasets.contents import class_names
+from datarobust.datasets.contents import class_names, pictures
 from datarobust.datasets.contents import names as point_names
 from datarobust.errors import DataError
 from datarobust.figures import lineage
-from datarobust.figures import report_opening as opening
+from datarobust.figures import map as maps
 from datarobust.figures import report_parts as parts
 from datarobust.figures.charts import SERIES, course, draw_courses
-from datarobust.figures.images import copies_of, draw_samples, side_of, squares
+from datarobust.figures.images import copies_of, draw_samples, mosaic, side_of, squares
 from datarobust.figures.lineage import Command, Result
-from datarobust.figures.report_opening import PAIRS, Opening
+from datarobust.figures.report_opening import PAIRS, Ranked, is_pictured, opening, ranked
 from datarobust.figures.report_parts import Picture, amount, clipped, name, part, percent, plural, table, value_text
 from datarobust.norms import norm_of, plain_symbol
 from datarobust.text import shown, sized
@@ -61,6 +61,10 @@ _SAMPLES: Final = 20
 _LEAST: Final = 24  # pairs in a table
 _SCAN: Final = 1 << 16
 _CLONES: Final = 16  # points that are shown, and clones of the first
+_TOLD: Final = 2000  # points of a map that tell something
+_MAP: Final = 1.35  # times its size in print
+_TILE: Final = 48  # longer side of an image on a map, in pixels at most
+_SMALL: Final = 400_000  # bytes of pixels of these images, up to which they are a PNG; else they are a JPEG
 
 
 # --------------------------------------------------------------------------------------------------------- items
@@ -162,13 +166,10 @@ def _reference(known: Known, digest: str) -> Markup:
     return part("reference", value=digest, called=item.name if item else "", anchor=item.anchor if item else "")
 
 
-def _images(known: Known, digest: str) -> Store | None:
-    """The dataset of a digest, if it is in the report and its images can be shown: grey or RGB."""
-    store = known[digest].content if digest in known else None
-    if isinstance(store, Store) and "images" in store and len(store):
-        shape = store.column("images").shape
-        return store if len(shape) == 4 and shape[1] in (1, 3) else None
-    return None
+def _store(known: Known, digest: str) -> Store | None:
+    """The artifact of a digest, opened, if it is in the report."""
+    content = known[digest].content if digest in known else None
+    return content if isinstance(content, Store) else None
 
 
 def collect(paths: Iterable[Path], progress: Progress = iter) -> tuple[list[Card], list[Command]]:
@@ -197,19 +198,8 @@ def _card(item: Item, known: Known) -> Card:
         return Card(item, gist, wide=wide)
     if isinstance(content, Run):
         return _run_card(item, content, known)
-    makers: dict[str, Callable[[Item, Any, Known], Card]] = {
-        "classifier": _weights_card,
-        "denoiser": _weights_card,
-        "dataset": _dataset_card,
-        "ranking": _ranking_card,
-        "ranking-part": _part_card,
-        "clones": _clones_card,
-        "embedding": _embedding_card,
-        "moments": _moments_card,
-        "evaluation": _evaluation_card,
-    }
     try:
-        card = makers[content.kind](item, content, known)
+        card = _CARDS[content.kind](item, content, known)
     except IndexError as error:
         rows = f"names rows that its dataset does not have ({error})"
         raise DataError(f"{shown(item.name)} {rows}: make it anew") from error
@@ -241,8 +231,11 @@ def _title(key: str) -> str:
 
 
 def _settings(values: Mapping[str, Any]) -> Markup:
-    """Names and values, sorted by name."""
-    rows = [[clipped(key, 80), clipped(text, 300)] for key, text in sorted(parts.flat(values), key=lambda row: row[0])]
+    """Names and values, sorted by name; objects within are opened once."""
+    rows = [
+        [clipped(key, 80), clipped(parts.value_part(value), 300)]
+        for key, value in sorted(parts.opened_once(values).items(), key=lambda entry: entry[0])
+    ]
     return table(["Name", "Value"], rows)
 
 
@@ -259,17 +252,16 @@ def _dataset_card(item: Item, store: Store, known: Known) -> Card:
     facts = [("Numbers", f"{summary['dtype']}, {shape}")]
     facts += [("Also has", ", ".join(others))] if others else []
     charts, wide, folded = Markup(""), Markup(""), []
-    if classes and len(set(counts)) > 1:  # bars of one height say nothing
-        charts = parts.bars(names[:1000], counts[:1000], "Points of each class", labels[:1000])
-    elif classes:
-        facts.append(("Points of each class", f"{counts[0]:,}"))
     if classes:
         rows = [[label, name(called, 80), f"{n:,}"] for label, called, n in zip(labels, names, counts, strict=True)]
         folded = [("Classes", table(["Label", "Class", "Points"], rows))]
-    if _images(known, item.digest):  # the first image of every class among the first points
+        if len(set(counts)) > 1:  # bars of one height say nothing
+            charts = parts.bars(names[:1000], counts[:1000], "Points of each class", labels[:1000])
+        else:
+            facts.append(("Points of each class", f"{counts[0]:,}"))
+    if "images" in store and is_pictured(store):  # the first image of every class among the first points
         _, first = np.unique(store.column("labels").read(0, min(len(store), _SCAN)), return_index=True)
-        first = first[:_SAMPLES].astype(np.int64)
-        figure = draw_samples(side_of(store, first))
+        figure = draw_samples(side_of(store, first[:_SAMPLES].astype(np.int64)))
         wide = parts.drawn(figure, "First points", "The first point of each class.", form="png")
     what = "Pixels" if "images" in store else "Numbers"
     big = [("Points", f"{len(store):,}"), (what, shape), ("Classes", f"{len(classes):,}")]
@@ -280,50 +272,53 @@ def _dataset_card(item: Item, store: Store, known: Known) -> Card:
 def _ranking_card(item: Item, store: Store, known: Known) -> Card:
     """Least, median and largest distance, ties, and the nearest pairs, as images where they are known."""
     attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
-    distance = np.asarray(store.column("distance").read(), np.float64)
-    neighbour = np.asarray(store.column("neighbour").read(), np.int64)
-    finite = np.sort(distance[np.isfinite(distance)])
-    distinct, times = np.unique(finite, return_counts=True)
+    stores = {digest: of.content for digest, of in known.items() if of.kind == "dataset"}
+    one = ranked(item, store, {digest: of for digest, of in stores.items() if isinstance(of, Store)})
+    distinct, times = np.unique(one.finite, return_counts=True)
     tied = f"{int(times[times > 1].sum()):,} points share a distance"
     facts = [("Ties", f"{tied}; {plural(len(distinct), 'distance')} in all")]
-    same = attributes.get("neighbours") == "same"
-    of = "the same label" if same else "another label"
-    no_other = "No other point of the same label" if same else "No point of another label"
-    titles = (f"Equal to {'another' if same else 'a'} point of {of}", no_other, "Dropped")
-    special = zip(titles, (distance == 0.0, np.isinf(distance), np.isnan(distance)), strict=True)
+    of = "the same label" if one.same else "another label"
+    no_other = "No other point of the same label" if one.same else "No point of another label"
+    titles = (f"Equal to {'another' if one.same else 'a'} point of {of}", no_other, "Dropped")
+    special = zip(titles, (one.distance == 0.0, np.isinf(one.distance), np.isnan(one.distance)), strict=True)
     facts += [(title, f"{int(which.sum()):,}") for title, which in special if which.any()]
     big, charts, wide = [("Points", f"{len(store):,}")], Markup(""), Markup("")
     gist = f"{plural(len(store), 'point')} in {norm}"
-    if len(finite):
-        ends = [float(finite[0]), float(np.median(finite)), float(finite[-1])]
-        titles = ("Nearest", "Median", "Farthest") if same else ("Least robust", "Median", "Most robust")
+    if len(one.finite):
+        ends = [float(one.finite[0]), float(np.median(one.finite)), float(one.finite[-1])]
+        titles = ("Nearest", "Median", "Farthest") if one.same else ("Least robust", "Median", "Most robust")
         big += list(zip(titles, parts.fixed(ends), strict=True))
         gist += f", distances {amount(ends[0])} to {amount(ends[2])}"
         axis = f"{norm_of(attributes['norm']).symbol} distance to the nearest point of {of}"
-        charts = parts.histogram(finite, f"Histogram of {norm} distances", axis)
-        datasets = {digest: of.content for digest, of in known.items() if of.kind == "dataset"}
-        one = opening.ranked(item.anchor, item.name, store, {k: v for k, v in datasets.items() if isinstance(v, Store)})
-        near = neighbour[np.isfinite(distance)]
+        charts = parts.histogram(one.finite, f"Histogram of {norm} distances", axis)
+        near = one.neighbour[np.isfinite(one.distance)]
         for own, places in ((one.points, np.arange(len(store))), (one.others, near)):
             if own is not None and not 0 <= int(places.min()) <= int(places.max()) < len(own):
                 raise IndexError(f"rows {places.min()} to {places.max()} of {len(own)}")
         if not one.pictured:  # else they stand in the galleries
-            wide = _pairs_table(one, "The points nearest to their own class." if same else "The least robust points.")
+            words = "The points nearest to their own class." if one.same else "The least robust points."
+            wide = _pairs_table(one, words)
     return Card(item, gist, big, facts, charts, wide)
 
 
-def _pairs_table(ranking: opening.Ranked, caption: str) -> Markup:
+def _pairs_table(ranking: Ranked, caption: str) -> Markup:
     """The nearest pairs in words, with names of points and classes as far as the report knows their set."""
     rows = ranking.rows[:_LEAST]
     columns = {"Row": list(map(str, rows.tolist())), "Distance": parts.fixed(ranking.distance[rows].tolist())}
-    for side, store, places in (("", ranking.points, rows), ("Neighbour's ", ranking.others, ranking.neighbour[rows])):
-        columns |= {"Neighbour": list(map(str, places.tolist()))} if side else {}
-        if store is not None:
-            labels = np.asarray(store.column("labels").take(places), np.int64)
-            columns[f"{side}class".capitalize()] = [name(each, 60) for each in class_names(store, labels)]
-            if (called := point_names(store, places)) is not None:
-                columns[f"{side}name".capitalize()] = [name(each, 120) for each in called]
-    return table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)], caption)
+    columns |= _described(ranking.points, rows, "Class", "Name")
+    columns["Neighbour"] = list(map(str, ranking.neighbour[rows].tolist()))
+    columns |= _described(ranking.others, ranking.neighbour[rows], "Neighbour's class", "Neighbour's name")
+    return table(list(columns), list(zip(*columns.values(), strict=True)), caption)
+
+
+def _described(store: Store | None, rows: Rows, class_: str, called: str) -> dict[str, list[str]]:
+    """Columns of a table: classes and names of points, as far as they are known."""
+    if store is None:
+        return {}
+    labels = np.asarray(store.column("labels").take(rows), np.int64)
+    names = point_names(store, rows)
+    columns: dict[str, list[str]] = {class_: [name(each, 60) for each in class_names(store, labels)]}
+    return columns if names is None else columns | {called: [name(each, 120) for each in names]}
 
 
 def _clones_card(item: Item, store: Store, known: Known) -> Card:
@@ -331,9 +326,10 @@ def _clones_card(item: Item, store: Store, known: Known) -> Card:
     column = store.column("images")
     (points, repeats), shape = column.shape[:2], sized(tuple(column.shape[2:]))
     big = [("Points", f"{points:,}"), ("Clones of each", f"{repeats:,}"), ("Pixels", shape)]
-    data = _images(known, store.attributes["dataset"])
+    data = _store(known, store.attributes["dataset"])
     wide = part("note", words="Name the dataset to see clones beside their originals.")
-    if data is not None and points and repeats and column.shape[2:] == data.column("images").shape[1:]:
+    alike = data is not None and "images" in data and column.shape[2:] == data.column("images").shape[1:]
+    if data is not None and alike and is_pictured(data) and points and repeats:
         copies = copies_of(item.name, store, data, _CLONES)
         figure = squares([replace(copies, clones=copies.clones[:, :_CLONES])])
         wide = parts.drawn(figure, "Points and their clones", "As figure clones draws them.", form="png")
@@ -343,8 +339,6 @@ def _clones_card(item: Item, store: Store, known: Known) -> Card:
 
 def _embedding_card(item: Item, store: Store, known: Known) -> Card:
     """Stress, whether patterns emerge, and the map."""
-    from datarobust.figures.report_map import shown_map
-
     attributes = store.attributes
     method = {"mds": "multidimensional scaling", "rte": "random trees"}[attributes["method"]]
     big = [("Points", f"{len(store):,}")]
@@ -352,11 +346,53 @@ def _embedding_card(item: Item, store: Store, known: Known) -> Card:
     correlation = attributes.get("coherence", {}).get("correlation")
     big += [("Coherence", amount(float(correlation), 3))] if isinstance(correlation, int | float) else []
     gist = f"{plural(len(store), 'point')} in the plane, {method}"
-    digest = attributes["dataset"]
-    digests = [each for each in artifacts.row_by_row(store.history, digest) if each in known]
-    sets = [content for each in digests if isinstance(content := known[each].content, Store)]
-    pictured = next((content for content in sets if _images(known, content.digest)), next(iter(sets), None))
-    return Card(item, gist, big, charts=shown_map(item.anchor, item.name, store, pictured))
+    sets = [_store(known, digest) for digest in artifacts.row_by_row(store.history, attributes["dataset"])]
+    dataset = next(filter(is_pictured, sets), next(filter(None, sets), None))
+    return Card(item, gist, big, charts=_map(item, store, dataset))
+
+
+def _map(item: Item, store: Store, dataset: Store | None) -> Markup:
+    """An embedding as ``figure map`` draws it; each point tells what it is where the pointer rests on it, without code.
+
+    It shows its image there, too, if that is known.
+    """
+    figure = maps.draw([maps.map_of(store, item.name)])
+    index, title = store.column("index").read(), f"Map of {len(store):,} points"
+    words = "The least robust points are large and red."
+    if len(index) > _TOLD:
+        return parts.drawn(figure, title, words, _MAP)
+    picture = Picture.of_figure(figure, _MAP)  # drawn, so that every point has its place now
+    position = figure.axes[0].transData.transform(store.column("position").read())
+    width, height = (96.0 * side for side in figure.get_size_inches())
+    x, y = position[:, 0] / figure.bbox.width * width, (1 - position[:, 1] / figure.bbox.height) * height
+    names = point_names(store) or (None if dataset is None else point_names(dataset, index)) or [""] * len(index)
+    classes = [""] * len(index)
+    if dataset is not None:
+        classes = class_names(dataset, np.asarray(dataset.column("labels").take(index), np.int64))
+    distance = parts.fixed(store.column("distance").read().tolist())
+    about = [
+        ", ".join(filter(None, [called, f"row {row}", label, f"r = {r}"]))
+        for called, row, label, r in zip(names, index.tolist(), classes, distance, strict=True)
+    ]
+    sprite, tile = None, (1, 1)
+    if dataset is not None and is_pictured(dataset):  # all images as one
+        images = pictures(dataset, index)
+        step = math.ceil(max(images.shape[2:]) / _TILE)
+        images = images[:, :, ::step, ::step]
+        raster = mosaic(images, math.ceil(math.sqrt(len(images))), 1, 0)
+        form: Literal["PNG", "JPEG"] = "PNG" if raster.nbytes <= _SMALL else "JPEG"
+        sprite, tile = Picture.of(raster.transpose(2, 0, 1), max(raster.shape), form), images.shape[:1:-1]
+    return part(
+        "map_of_points",
+        anchor=item.anchor,
+        picture=picture.bare(title),
+        points=list(zip(x.tolist(), y.tolist(), about, strict=True)),
+        width=width,
+        height=height,
+        sprite=sprite,
+        tile=tile,
+        caption=f"{words} Rest the pointer on a point to see what it is.",
+    )
 
 
 def _part_card(item: Item, store: Store, known: Known) -> Card:
@@ -472,8 +508,7 @@ def _evaluation_card(item: Item, store: Store, known: Known) -> Card:
 def _wrong_points(store: Store, columns: Mapping[str, Any], places: Rows, known: Known) -> Markup:
     """Rows, names and classes of the points that a network has wrong, and which attack led to it."""
     left, places = len(places) - parts.MOST_ROWS, places[: parts.MOST_ROWS]
-    item = known.get(store.attributes["dataset"])
-    dataset = item.content if item is not None and isinstance(item.content, Store) else None
+    dataset = _store(known, store.attributes["dataset"])
     rows, attacks = columns["index"][places], [*store.attributes["attacks"], "none"]
     called = point_names(store, places) or (None if dataset is None else point_names(dataset, rows))
 
@@ -488,37 +523,17 @@ def _wrong_points(store: Store, columns: Mapping[str, Any], places: Rows, known:
     return table(list(table_of), cells, f"Not shown: {plural(left, 'more row')}." if left > 0 else "")
 
 
-# ---------------------------------------------------------------------------------------------------------- page
-
-
-def opening_of(cards: Sequence[Card], most: int = PAIRS) -> Opening:
-    """What the page begins with; at most so many pairs of each ranking."""
-    stores = [(card.item, card.item.content) for card in cards if isinstance(card.item.content, Store)]
-    datasets = {store.digest: store for _, store in reversed(stores) if store.kind == "dataset"}
-    rankings = [
-        opening.ranked(item.anchor, item.name, store, datasets) for item, store in stores if store.kind == "ranking"
-    ]
-    main = opening.main_rankings(rankings)
-    ordered = [*main, *(one for one in rankings if one not in main)]
-    maps = [(item.anchor, store) for item, store in stores if store.kind == "embedding"]
-    evaluations = [_evaluated(item, store) for item, store in stores if store.kind == "evaluation" and len(store)]
-    galleries = [made for one in ordered if (made := opening.gallery(one, most)) is not None]
-    robust = [one for one in ordered if one.store.attributes.get("neighbours") != "same"]
-    texts = [(card.item.anchor, card.item.name, card.item.content) for card in cards]
-    words = [(anchor, called, content) for anchor, called, content in texts if isinstance(content, str)]
-    return Opening(opening.findings(main, evaluations, maps, words), galleries, opening.curves(robust))
-
-
-def _evaluated(item: Item, store: Store) -> opening.Evaluated:
-    from datarobust.evaluation import eps_text
-
-    columns = {name: store.column(name).read() for name in ("index", "label", "clean", "broken")}
-    clean = columns["clean"] == columns["label"]
-    bound = ", an upper bound" if store.attributes["protocol"].get("upper_bound") else ""
-    attack = f"{plain_symbol(store.attributes['norm'])} {eps_text(store.attributes['eps'])}{bound}"
-    return opening.Evaluated(
-        item.anchor, item.name, store, clean, clean & (columns["broken"] < 0), columns["index"], attack
-    )
+_CARDS: Final[Mapping[str, Callable[[Item, Any, Known], Card]]] = {
+    "classifier": _weights_card,
+    "denoiser": _weights_card,
+    "dataset": _dataset_card,
+    "ranking": _ranking_card,
+    "ranking-part": _part_card,
+    "clones": _clones_card,
+    "embedding": _embedding_card,
+    "moments": _moments_card,
+    "evaluation": _evaluation_card,
+}
 
 
 def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version: str, pairs: int = PAIRS) -> str:
@@ -535,7 +550,7 @@ def page(title: str, cards: Sequence[Card], commands: Sequence[Command], version
         title=title,
         counts=[*counted, plural(len(commands), "command")],
         cards=cards,
-        opening=opening_of(cards, pairs),
+        opening=opening([card.item for card in cards], pairs),
         sections=[(title, kind, members[kind]) for kind, title in SECTIONS.items() if members[kind]],
         commands=commands,
         edges=edges,

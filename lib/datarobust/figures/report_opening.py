@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from markupsafe import Markup
 from scipy.stats import hypergeom
 
 from datarobust.artifacts import Store, row_by_row
-from datarobust.datasets.contents import class_names, picture_shape, pictures
+from datarobust.datasets.contents import class_names, picture_shape
 from datarobust.datasets.contents import names as point_names
 from datarobust.errors import SelectionError
 from datarobust.figures import sensitivity
+from datarobust.figures.gallery import Pair, points_of
 from datarobust.figures.images import least_robust_pairs
-from datarobust.figures.report_parts import Picture, drawn, fixed, percent, plural
+from datarobust.figures.report_parts import drawn, fixed, percent, plural
 from datarobust.norms import LEVELS, norm_of, plain_symbol
 from datarobust.selection import extreme
 from datarobust.types import Floats, Rows
 
+if TYPE_CHECKING:
+    from datarobust.figures.report import Item
+
 PAIRS: Final = 60  # of a ranking that a page shows, where it is not told otherwise
 MOST_PAIRS: Final = 1000
-_OPEN: Final = 12  # pairs that are not folded away
-_SIDE: Final = 96  # longer side of an image in a gallery, in pixels at most
 _LEAST: Final = 20  # the least robust 1/20 of the points, whose classes are counted
 _CHANCE: Final = 0.01  # how likely a class may stand out so far where it does not
 _FINDINGS: Final = 5
@@ -40,8 +41,7 @@ _FIFTHS: Final = 5
 class Ranked:
     """A ranking in a report, with the datasets of its points and of their neighbours where the report has them."""
 
-    anchor: str
-    name: str  # of its file
+    item: Item
     store: Store
     points: Store | None
     others: Store | None
@@ -53,6 +53,11 @@ class Ranked:
         return np.asarray(self.store.column("distance").read(), np.float64)
 
     @cached_property
+    def finite(self) -> Floats:
+        """The finite distances, ascending."""
+        return np.sort(self.distance[np.isfinite(self.distance)])
+
+    @cached_property
     def neighbour(self) -> Rows:
         """(N,)."""
         return np.asarray(self.store.column("neighbour").read(), np.int64)
@@ -60,7 +65,17 @@ class Ranked:
     @cached_property
     def rows(self) -> Rows:
         """The least robust points, of two nearest each other the first; as many as a page may show."""
-        return least_robust_pairs(self.distance, self.neighbour, self.store.attributes["against"] is None, MOST_PAIRS)
+        return least_robust_pairs(self.distance, self.neighbour, not self.across, MOST_PAIRS)
+
+    @property
+    def across(self) -> bool:
+        """Whether neighbours are of another set."""
+        return self.store.attributes["against"] is not None
+
+    @property
+    def same(self) -> bool:
+        """Whether neighbours are of the same class as their points, not of another."""
+        return self.store.attributes.get("neighbours") == "same"
 
     @property
     def norm(self) -> str:
@@ -68,93 +83,58 @@ class Ranked:
         return plain_symbol(self.store.attributes["norm"]) + (" of features" if self.of_features else "")
 
     @property
-    def of(self) -> str:
-        """What neighbours have in common with their points, or not."""
-        return "the same class" if self.store.attributes.get("neighbours") == "same" else "another class"
-
-    @property
     def pictured(self) -> bool:
         """Whether images of both sides can be shown."""
-        return all(store is not None and _is_pictured(store) for store in (self.points, self.others))
+        return is_pictured(self.points) and is_pictured(self.others)
 
 
-def _is_pictured(store: Store) -> bool:
-    shape = picture_shape(store)
-    return shape is not None and shape[0] in (1, 3) and len(store) > 0
+def is_pictured(store: Store | None) -> bool:
+    """Whether a dataset has points, and their images can be shown: grey or RGB."""
+    shape = None if store is None else picture_shape(store)
+    return shape is not None and len(shape) == 3 and shape[0] in (1, 3) and bool(store)
 
 
-def ranked(anchor: str, name: str, store: Store, datasets: Mapping[str, Store]) -> Ranked:
+def ranked(item: Item, store: Store, datasets: Mapping[str, Store]) -> Ranked:
     """A ranking beside the datasets of a report, by digest: the images themselves where it is of their features."""
     own, against = store.attributes["dataset"], store.attributes["against"]
 
     def shown_as(digest: str, whole: bool) -> Store | None:
         digests = [each for each in row_by_row(store.history, digest) if each in datasets]
         known = [datasets[each] for each in digests if each == digest or not whole or len(datasets[each]) == len(store)]
-        return next((each for each in known if _is_pictured(each)), next(iter(known), None))
+        return next(filter(is_pictured, known), next(iter(known), None))
 
     points, others = shown_as(own, whole=True), shown_as(against or own, whole=against is None)
     of_features = points is not None and (points.digest != own or "images" not in points)
-    return Ranked(anchor, name, store, points, others, of_features)
+    return Ranked(item, store, points, others, of_features)
 
 
 # --------------------------------------------------------------------------------------------------------- pairs
 
 
 @dataclass(frozen=True)
-class Point:
-    """One side of a pair."""
-
-    row: int
-    label: str  # the name of its class
-    name: str  # in its source; empty where it has none
-    image: Markup
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A point and its neighbour."""
-
-    distance: str
-    steps: str  # of a byte, where the norm counts them
-    sides: Sequence[Point]
-
-
-@dataclass(frozen=True)
 class Gallery:
     """The nearest pairs of a ranking."""
 
-    anchor: str  # of the card of the ranking
-    name: str
+    item: Item
     title: str
-    pairs: Sequence[Pair]  # that are shown at once
-    more: Sequence[Pair]  # that are folded away
-    rows: str  # of the points, one a line
-    names: str  # the same in words; empty where points have no names
+    pairs: Sequence[Pair]
+    names: Sequence[str]  # of the two points of each pair that has some
 
 
 def gallery(ranking: Ranked, most: int) -> Gallery | None:
     """The pairs of a ranking as images; None where those are not in the report, or no point has a neighbour."""
-    rows = ranking.rows[:most]
-    points, others = ranking.points, ranking.others
+    rows, points, others = ranking.rows[:most], ranking.points, ranking.others
     if not ranking.pictured or not len(rows) or points is None or others is None:
         return None
-    distance, attributes = ranking.distance[rows], ranking.store.attributes
-    left, right = _points(points, rows), _points(others, ranking.neighbour[rows])
+    distance, attributes = ranking.distance[rows].tolist(), ranking.store.attributes
     whole = norm_of(attributes["norm"]).whole and attributes["labels"] == "hard" and not ranking.of_features
-    steps = [f"{round(value * LEVELS)}/255" if whole else "" for value in distance.tolist()]
-    pairs = [Pair(*each[:2], each[2:]) for each in zip(fixed(distance.tolist()), steps, left, right, strict=True)]
-    title = f"{plural(len(pairs), 'pair')}, {ranking.norm}: each point beside its nearest point of {ranking.of}"
-    named = "\n".join(f"{one.sides[0].name}\t{one.sides[1].name}" for one in pairs if one.sides[0].name)
-    places = "\n".join(map(str, rows.tolist()))
-    return Gallery(ranking.anchor, ranking.name, title, pairs[:_OPEN], pairs[_OPEN:], places, named)
-
-
-def _points(store: Store, rows: Rows) -> list[Point]:
-    labels = class_names(store, np.asarray(store.column("labels").take(rows), np.int64))
-    names = point_names(store, rows) or [""] * len(rows)
-    words = [f"{label}, row {row}" for label, row in zip(labels, rows.tolist(), strict=True)]
-    images = [Picture.of(image, _SIDE).bare(about) for image, about in zip(pictures(store, rows), words, strict=True)]
-    return [Point(*fields) for fields in zip(rows.tolist(), labels, names, images, strict=True)]
+    steps = [f"{round(value * LEVELS)}/255" if whole else "" for value in distance]
+    sides = zip(points_of(points, rows), points_of(others, ranking.neighbour[rows]), strict=True)
+    pairs = list(map(Pair, sides, fixed(distance), steps))
+    of = "the same class" if ranking.same else "another class"
+    title = f"{plural(len(pairs), 'pair')}, {ranking.norm}: each point beside its nearest point of {of}"
+    names = [f"{one.name}\t{other.name}" for one, other in (pair.points for pair in pairs) if one.name]
+    return Gallery(ranking.item, title, pairs, names)
 
 
 # ------------------------------------------------------------------------------------------------------ findings
@@ -173,8 +153,7 @@ class Finding:
 class Evaluated:
     """An evaluation in a report."""
 
-    anchor: str
-    name: str
+    item: Item
     store: Store
     clean: np.ndarray
     robust: np.ndarray
@@ -186,34 +165,40 @@ class Evaluated:
 class Opening:
     """What a page begins with."""
 
-    findings: Sequence[Finding] = ()
-    galleries: Sequence[Gallery] = ()
-    curves: Markup = field(default=Markup(""))
+    findings: Sequence[Finding]
+    galleries: Sequence[Gallery]
+    curves: Markup
 
 
-def main_rankings(rankings: Iterable[Ranked]) -> list[Ranked]:
+def opening(items: Sequence[Item], most: int = PAIRS) -> Opening:
+    """Findings, at most so many pairs of each ranking, the curve of sensitivity."""
+    stores = [(item, item.content) for item in items if isinstance(item.content, Store)]
+    datasets = {store.digest: store for _, store in reversed(stores) if store.kind == "dataset"}
+    rankings = [ranked(item, store, datasets) for item, store in stores if store.kind == "ranking"]
+    main = main_rankings(rankings)
+    found = [finding for item in items if isinstance(item.content, str) for finding in issues(item, item.content)]
+    if main:
+        found += [*_of_distances(main), *_of_classes(main[0]), *_of_norms(main)]
+    found += _of_evaluations([_evaluated(*each) for each in stores if each[1].kind == "evaluation" and each[1]], main)
+    found += _of_maps([(item, store) for item, store in stores if store.kind == "embedding"])
+    ordered = [*main, *(one for one in rankings if one not in main)]
+    galleries = [made for one in ordered if (made := gallery(one, most)) is not None]
+    return Opening(found[:_FINDINGS], galleries, curves([one for one in ordered if not one.same]))
+
+
+def main_rankings(rankings: Sequence[Ranked]) -> list[Ranked]:
     """The rankings of the largest set, one for each norm: pixels before features, within the set before across."""
-    robust = [one for one in rankings if one.store.attributes.get("neighbours") != "same" and len(one.store)]
     sets: dict[str, list[Ranked]] = {}
-    for one in robust:
-        sets.setdefault(row_by_row(one.store.history, one.store.attributes["dataset"])[-1], []).append(one)
+    for one in rankings:
+        if not one.same and len(one.store):
+            sets.setdefault(row_by_row(one.store.history, one.store.attributes["dataset"])[-1], []).append(one)
     if not sets:
         return []
-
-    def weight(members: Iterable[Ranked]) -> tuple[bool, int, str]:
-        each = [(one.store.attributes["against"] is not None, -len(one.store), one.name) for one in members]
-        return min(each)
-
-    norms: dict[str, Ranked] = {}
+    largest = min(sets.values(), key=lambda set_: min((one.across, -len(one.store), one.item.name) for one in set_))
     order = {"l2": 0, "linf": 1, "l1": 2}
+    norms: dict[str, Ranked] = {}
     for one in sorted(
-        min(sets.values(), key=weight),
-        key=lambda one: (
-            one.of_features,
-            one.store.attributes["against"] is not None,
-            order[one.store.attributes["norm"]],
-            one.name,
-        ),
+        largest, key=lambda one: (one.of_features, one.across, order[one.store.attributes["norm"]], one.item.name)
     ):
         norms.setdefault(one.norm, one)
     return list(norms.values())
@@ -229,7 +214,7 @@ _ISSUES: Final = {
 }
 
 
-def issues(anchor: str, name: str, words: str) -> Iterator[Finding]:
+def issues(item: Item, words: str) -> Iterator[Finding]:
     """What a table of ``dataset issues`` has found, by kind; nothing where the text is no such table."""
     lines = words.splitlines()
     head = lines[0] if lines else ""
@@ -240,61 +225,32 @@ def issues(anchor: str, name: str, words: str) -> Iterator[Finding]:
             return
         listed = [plural(counts[kind], *words) for kind, words in _ISSUES.items() if counts[kind]]
         if listed:
-            yield Finding(f"{name} lists {', '.join(listed)}.", anchor, f"{counts.total():,}")
-
-
-def findings(
-    rankings: Sequence[Ranked],
-    evaluations: Sequence[Evaluated],
-    maps: Sequence[tuple[str, Store]],
-    texts: Sequence[tuple[str, str, str]] = (),
-) -> list[Finding]:
-    """The most telling sentences, at most five; ``rankings`` are the main ones, all of one set.
-
-    ``texts`` are anchor, name and content of files.
-    """
-    sentences = [one for text in texts for one in issues(*text)]
-    sentences += [*_of_distances(rankings), *_of_classes(rankings), *_of_norms(rankings)]
-    sentences += [*_of_evaluations(evaluations, rankings), *_of_maps(maps)]
-    return sentences[:_FINDINGS]
-
-
-def _called(ranking: Ranked) -> str:
-    name = ranking.points.attributes["name"] if ranking.points is not None else ranking.name
-    return str(name)
+            yield Finding(f"{item.name} lists {', '.join(listed)}.", item.anchor, f"{counts.total():,}")
 
 
 def _of_distances(rankings: Sequence[Ranked]) -> Iterator[Finding]:
-    for ranking in rankings[:1]:
-        finite = ranking.distance[np.isfinite(ranking.distance)]
-        if not len(finite):
-            continue
-        median, least = float(np.median(finite)), float(finite.min())
-        others = "" if ranking.store.attributes["against"] is None else " of the other set"
-        half = f"Half of the {plural(len(ranking.store), 'point')} of {_called(ranking)} lie within"
-        words = f"{half} {_short(median)} ({ranking.norm}) of a point of another class{others}"
-        if others_norms := [
-            f"{_short(float(np.median(one.distance[np.isfinite(one.distance)])))} ({one.norm})"
-            for one in rankings[1:]
-            if np.isfinite(one.distance).any()
-        ]:
-            words += f", or {' and '.join(others_norms)}"
-        yield Finding(f"{words}.", ranking.anchor, _short(median))
-        equal = int((ranking.distance == 0).sum())
-        if equal:
-            yield Finding(
-                f"{plural(equal, 'point')} equal a point with another label: their distance is 0, and no classifier is "
-                "right on all of them. Look for copies and wrong labels.",
-                ranking.anchor,
-                f"{equal:,}",
-            )
-        elif len(ranking.rows):
-            row = int(ranking.rows[0])
-            near = int(ranking.neighbour[row])
-            pair = f"{_named(ranking.points, row)} and {_named(ranking.others, near)}"
-            yield Finding(
-                f"The closest pair is {_short(least)} apart ({ranking.norm}): {pair}.", ranking.anchor, _short(least)
-            )
+    """Within which distance half of the points have another class, and which pair is the closest, or is equal."""
+    first, *others = rankings
+    if not len(first.finite):
+        return
+    medians = [f"{_short(np.median(one.finite))} ({one.norm})" for one in others if len(one.finite)]
+    set_ = first.item.name if first.points is None else first.points.attributes["name"]
+    half, median = f"Half of the {plural(len(first.store), 'point')} of {set_}", _short(np.median(first.finite))
+    words = f"{half} lie within {median} ({first.norm}) of a point of another class"
+    words += (" of the other set" if first.across else "") + (f", or {' and '.join(medians)}" if medians else "")
+    yield Finding(f"{words}.", first.item.anchor, median)
+    equal, least = int((first.distance == 0).sum()), _short(first.finite[0])
+    if equal:
+        yield Finding(
+            f"{plural(equal, 'point')} equal a point with another label: their distance is 0, and no classifier is "
+            "right on all of them. Look for copies and wrong labels.",
+            first.item.anchor,
+            f"{equal:,}",
+        )
+    elif len(first.rows):
+        row = int(first.rows[0])
+        pair = f"{_named(first.points, row)} and {_named(first.others, int(first.neighbour[row]))}"
+        yield Finding(f"The closest pair is {least} apart ({first.norm}): {pair}.", first.item.anchor, least)
 
 
 def _named(store: Store | None, row: int) -> str:
@@ -307,146 +263,139 @@ def _named(store: Store | None, row: int) -> str:
     return f"{name[0]} (row {row}, class {label})" if name and name[0] else f"row {row} (class {label})"
 
 
-def _of_classes(rankings: Sequence[Ranked]) -> Iterator[Finding]:
+def _of_classes(ranking: Ranked) -> Iterator[Finding]:
     """Which class stands out among the least robust points, if any does."""
-    for ranking in rankings[:1]:
-        if ranking.points is None or len(ranking.store) < 10 * _LEAST:
-            continue
-        labels = np.asarray(ranking.points.column("labels").read(0, len(ranking.store)), np.int64)
-        try:
-            least, _, _ = extreme(ranking.distance, len(labels) // _LEAST, "least")
-        except SelectionError:  # nearly all were dropped
-            continue
-        classes, counts = np.unique(labels, return_counts=True)
-        if len(classes) < 2 or not np.isfinite(ranking.distance[least]).all():
-            continue
-        among = np.array([np.count_nonzero(labels[least] == one) for one in classes])
-        chances = hypergeom.sf(among - 1, len(labels), counts, len(least)) * len(classes)  # Bonferroni
-        first = int(chances.argmin())
+    least = _least(ranking)
+    if ranking.points is None or len(ranking.store) < 10 * _LEAST or not np.isfinite(ranking.distance[least]).all():
+        return
+    labels = np.asarray(ranking.points.column("labels").read(0, len(ranking.store)), np.int64)
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < 2 or not len(least):
+        return
+    among = np.array([np.count_nonzero(labels[least] == one) for one in classes])
+    chances = hypergeom.sf(among - 1, len(labels), counts, len(least)) * len(classes)  # Bonferroni
+    first = int(chances.argmin())
+    points = f"{len(least):,} least robust points ({ranking.norm})"
+    if chances[first] < _CHANCE:
         [name] = class_names(ranking.points, classes[first : first + 1])
-        if chances[first] < _CHANCE:
-            share, whole = among[first] / len(least), counts[first] / len(labels)
-            yield Finding(
-                f"Class {name} stands out: it has {percent(share)} of the {len(least):,} least robust points "
-                f"({ranking.norm}), but {percent(whole)} of all.",
-                ranking.anchor,
-                percent(share),
-            )
-        else:
-            yield Finding(
-                f"No class stands out among the {len(least):,} least robust points ({ranking.norm}).", ranking.anchor
-            )
+        share, whole = percent(among[first] / len(least)), percent(counts[first] / len(labels))
+        words = f"Class {name} stands out: it has {share} of the {points}, but {whole} of all."
+        yield Finding(words, ranking.item.anchor, share)
+    else:
+        yield Finding(f"No class stands out among the {points}.", ranking.item.anchor)
+
+
+def _least(ranking: Ranked) -> Rows:
+    """The rows of the least robust part of the points; none where nearly all were dropped."""
+    count = len(ranking.store) // _LEAST
+    try:
+        return extreme(ranking.distance, count, "least")[0] if count else np.zeros(0, np.int64)
+    except SelectionError:
+        return np.zeros(0, np.int64)
 
 
 def _of_norms(rankings: Sequence[Ranked]) -> Iterator[Finding]:
     """How far the first two norms agree."""
-    for one, other in list(combinations(rankings[:2], 2)):
-        count = len(one.store) // _LEAST
-        if len(one.store) != len(other.store) or not count:
-            continue
-        try:
-            sets = [set(extreme(each.distance, count, "least")[0].tolist()) for each in (one, other)]
-        except SelectionError:
-            continue
-        both = len(sets[0] & sets[1])
-        chance = count * count / len(one.store)
-        yield Finding(
-            f"{one.norm} and {other.norm} agree on {both:,} of the {count:,} least robust points; chance alone gives "
-            f"about {chance:.0f}.",
-            other.anchor,
-            f"{both:,} of {count:,}",
+    if len({len(one.store) for one in rankings[:2]}) != 1 or len(rankings) < 2:
+        return
+    one, other = rankings[:2]
+    rows, count = _least(one), len(one.store) // _LEAST
+    if len(rows) and len(_least(other)):
+        both = len(np.intersect1d(rows, _least(other)))
+        words = (
+            f"{one.norm} and {other.norm} agree on {both:,} of the {count:,} least robust points; chance alone gives"
         )
+        chance = count * count / len(one.store)
+        yield Finding(f"{words} about {chance:.0f}.", other.item.anchor, f"{both:,} of {count:,}")
+
+
+def _evaluated(item: Item, store: Store) -> Evaluated:
+    from datarobust.evaluation import eps_text
+
+    columns = {name: store.column(name).read() for name in ("index", "label", "clean", "broken")}
+    clean = columns["clean"] == columns["label"]
+    bound = ", an upper bound" if store.attributes["protocol"].get("upper_bound") else ""
+    attack = f"{plain_symbol(store.attributes['norm'])} {eps_text(store.attributes['eps'])}{bound}"
+    return Evaluated(item, store, clean, clean & (columns["broken"] < 0), columns["index"], attack)
 
 
 def _of_evaluations(evaluations: Sequence[Evaluated], rankings: Sequence[Ranked]) -> Iterator[Finding]:
+    """How two networks compare, or how good the best is, where most are evaluated on the same points."""
     from datarobust.evaluation import statistics
 
+    if not evaluations:
+        return
     groups: dict[tuple[str, str, bytes], list[Evaluated]] = {}
     for one in evaluations:
         groups.setdefault((one.store.attributes["dataset"], one.attack, one.index.tobytes()), []).append(one)
-    for members in sorted(groups.values(), key=lambda group: (-len(group), -len(group[0].index))):
-        first = members[0]
-        if len({one.store.attributes["model"] for one in members}) == len(members) == 2:
-            second = members[1]
-            result = statistics.paired(first.robust, second.robust, 0)
-            low, high = result["interval"]
-            verdict = "more than chance explains" if result["p"] < 0.05 else "no more than chance explains"
-            yield Finding(
-                f"Under attack ({first.attack}) {second.name} is right on {percent(result['b'])} of "
-                f"{plural(len(first.index), 'point')} and {first.name} on {percent(result['a'])}: a difference of "
-                f"{100 * result['difference']:+.1f} percentage points (95 % interval {100 * low:+.1f} to "
-                f"{100 * high:+.1f}), {verdict}.",
-                second.anchor,
-                percent(result["b"]),
-            )
-        else:
-            best = max(members, key=lambda one: (float(one.robust.mean()), one.name))
-            share, low, high = statistics.share(best.robust)
-            yield Finding(
-                f"{best.name} is right on {percent(float(best.clean.mean()))} of {plural(len(best.index), 'point')}, "
-                f"and on {percent(share)} (95 % interval {percent(low)} to {percent(high)}) "
-                f"under attack ({best.attack}).",
-                best.anchor,
-                percent(share),
-            )
-        yield from _by_robustness(first, rankings)
-        return
-
-
-def _by_robustness(one: Evaluated, rankings: Sequence[Ranked]) -> Iterator[Finding]:
-    from datarobust.evaluation import statistics
-
+    members = min(groups.values(), key=lambda group: (-len(group), -len(group[0].index)))
+    first, points = members[0], plural(len(members[0].index), "point")
+    if len({one.store.attributes["model"] for one in members}) == len(members) == 2:
+        second = members[1]
+        result = statistics.paired(first.robust, second.robust, 0)
+        low, high = result["interval"]
+        verdict = "more than chance explains" if result["p"] < 0.05 else "no more than chance explains"
+        yield Finding(
+            f"Under attack ({first.attack}) {second.item.name} is right on {percent(result['b'])} of {points} and "
+            f"{first.item.name} on {percent(result['a'])}: a difference of {100 * result['difference']:+.1f} "
+            f"percentage points (95 % interval {100 * low:+.1f} to {100 * high:+.1f}), {verdict}.",
+            second.item.anchor,
+            percent(result["b"]),
+        )
+    else:
+        best = max(members, key=lambda one: (float(one.robust.mean()), one.item.name))
+        share, low, high = statistics.share(best.robust)
+        yield Finding(
+            f"{best.item.name} is right on {percent(float(best.clean.mean()))} of {points}, and on {percent(share)} "
+            f"(95 % interval {percent(low)} to {percent(high)}) under attack ({best.attack}).",
+            best.item.anchor,
+            percent(share),
+        )
     for ranking in rankings:
         digests = row_by_row(ranking.store.history, ranking.store.attributes["dataset"])
-        if one.store.attributes["dataset"] not in digests or one.index.max() >= len(ranking.store):
+        if first.store.attributes["dataset"] not in digests or first.index.max() >= len(ranking.store):
             continue
-        distance = ranking.distance[one.index]
-        if np.count_nonzero(~np.isnan(distance)) < 20 * _FIFTHS:
-            return
-        parts = statistics.parts_by(distance, _FIFTHS)
-        least, most = (float(one.robust[part].mean()) for part in (parts[0], parts[-1]))
-        yield Finding(
-            f"{one.name} withstands the attack on {percent(least)} of the least robust fifth of the points and on "
-            f"{percent(most)} of the most robust fifth ({ranking.norm}).",
-            one.anchor,
-            f"{percent(least)} / {percent(most)}",
-        )
+        distance = ranking.distance[first.index]
+        if np.count_nonzero(~np.isnan(distance)) >= 20 * _FIFTHS:
+            parts = statistics.parts_by(distance, _FIFTHS)
+            least, most = (percent(float(first.robust[part].mean())) for part in (parts[0], parts[-1]))
+            words = f"{first.item.name} withstands the attack on {least} of the least robust fifth of the points and on"
+            words += f" {most} of the most robust fifth ({ranking.norm})."
+            yield Finding(words, first.item.anchor, f"{least} / {most}")
         return
 
 
-def _of_maps(maps: Sequence[tuple[str, Store]]) -> Iterator[Finding]:
-    for anchor, store in maps:
+def _of_maps(maps: Sequence[tuple[Item, Store]]) -> Iterator[Finding]:
+    """Whether neighbours on the first map of which it is known are alike in robustness."""
+    for item, store in maps:
         quality = store.attributes.get("coherence", {})
         values = [quality.get(key) for key in ("correlation", "permuted", "permutations")]
         if all(isinstance(value, int | float) for value in values):
-            correlation, permuted, permutations = (float(value or 0) for value in values)
-            yes = (
-                "have similar robustness"
-                if correlation > permuted
-                else "are no more alike in robustness than by chance"
-            )
+            correlation, permuted, permutations = map(float, values)
+            alike = "have similar" if correlation > permuted else "are no more alike in"
+            chance = "" if correlation > permuted else " than by chance"
             yield Finding(
-                f"Neighbours on the map {yes}: their rank correlation is {correlation:.2f}; {permutations:,.0f} random "
-                f"permutations reach {permuted:.2f} at most.",
-                anchor,
+                f"Neighbours on the map {alike} robustness{chance}: their rank correlation is {correlation:.2f}; "
+                f"{permutations:,.0f} random permutations reach {permuted:.2f} at most.",
+                item.anchor,
                 f"{correlation:.2f}",
             )
             return
 
 
 def _short(value: float) -> str:
-    return fixed([value])[0]
+    return fixed([float(value)])[0]
 
 
 def curves(rankings: Sequence[Ranked]) -> Markup:
     """Ordered sensitivity, Figure 2 (a), of rankings of images, or of features where there are no others."""
-    drawable = [one for one in rankings if ((one.distance > 0) & np.isfinite(one.distance)).any()]
+    drawable = [one for one in rankings if len(one.finite) and one.finite[-1] > 0]
     drawable = [one for one in drawable if not one.of_features] or drawable
     panels: dict[tuple[str, str], sensitivity.Curve] = {}
     for one in drawable[:_CURVES]:
-        name = one.name.removesuffix(".zarr").removesuffix(f"-{one.store.attributes['norm']}")
-        key = (one.store.attributes["norm"], name)
-        panels.setdefault(key, sensitivity.ordered(name, one.store.attributes["norm"], one.distance))
+        norm = one.store.attributes["norm"]
+        name = one.item.name.removesuffix(".zarr").removesuffix(f"-{norm}")
+        panels.setdefault((norm, name), sensitivity.ordered(name, norm, one.distance))
     if not panels:
         return Markup("")
     figure = sensitivity.draw(list(panels.values()))

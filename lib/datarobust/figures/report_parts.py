@@ -19,10 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any, Final, Literal
-from xml.parsers import expat
+from xml.etree import ElementTree
 
 import jinja2
 import numpy as np
@@ -95,7 +95,6 @@ def environment() -> jinja2.Environment:
     )
     jinja.globals["newline"] = Markup("\n")
     jinja.filters |= {"clip": lambda words, most: escape(clipped(words, most)), "plural": plural, "soft": soft}
-    jinja.filters["lines"] = lambda words: Markup("\n").join(map(clipped, words.split("\n")))
     return jinja
 
 
@@ -168,19 +167,12 @@ def records_table(records: Sequence[Mapping[str, Any]], depth: int = 2) -> Marku
 
 def _column(values: Sequence[Any], depth: int) -> list[str]:
     """A column of a table; of numbers all have equally many decimals."""
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    if any(isinstance(value, float) for value in numbers) and all(map(math.isfinite, numbers)):
-        texts = iter(fixed(numbers) if max(map(abs, numbers)) < 1e6 else [amount(value, 6) for value in numbers])
-        return [
-            next(texts) if isinstance(value, int | float) and not isinstance(value, bool) else value_part(value, depth)
-            for value in values
-        ]
-    return [value_part(value, depth) for value in values]
-
-
-def flat(entries: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names and values of an object of JSON as text or parts; objects within it are opened once."""
-    return ((key, value_part(value)) for key, value in opened_once(entries).items())
+    numbers = [value for value in values if type(value) in (int, float)]
+    texts = [value_part(value, depth) for value in values]
+    if not any(isinstance(value, float) for value in numbers) or not all(map(math.isfinite, numbers)):
+        return texts
+    rounded = iter(fixed(numbers) if max(map(abs, numbers)) < 1e6 else [amount(value, 6) for value in numbers])
+    return [next(rounded) if type(value) in (int, float) else text for value, text in zip(values, texts, strict=True)]
 
 
 def opened_once(entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,9 +227,8 @@ def _is_number(cell: str) -> bool:
 
 def drawn(figure: Figure, alt: str, caption: str, scale: float = 1.0, form: Format = "svg") -> Markup:
     """One of our own pictures, with words for who cannot see it and words below; photographs as ``png``."""
-    width, height = (_DOTS * side for side in figure.get_size_inches())
     class_ = "sheet drawn" if form == "svg" else "sheet"  # what is drawn has its colours turned on a dark screen
-    return Picture(_MEDIA[form], style.picture(figure, form), width, height).plot(alt, caption, class_, scale)
+    return Picture.of_figure(figure, scale, form).plot(alt, caption, class_)
 
 
 def bars(names: Sequence[str], counts: Sequence[int], label: str, short: Sequence[str]) -> Markup:
@@ -309,6 +300,12 @@ class Picture:
         Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, form, quality=85)
         return cls(f"image/{form.lower()}", file.getvalue(), *pixels.shape[1::-1])
 
+    @classmethod
+    def of_figure(cls, figure: Figure, scale: float, form: Format = "svg") -> Picture:
+        """A figure of matplotlib, shown ``scale`` times as large as it is."""
+        width, height = (scale * _DOTS * side for side in figure.get_size_inches())
+        return cls(_MEDIA[form], style.picture(figure, form), width, height)
+
     @property
     def source(self) -> Markup:
         """The file as an address."""
@@ -318,9 +315,9 @@ class Picture:
         """The picture without a frame."""
         return part("bare", source=self.source, alt=alt, width=round(self.width), height=round(self.height))
 
-    def plot(self, alt: str, caption: str = "", class_: str = "sheet", scale: float = 1.0) -> Markup:
+    def plot(self, alt: str, caption: str = "", class_: str = "sheet") -> Markup:
         """The picture as an image; ``alt``: for who cannot see it."""
-        size = {"width": max(1, round(self.width * scale)), "height": max(1, round(self.height * scale))}
+        size = {"width": max(1, round(self.width)), "height": max(1, round(self.height))}
         return part("plot", source=self.source, alt=alt, **size, caption=caption, class_=class_)
 
 
@@ -365,35 +362,17 @@ def _png(content: bytes, where: str) -> tuple[float, float, float, str]:
 
 def _svg(content: bytes, where: str) -> tuple[float, float, float, str]:
     """Width and height of a well-formed svg in CSS pixels, else those of its view box, else the usual ones."""
-    root: dict[str, str] = {}
-    open_tags: list[str] = []
-    caption: list[str] = []
-    parser = expat.ParserCreate()
-
-    def entity(*_: object) -> None:
+    if b"<!ENTITY" in content:
         raise DataError(f"{where} declares entities, which can make a small file very large: write it without them")
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        if not root:
-            root.update({"": tag, **attributes})
-        open_tags.append(tag)
-
-    def text(words: str) -> None:
-        if open_tags[-1:] == ["dc:description"] and len(caption) < MOST_CHARACTERS:
-            caption.append(words)
-
-    parser.EntityDeclHandler = entity
-    parser.StartElementHandler = start
-    parser.EndElementHandler = lambda _: open_tags.pop()
-    parser.CharacterDataHandler = text
     try:
-        parser.Parse(content, True)
-    except expat.ExpatError as error:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise DataError(f"{where} is not an svg picture that can be read ({error}): draw it again") from error
+    caption = root.findtext(".//{http://purl.org/dc/elements/1.1/}description") or ""
     box = [*re.split(r"[\s,]+", root.get("viewBox", "").strip()), "", "", ""]
     sizes = ((root.get("width", ""), root.get("height", "")), (box[2], box[3]), ("640", "480"))
     width, height = next((wide, tall) for wide, tall in (map(_length, size) for size in sizes) if wide and tall)
-    return width, height, 1.0, " ".join("".join(caption).split())
+    return width, height, 1.0, " ".join(caption.split())
 
 
 def _length(written: str) -> float:
@@ -428,26 +407,25 @@ def read_text(called: str, words: str) -> tuple[Markup, str]:
             if not groups or entries.keys().isdisjoint(groups[-1][0]):
                 groups.append([])
             groups[-1].append(entries)
-        return Markup("").join(map(_as_parts, groups)), kind
+        made = Markup("")
+        for group in groups:
+            pairs = [(key, value_part(value)) for key, value in group[0].items()][:MOST_LINES]
+            made += records_table(group) if len(group) > 1 else part("facts", pairs=pairs, class_="facts many")
+        return made, kind
     rows = [line.split("\t") for line in lines] if ending == "tsv" or all("\t" in line for line in lines) else []
     if ending == "csv":
         with suppress(csv.Error):  # then it is shown as text
             rows = list(csv.reader(lines))
     if rows:
         numeric = [any(cell and _is_number(cell) for cell in row) for row in rows]
-        headed = any(numeric) and not numeric[0]
-        head, body = rows[: int(headed)], rows[headed:][:MOST_ROWS]
-        columns = [_shortened([row[i] if i < len(row) else "" for row in body]) for i in range(max(map(len, body)))]
-        whole = table(head[0] if head else [], [list(row) for row in zip(*columns, strict=True)], _left(rows[headed:]))
-        return whole, f"table of {plural(len(lines), 'line')}"
+        header = rows.pop(0) if any(numeric) and not numeric[0] else []
+        note = _not_shown(row=len(rows) - MOST_ROWS, column=max(map(len, rows)) - MOST_COLUMNS)
+        cells = [row[:MOST_COLUMNS] for row in rows[:MOST_ROWS]]
+        columns = map(_shortened, zip_longest(*cells, fillvalue=""))
+        return table(header, list(zip(*columns, strict=True)), note), f"table of {plural(len(lines), 'line')}"
     text = Markup("\n").join(escape(shown(line[:MOST_LINE].expandtabs())) for line in lines[:MOST_LINES])
     whole = part("plain", text=text, note=_not_shown(line=len(lines) - MOST_LINES))
     return whole, f"text of {plural(len(lines), 'line')}"
-
-
-def _left(rows: Sequence[Sequence[str]]) -> str:
-    """What a table will leave out of these rows."""
-    return _not_shown(row=len(rows) - MOST_ROWS, column=max(map(len, rows)) - MOST_COLUMNS)
 
 
 def _shortened(column: Sequence[str]) -> list[str]:
@@ -458,14 +436,6 @@ def _shortened(column: Sequence[str]) -> list[str]:
         return list(column)
     texts = iter(fixed(numbers))
     return [cell if cell in _NO_NUMBERS else next(texts) for cell in column]
-
-
-def _as_parts(records: Sequence[Mapping[str, Any]]) -> Markup:
-    """Objects of JSON as a table; a single one as names and values."""
-    if len(records) > 1:
-        return records_table(records)
-    pairs = [(key, value_part(value)) for key, value in records[0].items()]
-    return part("facts", pairs=pairs[:MOST_LINES], class_="facts many")
 
 
 def _objects(words: str, lines: Sequence[str]) -> list[dict[str, Any]]:

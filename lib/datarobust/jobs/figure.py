@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -24,6 +24,7 @@ from datarobust.figures import charts, demand_room, images
 from datarobust.figures import gallery as galleries
 from datarobust.figures import sensitivity as curves
 from datarobust.figures import table as tables
+from datarobust.figures.report_parts import amount
 from datarobust.issues import KINDS, MEANINGS
 from datarobust.jobs import tables as tables_of_data
 from datarobust.jobs.issues import COLUMNS
@@ -219,26 +220,18 @@ def _findings(path: Path, rows: Sequence[Mapping[str, Any]], dataset: Store, oth
     sides = []
     for prefix, store in (("", dataset), ("other_", other)):
         at = [(place, row[f"{prefix}index"]) for place, row in enumerate(rows) if row[f"{prefix}index"] is not None]
-        points = _points(store, [min(max(0, index), len(store) - 1) for _, index in at])
-        for (place, index), point in zip(at, points, strict=True):
+        inside = np.clip([index for _, index in at], 0, len(store) - 1).astype(np.int64)
+        side = {}
+        for (place, index), point in zip(at, galleries.points_of(store, inside, store is not dataset), strict=True):
             if (index, rows[place][f"{prefix}label"]) != (point.row, point.label):
                 where = f"{shown(path)}: {prefix}index {index} with label {rows[place][f'{prefix}label']}"
                 way = "name the dataset that the table was made from"
                 raise DataError(f"{where} is no point of {shown(store.path)}: {way}.")
-        other_set = store is not dataset
-        sides.append({place: replace(point, other_set=other_set) for (place, _), point in zip(at, points, strict=True)})
+            side[place] = point
+        sides.append(side)
     for place, row in enumerate(rows):
-        yield galleries.Pair([side[place] for side in sides if place in side], row["distance"], row["score"])
-
-
-def _points(store: Store, rows: Rows | Sequence[int]) -> list[galleries.Point]:
-    side = images.side_of(store, np.asarray(rows, np.int64))
-    called = [None] * len(rows) if side.called is None else side.called
-    columns = (side.index.tolist(), side.labels.tolist(), side.names, called)
-    return [
-        galleries.Point(image, row, label, called, name)
-        for image, row, label, called, name in zip(side.images, *columns, strict=True)
-    ]
+        distance, score = ("" if row[key] is None else amount(row[key]) for key in ("distance", "score"))
+        yield galleries.Pair([side[place] for side in sides if place in side], distance, score)
 
 
 def _ranked(dataset: Store, ranking: Store, against: Store | None, most: int) -> galleries.Section:
@@ -248,11 +241,13 @@ def _ranked(dataset: Store, ranking: Store, against: Store | None, most: int) ->
     distance, neighbour = ranking.column("distance").read(), ranking.column("neighbour").read()
     rows = images.least_robust_pairs(distance, neighbour, against is None, len(distance))
     same = ranking.attributes.get("neighbours") == "same"
-    sides = _points(dataset, rows[:most]), _points(other, neighbour[rows[:most]])
-    pairs = [
-        galleries.Pair([one, replace(two, other_set=other is not dataset)], apart)
-        for one, two, apart in zip(*sides, distance[rows[:most]].tolist(), strict=True)
-    ]
+    nearest = neighbour[rows[:most]]
+    sides = zip(
+        galleries.points_of(dataset, rows[:most]),
+        galleries.points_of(other, nearest, other is not dataset),
+        strict=True,
+    )
+    pairs = list(map(galleries.Pair, sides, map(amount, distance[rows[:most]].tolist())))
     meaning = f"Points beside their nearest neighbours with {'the same' if same else 'another'} label."
     return galleries.Section("nearest pairs" if same else "least robust points", meaning, pairs, len(rows))
 

@@ -11,8 +11,8 @@ import pytest
 
 from datarobust import artifacts
 from datarobust.datasets.sources import as_names, name_bytes
-from datarobust.figures import report
-from datarobust.figures.report import collect, opening_of, page
+from datarobust.figures import report, report_opening
+from datarobust.figures.report import collect, page
 from datarobust.figures.report_opening import Opening
 
 from . import pages
@@ -23,7 +23,8 @@ HOSTILE = "a/<b>\x1b[1m.png"
 
 
 def opening(folder: Path, *names: str, pairs: int = 60) -> Opening:
-    return opening_of(collect([folder / name for name in names])[0], pairs)
+    cards, _ = collect([folder / name for name in names])
+    return report_opening.opening([card.item for card in cards], pairs)
 
 
 def said(folder: Path, *names: str) -> str:
@@ -111,17 +112,21 @@ def test_what_is_not_there_is_not_said(folder: Path) -> None:
 
 def test_pairs_have_rows_classes_and_names(folder: Path) -> None:
     first, second = opening(folder, "d.zarr", "r-linf.zarr", "r-l2.zarr").galleries
-    assert (first.name, second.name) == ("r-l2.zarr", "r-linf.zarr")
+    assert (first.item.name, second.item.name) == ("r-l2.zarr", "r-linf.zarr")
     distance = artifacts.open_store(folder / "r-linf.zarr").column("distance").read()
-    pairs = [*second.pairs, *second.more]
-    assert (len(second.pairs), len(pairs)) == (12, 60)
-    for pair in pairs:
-        left, right = pair.sides
+    assert len(second.pairs) == 60
+    for pair in second.pairs:
+        left, right = pair.points
         assert right.row == N - 1 - left.row
         assert float(pair.distance) == pytest.approx(distance[left.row], abs=1e-3)
-        assert pair.steps == f"{round(distance[left.row] * 255)}/255"
-        assert (left.label, left.name) == (["cat", "dog"][left.row % 2], f"cat/{left.row:04}.png")
-    assert second.rows.split() == [str(pair.sides[0].row) for pair in pairs]
+        assert pair.note == f"{round(distance[left.row] * 255)}/255"
+        assert (left.called, left.name) == (["cat", "dog"][left.row % 2], f"cat/{left.row:04}.png")
+    root = pages.check(page("t", *collect([folder / "d.zarr", folder / "r-linf.zarr"]), "1"))
+    (shown,) = root.classes("nearest")
+    assert [len(group.all("li")) for group in shown.classes("pairs")] == [12, 48]
+    rows, names = (node.text.split("\n") for node in shown.all("code"))
+    assert rows == [str(pair.points[0].row) for pair in second.pairs]
+    assert names == [f"{one.name}\\t{other.name}" for one, other in (pair.points for pair in second.pairs)]
     assert len(opening(folder, "d.zarr", "r-linf.zarr", pairs=5).galleries[0].pairs) == 5
 
 
@@ -148,7 +153,7 @@ def test_images_stand_for_their_features(folder: Path) -> None:
     made.ranking(folder / "f-l2.zarr", folder / "f.zarr", np.linspace(1, 2, N), norm="l2")
     (gallery,) = opening(folder, "d.zarr", "f-l2.zarr").galleries
     assert "l2 of features" in gallery.title
-    assert not gallery.pairs[0].steps
+    assert not gallery.pairs[0].note
     assert not opening(folder, "f.zarr", "f-l2.zarr").galleries
 
 

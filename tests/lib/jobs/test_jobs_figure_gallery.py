@@ -34,7 +34,7 @@ def test_findings_have_their_images(data: Store, tmp_path: Path) -> None:
     for (_, pair), row in zip(pairs, rows, strict=True):
         assert [str(point.row) for point in pair.points] == [row["index"], row["other_index"]]
         assert [point.name for point in pair.points] == [row["name"], row["other_name"]]
-        assert (pair.score is None) == (row["score"] == "")
+        assert (not pair.note) == (row["score"] == "")
         np.testing.assert_array_equal(pair.points[0].image, data.column("images").read()[int(row["index"])])
     only, _ = figure.gallery(data, tmp_path / "issues.csv", None, ["duplicate"], 1)
     assert [(section.title, len(section.pairs), section.total) for section in only] == [("duplicate", 1, 2)]
@@ -56,7 +56,7 @@ def test_a_ranking_is_shown_pair_by_pair(data: Store, tmp_path: Path, same: bool
     job = Sensitivity(data, None, "l2", 1, False, "inf", 1 << 30, same=same)
     make(job, tmp_path / "r.zarr", lambda inputs: Step("sens-rank", (), "0.1.0", None, None, inputs))
     [section], _ = figure.gallery(data, tmp_path / "r.zarr", None, [], 5)
-    distance = np.array([pair.distance for pair in section.pairs])
+    distance = np.array([float(pair.distance) for pair in section.pairs])
     assert len(distance) == 5
     assert (np.diff(distance) >= 0).all()
     ranking = artifacts.open_store(tmp_path / "r.zarr", "ranking", same=True)
