@@ -11,7 +11,6 @@ have no direction of their own; those of MDS are turned to their principal axes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -89,7 +88,7 @@ def dissimilarities(points: Array, norm: str) -> Floats:
         keys[start:, rows] = keys[rows, start:].T
 
     with Workers() as workers:
-        workers.all([partial(compare, start) for start in range(0, len(flat), _ROWS)])
+        workers.each(compare, range(0, len(flat), _ROWS))
     return record.distances(keys, points.dtype)
 
 

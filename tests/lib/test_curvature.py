@@ -211,8 +211,8 @@ def test_cifar10(shared: Path) -> None:
     far = np.sqrt(farthest(points, points, rows, "l2")) / 255
     tilde = largest(r["l2"][rows], far, 10.0)
     for row, value in zip(rows[:5], tilde, strict=False):
-        others = points.rows.read(0, 3000)[points.labels != points.labels[row]].astype(np.float64)
-        distance = np.sqrt(((others - points.rows.read(row, row + 1)) ** 2).sum(axis=1)) / 255
+        others = points.rows[0:3000][points.labels != points.labels[row]].astype(np.float64)
+        distance = np.sqrt(((others - points.rows[row : row + 1]) ** 2).sum(axis=1)) / 255
         assert value == pytest.approx(kappa_tilde(distance, 10.0).max())
     assert order(r["l2"][rows], tilde, 10.0).elsewhere == int((r["l2"][rows] > 10).sum()) - int(
         (kappa_tilde(r["l2"][rows], 10.0)[r["l2"][rows] > 10] >= kappa_tilde(far, 10.0)[r["l2"][rows] > 10]).sum()

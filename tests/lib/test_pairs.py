@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from datarobust import pairs
 from datarobust.errors import DataError, UsageError
-from datarobust.sensitivity import ArrayRows, Options
+from datarobust.sensitivity import Options
 
 RNG = np.random.default_rng(0)
 ALONE = Options(threads=1)
@@ -44,7 +44,7 @@ def listed(found):
 
 
 def rows_of(array):
-    return None if array is None else ArrayRows(np.array(array))
+    return None if array is None else np.array(array)
 
 
 @st.composite
@@ -107,7 +107,7 @@ def test_equal_points_take_little_work(norm, monkeypatch):
         return nearest(sources, norm, k, **options)
 
     monkeypatch.setattr(pairs, "nearest", counted)
-    found = pairs.nearest_pairs(ArrayRows(np.zeros((1500, 3), np.uint8)), norm, 2000, options=ALONE)
+    found = pairs.nearest_pairs(np.zeros((1500, 3), np.uint8), norm, 2000, options=ALONE)
     assert listed(found)[:2] == [(0.0, 0, 1), (0.0, 0, 2)]
     assert listed(found)[-1] == (0.0, 1, 2000 - 1499 + 1)
     assert sum(lengths) <= 1500 * (1 + 2 * 2000 // 1500) + 4 * (2 * 2000 + 1500)

@@ -429,13 +429,13 @@ from datarobust.sensitivity import native, panels
 from datarobust.tools import sens_rank
 match, panels.SAVE_EVERY, panels.SAVE_SHARE = native.Kernel.match, 0.0, float("inf")
 matches, last, pause = 0, int(os.environ.get("KILL_AT", "-1")), float(os.environ.get("PAUSE", "0"))
-def paced(kernel, rows, columns, both):
+def paced(kernel, ends, both):
     global matches
     matches += both
     if matches == last:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(pause * both)
-    match(kernel, rows, columns, both)
+    match(kernel, ends, both)
 native.Kernel.match = paced
 sens_rank.main()
 """

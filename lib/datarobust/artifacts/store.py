@@ -213,6 +213,10 @@ class Column:
         _each(fill, range(start // size, -(-stop // size)) if stop > start else range(0))
         return rows
 
+    def __getitem__(self, rows: slice | Array) -> Array:
+        """Rows from a start to a stop, or chosen ones, as of an array."""
+        return self.read(rows.start or 0, rows.stop) if isinstance(rows, slice) else self.take(rows)
+
     def blocks(self) -> Iterator[tuple[int, Array]]:
         """``(start, rows)`` of all blocks in order; the next is read while the caller works."""
         starts = range(0, len(self), self.layout.block)

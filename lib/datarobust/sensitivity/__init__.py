@@ -2,20 +2,19 @@
 
 ==================  ==============================================================================================
 :mod:`.ranking`     what callers use: :func:`rank`, robustness r(x), sensitivity s_y
-:mod:`.search`      which engine, and the compiled one's plan: encode, seed, and the tournament of blocks; resuming,
-                    shards
+:mod:`.search`      which engine, and the compiled one's plan: encode, seed, and the tournament of blocks: who meets
+                    whom; resuming, shards
 :mod:`.generic`     the plain engine: Algorithm 1 block by block, in any norm, on any device
 :mod:`.tiles`       its kernels of Triton, on CUDA
 :mod:`.native`      the compiled engine's loops, ``native.c``, and what processors they are for
 :mod:`.codes`       a few bytes a point that bound every distance from below
-:mod:`.schedule`    who meets whom
 :mod:`.panels`      points in memory, or panel by panel
 :mod:`.workers`     threads
 ==================  ==============================================================================================
 """
 
 from .generic import farthest, kernels_of
-from .panels import ArrayRows, Checkpoint, Labelled, Rows, padded_width, panel_rows
+from .panels import Checkpoint, Labelled, Rows, padded_width, panel_rows
 from .ranking import (
     Duplicates,
     Ranking,
@@ -43,7 +42,6 @@ __all__ = [
     "Checkpoint",
     "Duplicates",
     "Rows",
-    "ArrayRows",
     "nearest",
     "division",
     "engine_of",

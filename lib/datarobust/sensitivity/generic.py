@@ -9,9 +9,8 @@ key so far are measured exactly. So keys and neighbours are those of the compile
 
 from __future__ import annotations
 
-from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,12 +18,10 @@ from datarobust.errors import DataError
 from datarobust.norms import Norm, norm_of
 from datarobust.types import Array, Floats, Progress, Rows
 
-from .panels import NO_INDEX, ArrayRows, Checkpoint, Labelled, Saves
+from .panels import NO_INDEX, Checkpoint, Labelled, Saves
 from .workers import Workers
 
 if TYPE_CHECKING:
-    import torch
-
     from .tiles import Tiles
 
 BLOCK = 1024
@@ -40,7 +37,7 @@ _EXACT = 1024
 """Products of numbers from -128 to 127 that add up to at most 2^24: float32 holds every such sum."""
 
 _LONG = 1 << 16
-"""Differences of bytes whose sum float32 holds, and products of bytes whose sum int32 holds."""
+"""Differences of bytes whose sum float32 holds."""
 
 _PIECE = 1 << 26
 """Pairs are measured in pieces of about so many bytes."""
@@ -67,9 +64,7 @@ class PlainSearch:
         self.shard, self.device, self.memory = shard, device, memory
         size = sum(source.rows.shape[0] for source in sources) * sources[0].rows.shape[1]
         if size * np.dtype(sources[0].rows.dtype).itemsize <= memory:
-            held = [
-                Labelled(ArrayRows(part.rows.read(0, len(part.labels))), part.labels, part.soft) for part in sources
-            ]
+            held = [Labelled(part.rows[: len(part.labels)], part.labels, part.soft) for part in sources]
             self.points, self.others = held[0], held[-1]
         self.key = np.full((len(self.points.labels), k), np.inf)
         self.neighbour = np.full(self.key.shape, NO_INDEX)
@@ -82,27 +77,26 @@ class PlainSearch:
         """
         number, shards = self.shard
         starts = range(number * BLOCK, len(self.key), shards * BLOCK)
-        layout = np.array([BLOCK, number, shards])
-        saved, done = None if checkpoint is None else checkpoint.load(), 0
-        if saved is not None:
-            self.key[:] = saved["key"]
-            self.neighbour[:] = np.where(saved["neighbour"] < 0, NO_INDEX, saved["neighbour"])
-            done = int(saved["done"][0]) if np.array_equal(saved["layout"], layout) else 0
-        with Workers(1 if self.device else threads) as workers:
-            saves, tiles = Saves(checkpoint), self._tiles()
-            lanes = workers.threads if tiles is None else _LANES
+        saves, done = Saves(checkpoint, [BLOCK, number, shards]), 0
+        if (state := saves.load()) is not None:
+            self.key, self.neighbour, done = state
+        with Workers(threads) as workers:
+            tiles = self._tiles()
+            lanes = _LANES if tiles is not None else 1 if self.device else workers.threads
             rounds = range(0, len(starts), lanes)
             for at in progress(rounds):
+                blocks = starts[at : at + lanes]
                 if at + lanes <= done:
                     continue
-                blocks = starts[at : at + lanes]
-                if tiles is None:
-                    workers.all([lambda start=start: self._row(start) for start in blocks])  # type: ignore[misc]
-                else:
+                if tiles is not None:
                     spans = [slice(start, min(start + BLOCK, len(self.key))) for start in blocks]
                     rows = np.concatenate([np.arange(span.start, span.stop) for span in spans])
                     self.key[rows], self.neighbour[rows] = tiles.nearest(spans)
-                saves.save(partial(self._state, layout, min(at + lanes, len(starts))), last=at == rounds[-1])
+                elif self.device:  # which other threads need not know
+                    self._row(blocks[0])
+                else:
+                    workers.each(self._row, blocks)
+                saves.save(self.nearest, min(at + lanes, len(starts)), last=at == rounds[-1])
         return self.nearest()
 
     def _tiles(self) -> Tiles | None:
@@ -113,11 +107,6 @@ class PlainSearch:
             return None
         return kernels(self.points, self.others, k, self.same, self.memory, device)
 
-    def _state(self, layout: Array, done: int) -> dict[str, Array]:
-        """What is saved after a number of blocks of rows."""
-        key, neighbour = self.nearest()
-        return {"key": key, "neighbour": neighbour, "layout": layout, "done": np.array([done])}
-
     def nearest(self) -> tuple[Floats, Rows]:
         """Keys (N, k) and neighbours (N, k; -1: none)."""
         return self.key, np.where(self.neighbour == NO_INDEX, -1, self.neighbour)
@@ -125,11 +114,11 @@ class PlainSearch:
     def _row(self, start: int) -> None:
         """The neighbours of a block of rows."""
         stop = min(start + BLOCK, len(self.key))
-        rows = self.points.rows.read(start, stop)
+        rows = self.points.rows[start:stop]
         _demand_finite(rows, start)
         for first in range(0, len(self.others.labels), BLOCK):
             last = min(first + BLOCK, len(self.others.labels))
-            columns = self.others.rows.read(first, last)
+            columns = self.others.rows[first:last]
             _demand_finite(columns, first)
             weight = self._weight(slice(start, stop), slice(first, last))
             rough = bool(np.isfinite(self.key[start:stop, -1]).all())
@@ -186,9 +175,9 @@ def farthest(points: Labelled, others: Labelled, rows: Rows, norm: str, threads:
     def block(start: int, stop: int) -> None:
         for row in range(start, stop, BLOCK):
             part = slice(row, min(row + BLOCK, stop))
-            a, best = points.rows.take(rows[part]), keys[part]
+            a, best = points.rows[rows[part]], keys[part]
             for first in range(0, len(others.labels), BLOCK):
-                b = others.rows.read(first, min(first + BLOCK, len(others.labels)))
+                b = others.rows[first : min(first + BLOCK, len(others.labels))]
                 bounds, slack = block_bounds(a, b, record, False, None)
                 differ = points.labels[rows[part], None] != others.labels[None, first : first + len(b)]
                 bounds = np.where(differ, bounds, -np.inf)
@@ -227,12 +216,17 @@ def _keys(a: Array, b: Array, norm: Norm) -> Floats:
             row = row[:, None]
             np.maximum(largest, np.maximum(row, column) - np.minimum(row, column), out=largest)
         return largest.astype(np.float64)
-    total = np.zeros((len(a), len(b)))
+    left, right = (part.astype(np.float32) - np.float32(128) for part in (a, b))
+    return np.asarray(_squares(np.zeros((len(a), len(b))), left, right))
+
+
+def _squares(total: Any, a: Any, b: Any) -> Any:
+    """Squared l2 distances of bytes less 128, added to zeros (n, m) float64: exact, in NumPy as in PyTorch."""
     for start in range(0, a.shape[1], _EXACT):
-        left, right = (part[:, start : start + _EXACT].astype(np.float32) - np.float32(128) for part in (a, b))
+        left, right = a[:, start : start + _EXACT], b[:, start : start + _EXACT]
         total -= 2.0 * (left @ right.T)
-        total += np.einsum("ij,ij->i", left, left, dtype=np.float64)[:, None]
-        total += np.einsum("ij,ij->i", right, right, dtype=np.float64)
+        total += (left * left).sum(1)[:, None]
+        total += (right * right).sum(1)
     return total
 
 
@@ -245,32 +239,13 @@ def _keys_on(a: Array, b: Array, norm: Norm, device: str) -> Floats:
     if a.dtype != np.uint8:
         total = torch.cdist(left.double(), right.double(), norm.order, "donot_use_mm_for_euclid_dist")
         return np.asarray((total if norm.whole else total.square()).cpu())
+    if norm.metric == "sqeuclidean":
+        return np.asarray(_squares(total, left.float() - 128, right.float() - 128).cpu())
     for start in range(0, a.shape[1], _LONG):
-        sides = [side[:, start : start + _LONG] for side in (left, right)]
-        if norm.metric == "sqeuclidean":
-            total += _squares_on(*sides)
-            continue
-        part = torch.cdist(sides[0].float(), sides[1].float(), norm.order)
+        x, y = (side[:, start : start + _LONG].float() for side in (left, right))
+        part = torch.cdist(x, y, norm.order)
         total = total + part if norm.sums else total.maximum(part)
     return np.asarray(total.cpu())
-
-
-def _squares_on(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Squared l2 distances of bytes, as whole numbers: int8 products on CUDA, float64 elsewhere."""
-    import torch
-
-    if a.device.type != "cuda":
-        a, b = a.double(), b.double()
-        return a.square().sum(1)[:, None] + b.square().sum(1) - 2.0 * (a @ b.T)
-    sides = []
-    for side in (a, b):  # int8 products want more than 16 rows, and sizes in multiples of 8
-        height, width = (-(-size // 32) * 32 for size in side.shape)
-        shifted = torch.zeros(height, width, dtype=torch.int8, device=side.device)
-        shifted[: len(side), : side.shape[1]] = (side.short() - 128).to(torch.int8)
-        sides.append(shifted)
-    squares = [side.long().square().sum(1) for side in sides]
-    products = torch._int_mm(sides[0], sides[1].T)
-    return (squares[0][:, None] + squares[1] - 2 * products)[: len(a), : len(b)].double()
 
 
 def pair_keys(a: Array, b: Array, i: Rows, j: Rows, norm: Norm) -> Floats:

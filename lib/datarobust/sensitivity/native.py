@@ -98,10 +98,10 @@ class Kernel:
         self._search = _Search(**{name: array.ctypes.data for name, array in arrays.items()}, **numbers)
         self._level, self._library = level(), library()
 
-    def match(self, rows: tuple[int, int], columns: tuple[int, int], both: bool) -> None:
-        """Compare positions of rows with positions of columns; ``both``: the columns' points learn of the rows too."""
+    def match(self, ends: tuple[int, int, int, int], both: bool) -> None:
+        """Compare positions i0..i1 with j0..j1, the ``ends``; ``both``: the latter learn of the former too."""
         assert self._library is not None
-        if self._library.match(self._level, self._search, *rows, *columns, both):
+        if self._library.match(self._level, self._search, *ends, both):
             raise MemoryError
 
     def seed(self, window: npt.NDArray[np.int64], queries: int, both: bool) -> None:

@@ -10,10 +10,11 @@ point) stay in memory always.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,46 +36,18 @@ _STREAM_BYTES = 1 << 24
 
 
 class Rows(Protocol):
-    """A matrix whose rows can be read by range: an array, or a store's column."""
+    """A matrix (N, D) of uint8 or float32 that is read by rows: an array, or a column of a store."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, D)."""
 
     @property
-    def dtype(self) -> np.dtype[np.generic]:
+    def dtype(self) -> np.dtype[Any]:
         """uint8 or float32."""
 
-    def read(self, start: int, stop: int) -> Array:
-        """Rows start..stop, (stop - start, D), C-contiguous."""
-
-    def take(self, rows: npt.NDArray[np.int64]) -> Array:
-        """Chosen rows in the order given."""
-
-
-@dataclass(frozen=True)
-class ArrayRows:
-    """An array in memory as :class:`Rows`; images are flattened."""
-
-    array: Array
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, D)."""
-        return (len(self.array), int(np.prod(self.array.shape[1:])))
-
-    @property
-    def dtype(self) -> np.dtype[np.generic]:
-        """The array's."""
-        return self.array.dtype
-
-    def read(self, start: int, stop: int) -> Array:
-        """Rows start..stop, flattened."""
-        return np.ascontiguousarray(self.array[start:stop]).reshape(stop - start, -1)
-
-    def take(self, rows: npt.NDArray[np.int64]) -> Array:
-        """Chosen rows, flattened."""
-        return np.ascontiguousarray(self.array[rows]).reshape(len(rows), -1)
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64], /) -> Array:
+        """Rows from a start to a stop, or chosen ones in the order given, C-contiguous."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +63,13 @@ class SomeRows:
         return (len(self.chosen), self.rows.shape[1])
 
     @property
-    def dtype(self) -> np.dtype[np.generic]:
+    def dtype(self) -> np.dtype[Any]:
         """That of all rows."""
         return self.rows.dtype
 
-    def read(self, start: int, stop: int) -> Array:
-        """The chosen rows start..stop."""
-        return self.rows.take(self.chosen[start:stop])
-
-    def take(self, rows: npt.NDArray[np.int64]) -> Array:
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64], /) -> Array:
         """Chosen rows of the chosen ones."""
-        return self.rows.take(self.chosen[rows])
+        return self.rows[self.chosen[rows]]
 
 
 @dataclass(frozen=True)
@@ -121,7 +90,8 @@ class Labelled:
         if not np.issubdtype(classes.dtype, np.integer):
             raise DataError(f"labels must be whole numbers, not {classes.dtype.name}; label vectors go to soft")
         vectors = None if soft is None else np.ascontiguousarray(soft, np.float32)
-        return cls(ArrayRows(np.asarray(points)), classes.astype(np.int64), vectors)
+        rows = np.ascontiguousarray(points)
+        return cls(rows.reshape(len(rows), math.prod(rows.shape[1:])), classes.astype(np.int64), vectors)
 
     def subset(self, rows: npt.NDArray[np.int64]) -> Labelled:
         """Some of the points, in the order given."""
@@ -139,19 +109,35 @@ class Checkpoint(Protocol):
 
 
 class Saves:
-    """The saves of a search, as often as SAVE_EVERY and SAVE_SHARE allow."""
+    """The state of a search that a checkpoint keeps: the neighbours found, and after how many rounds.
 
-    def __init__(self, checkpoint: Checkpoint | None) -> None:
-        """``checkpoint``: None saves nothing."""
-        self._checkpoint = checkpoint
+    It is saved as often as SAVE_EVERY and SAVE_SHARE allow.
+    """
+
+    def __init__(self, checkpoint: Checkpoint | None, layout: npt.ArrayLike) -> None:
+        """``checkpoint``: None keeps nothing; ``layout`` (n,): all that a count of rounds depends on."""
+        self._checkpoint, self._layout = checkpoint, np.asarray(layout, np.int64)
         self._last, self._pause = time.monotonic(), SAVE_EVERY
 
-    def save(self, state: Callable[[], dict[str, Array]], last: bool) -> None:
-        """Save a state if it is time, or the ``last`` one."""
+    def load(self) -> tuple[Array, Array, int] | None:
+        """Keys (N, k), neighbours (N, k; NO_INDEX: none) and rounds of an earlier run, if there is a state.
+
+        Neighbours found stay true whoever looks on; rounds of another layout begin again, with 0.
+        """
+        state = None if self._checkpoint is None else self._checkpoint.load()
+        if state is None:
+            return None
+        neighbours = np.where(state["neighbour"] < 0, NO_INDEX, state["neighbour"])
+        done = int(state["done"][0]) if np.array_equal(state["layout"], self._layout) else 0
+        return state["key"], neighbours, done
+
+    def save(self, nearest: Callable[[], tuple[Array, Array]], done: int, last: bool) -> None:
+        """Save the keys and neighbours (-1: none) after so many rounds, if it is time, or the ``last`` round."""
         start = time.monotonic()
         if self._checkpoint is None or (start - self._last < self._pause and not last):
             return
-        self._checkpoint.save(state())
+        key, neighbour = nearest()
+        self._checkpoint.save({"key": key, "neighbour": neighbour, "layout": self._layout, "done": np.array([done])})
         self._last = time.monotonic()
         self._pause = max(SAVE_EVERY, (self._last - start) / SAVE_SHARE)
 
@@ -228,7 +214,7 @@ class Panels:
         """Bring at most two panels into memory (all of them, where the set fits)."""
         if self._borrowed:
             if not self._resident:
-                self.data = self.sources[0].read(0, len(self.panels[0]))
+                self.data = self.sources[0][: len(self.panels[0])]
                 self._settle(self.panels[0], 0)
             return
         for panel in wanted:
@@ -254,7 +240,7 @@ class Panels:
         for start in range(panel.start, panel.stop, step):
             stop = min(start + step, panel.stop)
             place = offset + start - panel.start
-            self.data[place : place + stop - start, : self.width] = self.sources[panel.source].read(start, stop)
+            self.data[place : place + stop - start, : self.width] = self.sources[panel.source][start:stop]
 
     def _settle(self, panel: Panel, offset: int) -> None:
         self._resident[panel.number] = offset
@@ -280,9 +266,9 @@ class Panels:
             for start in range(0, len(panel), step):
                 visit(rows[start : start + step], positions[start : start + step])
 
-    def sample(self, count: int, *, seed: int = 0) -> tuple[Array, Array]:
-        """About ``count`` padded rows and their positions, drawn evenly from the panels; a function of seed and cut."""
-        rng = np.random.default_rng(seed)
+    def sample(self, count: int) -> tuple[Array, Array]:
+        """About ``count`` padded rows and their positions, drawn evenly from the panels; a function of the cut."""
+        rng = np.random.default_rng(0)
         rows: list[Array] = []
         positions: list[Array] = []
         total = sum(len(panel) for panel in self.panels)

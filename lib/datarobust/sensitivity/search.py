@@ -9,7 +9,7 @@ who plays them can change the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -23,12 +23,14 @@ from datarobust.types import Array, Floats, Progress, Rows
 from . import generic, native
 from .codes import Encoding
 from .generic import PlainSearch
-from .panels import NO_INDEX, Checkpoint, Labelled, Panel, Panels, Saves, padded_width, panel_rows
-from .schedule import LANES, Schedule, windows
+from .panels import NO_INDEX, PAD, Checkpoint, Labelled, Panel, Panels, Saves, padded_width, panel_rows
 from .workers import Workers
 
 BLOCK = 2048
 """Points of a block: its codes stay in the processor's second-level cache."""
+
+LANES = 32
+"""Blocks a panel is cut into at least, for each shard, so that threads do not run out of matches within a round."""
 
 SCOUTS, ROWS = 8, 8
 """Groups of ROWS rows that look at all points before the codes are chosen; ROWS as in native.c."""
@@ -132,17 +134,19 @@ class Search:
 
     def run(self, progress: Progress, checkpoint: Checkpoint | None) -> tuple[Floats, Rows]:
         """Search all pairs; a checkpoint left by an earlier run is continued."""
+        saves = Saves(checkpoint, [*self.schedule.layout, *self.options.shard, _FORMAT])
+        state, done = saves.load(), 0
         with Workers(self.options.threads) as workers:
             encoding = Encoding(self.panels, self.norm, workers)
-            done = self._restore(checkpoint)
-            if done < 0:
+            if state is None:
                 self._seed(encoding, workers)
+            else:
+                done = self._restore(*state)
             if encoding.refinable:
-                fresh = done < 0
-                encoding.refine(self.radius * (self._scout(encoding, workers) if fresh else 1.0), self.same)
-                if fresh:
+                encoding.refine(self.radius * (self._scout(encoding, workers) if state is None else 1.0), self.same)
+                if state is None:
                     self._seed(encoding, workers)
-            self._play(encoding, max(done, 0), progress, checkpoint, workers)
+            self._play(encoding, done, progress, saves, workers)
         return self._nearest()
 
     def _kernel(self, encoding: Encoding) -> native.Kernel:
@@ -176,14 +180,12 @@ class Search:
             kernel = self._kernel(encoding)
             positions = np.concatenate([np.arange(p.first, p.first + len(p)) for p in resident])
 
-            def task(window: Rows, kernel: native.Kernel = kernel) -> Callable[[], object]:
-                return lambda: kernel.seed(window, queries, self.both)
-
             groups = [positions]
             if self.same:
                 positions = positions[np.argsort(self.panels.label[positions], kind="stable")]
                 groups = np.split(positions, np.flatnonzero(np.diff(self.panels.label[positions])) + 1)
-            workers.all([task(window) for group in groups for window in windows(encoding.leading, group, WINDOW)])
+            parts = [window for group in groups for window in windows(encoding.leading, group, WINDOW)]
+            workers.each(partial(kernel.seed, queries=queries, both=self.both), parts)
 
     def _scout(self, encoding: Encoding, workers: Workers) -> float:
         """By what factor radii will yet shrink: a few rows meet all resident points."""
@@ -197,9 +199,9 @@ class Search:
 
         def scout(start: int) -> None:
             for panel in others:
-                kernel.match((start, start + ROWS), (panel.first, panel.first + len(panel)), False)
+                kernel.match((start, start + ROWS, panel.first, panel.first + len(panel)), False)
 
-        workers.all([lambda start=start: scout(start) for start in starts])  # type: ignore[misc]
+        workers.each(scout, starts)
         rows = np.concatenate([np.arange(0), *(np.arange(start, start + ROWS) for start in starts)])
         known = rows[np.isfinite(before[rows]) & (before[rows] > 0)]
         shrink = float(np.median(self.radius[known] / before[known])) if len(known) else 1.0
@@ -215,46 +217,22 @@ class Search:
         queries = [panel for panel in self.panels.panels if panel.source == 0]
         return [[panel, references[n % len(references)]] for n, panel in enumerate(queries)]
 
-    def _play(
-        self, encoding: Encoding, done: int, progress: Progress, checkpoint: Checkpoint | None, workers: Workers
-    ) -> None:
-        saves = Saves(checkpoint)
-        for at, turn in enumerate(progress(self.schedule)):
-            if at < done:
+    def _play(self, encoding: Encoding, done: int, progress: Progress, saves: Saves, workers: Workers) -> None:
+        number, shards = self.options.shard
+        for at, turn in enumerate(progress(self.schedule), 1):
+            if at <= done:
                 continue
             self.panels.make_resident(*turn.panels)
             kernel = self._kernel(encoding)
+            workers.each(partial(kernel.match, both=self.both), turn.matches[number::shards])
+            saves.save(self._nearest, at, last=at == len(self.schedule))
 
-            def task(ends: tuple[int, int, int, int], kernel: native.Kernel = kernel) -> Callable[[], object]:
-                return lambda: kernel.match(ends[:2], ends[2:], self.both)
-
-            number, shards = self.options.shard
-            workers.all([task(ends) for ends in turn.matches[number::shards]])
-            saves.save(partial(self._state, at + 1), last=at + 1 == len(self.schedule))
-
-    def _state(self, done: int) -> dict[str, Array]:
-        """What is saved after a number of rounds."""
-        key, neighbour = self._nearest()
-        return {"key": key, "neighbour": neighbour, "layout": self._layout(), "done": np.array([done])}
-
-    def _layout(self) -> Array:
-        """What a count of rounds depends on."""
-        return np.append(self.schedule.layout, [*self.options.shard, _FORMAT])
-
-    def _restore(self, checkpoint: Checkpoint | None) -> int:
-        """Take up a saved state; returns the number of rounds it is after, -1 without one.
-
-        The state is kept in the order of the data set. Neighbours found stay true whoever looks on, so with another
-        cut, block or number of shards the rounds begin again with them.
-        """
-        saved = None if checkpoint is None else checkpoint.load()
-        if saved is None:
-            return -1
+    def _restore(self, key: Array, neighbour: Array, done: int) -> int:
+        """Take up a saved state, which is in the order of the data set; returns after how many rounds it is."""
         positions, rows = self._ranked()
-        self.key[positions] = saved["key"][rows]
-        self.neighbour[positions] = np.where(saved["neighbour"][rows] < 0, NO_INDEX, saved["neighbour"][rows])
+        self.key[positions], self.neighbour[positions] = key[rows], neighbour[rows]
         self.radius[positions] = norm_of(self.norm).to_distance(self.key[positions, -1]) * self.widest
-        return int(saved["done"][0]) if np.array_equal(saved["layout"], self._layout()) else 0
+        return done
 
     def _ranked(self) -> tuple[Rows, Rows]:
         """Positions of the points that are ranked, and their rows in the data set."""
@@ -281,3 +259,117 @@ def _label_vectors(sources: list[Labelled], panels: Panels) -> tuple[Array | Non
     centre = everything.mean(axis=0)
     widest = 2.0 * float(np.sqrt(((everything - centre) ** 2).sum(axis=1).max())) * (1.0 + 1e-9)
     return placed, max(widest, 1e-300)
+
+
+# -------------------------------------------------------------------------------------------------------- schedule
+
+
+@dataclass(frozen=True)
+class Round:
+    """Matches that share no block, so that threads can play them side by side without locks."""
+
+    panels: tuple[Panel, Panel]
+    """What must be resident."""
+    matches: list[tuple[int, int, int, int]]
+    """Positions i0, i1, j0, j1: rows i0..i1 meet columns j0..j1."""
+
+
+class Schedule:
+    """All rounds of a search; each is made when it is reached, since a large search has millions of matches."""
+
+    def __init__(self, panels: Panels, block: int, shards: int, soft: bool, same: bool = False) -> None:
+        """``block`` the most points of a block; ``soft``: labels are vectors, so that any two points may matter;
+        ``same``: only points of equal labels do.
+        """
+        self._panels, self._soft, self._same = panels, soft, same
+        self._most, self._lanes = max(PAD, block // PAD * PAD), LANES * shards
+        both = len(panels.sources) == 1
+        self._pairs = [
+            (first, second)
+            for first in panels.panels
+            for second in panels.panels[first.number :]
+            if both or (first.source, second.source) == (0, 1)
+        ]
+
+    def _blocks(self, panel: Panel) -> list[tuple[int, int]]:
+        """First and last-but-one positions of the blocks of a panel."""
+        size = max(PAD, min(self._most, -(-len(panel) // self._lanes // PAD) * PAD))
+        stop = panel.first + len(panel)
+        return [(start, min(start + size, stop)) for start in range(panel.first, stop, size)]
+
+    @property
+    def layout(self) -> list[int]:
+        """All that the numbering of the rounds depends on."""
+        edges = [edge for panel in self._panels.panels for edge in (panel.source, panel.start, panel.stop)]
+        return [self._most, self._lanes, *edges]
+
+    def __len__(self) -> int:
+        """How many rounds there are."""
+        return sum(self._pairings(first, second)[0] for first, second in self._pairs)
+
+    def __iter__(self) -> Iterator[Round]:
+        for first, second in self._pairs:
+            left, right = self._blocks(first), self._blocks(second)
+            for pairing in self._pairings(first, second)[1]:
+                matches = [(*left[x], *right[y]) for x, y in pairing if self._may_matter(left[x], right[y])]
+                yield Round((first, second), matches)
+
+    def _pairings(self, first: Panel, second: Panel) -> tuple[int, Iterator[list[tuple[int, int]]]]:
+        """How many rounds the blocks of two panels play, and the pairs of blocks of each."""
+        left, right = self._blocks(first), self._blocks(second)
+        if first is not second:
+            return max(len(left), len(right)), round_robin(len(left), len(right))
+        if self._same:
+            reach = self._reach(left)
+            return 1 + 2 * reach, within_reach(len(left), reach)
+        return len(left) + len(left) % 2, tournament(len(left))
+
+    def _may_matter(self, a: tuple[int, int], b: tuple[int, int]) -> bool:
+        """Whether two blocks can hold points that matter to each other (a panel is sorted by label)."""
+        label = self._panels.label
+        if self._same:
+            return bool(label[a[0]] <= label[b[1] - 1] and label[b[0]] <= label[a[1] - 1])
+        return self._soft or len({int(label[p]) for p in (a[0], a[1] - 1, b[0], b[1] - 1)}) > 1
+
+    def _reach(self, blocks: list[tuple[int, int]]) -> int:
+        """How far apart, in blocks of one panel, two can be that share a label."""
+        starts, stops = np.array(blocks).T
+        last = np.searchsorted(self._panels.label[starts], self._panels.label[stops - 1], "right") - 1
+        return int((last - np.arange(len(blocks))).max())
+
+
+def windows(leading: Array, positions: Array, size: int) -> list[Array]:
+    """Positions in groups of at most ``size`` with similar leading coordinates: halved along each in turn."""
+    groups, depth = [positions], 0
+    while max(len(group) for group in groups) > size:
+        halves: list[Array] = []
+        for group in groups:
+            order = group[np.argsort(leading[group, depth % leading.shape[1]], kind="stable")]
+            halves += [order[: len(order) // 2], order[len(order) // 2 :]]
+        groups, depth = halves, depth + 1
+    return groups
+
+
+def tournament(teams: int) -> Iterator[list[tuple[int, int]]]:
+    """Rounds in which every two of ``teams`` meet once, after one in which each meets itself (the circle method)."""
+    yield [(team, team) for team in range(teams)]
+    seats = teams + teams % 2
+    for turn in range(seats - 1):
+        pairs = [(seats - 1, turn)]
+        pairs += [((turn + k) % (seats - 1), (turn - k) % (seats - 1)) for k in range(1, seats // 2)]
+        yield [(min(pair), max(pair)) for pair in pairs if max(pair) < teams]
+
+
+def within_reach(teams: int, reach: int) -> Iterator[list[tuple[int, int]]]:
+    """Rounds in which every two of ``teams`` at most ``reach`` apart meet once, first each itself, then the nearest."""
+    yield [(team, team) for team in range(teams)]
+    for apart in range(1, reach + 1):
+        for half in (0, 1):
+            yield [(team, team + apart) for team in range(teams - apart) if team // apart % 2 == half]
+
+
+def round_robin(left: int, right: int) -> Iterator[list[tuple[int, int]]]:
+    """Rounds in which every one of ``left`` meets every one of ``right`` once."""
+    seats = max(left, right)
+    for turn in range(seats):
+        yield [(x, (x + turn) % seats) for x in range(left) if (x + turn) % seats < right]

@@ -282,7 +282,7 @@ class Tiles(ABC):
         side = self._empty(count)
         for start in range(0, count, step):
             stop = min(start + step, count)
-            piece = np.array(points.rows.read(span.start + start, span.start + stop))
+            piece = np.array(points.rows[span.start + start : span.start + stop])
             self._fill(tuple(array[start:stop] for array in side), torch.from_numpy(piece).to(self._device))
         return (*side, torch.from_numpy(points.labels[span]).to(self._device, torch.int32))
 

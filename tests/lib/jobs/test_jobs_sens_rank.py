@@ -92,8 +92,8 @@ def test_the_rows_of_a_column_are_flat(dataset: artifacts.Store) -> None:
     rows = dataset.column("images").flat(300)
     assert rows.shape == (300, 40)
     assert rows.dtype == np.uint8
-    np.testing.assert_array_equal(rows.read(7, 90), flat[7:90])
-    np.testing.assert_array_equal(rows.take(np.array([299, 3, 3])), flat[[299, 3, 3]])
+    np.testing.assert_array_equal(rows[7:90], flat[7:90])
+    np.testing.assert_array_equal(rows[np.array([299, 3, 3])], flat[[299, 3, 3]])
 
 
 def test_classes_with_other_names_are_not_held_against_each_other(tmp_path: Path, dataset: artifacts.Store) -> None:
@@ -502,7 +502,7 @@ def test_curvature_at_the_end_of_rows(dataset: artifacts.Store, others: artifact
         [row[8:11] for row in rows], np.transpose([kappa_tilde(r, lam), kappa(r, lam), bound(r)])
     )
     for row in rows:
-        own = one.points.rows.read(row[0], row[0] + 1).astype(np.float64)
+        own = one.points.rows[row[0] : row[0] + 1].astype(np.float64)
         far = others.column("images").read().reshape(len(others), -1)[labels[1] != row[3]]
         distance = np.sqrt(((far - own) ** 2).sum(axis=1)) / 255
         assert row[11] == pytest.approx(kappa_tilde(distance, lam).max(), rel=1e-12)

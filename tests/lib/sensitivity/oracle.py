@@ -280,13 +280,13 @@ def coarse_and_far(n: int, width: int = 130) -> tuple[Array, Array]:
 
 
 HARD_SETS: dict[str, Callable[[], tuple[Array, Array]]] = {
-    "near duplicates": lambda: near_duplicates(2000),
-    "near duplicates, dark": lambda: near_duplicates(1500, 784, bright=False),
-    "clusters": lambda: clustered(3000),
-    "saturated": lambda: saturated(2500),
-    "all equal": lambda: all_equal(2000),
-    "constant images": lambda: constant_images(3000),
-    "one giant class": lambda: one_giant_class(2500),
-    "a class a point": lambda: class_a_point(2200),
-    "corners": lambda: coarse_and_far(2300),
+    "near duplicates": lambda: near_duplicates(900),
+    "near duplicates, dark": lambda: near_duplicates(900, 784, bright=False),
+    "clusters": lambda: clustered(1200),
+    "saturated": lambda: saturated(1000),
+    "all equal": lambda: all_equal(900),
+    "constant images": lambda: constant_images(1100),
+    "one giant class": lambda: one_giant_class(1000),
+    "a class a point": lambda: class_a_point(1000),
+    "corners": lambda: coarse_and_far(1100),
 }

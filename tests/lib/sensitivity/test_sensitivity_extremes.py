@@ -12,7 +12,7 @@ from datarobust.distributed import merge_lists
 from datarobust.errors import DataError
 from datarobust.sensitivity import Labelled, Options, rank
 from datarobust.sensitivity.codes import Encoding, L2Encoder
-from datarobust.sensitivity.panels import ArrayRows, Panels
+from datarobust.sensitivity.panels import Panels
 from datarobust.sensitivity.workers import Workers
 
 Array = NDArray[Any]
@@ -66,7 +66,7 @@ def test_an_outlier_does_not_loosen_the_bound_of_others() -> None:
 
 def slack_of(points: Array) -> tuple[float, float]:
     """What codes of all but a few points may be off by, and of any."""
-    panels = Panels([(ArrayRows(points), np.zeros(len(points), np.int64))], 1 << 30)
+    panels = Panels([(points, np.zeros(len(points), np.int64))], 1 << 30)
     with Workers(1) as workers:
         encoding = Encoding(panels, "l2", workers)
     return encoding.numbers["most_slack"], encoding.arrays["near_slack"].max()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datarobust.sensitivity.codes import Encoding
-from datarobust.sensitivity.panels import ArrayRows, Panels
+from datarobust.sensitivity.panels import Panels
 from datarobust.sensitivity.workers import Workers
 
 from .oracle import Array, all_equal, clustered, coarse_and_far, constant_images, keys, near_duplicates, saturated
@@ -47,7 +47,7 @@ def floats_of(kind: str) -> Array:
 
 def encoded(points: Array, labels: Array) -> tuple[Panels, Encoding]:
     """The codes that a search of these points uses."""
-    panels = Panels([(ArrayRows(points), labels)], 1 << 30)
+    panels = Panels([(points, labels)], 1 << 30)
     with Workers(2) as workers:
         return panels, Encoding(panels, "l2", workers)
 
@@ -116,7 +116,7 @@ def test_norms_and_packed_columns_belong_to_the_codes() -> None:
 
 def test_equal_points_have_equal_codes_wherever_they_stand() -> None:
     points, _ = clustered(500, 150)
-    panels = Panels([(ArrayRows(np.concatenate([points, points])), np.repeat([0, 1], 500))], 40_000)
+    panels = Panels([(np.concatenate([points, points]), np.repeat([0, 1], 500))], 40_000)
     with Workers(3) as workers:
         near = Encoding(panels, "l2", workers).arrays["near"]
     place = np.empty(1000, np.int64)

@@ -9,7 +9,7 @@ import pytest
 
 from datarobust.sensitivity import native
 from datarobust.sensitivity.codes import Encoding, choose_coordinates
-from datarobust.sensitivity.panels import ArrayRows, Panels
+from datarobust.sensitivity.panels import Panels
 from datarobust.sensitivity.workers import Workers
 
 from .oracle import Array, all_equal, clustered, constant_images, keys, near_duplicates, saturated
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(native.library() is None, reason="installed with
 
 def encoded(points: Array, labels: Array) -> Iterator[tuple[Panels, Encoding]]:
     """The codes that a search of these points begins with, and those it takes once radii are known."""
-    panels = Panels([(ArrayRows(points), labels)], 1 << 30)
+    panels = Panels([(points, labels)], 1 << 30)
     with Workers(2) as workers:
         encoding = Encoding(panels, "linf", workers)
         yield panels, encoding

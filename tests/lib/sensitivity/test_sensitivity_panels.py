@@ -7,16 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.sensitivity.panels import PAD, ArrayRows, Panels, SomeRows
+from datarobust.sensitivity.panels import PAD, Labelled, Panels, SomeRows
 
 from .oracle import Array, labels_of
 
 
-def sources_of(sizes: list[int], width: int, dtype: type) -> list[tuple[ArrayRows, Array]]:
+def sources_of(sizes: list[int], width: int, dtype: type) -> list[tuple[Array, Array]]:
     random = np.random.default_rng(sum(sizes))
     return [
-        (ArrayRows(random.integers(0, 256, (n, width)).astype(dtype)), random.integers(0, 5, n).astype(np.int64))
-        for n in sizes
+        (random.integers(0, 256, (n, width)).astype(dtype), random.integers(0, 5, n).astype(np.int64)) for n in sizes
     ]
 
 
@@ -61,7 +60,7 @@ def test_what_is_resident_is_what_was_read(sizes: list[int], memory: int, dtype:
         wanted = [data.draw(st.sampled_from(panels.panels)) for _ in range(2)]
         panels.make_resident(*wanted)
         for panel in wanted:
-            rows = sources[panel.source][0].array
+            rows = sources[panel.source][0]
             place = panels.place[panel.positions]
             assert (place >= 0).all()
             np.testing.assert_array_equal(panels.data[place][:, :37], rows[panels.origin[panel.positions]])
@@ -71,7 +70,7 @@ def test_what_is_resident_is_what_was_read(sizes: list[int], memory: int, dtype:
         for panel in panels.panels:
             place = panels.place[panel.positions]
             if (place >= 0).all():
-                rows = sources[panel.source][0].array
+                rows = sources[panel.source][0]
                 np.testing.assert_array_equal(panels.data[place][:, :37], rows[panels.origin[panel.positions]])
             else:
                 assert (place == -1).all()
@@ -89,7 +88,7 @@ def test_stream_visits_every_row_once(memory: int) -> None:
         seen[positions] += 1
         for row, position in zip(rows, positions, strict=True):
             source = int(position >= panels.queries)
-            np.testing.assert_array_equal(row[:50], sources[source][0].array[panels.origin[position]])
+            np.testing.assert_array_equal(row[:50], sources[source][0][panels.origin[position]])
 
     panels.stream(visit)
     np.testing.assert_array_equal(seen, panels.origin >= 0)
@@ -104,20 +103,22 @@ def test_a_sample_is_of_rows_with_their_positions(memory: int, count: int) -> No
     assert len(rows) == len(positions) == len(set(positions.tolist())) >= min(count, 423)
     for row, position in zip(rows, positions, strict=True):
         source = int(position >= panels.queries)
-        np.testing.assert_array_equal(row[:50], sources[source][0].array[panels.origin[position]])
+        np.testing.assert_array_equal(row[:50], sources[source][0][panels.origin[position]])
     again, _ = panels.sample(count)
     np.testing.assert_array_equal(again, rows)
 
 
 def test_rows_of_arrays_and_of_parts() -> None:
     images = np.arange(2 * 3 * 4 * 5, dtype=np.uint8).reshape(5, 2, 3, 4)
-    rows = ArrayRows(images)
-    assert rows.shape == (5, 24)
-    assert rows.dtype == np.uint8
-    np.testing.assert_array_equal(rows.read(1, 3), images[1:3].reshape(2, 24))
-    np.testing.assert_array_equal(rows.take(np.array([4, 0])), images[[4, 0]].reshape(2, 24))
-    some = SomeRows(rows, np.array([4, 0, 2]))
-    assert some.shape == (3, 24)
+    whole = Labelled.of(images[:, :, ::2], np.arange(5))  # not contiguous
+    rows = images[:, :, ::2].reshape(5, 16)
+    np.testing.assert_array_equal(whole.rows[0:5], rows)
+    assert whole.rows[0:5].flags.c_contiguous
+    some = SomeRows(whole.rows, np.array([4, 0, 2]))
+    assert some.shape == (3, 16)
     assert some.dtype == np.uint8
-    np.testing.assert_array_equal(some.read(1, 3), images[[0, 2]].reshape(2, 24))
-    np.testing.assert_array_equal(some.take(np.array([2, 2])), images[[2, 2]].reshape(2, 24))
+    np.testing.assert_array_equal(some[1:3], rows[[0, 2]])
+    np.testing.assert_array_equal(some[np.array([2, 2])], rows[[2, 2]])
+    part = whole.subset(np.array([3, 1]))
+    np.testing.assert_array_equal(part.rows[0:2], rows[[3, 1]])
+    assert part.labels.tolist() == [3, 1]

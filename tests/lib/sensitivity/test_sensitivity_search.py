@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarobust.sensitivity import Labelled, Options, Ranking, native, panels, rank, search
+from datarobust.sensitivity import Labelled, Options, Ranking, codes, native, panels, rank, search
 
 from .oracle import COMPILED as NORMS
 from .oracle import HARD_SETS, LEVELS, Array, assert_same, brute, clustered, near_duplicates, ranked, saturated
+
+
+@pytest.fixture(autouse=True)
+def few_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes are learned from a part of the points, and several windows give first neighbours, as in large sets."""
+    monkeypatch.setattr(codes, "SAMPLE", 300)
+    monkeypatch.setattr(search, "WINDOW", 256)
 
 
 @cache
@@ -23,8 +30,8 @@ def hard(name: str) -> tuple[Array, Array]:
 
 @cache
 def cut_sets(norm: str) -> list[tuple[Array, Array, tuple[Array, Array]]]:
-    """Two sets of more than a thousand points, with their labels, and their three neighbours."""
-    sets = (near_duplicates(1100, 500, seed=3), saturated(1300, 500, seed=4))
+    """Two sets of points, with their labels, and their three neighbours."""
+    sets = (near_duplicates(700, 300, seed=3), saturated(800, 300, seed=4))
     return [(points, labels, brute(points, labels, norm, 3)) for points, labels in sets]
 
 
@@ -74,9 +81,9 @@ def test_a_part_of_a_hard_set_against_the_rest(name: str, norm: str) -> None:
         {"options": Options(threads=1, block=64)},
         {"options": Options(threads=3, block=128)},
         {"shards": 3},
-        {"shards": 2, "memory": 400_000},
+        {"shards": 2, "memory": 150_000},
         {"memory": 1},
-        {"options": Options(threads=3, block=64), "memory": 300_000},
+        {"options": Options(threads=3, block=64), "memory": 100_000},
     ],
     ids=str,
 )
@@ -87,7 +94,7 @@ def test_the_same_bits_for_every_cut(way: dict[str, Any], norm: str) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_block_of_any_size(norm: str) -> None:
-    points, labels = clustered(2000, 90, seed=7)
+    points, labels = clustered(900, 90, seed=7)
     expected = brute(points, labels, norm)
     for block in (1, 63, 65, 100, 200):
         assert_same(rank(Labelled.of(points, labels), norm, options=Options(threads=1, block=block)), expected)
@@ -97,11 +104,11 @@ def test_a_block_of_any_size(norm: str) -> None:
 @pytest.mark.parametrize("same", [False, True])
 def test_features_have_the_same_bits_for_every_cut(same: bool, norm: str) -> None:
     random = np.random.default_rng(11)
-    points = np.cumsum(random.standard_normal((2000, 60)), axis=1).astype(np.float32) + np.float32(300)
-    points[1000:] = points[:1000] + random.standard_normal((1000, 60)).astype(np.float32) * np.float32(1e-4)
-    labels = random.integers(0, 5, 2000)
+    points = np.cumsum(random.standard_normal((800, 60)), axis=1).astype(np.float32) + np.float32(300)
+    points[400:] = points[:400] + random.standard_normal((400, 60)).astype(np.float32) * np.float32(1e-4)
+    labels = random.integers(0, 5, 800)
     expected = rank(Labelled.of(points, labels), norm, k=2, same=same, options=Options(threads=1))
-    for i in range(0, 2000, 97):
+    for i in range(0, 800, 37):
         gaps = np.abs(points.astype(np.float64) - points[i].astype(np.float64))
         distance = np.sqrt((gaps**2).sum(axis=1)) if norm == "l2" else gaps.max(axis=1)
         distance[(labels == labels[i]) != same] = np.inf
@@ -111,7 +118,7 @@ def test_features_have_the_same_bits_for_every_cut(same: bool, norm: str) -> Non
         {"options": Options(threads=3, block=64)},
         {"options": Options(engine="generic")},
         {"level": "plain"},
-        {"memory": 200_000},
+        {"memory": 80_000},
         {"shards": 3},
         {"memory": 1, "shards": 2},
     ):
@@ -189,9 +196,9 @@ def test_a_search_stopped_after_any_round_goes_on(kind: str, memory: int, norm: 
     assert_same(search_of(norm, *sets, checkpoint=whole, **way), expected)
     assert whole.saves >= 4
     others = ({}, {"options": Options(threads=3, block=128)}, {"options": Options(engine="generic")})
-    for n in range(1, whole.saves + 1, 4):
+    for n, other in zip(np.linspace(1, whole.saves, 6).astype(int).tolist(), 2 * others, strict=True):
         notes = interrupted(n, norm, *sets, **way)
-        assert_same(search_of(norm, *sets, checkpoint=notes, **way, **others[n % 3]), expected)
+        assert_same(search_of(norm, *sets, checkpoint=notes, **way, **other), expected)
 
 
 def test_saving_takes_at_most_a_tenth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,14 +214,15 @@ def test_saving_takes_at_most_a_tenth_of_the_time(monkeypatch: pytest.MonkeyPatc
             saved.append(clock)
             clock += 2.0
 
-    saves = panels.Saves(Slow())
+    nothing = np.empty(0), np.empty(0)
+    saves = panels.Saves(Slow(), [])
     while clock < 100.0:
         clock += 1.0
-        saves.save(dict, last=False)
+        saves.save(lambda: nothing, 0, last=False)
     assert saved == [3.0, 25.0, 47.0, 69.0, 91.0]
-    saves.save(dict, last=True)
+    saves.save(lambda: nothing, 0, last=True)
     assert len(saved) == 6
-    panels.Saves(None).save(dict, last=True)
+    panels.Saves(None, []).save(lambda: nothing, 0, last=True)
 
 
 @pytest.mark.usefixtures("every_round")
@@ -285,10 +293,10 @@ def test_what_is_done_is_not_done_again(norm: str, monkeypatch: pytest.MonkeyPat
     calls = 0
     match = native.Kernel.match
 
-    def counted(*arguments: Any) -> Any:
+    def counted(kernel: native.Kernel, ends: tuple[int, int, int, int], both: bool) -> None:
         nonlocal calls
-        calls += bool(arguments[-1])  # a match of two blocks; first looks around serve one side only
-        return match(*arguments)
+        calls += both  # a match of two blocks; first looks around serve one side only
+        match(kernel, ends, both)
 
     monkeypatch.setattr(native.Kernel, "match", counted)
     sets = small_sets("points")

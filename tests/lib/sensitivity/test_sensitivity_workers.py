@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from datarobust.sensitivity.workers import Workers, available_threads
@@ -14,8 +12,8 @@ def test_all_tasks_are_done(threads: int | None) -> None:
     done: list[int] = []
     with Workers(threads) as workers:
         assert workers.threads == (threads or available_threads())
-        workers.all([lambda n=n: done.append(n) for n in range(50)])  # type: ignore[misc]
-        workers.all([])
+        workers.each(done.append, range(50))
+        workers.each(done.append, [])
     assert sorted(done) == list(range(50))
 
 
@@ -26,7 +24,7 @@ def test_an_error_is_raised(threads: int) -> None:
             raise ValueError("three")
 
     with Workers(threads) as workers, pytest.raises(ValueError, match="three"):
-        workers.all([lambda n=n: task(n) for n in range(6)])  # type: ignore[misc]
+        workers.each(task, range(6))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -38,11 +36,3 @@ def test_a_range_is_split_at_multiples(threads: int, n: int, multiple: int) -> N
     assert sorted(i for start, stop in parts for i in range(start, stop)) == list(range(n))
     assert all(start % multiple == 0 for start, _ in parts)
     assert len(parts) <= threads
-
-
-def test_one_thread_is_the_callers() -> None:
-    seen: list[str] = []
-    with Workers(1) as workers:
-        workers.all([lambda: seen.append(threading.current_thread().name)])
-    assert seen == [threading.current_thread().name]
-    assert available_threads() >= 1
