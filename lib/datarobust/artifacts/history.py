@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,23 +23,19 @@ _DEPTH = 64
 
 
 def plain(value: object, where: str) -> Any:
-    """``value`` in the types that JSON has; ArtifactError names ``where`` it cannot be, as for NaN and infinities."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ArtifactError(f"{where} is {value}, which JSON cannot hold: leave it out or write null")
-        return value
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise ArtifactError(f"{where} has the key {key!r}: keys of attributes are strings")
-        return {key: plain(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
-        return [plain(item, f"{where}[{place}]") for place, item in enumerate(value)]
-    raise ArtifactError(f"{where} is of type {type(value).__name__}, which JSON cannot hold")
+    """``value`` in the types that JSON has; ArtifactError where it cannot be, as for NaN and infinities."""
+
+    def simple(item: object) -> object:
+        if isinstance(item, np.generic):
+            return item.item()
+        if isinstance(item, Mapping):
+            return dict(item)
+        raise TypeError(f"a {type(item).__name__}")
+
+    try:
+        return json.loads(json.dumps(value, default=simple, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"{where} has something that JSON cannot hold ({error})") from error
 
 
 def canonical(value: object) -> bytes:
@@ -158,24 +153,17 @@ def _last_made(history: Sequence[Step], digest: str | None) -> tuple[Step, ...]:
     return (*history[:-1], *(replace(step, output=digest) for step in history[-1:]))
 
 
-def _step(step: object, where: str) -> Step:
-    names = {"tool", "argv", "version", "seed", "device", "inputs"}
-    if not isinstance(step, dict) or set(step) - {"output"} != names:
-        raise ValueError(f"{where} does not have the fields {', '.join(sorted(names))}")
-    argv, inputs = step["argv"], step["inputs"]
-    right = {
-        "tool": isinstance(step["tool"], str),
-        "version": isinstance(step["version"], str),
-        "argv": isinstance(argv, list) and all(isinstance(word, str) for word in argv),
-        "inputs": isinstance(inputs, dict) and all(isinstance(value, str) for value in inputs.values()),
-        "seed": step["seed"] is None or type(step["seed"]) is int,
-        "device": step["device"] is None or isinstance(step["device"], str),
-        "output": isinstance(step.get("output", ""), str),
-    }
-    for name, is_right in right.items():
-        if not is_right:
-            raise ValueError(f"{where}.{name} is not of the type that it was written with")
-    return Step(**{**step, "argv": tuple(argv)})
+def _step(step: Any, where: str) -> Step:
+    try:
+        result = Step(**{**step, "argv": tuple(step["argv"])})
+        texts = [result.tool, result.version, *result.argv, *result.inputs.values()]
+        texts += [text for text in (result.device, result.output) if text is not None]
+        right = all(isinstance(text, str) for text in texts) and type(result.seed) in (int, type(None))
+        if not right or to_json([result]) != [step]:
+            raise TypeError("a field is not of the type that it was written with")
+    except (TypeError, LookupError, AttributeError) as error:
+        raise ValueError(f"{where} is no step as one is written: {error}") from error
+    return result
 
 
 @dataclass(frozen=True)

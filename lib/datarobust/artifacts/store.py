@@ -39,7 +39,7 @@ from datarobust.artifacts.history import (
     row_by_row,
     sha256,
 )
-from datarobust.artifacts.kinds import DTYPES, KINDS, Kind, chosen
+from datarobust.artifacts.kinds import DTYPES, KINDS, chosen
 from datarobust.artifacts.tensors import load_tensors, peek_tensors
 from datarobust.errors import ArtifactError
 from datarobust.types import Array, Images
@@ -145,16 +145,6 @@ def array_document(layout: Layout) -> dict[str, Any]:
 def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
     """The zarr v3 metadata of the store itself."""
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-
-
-def shape_of(document: object) -> Layout:
-    """What an array's metadata claim, to be compared with `array_document` afterwards; ValueError if it cannot be."""
-    if not isinstance(document, dict) or (document.get("zarr_format"), document.get("node_type")) != (3, "array"):
-        raise ValueError("is not a zarr v3 array")
-    shape, dtype = document.get("shape"), document.get("data_type")
-    if not isinstance(shape, list):
-        raise ValueError("has no shape")
-    return Layout(dtype if isinstance(dtype, str) else repr(dtype), tuple(shape))
 
 
 def flat(rows: Array) -> Images:
@@ -347,9 +337,7 @@ def open_store(path: Path, kind: str | Collection[str] | None = None, *, same: b
         if not path.is_dir():
             raise ArtifactError(_absent(path))
         head = path / _META
-        document = _metadata(head, _GROUP_BYTES)
-        if not isinstance(document, dict) or document.get("node_type") != "group":
-            raise ArtifactError(f"{head} is not the head of an artifact")
+        text, document = _metadata(head, _GROUP_BYTES)
         kinds, attributes = chosen(kind), document.get("attributes")
         as_dataset = "dataset" in kinds and "clones" not in kinds
         as_dataset = as_dataset and isinstance(attributes, dict) and attributes.get("kind") == "clones"
@@ -358,7 +346,7 @@ def open_store(path: Path, kind: str | Collection[str] | None = None, *, same: b
         if by_same and kind is not None and not same:
             advice = "it says nothing of robustness. Give one that sens-rank made without `same`"
             raise ArtifactError(f"{path} ranks points by the nearest one of the same label, and {advice}")
-        if KINDS[summary.kind].format != "zarr" or pretty(document) != pretty(group_document(document["attributes"])):
+        if KINDS[summary.kind].format != "zarr" or text != pretty(group_document(document["attributes"])):
             raise ArtifactError(f"{head} was not written by datarobust: {RESTORE}")
         _sizes(path, {_META, *blocks}, folders=set(blocks))
         layouts = {name: _layout(path / name, len(hashes)) for name, hashes in sorted(blocks.items())}
@@ -406,8 +394,8 @@ def _absent(path: Path) -> str:
     return f"{path} is neither a file nor a folder" if path.exists() else f"{path} does not exist"
 
 
-def _metadata(file: Path, limit: int) -> Any:
-    """A zarr.json of at most ``limit`` bytes, accepted only if it is spelled as we spell it."""
+def _metadata(file: Path, limit: int) -> tuple[bytes, dict[str, Any]]:
+    """The text of a zarr.json of at most ``limit`` bytes, and the object in it."""
     try:
         state = file.stat(follow_symlinks=False)
         if not stat.S_ISREG(state.st_mode):
@@ -416,8 +404,8 @@ def _metadata(file: Path, limit: int) -> Any:
             raise ValueError(f"it has {state.st_size:,} bytes, more than {limit:,}")
         text = file.read_bytes()
         document = parse(text)
-        if pretty(document) != text:
-            raise ValueError("it is not spelled as datarobust spells it")
+        if not isinstance(document, dict):
+            raise ValueError("it holds no object")
     except FileNotFoundError:
         old = any((file.parent / name).exists() for name in (".zgroup", ".zarray"))
         why = "it is zarr format 2, and only format 3 as datarobust writes it is read" if old else "it has no zarr.json"
@@ -425,7 +413,7 @@ def _metadata(file: Path, limit: int) -> Any:
         raise ArtifactError(f"{file.parent} is a folder, but not an artifact ({why}): {advice}") from None
     except ValueError as error:
         raise ArtifactError(f"{file} was altered or is not ours ({error}): {RESTORE}") from error
-    return document
+    return text, document
 
 
 def _sizes(folder: Path, names: Collection[str], folders: Collection[str] = ()) -> dict[str, int]:
@@ -451,14 +439,16 @@ def _wrong_size(file: Path, size: int, written: int) -> str:
 
 
 def _layout(folder: Path, blocks: int) -> Layout:
-    """The layout that an array's metadata claim, if it is exactly the one we write and has so many blocks."""
+    """The layout that an array's metadata claim, if they are those that we write for it and so many blocks."""
     file = folder / _META
-    document = _metadata(file, _ARRAY_BYTES)
+    text, document = _metadata(file, _ARRAY_BYTES)
     try:
-        layout = shape_of(document)
+        layout = Layout(document["data_type"], tuple(document["shape"]))
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{file} has no shape or data_type: {RESTORE}") from error
     except ValueError as error:
         raise ArtifactError(f"{file} {error}: {RESTORE}") from error
-    if pretty(document) != pretty(array_document(layout)):  # equality would take 0 for false
+    if text != pretty(array_document(layout)):
         raise ArtifactError(f"{file} has codecs, chunks or fields that datarobust does not write: {RESTORE}")
     if layout.blocks != blocks:
         raise ArtifactError(f"{file} claims the shape {layout.shape}, but {blocks} blocks were written: {RESTORE}")
@@ -538,7 +528,7 @@ class _Column:
         self.hashes: list[str] = []
         self.rows = 0
         self._size = Layout(dtype, (0, *row)).block
-        self._buffer: Array | None = None  # rows that fill no block yet, ``_filled`` of them
+        self._buffer = np.empty((self._size, *row), dtype)  # rows that fill no block yet, ``_filled`` of them
         self._filled = 0
 
     def resume(self, hashes: Sequence[str], tail: Array | None) -> None:
@@ -567,20 +557,16 @@ class _Column:
             )
         self.rows += len(rows)
         while len(rows):
-            part, rows = np.split(rows, [self._size - self._filled])
-            if len(part) == self._size:  # a whole block at once: no copy
-                self._write(np.ascontiguousarray(part))
-                continue
-            if self._buffer is None:
-                self._buffer = np.empty((self._size, *self.row), self.dtype)
+            part = rows[: self._size - self._filled]
             self._buffer[self._filled : self._filled + len(part)] = part
             self._filled += len(part)
+            rows = rows[len(part) :]
             if self._filled == self._size:
                 self.flush()
 
     def tail(self) -> Array:
         """The rows that fill no block yet; a view."""
-        return np.empty((0, *self.row), self.dtype) if self._buffer is None else self._buffer[: self._filled]
+        return self._buffer[: self._filled]
 
     def flush(self) -> None:
         """Write the rows in memory as a block."""
@@ -656,7 +642,18 @@ def create(
     ExistsError where the output may not be replaced, LockedError where another process is writing it.
     """
     path = durable.checked_output(Path(path))
-    schema, described = _checked(path, kind, columns)
+    schema = KINDS.get(kind)
+    if schema is None or schema.format != "zarr":
+        raise ArtifactError(f"{path} cannot be written: {kind!r} is not a kind of zarr artifact")
+    described = {name: (np.dtype(dtype).name, tuple(row)) for name, (dtype, row) in sorted(columns.items())}
+    complaint = schema.complaint_about_arrays({name: (dtype, (None, *row)) for name, (dtype, row) in described.items()})
+    if complaint:
+        raise ArtifactError(f"{path} cannot be written: it {complaint}")
+    for name, (dtype, row) in described.items():
+        try:
+            Layout(dtype, (0, *row))
+        except ValueError as error:
+            raise ArtifactError(f"{path} cannot be written: {name} {error}") from error
     own = own_attributes(attributes or {}, path)
     request = fingerprint([resume_key, kind, {name: [dtype, row] for name, (dtype, row) in described.items()}])
     resume = Resume(path, request, every=save_every) if resume_key is not None else None
@@ -695,24 +692,6 @@ def create(
                 durable.write_file(folder / _META, pretty(group_document(head)))
         if resume:
             resume.discard()
-
-
-def _checked(path: Path, kind: str, columns: Columns) -> tuple[Kind, dict[str, tuple[str, tuple[int, ...]]]]:
-    """The schema, and array -> (dtype, row shape) in the order of names; ArtifactError if they do not fit."""
-    schema = KINDS.get(kind)
-    if schema is None or schema.format != "zarr":
-        known = ", ".join(kind.name for kind in KINDS.values() if kind.format == "zarr")
-        raise ArtifactError(f"{path} cannot be written: {kind!r} is not a kind of zarr artifact ({known})")
-    described = {name: (np.dtype(dtype).name, tuple(row)) for name, (dtype, row) in sorted(columns.items())}
-    complaint = schema.complaint_about_arrays({name: (dtype, (None, *row)) for name, (dtype, row) in described.items()})
-    if complaint:
-        raise ArtifactError(f"{path} cannot be written: it {complaint}")
-    for name, (dtype, row) in described.items():
-        try:
-            Layout(dtype, (0, *row))
-        except ValueError as error:
-            raise ArtifactError(f"{path} cannot be written: {name} {error}") from error
-    return schema, described
 
 
 # -------------------------------------------------------------------------------------------- the place of an output

@@ -53,7 +53,16 @@ def test_json_and_back() -> None:
     steps = [replace(FIRST, output="D"), SECOND]
     assert from_json(to_json(steps), "E") == (steps[0], replace(SECOND, output="E"))
     assert from_json([], "E") == ()
-    for wrong in ({"output": None}, {"output": 3}, {"strange": "D"}):
+    odd = (
+        {"output": None},
+        {"output": 3},
+        {"strange": "D"},
+        {"tool": None},
+        {"argv": "x"},
+        {"argv": [1]},
+        {"seed": True},
+    )
+    for wrong in (*odd, {"device": 3}, {"inputs": []}, {"inputs": {"dataset": 3}}):
         with pytest.raises(ValueError, match=r"history\[0\]"):
             from_json([to_json([FIRST])[0] | wrong], "E")
 

@@ -239,7 +239,7 @@ def reseal(path: Path, **changes: object) -> None:
         ({"blocks": {"images": 3}}, "not a list of hashes"),
         ({"blocks": {"../images": []}}, r"does not belong|is missing"),
         ({"blocks": {"images": [], "labels": [], "index": []}}, "0 blocks were written"),
-        ({"history": [{"tool": "x"}]}, r"history\[0\] does not have the fields"),
+        ({"history": [{"tool": "x"}]}, r"history\[0\]"),
         ({"history": "long"}, "history is not a list"),
         ({"classes": [1]}, "not a list of texts"),
     ],
@@ -274,7 +274,7 @@ def change_array(path: Path, name: str, change: Callable[[dict[str, Any]], objec
         (lambda d: d.update(fill_value=1), "does not write"),
         (lambda d: d.update(storage_transformers=[{"name": "x"}]), "does not write"),
         (lambda d: d.update(attributes={"a": 1}), "does not write"),
-        (lambda d: d.update(node_type="group"), "not a zarr v3 array"),
+        (lambda d: d.update(node_type="group"), "codecs, chunks or fields"),
     ],
 )
 def test_arrays_that_we_never_write(store: Path, change: Callable[[dict[str, Any]], object], words: str) -> None:
