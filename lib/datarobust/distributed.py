@@ -128,43 +128,32 @@ class Group:
         return None if lacking else result
 
     def average(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replace tensors, in place, by their means over all processes; one exchange for each dtype and device."""
-        self._in_one(
-            tensors, lambda flat, distributed, group: distributed.all_reduce(flat, group=group), 1.0 / self.size
-        )
+        """Replace tensors of one dtype and device, in place, by their means over all processes."""
+        self.sum(tensors)
+        for tensor in tensors if self.size > 1 else ():
+            tensor.detach().mul_(1.0 / self.size)
 
     def sum(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replace tensors, in place, by their sums over all processes."""
-        self._in_one(tensors, lambda flat, distributed, group: distributed.all_reduce(flat, group=group))
+        """Replace tensors of one dtype and device, in place, by their sums over all processes, in one exchange."""
+        self._exchange(tensors, lambda flat, distributed, group: distributed.all_reduce(flat, group=group))
 
     def broadcast(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace tensors, in place, by those of rank 0."""
-        self._in_one(tensors, lambda flat, distributed, group: distributed.broadcast(flat, 0, group=group))
+        for tensor in tensors:
+            self._exchange([tensor], lambda flat, distributed, group: distributed.broadcast(flat, 0, group=group))
 
-    def _in_one(
-        self,
-        tensors: Sequence[torch.Tensor],
-        exchange: Callable[[torch.Tensor, Any, Any], object],
-        factor: float | None = None,
-    ) -> None:
-        """Exchange tensors as one vector for each dtype and device, and put the results back."""
-        if self.size == 1:
+    def _exchange(self, tensors: Sequence[torch.Tensor], exchange: Callable[[torch.Tensor, Any, Any], object]) -> None:
+        """Exchange tensors as one vector, and put the result back."""
+        if self.size == 1 or not tensors:
             return
         import torch
         from torch import distributed
 
-        kinds: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
-        for tensor in tensors:
-            kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
-        for parts in kinds.values():
-            flat = torch.cat([part.detach().reshape(-1) for part in parts])
-            with _errors_of_others():
-                exchange(flat, distributed, self.nccl if flat.is_cuda else None)
-            if factor is not None:
-                flat.mul_(factor)
-            with torch.no_grad():
-                for part, result in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
-                    part.copy_(result.view(part.shape))
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        with _errors_of_others():
+            exchange(flat, distributed, self.nccl if flat.is_cuda else None)
+        for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+            tensor.detach().copy_(part.view(tensor.shape))
 
     def neighbours(self, count: int) -> Any:
         """The ``count`` consecutive processes that this one is among, as a group of torch.distributed.
@@ -183,27 +172,16 @@ class Group:
     def merge_neighbours(self, key: Array, index: Array) -> tuple[Array, Array]:
         """The k best of all processes' lists: (N, k) keys ascending, equal keys by index, no index twice.
 
-        They are merged two by two, in a tree, so that no process holds more than two.
+        Rank 0 takes in one list after the other, so that no process holds more than two.
         """
         import torch
-        from torch import distributed
 
-        lists = [torch.from_numpy(np.ascontiguousarray(array)) for array in (key, index)]
-        step = 1
-        with _errors_of_others():
-            while step < self.size:
-                if self.rank % (2 * step) == step:
-                    for tensor in lists:
-                        distributed.send(tensor, self.rank - step)
-                elif self.rank % (2 * step) == 0 and self.rank + step < self.size:
-                    others = [torch.empty_like(tensor) for tensor in lists]
-                    for tensor in others:
-                        distributed.recv(tensor, self.rank + step)
-                    pairs = ([mine.numpy(), other.numpy()] for mine, other in zip(lists, others, strict=True))
-                    lists = [torch.from_numpy(array) for array in merge_lists(*pairs)]
-                step *= 2
-        self.broadcast(lists)
-        return lists[0].numpy(), lists[1].numpy()
+        best = key, index
+        for lists in itertools.islice(self.to_main({"key": key, "index": index}), 1, None):
+            best = merge_lists([best[0], lists["key"]], [best[1], lists["index"]])
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in best]
+        self.broadcast(tensors)
+        return tensors[0].numpy(), tensors[1].numpy()
 
 
 @contextmanager
