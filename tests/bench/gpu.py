@@ -57,7 +57,7 @@ from datarobust.networks.song_unet import CIFAR, DDPMPP, Norm, SongUNet
 from datarobust.norms import norm_of
 from datarobust.randomness import Domain
 from datarobust.trades import trades_step
-from datarobust.training.adversarial import Training, hits, tracking_attack
+from datarobust.training.adversarial import Training
 from datarobust.training.batches import Batches
 from datarobust.training.images import Points, augment
 from datarobust.training.loop import Listener, Loop, Weights
@@ -601,11 +601,11 @@ def advtrain(bench: Bench) -> None:
                 bench.speed(f"step of {images}, {precision}, PyTorch's norms", images, took, operations, precision)
         del training
     number = 2 if bench.small else 512
-    tracked, model = points.at(np.arange(number)), bench.network(bench.device)
+    tracked = points.at(np.arange(number))
     for precision in bench.precisions[::-1][:2]:
-        attack = tracking_attack(Recipe(precision=precision), Domain.TRACK, 0)
+        training = adversarial_training(bench, Recipe(bench.arch["name"], batch=part, precision=precision), points)
         with products(precision, deterministic=True):
-            took = bench.timed(lambda a=attack: hits(model, tracked, a), 1)
+            took = bench.timed(lambda t=training: t.accuracy(tracked, Domain.TRACK), 1)
         bench.speed(f"PGD-40 of tracked images, {precision}", number, took)
 
 

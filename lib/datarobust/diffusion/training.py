@@ -20,7 +20,7 @@ from datarobust.distributed import Group
 from datarobust.errors import UsageError
 from datarobust.networks import Precision, casting, products, within_memory
 from datarobust.randomness import Domain, row_keys
-from datarobust.training.batches import real_rows
+from datarobust.training.batches import shuffled
 from datarobust.training.images import Points
 from datarobust.training.loop import Line, Loop, prefixed
 from datarobust.types import Array, Floats, Rows
@@ -112,7 +112,8 @@ class Training(Loop):
         recipe, (epoch, step), share = self.recipe, divmod(number, self.steps), self.recipe.batch // self.group.size
         first = self.group.rank * share
         if epoch != self._rows[0]:
-            rows = real_rows(recipe.seed, epoch, np.arange(len(self.points)), self.steps * recipe.batch)
+            every = np.arange(len(self.points))
+            rows = shuffled(recipe.seed, Domain.EPOCH_REAL, epoch, every, self.steps * recipe.batch)
             self._rows = epoch, rows
         place = step * recipe.batch + first
         keys = row_keys(recipe.seed, Domain.DENOISER_TRAINING.of(number), first, first + share)

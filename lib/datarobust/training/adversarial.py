@@ -8,8 +8,7 @@ can change a weight, as Appendix D suspects of the published code; ``examples/gl
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -17,28 +16,21 @@ from torch import Tensor, nn
 
 from datarobust.attacks import margin_attack, training_noise, uniform_noise
 from datarobust.distributed import Group
-from datarobust.networks import Precision, forward, fuse, products
+from datarobust.networks import forward, fuse, products
 from datarobust.networks.classifier import batch_norms, frozen, held
 from datarobust.randomness import Domain
 from datarobust.schedules import momentum_and_rate
 from datarobust.trades import trades_step
-from datarobust.training.batches import Batches, Crafted, Draw
+from datarobust.training.batches import Batches, Draw
 from datarobust.training.images import Points, to_float
 from datarobust.training.loop import Checkpoint, Line, Listener, Loop, prefixed
 from datarobust.training.recipe import TEST_EVERY, TRACK_STEPS, Counts, Recipe
-
-Network = Callable[[Tensor], Tensor]
-"""From images to logits."""
-Attack = Callable[[Network, Tensor, Tensor, int], Tensor]
-"""From a network, images float32 (B, C, H, W), their labels and the place of the first in its set to adversaries."""
 
 WARM_UP = 0.025
 """Share of the training before weights are averaged."""
 BATCH, CRAFTED = 512, 128
 """Images measured, and examples crafted, at a time; it changes nothing but rounding."""
 _SUMS = ("loss", "clean_loss", "train_accuracy", "train_robust_accuracy", "images")
-
-# ------------------------------------------------------------------------------------- optimiser and averaged weights
 
 
 def sgd(model: nn.Module, weight_decay: float) -> torch.optim.SGD:
@@ -55,98 +47,26 @@ def sgd(model: nn.Module, weight_decay: float) -> torch.optim.SGD:
     )
 
 
-class Ema:
-    """Exponentially averaged parameters; the buffers (statistics of batch norms) are those of the model itself.
+def ema_decay(largest: float, step: int, epochs: int, steps: int) -> float:
+    """Share of the averaged weights that step 0, 1, ... of a training keeps; ``steps`` are those of an epoch.
 
-    After step g (from 1): a copy during the first 2.5 % of the training; then the decay rises as (1 + n) / (10 + n), n
-    steps after that, up to its value. The reference counts floor(50000 / batch) + 1 steps an epoch for this; here it
-    is the steps there are, the same number for its batches.
+    After step g (from 1): none, a copy, during the first 2.5 % of the training; then it rises as (1 + n) / (10 + n), n
+    steps after that, to ``largest``. The reference counts floor(50000 / batch) + 1 steps an epoch for this; here it is
+    the steps there are, the same number for its batches.
     """
-
-    def __init__(self, model: nn.Module, decay: float, epochs: int, steps: int) -> None:
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
-        self._decay = decay
-        self._warm_up = WARM_UP * epochs * steps
-
-    def decay_at(self, step: int) -> float:
-        """Share of the old average that step 0, 1, ... keeps."""
-        after = step + 1 - self._warm_up
-        return 0.0 if after < 0 else min(self._decay, (1.0 + after) / (10.0 + after))
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Take the parameters of a step into the average."""
-        averages: list[Tensor] = list(self.model.parameters())
-        parameters: list[Tensor] = list(model.parameters())
-        decay = self.decay_at(step)
-        if decay == 0.0:
-            torch._foreach_copy_(averages, parameters)
-        else:
-            torch._foreach_lerp_(averages, parameters, 1.0 - decay)
-
-    @torch.no_grad()
-    def copy_buffers(self, model: nn.Module) -> None:
-        """Take over the statistics of the batch norms, as at the end of an epoch."""
-        for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
-            average.copy_(buffer)
+    after = step + 1 - WARM_UP * epochs * steps
+    return 0.0 if after < 0 else min(largest, (1.0 + after) / (10.0 + after))
 
 
-def first_momentum(model: nn.Module, first: bool) -> AbstractContextManager[None]:
-    """In the first step batch norms take over the statistics of the batch (momentum 1), as the reference has it."""
-    return held(batch_norms(model) if first else (), "momentum", 1.0)
-
-
-def uncompiled() -> AbstractContextManager[None]:
-    """Within, what was compiled runs as it was written: no program is made for one step."""
-    stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
-    return stance
-
-
-# ---------------------------------------------------------------------------------------------------------- measures
-
-
-def tracking_attack(recipe: Recipe, domain: Domain, epoch: int) -> Attack:
-    """PGD-40 on the margin, its random starts those of an epoch."""
-
-    def attack(model: Network, x: Tensor, y: Tensor, first: int) -> Tensor:
-        noise = uniform_noise(tuple(x.shape), recipe.seed, domain, epoch, first, x.device)
-        return margin_attack(model, x, y, noise, norm=recipe.norm, eps=recipe.eps, step=recipe.step, steps=TRACK_STEPS)
-
-    return attack
-
-
-def hits(
-    model: nn.Module,
-    points: Points,
-    attack: Attack | None = None,
-    share: tuple[int, int] = (0, 1),
-    pause: Callable[[], None] = lambda: None,
-    precision: Precision = "fp32",
-) -> Tensor:
-    """How many of the i-th of n parts of the points, ``share`` (i, n), are classified as labelled: int64 ().
-
-    ``precision`` is that of all forward passes. ``pause`` is called between batches, in all parts equally often.
-    """
-    right = torch.zeros((), dtype=torch.int64, device=points.labels.device)
-    rank, processes = share
-    network = partial(forward, model, precision)
-    begin, end = len(points) * rank // processes, len(points) * (rank + 1) // processes
-    with frozen(model):
-        for first in range(begin, begin - (-len(points) // processes), BATCH):
-            pause()
-            if first == end:  # another part has one image more
-                break
-            part = slice(first, min(first + BATCH, end))
-            x = to_float(points.images[part]).contiguous(memory_format=torch.channels_last)
-            y = points.labels[part]
-            if attack is not None:
-                x = attack(network, x, y, first)
-            with torch.no_grad():
-                right += (network(x).argmax(1) == y).sum()
-    return right
-
-
-# ---------------------------------------------------------------------------------------------------------- training
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Take the parameters of a model into their average."""
+    averages: list[Tensor] = list(average.parameters())
+    parameters: list[Tensor] = list(model.parameters())
+    if decay == 0.0:
+        torch._foreach_copy_(averages, parameters)
+    else:
+        torch._foreach_lerp_(averages, parameters, 1.0 - decay)
 
 
 class Training(Loop):
@@ -165,8 +85,8 @@ class Training(Loop):
     ) -> None:
         self.recipe, self.counts, self.batches, self.track, self.test = recipe, counts, batches, track, test
         self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.ema = Ema(self.model, recipe.ema, recipe.epochs, counts.steps)
-        super().__init__(self.ema.model, recipe.epochs, counts.steps, counts.total, device, group)
+        average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        super().__init__(average, recipe.epochs, counts.steps, counts.total, device, group)
         self.optimiser = sgd(self.model, recipe.weight_decay)
         if (spanned := counts.spans(group.size)) > 1:
             span = group.neighbours(spanned)
@@ -174,9 +94,10 @@ class Training(Loop):
                 module.span = span
         if recipe.compiled:
             fuse(self.model, dynamic=False)
-            fuse(self.ema.model, dynamic=True)  # last batches are smaller
+            fuse(self.average, dynamic=True)  # last batches are smaller
         self.sums = torch.zeros(len(_SUMS), dtype=torch.float64, device=device)
-        self.crafted: Crafted | None = None
+        self.crafted: Tensor | None = None
+        """The PGD-40 examples of the epoch, in the order of :meth:`Batches.originals`."""
 
     def run(self, checkpoint: Checkpoint, listener: Listener, save_every: float) -> bool:
         """As :meth:`Loop.run`, in the precision of the recipe."""
@@ -188,20 +109,18 @@ class Training(Loop):
         originals = self.batches.originals(self.epoch)
         if originals is None:
             return
-        attack = tracking_attack(self.recipe, Domain.FOCUS, self.epoch)
-        network = partial(forward, self.ema.model, self.recipe.precision)
         examples = torch.zeros(originals.images.shape, dtype=torch.float32, device=self.device)
         rank, processes = self.group.rank, self.group.size
-        with frozen(self.ema.model):
+        with frozen(self.average):
             for begin in range(0, len(originals), CRAFTED * processes):
                 self.pause()
                 first = begin + CRAFTED * rank
                 x = to_float(originals.images[first : first + CRAFTED])
                 if len(x):
                     y = originals.labels[first : first + CRAFTED]
-                    examples[first : first + CRAFTED] = attack(network, x, y, first)
+                    examples[first : first + CRAFTED] = self._attacked(x, y, Domain.FOCUS, first)
         self.group.sum([examples])  # the others have zeros here: no number changes
-        self.crafted = Crafted(examples, originals)
+        self.crafted = examples
 
     def draw(self, number: int) -> Draw:
         """The random choices of a step."""
@@ -217,8 +136,9 @@ class Training(Loop):
         shape = tuple(batch.x.shape)
         noise = training_noise(recipe.norm, shape, recipe.seed, number, self.batches.first, self.device)
         self.optimiser.zero_grad(set_to_none=True)
-        eager = uncompiled() if recipe.compiled and number == 0 else nullcontext()
-        with eager, first_momentum(self.model, number == 0):
+        # In the first step batch norms take over the statistics of the batch, as in the reference: it has no program.
+        eager = torch.compiler.set_stance("force_eager") if recipe.compiled and number == 0 else nullcontext()
+        with eager, held(batch_norms(self.model) if number == 0 else (), "momentum", 1.0):
             result = trades_step(
                 self.model, batch.x, batch.y, noise, norm=recipe.norm, eps=recipe.eps, step=recipe.attack_step,
                 steps=recipe.steps, beta=recipe.beta, label_smoothing=recipe.label_smoothing, fixed=batch.fixed,
@@ -226,7 +146,8 @@ class Training(Loop):
             )  # fmt: skip
         self.group.average([p.grad for p in self.model.parameters() if p.grad is not None])
         self.optimiser.step()
-        self.ema.update(self.model, number)
+        decay = ema_decay(recipe.ema, number, recipe.epochs, self.steps)
+        update_average(self.average, self.model, decay)
         with torch.no_grad():
             right = [(z.argmax(1) == batch.y).sum() for z in (result.clean_logits, result.adversarial_logits)]
             losses = [loss.double() * len(batch.y) for loss in (result.loss, result.clean_loss)]
@@ -253,7 +174,8 @@ class Training(Loop):
         self.group.sum([sums])
         self.demand_finite(float(sums[0]))
         self.group.broadcast([*self.model.buffers()])
-        self.ema.copy_buffers(self.model)
+        for average, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            average.copy_(buffer)
         last = (self.epoch + 1) * self.steps - 1
         momentum, lr = momentum_and_rate(recipe.schedule, last, recipe.epochs, self.steps, recipe.lr)
         line: Line = {
@@ -273,22 +195,45 @@ class Training(Loop):
             }
             line |= {"focus": focus, **draws}
         if self.test is not None:
-            line["test_accuracy"] = self._accuracy(self.test)
+            line["test_accuracy"] = self.accuracy(self.test)
             if self.epoch + 1 == recipe.epochs or (self.epoch + 1) % TEST_EVERY == 0:
-                line["test_robust_accuracy"] = self._accuracy(self.test, Domain.TEST)
+                line["test_robust_accuracy"] = self.accuracy(self.test, Domain.TEST)
         if self.track is not None:
-            line["tracked_accuracy"] = self._accuracy(self.track, Domain.TRACK)
-            line["tracked_clean_accuracy"] = self._accuracy(self.track)
+            line["tracked_accuracy"] = self.accuracy(self.track, Domain.TRACK)
+            line["tracked_clean_accuracy"] = self.accuracy(self.track)
         self.sums.zero_()
         return line
 
-    def _accuracy(self, points: Points, domain: Domain | None = None) -> float:
-        """The clean accuracy, or the one under attack, counted by all processes together, each on its part."""
-        attack = None if domain is None else tracking_attack(self.recipe, domain, self.epoch)
-        share = self.group.rank, self.group.size
-        right = hits(self.ema.model, points, attack, share, self.pause, self.recipe.precision)
+    def accuracy(self, points: Points, domain: Domain | None = None) -> float:
+        """The share of points that the averaged model classifies as labelled; with a domain, under the tracking attack.
+
+        All processes count together, each on its part of the points.
+        """
+        right = torch.zeros((), dtype=torch.int64, device=points.labels.device)
+        processes = self.group.size
+        begin, end = self.group.share(len(points))
+        with frozen(self.average):
+            for first in range(begin, begin - (-len(points) // processes), BATCH):
+                self.pause()
+                if first == end:  # another part has one image more
+                    break
+                part = slice(first, min(first + BATCH, end))
+                x = to_float(points.images[part]).contiguous(memory_format=torch.channels_last)
+                y = points.labels[part]
+                if domain is not None:
+                    x = self._attacked(x, y, domain, first)
+                with torch.no_grad():
+                    right += (forward(self.average, self.recipe.precision, x).argmax(1) == y).sum()
         self.group.sum([right])
         return float(right) / len(points)
+
+    def _attacked(self, x: Tensor, y: Tensor, domain: Domain, first: int) -> Tensor:
+        """PGD-40's adversaries of the averaged model; ``first`` is the place of the first image in its set."""
+        recipe, network = self.recipe, partial(forward, self.average, self.recipe.precision)
+        noise = uniform_noise(tuple(x.shape), recipe.seed, domain, self.epoch, first, x.device)
+        return margin_attack(
+            network, x, y, noise, norm=recipe.norm, eps=recipe.eps, step=recipe.step, steps=TRACK_STEPS
+        )
 
     def memory(self) -> Line:
         """The most that an accelerator has held, in GB."""
@@ -302,10 +247,9 @@ class Training(Loop):
             for name, parameter in self.model.named_parameters()
         }
         tensors = prefixed("model", self.model.state_dict()) | prefixed("momentum", momenta)
-        tensors |= prefixed("average", self.ema.model.state_dict()) | {"sums/epoch": self.sums}
+        tensors |= prefixed("average", self.average.state_dict()) | {"sums/epoch": self.sums}
         if self.step and (originals := self.batches.originals(self.epoch)) is not None:
             if self.crafted is None:  # to be read
-                examples = torch.empty(originals.images.shape, dtype=torch.float32, device=self.device)
-                self.crafted = Crafted(examples, originals)
-            tensors["injection"] = self.crafted.examples
+                self.crafted = torch.empty(originals.images.shape, dtype=torch.float32, device=self.device)
+            tensors["injection"] = self.crafted
         return tensors

@@ -25,22 +25,12 @@ from datarobust.types import Images, Rows
 
 
 def shuffled(seed: int, domain: Domain, epoch: int, rows: Rows, count: int) -> Rows:
-    """``count`` of the rows, without replacement as long as it lasts: as many permutations as it takes."""
+    """``count`` of the rows, in an epoch's random order; none twice before all have been drawn once."""
     rounds = max(1, -(-count // len(rows)))
     if rounds >= 1 << 16:
         raise ValueError(f"{count} draws from {len(rows)} rows")
     drawn = [rows[permutation(seed, domain.of(epoch << 16 | turn), len(rows))] for turn in range(rounds)]
     return np.concatenate(drawn)[:count]
-
-
-def real_rows(seed: int, epoch: int, available: Rows, count: int) -> Rows:
-    """The ``count`` rows that an epoch trains on, in order: a fresh permutation of those available."""
-    return shuffled(seed, Domain.EPOCH_REAL, epoch, available, count)
-
-
-def focused(seed: int, epoch: int, focus: Rows, count: int) -> Rows:
-    """``count`` rows of points in focus, in the order in which an epoch uses them."""
-    return shuffled(seed, Domain.EPOCH_FOCUS, epoch, focus, count)
 
 
 def oversampled(seed: int, epoch: int, available: Rows, focus: Rows, count: int, drawn: float) -> Rows:
@@ -49,16 +39,11 @@ def oversampled(seed: int, epoch: int, available: Rows, focus: Rows, count: int,
     Epoch e has floor((e + 1) drawn + 1/2) - floor(e drawn + 1/2) of them: the sum is never off by more than 1/2.
     """
     share = math.floor((epoch + 1) * drawn + 0.5) - math.floor(epoch * drawn + 0.5)
-    rows = focused(seed, epoch, focus, share)
+    rows = shuffled(seed, Domain.EPOCH_FOCUS, epoch, focus, share)
     if share < count:
         others = available[~np.isin(available, focus)]
-        rows = np.concatenate([rows, real_rows(seed, epoch, others, count - share)])
+        rows = np.concatenate([rows, shuffled(seed, Domain.EPOCH_REAL, epoch, others, count - share)])
     return rows[permutation(seed, Domain.EPOCH_OVERSAMPLE.of(epoch), count)]
-
-
-def mixed(seed: int, step: int, total: int) -> Rows:
-    """The order of the images within a batch, so that every group of batch statistics has its share of all kinds."""
-    return permutation(seed, Domain.BATCH_MIX.of(step), total)
 
 
 @dataclass(frozen=True)
@@ -74,22 +59,13 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Crafted:
-    """The PGD-40 examples of an epoch's points in focus, in the order in which it uses them."""
-
-    examples: torch.Tensor  # float32 (K, C, H, W) in [0,1]
-    originals: Points  # (K) the images that they are crafted from, and their labels
-
-
-@dataclass(frozen=True)
 class Draw:
     """The random choices of a step, in memory of the processor; b is the number of images of this process."""
 
     number: int  # of the step in the training
-    rows: Rows  # the real images of the batch
+    rows: Rows  # of the dataset: the real images of the batch, then the originals of the injected examples
     generated: tuple[Images, Rows] | None  # images and labels of this process
-    injected: slice  # the injected examples among the crafted ones
-    index: Rows  # (b) each image among those at hand: real, generated, injected
+    index: Rows  # (b) each image among those at hand: those of ``rows``, then the generated ones
     places: Rows  # (b) its example among the crafted ones; -1: it has none
 
 
@@ -114,84 +90,81 @@ class Batches:
         size = counts.total // share[1]
         self.first = share[0] * size  # place of this process's first image in the batch
         self._last = self.first + size
-        self._drawn = (-1, np.empty(0, np.int64), np.empty(0, np.bool_))
-        """An epoch, its real images, and which of them are in focus."""
+        none = np.empty(0, np.int64)
+        self._drawn = (-1, none, none.astype(bool), none)  # an epoch, and what it draws (`_epoch`)
 
     def originals(self, epoch: int) -> Points | None:
         """The points whose PGD-40 examples an epoch uses, in the order of use; None where it uses none."""
-        if not len(self._focus) or self._recipe.focus_mode == "oversample":
-            return None
-        if self._recipe.focus_mode == "fixed":
-            rows, in_focus = self._real(epoch)
-            return self._base.at(rows[in_focus])
-        count = self._counts.injected * self._counts.steps
-        return self._base.at(focused(self._recipe.seed, epoch, self._focus, count))
+        *_, rows = self._epoch(epoch)
+        return self._base.at(rows) if len(rows) else None
 
     def draws(self, epoch: int) -> tuple[int, int]:
         """How many images of an epoch are of points in focus, injected ones too, and how many of other real points."""
-        rows, in_focus = self._real(epoch)
+        rows, in_focus, _ = self._epoch(epoch)
         count = int(in_focus.sum())
         return count + self._counts.injected * self._counts.steps, len(rows) - count
 
     def draw(self, epoch: int, step: int) -> Draw:
         """The random choices of a step (0 .. steps - 1) of an epoch (from 0); a thread may call it ahead of time."""
         recipe, counts, number = self._recipe, self._counts, epoch * self._counts.steps + step
-        rows, in_focus = self._real(epoch)
+        rows, in_focus, crafted = self._epoch(epoch)
         real = slice(step * counts.real, (step + 1) * counts.real)
-        order = mixed(recipe.seed, number, counts.total)[self.first : self._last]
-        index, drawn = order.copy(), None
+        injected = np.arange(step * counts.injected, (step + 1) * counts.injected)
+        # The batch is mixed, so that every group of batch statistics has its share of all kinds.
+        order = permutation(recipe.seed, Domain.BATCH_MIX.of(number), counts.total)[self.first : self._last]
+        end = counts.real + counts.generated
+        index, drawn = np.where(order < end, order, order - counts.generated), None
         if self._generated is not None:  # of the generated images this process reads its own alone
-            end = counts.real + counts.generated
             generated = (counts.real <= order) & (order < end)
-            places = order[generated] - counts.real
-            drawn = self._generated.draw(number * counts.generated, counts.generated, places)
-            index[generated] = np.arange(counts.real, counts.real + len(places))
-            index[order >= end] -= counts.generated - len(places)
-        injected = slice(step * counts.injected, (step + 1) * counts.injected)
+            own = order[generated] - counts.real
+            drawn = self._generated.draw(number * counts.generated, counts.generated, own)
+            index[generated] = counts.real + counts.injected + np.arange(len(own))
         places = np.full(counts.total, -1)
         if recipe.focus_mode == "fixed":
             of_real = in_focus[: real.stop].cumsum()[real] - 1
             places[: counts.real] = np.where(in_focus[real], of_real, -1)
-        else:
-            places[counts.total - counts.injected :] = np.arange(injected.start, injected.stop)
-        return Draw(number, rows[real], drawn, injected, index, places[order])
+        places[end:] = injected
+        return Draw(number, np.concatenate([rows[real], crafted[injected]]), drawn, index, places[order])
 
-    def at(self, epoch: int, step: int, crafted: Crafted | None, draw: Draw | None = None) -> Batch:
+    def at(self, epoch: int, step: int, examples: torch.Tensor | None, draw: Draw | None = None) -> Batch:
         """This process's part of the batch of a step (0 .. steps - 1) of an epoch (from 0); ``draw`` is :meth:`draw`'s.
 
-        Nothing waits for an accelerator.
+        ``examples``, float32 (K, C, H, W) in [0,1], are those crafted from the K :meth:`originals`. Nothing waits for
+        an accelerator.
         """
         recipe, draw = self._recipe, draw or self.draw(epoch, step)
-        sets = [self._base.at(draw.rows)]
-        device = sets[0].images.device
+        at_hand = self._base.at(draw.rows)
+        device = at_hand.images.device
         if draw.generated is not None:
-            sets.append(Points(*(to_device(array, device) for array in draw.generated)))
-        if crafted is not None and recipe.focus_mode == "inject":
-            sets.append(Points(crafted.originals.images[draw.injected], crafted.originals.labels[draw.injected]))
-        at_hand = Points(torch.cat([part.images for part in sets]), torch.cat([part.labels for part in sets]))
+            images, labels = (to_device(array, device) for array in draw.generated)
+            at_hand = Points(torch.cat([at_hand.images, images]), torch.cat([at_hand.labels, labels]))
         own = at_hand.at(draw.index)
-        plain, y = own.images, own.labels
-        x = augment(plain, recipe.augment, recipe.seed, draw.number, self.first)
-        if crafted is None:
-            return Batch(x, y)
+        x = augment(own.images, recipe.augment, recipe.seed, draw.number, self.first)
+        if examples is None:
+            return Batch(x, own.labels)
         # Examples were crafted from images as they are: neither they nor their originals are cropped or flipped.
         place = to_device(draw.places, device)
         fixed = place >= 0
-        examples = crafted.examples.index_select(0, place.clamp(min=0))
+        adversaries = examples.index_select(0, place.clamp(min=0))
         as_input = recipe.focus_mode == "inject" and recipe.inject_as == "input"
-        others = examples if as_input else to_float(plain)
+        others = adversaries if as_input else to_float(own.images)
         x = torch.where(fixed.view(-1, 1, 1, 1), others, x).contiguous(memory_format=torch.channels_last)
-        return Batch(x, y) if as_input else Batch(x, y, fixed, examples)
+        return Batch(x, own.labels) if as_input else Batch(x, own.labels, fixed, adversaries)
 
-    def _real(self, epoch: int) -> tuple[Rows, npt.NDArray[np.bool_]]:
-        """The real images of an epoch, and which of them are in focus."""
+    def _epoch(self, epoch: int) -> tuple[Rows, npt.NDArray[np.bool_], Rows]:
+        """The real images of an epoch, which of them are in focus, and the images that it crafts examples from."""
         drawn = self._drawn  # at once: a thread may draw for the next epoch
         if epoch != drawn[0]:
-            recipe, emphasis = self._recipe, self._counts.emphasis
-            count = self._counts.real * self._counts.steps
-            if emphasis is None or recipe.focus_mode == "inject":
-                rows = real_rows(recipe.seed, epoch, self._available, count)
+            recipe, counts, crafted = self._recipe, self._counts, np.empty(0, np.int64)
+            count, focus = counts.real * counts.steps, self._focus
+            if counts.emphasis is None or recipe.focus_mode == "inject":
+                rows = shuffled(recipe.seed, Domain.EPOCH_REAL, epoch, self._available, count)
             else:
-                rows = oversampled(recipe.seed, epoch, self._available, self._focus, count, emphasis.drawn)
-            self._drawn = drawn = epoch, rows, np.isin(rows, self._focus)
-        return drawn[1], drawn[2]
+                rows = oversampled(recipe.seed, epoch, self._available, focus, count, counts.emphasis.drawn)
+            in_focus = np.isin(rows, focus)
+            if recipe.focus_mode == "fixed":
+                crafted = rows[in_focus]
+            elif counts.injected:
+                crafted = shuffled(recipe.seed, Domain.EPOCH_FOCUS, epoch, focus, counts.injected * counts.steps)
+            self._drawn = drawn = epoch, rows, in_focus, crafted
+        return drawn[1:]

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.training.batches import Batches, Crafted, focused, mixed, oversampled, real_rows
+from datarobust.randomness import Domain
+from datarobust.training.batches import Batches, oversampled, shuffled
 from datarobust.training.images import Points, Stream, StreamOrder, to_float
 from datarobust.training.recipe import Recipe
 from datarobust.training.recipe import count as count_of
@@ -23,24 +24,26 @@ seeds = st.integers(0, 2**64 - 1)
 @given(seed=seeds, epoch=st.integers(0, 5000), n=st.integers(1, 60), count=st.integers(1, 200))
 def test_an_epoch_draws_without_replacement_as_long_as_it_can(seed: int, epoch: int, n: int, count: int) -> None:
     available = np.arange(n) * 3 + 1
-    rows = real_rows(seed, epoch, available, count)
+    rows = shuffled(seed, Domain.EPOCH_REAL, epoch, available, count)
     assert len(rows) == count
     for start in range(0, count, n):
         part = rows[start : start + n]
         assert len(set(part.tolist())) == len(part)
         assert set(part.tolist()) <= set(available.tolist())
-    np.testing.assert_array_equal(rows, real_rows(seed, epoch, available, count))
+    np.testing.assert_array_equal(rows, shuffled(seed, Domain.EPOCH_REAL, epoch, available, count))
 
 
 def test_epochs_and_seeds_draw_differently() -> None:
     rows = np.arange(100)
-    drawn = {tuple(real_rows(seed, epoch, rows, 40)) for seed in (0, 1) for epoch in range(10)}
+    drawn = {tuple(shuffled(seed, Domain.EPOCH_REAL, epoch, rows, 40)) for seed in (0, 1) for epoch in range(10)}
     assert len(drawn) == 20
 
 
 def test_every_image_is_drawn_as_often() -> None:
     """2,000 epochs of 10 out of 40 rows: chi-square with 39 degrees of freedom, 99.99 % at 82."""
-    counts = Counter(row for epoch in range(2000) for row in real_rows(7, epoch, np.arange(40), 10).tolist())
+    counts: Counter[int] = Counter()
+    for epoch in range(2000):
+        counts.update(shuffled(7, Domain.EPOCH_REAL, epoch, np.arange(40), 10).tolist())
     assert sum((counts[row] - 500) ** 2 / 500 for row in range(40)) < 82
 
 
@@ -93,7 +96,7 @@ def test_points_in_focus_are_drawn_so_many_times_as_often(
     batches = batches_of(generated, focus, held_out, focus_mode=mode, focus_times=times)
     counts: Counter[int] = Counter()
     for epoch in range(200):
-        rows, in_focus = batches._real(epoch)
+        rows, in_focus, _ = batches._epoch(epoch)
         counts.update(rows.tolist())
         assert batches.draws(epoch) == (in_focus.sum(), len(rows) - in_focus.sum())
         if mode == "fixed":
@@ -110,7 +113,7 @@ def test_points_in_focus_are_drawn_so_many_times_as_often(
 def test_injected_points_are_drawn_besides() -> None:
     batches = batches_of(False, [3, 17, 40], [0], focus_mode="inject", focus_batch=2)
     for epoch in range(5):
-        rows, in_focus = batches._real(epoch)
+        rows, in_focus, _ = batches._epoch(epoch)
         assert batches.draws(epoch) == (in_focus.sum() + 6, len(rows) - in_focus.sum())
 
 
@@ -125,7 +128,7 @@ def test_fixed_points_have_the_crafted_adversaries_and_others_none() -> None:
     for epoch in range(2):
         originals = whole.originals(epoch)
         assert originals is not None
-        crafted = Crafted(to_float(originals.images) * 0.5 + torch.arange(len(originals)).view(-1, 1, 1, 1), originals)
+        crafted = to_float(originals.images) * 0.5 + torch.arange(len(originals)).view(-1, 1, 1, 1)
         seen = []
         for step in range(whole._counts.steps):
             batch = whole.at(epoch, step, crafted)
@@ -169,7 +172,7 @@ def test_processes_have_parts_of_one_batch_and_read_no_more(focus_batch: int) ->
     ]  # fmt: skip
     for step in range(whole._counts.steps):
         originals = whole.originals(0)
-        crafted = None if originals is None else Crafted(to_float(originals.images) * 0.5, originals)
+        crafted = None if originals is None else to_float(originals.images) * 0.5
         batch = whole.at(0, step, crafted)
         parts = [share.at(0, step, crafted) for share in shares]
         torch.testing.assert_close(torch.cat([part.x for part in parts]), batch.x, rtol=0, atol=0)
@@ -178,15 +181,19 @@ def test_processes_have_parts_of_one_batch_and_read_no_more(focus_batch: int) ->
 
 
 def test_injections_go_round_the_focus_set() -> None:
-    first, second = (focused(0, epoch, np.arange(1024), 800) for epoch in (0, 1))
-    assert len(set(first.tolist())) == 800
-    assert not np.array_equal(first, second)
-    assert set(focused(0, 0, np.arange(5), 12).tolist()) == set(range(5))
+    batches = batches_of(False, list(range(10, 50)), [0], focus_mode="inject", focus_batch=9)
+    first, second = (batches._epoch(epoch)[2].tolist() for epoch in (0, 1))
+    assert len(set(first)) == 27
+    assert first != second
+    few = batches_of(False, [3, 17, 40], [0], focus_mode="inject", focus_batch=2)
+    assert sorted(few._epoch(0)[2].tolist()) == [3, 3, 17, 17, 40, 40]
 
 
 def test_a_batch_is_mixed() -> None:
-    assert sorted(mixed(3, 17, 50).tolist()) == list(range(50))
-    assert not np.array_equal(mixed(3, 17, 50), mixed(3, 18, 50))
+    batches = batches_of(True, [3, 17, 40], [0], focus_mode="inject", focus_batch=2)
+    first, second = (batches.draw(0, step).index.tolist() for step in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(22))
+    assert first != second != list(range(22)) != first
 
 
 # --------------------------------------------------------------------------------------------------------- streams

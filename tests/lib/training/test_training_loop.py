@@ -17,7 +17,7 @@ from datarobust.errors import DatarobustError, DivergedError
 from datarobust.networks import build
 from datarobust.networks.classifier import frozen
 from datarobust.randomness import Domain
-from datarobust.training.adversarial import Training, hits, tracking_attack
+from datarobust.training.adversarial import Training
 from datarobust.training.batches import Batches
 from datarobust.training.images import Points, Stream
 from datarobust.training.loop import Arrays, Line, Weights
@@ -276,10 +276,7 @@ def test_the_log_states_what_was_trained_on() -> None:
 
 def test_best_is_the_last_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.2, 0.5, 0.5, 0.4])
-    monkeypatch.setattr(
-        "datarobust.training.adversarial.hits",
-        lambda model, points, attack, *_: torch.tensor(next(accuracies) * len(points) if attack else 0.0),
-    )
+    monkeypatch.setattr(Training, "accuracy", lambda self, points, domain=None: next(accuracies) if domain else 0.0)
 
     def make() -> Training:
         found = training(track=points(10, 5), epochs=4)
@@ -328,14 +325,15 @@ def test_another_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_measuring_leaves_the_model_as_it_was() -> None:
-    model = build(ARCH, 0).train()
+    one = training()
+    model = one.average.train().requires_grad_(True)
     model.logits.weight.requires_grad_(False)
     model.batchnorm.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     some = points(30)
-    hits(model, some)
-    hits(model, some, tracking_attack(Recipe(**SMALL), Domain.TRACK, 0))
+    one.accuracy(some)
+    one.accuracy(some, Domain.TRACK)
     with pytest.raises(ZeroDivisionError), frozen(model):
         raise ZeroDivisionError
     assert [module.training for module in model.modules()] == modes
@@ -349,13 +347,13 @@ def test_measuring_leaves_the_model_as_it_was() -> None:
 def test_measuring_and_crafting_have_the_precision_of_the_recipe(precision: str, dtype: torch.dtype) -> None:
     seen = set()
     one = training(precision=precision, focus=[1, 7, 8, 20], focus_batch=4, track=points(10, 5))
-    one.ema.model.layer[2].register_forward_hook(lambda _, __, output: seen.add(output.dtype))  # type: ignore[index, union-attr]
-    for measure in (one.begin_epoch, lambda: one._accuracy(points(9), Domain.TRACK), lambda: one._accuracy(points(9))):
+    one.average.layer[2].register_forward_hook(lambda _, __, output: seen.add(output.dtype))  # type: ignore[index, union-attr]
+    for measure in (one.begin_epoch, lambda: one.accuracy(points(9), Domain.TRACK), lambda: one.accuracy(points(9))):
         measure()
         assert seen == {dtype}
         seen.clear()
     assert one.crafted is not None
-    assert one.crafted.examples.dtype == torch.float32
+    assert one.crafted.dtype == torch.float32
 
 
 @dataclass(frozen=True)
@@ -376,24 +374,28 @@ def test_processes_craft_together_what_one_does(processes: int, mode: str, monke
     one = training(focus=[1, 7, 8, 20], focus_batch=4, focus_mode=mode)
     one.begin_epoch()
     assert one.crafted is not None
-    whole, parts = one.crafted.examples, []
+    whole, parts = one.crafted, []
     for rank in range(processes):
         one.group = Part(rank, processes)
         one.begin_epoch()
-        parts.append(one.crafted.examples)
+        parts.append(one.crafted)
     assert torch.equal(torch.stack(parts).sum(0), whole)
     shares = torch.stack([part.flatten(1).any(1) for part in parts])
     assert shares.sum(0).tolist() == [1] * len(whole)
     assert shares.sum(1).max() - shares.sum(1).min() <= 3  # rounds of three examples each
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3, 7])
-def test_parts_of_a_measurement_add_up(processes: int) -> None:
-
-    model, some = build(ARCH, 0), points(30)
-    for attack in (None, tracking_attack(Recipe(**SMALL), Domain.TRACK, 3)):
-        parts = [int(hits(model, some, attack, (i, processes))) for i in range(processes)]
-        assert sum(parts) == int(hits(model, some, attack))
+def test_parts_of_a_measurement_add_up() -> None:
+    one, some = training(), points(30)
+    for domain in (None, Domain.TRACK):
+        whole = one.accuracy(some, domain)
+        for processes in (2, 3, 7):
+            parts = []
+            for rank in range(processes):
+                one.group = Part(rank, processes)
+                parts.append(one.accuracy(some, domain))
+            assert sum(parts) == pytest.approx(whole)
+        one.group = Group(0, 1)
 
 
 def test_a_state_on_the_disk_has_plain_names(tmp_path: Path) -> None:
