@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch._functorch import config as functorch
 
 from datarobust.distributed import Group
 from datarobust.networks import within_memory
@@ -97,13 +98,17 @@ def evaluate(
     fast, faster = accelerated(module, some, options.faster, options.compiled)
     model = AttackedModel(module, fast, options.limit)
     run = _Run(model, images, labels, protocol, options, standing, checkpoint, group or Group(0, 1))
-    with frozen(module), frozen(fast), torch.no_grad():
+    # FAB takes several gradients of one forward pass: what is compiled may not give its buffers away.
+    undonated = functorch.patch(donated_buffer=False)
+    with frozen(module), frozen(fast), torch.no_grad(), undonated:
         for arrays in checkpoint.load_all() if checkpoint is not None else []:
             run.state.restore(arrays)
         run.exchange()
         flags = run.first_flags()
         for stage, name in enumerate(["clean", *(attack.name for attack in protocol.attacks)]):
             run.stage(stage, progress(name))
+        for arrays in run.group.to_main(run.state.arrays()):
+            run.state.restore(arrays)
     return replace(run.outcome(flags), faster=faster)
 
 
@@ -146,9 +151,9 @@ class _Run:
                 if time.monotonic() - self._saved >= self._pause:
                     self._save()
             self.standing(*self.state.standing(self.labels))
+        self._save()  # before the others take its verdicts for known: the images of these are here alone
         self.exchange()
         self.standing(*self.state.standing(self.labels))
-        self._save()
 
     def _verdicts(self, batch: Rows, perturb: Perturb | None) -> Verdicts:
         """Run a stage on a batch."""
@@ -193,19 +198,9 @@ class _Run:
         self._pause = max(SAVE_EVERY, 10 * (self._saved - start))
 
     def exchange(self) -> None:
-        """Let every process know what all know."""
-        if self.group.size == 1:
-            return
+        """Let every process know the verdicts of all; images stay with the process that made them."""
         for table in self.group.all_gather(self.state.table):
             self.state.merge(table)
-        rows, images = self.state.images()
-        most = max(int(count[0]) for count in self.group.all_gather(np.array([len(rows)])))
-        if most:  # arrays of one shape are exchanged: rows of -1 fill them up
-            filled = np.full(most, NONE, np.int64), np.zeros((most, *self.images.shape[1:]), np.float32)
-            filled[0][: len(rows)] = rows
-            filled[1][: len(rows)] = images.reshape(len(rows), *self.images.shape[1:])
-            all_rows, all_images = (np.concatenate(self.group.all_gather(part)) for part in filled)
-            self.state.add(all_rows[all_rows != NONE], all_images[all_rows != NONE])
 
     def outcome(self, flags: dict[str, Any]) -> Outcome:
         """The result, once all stages are done."""

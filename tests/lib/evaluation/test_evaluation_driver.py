@@ -355,19 +355,25 @@ class Otherwise(nn.Module):
 
 
 def test_what_is_compiled_has_the_verdicts_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also under FAB, which takes a gradient of each class."""
     compiled, models = torch.compile, []
 
     def traced(model: nn.Module, *, dynamic: bool) -> Any:
         models.append(model)
-        return compiled(model, backend="eager", dynamic=dynamic)  # nothing is compiled for a processor
+        return compiled(model, backend="aot_eager", dynamic=dynamic)  # no kernels are made for a processor
 
     monkeypatch.setattr(torch, "compile", traced)
     monkeypatch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would keep it all
     model = made.network()
     images, labels = made.points(model, 24)
-    ours = evaluate(model, images, labels, brief(batch=10), replace(KEEP, compiled=True))
-    assert models == [model]
-    assert same(ours, evaluate(model, images, labels, brief(batch=10), KEEP))
+    for attacks in (["apgd-ce", "square"], ["fab"]):
+        protocol = plan("custom", "linf", 4 / 255, 10, attacks=attacks, iterations=3, queries=10, batch=10)
+        ours = evaluate(model, images, labels, protocol, replace(KEEP, compiled=True))
+        expected = evaluate(model, images, labels, protocol, KEEP)
+        assert np.array_equal(ours.broken, expected.broken)
+        assert 0 < (ours.broken == 0).sum() < 24
+        np.testing.assert_allclose(ours.adversarial, expected.adversarial, atol=1e-4)
+    assert models == [model, model]
 
 
 def test_verdicts_are_the_networks_own(monkeypatch: pytest.MonkeyPatch) -> None:
