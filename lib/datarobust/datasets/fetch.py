@@ -276,72 +276,36 @@ class _Download:
     transport: Transport
     pause: Callable[[float], None]
     most: int = 0  # bytes that this run had at one time
-    in_parts: bool = False  # whether the partial file came in several answers
 
     @property
     def partial(self) -> Path:
         return hidden(self.target, "partial")
 
     def run(self, progress: Progress) -> None:
-        """Fetch, verify, give the file its name; what came in parts and is wrong is fetched once more as a whole."""
+        """Fetch what is missing, and give the file its name."""
         if not self.remote.size:
-            self.remote = replace(self.remote, size=self._offered())
-        for _ in range(2):
-            missing = self.remote.size - self._size()
-            self.in_parts = missing < self.remote.size
-            with os_errors(self.target):
-                free = shutil.disk_usage(self.target.parent).free
-            if missing > free:
-                fault = f"needs {missing:,} bytes more, but the disk has {free:,}"
-                way = "free some space, or choose another place with `cache`"
-                raise ArtifactError(f"{shown(self.target)} {fault}: {way}.")
-            for _ in progress(Counted(self._chunks(), -(-missing // CHUNK))):
-                pass  # the work is done as the chunks are counted
-            with os_errors(self.partial, "read"):
-                sha256 = file_sha256(self.partial)
-            if sha256 == (self.remote.sha256 or sha256):
-                with os_errors(self.target):
-                    self.partial.replace(self.target)
-                    sync_folder(self.target.parent)
-                return
-            self._discard()
-            if not self.in_parts:
-                break
-        raise FetchError(f"what came has the sha256 {sha256}, not {self.remote.sha256}")
-
-    def _offered(self) -> int:
-        """The size that the server states for the file."""
-        for attempt in range(ATTEMPTS):
-            try:
-                with closing(self._answer({"Accept-Encoding": "identity"})) as response:
-                    self._check(response, 0)
-                    length = response.headers.get("content-length", "")
-                if not re.fullmatch(r"\d{1,18}", length):
-                    raise FetchError("the server does not state the size of the file")
-                return int(length)
-            except _TryAgain as error:
-                fault = error
-                self.pause(min(LONGEST_PAUSE, max(fault.pause, 2.0**attempt)))
-        raise FetchError(str(fault)) from fault
-
-    def _size(self) -> int:
-        """Bytes of the partial file; one that is larger than the published file is discarded."""
-        size = self.partial.stat().st_size if self.partial.is_file() else 0
-        if size > self.remote.size:
-            self._discard()
-            return 0
-        return size
-
-    def _discard(self) -> None:
+            [size] = self._tried(self._offered)
+            self.remote = replace(self.remote, size=size)
+        missing = self.remote.size - self._size()
         with os_errors(self.target):
-            remove(self.partial)
+            free = shutil.disk_usage(self.target.parent).free
+        if missing > free:
+            fault = f"needs {missing:,} bytes more, but the disk has {free:,}"
+            way = "free some space, or choose another place with `cache`"
+            raise ArtifactError(f"{shown(self.target)} {fault}: {way}.")
+        for _ in progress(Counted(self._tried(self._rest), -(-missing // CHUNK))):
+            pass  # the work is done as the chunks are counted
+        with os_errors(self.target):
+            self.partial.replace(self.target)
+            sync_folder(self.target.parent)
 
-    def _chunks(self) -> Iterator[int]:
-        """Receive what is missing, and yield the size of each chunk when it is written."""
+    def _tried(self, request: Callable[[], Iterator[int]]) -> Iterator[int]:
+        """What a request yields; it is repeated, with pauses, until nothing more comes several times in a row."""
         failed = 0
-        while self._size() < self.remote.size:
+        while True:
             try:
-                yield from self._request()
+                yield from request()
+                return
             except _TryAgain as fault:
                 size = self._size()
                 failed = 0 if size > self.most else failed + 1  # a server may begin anew each time, and break off
@@ -350,28 +314,68 @@ class _Download:
                     raise FetchError(str(fault)) from fault
                 self.pause(min(LONGEST_PAUSE, max(fault.pause, 2.0 ** max(0, failed - 1))))
 
-    def _request(self) -> Iterator[int]:
-        """One request for the rest of the file, written as it comes; for all of a file that cannot be verified."""
+    def _offered(self) -> Iterator[int]:
+        """The size that the server states for the file."""
+        with closing(self._answer({"Accept-Encoding": "identity"})) as response:
+            self._check(response, 0)
+            length = response.headers.get("content-length", "")
+        if not re.fullmatch(r"\d{1,18}", length):
+            raise FetchError("the server does not state the size of the file")
+        yield int(length)
+
+    def _size(self) -> int:
+        """Bytes of the partial file; one that is larger than the published file is discarded."""
+        size = self.partial.stat().st_size if self.partial.is_file() else 0
+        if size > self.remote.size > 0:
+            self._discard()
+            return 0
+        return size
+
+    def _discard(self) -> None:
+        with os_errors(self.target):
+            remove(self.partial)
+
+    def _rest(self) -> Iterator[int]:
+        """Request what is missing, yield the size of each chunk that is written, and verify the whole."""
         if not self.remote.sha256:  # parts of two versions of a file would go unnoticed
             self._discard()
-        size = self._size()
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
-        with closing(self._answer(headers)) as response:
-            self._check(response, size)
-            if response.status == 200 and size:  # the whole file: ranges are not served
-                self._discard()
-                size = 0
-            self.in_parts = size > 0
-            with os_errors(self.target), self.partial.open("ab") as file:
-                while chunk := _chunk_of(response):
-                    size += len(chunk)
-                    if size > self.remote.size:
-                        self._discard()
-                        raise FetchError(f"the server sends more than the {self.remote.size:,} bytes of the file")
-                    file.write(chunk)
-                    yield len(chunk)
-                file.flush()
-                os.fsync(file.fileno())
+        there = self._size()
+        if there < self.remote.size:
+            headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
+            with closing(self._answer(headers)) as response:
+                self._check(response, there)
+                if response.status == 200 and there:  # the whole file: ranges are not served
+                    self._discard()
+                    there = 0
+                yield from self._written(response, there)
+        with os_errors(self.partial, "read"):
+            sha256 = file_sha256(self.partial)
+        if sha256 != (self.remote.sha256 or sha256):
+            self._discard()
+            fault = f"what came has the sha256 {sha256}, not {self.remote.sha256}"
+            if not there:
+                raise FetchError(fault)
+            self.most = self.remote.size  # parts that do not fit together: a few requests may bring it as a whole
+            raise _TryAgain(fault)
+
+    def _written(self, response: HTTPResponse, size: int) -> Iterator[int]:
+        """Append the body of an answer to the ``size`` bytes that are there, and yield the size of each chunk."""
+        with os_errors(self.target), self.partial.open("ab") as file:
+            while True:
+                try:
+                    chunk = response.read(CHUNK)
+                except (OSError, HTTPException) as error:
+                    raise _TryAgain(f"the connection broke ({_words(error)})") from error
+                if not chunk:
+                    break
+                size += len(chunk)
+                if size > self.remote.size:
+                    self._discard()
+                    raise FetchError(f"the server sends more than the {self.remote.size:,} bytes of the file")
+                file.write(chunk)
+                yield len(chunk)
+            file.flush()
+            os.fsync(file.fileno())
         if size < self.remote.size:
             raise _TryAgain(f"the connection ended after {size:,} of {self.remote.size:,} bytes")
 
@@ -422,14 +426,6 @@ class _Download:
             total = part[2]
         if self.remote.size and total not in ("*", str(self.remote.size)):
             raise FetchError(f"the server offers {shown(total[:20])} bytes, not {self.remote.size}")
-
-
-def _chunk_of(response: HTTPResponse) -> bytes:
-    """The next bytes of a body, none at its end; a body that ends early may be broken."""
-    try:
-        return response.read(CHUNK)
-    except (OSError, HTTPException) as error:
-        raise _TryAgain(f"the connection broke ({_words(error)})") from error
 
 
 def _words(error: OSError | HTTPException) -> str:
