@@ -71,20 +71,6 @@ class Findings:
     def __len__(self) -> int:
         return len(self.kind)
 
-    def of(self, kind: str) -> Findings:
-        """The findings of one kind."""
-        rows = self.kind == KINDS.index(kind)
-        columns = (self.score[rows], self.first[rows], self.second[rows], self.distance[rows])
-        return Findings(self.kind[rows], *columns, self.agreement)
-
-    def followed_by(self, others: Findings) -> Findings:
-        """These findings, then others, whose kinds come later and whose agreement is kept."""
-        kind, score, first, second, distance = (
-            np.concatenate([getattr(self, name), getattr(others, name)])
-            for name in ("kind", "score", "first", "second", "distance")
-        )
-        return Findings(kind, score, first, second, distance, others.agreement)
-
     def count(self, kind: str) -> int:
         """How many there are of a kind."""
         return int((self.kind == KINDS.index(kind)).sum())
@@ -110,6 +96,7 @@ def find(
     group: Rows,
     *,
     against: Labelled | None = None,
+    leaking: Labelled | None = None,
     k: int = NEIGHBOURS,
     thresholds: Thresholds = Thresholds(),
     memory: int = MEMORY,
@@ -123,6 +110,7 @@ def find(
         norm: "l1", "l2" or "linf".
         group: (N,) equal numbers for equal points.
         against: a set that should have no point in common with ``points``, such as the test set.
+        leaking: the points as they are compared with that set, where these are other numbers than those of ``points``.
         k: how many of the nearest points of the same and of other labels decide whether a label looks wrong.
         thresholds: least scores.
         memory: bytes of rows to hold in a search.
@@ -133,7 +121,7 @@ def find(
         DataError: as :func:`datarobust.sensitivity.rank`.
     """
 
-    def search(name: str, k: int, others: Labelled | None = None) -> tuple[Ranking, Ranking]:
+    def search(name: str, points: Labelled, k: int, others: Labelled | None = None) -> tuple[Ranking, Ranking]:
         """The nearest points of other labels, and of the same."""
         one, two = (
             rank(
@@ -145,13 +133,15 @@ def find(
         return one, two
 
     k = min(k, len(points.labels))
-    other, same = search("searching", max(k, USUAL))
+    other, same = search("searching", points, max(k, USUAL))
     distance, neighbour = _any_label(other, same, USUAL)
     usual = _last_finite(distance)
     parts = [_duplicates(group), _near(distance, neighbour, usual, group, thresholds.near)]
     copies = {pair for _, _, *rows, _ in parts for pair in zip(*(part.tolist() for part in rows), strict=True)}
     if against is not None:
-        nearest = _any_label(*search("searching the other set", 1, against), 1)
+        if leaking is not None:
+            usual = _last_finite(_any_label(*search("searching", leaking, USUAL), USUAL)[0])
+        nearest = _any_label(*search("searching the other set", leaking or points, 1, against), 1)
         parts.append(_leaks(nearest[0][:, 0], nearest[1][:, 0], usual, thresholds.near))
     parts += _of_classes(other, same, k, copies, thresholds)
     kinds = np.concatenate([np.full(len(part[2]), part[0]) for part in parts])

@@ -274,13 +274,14 @@ def as_points(X: Any, where: str = "X") -> Array:
     """Points as uint8 or float32 (N, ...), as :mod:`datarobust.arrays` says; DataError names the first wrong value."""
     array = as_array(X, where)
     if array.dtype == object and array.ndim > 1:  # a table whose columns have several types
-        try:
-            array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            place = next(place for place, value in np.ndenumerate(array) if not _is_number(value))
-            column = f" (column {X.columns[place[1]]!r})" if hasattr(X, "columns") else ""
-            fault = f"{list(place)} is {str(array[place])!r}{column}, no number"
-            raise DataError(f"{where}{fault}: leave the column out, or make numbers of it.") from error
+        for place, value in np.ndenumerate(array):
+            try:
+                float(value)
+            except (TypeError, ValueError) as error:
+                column = f" (column {X.columns[place[1]]!r})" if hasattr(X, "columns") else ""
+                fault = f"{list(place)} is {str(value)!r}{column}, no number"
+                raise DataError(f"{where}{fault}: leave the column out, or make numbers of it.") from error
+        array = array.astype(np.float64)
     if array.dtype.kind not in "biuf":
         raise DataError(f"{where} has dtype {array.dtype}: points are numbers.")
     if array.ndim < 2 or 0 in array.shape:
@@ -325,12 +326,7 @@ def as_classes(y: Any, where: str = "y") -> tuple[Array, Array | None]:
         return as_labels(array, 0, where)
     if array.ndim != 1:
         raise DataError(f"{where} has shape {array.shape}: labels are (N,), or (N, C) one-hot or probabilities.")
-    if array.dtype.kind == "f":
-        whole = np.isfinite(array) & (np.rint(array) == array)
-        if not whole.all():
-            row = int(np.argmin(whole))
-            raise DataError(f"{where}[{row}] = {array[row]} is not a class: labels are whole numbers or text.")
-    if array.dtype.kind in "biuf":
+    if array.dtype.kind in "biu":
         return array.astype(np.int64), None
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "backslashreplace")
@@ -341,11 +337,3 @@ def as_classes(y: Any, where: str = "y") -> tuple[Array, Array | None]:
     if values and len({isinstance(value, str) for value in values}) > 1:
         raise DataError(f"{where} mixes text and numbers: labels are of one kind.")
     return np.array(values, str if values and isinstance(values[0], str) else np.int64), None
-
-
-def _is_number(value: object) -> bool:
-    try:
-        float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    return True

@@ -20,7 +20,7 @@ from datarobust.jobs.make import Form, Output
 from datarobust.jobs.sens_rank import Sensitivity
 from datarobust.jobs.tables import TableFile
 from datarobust.text import shown
-from datarobust.types import Progress, Rows
+from datarobust.types import Rows
 
 COLUMNS: tables.Columns = {
     "kind": str, "score": float, "distance": float,
@@ -90,26 +90,14 @@ class Issues:
 
     def find(self, output: Output) -> Findings:
         """The findings."""
-        group = self._groups(output.progress)
-
-        def search(dataset: Store, others: Store | None) -> Findings:
-            job = self._sensitivity(dataset, others)
-            return find(
-                job.points, self.norm, group, against=job.against, k=self.k, thresholds=self.thresholds,
-                memory=self.memory, options=job.options(), progress=output.labelled,
-            )  # fmt: skip
-
-        leaking = self._leaking
-        if leaking.dataset is self._measured:
-            return search(self._measured, self.others)
-        leaks = search(leaking.dataset, self.others).of("leak")
-        return leaks.followed_by(search(self._measured, None))
-
-    def _groups(self, progress: Progress) -> Rows:
-        """(N,) equal numbers for equal points of the dataset."""
-        equal, groups = equal_points(self.dataset, progress=progress), np.arange(len(self.dataset))
+        equal, groups = equal_points(self.dataset, progress=output.progress), np.arange(len(self.dataset))
         groups[equal.row] = len(groups) + equal.group
-        return groups
+        leaking, measured = self._leaking, self._sensitivity(self._measured, None)
+        return find(
+            measured.points, self.norm, groups, against=leaking.against,
+            leaking=None if leaking.dataset is self._measured else leaking.points, k=self.k,
+            thresholds=self.thresholds, memory=self.memory, options=measured.options(), progress=output.labelled,
+        )  # fmt: skip
 
     def rows(self, findings: Findings) -> Iterator[list[tables.Value]]:
         """A row a finding, as COLUMNS has them."""

@@ -65,7 +65,8 @@ def save(path: Path, columns: Columns, rows: Iterable[Sequence[Value]]) -> None:
                 case ".tsv":
                     file.writelines(text.tsv(" ".join(columns), rows))
                 case _:
-                    file.writelines(json.dumps(as_object(columns, row)) + "\n" for row in rows)
+                    objects = (dict(zip(columns, map(_finite, row), strict=True)) for row in rows)
+                    file.writelines(json.dumps(each) + "\n" for each in objects)
 
 
 def read(path: Path, columns: Columns) -> list[dict[str, Value]]:
@@ -118,10 +119,9 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield from csv.DictReader(file, **style)
 
 
-def as_object(columns: Iterable[str], row: Sequence[Value]) -> dict[str, Value]:
-    """A row as a JSON object; None for a number that is not finite."""
-    values = (None if isinstance(value, float) and not math.isfinite(value) else value for value in row)
-    return dict(zip(columns, values, strict=True))
+def _finite(value: Value) -> Value:
+    """The value; None for a number that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _save_parquet(path: Path, columns: Columns, rows: Iterable[Sequence[Value]]) -> None:
@@ -129,13 +129,8 @@ def _save_parquet(path: Path, columns: Columns, rows: Iterable[Sequence[Value]])
     types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64()}
     schema = arrow.schema([(name, types[kind]) for name, kind in columns.items()])
     with parquet.ParquetWriter(path, schema) as writer:
-        for part in _parts(rows):
+        rest = iter(rows)
+        while part := list(islice(rest, _ROWS)):
             values = zip(*part, strict=True)
             arrays = [arrow.array(column, kind) for column, kind in zip(values, schema.types, strict=True)]
             writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
-
-
-def _parts(rows: Iterable[Sequence[Value]]) -> Iterator[list[Sequence[Value]]]:
-    iterator = iter(rows)
-    while part := list(islice(iterator, _ROWS)):
-        yield part
