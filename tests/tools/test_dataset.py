@@ -116,30 +116,19 @@ def test_merge(command, digits, tmp_path):
 def test_mistakes_are_one_sentence(command, digits, tmp_path):
     output = tmp_path / "o.zarr"
     np.savez(tmp_path / "bad.npz", x=np.full((3, 2, 2), np.nan), y=np.arange(3))
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "bad.npz").read_bytes()[:200])
     fails(command("dataset", "import", tmp_path / "bad.npz", "-o", output), "bad.npz: x[0, 0, 0] = nan")
-    fails(command("dataset", "import", tmp_path / "cut.npz", "-o", output), "cut.npz")
     fails(command("dataset", "import", tmp_path / "nowhere", "-o", output), "nowhere")
     fails(command("dataset", "import", "digits", "-o", output, "--keys", "x"), "two names", code=2)
-    fails(command("dataset", "import", "digits", "-o", output, "--layout", "nhwc"), "npz files", code=2)
     fails(command("dataset", "import", "digits", "-o", tmp_path / "no" / "o.zarr"), "does not exist")
     fails(command("dataset", "info", tmp_path / "nowhere"), "nowhere")
     fails(command("dataset", "subset", digits, "-o", output), "--select or --exclude", code=2)
     fails(
         command("dataset", "subset", digits, "--select", "first:2", "--exclude", "-", "-o", output), "--select", code=2
     )
-    fails(command("dataset", "subset", digits, "--select", "first:1798", "-o", output), "1,798 of 1,797")
     fails(command("dataset", "subset", digits, "--select", "-", "-o", output, input="5\n1797\n"), "line 2", "0..1796")
     fails(command("dataset", "merge", digits, "-o", output), "two datasets", code=2)
     fails(command("dataset", "import", "digits", "-o", digits, "--name", "x"), "--overwrite")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.npz", "cut.npz"]
-
-
-def test_help_is_complete(command):
-    done = command("dataset", "--help")
-    for name in ("import", "info", "subset", "merge"):
-        assert name in done.stdout
-        assert command("dataset", name, "--help").returncode == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.npz"]
 
 
 def test_odd_paths(command, tmp_path):
@@ -179,7 +168,7 @@ def test_killed_imports_go_on_with_the_same_bits(command, scripts, tmp_path, big
         if process.returncode == 0:  # the machine was quicker than at first: kill earlier, and begin again
             shutil.rmtree(tmp_path / "killed" / "d.zarr")
             whole *= 0.7
-        if kills == 3:
+        if kills == 2:
             break
     assert kills
     done = command("dataset", *words, cwd=tmp_path / "killed")

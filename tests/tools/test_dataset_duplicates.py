@@ -108,10 +108,12 @@ def test_mistakes_are_one_sentence(command, sets):
 
 
 def test_the_pairs_of_cifar10(command, shared, tmp_path):
-    """CIFAR-10 has no equal training images; its nearest ones are 32/255 apart in l-infinity, and of one class."""
-    path = tmp_path / "c.zarr"  # with the first 35,000, among which these two are
-    command("dataset", "import", shared / "data" / "cifar10_train.npz", "-o", path, "--limit", "35000", "-q")
+    """Its nearest training images are 32/255 apart in l-infinity, and of one class: these two, also among fewer."""
+    with np.load(shared / "data" / "cifar10_train.npz") as arrays:
+        rows = [*range(4000, 6000), *range(33000, 35000)]
+        np.savez(tmp_path / "c.npz", x=arrays["x"][rows], y=arrays["y"][rows])
+    path = tmp_path / "c.zarr"
+    command("dataset", "import", tmp_path / "c.npz", "-o", path, "-q")
     assert command("dataset", "duplicates", path, "-q").stdout == ""
     near = command("dataset", "duplicates", path, "--near", "1", "--norm", "linf", "-q").stdout
-    assert near.split()[:7] == ["4103", "34936", repr(32 / 255), "4", "4", "4103", "34936"]
-    assert near.split()[7:] == ["mule_deer_s_001364.png", "deer_s_001819.png", "deer", "deer"]
+    assert near.split() == ["103", "3936", repr(32 / 255), "4", "4", "103", "3936"]

@@ -29,7 +29,6 @@ def test_mistakes_are_one_sentence(command, tmp_path):
     fails(command("dataset", "fetch", *output), "NAME", code=2)
     fails(command("dataset", "fetch", "--list", *output), "--list stands alone", code=2)
     fails(command("dataset", "fetch", "mnist", *output, "--json"), "--json belongs to --list", code=2)
-    fails(command("dataset", "fetch", "mnist", *output, "--split", "all"), "train and test, not all", code=2)
     fails(command("dataset", "fetch", "mnist", *output, "--labels", "coarse"), "leave out --labels", code=2)
     fails(command("dataset", "fetch", "mnist", "-o", tmp_path / "no" / "d.zarr"), "does not exist")
     assert list(tmp_path.iterdir()) == []
@@ -54,11 +53,3 @@ def test_another_file_in_the_cache_is_told(command, tmp_path):
     done = command("dataset", "fetch", "mnist", "-o", tmp_path / "d.zarr", "--cache", tmp_path)
     fails(done, f"{wrong} is not the published file", "9,912,422 bytes", "--cache")
     assert hashlib.sha256(wrong.read_bytes()).hexdigest() == hashlib.sha256(bytes(9912422)).hexdigest()
-
-
-def test_help(command):
-    done = command("dataset", "fetch", "--help")
-    assert done.returncode == 0
-    for word in ("--cache", "--split", "--labels", "--shuffle", "https_proxy", "SSL_CERT_FILE"):
-        assert word in done.stdout
-    assert "fetch" in command("dataset", "--help").stdout
