@@ -12,15 +12,16 @@ The path of the finished picture is printed.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from datarobust import __version__
 from datarobust.errors import UsageError
-from datarobust.figures import format_of
+from datarobust.figures import Drawing, format_of
 from datarobust.text import shown
 
 from . import _cli
@@ -29,20 +30,43 @@ from ._cli import argument, choice, flag, option
 if TYPE_CHECKING:
     from datarobust.artifacts import Store
     from datarobust.figures.sensitivity import By, Scale
-    from datarobust.jobs.figure import Drawing
 
 app = _cli.tool(__doc__)
 
 
-def _picture(output: Path) -> Path:
+def _named(output: Path) -> Path:
     format_of(output.suffix)  # refuses what is no picture's before there is any work
     return output
 
 
-Picture = Annotated[Path, _cli.output_option(_picture)]
 Table = Annotated[
     Path | None, option("FILE", "Also write the values in the picture to a TSV file with a header.", "--tsv")
 ]
+
+
+def _picture(draw: Callable[..., Drawing]) -> None:
+    """Make a command of a function that draws a picture: it has the function's options, and those of all pictures."""
+
+    def command(
+        output: Annotated[Path, _cli.output_option(_named)],
+        tsv: Table = None,
+        overwrite: _cli.Overwrite = False,
+        quiet: _cli.Quiet = False,
+        **options: Any,
+    ) -> None:
+        drawing = draw(**options)
+        from datarobust.figures import style
+
+        _cli.say(*drawing.remarks)
+        content = style.picture(drawing.figure, format_of(output.suffix), shown(drawing.caption))
+        _write(output, content, overwrite, tsv, drawing.table)
+
+    own, shared = (list(inspect.signature(each, eval_str=True).parameters.values()) for each in (draw, command))
+    parameters = sorted([*own, *shared[:-1]], key=lambda each: each.default is not each.empty)  # required ones first
+    vars(command)["__signature__"] = inspect.Signature(parameters)
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    command.__doc__ = draw.__doc__
+    app.command(draw.__name__.rstrip("_"))(command)
 
 
 class Way(StrEnum):
@@ -63,18 +87,14 @@ class Kind(StrEnum):
     ALONE = "alone"
 
 
-@app.command()
+@_picture
 def sensitivity(
     rankings: Annotated[list[Path], argument("R.zarr...", "Rankings; - takes one path from stdin.")],
-    output: Picture,
     absolute: Annotated[bool, flag("--absolute", "Draw only the panel of absolute values.")] = False,
     relative: Annotated[bool, flag("--relative", "Draw only the panel of relative values.")] = False,
     name: _cli.Names = None,
     without_least: Annotated[int, option("N", "Leave out the N least robust points of each set.", min=0)] = 0,
-    tsv: Table = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
+) -> Drawing:
     """Draw ordered sensitivity (Figures 2a, 5a, 16).
 
     One curve per set, one value per point: 1/r, where r is the distance to the nearest point with another label
@@ -96,25 +116,20 @@ def sensitivity(
 
     scales: list[Scale] = ["absolute"] if absolute or not relative else []
     scales += ["relative"] if relative or not absolute else []
-    drawing = figure.sensitivity(_opened(rankings, "ranking"), scales, name, without_least)
-    _write_picture(drawing, output, tsv, overwrite)
+    return figure.sensitivity(_opened(rankings, "ranking"), scales, name, without_least)
 
 
-@app.command()
+@_picture
 def difference(
     rankings: Annotated[
         list[Path], argument("BASE.zarr OTHER.zarr...", "Rankings in one norm; - takes one path from stdin.")
     ],
-    output: Picture,
     by: Annotated[
         list[Way] | None,
         option("point|rank", "How OTHER is compared with BASE; give it once, or once per OTHER.", show_default=False),
     ] = None,
     name: _cli.Names = None,
-    tsv: Table = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
+) -> Drawing:
     """Draw differences between sensitivity values (Figures 2b, 5b).
 
     Sensitivity 1/r in BASE minus that in OTHER, one marker per point, in the order of BASE: its most robust points are
@@ -142,22 +157,18 @@ def difference(
     from datarobust.jobs import figure
 
     ways: list[By] = ["point" if way is Way.POINT else "rank" for way in by or []]
-    _write_picture(figure.difference(_opened(rankings, "ranking"), ways, name), output, tsv, overwrite)
+    return figure.difference(_opened(rankings, "ranking"), ways, name)
 
 
-@app.command()
+@_picture
 def labels(
     stores: Annotated[
         list[Path],
         argument("R.zarr... D.zarr", "Rankings of one dataset, and the dataset; - takes one path from stdin."),
     ],
-    output: Picture,
     n: Annotated[int | None, option("N", "How many points; 1024, or half of the points if fewer.", min=1)] = None,
     seed: _cli.Seed = 0,
-    tsv: Table = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
+) -> Drawing:
     """Draw label distributions (Figures 4a, 4b).
 
     Three bars per class: how many of the N least robust points (left), of N random points (centre) and of the N most
@@ -178,23 +189,19 @@ def labels(
         raise UsageError(f"{counts} are given: name one or more rankings and the one dataset they rank.")
     from datarobust.jobs import figure
 
-    _write_picture(figure.labels(rankings, datasets[0], n, seed), output, tsv, overwrite)
+    return figure.labels(rankings, datasets[0], n, seed)
 
 
-@app.command("map")
+@_picture
 def map_(
     embeddings: Annotated[list[Path], argument("E.zarr...", "Results of embed; - takes one path from stdin.")],
-    output: Picture,
     columns: Annotated[int | None, option("N", "Panels per row; default at most 3.", min=1)] = None,
     color: Annotated[
         Literal["robustness", "sensitivity"], choice("Colour by robustness r or by sensitivity 1/r.")
     ] = "robustness",
     scale: Annotated[Literal["value", "rank"], choice("Colour and size by value or by rank.")] = "value",
     name: _cli.Names = None,
-    tsv: Table = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
+) -> Drawing:
     """Draw maps of points, coloured and sized by robustness (Figures 6, 17) or sensitivity (Figures 2c, 2d).
 
     One panel per embedding, row by row in the given order: for Figure 6 the sets in l2, the sets in l-infinity, and
@@ -214,20 +221,16 @@ def map_(
     """
     from datarobust.jobs import figure
 
-    _write_picture(figure.maps(_opened(embeddings, "embedding"), columns, scale, color, name), output, tsv, overwrite)
+    return figure.maps(_opened(embeddings, "embedding"), columns, scale, color, name)
 
 
-@app.command()
+@_picture
 def pairs(
     dataset: Annotated[Path, argument("D.zarr", "Points; - takes their path from stdin.")],
     ranking: Annotated[Path, argument("R.zarr", "Ranking of these points; - takes its path from stdin.")],
-    output: Picture,
     select: _cli.Select = None,
     against: _cli.Against = None,
-    tsv: Table = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
+) -> Drawing:
     """Draw points beside their nearest neighbours.
 
     The neighbour is the nearest point with another label, or, where the ranking was made with sens-rank --same, the
@@ -247,7 +250,7 @@ def pairs(
 
     data, other = _cli.opened(dataset), None if against is None else _cli.opened(against)
     ranked = _cli.opened(ranking, "ranking", same=True)
-    _write_picture(figure.pairs(data, ranked, other, select), output, tsv, overwrite)
+    return figure.pairs(data, ranked, other, select)
 
 
 @app.command()
@@ -286,19 +289,15 @@ def gallery(
     _write(output, page(title, sections, __version__), overwrite)
 
 
-@app.command()
+@_picture
 def clones(
     stores: Annotated[list[Path], argument("D.zarr... K.zarr...", "Clones, and the datasets they were made from.")],
-    output: Picture,
     layout: Annotated[
         Literal["squares", "rows"], choice("Squares of images and clones, or one row per image.")
     ] = "squares",
     n: Annotated[int, option("N", "Images per set.", min=1)] = 16,
     name: _cli.Names = None,
-    tsv: Table = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
+) -> Drawing:
     """Draw images and their clones (Figures 3, 7 to 15).
 
     squares is the arrangement of Figures 3 and 7: for each set of clones the images, the first clone of each, and,
@@ -315,19 +314,14 @@ def clones(
     """
     from datarobust.jobs import figure
 
-    drawing = figure.clones(_opened(stores, ("dataset", "clones")), layout, n, name)
-    _write_picture(drawing, output, tsv, overwrite)
+    return figure.clones(_opened(stores, ("dataset", "clones")), layout, n, name)
 
 
-@app.command()
+@_picture
 def search(
     lines: Annotated[Path, argument("S.jsonl", "Result of clone-search; - takes its path from stdin.")],
-    output: Picture,
     also: Annotated[list[Path] | None, option("FILE", "Results of another shard; may be repeated.")] = None,
-    tsv: Table = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
+) -> Drawing:
     """Draw the result of clone-search (Appendix B).
 
     Above, the mean score of all points of the first rung by the value of each argument; below, the points of the last
@@ -342,18 +336,14 @@ def search(
     """
     from datarobust.jobs import figure
 
-    _write_picture(figure.search([_cli.argument_path(lines), *(also or [])]), output, tsv, overwrite)
+    return figure.search([_cli.argument_path(lines), *(also or [])])
 
 
-@app.command()
+@_picture
 def training(
     runs: Annotated[list[Path], argument("RUN...", "Folders made by advtrain; - takes one path from stdin.")],
-    output: Picture,
     name: _cli.Names = None,
-    tsv: Table = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
+) -> Drawing:
     """Draw accuracies by epoch (Figure 1b).
 
     One panel per run: clean and adversarial accuracy on the training batches (against the attack that trains) and on
@@ -369,18 +359,14 @@ def training(
     """
     from datarobust.jobs import figure
 
-    _write_picture(figure.training([_cli.argument_path(path) for path in runs], name), output, tsv, overwrite)
+    return figure.training([_cli.argument_path(path) for path in runs], name)
 
 
-@app.command()
+@_picture
 def schedules(
-    output: Picture,
     epochs: Annotated[int, option("N", "Epochs of the training.")] = 2400,
     lr: _cli.Rate = 0.2,
-    tsv: Table = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
+) -> Drawing:
     """Draw the learning rates of advtrain --schedule (Figures 4c, 4d).
 
     At the left the original and the five modified schedules over all epochs, with their last values in the top right;
@@ -395,22 +381,18 @@ def schedules(
     """
     from datarobust.jobs import figure
 
-    _write_picture(figure.schedules(epochs, lr), output, tsv, overwrite)
+    return figure.schedules(epochs, lr)
 
 
-@app.command()
+@_picture
 def deciles(
     evaluations: Annotated[
         list[Path], argument("E.zarr...", "Results of aaeval on one dataset; - takes one path from stdin.")
     ],
     ranking: _cli.EvaluatedRanking,
-    output: Picture,
     quantiles: _cli.Quantiles = 10,
     name: _cli.Names = None,
-    tsv: Table = None,
-    overwrite: _cli.Overwrite = False,
-    quiet: _cli.Quiet = False,
-) -> None:
+) -> Drawing:
     """Draw accuracy by decile of data robustness (Figure 1b's pentagons, for a whole set).
 
     The points of an evaluation are ordered by their robustness in --ranking and cut into parts of equal size, the least
@@ -429,8 +411,7 @@ def deciles(
     from datarobust.jobs import figure
 
     ranked = _cli.opened(ranking, "ranking")
-    drawing = figure.deciles([_cli.argument_path(path) for path in evaluations], ranked, quantiles, name)
-    _write_picture(drawing, output, tsv, overwrite)
+    return figure.deciles([_cli.argument_path(path) for path in evaluations], ranked, quantiles, name)
 
 
 @app.command()
@@ -521,20 +502,6 @@ def _demand_page(output: Path) -> None:
 
 def _opened(paths: Iterable[Path], kind: str | tuple[str, ...]) -> list[Store]:
     return [_cli.opened(path, kind) for path in paths]
-
-
-def _write_picture(drawing: Drawing, output: Path, tsv: Path | None, overwrite: bool) -> None:
-    """Say what a reader should know; write the picture in the format of its name, and its table."""
-    from datarobust.figures import style
-
-    _cli.say(*drawing.remarks)
-    _write(
-        output,
-        style.picture(drawing.figure, format_of(output.suffix), shown(drawing.caption)),
-        overwrite,
-        tsv,
-        drawing.table,
-    )
 
 
 def _write(

@@ -13,13 +13,29 @@ a module has several, their names say of what. :mod:`datarobust.figures.style` i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
-from typing import Any, Final, Literal, get_args
+from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from datarobust.errors import UsageError
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Format = Literal["png", "svg", "pdf"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+
+Table = Callable[[], Iterator[str]]  # the numbers behind a picture as lines of a TSV file
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture, the numbers behind it, and sentences that a reader should know."""
+
+    figure: Figure
+    table: Table
+    remarks: Sequence[str] = ()
+    caption: str = ""  # what the picture shows; its file has it as its description
 
 
 def format_of(suffix: str) -> Format:

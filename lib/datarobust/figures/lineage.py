@@ -2,9 +2,9 @@
 
 An arrow means that a digest which one step made is one that another has read. Histories of version 2 name what each
 step made; of older ones only the last step's digest is known, that of the artifact. One thing more follows without any
-name of a file: a history has only steps that led to its end, so a step whose output nobody reads by its digest was read
-by the one later step that has an input of unknown origin, if there is exactly one. What then is still unknown is not
-drawn.
+name of a file: a history has only steps that led to its end, so a step whose output nobody reads by its digest, such as
+a ranking that chose rows, was read by the one later step that has an input of unknown origin, if there is exactly one.
+What then is still unknown is not drawn.
 """
 
 from __future__ import annotations
@@ -136,16 +136,24 @@ def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(sorted(nodes))
     makers = {digest: key for key in sorted(nodes) for digest in sorted(nodes[key].outputs)}
-    readers: dict[str, set[str]] = {}
     for keys in histories:
         own = {digest: key for key in keys for digest in nodes[key].outputs}  # of equal artifacts the history's own
         for key in keys:
             for _, digest in nodes[key].inputs:
-                readers.setdefault(digest, set()).add(key)
                 if (maker := own.get(digest, makers.get(digest, key))) != key:
                     graph.add_edge(maker, key)
     for keys in sorted(histories):
-        _deduce(keys, nodes, makers, readers, graph)
+        later: set[str] = set()
+        unknown: dict[str, list[str]] = {}  # roles of the inputs of later steps whose origin is unknown
+        for key in reversed(keys):
+            if later and later.isdisjoint(graph.succ[key]) and len(unknown) == 1:
+                [(reader, roles)] = unknown.items()
+                graph.add_edge(key, reader)
+                if len(roles) == 1 and roles[0] not in _CHOICES:
+                    del unknown[reader]
+            later.add(key)
+            roles = [role for role, digest in nodes[key].inputs if digest not in makers and role not in _OUTSIDE]
+            unknown |= {key: roles} if roles else {}
     # Histories that contradict one another, which no command writes, lose the arrows that go in a circle.
     for circle in [part for part in nx.strongly_connected_components(graph) if len(part) > 1]:
         graph.remove_edges_from([(start, end) for start in circle for end in list(graph[start]) if end in circle])
@@ -164,33 +172,6 @@ def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command
         results.sort(key=lambda each: (not each.kind, each.kind, each.name, each.digest, each.anchor))
         listing.append(Command(node.step, sources, results))
     return listing
-
-
-def _deduce(
-    history: Sequence[str],
-    nodes: dict[str, _Node],
-    makers: dict[str, str],
-    readers: dict[str, set[str]],
-    graph: nx.DiGraph[str],
-) -> None:
-    """From the end backwards, let a step that nothing reads be read by the one later step that has an unknown input.
-
-    Where that step has no other unknown input, its digest is what the former has made, for all that read it.
-    """
-    later: set[str] = set()
-    unknown: dict[str, list[tuple[str, str]]] = {}
-    for key in reversed(history):
-        if later and later.isdisjoint(graph.succ[key]) and len(unknown) == 1:
-            [(reader, [(role, digest), *others])] = unknown.items()
-            graph.add_edge(key, reader)
-            if not others and role not in _CHOICES and not nodes[key].outputs:
-                makers[digest] = key
-                nodes[key].outputs.add(digest)
-                graph.add_edges_from((key, other) for other in readers[digest] - {key})
-                del unknown[reader]
-        later.add(key)
-        if inputs := sorted(pair for pair in nodes[key].inputs if pair[0] not in _OUTSIDE and pair[1] not in makers):
-            unknown[key] = inputs
 
 
 # ------------------------------------------------------------------------------------------------------- drawing

@@ -1,13 +1,13 @@
 """Pictures and tables of artifacts, behind ``figure``: what is read, checked and put in order before it is drawn.
 
-A function a command; each gives a :class:`Drawing`, which the tool writes. What needs torch or SciPy is imported where
-it is needed: a picture should not wait for what it does without.
+A function a command; each gives a drawing, which the tool writes. What needs torch or SciPy is imported where it is
+needed: a picture should not wait for what it does without.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from datarobust.artifacts import Store
 from datarobust.artifacts.runs import RECIPE, open_run, read_log
 from datarobust.datasets.contents import class_names, picture_shape
 from datarobust.errors import ArtifactError, DataError, UsageError
-from datarobust.figures import charts, demand_room, images
+from datarobust.figures import Drawing, Table, charts, demand_room, images
 from datarobust.figures import gallery as galleries
 from datarobust.figures import sensitivity as curves
 from datarobust.figures import table as tables
@@ -32,25 +32,11 @@ from datarobust.text import shown
 from datarobust.types import Rows
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from datarobust.figures.map import Color
     from datarobust.figures.map import Scale as MapScale
 
 _LABELLED: Final = 1024  # points whose labels are counted by default
 _PAIRS: Final = 8  # that are shown where none are selected
-
-Table = Callable[[], Iterator[str]]  # the numbers behind a picture as lines of a TSV file
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A picture, the numbers behind it, and sentences that a reader should know."""
-
-    figure: Figure
-    table: Table
-    remarks: Sequence[str] = ()
-    caption: str = ""  # what the picture shows; its file has it as its description
 
 
 def _listed(sets: Sequence[curves.Curve]) -> str:
