@@ -279,7 +279,7 @@ def compiled_of(
     if compiled is not None:
         return compiled
     recipe = recorded(run).get("recipe") if run is not None and group.is_main else None
-    if isinstance(recipe, dict):
+    if recipe is not None:
         chosen, why = recipe.get("compiled") is True, f", as {run} was begun"
     elif device.type != "cuda" or not triton_runs(device):
         chosen, why = False, ""

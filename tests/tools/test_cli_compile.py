@@ -73,7 +73,7 @@ def test_what_is_asked_for_is_done(compiled: bool, device: torch.device, remarks
 
 def begun(run: Path, recipe: object) -> None:
     """A folder as that of a training that was begun."""
-    (run / "recipe.json").write_text(json.dumps({"recipe": recipe}))
+    (run / "recipe.json").write_text(json.dumps({"recipe": recipe, "arch": {}, "inputs": {}}))
 
 
 def test_a_training_that_was_begun_goes_on_as_it_was(remarks: list[str], tmp_path: Path) -> None:

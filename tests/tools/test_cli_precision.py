@@ -51,7 +51,7 @@ def test_what_is_asked_for_is_taken(precision: Any, device: torch.device, remark
 
 def recipe(run: Path, precision: object) -> None:
     """A folder as that of a training that was begun."""
-    (run / "recipe.json").write_text(json.dumps({"recipe": {"precision": precision}}))
+    (run / "recipe.json").write_text(json.dumps({"recipe": {"precision": precision}, "arch": {}, "inputs": {}}))
 
 
 def test_a_training_that_was_begun_keeps_its_precision(remarks: list[str], tmp_path: Path) -> None:

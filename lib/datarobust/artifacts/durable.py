@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from datarobust.artifacts.history import canonical, parse
+from datarobust.artifacts.history import canonical
 from datarobust.errors import ArtifactError, DatarobustWarning, ExistsError, LockedError
 from datarobust.types import Array
 
@@ -196,22 +196,26 @@ def _leased(path: Path, file: Path) -> Any:
         DatarobustWarning,
         stacklevel=1,  # so it is said once
     )
-    renewed, start = None, time.monotonic()
-    while True:
-        try:
-            lease.acquire(timeout=min(1.0, RENEWED))
-            return lease
-        except Timeout:
-            holder = lease.owner
-        if holder is None:  # given back just now
-            continue
-        who = f"process {holder.pid} on {holder.hostname}"
-        with contextlib.suppress(FileNotFoundError):
-            state = file.stat()
-            if renewed not in (None, state.st_mtime_ns) or time.monotonic() - start > LEASE + 5 * RENEWED:
-                raise LockedError(f"{path} is being written by {who}: wait for it to end, or stop it")
-            renewed = state.st_mtime_ns
-        warnings.warn(f"{path} was being written by {who}: waiting to see whether it still is", DatarobustWarning, 1)
+    try:
+        lease.acquire(timeout=min(1.0, RENEWED))
+        return lease
+    except Timeout:
+        owner, renewed = lease.owner, _changed(file)
+    who = f"process {owner.pid} on {owner.hostname}" if owner else "another process"
+    warnings.warn(f"{path} was being written by {who}: waiting to see whether it still is", DatarobustWarning, 1)
+    try:
+        lease.acquire(timeout=LEASE + 5 * RENEWED, cancel_check=lambda: _changed(file) not in (None, renewed))
+    except Timeout:
+        raise LockedError(f"{path} is being written by {who}: wait for it to end, or stop it") from None
+    return lease
+
+
+def _changed(file: Path) -> int | None:
+    """When a file was changed last; None where there is none."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def _lost(_: Any) -> None:
@@ -412,9 +416,8 @@ class Resume:
             if array.dtype.kind not in "biuf":
                 raise TypeError(f"a state cannot hold {name} of dtype {array.dtype}")
             whole[name] = np.require(array, array.dtype.newbyteorder("="), "C")
-        head = canonical({"request": self.request, "sha256": _hashes(whole)}).decode()
         with os_errors(self.output):
-            replace_file(self.path, save(whole, {_KEY: head}))
+            replace_file(self.path, save(whole, self._head(whole)))
         self._saved = time.monotonic()
 
     def discard(self) -> None:
@@ -437,30 +440,22 @@ class Resume:
         return [path for role in roles for path in sorted(folder.glob(f".{name}.{role}")) if path.is_file()]
 
     def _load(self, path: Path) -> dict[str, Array] | None:
+        from safetensors import SafetensorError, safe_open
+
         with os_errors(self.output, "resumed"):
-            try:
-                data = path.read_bytes()
-            except FileNotFoundError:
+            if not path.exists():
                 return None
-            arrays = self._decoded(data)
-            if arrays is None:
-                path.unlink(missing_ok=True)
-        return arrays
+            damage = contextlib.suppress(SafetensorError, TypeError, AttributeError)  # bytes that `save` did not write
+            with damage, safe_open(path, "numpy") as file:
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+                if file.metadata() == self._head(arrays):
+                    return arrays
+            path.unlink(missing_ok=True)
+        return None
 
-    def _decoded(self, data: bytes) -> dict[str, Array] | None:
-        """The arrays in the bytes of a state; None if they are damaged or belong to another request."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
-        try:
-            length = int.from_bytes(data[:8], "little")
-            head = parse(parse(data[8 : 8 + length])["__metadata__"][_KEY].encode())
-            if head["request"] != self.request:
-                return None
-            arrays = load(data)
-            return arrays if head == {"request": self.request, "sha256": _hashes(arrays)} else None
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, SafetensorError):
-            return None  # bytes that `save` did not write
+    def _head(self, arrays: Mapping[str, Array]) -> dict[str, str]:
+        """What a state says of itself: the request, and the sha256 of each array."""
+        return {_KEY: canonical({"request": self.request, "sha256": _hashes(arrays)}).decode()}
 
 
 def _hashes(arrays: Mapping[str, Array]) -> dict[str, str]:

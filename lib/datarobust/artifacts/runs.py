@@ -60,17 +60,9 @@ class Run:
 
 def open_run(run: Path) -> Run:
     """A run's recipe, log and heads of its weights; ArtifactError where one is damaged or there is no recipe."""
-    path = run / RECIPE
-    try:
-        document = json.loads(_content(path, _RECIPE_BYTES, "recipe"))
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{shown(path)} is not a recipe of a training ({error})") from error
-    parts = ("recipe", "arch", "inputs")
-    if not isinstance(document, dict) or not all(isinstance(document.get(part), dict) for part in parts):
-        raise ArtifactError(f"{shown(path)} is not a recipe of a training: it lacks recipe, arch or inputs")
     files = {"best": run / BEST, "last": run / LAST}
     weights = {which: peek(file) for which, file in files.items() if file.is_file()}
-    return Run(document, read_log(run) if (run / LOG).is_file() else [], weights)
+    return Run(_recipe(run), read_log(run) if (run / LOG).is_file() else [], weights)
 
 
 def _content(path: Path, limit: int, what: str) -> bytes:
@@ -83,7 +75,18 @@ def _content(path: Path, limit: int, what: str) -> bytes:
 def recorded(run: Path) -> dict[str, Any]:
     """What recipe.json says of a run; nothing where it is absent or damaged."""
     try:
-        document = json.loads((run / RECIPE).read_bytes())
-    except (OSError, ValueError):
+        return _recipe(run)
+    except ArtifactError:
         return {}
-    return document if isinstance(document, dict) else {}
+
+
+def _recipe(run: Path) -> dict[str, Any]:
+    path = run / RECIPE
+    try:
+        document = json.loads(_content(path, _RECIPE_BYTES, "recipe"))
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{shown(path)} is not a recipe of a training ({error})") from error
+    parts = ("recipe", "arch", "inputs")
+    if not isinstance(document, dict) or not all(isinstance(document.get(part), dict) for part in parts):
+        raise ArtifactError(f"{shown(path)} is not a recipe of a training: it lacks recipe, arch or inputs")
+    return document

@@ -110,7 +110,7 @@ def precision_in(path: Path) -> object:
     if path.is_file():
         return _first_line(path).get("precision")
     if recipe := recorded(path).get("recipe"):
-        return recipe.get("precision") if isinstance(recipe, dict) else None
+        return recipe.get("precision")
     try:
         return artifacts.peek(path).attributes.get("precision")
     except ArtifactError:  # whoever writes there says what it is

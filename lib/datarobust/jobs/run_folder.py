@@ -36,11 +36,10 @@ class RunFolder(Form):
         """Whether this very training is done."""
         durable.tidy(path)
         document = recorded(path)
-        recipe = document.get("recipe")
-        if document.get("request") != request or not isinstance(recipe, dict):
+        if document.get("request") != request or not artifacts.finished(path / LAST, request):
             return False
-        whole = artifacts.finished(path / LAST, request)
-        return whole and artifacts.peek(path / LAST).attributes.get("epoch") == recipe.get("epochs")
+        epoch = artifacts.peek(path / LAST).attributes.get("epoch")
+        return bool(epoch == document["recipe"].get("epochs"))
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Make the folder, take up that of the same training, or clear that of another; ExistsError if it may not."""
