@@ -194,7 +194,7 @@ class FolderSource(Source):
         self._tree, path = tree, tree.path
         folders, below = tree.listed()
         own = next((each for each in TABLES if each in below), None)
-        self._channels, self._resize = channels, Resize.parse(resize) if resize else None
+        self._decode = Decoder(channels, resize)
         self.choices = tuple(each for each in (channels, resize) if each is not None)
         if table is not None or own is not None:
             data = tree.read(own) if zipped and table is None and own is not None else None
@@ -202,17 +202,15 @@ class FolderSource(Source):
         else:
             listing = _in_classes(path, folders, below, classes)
         notes = [*listing.notes]
-        self._shape: tuple[int, ...] | None = None  # any, of the first image
         files, numbers = listing.files, listing.labels
         if skip_broken:
             files, numbers = [], []
             for file, label in zip(listing.files, listing.labels, strict=True):
                 try:
-                    image = self._image(file)
+                    self._image(file)
                 except ImageError as error:
                     notes.append(f"skipped: {str(error).replace(_WAY_OUT, '.')}")
                     continue
-                self._shape = image.shape
                 files.append(file)
                 numbers.append(label)
             notes.append(f"skipped {len(listing.files) - len(files):,} of {len(listing.files):,} images")
@@ -227,12 +225,11 @@ class FolderSource(Source):
         else:
             super().__init__(path)
         self._files, self._labels = files, np.array(numbers, dtype=np.int64)
-        self._shape = shape = self._image(files[0]).shape
         self.spec = Spec(
             name=name,
             rows=len(files),
             kind="images",
-            shape=shape,
+            shape=self._image(files[0]).shape,
             classes=listing.classes,
             notes=tuple(notes),
             names=name_bytes(files),
@@ -245,8 +242,7 @@ class FolderSource(Source):
             yield {"images": images, "labels": self._labels[begin:end], "names": names}
 
     def _image(self, file: str) -> Images:
-        where = shown(self._tree.path / file)
-        return decode(self._tree.read(file), where, self._channels, self._shape, self._resize)
+        return self._decode(self._tree.read(file), shown(self._tree.path / file))
 
 
 class _Listing(NamedTuple):
@@ -361,37 +357,47 @@ def _place(state: os.stat_result) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def decode(
-    data: bytes, where: str, channels: int | None, first: tuple[int, ...] | None, resize: Resize | None = None
-) -> Images:
-    """An encoded image, called ``where`` in sentences, as uint8 (C, H, W); its header is checked before it is decoded.
+class Decoder:
+    """Makes arrays of encoded images, all of the mode and the size of the first.
 
-    It is turned as its EXIF orientation says. Grey stays one channel, palettes become RGB, opaque alpha is dropped;
-    ``channels`` makes all grey (1) or RGB (3). Raises ImageError where it is damaged, too large, animated, partly
-    transparent, or of more than 8 bits, DataError where it has another shape than ``first``.
+    ``channels`` makes all grey (1) or RGB (3), ``resize`` brings them to one size, WIDTHxHEIGHT or WIDTHxHEIGHT:crop.
     """
-    from PIL import Image, ImageOps
 
-    if len(data) > MOST_BYTES:
-        raise ImageError(f"{where} has more than {MOST_BYTES >> 20} MiB: this is not an image of a data set.")
-    most, way = (MOST_PIXELS, "; `resize` makes it smaller") if resize is None else (MOST_RESIZED, "")
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > most:
-                    raise ImageError(f"{where} claims {width}x{height} pixels, more than {most:,}{way}.")
-                if getattr(image, "is_animated", False) and image.format != "MPO":  # cameras add previews to a JPEG
-                    raise ImageError(f"{where} has several frames: save the one that is meant.")
-                image.verify()  # a PNG's checksums, which decoding passes over
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                ImageOps.exif_transpose(image, in_place=True)
-                return as_pixels(image, where, channels, first, resize)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged image makes pillow's decoders raise nearly anything
-        reason = "it is damaged or no image" if "BytesIO" in str(error) else brief(error)
-        raise ImageError(f"{where} cannot be decoded: {reason}{_WAY_OUT}") from error
+    def __init__(self, channels: int | None, resize: str | None) -> None:
+        self._channels, self._resize = channels, Resize.parse(resize) if resize else None
+        self._first: tuple[int, ...] | None = None  # the shape of the first
+
+    def __call__(self, data: bytes, where: str) -> Images:
+        """An image, called ``where`` in sentences, as uint8 (C, H, W); its header is checked before it is decoded.
+
+        It is turned as its EXIF orientation says. Grey stays one channel, palettes become RGB, opaque alpha is dropped.
+        Raises ImageError where it is damaged, too large, animated, partly transparent, or of more than 8 bits,
+        DataError where it has another shape than the first.
+        """
+        from PIL import Image, ImageOps
+
+        if len(data) > MOST_BYTES:
+            raise ImageError(f"{where} has more than {MOST_BYTES >> 20} MiB: this is not an image of a data set.")
+        most, way = (MOST_PIXELS, "; `resize` makes it smaller") if self._resize is None else (MOST_RESIZED, "")
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                    width, height = image.size
+                    if width * height > most:
+                        raise ImageError(f"{where} claims {width}x{height} pixels, more than {most:,}{way}.")
+                    if getattr(image, "is_animated", False) and image.format != "MPO":  # cameras add previews to a JPEG
+                        raise ImageError(f"{where} has several frames: save the one that is meant.")
+                    image.verify()  # a PNG's checksums, which decoding passes over
+                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                    ImageOps.exif_transpose(image, in_place=True)
+                    pixels = as_pixels(image, where, self._channels, self._first, self._resize)
+        except DataError:
+            raise
+        except Exception as error:  # a damaged image makes pillow's decoders raise nearly anything
+            reason = "it is damaged or no image" if "BytesIO" in str(error) else brief(error)
+            raise ImageError(f"{where} cannot be decoded: {reason}{_WAY_OUT}") from error
+        self._first = pixels.shape
+        return pixels
 
 
 def as_pixels(
@@ -401,7 +407,7 @@ def as_pixels(
     first: tuple[int, ...] | None,
     resize: Resize | None = None,
 ) -> Images:
-    """A picture of pillow as uint8 (C, H, W), as :func:`decode` says, with its errors."""
+    """A picture of pillow as uint8 (C, H, W), as :class:`Decoder` has it, with its errors."""
     mode = image.mode
     if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
         raise ImageError(f"{where} has mode {mode}: images are grey or RGB with 8 bits a channel.")

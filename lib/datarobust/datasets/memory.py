@@ -57,7 +57,7 @@ class ArraySource(Source):
         names: Sequence[object] | None = None,
     ) -> None:
         if labels.dtype.kind == "U":
-            labels, classes = numbered(labels.tolist(), tuple(classes), "y")
+            labels, classes = numbered(labels.tolist(), tuple(classes), lambda row: f"y[{row}]")
         images = points.dtype == np.uint8 and points.ndim == 4
         self.points: Array = points if images else points.reshape(len(points), -1).astype(np.float32, copy=False)
         self.labels, _ = as_labels(labels, 0, "y", len(classes))  # int64 (N,)

@@ -225,7 +225,7 @@ def _numbered(labels: Npy, classes: Names) -> tuple[Rows, Names]:
     """Labels that are text as numbers, and the names of the classes: ``classes``, or all in their order."""
     if labels.shape[1:] not in ((), (1,)):
         raise DataError(f"{labels.where} has shape {labels.shape}: labels that are text are (N,).")
-    return sources.numbered(_texts(labels), classes, labels.where)
+    return sources.numbered(_texts(labels), classes, lambda row: f"{labels.where}[{row}]")
 
 
 def _range_of(points: Npy) -> tuple[sources.Scale, tuple[float, float] | None]:

@@ -32,7 +32,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from datarobust.datasets.files import brief, read_start, reading
-from datarobust.datasets.folder import Resize, decode
+from datarobust.datasets.folder import Decoder
 from datarobust.datasets.sources import (
     MOST_CLASSES,
     MOST_NAME_BYTES,
@@ -47,6 +47,7 @@ from datarobust.datasets.sources import (
 )
 from datarobust.errors import DataError, ImageError, UsageError
 from datarobust.text import shown
+from datarobust.types import Rows
 
 START = b"PAR1"
 SUFFIX = ".parquet"
@@ -122,21 +123,19 @@ class ParquetSource(Source):
                 ):
                     files = f"{shown(other.path)} differs from {shown(first.path.name)}"
                     raise DataError(f"{files} in its column {shown(column)}: they are not of one data set.")
-        self._channels, self._resize = channels, Resize.parse(resize) if resize else None
-        stored, *coarse = (class_names(first, column) for column in columns.labels)
-        names = [stored if classes is None else classes, *coarse]
-        rows = sum(sum(each.groups) for each in self._shards)
+        self._decode = Decoder(channels, resize)
+        rows = sum(each.rows for each in self._shards)
         if not rows:
             raise DataError(f"{shown(path)} has no rows.")
-        self._numbers: dict[str, dict[str, int]] = {}  # of labels that are text, by column
-        for number, column in enumerate(columns.labels):
-            if _is_text(first.schema.field(column).type):
-                names[number] = names[number] or tuple(sorted(set(self._texts(column)) - {""}))
-                if len(names[number]) > MOST_CLASSES:
+        self._classes = {column: class_names(first, column) for column in columns.labels}
+        if classes is not None:
+            self._classes[columns.labels[0]] = classes
+        for column in columns.labels:
+            if _is_text(first.schema.field(column).type) and not self._classes[column]:
+                self._classes[column] = tuple(sorted(set(self._texts(column)) - {""}))
+                if len(self._classes[column]) > MOST_CLASSES:
                     fault = f"has more than {MOST_CLASSES:,} different texts: they are no classes"
                     raise DataError(f"{shown(path)}: {shown(column)} {fault}.")
-                self._numbers[column] = {name: place for place, name in enumerate(names[number])}
-        self._classes = dict(zip(columns.labels, map(len, names), strict=True))
         notes, width = list[str](), 0
         if columns.names and all(find_columns(each, keys, labels).names == columns.names for each in self._shards):
             try:
@@ -145,53 +144,60 @@ class ParquetSource(Source):
                 notes.append(f"points have no names: {error}")
         if not width:
             self._columns = columns._replace(names="")
-        self._shape: tuple[int, ...] | None = None  # any, of the first picture
-        self._broken: dict[int, str] = {}  # rows that are left out, with the sentence that says why
-        self._probing = skip_broken
-        kept = []
+        broken = []
         if skip_broken:
-            for row, picture, *_ in self._rows(0, rows, _PROBED_AT_ONCE):
-                self._shape = picture.shape
-                kept.append(row)
-            notes += [f"skipped: {fault}" for fault in self._broken.values()]
-            notes.append(f"skipped {len(self._broken):,} of {rows:,} images")
-            rows = len(kept)
-        self._probing = False
-        self._kept = np.array(kept, np.int64) if skip_broken else None  # rows that are read; None: all
-        if not rows:
+            for row, where, picture, *_ in self._rows(0, rows, _PROBED_AT_ONCE):
+                try:
+                    self._decode(picture, where)
+                except ImageError as error:
+                    broken.append(row)
+                    notes.append(f"skipped: {error}")
+            notes.append(f"skipped {len(broken):,} of {rows:,} images")
+        if len(broken) == rows:
             raise DataError(f"{shown(path)} has no picture that can be decoded.")
-        first_row = 0 if self._kept is None else int(self._kept[0])
-        self._shape = shape = next(self._rows(first_row, first_row + 1, 1))[1].shape
+        self._broken = np.array(broken, np.int64)  # rows that are left out
+        _, where, picture, *_ = next(self._rows(self._row(0), self._row(0) + 1, 1))
+        shape = self._decode(picture, where).shape
         where = shown(paths[0].name) if len(paths) == 1 else f"{len(paths)} files"
-        beside = f", coarse labels from {shown(columns.labels[1])}" if coarse else ""
-        notes.insert(0, f"{shown(columns.images)} and {shown(columns.labels[0])} from {where}{beside}")
+        label, *coarse = columns.labels
+        beside = f", coarse labels from {shown(coarse[0])}" if coarse else ""
+        notes.insert(0, f"{shown(columns.images)} and {shown(label)} from {where}{beside}")
         self.spec = Spec(
             name=(f"{path.resolve().name}-{split or 'train'}" if path.is_dir() else path.stem),
-            rows=rows,
+            rows=rows - len(broken),
             kind="images",
             shape=shape,
-            classes=names[0],
+            classes=self._classes[label],
             coarse=bool(coarse),
             notes=tuple(notes),
             names=width,
         )
 
     def _parts(self, start: int, stop: int) -> Iterator[Block]:
-        if self._kept is not None and start < stop:
-            start, stop = int(self._kept[start]), int(self._kept[stop - 1]) + 1
-        rows = self._rows(start, stop, self.spec.step)
-        while part := list(islice(rows, self.spec.step)):
-            _, images, names, *labels = zip(*part, strict=True)
+        if start >= stop:
+            return
+        rows = self._rows(self._row(start), self._row(stop - 1) + 1, self.spec.step)
+        broken = set(self._broken.tolist())
+        decoded = (
+            (self._decode(picture, where), name, *labels)
+            for row, where, picture, name, *labels in rows
+            if row not in broken
+        )
+        while part := list(islice(decoded, self.spec.step)):
+            images, names, *labels = zip(*part, strict=True)
             columns = (np.array(column, np.int64) for column in labels)
             block = {"images": np.stack(images), **dict(zip(("labels", "coarse"), columns, strict=False))}
             yield block | ({"names": as_names(names, self.spec.names)} if self.spec.names else {})
 
+    def _row(self, kept: int) -> int:
+        """Which row of the files is the row ``kept`` without those that are left out."""
+        return kept + int(np.searchsorted(self._broken - np.arange(len(self._broken)), kept, side="right"))
+
     def _texts(self, column: str) -> Iterator[str]:
         """A column of texts, such as the names of all points."""
         for shard in self._shards:
-            for group in range(len(shard.groups)):
-                for batch in shard.batches(group, [column], _NAMES_AT_ONCE):
-                    yield from map(_name_of, self._column(batch, column))
+            for _, batch in shard.batches([column], _NAMES_AT_ONCE):
+                yield from map(_name_of, self._column(batch, column))
 
     @staticmethod
     def _column(batch: Any, name: str) -> Any:
@@ -205,59 +211,39 @@ class ParquetSource(Source):
         return values.cast("large_binary" if wide else "binary") if wide or narrow else values
 
     def _rows(self, start: int, stop: int, most: int) -> Iterator[tuple[Any, ...]]:
-        """Row, picture, name and labels of the rows ``start:stop`` but for broken ones, ``most`` at a time or fewer."""
-        names = [self._columns.read, *self._columns.labels]
-        names += [self._columns.names] if self._columns.names else []
-        row = 0
-        for shard in self._shards:
-            first = row
-            for group, count in enumerate(shard.groups):
-                end = row + count
-                if row < stop and end > start:
-                    for batch in shard.batches(group, names, most):
-                        low, high = max(0, start - row), min(batch.num_rows, stop - row)
-                        if low < high:
-                            yield from self._decoded(shard, batch.slice(low, high - low), row + low - first, first)
-                        row += batch.num_rows
-                        if row >= stop:
-                            return
-                row = end
+        """The rows ``start:stop``, read ``most`` at a time or fewer.
 
-    def _decoded(self, shard: ParquetFile, batch: Any, row: int, first: int) -> Iterator[tuple[Any, ...]]:
-        """The rows of a record batch, whose first is ``row`` of the file, whose first is ``first`` of the source."""
-        columns: list[list[int]] = []
-        for name, count in self._classes.items():
-            where = f"{shown(shard.path)}: {shown(name)}"
-            values = batch.column(batch.schema.get_field_index(name))
-            if values.null_count:
-                place = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
-                raise DataError(f"{where}[{row + place}] is empty: every point has a label.")
-            if name in self._numbers:
-                known = self._numbers[name]
-                texts = list(map(_name_of, self._column(batch, name)))
-                if wrong := next((place for place, text in enumerate(texts, start=1) if text not in known), None):
-                    fault = f"is not among the {len(known)} class names"
-                    raise DataError(f"{where}[{row + wrong - 1}] = '{shown(texts[wrong - 1])}' {fault}.")
-                columns.append([known[text] for text in texts])
-                continue
-            labels, _ = as_labels(values.to_numpy(zero_copy_only=False), row, where, count)
-            columns.append(labels.tolist())
-        pictures = self._column(batch, self._columns.read)
-        called = self._column(batch, self._columns.names) if self._columns.names else [None] * len(pictures)
-        for place, (picture, name, *numbers) in enumerate(zip(pictures, called, *columns, strict=True), start=row):
-            data, where = picture.as_py(), f"{shown(shard.path)}: {shown(self._columns.images)}[{place}]"
-            if data is None:
-                raise DataError(f"{where} has no bytes: the picture is elsewhere, or there is none.")
-            if first + place in self._broken:
-                continue
-            try:
-                image = decode(data, where, self._channels, self._shape, self._resize)
-            except ImageError as error:
-                if not self._probing:
-                    raise
-                self._broken[first + place] = str(error)
-                continue
-            yield first + place, image, _name_of(name), *numbers
+        The number of each, where its picture is for sentences, the picture as it is encoded, the name, the labels.
+        """
+        columns, first = self._columns, 0
+        names = [columns.read, *columns.labels, *([columns.names] if columns.names else [])]
+        for shard in self._shards:
+            file = shown(shard.path)
+            for row, batch in shard.batches(names, most, start - first, stop - first):
+                labels = [self._labels(batch, name, row, f"{file}: {shown(name)}") for name in columns.labels]
+                pictures = self._column(batch, columns.read)
+                called = self._column(batch, columns.names) if columns.names else [None] * len(pictures)
+                for place, (picture, name, *numbers) in enumerate(zip(pictures, called, *labels, strict=True), row):
+                    where = f"{file}: {shown(columns.images)}[{place}]"
+                    if not picture.is_valid:
+                        raise DataError(f"{where} has no bytes: the picture is elsewhere, or there is none.")
+                    yield first + place, where, picture.as_py(), _name_of(name), *numbers
+            first += shard.rows
+
+    def _labels(self, batch: Any, name: str, row: int, where: str) -> Rows:
+        """The labels in a column of a record batch, which begins at ``row`` of its file."""
+        arrow, classes = pyarrow(), self._classes[name]
+        values = numbers = self._column(batch, name)
+        if not arrow.types.is_integer(values.type):
+            known = arrow.array([each.encode() for each in classes], values.type)
+            numbers = pyarrow("pyarrow.compute").index_in(values, value_set=known)
+        if numbers.null_count:
+            place = int(np.argmax(numbers.is_null().to_numpy(zero_copy_only=False)))
+            text = shown(_name_of(values[place]))
+            fault = f"= '{text}' is not among the {len(classes)} class names"
+            raise DataError(f"{where}[{row + place}] {fault if text else 'is empty: every point has a label'}.")
+        labels, _ = as_labels(numbers.to_numpy(zero_copy_only=False), row, where, len(classes))
+        return labels
 
 
 def _name_of(value: Any) -> str:
@@ -408,26 +394,41 @@ class ParquetFile:
         self.path = path
         self._size, footer = _footer(path)
         try:
-            groups = _Header(footer).struct().structs(4)
+            groups = _Header(footer).struct().values_of(4, _Struct)
             self.groups = [group.number(3, _I64) for group in groups]  # rows of each
-            self._chunks = [[chunk.need(3, _STRUCT) for chunk in group.structs(1)] for group in groups]
+            self._chunks = [[chunk[3, _STRUCT] for chunk in group.values_of(1, _Struct)] for group in groups]
         except BadHeader as error:
             raise DataError(f"{shown(path)} has a damaged footer ({error}): get the file again.") from error
         with self._open() as file:
             self.schema = file.schema_arrow
             rows = file.metadata.num_rows
-        if sum(self.groups) != rows:
-            raise DataError(f"{shown(path)} claims {rows} rows, but has groups of {sum(self.groups)}.")
+        self.rows = sum(self.groups)
+        if self.rows != rows:
+            raise DataError(f"{shown(path)} claims {rows} rows, but has groups of {self.rows}.")
 
-    def batches(self, group: int, columns: Sequence[str], most: int) -> Iterator[Any]:
-        """Record batches of at most ``most`` rows of a row group; columns of structs are ``name.field``.
+    def batches(
+        self, columns: Sequence[str], most: int, start: int = 0, stop: float = math.inf
+    ) -> Iterator[tuple[int, Any]]:
+        """``(row, batch)`` of the rows ``start:stop``, record batches of at most ``most`` rows.
 
-        Raises DataError before anything is unpacked where a page would be too large.
+        Columns of structs are ``name.field``. Raises DataError before anything is unpacked where a page would be too
+        large.
         """
-        largest = self._largest_page(group, columns)
-        size = max(1, min(most, BATCH_BYTES // max(1, largest)))
-        with self._open() as file:
-            yield from file.iter_batches(batch_size=size, row_groups=[group], columns=list(columns), use_threads=False)
+        end = 0
+        for group, count in enumerate(self.groups):
+            row, end = end, end + count
+            if row >= stop or end <= start:
+                continue
+            size = max(1, min(most, BATCH_BYTES // max(1, self._largest_page(group, columns))))
+            options = {"batch_size": size, "columns": list(columns), "use_threads": False}
+            with self._open() as file:
+                for batch in file.iter_batches(row_groups=[group], **options):
+                    low, high = max(0, start - row), min(batch.num_rows, stop - row)
+                    if low < high:
+                        yield row + low, batch.slice(low, high - low)
+                    row += batch.num_rows
+                    if row >= stop:
+                        break
 
     def _largest_page(self, number: int, columns: Sequence[str]) -> int:
         """Bytes of the largest page of these columns in a row group, unpacked; one too large is refused."""
@@ -436,10 +437,7 @@ class ParquetFile:
         try:
             with reading(self.path), self.path.open("rb") as file:
                 for chunk in self._chunks[number]:
-                    names = chunk.need(3, _LIST)
-                    if not all(isinstance(name, bytes) for name in names):
-                        raise BadHeader("a column has no name")
-                    column = b".".join(names).decode("utf-8", "replace")
+                    column = b".".join(chunk.values_of(3, bytes)).decode("utf-8", "replace")
                     if column not in columns:
                         continue
                     where = f"{shown(self.path)}: column {shown(column)} in row group {number}"
@@ -512,7 +510,7 @@ def _pages(file: IO[bytes], start: int, size: int) -> Iterator[tuple[int, int, i
         kind, unpacked, stored = (header.number(field, _I32) for field in (1, 2, 3))
         if kind in _PAGES:
             field, encoding = _PAGES[kind]
-            page = header.need(field, _STRUCT)
+            page = header[field, _STRUCT]
             yield kind, unpacked, page.number(1, _I32), page.number(encoding, _I32)
         place += reader.tell() + stored
     if place != end:
@@ -529,25 +527,22 @@ class BadHeader(Exception):
 class _Struct(dict[tuple[int, int], Any]):
     """The fields of a struct by number and type (pyarrow passes over those of another type).
 
-    int, bytes, list or _Struct, None for others. The methods raise BadHeader where a field is missing.
+    int, bytes, list or _Struct, None for others. BadHeader is raised where a field is missing.
     """
 
-    def need(self, field: int, kind: int) -> Any:
-        value = self.get((field, kind))
-        if value is None:
-            raise BadHeader(f"field {field} of a header is missing")
-        return value
+    def __missing__(self, key: tuple[int, int]) -> Any:
+        raise BadHeader(f"field {key[0]} of a header is missing")
 
     def number(self, field: int, kind: int) -> int:
-        value: int = self.need(field, kind)
+        value: int = self[field, kind]
         if value < 0:
             raise BadHeader(f"field {field} of a header is negative")
         return value
 
-    def structs(self, field: int) -> list[_Struct]:
-        values: list[_Struct] = self.need(field, _LIST)
-        if not all(isinstance(value, _Struct) for value in values):
-            raise BadHeader("a list of structs holds something else")
+    def values_of(self, field: int, kind: type) -> list[Any]:
+        values: list[Any] = self[field, _LIST]
+        if not all(isinstance(value, kind) for value in values):
+            raise BadHeader(f"the list in field {field} of a header holds something else")
         return values
 
 

@@ -263,18 +263,19 @@ def _bucket(keys: npt.NDArray[np.uint64], count: int) -> Rows:
     return ((keys >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
 
 
-def numbered(texts: Iterable[str], classes: Names, where: str) -> tuple[Rows, Names]:
+def numbered(texts: Iterable[str], classes: Names, label: Callable[[int], str]) -> tuple[Rows, Names]:
     """Labels that are text as int64 (N,), and the names of the classes: ``classes``, or all texts in their order.
 
-    Raises DataError at the first text that is not among the classes, and where there are more than classes can be.
+    ``label`` says, for sentences, where the label of a row is. Raises DataError at the first text that is not among the
+    classes, and where there are more than classes can be.
     """
     first: dict[str, int] = {}  # text -> its number by first occurrence
 
     def numbers() -> Iterator[int]:
-        for text in texts:
+        for row, text in enumerate(texts):
             yield first.setdefault(text, len(first))
             if len(first) > MOST_CLASSES:
-                raise DataError(f"{where} has more than {MOST_CLASSES:,} different labels: they are not classes.")
+                raise DataError(f"{label(row)} is the {len(first):,}th different one: such labels are no classes.")
 
     number = np.fromiter(numbers(), np.int64)
     names = classes or tuple(sorted(first))
@@ -282,7 +283,7 @@ def numbered(texts: Iterable[str], classes: Names, where: str) -> tuple[Rows, Na
     for text in first:
         if text not in places:
             row = int(np.argmax(number == first[text]))
-            raise DataError(f"{where}[{row}] = {shown(text)!r} is not among the {len(names)} class names.")
+            raise DataError(f"{label(row)} = {shown(text)!r} is not among the {len(names)} class names.")
     return np.array([places[text] for text in first], np.int64)[number], names
 
 

@@ -407,7 +407,7 @@ def test_a_dictionary_that_many_rows_name_is_read_in_small_batches(tmp_path, mon
     )
     assert path.stat().st_size < 1 << 18
     sizes = []
-    for batch in parquet.ParquetFile(path).batches(0, ["img"], 300):
+    for _, batch in parquet.ParquetFile(path).batches(["img"], 300):
         sizes.append(batch.num_rows)
         assert batch.nbytes <= 5 << 18
     assert sum(sizes) == 300
@@ -435,7 +435,7 @@ def test_a_chunk_that_lies_about_its_pages(tmp_path):
     chunk[9, i64] += skipped  # where its first page is
     chunk[7, i64] -= skipped  # its bytes
     with pytest.raises(DataError, match=r"has pages of 4\d\d values, but claims 500"):
-        next(file.batches(0, ["img"], 10))
+        next(file.batches(["img"], 10))
 
 
 def test_prefixes_of_earlier_values_are_refused(tmp_path):
@@ -527,5 +527,5 @@ def test_labels_that_are_text(tmp_path):
         read(ParquetSource(path, classes=("dog", "ant")))
     with pytest.raises(DataError, match=r"label\[1\] is empty: every point has a label"):
         read(ParquetSource(write(path, table(pictures(2), pa.array(["dog", None])))))
-    with pytest.raises(DataError, match=r"label\[1\] = '' is not among"):
+    with pytest.raises(DataError, match=r"label\[1\] is empty"):
         read(ParquetSource(write(path, table(pictures(2), pa.array(["dog", ""])))))
