@@ -6,7 +6,7 @@ where nothing is lost: integers within 0..255, and floats that are either whole 
 (:func:`tell_scale`), so that a mixture of both is found instead of guessed at.
 
 **Order.** The shuffled order is :func:`datarobust.randomness.permutation`: rows sorted by their random keys. So
-:class:`Shuffled` can write a set larger than its budget to files, one for each range of keys, and sort each by itself.
+:class:`Shuffled` writes a set of any size to files, one for each range of keys, and sorts each by itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from datarobust.datasets.files import Raw, file_sha256, reading
 from datarobust.errors import DataError
-from datarobust.randomness import Domain, permutation, row_keys
+from datarobust.randomness import Domain, row_keys
 from datarobust.text import shown
 from datarobust.types import Array, Progress, Rows
 
@@ -159,7 +159,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Shuffled:
-    """A source in shuffled order: in memory, or through files in ``folder``, which :meth:`close` removes."""
+    """A source in shuffled order, through files in ``folder``, which :meth:`close` removes."""
 
     source: Source
     seed: int
@@ -177,13 +177,8 @@ class Shuffled:
         stop = spec.rows if stop is None else min(stop, spec.rows)
         if start >= stop:
             return iter(())
-        if spec.rows * spec.row_bytes <= self.budget:
-            arrays = self._gather(start, stop)
-            return (
-                {name: array[begin:end] for name, array in arrays.items()}
-                for begin, end in spans(stop - start, spec.step)
-            )
-        count = min(_MOST_FILES, spec.rows, 1 + 2 * spec.rows * (spec.row_bytes + 16) // self.budget)
+        row_bytes = self._record.itemsize + 8  # the order of the rows is held, too
+        count = min(_MOST_FILES, spec.rows, 1 + 2 * spec.rows * row_bytes // self.budget)
         sizes = np.zeros(count, np.int64)
         for begin, end in spans(spec.rows, _KEYS_AT_ONCE):
             keys = row_keys(self.seed, Domain.IMPORT, begin, end)
@@ -197,24 +192,6 @@ class Shuffled:
         self._spill(count, buckets, int(first[buckets.stop] - first[buckets.start]))
         return self._sorted_buckets(first, buckets, start, stop)
 
-    def _read(self) -> Iterable[Block]:
-        spec = self.source.spec
-        return self.progress(Counted(self.source.blocks(), -(-spec.rows // spec.step)))
-
-    def _gather(self, start: int, stop: int) -> dict[str, Array]:
-        """The rows ``start:stop`` of the shuffled order, each scattered to its place."""
-        order = permutation(self.seed, Domain.IMPORT, self.source.spec.rows)
-        position = np.empty_like(order)
-        position[order] = np.arange(len(order))
-        columns = self.source.spec.columns
-        arrays = {name: np.empty((stop - start, *shape), dtype) for name, (dtype, shape) in columns.items()}
-        for block in self._read():
-            target = position[block["index"]] - start
-            inside = (target >= 0) & (target < stop - start)
-            for name, array in arrays.items():
-                array[target[inside]] = block[name][inside]
-        return arrays
-
     @property
     def _record(self) -> np.dtype[np.void]:
         """A row as it lies in a bucket's file."""
@@ -223,27 +200,25 @@ class Shuffled:
 
     def _spill(self, count: int, buckets: range, rows: int) -> None:
         """Write the ``rows`` of some of ``count`` buckets into a file each, in one pass over the source."""
-        size, free = rows * self._record.itemsize, shutil.disk_usage(self.folder).free
+        spec, size = self.source.spec, rows * self._record.itemsize
+        free = shutil.disk_usage(self.folder).free
         if size > free:
             needed = f"{size / 1e9:.1f} GB of temporary files in {self.folder.parent}"
             raise DataError(f"Shuffling takes {needed}, which has {free / 1e9:.1f} GB free.")
         with ExitStack() as stack:
-            files = {b: stack.enter_context((self.folder / str(b)).open("xb", buffering=0)) for b in buckets}
-            for block in self._read():
-                begin, end = int(block["index"][0]), int(block["index"][-1]) + 1
-                keys = row_keys(self.seed, Domain.IMPORT, begin, end)
-                bucket = _bucket(keys, count)
+            files = {b: stack.enter_context((self.folder / str(b)).open("xb")) for b in buckets}
+            for block in self.progress(Counted(self.source.blocks(), -(-spec.rows // spec.step))):
+                records = np.empty(len(block["index"]), self._record)
+                begin = int(block["index"][0])
+                records["key"] = row_keys(self.seed, Domain.IMPORT, begin, begin + len(records))
+                for name in spec.columns:
+                    records[name] = block[name]
+                bucket = _bucket(records["key"], count)
                 order = np.argsort(bucket, kind="stable")
-                order = order[(bucket[order] >= buckets.start) & (bucket[order] < buckets.stop)]
-                records = np.empty(len(order), self._record)
-                records["key"] = keys[order]
-                for name in self.source.spec.columns:
-                    records[name] = block[name][order]
                 present, begins = np.unique(bucket[order], return_index=True)
-                for number, part in zip(present.tolist(), np.split(records, begins)[1:], strict=True):
-                    view = part.view(np.uint8).data
-                    while view:  # a raw file may take less than it is given
-                        view = view[files[number].write(view) :]
+                for number, part in zip(present.tolist(), np.split(records[order], begins)[1:], strict=True):
+                    if number in files:
+                        files[number].write(part.data)
 
     def _sorted_buckets(self, first: Rows, buckets: range, start: int, stop: int) -> Iterator[Block]:
         """The rows ``start:stop``, one bucket in memory at a time; its file is removed as soon as it is read."""

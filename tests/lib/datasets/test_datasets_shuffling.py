@@ -1,4 +1,4 @@
-"""One permutation, in memory and through files."""
+"""One permutation, through one file and through many."""
 
 import shutil
 import tracemalloc
@@ -46,7 +46,7 @@ def joined(blocks):
     coarse=st.booleans(),
     data=st.data(),
 )
-def test_files_give_what_memory_gives(rows, seed, budget, soft, coarse, data):
+def test_many_files_give_what_one_gives(rows, seed, budget, soft, coarse, data):
     start = data.draw(st.integers(0, rows))
     stop = data.draw(st.integers(start, rows))
     source = Rows(rows, soft=soft, coarse=coarse)
