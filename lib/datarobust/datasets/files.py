@@ -18,7 +18,6 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -64,15 +63,10 @@ class Raw:
     open: Callable[[], AbstractContextManager[BinaryIO]]  # a new seekable stream at their start
 
 
-def file_sha256(path: Path, stopped: Callable[[], bool] = lambda: False) -> str:
-    """The sha256 of a file. Raises CancelledError where ``stopped`` turns true meanwhile."""
-    digest = hashlib.sha256()
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file."""
     with path.open("rb", buffering=0) as file:
-        while data := file.read(1 << 20):
-            if stopped():
-                raise CancelledError
-            digest.update(data)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def brief(error: BaseException) -> str:

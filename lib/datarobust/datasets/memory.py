@@ -6,7 +6,7 @@ Nothing is imported but NumPy: tensors, columns of pandas and pictures of pillow
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -91,7 +91,7 @@ class ArraySource(Source):
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
-    def digest(self, stopped: Callable[[], bool] = lambda: False) -> str:
+    def digest(self) -> str:
         """sha256 of shapes and dtypes, then of the points, the labels, the label vectors and the names."""
         return self._digest
 

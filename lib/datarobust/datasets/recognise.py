@@ -41,7 +41,7 @@ class DigitsSource(Source):
     def __init__(self) -> None:
         self.spec = Spec("digits", DIGITS, "images", (1, 8, 8), tuple("0123456789"))
 
-    def digest(self, stopped: Callable[[], bool] = lambda: False) -> str:
+    def digest(self) -> str:
         """sha256 of the levels as bytes, image by image, then of the labels as bytes."""
         levels, labels = self._raw
         return hashlib.sha256(levels.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()

@@ -135,13 +135,13 @@ class Source:
         if self._state_now() != self._state:
             raise DataError(f"{shown(self._path)} changed while it was read.")
 
-    def digest(self, stopped: Callable[[], bool] = lambda: False) -> str:
+    def digest(self) -> str:
         """sha256 of the file; of several, of the lines ``sha256  name`` that ``sha256sum`` prints, in order."""
         if self._alone:
-            return file_sha256(self._path, stopped)
+            return file_sha256(self._path)
         digest = hashlib.sha256()
         for name in self._names:
-            digest.update(os.fsencode(f"{file_sha256(self._folder / name, stopped)}  {name}\n"))
+            digest.update(os.fsencode(f"{file_sha256(self._folder / name)}  {name}\n"))
         return digest.hexdigest()
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:

@@ -14,11 +14,9 @@ have labels that classifiers gave (Section 4).
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -150,24 +148,18 @@ class Import:
         shuffled = Shuffled(source, self.shuffle or 0, temporary, self.budget, output.progress)
         reader = source if self.shuffle is None else shuffled
         history: list[Step] = []
-        stopped = threading.Event()
         with (
             discarded_if_wrong(output),
             output.writer(columns, attributes, history, resume=()) as writer,
-            ThreadPoolExecutor(1, "digest") as executor,
+            closing(shuffled),
         ):
-            digest = executor.submit(source.digest, stopped.is_set)  # reads the same pages at about the same time
-            try:
-                shuffled.close()  # what a killed run left; nobody else writes here now
-                start = min(map(writer.done, columns))
-                blocks = Counted(reader.blocks(start, self.rows), -(-(self.rows - start) // spec.step))
-                fill(writer, columns, start, output.progress(blocks))
-                sha256 = digest.result()
-                source.unchanged()
-                history.append(output.step({"source": sha256}))  # the writer reads it when the block ends
-            finally:
-                stopped.set()
-                shuffled.close()
+            shuffled.close()  # what a killed run left; nobody else writes here now
+            start = min(map(writer.done, columns))
+            blocks = Counted(reader.blocks(start, self.rows), -(-(self.rows - start) // spec.step))
+            fill(writer, columns, start, output.progress(blocks))
+            sha256 = source.digest()
+            source.unchanged()
+            history.append(output.step({"source": sha256}))  # the writer reads it when the block ends
 
 
 @dataclass(frozen=True)
