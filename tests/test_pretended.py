@@ -47,7 +47,7 @@ assert weight.grad.tolist() == [20.0, 10.0, 14.0]
 """
 DRAWS = """
 import numpy as np, torch
-from datarobust.attacks import normal_noise, uniform_noise
+from datarobust.attacks import start_noise
 from datarobust.devices import row_keys
 from datarobust.randomness import Domain
 from datarobust.training.images import augment
@@ -56,8 +56,8 @@ cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
 images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 3, 16, 16), np.uint8))
 for seed, step, first in ((0, 0, 0), (2**64 - 1, 12345, 7)):
     place = (3, 3, 5, 7), seed, Domain.TRAIN, step, first
-    assert torch.equal(uniform_noise(*place, gpu).cpu(), uniform_noise(*place, cpu))
-    ours, expected = normal_noise(*place, gpu).cpu(), normal_noise(*place, cpu)
+    assert torch.equal(start_noise("uniform", *place, gpu).cpu(), start_noise("uniform", *place, cpu))
+    ours, expected = start_noise("normal", *place, gpu).cpu(), start_noise("normal", *place, cpu)
     torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-9)
     assert (ours != expected).double().mean() < 1e-2
     for kind in ("crop-flip", "crop", "cifar100", "none"):

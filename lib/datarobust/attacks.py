@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from torch.nn import functional
 from datarobust.devices import uniforms
 from datarobust.norms import ball_of
 from datarobust.randomness import Domain
+
+Network = Callable[[Tensor], Tensor]
+"""From images to logits."""
 
 
 def pgd(
@@ -54,21 +57,13 @@ def pgd(
 
 
 def training_attack(
-    model: Callable[[Tensor], Tensor],
-    x: Tensor,
-    p: Tensor,
-    noise: Tensor,
-    *,
-    norm: str,
-    eps: float,
-    step: float,
-    steps: int,
+    model: Network, x: Tensor, p: Tensor, noise: Tensor, *, norm: str, eps: float, step: float, steps: int
 ) -> Tensor:
     """The inner maximisation of TRADES (Zhang et al. 2019): climb KL(p(x) || p(x')).
 
     ``model`` takes images to logits (B, classes) float32, in the mode in which it is to be attacked. ``p`` are
     probabilities of the clean images, as softmax gives them; no gradient flows through them. ``noise`` is from
-    :func:`training_noise`.
+    :func:`start_noise`, as the norm has it.
     """
     target = p.detach()
     begin = ball_of(norm).training_start(x, noise, eps)
@@ -82,20 +77,12 @@ def training_attack(
 
 
 def margin_attack(
-    model: Callable[[Tensor], Tensor],
-    x: Tensor,
-    y: Tensor,
-    noise: Tensor,
-    *,
-    norm: str,
-    eps: float,
-    step: float,
-    steps: int,
+    model: Network, x: Tensor, y: Tensor, noise: Tensor, *, norm: str, eps: float, step: float, steps: int
 ) -> Tensor:
     """The attack that tracks robustness: climb the margin of the best wrong class, up to 0 (Carlini & Wagner 2017).
 
     An image that is fooled has no gradient and stays where it is. Put the model into evaluation mode, and freeze its
-    parameters to save work. ``noise`` is from :func:`uniform_noise`.
+    parameters to save work. ``noise`` is uniform.
     """
     ball = ball_of(norm)
     begin = (x + ball.project(ball.tracking_offset(x, noise, eps), eps)).clamp(0.0, 1.0)
@@ -110,48 +97,36 @@ def margin_attack(
     return pgd(x, begin, margin, norm, eps, step, steps)
 
 
-# ------------------------------------------------------------------------------------------- noise of random starts
-
-
-def uniform_noise(
-    shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int = 0, device: torch.device | None = None
+def start_noise(
+    kind: Literal["uniform", "normal"],
+    shape: tuple[int, ...],
+    seed: int,
+    domain: Domain,
+    number: int,
+    first: int = 0,
+    device: torch.device | None = None,
 ) -> Tensor:
-    """Numbers uniform in [-1, 1), multiples of 2^-23: float32 of the shape (B, ...) of images.
+    """The noise of random starts, float32 of the shape (B, ...) of images.
 
-    ``number`` is that of the step or the epoch, ``first`` the place of the first image among those of the step.
+    It is uniform in [-1, 1), multiples of 2^-23, or standard normal (Box and Muller 1958). ``number`` is that of the
+    step or the epoch, ``first`` the place of the first image among those of the step.
     """
-    drawn = _unit(shape, seed, domain, number, first, device)[:, : math.prod(shape[1:])]
-    return drawn.mul(2.0).sub_(1.0).reshape(shape)
+    size = math.prod(shape[1:])
+    steps = -(-size // 8)  # Philox makes eight of 32 bits a step of its counter
+    place = torch.device("cpu") if device is None else device
+    drawn = uniforms(seed, domain.of(number), first * steps, shape[0] * steps, place).view(shape[0], 8 * steps)
+    values = drawn.mul(2.0).sub_(1.0) if kind == "uniform" else _normal(drawn)
+    return values[:, :size].reshape(shape)
 
 
-def normal_noise(
-    shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int = 0, device: torch.device | None = None
-) -> Tensor:
-    """Numbers of the standard normal distribution (Box and Muller 1958); arguments as for :func:`uniform_noise`."""
-    drawn = _unit(shape, seed, domain, number, first, device)
+def _normal(uniform: Tensor) -> Tensor:
+    """Standard normal numbers (B, 2 n) of uniform ones in [0, 1), multiples of 2^-24."""
     # In double precision, rounded at the end: what vector and scalar code make of one number then rounds alike.
-    pairs: Any = drawn.double().view(shape[0], drawn.shape[1] // 2, 2)
+    pairs: Any = uniform.double().view(len(uniform), uniform.shape[1] // 2, 2)
     library: Any = torch
-    if drawn.device.type == "cpu":  # the same functions of NumPy: its bits do not change with PyTorch
+    if uniform.device.type == "cpu":  # the same functions of NumPy: its bits do not change with PyTorch
         pairs, library = pairs.numpy(), np
     length = library.sqrt(-2.0 * library.log(pairs[..., 0] + 2.0**-24))
     turn = pairs[..., 1] * (2.0 * math.pi)
     values = torch.as_tensor(library.stack([length * library.cos(turn), length * library.sin(turn)], 2))
-    return values.float().flatten(1)[:, : math.prod(shape[1:])].reshape(shape)
-
-
-def training_noise(
-    norm: str, shape: tuple[int, ...], seed: int, number: int, first: int = 0, device: torch.device | None = None
-) -> Tensor:
-    """Noise of the training attack in step ``number``: uniform or normal, as the norm has it."""
-    draw = {"uniform": uniform_noise, "normal": normal_noise}[ball_of(norm).training_noise]
-    return draw(shape, seed, Domain.TRAIN, number, first, device)
-
-
-def _unit(
-    shape: tuple[int, ...], seed: int, domain: Domain, number: int, first: int, device: torch.device | None
-) -> Tensor:
-    """Numbers uniform in [0, 1), multiples of 2^-24: float32 (B, at least one for each number of an image)."""
-    steps = -(-math.prod(shape[1:]) // 8)  # Philox makes eight of 32 bits a step of its counter
-    place = torch.device("cpu") if device is None else device
-    return uniforms(seed, domain.of(number), first * steps, shape[0] * steps, place).view(shape[0], 8 * steps)
+    return values.float().flatten(1)

@@ -39,7 +39,7 @@ from diffusion import randomise
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from datarobust.attacks import normal_noise, training_noise, uniform_noise
+from datarobust.attacks import start_noise
 from datarobust.diffusion import training as edm
 from datarobust.diffusion.cloning import Task, clones, image_keys, normals
 from datarobust.diffusion.denoiser import Denoiser, Edm, flops, one_hot, prepare
@@ -54,7 +54,7 @@ from datarobust.networks import Precision, build, casting, forward_operations, p
 from datarobust.networks.classifier import BatchNorm2d, kernels_for
 from datarobust.networks.inception import Inception
 from datarobust.networks.song_unet import CIFAR, DDPMPP, Norm, SongUNet
-from datarobust.norms import norm_of
+from datarobust.norms import ball_of, norm_of
 from datarobust.randomness import Domain
 from datarobust.trades import trades_step
 from datarobust.training.adversarial import Training
@@ -273,8 +273,8 @@ def bits(bench: Bench) -> None:
     apart = float((turned.cpu() != expected).double().mean())
     bench.add("pixels turned otherwise, augmentation cifar100", apart, "share", apart <= 1e-3, "at most 0.001")
     uniform, normal = (
-        [draw((64, *SHAPE), 0, Domain.TRAIN, 3, 0, device).cpu() for device in (bench.device, CPU)]
-        for draw in (uniform_noise, normal_noise)
+        [start_noise(kind, (64, *SHAPE), 0, Domain.TRAIN, 3, 0, device).cpu() for device in (bench.device, CPU)]
+        for kind in ("uniform", "normal")
     )
     bench.equal("uniform noise", torch.equal(*uniform))
     apart = float((normal[0] != normal[1]).double().mean())
@@ -578,11 +578,11 @@ def advtrain(bench: Bench) -> None:
     operations = passes * forward_operations(build(bench.arch), SHAPE)
     for norm in ("linf", "l2"):
         training = adversarial_training(bench, Recipe(bench.arch["name"], norm, batch=batch), points)
-        drawn, shape = training.draw(1), (batch, *SHAPE)
+        drawn, shape, kind = training.draw(1), (batch, *SHAPE), ball_of(norm).training_noise
         works: dict[str, Callable[[], object]] = {
             "drawn by the processor for": lambda t=training: t.draw(1),
             "images and crops of": lambda t=training, d=drawn: t.batches.at(0, 1, None, d),
-            "noise of": lambda n=norm, s=shape: training_noise(n, s, 0, 1, 0, bench.device),
+            "noise of": lambda k=kind, s=shape: start_noise(k, s, 0, Domain.TRAIN, 1, 0, bench.device),
         }
         for what, work in works.items():
             took = bench.timed(work)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datarobust.attacks import margin_attack, pgd, training_attack, training_noise
+from datarobust.attacks import margin_attack, pgd, training_attack
 from datarobust.errors import UsageError
 from datarobust.norms import L2_START
 from datarobust.training.recipe import Recipe
@@ -158,7 +158,6 @@ def test_no_norm_is_taken_for_another() -> None:
         lambda: pgd(x, noise, torch.sum, "l1", 0.1, 0.1, 1),
         lambda: margin_attack(model, images, y, start, **asked),
         lambda: training_attack(model, images, model(images).softmax(1), start, **asked),
-        lambda: training_noise("l1", (2, 3), 0, 0),
         lambda: Recipe(norm="l1"),
     ):
         with pytest.raises(UsageError, match="norm l1: choose l2 or linf"):

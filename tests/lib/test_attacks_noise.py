@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.attacks import normal_noise, uniform_noise
+from datarobust.attacks import start_noise
 from datarobust.randomness import Domain
 
-DRAWS = pytest.mark.parametrize("draw", [uniform_noise, normal_noise])
+KINDS = pytest.mark.parametrize("kind", ["uniform", "normal"])
 
 
-@DRAWS
+@KINDS
 @settings(max_examples=40)
 @given(
     count=st.integers(1, 9),
@@ -23,19 +25,19 @@ DRAWS = pytest.mark.parametrize("draw", [uniform_noise, normal_noise])
     seed=st.integers(0, 2**64 - 1),
     step=st.integers(0, 10**9),
 )
-def test_parts_are_parts_of_the_whole(draw, count: int, size: int, cut: int, seed: int, step: int) -> None:  # type: ignore[no-untyped-def]
-    whole = draw((count, size, 2), seed, Domain.TRAIN, step)
+def test_parts_are_parts_of_the_whole(kind: Any, count: int, size: int, cut: int, seed: int, step: int) -> None:
+    whole = start_noise(kind, (count, size, 2), seed, Domain.TRAIN, step)
     cut = min(cut, count)
     parts = [
-        draw((cut, size, 2), seed, Domain.TRAIN, step),
-        draw((count - cut, size, 2), seed, Domain.TRAIN, step, first=cut),
+        start_noise(kind, (cut, size, 2), seed, Domain.TRAIN, step),
+        start_noise(kind, (count - cut, size, 2), seed, Domain.TRAIN, step, first=cut),
     ]
     assert torch.equal(torch.cat(parts), whole)
     assert whole.dtype == torch.float32
 
 
-@DRAWS
-def test_seeds_purposes_and_steps_draw_differently(draw) -> None:  # type: ignore[no-untyped-def]
+@KINDS
+def test_seeds_purposes_and_steps_draw_differently(kind: Any) -> None:
     asked = [
         (0, Domain.TRAIN, 0),
         (1, Domain.TRAIN, 0),
@@ -44,12 +46,12 @@ def test_seeds_purposes_and_steps_draw_differently(draw) -> None:  # type: ignor
         (0, Domain.FOCUS, 0),
         (0, Domain.TRAIN, 1),
     ]
-    drawn = [draw((2, 8), *each).numpy().tobytes() for each in asked]
+    drawn = [start_noise(kind, (2, 8), *each).numpy().tobytes() for each in asked]
     assert len(set(drawn)) == len(asked)
 
 
 def test_uniform_numbers_are_uniform() -> None:
-    values = uniform_noise((50, 4001), 3, Domain.TRAIN, 5).numpy()
+    values = start_noise("uniform", (50, 4001), 3, Domain.TRAIN, 5).numpy()
     assert values.min() >= -1.0
     assert values.max() < 1.0
     counts, _ = np.histogram(values, 20, (-1.0, 1.0))
@@ -60,7 +62,7 @@ def test_uniform_numbers_are_uniform() -> None:
 def test_normal_numbers_are_normal() -> None:
     from scipy import stats
 
-    values = normal_noise((50, 4001), 3, Domain.TRAIN, 5).numpy()
+    values = start_noise("normal", (50, 4001), 3, Domain.TRAIN, 5).numpy()
     assert np.isfinite(values).all()
     assert stats.kstest(values.ravel()[:50_000], "norm").pvalue > 1e-4
     assert abs(float(np.corrcoef(values[:, 0:4000:2].ravel(), values[:, 1:4000:2].ravel())[0, 1])) < 0.01
@@ -68,4 +70,6 @@ def test_normal_numbers_are_normal() -> None:
 
 def test_the_numbers_are_the_same_for_ever() -> None:
     """A change would break every resumed training."""
-    assert (uniform_noise((1, 3), 0, Domain.TRAIN, 0).numpy() * 2**23).tolist() == [[-4977594.0, 3947495.0, -1310624.0]]
+    assert (start_noise("uniform", (1, 3), 0, Domain.TRAIN, 0).numpy() * 2**23).tolist() == [
+        [-4977594.0, 3947495.0, -1310624.0]
+    ]

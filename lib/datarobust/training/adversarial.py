@@ -14,10 +14,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from datarobust.attacks import margin_attack, training_noise, uniform_noise
+from datarobust.attacks import margin_attack, start_noise
 from datarobust.distributed import Group
 from datarobust.networks import forward, fuse, products
 from datarobust.networks.classifier import batch_norms, frozen, held
+from datarobust.norms import ball_of
 from datarobust.randomness import Domain
 from datarobust.schedules import momentum_and_rate
 from datarobust.trades import trades_step
@@ -134,7 +135,8 @@ class Training(Loop):
             group["lr"], group["momentum"] = lr, momentum
         batch = self.batches.at(self.epoch, self.step, self.crafted, drawn)
         shape = tuple(batch.x.shape)
-        noise = training_noise(recipe.norm, shape, recipe.seed, number, self.batches.first, self.device)
+        kind = ball_of(recipe.norm).training_noise
+        noise = start_noise(kind, shape, recipe.seed, Domain.TRAIN, number, self.batches.first, self.device)
         self.optimiser.zero_grad(set_to_none=True)
         # In the first step batch norms take over the statistics of the batch, as in the reference: it has no program.
         eager = torch.compiler.set_stance("force_eager") if recipe.compiled and number == 0 else nullcontext()
@@ -230,7 +232,7 @@ class Training(Loop):
     def _attacked(self, x: Tensor, y: Tensor, domain: Domain, first: int) -> Tensor:
         """PGD-40's adversaries of the averaged model; ``first`` is the place of the first image in its set."""
         recipe, network = self.recipe, partial(forward, self.average, self.recipe.precision)
-        noise = uniform_noise(tuple(x.shape), recipe.seed, domain, self.epoch, first, x.device)
+        noise = start_noise("uniform", tuple(x.shape), recipe.seed, domain, self.epoch, first, x.device)
         return margin_attack(
             network, x, y, noise, norm=recipe.norm, eps=recipe.eps, step=recipe.step, steps=TRACK_STEPS
         )
