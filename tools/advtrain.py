@@ -125,7 +125,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         None if test is None else artifacts.open_store(test, "dataset"),
         _points("hold_out", hold_out, base),
         _points("track", track, base),
-        _points("focus", focus, base),
+        _points("focus", "none" if focus is None else focus, base),
     )
     _cli.say(*inputs.remarks())
     eps, step = norm_of(norm).eps if eps is None else eps, ball_of(norm).step if step is None else step
@@ -134,7 +134,7 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
         _cli.say(f"--augment auto: {augment}.")
     if focus_batch is None:
         focus_batch = default_focus_batch(len(inputs.focused))
-        if focus_mode == "inject" and focus is not None and focus_batch < Recipe.focus_batch:
+        if focus_mode == "inject" and len(inputs.focused) and focus_batch < Recipe.focus_batch:
             _cli.say(f"--focus-batch is {focus_batch}, because {len(inputs.focused)} points are in focus.")
     recipe = Recipe(
         arch=arch, norm=norm, eps=eps, step=step, steps=steps, l2_step=l2_step, beta=beta, epochs=epochs, batch=batch,
@@ -183,13 +183,14 @@ def advtrain(  # noqa: D103 - the help is the docstring of the module
             _cli.emit(json.dumps({"run": str(output), **weights, **read_log(output)[-1]}))
 
 
-def _points(name: str, text: str | None, dataset: Store) -> Chosen | None:
+def _points(name: str, text: str, dataset: Store) -> Chosen:
     """The points of an option, which is named where they cannot be had: two have a default that nobody typed."""
     from datarobust.errors import SelectionError
-    from datarobust.jobs.advtrain import select
+    from datarobust.jobs.advtrain import NONE
+    from datarobust.selection import choose
 
     try:
-        return select(text, dataset)
+        return NONE if text == "none" else choose(text, dataset)
     except SelectionError as error:
         default = " That is its default: choose fewer, or none." if text == _FIRST else ""
         raise SelectionError(f"`{name}`: {error}{default}") from error

@@ -72,7 +72,7 @@ def read(path: Path, batches: int) -> None:
     base = Points.of(rng.integers(0, 256, (50_000, 3, 32, 32), np.uint8), rng.integers(0, 10, 50_000))
     counts = count(recipe, 50_000, 1024, generated=True, focus=0)
     with ExitStack() as stack:
-        stream = Inputs(store, store, None, None, None, None).stream(0, 1 << 30, stack)
+        stream = Inputs(store, store).stream(0, 1 << 30, stack)
         made = Batches(recipe, counts, base, np.arange(1024, 50_000), stream, np.empty(0, np.int64))
         made.at(0, 0, None)
         began = time.perf_counter()

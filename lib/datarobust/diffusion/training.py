@@ -177,18 +177,14 @@ class Training(Loop):
             torch._foreach_lerp_(averages, parameters, 1.0 - recipe.decay(seen))
             self.loss += loss.double()
 
-    def loss_sum(self) -> float:
-        """Sum of the epoch's losses so far."""
-        return float(self.loss)
-
     def standing(self) -> Line:
         """The epoch so far, of this process's images."""
-        return {"epoch": self.epoch + 1} | ({"loss": self.loss_sum() / self.step} if self.step else {})
+        return {"epoch": self.epoch + 1} | ({"loss": float(self.loss) / self.step} if self.step else {})
 
     def end_epoch(self) -> Line:
         """Figures of the epoch."""
         self.group.average([self.loss])
-        loss = self.loss_sum() / self.steps
+        loss = float(self.loss) / self.steps
         self.demand_finite(loss)
         images = self.steps * self.recipe.batch
         seen = (self.epoch + 1) * images

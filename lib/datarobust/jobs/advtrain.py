@@ -19,10 +19,10 @@ from datarobust.jobs.make import ALONE, Form, Output
 from datarobust.jobs.run_folder import Run, RunFolder
 from datarobust.selection import Chosen
 from datarobust.text import shown
-from datarobust.training.images import Held, Points, Stream, normalisation
+from datarobust.training.images import Points, Stream, normalisation
 from datarobust.training.loop import SILENT, Listener
 from datarobust.training.recipe import Augment, Counts, Recipe, count
-from datarobust.types import Rows
+from datarobust.types import Array, Rows
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from datarobust.distributed import Group
 
 _SMALLEST_CROP = 16
+NONE = Chosen(np.empty(0, np.int64))
+"""No points."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class Inputs:
     dataset: Store
     generated: Store | None = None
     test: Store | None = None
-    hold_out: Chosen | None = None
-    track: Chosen | None = None
-    focus: Chosen | None = None
+    hold_out: Chosen = NONE
+    track: Chosen = NONE
+    focus: Chosen = NONE
 
     def __post_init__(self) -> None:
         if "images" not in self.dataset:
@@ -69,7 +71,7 @@ class Inputs:
     def selections(self) -> dict[str, Chosen]:
         """Those that there are, by role."""
         selections = {"hold_out": self.hold_out, "track": self.track, "focus": self.focus}
-        return {role: points for role, points in selections.items() if points is not None}
+        return {role: points for role, points in selections.items() if len(points.rows)}
 
     @property
     def digests(self) -> dict[str, str]:
@@ -79,29 +81,22 @@ class Inputs:
         return stores | {role: artifacts.fingerprint({"rows": places}) for role, places in rows.items()}
 
     @property
-    def held_out(self) -> Rows:
-        """Rows of the dataset that are not trained on."""
-        return np.empty(0, np.int64) if self.hold_out is None else self.hold_out.rows
-
-    @property
     def available(self) -> Rows:
-        """Rows that are."""
-        return selection.others(self.held_out, len(self.dataset))
+        """Rows of the dataset that are trained on."""
+        return selection.others(self.hold_out.rows, len(self.dataset))
 
     @property
     def focused(self) -> Rows:
         """Points in focus that are not held out. Raises UsageError where all of them are."""
-        if self.focus is None:
-            return np.empty(0, np.int64)
-        rows = self.focus.rows[~np.isin(self.focus.rows, self.held_out)]
-        if not len(rows):
+        rows = self.focus.rows[~np.isin(self.focus.rows, self.hold_out.rows)]
+        if len(self.focus.rows) and not len(rows):
             raise UsageError("`focus` names only points that `hold_out` keeps from training: name others.")
         return rows
 
     def remarks(self) -> list[str]:
         """What the user should know about the selections."""
         remarks = [f"`{role}`: {remark}." for role, points in self.selections.items() for remark in points.remarks()]
-        if self.focus is not None and (held := len(self.focus.rows) - len(self.focused)):
+        if held := len(self.focus.rows) - len(self.focused):
             remarks.append(
                 f"`focus`: {held:,} of the {len(self.focus.rows):,} points are held out and will not be trained on."
             )
@@ -134,9 +129,9 @@ class Inputs:
             )
         block = len(store) if fits else images.layout.block
 
-        def held(column: Column) -> Column | Held:
+        def held(column: Column) -> Column | Array:
             rows = group.once_a_machine(column) if fits and group.size > 1 else None
-            return column if rows is None else Held(rows)
+            return column if rows is None else rows
 
         return stack.enter_context(Stream(held(images), held(store.column("labels")), seed, block))
 
@@ -160,7 +155,7 @@ class AdversarialTraining:
         """Images of a step, steps of an epoch. Raises UsageError where the recipe does not fit the sets."""
         inputs = self.inputs
         generated, focused = inputs.generated is not None, len(inputs.focused)
-        return count(self.recipe, len(inputs.dataset), len(inputs.held_out), generated, focused, self.group.size)
+        return count(self.recipe, len(inputs.dataset), len(inputs.hold_out.rows), generated, focused, self.group.size)
 
     @cached_property
     def points(self) -> tuple[Points, Points | None]:
@@ -185,7 +180,7 @@ class AdversarialTraining:
     def request(self) -> dict[str, Any]:
         """All that decides the bits on one machine."""
         inputs, recipe = self.inputs.digests, asdict(self.recipe)
-        if self.inputs.focus is None or self.recipe.focus_mode == "inject":
+        if not len(self.inputs.focus.rows) or self.recipe.focus_mode == "inject":
             del recipe["focus_times"]  # decides nothing; runs of before it was there are taken up
         if not self.recipe.compiled:
             del recipe["compiled"]  # as in those
@@ -228,7 +223,7 @@ class AdversarialTraining:
 
         inputs, (base, test), group = self.inputs, self.points, self.group
         device = self.device or torch.device("cpu")
-        track = None if inputs.track is None else base.at(inputs.track.rows).to(device)
+        track = base.at(inputs.track.rows).to(device) if len(inputs.track.rows) else None
         test = None if test is None else test.to(device)
         base = base.to(device)
         histories = [store.history for store in inputs.stores.values()]
@@ -243,11 +238,6 @@ class AdversarialTraining:
             if self.recipe.compiled:
                 torch.compiler.reset()  # few programs are kept: those of trainings before it would count
             run.train(Training(self.recipe, self.counts, batches, model, device, group, track, test), self.listener)
-
-
-def select(text: str | None, dataset: Store) -> Chosen | None:
-    """The points of a selection; None for None and for "none"."""
-    return None if text is None or text == "none" else selection.choose(text, dataset)
 
 
 def classes_of(inputs: Inputs) -> int:

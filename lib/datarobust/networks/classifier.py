@@ -42,7 +42,9 @@ def build(arch: Mapping[str, Any], seed: int = 0, bn_group: int = 0) -> Classifi
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            model.draw(module.weight, generator)
+            # As He et al. 2015, by the outputs: those with SiLU, too.
+            deviation = math.sqrt(2.0 / (math.prod(module.kernel_size) * module.out_channels))
+            nn.init.normal_(module.weight, 0.0, deviation, generator=generator)
         elif isinstance(module, BatchNorm2d):
             module.reset_parameters()
             module.group = bn_group
@@ -253,11 +255,6 @@ class Classifier(nn.Module):
             self.register_buffer(part, tensor, persistent=False)
         self.arch = {"name": name, "arguments": arguments | more}
 
-    @staticmethod
-    def draw(weight: Tensor, generator: torch.Generator) -> None:
-        """Draw the initial weights of a convolution."""
-        raise NotImplementedError
-
     def _normalised(self, x: Tensor) -> Tensor:
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
 
@@ -302,12 +299,6 @@ class WideResNet(Classifier):
             self.layer.append(nn.Sequential(OrderedDict(block=group)))
         self.batchnorm = _WideNorm(widths[-1])
         self.logits = nn.Linear(widths[-1], classes)
-
-    @staticmethod
-    def draw(weight: Tensor, generator: torch.Generator) -> None:
-        """Normal, of variance 2 / (9 outputs), 2 / outputs in shortcuts."""
-        deviation = math.sqrt(2.0 / (math.prod(weight.shape[2:]) * len(weight)))
-        nn.init.normal_(weight, 0.0, deviation, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, float32 (B, classes), of images (B, channels, H, W)."""
@@ -372,11 +363,6 @@ class PreActResNet18(Classifier):
         self.layer4 = group(256, 512, 2)
         self.bn = BatchNorm2d(512)
         self.linear = nn.Linear(512, classes)
-
-    @staticmethod
-    def draw(weight: Tensor, generator: torch.Generator) -> None:
-        """As He et al. 2015: normal, by the outputs."""
-        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, float32 (B, classes), of images (B, channels, H, W)."""

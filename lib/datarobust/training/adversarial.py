@@ -156,10 +156,6 @@ class Training(Loop):
             count = torch.full_like(losses[0], len(batch.y))  # a fill: a copy would wait for the step
             self.sums += torch.stack([*losses, *(h.double() for h in right), count])
 
-    def loss_sum(self) -> float:
-        """Sum of the epoch's losses so far."""
-        return float(self.sums[0])
-
     def standing(self) -> Line:
         """The number of the epoch, and where it has images the means over them."""
         return self._means(self.sums)

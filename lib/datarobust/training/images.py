@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -118,38 +118,17 @@ class StreamOrder:
         return permutation(self._seed, Domain.STREAM_WITHIN.of(turn * self._blocks + block), self.size(block))
 
 
-@dataclass(frozen=True)
-class Held:
-    """Rows in memory that read like a column."""
-
-    rows: Array
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of all rows."""
-        return self.rows.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of all rows."""
-        return self.rows.dtype
-
-    def read(self, start: int = 0, stop: int | None = None) -> Array:
-        """A view of some."""
-        return self.rows[start:stop]
-
-
 class Stream:
     """An endless random order over a labelled set that is read block by block, the next block while the caller works.
 
     At most three blocks are in memory. Draw i is the same image whoever asks, and whenever: a resumed training asks
     for the next draws and has lost nothing. A context manager: it owns a thread.
 
-    Images are uint8 (N, C, H, W). ``block``, in rows, is the store's (on a set that was shuffled once), or N for a set
-    that fits into memory.
+    Images are uint8 (N, C, H, W); columns of a store, or arrays. ``block``, in rows, is the store's (on a set that was
+    shuffled once), or N for a set that fits into memory.
     """
 
-    def __init__(self, images: Column, labels: Column, seed: int, block: int) -> None:
+    def __init__(self, images: Column | Images, labels: Column | Rows, seed: int, block: int) -> None:
         self._images, self._labels = images, labels
         self._order = StreamOrder(seed, images.shape[0], block)
         self._pool = ThreadPoolExecutor(1, "stream")
@@ -196,7 +175,11 @@ class Stream:
             self._loaded.popitem(last=False)
         begin = block * self._order.block
         end = begin + self._order.size(block)
-        self._loaded[block] = self._pool.submit(lambda: (self._images.read(begin, end), self._labels.read(begin, end)))
+
+        def rows(column: Column | Array) -> Array:
+            return column[begin:end] if isinstance(column, np.ndarray) else column.read(begin, end)
+
+        self._loaded[block] = self._pool.submit(lambda: (rows(self._images), rows(self._labels)))
         return self._loaded[block]
 
 

@@ -121,7 +121,7 @@ class Loop(ABC):
 
     @abstractmethod
     def standing(self) -> Line:
-        """The epoch so far, of this process's images."""
+        """The epoch so far, of this process's images: its number and, where there are any, the mean loss and more."""
 
     @abstractmethod
     def end_epoch(self) -> Line:
@@ -129,10 +129,6 @@ class Loop(ABC):
 
         It may be interrupted and begun again (`pause`), so until its end it leaves the state as it is.
         """
-
-    @abstractmethod
-    def loss_sum(self) -> float:
-        """Sum of the epoch's losses so far, of this process."""
 
     def begin_epoch(self) -> None:  # noqa: B027 - a training may have nothing to do
         """What is to be done before the first step of an epoch; it may be interrupted and begun again (`pause`)."""
@@ -216,7 +212,7 @@ class Loop(ABC):
             self._listener.remark(text)
 
     def demand_finite(self, loss: float) -> None:
-        """Raise DivergedError where the sum of an epoch's losses is not finite."""
+        """Raise DivergedError where the mean or the sum of an epoch's losses is not finite."""
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss is not finite in epoch {self.epoch + 1}: the last saved state is kept; "
@@ -231,7 +227,7 @@ class Loop(ABC):
 
         Raises DivergedError where a loss of this epoch is not finite; nothing is saved.
         """
-        self.demand_finite(self.loss_sum())
+        self.demand_finite(self.standing().get("loss", 0.0))
         if self.group.is_main:
             position: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "environment": self._environment()}
             arrays, best = _arrays(self.state()), None

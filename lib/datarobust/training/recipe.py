@@ -84,18 +84,8 @@ class Emphasis:
     focus: int  # points in focus
     others: int  # other points that are trained on
     drawn: float  # of the points in focus among the real images of an epoch, on average
-    injected: int  # of them besides, in an epoch
-    real: int  # real images of an epoch
-
-    @property
-    def focus_draws(self) -> float:
-        """How often an epoch has a point in focus, on average."""
-        return (self.drawn + self.injected) / self.focus
-
-    @property
-    def other_draws(self) -> float | None:
-        """How often it has another point; None where there is no other."""
-        return (self.real - self.drawn) / self.others if self.others else None
+    focus_draws: float  # how often an epoch has a point in focus, on average
+    other_draws: float | None  # how often it has another point; None where there is no other
 
     def remark(self) -> str:
         """The emphasis in a sentence."""
@@ -202,4 +192,4 @@ def _emphasis(recipe: Recipe, focus: int, others: int, real: int, injected: int)
     if recipe.focus_mode == "oversample" and (not others or recipe.focus_times == 1):
         why = f"`focus_times` {recipe.focus_times:g}" if others else "`focus` names all points that are trained on"
         raise UsageError(f"{why}: points in focus would be drawn no more often than without a focus")
-    return Emphasis(focus, others, drawn, injected, real)
+    return Emphasis(focus, others, drawn, (drawn + injected) / focus, (real - drawn) / others if others else None)

@@ -12,7 +12,8 @@ import pytest
 from datarobust import artifacts
 from datarobust.artifacts import Step, Store
 from datarobust.errors import DataError, UsageError
-from datarobust.jobs.advtrain import AdversarialTraining, Inputs, augmentation, classes_of, select
+from datarobust.jobs.advtrain import NONE, AdversarialTraining, Inputs, augmentation, classes_of
+from datarobust.selection import choose
 from datarobust.training.images import PUBLISHED, Points, normalisation
 from datarobust.training.recipe import Recipe
 
@@ -44,14 +45,14 @@ def inputs(dataset: Store, **more: Any) -> Inputs:
 
 def test_points_in_focus_are_those_not_held_out(tmp_path: Path) -> None:
     dataset = store(tmp_path / "d.zarr")
-    found = inputs(dataset, hold_out=select("first:10", dataset), focus=select("first:13", dataset))
+    found = inputs(dataset, hold_out=choose("first:10", dataset), focus=choose("first:13", dataset))
     assert found.focused.tolist() == [10, 11, 12]
     assert found.available.tolist() == list(range(10, 30))
     assert found.remarks() == ["`focus`: 10 of the 13 points are held out and will not be trained on."]
-    nothing = inputs(dataset, hold_out=select("none", dataset), track=select(None, dataset))
-    assert nothing.held_out.tolist() == []
+    nothing = inputs(dataset)
+    assert nothing.hold_out.rows.tolist() == []
     assert nothing.focused.tolist() == []
-    held = inputs(dataset, hold_out=select("first:10", dataset), focus=select("first:10", dataset))
+    held = inputs(dataset, hold_out=choose("first:10", dataset), focus=choose("first:10", dataset))
     with pytest.raises(UsageError, match="only points that `hold_out` keeps"):
         _ = held.focused
 
@@ -59,9 +60,9 @@ def test_points_in_focus_are_those_not_held_out(tmp_path: Path) -> None:
 def test_digests_name_points_however_they_were_chosen(tmp_path: Path) -> None:
     dataset = store(tmp_path / "d.zarr")
     (tmp_path / "points.txt").write_text("0\n1\n2\n")
-    one = inputs(dataset, focus=select("first:3", dataset))
-    two = inputs(dataset, focus=select(str(tmp_path / "points.txt"), dataset))
-    other = inputs(dataset, focus=select("first:4", dataset))
+    one = inputs(dataset, focus=choose("first:3", dataset))
+    two = inputs(dataset, focus=choose(str(tmp_path / "points.txt"), dataset))
+    other = inputs(dataset, focus=choose("first:4", dataset))
     assert one.digests == two.digests
     assert one.digests != other.digests
     assert set(one.digests) == {"dataset", "focus"}
@@ -150,8 +151,8 @@ def test_the_network_fits_the_images(tmp_path: Path) -> None:
 def test_a_request_names_all_that_decides_the_bits(tmp_path: Path) -> None:
     dataset = store(tmp_path / "d.zarr", shape=(1, 8, 8))
 
-    def request(focus: str | None = None, **recipe: Any) -> str:
-        chosen = inputs(dataset, focus=select(focus, dataset))
+    def request(focus: str = "none", **recipe: Any) -> str:
+        chosen = inputs(dataset, focus=NONE if focus == "none" else choose(focus, dataset))
         return artifacts.fingerprint(AdversarialTraining(chosen, Recipe(**recipe), memory=1 << 20).request())
 
     changes: list[dict[str, Any]] = [

@@ -53,7 +53,7 @@ class Counting(Loop):
             checkpoint.save({"epoch": np.array(epoch + 1)}, weights if epoch == 0 else None, weights)
         return True
 
-    state = train_step = standing = end_epoch = loss_sum = lambda self: {}  # type: ignore[assignment]
+    state = train_step = standing = end_epoch = lambda self: {}  # type: ignore[assignment]
 
 
 Counting.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
