@@ -37,18 +37,23 @@ SCRIPTED = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3
  onload="document.title='run'"><script>alert(1)</script>
 <image xlink:href="http://127.0.0.1:9/y.png" width="9" height="9"/>
 <rect width="900" height="80" fill="#ff00ff"/></svg>"""
-#: A page around the page, which measures it: its width, its overflow, and what sticks out.
-PROBE = """<!DOCTYPE html><meta charset="utf-8"><body style="margin:0"><pre id="told"></pre>
-<iframe id="frame" src="FILE" style="width:WIDTHpx;height:900px;border:0"></iframe><script>
+WIDTHS = (320, 380, 1280)
+RANKINGS = 3
+#: A page around the page, which measures it at each width: its width, its overflow, and what sticks out.
+FRAME = '<iframe src="FILE" style="width:WIDTHpx;height:900px;border:0"></iframe>'
+PROBE = """<!DOCTYPE html><meta charset="utf-8"><body style="margin:0"><pre id="told"></pre>FRAMES<script>
 addEventListener("load", () => {
-  const page = document.getElementById("frame").contentDocument, root = page.documentElement;
-  const sticks = one => one.getBoundingClientRect().right > root.clientWidth + 1;
-  const inside = one => one.closest(".scroll, pre.plain, .skip, svg");
-  const out = [...page.querySelectorAll("body *")].filter(one => sticks(one) && !inside(one));
-  const small = [...page.querySelectorAll("img")].filter(one => !one.complete || !one.naturalWidth);
-  document.getElementById("told").textContent = JSON.stringify({scroll: root.scrollWidth, client: root.clientWidth,
-    out: out.map(one => one.tagName + "." + one.className), broken: small.length, images: page.images.length,
-    title: page.title, boxes: page.querySelectorAll(".graph .box").length});
+  const told = [...document.querySelectorAll("iframe")].map(frame => {
+    const page = frame.contentDocument, root = page.documentElement;
+    const sticks = one => one.getBoundingClientRect().right > root.clientWidth + 1;
+    const inside = one => one.closest(".scroll, pre.plain, .skip, svg");
+    const out = [...page.querySelectorAll("body *")].filter(one => sticks(one) && !inside(one));
+    const small = [...page.querySelectorAll("img")].filter(one => !one.complete || !one.naturalWidth);
+    return {scroll: root.scrollWidth, client: root.clientWidth, broken: small.length, images: page.images.length,
+      out: out.map(one => one.tagName + "." + one.className), title: page.title,
+      boxes: page.querySelectorAll(".graph .box").length};
+  });
+  document.getElementById("told").textContent = JSON.stringify(told);
 });</script>"""
 
 
@@ -97,7 +102,7 @@ def report(folder: Path) -> Path:
     }
     steps = [Step("dataset", ("import", "x" * 300, "-o", "d.zarr"), "0.1.0", 0, None, {"source": "0" * 64})]
     digest = store("d.zarr", "dataset", columns, steps, name=NAMES[0], classes=NAMES)
-    for place in range(9):
+    for place in range(RANKINGS):
         steps.append(
             Step("sens-rank", ("d.zarr", "-o", f"{place}.zarr", NAMES[2]), "0.1.0", None, "cpu", {"dataset": digest})
         )
@@ -110,7 +115,7 @@ def report(folder: Path) -> Path:
     )
     (folder / "long.txt").write_text("y" * 5000 + "\n")
     (folder / "t.md").write_text("| a | b |\n|---|---|\n| " + "z" * 3000 + " | x |\n")
-    names = ["d.zarr", *(f"{place}.zarr" for place in range(9)), "p.svg", "wide.tsv", "long.txt", "t.md"]
+    names = ["d.zarr", *(f"{place}.zarr" for place in range(RANKINGS)), "p.svg", "wide.tsv", "long.txt", "t.md"]
     cards, commands = collect([folder / name for name in names])
     path = folder / "report.html"
     path.write_text(page(NAMES[2], cards, commands, "0.1.0"), encoding="utf-8")
@@ -145,26 +150,24 @@ def test_light_and_dark(browse: Browse, report: Path) -> None:
         assert 0.002 < ink.mean() < 0.5, "there are words, and they stand out"
 
 
-def test_narrow_and_wide(browse: Browse, report: Path) -> None:
-    for width in (320, 380, 1280):
-        probe = report.with_name(f"probe{width}.html")
-        probe.write_text(PROBE.replace("FILE", report.name).replace("WIDTH", str(width)), encoding="utf-8")
-        dom = browse("--dump-dom", f"--window-size={max(500, width)},900", probe.as_uri())
-        told = re.search(r'<pre id="told">(.*?)</pre>', dom, re.DOTALL)
-        assert told, dom[-500:]
-        found = json.loads(told[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
-        assert found["client"] == width
+def test_narrow_and_wide_and_nothing_is_asked_of_the_network(browse: Browse, report: Path) -> None:
+    log, probe = report.with_name("net.json"), report.with_name("probe.html")
+    frames = "".join(FRAME.replace("FILE", report.name).replace("WIDTH", str(width)) for width in WIDTHS)
+    probe.write_text(PROBE.replace("FRAMES", frames), encoding="utf-8")
+    logged = [f"--log-net-log={log}", "--net-log-capture-mode=Everything"]
+    dom = browse("--dump-dom", *logged, "--window-size=1300,900", probe.as_uri())
+    told = re.search(r'<pre id="told">(.*?)</pre>', dom, re.DOTALL)
+    assert told, dom[-500:]
+    every = json.loads(told[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
+    assert [found["client"] for found in every] == list(WIDTHS)
+    for width, found in zip(WIDTHS, every, strict=True):
         assert found["scroll"] <= width, found
         assert found["out"] == []
         assert found["broken"] == 0
-        assert found["images"] == 2 + 9 * (1 + 2 * 20) + 1  # sample and picture; histograms and pairs; the curve
-        assert found["boxes"] == 10
+        pairs = 2 * 20
+        assert found["images"] == 2 + RANKINGS * (1 + pairs) + 1  # sample and picture; histograms and pairs; the curve
+        assert found["boxes"] == 1 + RANKINGS
         assert found["title"] != "run"
-
-
-def test_nothing_is_asked_of_the_network(browse: Browse, report: Path) -> None:
-    log = report.with_name("net.json")
-    browse("--dump-dom", f"--log-net-log={log}", "--net-log-capture-mode=Everything", report.as_uri())
     recorded = log.read_text(encoding="utf-8", errors="replace")
     assert "constants" in recorded
     asked = {url for url in re.findall(r'"url":"([a-z]+:[^"]*)"', recorded) if url.startswith(("http", "ws", "ftp"))}
@@ -177,7 +180,7 @@ def test_nothing_is_asked_of_the_network(browse: Browse, report: Path) -> None:
         browse("--dump-dom", control.as_uri())
     control.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page), encoding="utf-8")
     with suppress(AssertionError):  # some versions say on the console that it was not found
-        browse("--dump-dom", f"--log-net-log={log}", "--net-log-capture-mode=Everything", control.as_uri())
+        browse("--dump-dom", *logged, control.as_uri())
     assert "127.0.0.1:9/z.png" in log.read_text(encoding="utf-8", errors="replace")
 
 

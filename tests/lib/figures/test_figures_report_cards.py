@@ -66,6 +66,7 @@ def test_the_figures_of_every_kind(place: Path) -> None:
     assert dict(found["map.zarr"].big)["Stress"] == "0.25"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_misclassified_points_are_listed(tmp_path: Path) -> None:
     names = [f"file {row}.png" for row in range(12)]
     made.dataset(tmp_path / "d.zarr", names=as_names(names, name_bytes(names)))
@@ -94,12 +95,14 @@ def test_a_log_with_an_accuracy_that_is_none_is_refused(tmp_path: Path) -> None:
         cards(tmp_path, "run")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_upper_bound_is_called_so(place: Path, tmp_path: Path) -> None:
     made.evaluation(tmp_path / "e.zarr", place / "d.zarr", "1" * 64, [-1, 0], protocol={"upper_bound": True})
     big = dict(cards(tmp_path, "e.zarr")["e.zarr"].big)
     assert big["Under attack"] == "≤ 50.0 %"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_cards_refer_to_one_another_by_digest(place: Path) -> None:
     alone, together = cards(place, "r.zarr")["r.zarr"], cards(place, "r.zarr", "d.zarr")["r.zarr"]
     assert "<a href" not in dict(alone.facts)["Dataset"]
@@ -111,6 +114,7 @@ def test_cards_refer_to_one_another_by_digest(place: Path) -> None:
     assert 'href="#run-' in dict(cards(place, "e.zarr", "run")["e.zarr"].facts)["Model"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_neither_order_nor_place_nor_repetition_matters(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +130,7 @@ def test_neither_order_nor_place_nor_repetition_matters(
     assert len({card.item.anchor for card in both}) == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_features_and_sets_without_classes_have_no_images(tmp_path: Path) -> None:
     columns = {"features": np.ones((3, 2), np.float32), "labels": np.array([0, 7, 7]), "index": np.arange(3)}
     made.store(tmp_path / "f.zarr", "dataset", columns, [], name="f", classes=[])
@@ -194,6 +199,7 @@ def test_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         collect([tmp_path / "t.txt"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_artifacts_of_version_1_have_their_lineage_too(root: Path, tmp_path: Path) -> None:
     with tarfile.open(root / "tests/data/before/artifacts.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
@@ -207,6 +213,7 @@ def test_artifacts_of_version_1_have_their_lineage_too(root: Path, tmp_path: Pat
     assert pages.check(page("t", found, commands, "1")).classes("edge")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rows_that_the_dataset_does_not_have_are_refused(place: Path, tmp_path: Path) -> None:
     made.ranking(tmp_path / "long.zarr", place / "d.zarr", [0.1] * 13)
     with pytest.raises(DataError, match=r"long\.zarr names rows that its dataset does not have"):

@@ -18,6 +18,7 @@ from datarobust.figures.report_opening import Opening
 from . import pages
 from . import report_inputs as made
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 N = 200
 HOSTILE = "a/<b>\x1b[1m.png"
 
@@ -157,7 +158,8 @@ def test_images_stand_for_their_features(folder: Path) -> None:
     assert not opening(folder, "f.zarr", "f-l2.zarr").galleries
 
 
-def test_a_map_tells_of_every_point(folder: Path) -> None:
+def test_a_map_tells_of_every_point(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # points have their places only where the map is drawn
     made.embedding(folder / "map.zarr", folder / "d.zarr", folder / "r-linf.zarr")
     cards, commands = collect([folder / "d.zarr", folder / "map.zarr"])
     root = pages.check(page("t", cards, commands, "1"))
@@ -165,6 +167,12 @@ def test_a_map_tells_of_every_point(folder: Path) -> None:
     titles = [node.text for node in points.all("title")]
     assert titles[1] == "cat/0001.png, row 1, dog, r = 0.213"
     assert len(titles) == len(points.all("use")) == 9
+    width, height = map(float, (points.attributes["viewbox"] or "").split()[2:])
+    places = [[float(node.attributes[name] or "") for name in ("cx", "cy")] for node in points.all("circle")]
+    assert all(0 < x < width and 0 < y < height for x, y in places)
+    position = artifacts.open_store(folder / "map.zarr").column("position").read()
+    assert np.argsort(np.array(places)[:, 0]).tolist() == np.argsort(position[:, 0]).tolist()
+    assert np.argsort(np.array(places)[:, 1]).tolist() == np.argsort(-position[:, 1]).tolist()
     boxes = [re.split(" ", node.attributes["viewbox"] or "") for node in points.all("svg") if "x" in node.attributes]
     assert len({tuple(box) for box in boxes}) == 9
     alone = pages.check(page("t", *collect([folder / "map.zarr"]), "1"))
@@ -172,9 +180,10 @@ def test_a_map_tells_of_every_point(folder: Path) -> None:
     assert len(alone.classes("points")[0].all("circle")) == 9
 
 
-def test_figures_have_the_captions_of_their_files(tmp_path: Path) -> None:
+def test_figures_have_the_captions_of_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from datarobust.figures import style
 
+    monkeypatch.undo()
     figure = style.new_figure(1, 1)
     for form in ("png", "svg"):
         (tmp_path / f"my-picture.{form}").write_bytes(style.picture(figure, form, "What it <shows>."))  # type: ignore[arg-type]
