@@ -97,7 +97,7 @@ def test_sensitivity_prints_the_path_and_tells_all_values(command: Run, place: P
 def test_panels(command: Run, place: Path, tmp_path: Path) -> None:
     sizes = []
     for options in ([], ["--absolute"], ["--relative"], ["--absolute", "--relative"]):
-        picture = tmp_path / f"p{''.join(options)}.png"
+        picture = tmp_path / f"p{''.join(options)}.svg"
         assert command("figure", "sensitivity", place / "d-l2.zarr", "-o", picture, *options).returncode == 0
         sizes.append(picture.read_bytes())
     both, absolute, relative, named = sizes
@@ -111,7 +111,7 @@ def test_every_point_left_out_is_told(command: Run, place: Path, tmp_path: Path)
     distance[[3, 4]] = 0
     distance[9] = np.nan
     ranking(tmp_path / "odd.zarr", data, "l2", distance=distance)
-    out = ["-o", tmp_path / "p.pdf", "--tsv", tmp_path / "t.tsv"]
+    out = ["-o", tmp_path / "p.svg", "--tsv", tmp_path / "t.tsv"]
     done = command("figure", "sensitivity", tmp_path / "odd.zarr", *out, "--without-least", 1)
     assert done.returncode == 0
     assert done.stderr == "figure: odd (l2) is drawn without 1 least robust, 1 at r = 0, 1 dropped\n"
@@ -236,21 +236,21 @@ def test_a_path_from_a_pipe(command: Run, place: Path, tmp_path: Path) -> None:
 
 
 def test_again_is_fine_and_nothing_else_is_replaced(command: Run, place: Path, tmp_path: Path) -> None:
-    picture, table = tmp_path / "p.pdf", tmp_path / "t.tsv"
+    picture, table = tmp_path / "p.svg", tmp_path / "t.tsv"
     first = ["figure", "sensitivity", place / "d-l2.zarr", "-o", picture, "--tsv", table]
     assert command(*first).returncode == 0
     was = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (picture, table)}
     again = command(*first)
     assert (again.returncode, again.stdout) == (0, f"{picture}\n")
     second = ["figure", "sensitivity", place / "d-linf.zarr", "-o", picture, "--tsv", table]
-    refused(command(*second), 1, "p.pdf exists already", "--overwrite")
-    moved = ["figure", "sensitivity", place / "d-linf.zarr", "-o", tmp_path / "new.pdf", "--tsv", table]
+    refused(command(*second), 1, "p.svg exists already", "--overwrite")
+    moved = ["figure", "sensitivity", place / "d-linf.zarr", "-o", tmp_path / "new.svg", "--tsv", table]
     refused(command(*moved), 1, "t.tsv exists already")
-    assert not (tmp_path / "new.pdf").exists(), "both files or none"
+    assert not (tmp_path / "new.svg").exists(), "both files or none"
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in was} == was
     assert command(*second, "--overwrite").returncode == 0
     assert picture.read_bytes() != was[picture][0]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.pdf", "t.tsv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.svg", "t.tsv"]
 
 
 def test_one_file_cannot_be_both(command: Run, place: Path, tmp_path: Path) -> None:

@@ -47,9 +47,6 @@ def test_clones_in_squares_and_rows(command: Run, place: Path, tmp_path: Path) -
         assert rows[0] == ["set", "index", "label", "repeat", "l2", "linf"]
         assert len(rows) == 1 + 2 * 4 * 3
         assert [row[1] for row in rows[1:5]] == ["0", "1", "2", "3"]
-        before = output.read_bytes()
-        assert command("figure", "clones", *words, "-o", output, "--n", 4, cwd=place).returncode == 0
-        assert output.read_bytes() == before
 
 
 def test_clones_and_their_dataset_belong_together(command: Run, place: Path, tmp_path: Path) -> None:

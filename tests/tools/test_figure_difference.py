@@ -86,7 +86,7 @@ def test_infinite_sensitivities_are_left_out_and_told(command: Run, place: Path,
 
 def test_names(command: Run, place: Path, tmp_path: Path) -> None:
     two, table = [place / "fine-l2.zarr", place / "small-l2.zarr"], tmp_path / "t.tsv"
-    fixed = ["-o", tmp_path / "p.pdf", "--tsv", table]
+    fixed = ["-o", tmp_path / "p.svg", "--tsv", table]
     refused(command("figure", "difference", *two, *fixed, "--name", "A"), 2, "2 rankings, but 1 names")
     assert command("figure", "difference", *two, *fixed, "--name", "A", "--name", "$B").returncode == 0
     assert {(row["base"], row["set"]) for row in rows(table)} == {("A", "$B")}

@@ -17,7 +17,7 @@ FIELDS = ["train_accuracy", "train_robust_accuracy", "test_accuracy", "test_robu
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, command: Run) -> Path:
-    """A folder with ``run``, three epochs on sixty digits."""
+    """A folder with ``run``, three epochs on thirty digits."""
     folder = tmp_path_factory.mktemp("runs")
 
     def go(*arguments: object) -> None:
@@ -25,8 +25,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, command: Run) -> Path:
         assert done.returncode == 0, done.stderr
 
     go("dataset", "import", "digits", "-o", "all.zarr")
-    go("dataset", "subset", "all.zarr", "--select", "first:60", "-o", "d.zarr")
-    sizes = ["--arch", "wrn-10-1", "--epochs", 3, "--batch", 20, "--steps", 1, "--threads", 1, "-q"]
+    go("dataset", "subset", "all.zarr", "--select", "first:30", "-o", "d.zarr")
+    sizes = ["--arch", "wrn-10-1", "--epochs", 3, "--batch", 10, "--steps", 1, "--threads", 1, "-q"]
     sets = ["--hold-out", "first:10", "--track", "first:10", "--test", "d.zarr"]
     go("advtrain", "d.zarr", *sizes, *sets, "-o", "run")
     return folder
@@ -77,10 +77,7 @@ def test_schedules(command: Run, tmp_path: Path) -> None:
     ends = {row[0]: float(row[2]) for row in rows if row[1] == "2400"}
     paper = {"original": 8e-7, "a": 2e-4, "b": 2e-4, "c": 5e-5, "d": 1.5e-5, "e": 2e-4}
     assert ends == pytest.approx(paper)
-    before = picture.stat().st_mtime_ns
-    assert command("figure", "schedules", "-o", picture).returncode == 0, "the same picture is there already"
-    assert picture.stat().st_mtime_ns == before
-    other = command("figure", "schedules", "--epochs", 1600, "-o", picture)
+    other = command("figure", "schedules", "--epochs", 40, "-o", picture)
     refused(other, 1, "4cd.svg", "--overwrite")
     refused(command("figure", "schedules", "--epochs", 39, "-o", tmp_path / "p.png"), 2, "--epochs 39")
     refused(command("figure", "schedules", "--lr", 0, "-o", tmp_path / "p.png"), 2, "--lr 0")

@@ -58,7 +58,7 @@ def test_an_upper_bound_is_called_so() -> None:
 def test_everything_is_inside_the_picture_and_networks_differ_in_colour() -> None:
     figure = draw([profile("_x$y$" * 20, number) for number in range(MOST)], "linf", "linf", "8/255")
     with style.look():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         box = figure.get_axes()[0].get_tightbbox()
         legend = figure.legends[0].get_window_extent()
     assert box is not None

@@ -217,7 +217,7 @@ def test_the_legend_lies_on_no_marker_and_inside_the_picture(sets: list[tuple[fl
     figure = draw([one(name, by, times=times) for times, by, name in sets])
     assert figure.get_size_inches()[0] <= 6.5
     with style.look():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         axes = figure.get_axes()[0]
         legend = axes.get_legend()
         assert legend is not None

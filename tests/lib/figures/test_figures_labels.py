@@ -77,7 +77,7 @@ def test_one_panel_a_norm_and_more_where_classes_are_many() -> None:
 def bounds(figure: Figure) -> list[list[tuple[float, float, float, float]]]:
     """Boxes of the class names of every panel, in dots, drawn and inside the picture."""
     with style.look():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         found = []
         for axes in figure.get_axes():
             boxes = [text.get_window_extent() for text in axes.get_xticklabels() if text.get_text()]

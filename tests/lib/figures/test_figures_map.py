@@ -132,7 +132,7 @@ def test_panels_stand_row_by_row(count: int, columns: int | None, shape: tuple[i
 def test_panels_and_keys_lie_inside_the_picture_and_apart() -> None:
     figure = draw([one("a very long name of a set that nobody could read " * 2, 9)] * 6, 3)
     with style.look():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         boxes = [axes.get_tightbbox() for axes in figure.get_axes()]
     for box in boxes:
         assert box is not None

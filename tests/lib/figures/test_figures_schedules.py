@@ -63,7 +63,7 @@ def test_no_curve_runs_under_the_legend() -> None:
     for epochs in (40, 1600, 2400, 3000):
         figure = draw(schedules(epochs, 0.2))
         with style.look():
-            figure.canvas.draw()
+            figure.draw_without_rendering()
             axes = figure.get_axes()[0]
             legend = axes.get_legend()
             assert legend is not None

@@ -143,7 +143,7 @@ def test_the_legend_lies_on_no_curve_and_inside_the_picture(
 ) -> None:
     figure = draw([curve(name, "linf", low) for low, name in sets], scales)  # type: ignore[arg-type]
     with style.look():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         sheet = figure.bbox
         for axes in figure.get_axes():
             assert axes.bbox.width > 0.25 * style.DPI * 3.4 / 2
@@ -162,7 +162,7 @@ def test_legends_stand_in_a_column_where_one_has_no_room_inside() -> None:
     low = [curve(f"a long name of a set {low}", "l2", low) for low in (0.15, 0.3, 0.5, 0.7, 0.8, 0.9)]
     figure = draw([*low, curve("b", "linf")])
     with style.look():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         boxes = [axes.get_legend().get_window_extent() for axes in figure.get_axes()[1::2]]  # type: ignore[union-attr]
     assert boxes[0].x0 == boxes[1].x0 > figure.get_axes()[1].bbox.x1 - 1
     assert figure.get_size_inches()[0] <= 6.5

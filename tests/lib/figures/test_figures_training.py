@@ -97,7 +97,7 @@ def test_names_are_shown_as_they_are() -> None:
 def test_everything_is_inside_the_picture(runs: int) -> None:
     figure = draw([some(30, f"run {number}" * 9, number) for number in range(runs)])
     with style.look():
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         for axes in figure.get_axes():
             if axes.get_visible():
                 box = axes.get_tightbbox()
