@@ -26,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, command: Run) -> Path:
 
     go("dataset", "import", "digits", "-o", "all.zarr")
     go("dataset", "subset", "all.zarr", "--select", "first:30", "-o", "d.zarr")
-    sizes = ["--arch", "wrn-10-1", "--epochs", 3, "--batch", 10, "--steps", 1, "--threads", 1, "-q"]
+    sizes = ["--arch", "wrn-10-1", "--epochs", 3, "--batch", 20, "--steps", 1, "--threads", 1, "-q"]
     sets = ["--hold-out", "first:10", "--track", "first:10", "--test", "d.zarr"]
     go("advtrain", "d.zarr", *sizes, *sets, "-o", "run")
     return folder
