@@ -250,9 +250,9 @@ def contents_or_torn(folder: Path) -> dict[str, str]:
         return {"log.jsonl": "torn"}
 
 
-def undisturbed(bench: Bench, case: str) -> tuple[dict[str, str], int]:
+def undisturbed(bench: Bench, case: str, name: str = "trial") -> tuple[dict[str, str], int]:
     """The contents of the folder of a command that nothing disturbed, and the number of its calls."""
-    folder = bench.fresh("trial")
+    folder = bench.fresh(name)
     done = bench.run(folder, CASES[case])
     assert done.returncode == 0, (case, done.stderr)
     return contents(folder), bench.count()

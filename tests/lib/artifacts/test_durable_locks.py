@@ -142,7 +142,7 @@ def contend(path: Path, rounds: int, results: multiprocessing.Queue[int]) -> Non
 def test_removal_of_the_lock_file_is_no_race(tmp_path: Path) -> None:
     results: multiprocessing.Queue[int] = multiprocessing.get_context("fork").Queue()
     workers = [
-        multiprocessing.get_context("fork").Process(target=contend, args=(tmp_path / "out", 100, results))
+        multiprocessing.get_context("fork").Process(target=contend, args=(tmp_path / "out", 50, results))
         for _ in range(4)
     ]
     for worker in workers:
@@ -153,8 +153,7 @@ def test_removal_of_the_lock_file_is_no_race(tmp_path: Path) -> None:
     assert not leftovers(tmp_path / "out")
 
 
-@pytest.mark.parametrize("role", ["lock", "lease"])
-@pytest.mark.parametrize("what", ["link", "folder", "fifo"])
+@pytest.mark.parametrize(("role", "what"), [("lock", "link"), ("lock", "folder"), ("lease", "fifo"), ("lease", "link")])
 def test_what_is_no_lock_file_is_named(tmp_path: Path, no_flock: None, role: str, what: str) -> None:
     precious, place = tmp_path / "precious", tmp_path / f".out.{role}"
     precious.write_text("x")
@@ -165,18 +164,22 @@ def test_what_is_no_lock_file_is_named(tmp_path: Path, no_flock: None, role: str
     assert place.lstat()
 
 
-@pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+@pytest.fixture
 def no_flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system without flock, as some of Lustre and NFS are; a lease is short."""
+    code = getattr(request, "param", errno.ENOLCK)
 
     def refuse(descriptor: int, operation: int) -> None:
-        raise OSError(request.param, os.strerror(request.param))
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     monkeypatch.setattr(durable, "LEASE", 1.0)
     monkeypatch.setattr(durable, "RENEWED", 0.1)
 
 
+@pytest.mark.parametrize(
+    "no_flock", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get, indirect=True
+)
 @pytest.mark.filterwarnings("ignore::datarobust.errors.DatarobustWarning")
 def test_without_flock_there_is_a_lease(tmp_path: Path, no_flock: None) -> None:
     with locked(tmp_path / "out"):

@@ -66,7 +66,7 @@ ATTRIBUTES: dict[str, dict[str, object]] = {
         "model": "1" * 64,
     },
 }
-LENGTHS = {"N": 150, "M": 150, "C": 1, "H": 4, "W": 4, "R": 2, "D": 40, "K": 2, "k": 3, "L": 5, "2": 2}
+LENGTHS = {"N": 100, "M": 100, "C": 1, "H": 4, "W": 4, "R": 2, "D": 12, "K": 2, "k": 3, "L": 5, "2": 2}
 ZARR = [kind for kind in KINDS.values() if kind.format == "zarr"]
 SOME = [KINDS["dataset"], KINDS["moments"]]
 

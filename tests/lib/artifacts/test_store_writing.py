@@ -20,6 +20,7 @@ from datarobust.errors import ArtifactError, ExistsError
 from .conftest import COLUMNS, HISTORY, ROWS, Faults, failing, in_child, killing, made, rows_of, tree, write
 
 pytestmark = pytest.mark.usefixtures("small")
+FEW = 70  # rows whose images are more than a block
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -291,18 +292,18 @@ def test_a_damaged_store_may_be_overwritten(store: Path) -> None:
 @pytest.mark.parametrize("forever", [False, True])
 @pytest.mark.parametrize("key", [None, "k"])
 def test_a_full_disk_at_any_moment(tmp_path: Path, overwrite: bool, forever: bool, key: str | None) -> None:
-    write(tmp_path / "new.zarr", seed=1)
+    write(tmp_path / "new.zarr", seed=1, rows=FEW)
     new = tree(tmp_path / "new.zarr")
     for place in range(1 + (overwrite + forever) % 3, 1000, 3):
         path = tmp_path / f"{place}.zarr"
         if overwrite:
-            write(path)
+            write(path, rows=FEW)
         old = tree(path) if overwrite else None
         told = []
         with pytest.MonkeyPatch.context() as patch:
             faults = Faults(patch, failing(place, forever=forever))
             try:
-                write(path, seed=1, overwrite=overwrite, resume_key=key)
+                write(path, seed=1, rows=FEW, overwrite=overwrite, resume_key=key)
             except ArtifactError as error:
                 told.append(str(error))
         assert len(told) == (faults.count >= place)
@@ -313,7 +314,7 @@ def test_a_full_disk_at_any_moment(tmp_path: Path, overwrite: bool, forever: boo
         else:
             assert not overwrite or (forever and (tmp_path / f".{place}.zarr.old").exists())
         if not path.exists() or tree(path) == old:
-            write(path, seed=1, overwrite=overwrite, resume_key=key)
+            write(path, seed=1, rows=FEW, overwrite=overwrite, resume_key=key)
         assert artifacts.finished(path, "seed 1")
         assert tree(path) == new
         assert not leftovers(path)
@@ -325,18 +326,18 @@ def test_a_full_disk_at_any_moment(tmp_path: Path, overwrite: bool, forever: boo
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("key", [None, "k"])
 def test_kill_at_any_moment(tmp_path: Path, overwrite: bool, key: str | None) -> None:
-    write(tmp_path / "new.zarr", seed=1)
+    write(tmp_path / "new.zarr", seed=1, rows=FEW)
     new = tree(tmp_path / "new.zarr")
     for place in range(1 + overwrite, 1000, 3):
         path = tmp_path / f"{place}.zarr"
         if overwrite:
-            write(path)
+            write(path, rows=FEW)
         old = tree(path) if overwrite else None
 
         def work(path: Path = path, place: int = place) -> None:
             with pytest.MonkeyPatch.context() as patch:
                 Faults(patch, killing(place))
-                write(path, seed=1, overwrite=overwrite, resume_key=key)
+                write(path, seed=1, rows=FEW, overwrite=overwrite, resume_key=key)
 
         code = in_child(work)
         assert code in (0, -signal.SIGKILL)
@@ -346,7 +347,7 @@ def test_kill_at_any_moment(tmp_path: Path, overwrite: bool, key: str | None) ->
             with pytest.raises(ArtifactError, match=r"does not exist|is not finished|replacement was cut short"):
                 artifacts.open_store(path)
         if not artifacts.finished(path, "seed 1"):
-            write(path, seed=1, overwrite=overwrite, resume_key=key)
+            write(path, seed=1, rows=FEW, overwrite=overwrite, resume_key=key)
         assert tree(path) == new
         assert not leftovers(path)
         if code == 0:

@@ -86,9 +86,7 @@ def test_any_name_of_a_tensor(tmp_path_factory: pytest.TempPathFactory, names: s
 
 def test_a_flipped_bit_anywhere(model: Path) -> None:
     whole = model.read_bytes()
-    for place in range(8 * len(whole)):
-        if place % 7 and place > 64:
-            continue
+    for place in [*range(64), *range(64, 8 * len(whole), 17)]:
         data = bytearray(whole)
         data[place // 8] ^= 1 << place % 8
         model.write_bytes(data)
