@@ -11,7 +11,7 @@ from . import fuzz
 from .fuzz import TARGETS
 
 FOUND = Path(__file__).parent / "data" / "fuzz"
-MUTATIONS = 25  # of each seed
+MUTATIONS = 15  # of each seed
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -59,7 +59,7 @@ def listed(found):
 values = st.lists(st.integers(0, 9), min_size=1, max_size=30)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values, st.none() | values, st.booleans(), st.randoms(use_true_random=False))
 def test_groups_are_those_of_all_points(tmp_path_factory, mine, theirs, floats, dice):
     folder = tmp_path_factory.mktemp("d")
@@ -90,7 +90,7 @@ def test_minus_zero_equals_zero(tmp_path):
 
 def test_several_files_of_a_store_and_a_limit(tmp_path):
     """Three blocks of rows, equal points far apart; a limit forgets those behind it."""
-    points = RNG.integers(0, 256, (9000, 3, 32, 32), dtype=np.uint8)
+    points = RNG.integers(0, 256, (9000, 1, 8, 8), dtype=np.uint8)
     points[8999], points[8192], points[4100] = points[5], points[4096], points[4099]
     labels = np.arange(9000) % 10
     store = make(tmp_path / "a.zarr", points, labels, first=100)

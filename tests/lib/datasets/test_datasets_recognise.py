@@ -18,14 +18,14 @@ from datarobust.errors import DataError, UsageError
 from .releases import Cifar, archive, folder
 
 
-@pytest.fixture
-def places(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    np.savez("set.npz", x=np.zeros((2, 3)), y=np.arange(2))
-    (tmp_path / "set.npz").rename("without_suffix")
-    np.savez("set.npz", x=np.zeros((2, 3)), y=np.arange(2))
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("places")
+    np.savez(tmp_path / "set.npz", x=np.zeros((2, 3)), y=np.arange(2))
+    (tmp_path / "set.npz").rename(tmp_path / "without_suffix")
+    np.savez(tmp_path / "set.npz", x=np.zeros((2, 3)), y=np.arange(2))
     (tmp_path / "pictures" / "x").mkdir(parents=True)
-    Image.new("L", (3, 3)).save("pictures/x/1.png")
+    Image.new("L", (3, 3)).save(tmp_path / "pictures" / "x" / "1.png")
     (tmp_path / "store.zarr").mkdir()
     (tmp_path / "store.zarr" / "zarr.json").write_text("{}")
     (tmp_path / "text").write_text("text")
@@ -43,11 +43,18 @@ def places(tmp_path, monkeypatch):
     (tmp_path / "table").write_bytes(b"PAR1" + bytes(100))
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "train-00000-of-00001.parquet").write_bytes(b"PAR1")
-    with zipfile.ZipFile("photos.zip", "w") as zipped, tarfile.open("photos.tar", "w") as tar:
-        zipped.write("pictures/x/1.png", "cat/1.png")
-        tar.add("pictures/x/1.png", "cat/1.png")
-    os.mkfifo("pipe")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as zipped, tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        zipped.write(tmp_path / "pictures" / "x" / "1.png", "cat/1.png")
+        tar.add(tmp_path / "pictures" / "x" / "1.png", "cat/1.png")
+    os.mkfifo(tmp_path / "pipe")
     return tmp_path
+
+
+@pytest.fixture
+def places(made, monkeypatch):
+    """A folder of files of every format, in which a test is."""
+    monkeypatch.chdir(made)
+    return made
 
 
 @pytest.mark.parametrize(

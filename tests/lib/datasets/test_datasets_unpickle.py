@@ -72,7 +72,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(VALUES, st.integers(0, 5))
 def test_plain_values_are_what_pickle_reads(value, protocol):
     assert load(pickle.dumps(value, protocol)) == value
@@ -262,12 +262,12 @@ def damaged(program):
 def test_truncation_is_told_wherever_it_is(writer):
     data = WRITERS[writer]({"labels": [0, 1, 300, 70000], "data": RNG.integers(0, 256, (3, 2000), dtype=np.uint8)})
     load(data)
-    for size in (*range(0, 200), *range(200, len(data), 37), *range(len(data) - 60, len(data))):
+    for size in (*range(0, 200, 2), *range(200, len(data), 97), *range(len(data) - 60, len(data), 3)):
         assert "set.pickle" in damaged(data[:size])
     assert "goes on after its end" in damaged(data + b"\0")
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(WRITERS)), st.integers(0, 2**32))
 def test_damage_is_an_error_of_the_data_or_another_value(writer, seed):
     data = bytearray(
@@ -412,7 +412,7 @@ def test_bytes_are_not_made_again_and_again_of_the_same_text():
 def test_keys_that_cost_more_to_hash_than_to_write():
     """Tuples of tuples: two of the one before, sixty deep (2**60 steps), and one in another, deeper than the stack."""
     wide = b"}Nq\0" + b"".join(b"0h%c\x85h%c\x86q%c" % (i, i, i + 1) for i in range(60)) + b"Ns."
-    for program in (wide, b"})" + b"\x85" * 500_000 + b"Ns.", b"\x8f(Ke\x90."):
+    for program in (wide, b"})" + b"\x85" * 200_000 + b"Ns.", b"\x8f(Ke\x90."):
         assert "set.pickle" in damaged(program)
 
 
