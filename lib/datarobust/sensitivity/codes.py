@@ -61,9 +61,9 @@ _COST_COLUMN, _COST_PAIR = 0.03, 80.0
 coordinates a tile compares.
 """
 
-_CHUNK = 1024
-"""Numbers multiplied in float32 before sums go on in float64. So many products of whole numbers from -128 to 127 add up
-to at most 2^24, and are exact.
+_CHUNK = 512
+"""Numbers multiplied in float32 before sums go on in float64. So many products of differences of bytes and numbers up
+to 127 add up to less than 2^24, and are exact.
 """
 
 _UNIT = 2.0**-24
@@ -145,7 +145,7 @@ class L2Encoder:
         directions = min(width, len(sample))  # more than the sample spans tell nothing
         self.near, far = min(NEAR, directions), min(FAR, max(0, directions - NEAR))
         self.projector = Projector(sample, width, self.near, far)
-        projected = self.projector(sample)
+        projected = self.projector(*self.projector.products(sample))
         rests, _ = projected.rest(self.near)
         self.rest_mean = float(rests.mean())
         self.near_step = _step(np.append(projected.coordinates[:, : self.near], rests - self.rest_mean))
@@ -157,7 +157,8 @@ class L2Encoder:
     def encode(self, rows: Array, positions: Array) -> Array:
         """Round padded rows to codes at their positions; returns their (n, 4) leading coordinates."""
         near = self.near
-        projected = self.projector(rows)
+        centred, raw = self.projector.products(rows)
+        projected = self.projector(centred, raw)
         codes, lost = _to_bytes(projected.coordinates[:, :near], self.near_step)
         self.near_codes[positions, :near] = self.far_codes[positions, :near] = codes
         rest, doubt = projected.rest(near)
@@ -168,7 +169,7 @@ class L2Encoder:
         self.far_codes[positions, 64 : 64 + codes.shape[1]] = codes
         self.rest[positions], doubt = projected.rest(None)
         self.far_slack[positions] = (np.sqrt(lost + more) + projected.error + doubt) * LOOSE
-        return projected.leading
+        return self.projector.leading(raw)
 
     def finish(self) -> tuple[dict[str, Array], dict[str, int | float]]:
         """The codes of all positions."""
@@ -215,8 +216,6 @@ class Projected:
     """(n,) float64: bound on the l2 error of the coordinates."""
     squared_error: Array
     """(n,) float64: bound on the error of ``squared``."""
-    leading: Array
-    """(n, 4) float32: coordinates on the leading directions, for ordering only."""
 
     def rest(self, count: int | None) -> tuple[Array, Array]:
         """Lengths (n,) of what the first ``count`` coordinates (None: all) do not see, and bounds on their errors."""
@@ -236,13 +235,13 @@ class Projector:
     products makes them orthonormal again.
     """
 
-    def __init__(self, sample: Array, width: int, near: int, far: int, *, seed: int = 0) -> None:
+    def __init__(self, sample: Array, width: int, near: int, far: int) -> None:
         """``sample`` (n, W) rows padded from ``width`` to W; ``near + far`` <= width directions are used.
 
         Raises:
             DataError: the numbers span more than float32 can hold.
         """
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         floats = sample[:, :width].astype(np.float32)
         centre = floats.mean(axis=0, dtype=np.float64)
         self.centre = (np.rint(centre) if sample.dtype == np.uint8 else centre).astype(np.float32)
@@ -257,7 +256,6 @@ class Projector:
         self.exact = sample.dtype == np.uint8 and bool(np.linalg.cond(rounded.T @ rounded) < 1e6)
         if self.exact:
             self.directions, self.scale = rounded, np.float32(1)
-            self.columns = np.column_stack([rounded, self.centre - 128])
         wide = self.directions.astype(np.float64)
         inverse = np.linalg.inv(np.linalg.cholesky(wide.T @ wide)).T
         rotation = np.zeros((near + far, near + far))
@@ -268,56 +266,45 @@ class Projector:
         self.to_leading = inverse[:, :4]
         self.gain = float(np.linalg.norm(self.to_orthonormal, 2))
 
-    def __call__(self, rows: Array) -> Projected:
-        """Project padded rows.
+    def products(self, rows: Array) -> tuple[Array, Array]:
+        """Padded rows (n, W) about the centre and scaled, (n, D) float32, and their products with directions, (n, K).
 
         Raises:
             DataError: the numbers span more than float32 can hold.
         """
-        raw, squared, error, squared_error = self._exactly(rows) if self.exact else self._in_floats(rows)
-        unit = 1.0 / float(self.scale)
-        return Projected(
-            coordinates=(raw @ self.to_orthonormal) * unit,
-            squared=squared * unit**2,
-            error=error * self.gain * unit,
-            squared_error=squared_error * unit**2,
-            leading=(raw @ self.to_leading).astype(np.float32),
-        )
-
-    def _exactly(self, rows: Array) -> tuple[Array, Array, Array, Array]:
-        """Products (n, K) of bytes about the centre and whole directions, their squared lengths (n,), and no errors."""
-        width, count = len(self.centre), self.directions.shape[1]
-        shifted = rows[:, :width].astype(np.float32)
-        shifted -= 128
-        squares, products = np.zeros(len(rows)), np.zeros((len(rows), count + 1))
-        for start in range(0, width, _CHUNK):
-            part = shifted[:, start : start + _CHUNK]
-            products += part @ self.columns[start : start + _CHUNK]
-            squares += np.einsum("ij,ij->i", part, part)
-        centre = self.centre.astype(np.float64) - 128
-        squared = squares - 2 * products[:, count] + centre @ centre
-        return products[:, :count] - centre @ self.directions, squared, np.zeros(len(rows)), np.zeros(len(rows))
-
-    def _in_floats(self, rows: Array) -> tuple[Array, Array, Array, Array]:
-        """Products (n, K) of scaled rows about the centre and directions, their squared lengths (n,), and the errors of
-        both.
-        """
-        width = len(self.centre)
         with np.errstate(over="ignore"):
-            centred = rows[:, :width].astype(np.float32)
+            centred = rows[:, : len(self.centre)].astype(np.float32)
             centred -= self.centre
-            centred *= self.scale
-        _demand_range(centred)
-        squared, raw = np.zeros(len(rows)), np.zeros((len(rows), self.directions.shape[1]))
-        for start in range(0, width, _CHUNK):
-            part = centred[:, start : start + _CHUNK]
-            raw += part @ self.directions[start : start + _CHUNK]
-            squared += np.einsum("ij,ij->i", part, part, dtype=np.float64)
+            if not self.exact:
+                centred *= self.scale
+        if not self.exact:
+            _demand_range(centred)
+        raw = np.zeros((len(rows), self.directions.shape[1]))
+        for start in range(0, len(self.centre), _CHUNK):
+            raw += centred[:, start : start + _CHUNK] @ self.directions[start : start + _CHUNK]
+        return centred, raw
+
+    def leading(self, raw: Array) -> Array:
+        """(n, 4) float32: coordinates on the leading directions, for ordering only, from :meth:`products`."""
+        return (raw @ self.to_leading).astype(np.float32)
+
+    def __call__(self, centred: Array, raw: Array) -> Projected:
+        """Project rows, from their :meth:`products`."""
+        squared, half = np.zeros(len(raw)), _CHUNK // 2  # so many squares are exact, too
+        for start in range(0, centred.shape[1], half):
+            part = centred[:, start : start + half]
+            squared += np.einsum("ij,ij->i", part, part, dtype=np.float32 if self.exact else np.float64)
         # A float32 product of length L errs by at most (L + 2) units of |x| |q| in each of the K coordinates, where the
-        # 2 pays for the subtraction of the centre; chunks are added in float64.
-        length = min(width, _CHUNK)
-        error = 1.01 * (length + 2) * _UNIT * np.sqrt(raw.shape[1]) * 1.001 * np.sqrt(squared)
-        return raw, squared, error, 4 * _UNIT * squared
+        # 2 pays for the subtraction of the centre; chunks are added in float64. Whole numbers have no error.
+        length, unit = min(centred.shape[1], _CHUNK), 0.0 if self.exact else _UNIT
+        error = 1.01 * (length + 2) * unit * np.sqrt(raw.shape[1]) * 1.001 * np.sqrt(squared)
+        step = 1.0 / float(self.scale)
+        return Projected(
+            coordinates=raw @ (self.to_orthonormal * step),
+            squared=squared * step**2,
+            error=error * self.gain * step,
+            squared_error=4 * unit * squared * step**2,
+        )
 
 
 def _demand_range(floats: Array) -> None:
@@ -385,7 +372,7 @@ class LinfEncoder:
     def encode(self, rows: Array, positions: Array) -> Array:
         """Fill in the codes; returns the (n, 4) leading coordinates of the rows."""
         self.fill(rows, positions)
-        return self.projector(rows).leading
+        return self.projector.leading(self.projector.products(rows)[1])
 
     def finish(self) -> tuple[dict[str, Array], dict[str, int | float]]:
         """The codes of all positions."""
@@ -398,15 +385,13 @@ class LinfEncoder:
         }
 
 
-def choose_coordinates(
-    levels: Array, labels: Array, reach: Array, *, same: bool = False, seed: int = 0
-) -> tuple[Array, int]:
+def choose_coordinates(levels: Array, labels: Array, reach: Array, *, same: bool = False) -> tuple[Array, int]:
     """Coordinates that rule out most pairs, most telling first, and how many of them a tile should compare.
 
     ``levels`` (n, D) uint8 sample; ``reach`` (n,) steps beyond which a pair is of no interest to the point; ``same``:
     pairs are of equal labels, not of different ones. Only speed depends on the choice.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     first, second = np.triu_indices(len(levels), 1)
     matter = (labels[first] == labels[second]) == same
     first, second = first[matter], second[matter]

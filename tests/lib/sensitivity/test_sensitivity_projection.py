@@ -32,7 +32,7 @@ def byte_rows(kind: str) -> Array:
     if kind == "one row":
         return np.random.default_rng(0).integers(0, 256, (1, 70), dtype=np.uint8)
     if kind == "long":
-        return np.random.default_rng(2).choice(np.array([0, 255], np.uint8), (30, 33_000))
+        return np.random.default_rng(2).choice(np.array([0, 255], np.uint8), (30, 9000))
     return np.random.default_rng(1).integers(0, 256, (500, 5), dtype=np.uint8)
 
 
@@ -58,25 +58,26 @@ def check(rows: Array, near: int, far: int) -> Projector:
     far = min(far, width - near)
     wide = padded(rows)
     projector = Projector(wide[: max(1, len(rows) // 2)], width, near, far)
-    projected = projector(wide)
+    centred, raw = projector.products(wide)
+    projected, leading = projector(centred, raw), projector.leading(raw)
 
     directions = projector.directions.astype(np.float64) @ projector.to_orthonormal
     np.testing.assert_allclose(directions.T @ directions, np.eye(near + far), atol=1e-9)
 
-    centred = rows.astype(np.float64) - projector.centre.astype(np.float64)
-    exact = centred @ directions
+    wide = rows.astype(np.float64) - projector.centre.astype(np.float64)
+    exact = wide @ directions
     off = np.sqrt(((projected.coordinates - exact) ** 2).sum(axis=1))
-    length = np.sqrt((centred**2).sum(axis=1))
+    length = np.sqrt((wide**2).sum(axis=1))
     assert (off <= projected.error + 1e-11 * length + 1e-300).all()
-    square = (centred**2).sum(axis=1)
+    square = (wide**2).sum(axis=1)
     assert (np.abs(projected.squared - square) <= projected.squared_error + 1e-13 * square).all()
     # Bessel's inequality, and so a bound from below on every distance.
     assert ((projected.coordinates**2).sum(axis=1) <= (length + projected.error) ** 2 * (1 + 1e-9) + 1e-300).all()
-    assert projected.leading.shape == (len(rows), min(4, near + far))
-    assert np.isfinite(projected.leading).all()
+    assert leading.shape == (len(rows), min(4, near + far))
+    assert np.isfinite(leading).all()
     for count in (near, None):
         rest, doubt = projected.rest(count)
-        exact = np.sqrt(np.maximum(square - ((centred @ directions[:, :count]) ** 2).sum(axis=1), 0))
+        exact = np.sqrt(np.maximum(square - ((wide @ directions[:, :count]) ** 2).sum(axis=1), 0))
         assert (np.abs(rest - exact) <= doubt + 1e-6 * length + 1e-300).all()
     return projector
 
@@ -87,11 +88,11 @@ def test_bytes_are_projected_exactly(kind: str, near: int, far: int) -> None:
     projector = check(byte_rows(kind), near, far)
     if projector.exact:
         rows = padded(byte_rows(kind))
-        projected = projector(rows)
+        projected = projector(*projector.products(rows))
         assert not projected.error.any()
         assert not projected.squared_error.any()
         for n in (1, 7, 65):  # whole numbers have no order of summation
-            squared = projector(np.ascontiguousarray(rows[:n])).squared
+            squared = projector(*projector.products(np.ascontiguousarray(rows[:n]))).squared
             np.testing.assert_array_equal(squared, projected.squared[:n])
 
 
@@ -104,10 +105,3 @@ def test_images_take_the_exact_way() -> None:
 @pytest.mark.parametrize(("near", "far"), [(63, 191), (14, 0)])
 def test_features_within_the_stated_error(kind: str, near: int, far: int) -> None:
     assert not check(float_rows(kind), near, far).exact
-
-
-def test_the_seed_decides() -> None:
-    rows = padded(byte_rows("clusters"))
-    first, second, third = (Projector(rows, 200, 10, 5, seed=seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first.to_orthonormal, second.to_orthonormal)
-    assert (first.to_orthonormal != third.to_orthonormal).any()
