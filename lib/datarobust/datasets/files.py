@@ -22,8 +22,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tarfile import EmptyHeaderError, EOFHeaderError, HeaderError, TarFile, TarInfo, TruncatedHeaderError  # type: ignore[attr-defined]
-from typing import BinaryIO, Self, cast
+from tarfile import TarFile, TarInfo
+from typing import BinaryIO, cast
 
 from datarobust.errors import DataError
 from datarobust.text import shown
@@ -150,7 +150,7 @@ def is_tar(path: Path) -> bool:
     """Whether a file is a tar archive by its first header, gzipped or not."""
     try:
         TarInfo.frombuf(unpacked_start(path, tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
-    except HeaderError:
+    except tarfile.HeaderError:
         return False
     return True
 
@@ -163,7 +163,9 @@ def tar_files(path: Path) -> dict[str, Raw]:
     too_large = f"{shown(path)} unpacks to more than {MOST_BYTES >> 30} GiB: it is not data."
     entries: dict[str, TarInfo] = {}
     try:
-        with reading(path), open_unpacked(path) as file, _Archive(fileobj=cast(BinaryIO, _Headers(file))) as archive:
+        with reading(path), open_unpacked(path) as file:
+            headers = _Headers(file)
+            archive = TarFile(fileobj=cast(BinaryIO, headers), encoding="utf-8", errors="surrogateescape")
             for entry in archive:
                 parts = [part for part in entry.name.split("/") if part not in ("", ".")]
                 name = "/".join(parts)
@@ -186,6 +188,10 @@ def tar_files(path: Path) -> dict[str, Raw]:
                         entries[name] = entry
                     continue
                 raise DataError(f"{shown(path)} {fault}.")
+            if len(headers.last) < tarfile.BLOCKSIZE:
+                raise EOFError
+            if any(headers.last):  # tarfile takes whatever is no header for the end
+                raise tarfile.ReadError(f"at byte {archive.offset:,} there is no header")
             while file.read(_MOST_EXTRA):
                 if file.tell() > MOST_BYTES:
                     raise DataError(too_large)
@@ -234,6 +240,8 @@ def _member(path: Path, entry: TarInfo) -> Iterator[BinaryIO]:
 class _Headers:
     """What tarfile reads of an archive, which are headers only: bounded, whatever sizes they claim."""
 
+    last = b""  # what was read last
+
     def __init__(self, file: BinaryIO) -> None:
         self._left = _MOST_HEADERS
         self._file = file
@@ -243,22 +251,5 @@ class _Headers:
         self._left -= size
         if size > _MOST_EXTRA or self._left < 0:
             raise tarfile.ReadError("it has an extra header of more than 64 KiB, or too many of them")
-        return self._file.read(size)
-
-
-class _Entry(TarInfo):
-    """A header as tarfile reads it, refused where tarfile would take it for the end of the archive."""
-
-    @classmethod
-    def fromtarfile(cls, archive: TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except EOFHeaderError:
-            raise  # blocks of zeros: the end, as it should be
-        except (EmptyHeaderError, TruncatedHeaderError) as error:
-            raise EOFError from error
-        except HeaderError as error:
-            raise tarfile.ReadError(f"at byte {archive.offset:,} there is no header") from error
-
-
-_Archive = partial(TarFile, tarinfo=_Entry, encoding="utf-8", errors="surrogateescape")
+        self.last = self._file.read(size)
+        return self.last

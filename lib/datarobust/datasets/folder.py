@@ -43,15 +43,8 @@ MOST_RESIZED = 1 << 26  # the same where it is made smaller: photographs
 MOST_BYTES = 1 << 28  # of one encoded image
 _WAY_OUT = "; `skip_broken` leaves such images out."
 TABLES = ("metadata.csv", "metadata.jsonl")
-SPLITS = {
-    "train",
-    "training",
-    "test",
-    "testing",
-    "val",
-    "valid",
-    "validation",
-}  # folders with such names are no classes
+# Folders with such names are no classes.
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 _MOST_DEPTH = 64  # of folders
 _DIRECTORY_BYTES = 64 << 20  # of a zip file; half a million names
 
@@ -129,9 +122,8 @@ class _Zip(_Folder):
         if len(inner) == len(files) and (set(TABLES) & set(inner) or all("/" in name for name in images)):
             files = inner
         if split is not None:
-            files = {
-                name.removeprefix(f"{split}/"): info for name, info in files.items() if name.startswith(f"{split}/")
-            }
+            below = f"{split}/"
+            files = {name.removeprefix(below): info for name, info in files.items() if name.startswith(below)}
             if not files:
                 raise DataError(
                     f"{shown(path)} has no folder {shown(split)}: `split` names one with a part of the set."

@@ -25,20 +25,10 @@ from typing import BinaryIO, Literal, cast
 import numpy as np
 from numpy.lib import format as npy
 
-from datarobust.datasets import sources
-from datarobust.datasets.files import (
-    DEFLATE_RATIO,
-    NPY_FAULTS,
-    ZIP_STARTS,
-    Raw,
-    brief,
-    raw_file,
-    read_start,
-    reading,
-    zip_entries,
-)
+from datarobust.datasets import files, sources
+from datarobust.datasets.files import Raw, brief, raw_file, read_start, reading, zip_entries
 from datarobust.datasets.folder import SUFFIXES, is_zip_of_images
-from datarobust.datasets.linefiles import read_classes
+from datarobust.datasets.linefiles import check_names, read_classes
 from datarobust.datasets.sources import ArraysSource, Held, Layout, Names, Picture, RowFile, Spec, decoded, name_bytes
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
@@ -68,7 +58,7 @@ def looks_like_npy(path: Path, start: bytes) -> bool:
 
 def looks_like(path: Path, start: bytes) -> bool:
     """Whether a file is called so, or begins as a zip archive does."""
-    return path.suffix == ".npz" or (start.startswith(ZIP_STARTS) and not is_zip_of_images(path, start))
+    return path.suffix == ".npz" or (start.startswith(files.ZIP_STARTS) and not is_zip_of_images(path, start))
 
 
 class _NumpySource(ArraysSource):
@@ -99,7 +89,10 @@ class _NumpySource(ArraysSource):
             if columns and classes and len(classes) != columns:
                 raise DataError(f"{labels.where} has {columns} columns, but there are {len(classes)} class names.")
             if labels.dtype.kind in "SU":
-                labels, classes = _numbered(labels, classes)
+                if columns:
+                    raise DataError(f"{labels.where} has shape {labels.shape}: labels that are text are (N,).")
+                where = labels.where
+                labels, classes = sources.numbered(_texts(labels), classes, lambda row: f"{where}[{row}]")
         taken_as, point = {
             "nhwc": ("NHWC images", (shape[-1], *shape[1:-1])),
             "nchw": ("NCHW images", shape[1:]),
@@ -183,11 +176,11 @@ def _class_names(member: Npy) -> Names:
     """The names in an array of fixed-width bytes or text (C,)."""
     if len(member.shape) != 1 or member.dtype.kind not in "SU":
         raise DataError(f"{member.where} has dtype {member.dtype} and shape {member.shape}, not one name a class.")
-    names = member.whole(_CLASSES_BYTES).tolist()
-    try:
-        return tuple(name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{member.where} holds names that are not UTF-8.") from error
+    if member.raw.size > _CLASSES_BYTES:
+        raise DataError(f"{member.where} has {member.raw.size:,} bytes, more than names of classes take.")
+    names = tuple(_texts(member))
+    check_names(names, member.where)
+    return names
 
 
 def _pair(
@@ -219,13 +212,6 @@ def _texts(array: Npy) -> Iterator[str]:
     """The entries of an array of text, read some at a time."""
     for _, rows in array.rows(_TEXTS_AT_ONCE):
         yield from decoded(rows)
-
-
-def _numbered(labels: Npy, classes: Names) -> tuple[Rows, Names]:
-    """Labels that are text as numbers, and the names of the classes: ``classes``, or all in their order."""
-    if labels.shape[1:] not in ((), (1,)):
-        raise DataError(f"{labels.where} has shape {labels.shape}: labels that are text are (N,).")
-    return sources.numbered(_texts(labels), classes, lambda row: f"{labels.where}[{row}]")
 
 
 def _range_of(points: Npy) -> tuple[sources.Scale, tuple[float, float] | None]:
@@ -311,7 +297,7 @@ class Npy(RowFile):
             with warnings.catch_warnings(action="ignore"):  # headers of Python 2 are read, without talk
                 read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
                 shape, fortran, dtype = read_header(start)
-        except NPY_FAULTS as error:
+        except files.NPY_FAULTS as error:
             raise DataError(f"{where} has no readable .npy header ({brief(error)}).") from error
         if dtype.hasobject:
             raise DataError(f"{where} holds Python objects, which would have to be unpickled: save plain arrays.")
@@ -358,7 +344,7 @@ def member(path: Path, key: str, info: zipfile.ZipInfo) -> Npy:
         raise DataError(f"{where} is compressed, but not by deflate: save it with numpy.savez_compressed.")
     if info.header_offset < 0 or info.header_offset + packed > file_size:
         raise DataError(f"{where} claims {packed:,} bytes of a file that has {file_size:,}: it is cut short.")
-    if size > packed * (1 if stored else DEFLATE_RATIO):
+    if size > packed * (1 if stored else files.DEFLATE_RATIO):
         raise DataError(f"{where} claims {size:,} bytes, which {packed:,} cannot hold.")
     if size > _BOMB_BYTES and size > packed * _BOMB_RATIO:
         growth = f"{size // packed}-fold to {size:,} bytes"

@@ -31,20 +31,10 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from datarobust.datasets import sources
 from datarobust.datasets.files import brief, read_start, reading
 from datarobust.datasets.folder import Decoder
-from datarobust.datasets.sources import (
-    MOST_CLASSES,
-    MOST_NAME_BYTES,
-    Block,
-    Labels,
-    Names,
-    Source,
-    Spec,
-    as_labels,
-    as_names,
-    name_bytes,
-)
+from datarobust.datasets.sources import Block, Labels, Names, Source, Spec
 from datarobust.errors import DataError, ImageError, UsageError
 from datarobust.text import shown
 from datarobust.types import Rows
@@ -133,13 +123,13 @@ class ParquetSource(Source):
         for column in columns.labels:
             if _is_text(first.schema.field(column).type) and not self._classes[column]:
                 self._classes[column] = tuple(sorted(set(self._texts(column)) - {""}))
-                if len(self._classes[column]) > MOST_CLASSES:
-                    fault = f"has more than {MOST_CLASSES:,} different texts: they are no classes"
+                if len(self._classes[column]) > sources.MOST_CLASSES:
+                    fault = f"has more than {sources.MOST_CLASSES:,} different texts: they are no classes"
                     raise DataError(f"{shown(path)}: {shown(column)} {fault}.")
         notes, width = list[str](), 0
         if columns.names and all(find_columns(each, keys, labels).names == columns.names for each in self._shards):
             try:
-                width = name_bytes(self._texts(columns.names))
+                width = sources.name_bytes(self._texts(columns.names))
             except DataError as error:
                 notes.append(f"points have no names: {error}")
         if not width:
@@ -187,7 +177,7 @@ class ParquetSource(Source):
             images, names, *labels = zip(*part, strict=True)
             columns = (np.array(column, np.int64) for column in labels)
             block = {"images": np.stack(images), **dict(zip(("labels", "coarse"), columns, strict=False))}
-            yield block | ({"names": as_names(names, self.spec.names)} if self.spec.names else {})
+            yield block | ({"names": sources.as_names(names, self.spec.names)} if self.spec.names else {})
 
     def _row(self, kept: int) -> int:
         """Which row of the files is the row ``kept`` without those that are left out."""
@@ -242,14 +232,14 @@ class ParquetSource(Source):
             text = shown(_name_of(values[place]))
             fault = f"= '{text}' is not among the {len(classes)} class names"
             raise DataError(f"{where}[{row + place}] {fault if text else 'is empty: every point has a label'}.")
-        labels, _ = as_labels(numbers.to_numpy(zero_copy_only=False), row, where, len(classes))
+        labels, _ = sources.as_labels(numbers.to_numpy(zero_copy_only=False), row, where, len(classes))
         return labels
 
 
 def _name_of(value: Any) -> str:
     """A name as text; empty where there is none."""
     data = None if value is None else value.as_py()
-    return "" if data is None else data[-MOST_NAME_BYTES:].decode("utf-8", "replace")
+    return "" if data is None else data[-sources.MOST_NAME_BYTES :].decode("utf-8", "replace")
 
 
 class Columns(NamedTuple):

@@ -110,7 +110,7 @@ END = bytes(1024)
         (entry("x", tarfile.XHDTYPE, 11) + b"11 size=-1\n".ljust(512, b"\0") + entry(), "claims a size"),
         (entry("x", tarfile.GNUTYPE_LONGNAME, 4) + b"../x".ljust(512, b"\0") + entry(), "leads out of it"),
         (b"".join(entry(str(number)) for number in range(1001)), "has more than 1,000 entries"),
-        (b"x" * 512, r"is damaged \(at byte 0 there is no header"),
+        (b"x" * 512, r"is damaged \(invalid header"),
         (entry() + b"x" * 512, r"is damaged \(at byte 512 there is no header"),
         (entry(), "is cut short"),
     ],
