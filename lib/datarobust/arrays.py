@@ -259,13 +259,11 @@ def _sides(
         pair = (against, None) if isinstance(against, Source) else against
         others = _Points.of(pair[0], pair[1], "against[0]", "against[1]", soft)
         others = replace(others, images=_seen(features, layer, others.images)) if network else others
-        if points.images.shape[1:] != others.images.shape[1:]:
-            shapes = f"shape {points.images.shape[1:]}, those of `against` {others.images.shape[1:]}"
-            raise DataError(f"Points have {shapes}: give points of one shape.")
-        if points.images.dtype != others.images.dtype:
-            kinds = f"{points.images.dtype.name} numbers, `against` {others.images.dtype.name}"
-            raise DataError(f"Points have {kinds}: give both as uint8, or both as floats.")
         sides.append(others)
+        kinds = [f"{side.images.dtype.name} of shape {side.images.shape[1:]}" for side in sides]
+        if kinds[0] != kinds[1]:
+            way = "give points of one shape, both as uint8, or both as floats"
+            raise DataError(f"Points are {kinds[0]}, those of `against` {kinds[1]}: {way}.")
     labels = [side.label for side in sides]
     if len({label.dtype.kind == "U" for label in labels}) > 1:
         raise DataError("The labels of X are text and those of `against` numbers, or the reverse: give one kind.")

@@ -81,10 +81,7 @@ def diameter(norm: str, numbers: int) -> float:
 
     It is calculated as distances of images are, so that none of them is larger, not even in the last bit.
 
-    ``numbers``: n, how many numbers a point has.
-
-    Raises:
-        UsageError: there is no such norm.
+    ``numbers`` is n, how many numbers a point has. Raises UsageError where there is no such norm.
     """
     measure = norm_of(norm)
     black, white = np.zeros((1, numbers), np.uint8), np.full((1, numbers), 255, np.uint8)

@@ -42,9 +42,7 @@ def bound(robustness: npt.ArrayLike, radius: npt.ArrayLike | None = None, delta:
 
     The result is in 1/units²: +inf where ρ >= r, also at r = 0, as y is not constant on that ball, and s_y has no bound
     on it; 0 at r = +inf, where no point has another label and s_y is 0; NaN where r is NaN.
-
-    Raises:
-        UsageError: a radius is negative or NaN, or δ is no positive number.
+    Raises UsageError where a radius is negative or NaN, or δ is no positive number.
     """
     if not (0.0 < delta < math.inf):
         raise UsageError(f"delta is the distance between two labels, a positive number, not {delta}")

@@ -162,6 +162,8 @@ def test_two_processes_have_the_bits_of_one(command, pair, folder, tmp_path, nam
     for column in one:
         np.testing.assert_array_equal(one[column], two[column])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    if name == "relabel":  # the network is made in one place for both
+        return
     broken = pair("dataset", *words, "--model", "nets:broken", "-o", tmp_path / "three", cwd=folder)
     assert "OSError (no weights)" in broken.stderr
     assert "Traceback" not in broken.stderr

@@ -252,9 +252,11 @@ class Merge:
             for number, (dataset, first, last) in enumerate(zip(self.datasets, edges, edges[1:], strict=False)):
                 if begin < last and first < end:
                     span = max(begin - first, 0), min(end, last) - first
+                    rows = span[1] - span[0]
+                    names = dataset.column("names").read(*span) if "names" in dataset else np.empty((rows, 0), np.uint8)
                     piece = read(dataset, kept, *span)
-                    piece["source"] = np.full(span[1] - span[0], number, np.int64)
-                    piece["names"] = _names(dataset, *span, longest)
+                    piece["source"] = np.full(rows, number, np.int64)
+                    piece["names"] = np.pad(names, ((0, 0), (0, longest - names.shape[1])))
                     pieces.append(piece)
             return {name: np.concatenate([piece[name] for piece in pieces]) for name in columns}
 
@@ -262,15 +264,6 @@ class Merge:
         history = [*join(dataset.history for dataset in self.datasets), output.step(inputs)]
         with output.writer(columns, self.attributes, history, resume=()) as writer:
             copy(writer, columns, edges[-1], part, output.progress)
-
-
-def _names(dataset: Store, begin: int, end: int, width: int) -> Array:
-    """The names of the rows ``begin:end``, with zeros behind; zeros where the dataset has none."""
-    padded = np.zeros((end - begin, width), np.uint8)
-    if "names" in dataset:
-        names = dataset.column("names").read(begin, end)
-        padded[:, : names.shape[1]] = names
-    return padded
 
 
 @dataclass(frozen=True)

@@ -97,10 +97,10 @@ def test_a_merge(tmp_path):
 
 
 def test_interrupted_work_goes_on(tmp_path, monkeypatch):
-    """Three shards of images, taken in pieces; interrupted in every one of them."""
-    store, arrays = dataset(tmp_path / "a.zarr", rows=10_000, shape=(3, 32, 32))
-    monkeypatch.setattr(jobs, "COPIED_BYTES", 6 << 20)
-    rows = RNG.permutation(10_000)
+    """Several shards of images, taken in pieces, and interrupted again and again."""
+    store, arrays = dataset(tmp_path / "a.zarr", rows=6_000, shape=(3, 32, 32))
+    monkeypatch.setattr(jobs, "COPIED_BYTES", 3 << 20)
+    rows = RNG.permutation(6_000)
 
     for name, work in {
         "s": lambda **o: subset(store, rows, tmp_path / "s.zarr", step, **o),
