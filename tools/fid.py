@@ -97,7 +97,8 @@ def fid(  # noqa: D103 - the help is the docstring of the module
         size = batch or (space.batch if space else 1)
         job: jobs.KeptMoments | jobs.Comparison
         if b is None and space is not None:
-            job = jobs.KeptMoments.of(stores[0], space, size, seed, limit)
+            features_of_a = jobs.SideFeatures(jobs.side_of(stores[0], limit), space, size)
+            job = jobs.KeptMoments(stores[0], features_of_a, seed)
         else:
             form = jobs.Printed() if output is None else Text(lambda _: save_moments is None or save_moments.exists())
             choices = (seed, whole, limit, kid, extrapolate, save_moments, form)

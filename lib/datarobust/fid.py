@@ -161,7 +161,7 @@ class Sums:
         (mean, scatter), (mean_of_other, scatter_of_other) = (sums._statistics() for sums in (self, other))
         count, apart = self.count + other.count, mean_of_other - mean
         between = self.count * other.count / count
-        scatter = torch.addr(scatter + scatter_of_other, apart, apart, alpha=between)
+        scatter = (scatter + scatter_of_other).addr_(apart, apart, alpha=between)
         return Sums(count, (mean + apart * (other.count / count), scatter))
 
     def moments(self) -> Moments:
@@ -178,9 +178,9 @@ class Sums:
 
 
 def _statistics(points: Tensor) -> tuple[Tensor, Tensor]:
-    rows = points.to(torch.float64)
+    rows = points.to(torch.float64, copy=True)
     mean = rows.mean(dim=0)
-    rows = rows - mean
+    rows -= mean
     if rows.device.type != "cpu":
         return mean, rows.T @ rows
     return mean, torch.from_numpy(rows.numpy().T @ rows.numpy())  # half the work: NumPy sees that it is symmetric
@@ -208,11 +208,11 @@ def joined(nodes: Sequence[Node], node: Node) -> list[Node]:
     return result
 
 
-def total(nodes: Sequence[Node]) -> list[Sums]:
-    """The sums of each group over all nodes."""
-    sums = list(nodes[-1].sums)
-    for node in nodes[-2::-1]:
-        sums = [one.joined(other) for one, other in zip(node.sums, sums, strict=True)]
+def total(nodes: list[Node]) -> list[Sums]:
+    """The sums of each group over all nodes, which are taken out of the list: they are large."""
+    sums = list(nodes.pop().sums)
+    while nodes:
+        sums = [one.joined(other) for one, other in zip(nodes.pop().sums, sums, strict=True)]
     return sums
 
 
@@ -246,7 +246,9 @@ def extrapolated(distances: Sequence[tuple[int, float]]) -> float:
 
 
 def _symmetric(matrix: Floats) -> Floats:
-    return np.asarray((matrix + matrix.T) / 2)
+    result = matrix + matrix.T
+    result /= 2
+    return result
 
 
 def _demand_two(count: int, what: str) -> None:

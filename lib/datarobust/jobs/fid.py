@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import accumulate
@@ -247,42 +247,41 @@ class SideFeatures:
     side: Side
     space: FeatureSpace
     batch: int  # images at a time
-    array: Array | None = None  # features (N R, D) of all images of the set, where they come from a file
+    role: str = "a"  # "a" or "b", by which a file of features names the side
 
     def __post_init__(self) -> None:
-        side = self.side
+        side, array = self.side, self.space.arrays.get(self.role)
         if side.count < 2:
             raise DataError(f"{side.name} gives {side.count} images, but a Fréchet distance takes two or more")
         images = side.column.shape[0] * side.repeats
-        if self.array is not None and len(self.array) != images:
-            rows = f"{len(self.array):,} rows for {side.name}, which has {images:,} images"
+        if array is not None and len(array) != images:
+            rows = f"{len(array):,} rows for {side.name}, which has {images:,} images"
             raise DataError(f"the file of features has {rows}")
 
     def of(self, items: Rows, group: Group = ALONE) -> Array:
         """Features (B, D) of some items; several processes share the work, and the first has all of them."""
-        parts = list(_spans(len(items), self.batch))
-        own = parts[slice(*group.share(len(parts)))]
-        loading = ahead(lambda part: self._load(items[part]), own)
-        features = [self._of(items[part], loaded) for part, loaded in zip(own, loading, strict=True)]
-        return _concatenated(part["features"] for part in group.to_main({"features": _concatenated(features)}))
+        batches = [items[span] for span in _spans(len(items), self.batch)]
+        own = list(self._features(batches[slice(*group.share(len(batches)))]))
+        return _concatenated(part["features"] for part in group.to_main({"features": _concatenated(own)}))
+
+    def _features(self, batches: Sequence[Rows]) -> Iterator[Array]:
+        """Features (B, D) of each batch of items. Raises DataError where one is not finite."""
+        side = self.side
+        for items, loaded in zip(batches, ahead(self._load, batches), strict=True):
+            features = loaded if self.space.arrays else self.space.of(loaded, self.batch)
+            finite = np.isfinite(features).all(axis=1)
+            if not finite.all():
+                row = int(side.rows[int(items[int(np.argmin(finite))]) // side.repeats])
+                raise DataError(f"{side.name}: the features of row {row} are not finite")
+            yield features
 
     def _load(self, items: Rows) -> Array:
         """Images uint8 (B, C, H, W) of some items, or features where they come from a file."""
         side = self.side
-        if self.array is None:
+        if not self.space.arrays:
             return side.take(items)
-        return np.asarray(self.array[side.rows[items // side.repeats] * side.repeats + items % side.repeats])
-
-    def _of(self, items: Rows, loaded: Array) -> Array:
-        """Features (B, D) of what was loaded. Raises DataError where one is not finite."""
-        if self.array is not None:
-            return loaded
-        side, features = self.side, self.space.of(loaded, self.batch)
-        finite = np.isfinite(features).all(axis=1)
-        if not finite.all():
-            row = int(side.rows[int(items[int(np.argmin(finite))]) // side.repeats])
-            raise DataError(f"{side.name}: the features of row {row} are not finite")
-        return features
+        rows = side.rows[items // side.repeats] * side.repeats + items % side.repeats
+        return np.asarray(self.space.arrays[self.role][rows])
 
     def sums(
         self, groups: Rows, kept: Rows, state: Resume | None, progress: Progress, group: Group = ALONE
@@ -293,8 +292,7 @@ class SideFeatures:
         different items in any order. What an earlier run left in ``state`` is not computed again. Of several processes
         each takes consecutive batches; the result, which is the first one's alone, has the same bits for any number.
         """
-        order = np.argsort(kept, kind="stable")
-        ascending, device, count = kept[order], self.space.device, int(groups.max()) + 1
+        ascending, device, count = np.sort(kept), self.space.device, int(groups.max()) + 1
         batches = list(_spans(self.side.count, self.batch))
         first, last = group.share(len(batches))
         # In one name, so that no signal comes between them.
@@ -302,6 +300,7 @@ class SideFeatures:
         saved = None if state is None else state.load()
         if saved is not None and "nodes" in saved:  # earlier versions saved something else
             standing = unpacked(saved, device), [saved["pool"]], int(saved["done"])
+        del saved
 
         def snapshot() -> dict[str, Array]:
             nodes, pool, done = standing
@@ -309,12 +308,10 @@ class SideFeatures:
 
         numbers = range(standing[2], last)
         try:
-            loading = ahead(lambda number: self._load(batches[number]), numbers)
-            for number, loaded in zip(progress(numbers), loading, strict=True):
+            for number, features in zip(progress(numbers), self._features(batches[standing[2] : last]), strict=True):
                 items = batches[number]
-                features, group_of = self._of(items, loaded), groups[items]
-                points = as_tensor(features[np.argsort(group_of, kind="stable")], device)
-                counts = np.bincount(group_of, minlength=count)
+                points = as_tensor(features[np.argsort(groups[items], kind="stable")], device)
+                counts = np.bincount(groups[items], minlength=count)
                 node = Node(0, number, tuple(map(Sums.of, torch.split(points, counts.tolist()))))
                 low, high = np.searchsorted(ascending, [items[0], items[-1] + 1])
                 more = [features[ascending[low:high] - items[0]]] if high > low else []
@@ -326,6 +323,7 @@ class SideFeatures:
                 state.save(snapshot())
             raise
         own = snapshot()
+        standing = [], [], last  # from here on nothing is held twice that is large
         if state is not None:
             state.save(own)
         nodes, pool = list[Node](), list[Array]()
@@ -333,17 +331,18 @@ class SideFeatures:
             pool.append(part["pool"])
             for node in unpacked(part, device):
                 nodes = joined(nodes, node)
+            part.clear()
         if not group.is_main:
             return [], _concatenated([])
-        gathered = _concatenated(pool)
-        features = np.empty_like(gathered)
-        features[order] = gathered
-        return total(nodes), features
+        in_order = np.searchsorted(ascending, kept)
+        return total(nodes), _concatenated(pool).take(in_order, axis=0)
 
 
 def _concatenated(parts: Iterable[Array]) -> Array:
     """Rows of features one after the other; of no rows nobody knows how wide they would be."""
     filled = [part for part in parts if len(part)]
+    if len(filled) == 1:
+        return filled[0]
     return np.concatenate(filled) if filled else np.zeros((0, 0))
 
 
@@ -399,11 +398,6 @@ class KeptMoments:
     features: SideFeatures  # of its images
     seed: int = 0  # of the halves by whose distance they are calibrated
 
-    @classmethod
-    def of(cls, store: Store, space: FeatureSpace, batch: int, seed: int = 0, limit: int | None = None) -> KeptMoments:
-        """Of the first ``limit`` points of a dataset or of clones."""
-        return cls(store, SideFeatures(side_of(store, limit), space, batch, space.arrays.get("a")), seed)
-
     def request(self) -> dict[str, Any]:
         """These points by these features."""
         rows = rows_digest(self.features.side.rows)
@@ -428,11 +422,11 @@ class KeptMoments:
         sums, pool = self.features.sums(groups, kept, state, progress("features of A, batches"), group)
         if not group.is_main:
             return None
-        calibration = None
-        if min(half.count for half in sums) > 1:
-            first, second = (half.moments() for half in sums)
-            calibration = {"frechet": first.distance(second), "points": second.count, "seed": self.seed}
-        return reduce(Sums.joined, sums).moments(), calibration, pool
+        (first, second), calibration = sums, None
+        if second.count > 1:
+            distance = first.moments().distance(second.moments())
+            calibration = {"frechet": distance, "points": second.count, "seed": self.seed}
+        return first.joined(second).moments(), calibration, pool
 
     def save(self, output: Output, moments: Moments, calibration: Mapping[str, Any] | None) -> None:
         """Write the artifact."""
@@ -498,7 +492,7 @@ class Comparison:
                     where = shown(store.path)
                     raise ArtifactError(f"{where} has moments of the {key} {known}, but {whose} {value}: take the same")
         a, b = self.features.get("a"), self.features.get("b")
-        if a and b and a.side.shape != b.side.shape and a.array is None and a.space.name != "inception":
+        if a and b and a.side.shape != b.side.shape and not a.space.arrays and a.space.name != "inception":
             channels = f"{a.side.shape[0]} channels and {b.side.name} of {b.side.shape[0]}"
             advice = "only `features` inception takes grey images beside coloured ones"
             raise DataError(f"{a.side.name} has images of {channels}: {advice}")
@@ -521,8 +515,7 @@ class Comparison:
         space = self.space
         if space is None:
             return {}
-        sides = self.matched[0].items()
-        return {role: SideFeatures(side, space, self.batch, space.arrays.get(role)) for role, side in sides}
+        return {role: SideFeatures(side, space, self.batch, role) for role, side in self.matched[0].items()}
 
     @property
     def described(self) -> dict[str, Any]:

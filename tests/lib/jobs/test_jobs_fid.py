@@ -23,12 +23,14 @@ from datarobust.jobs.fid import (
     Comparison,
     KeptMoments,
     Printed,
+    SideFeatures,
     feature_space,
     findings,
     growing,
     halves,
     open_sides,
     pair_distances,
+    side_of,
 )
 from datarobust.jobs.make import make
 from datarobust.networks.features import PIXELS, FeatureSpace, sparing
@@ -64,7 +66,7 @@ def numbers(a: Store, b: Store, space: FeatureSpace | None = PIXELS, **options: 
 
 def keep(store: Store, path: Path, space: FeatureSpace = PIXELS, **options: Any) -> bool:
     """Keep the moments of a set."""
-    return make(KeptMoments.of(store, space, 7, 0, None), path, step, **options)
+    return make(KeptMoments(store, SideFeatures(side_of(store), space, 7)), path, step, **options)
 
 
 def spying(see: Callable[[np.ndarray], object]) -> FeatureSpace:
