@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,17 +93,17 @@ def fid(  # noqa: D103 - the help is the docstring of the module
     with distributed.group() as group, _cli.foreign_code():
         place, path = _cli.torch_device(device, threads, group.here), output or save_moments
         threadpool_limits(torch.get_num_threads(), "blas")  # NumPy's products have as many threads as PyTorch's
-        some = [jobs.some_images(store) for store in sets[:1]]
-        space = jobs.feature_space(features or "inception", some[0], place, weights) if some else None
-        size = batch or (space.batch if space else 1)
+        if sets:
+            space = jobs.feature_space(features or "inception", jobs.some_images(sets[0]), place, weights)
+        else:
+            space = jobs.space_of(stores[0])
+        space = replace(space, batch=batch or space.batch)
         job: jobs.KeptMoments | jobs.Comparison
-        if b is None and space is not None:
-            features_of_a = jobs.SideFeatures(jobs.side_of(stores[0], limit), space, size)
-            job = jobs.KeptMoments(stores[0], features_of_a, seed)
+        if b is None:
+            job = jobs.KeptMoments(stores[0], jobs.SideFeatures(jobs.side_of(stores[0], limit), space), seed)
         else:
             form = jobs.Printed() if output is None else Text(lambda _: save_moments is None or save_moments.exists())
-            choices = (seed, whole, limit, kid, extrapolate, save_moments, form)
-            job = jobs.Comparison(stores[0], stores[1], space, size, *choices)
+            job = jobs.Comparison(stores[0], stores[1], space, seed, whole, limit, kid, extrapolate, save_moments, form)
         if dry_run:
             plan = job.plan()
         else:

@@ -246,7 +246,6 @@ class SideFeatures:
 
     side: Side
     space: FeatureSpace
-    batch: int  # images at a time
     role: str = "a"  # "a" or "b", by which a file of features names the side
 
     def __post_init__(self) -> None:
@@ -260,7 +259,7 @@ class SideFeatures:
 
     def of(self, items: Rows, group: Group = ALONE) -> Array:
         """Features (B, D) of some items; several processes share the work, and the first has all of them."""
-        batches = [items[span] for span in _spans(len(items), self.batch)]
+        batches = [items[span] for span in _spans(len(items), self.space.batch)]
         own = list(self._features(batches[slice(*group.share(len(batches)))]))
         return _concatenated(part["features"] for part in group.to_main({"features": _concatenated(own)}))
 
@@ -268,7 +267,7 @@ class SideFeatures:
         """Features (B, D) of each batch of items. Raises DataError where one is not finite."""
         side = self.side
         for items, loaded in zip(batches, ahead(self._load, batches), strict=True):
-            features = loaded if self.space.arrays else self.space.of(loaded, self.batch)
+            features = loaded if self.space.arrays else self.space.of(loaded)
             finite = np.isfinite(features).all(axis=1)
             if not finite.all():
                 row = int(side.rows[int(items[int(np.argmin(finite))]) // side.repeats])
@@ -293,7 +292,7 @@ class SideFeatures:
         each takes consecutive batches; the result, which is the first one's alone, has the same bits for any number.
         """
         ascending, device, count = np.sort(kept), self.space.device, int(groups.max()) + 1
-        batches = list(_spans(self.side.count, self.batch))
+        batches = list(_spans(self.side.count, self.space.batch))
         first, last = group.share(len(batches))
         # In one name, so that no signal comes between them.
         standing: tuple[list[Node], list[Array], int] = [], [], first
@@ -405,7 +404,7 @@ class KeptMoments:
 
     def plan(self) -> dict[str, Any]:
         """The cost."""
-        return _plan({"a": self.features}, self.features.space.as_json(), paired=False)
+        return _plan({"a": self.features}, self.features.space, paired=False)
 
     def run(self, output: Output) -> None:
         """Compute the moments and write them."""
@@ -441,6 +440,12 @@ class KeptMoments:
         output.save(arrays, attributes, [*self.store.history, output.step({"dataset": self.store.digest})])
 
 
+def space_of(store: Store) -> FeatureSpace:
+    """The features that moments are of, which cannot be made of images."""
+    known = store.attributes
+    return FeatureSpace(known["features"], known.get("mode"), None, known.get("weights"), batch=1)
+
+
 def load_moments(store: Store) -> tuple[Moments, dict[str, Any] | None]:
     """The moments in an artifact, and their calibration where it is known. Raises ArtifactError where they are none."""
     mean, covariance = (np.asarray(store.column(name).read(), np.float64) for name in ("mean", "covariance"))
@@ -474,8 +479,7 @@ class Comparison:
 
     a: Store  # the reference: a dataset, clones or moments
     b: Store
-    space: FeatureSpace | None  # None where both are moments
-    batch: int
+    space: FeatureSpace
     seed: int = 0  # of halves and subsets
     whole: bool = False  # never restrict A to the points that B was made of
     limit: int | None = None  # only the first points of both
@@ -485,9 +489,9 @@ class Comparison:
     form: Form = field(default_factory=Text)
 
     def __post_init__(self) -> None:
-        whose = "those asked for are" if self.space is not None else f"those of {shown(self.a.path)} are"
+        whose = "those asked for are" if self.features else f"those of {shown(self.a.path)} are"
         for store in (self.a, self.b):
-            for key, value in self.described.items() if store.kind == "moments" else ():
+            for key, value in self.space.as_json().items() if store.kind == "moments" else ():
                 if (known := store.attributes.get(key)) != value:
                     where = shown(store.path)
                     raise ArtifactError(f"{where} has moments of the {key} {known}, but {whose} {value}: take the same")
@@ -512,24 +516,15 @@ class Comparison:
     @cached_property
     def features(self) -> dict[str, SideFeatures]:
         """Of the sets that are no moments, by role."""
-        space = self.space
-        if space is None:
-            return {}
-        return {role: SideFeatures(side, space, self.batch, role) for role, side in self.matched[0].items()}
-
-    @property
-    def described(self) -> dict[str, Any]:
-        """Features, mode and weights."""
-        of_moments = {key: self.a.attributes.get(key) for key in ("features", "mode", "weights")}
-        return of_moments if self.space is None else self.space.as_json()
+        return {role: SideFeatures(side, self.space, role) for role, side in self.matched[0].items()}
 
     def request(self) -> dict[str, Any]:
         """All that decides the numbers, to the last bit on one machine."""
         sides, paired, _ = self.matched
         rows = {role: rows_digest(sides[role].rows if role in sides else _NO_ITEMS) for role in "ab"}
         compared = {"a": [self.a.digest, rows["a"]], "b": [self.b.digest, rows["b"]]}
-        choices = [paired, self.batch, self.seed, self.kid_subsets, self.extrapolate]
-        return {"tool": "fid", "sides": compared, "choices": choices, **self.described}
+        choices = [paired, self.space.batch, self.seed, self.kid_subsets, self.extrapolate]
+        return {"tool": "fid", "sides": compared, "choices": choices, **self.space.as_json()}
 
     def remarks(self) -> Iterator[str]:
         """What a user should know before the work."""
@@ -544,7 +539,7 @@ class Comparison:
 
     def plan(self) -> dict[str, Any]:
         """The cost."""
-        return _plan(self.features, self.described, self.matched[1])
+        return _plan(self.features, self.space, self.matched[1])
 
     def product(self, path: Path | None, progress: Labelled, group: Group = ALONE) -> str:
         """The line of the finished output or, where there is none, of all numbers computed now."""
@@ -589,7 +584,7 @@ class Comparison:
             limit = extrapolated([(part.count, reference.distance(part.moments())) for part in sizes])
         if with_kid:
             wrap = progress("KID, subsets")
-            gpu = None if self.space is None or self.space.device.type == "cpu" else self.space.device
+            gpu = None if self.space.device.type == "cpu" else self.space.device
             pool_a, pool_b = (pool if gpu is None else as_tensor(pool, gpu) for pool in (x, y))
             estimate = asdict(kid(pool_a, pool_b, paired, subsets=self.kid_subsets, seed=self.seed, progress=wrap))
         pairs: dict[str, Any] = {"oc": None, "cc": None}
@@ -599,9 +594,9 @@ class Comparison:
         numbers = {
             "a": str(self.a.path),
             "b": str(self.b.path),
-            "fid": distance if self.described["features"] == "inception" else None,
+            "fid": distance if self.space.name == "inception" else None,
             "frechet": distance,
-            **self.described,
+            **self.space.as_json(),
             "n": {"a": reference.count, "b": whole_b.count},
             "dimensions": reference.width,
             "paired": paired,
@@ -648,22 +643,21 @@ def findings(line: Mapping[str, Any]) -> Iterator[str]:
         yield f"Noise floor: {sizes} are {calibration['frechet']:.4g} apart."
 
 
-def _plan(features: Mapping[str, SideFeatures], described: Mapping[str, Any], paired: bool) -> dict[str, Any]:
+def _plan(features: Mapping[str, SideFeatures], space: FeatureSpace, paired: bool) -> dict[str, Any]:
     """The cost of the features of these sides; the time is that of one batch, measured."""
     counts = {role: part.side.count for role, part in features.items()}
-    images, operations, width, seconds = sum(counts.values()), 0, 0, 0.0
+    images, width, seconds = sum(counts.values()), 0, 0.0
     for first in list(features.values())[:1]:
-        items = np.arange(min(first.batch, first.side.count))
+        items = np.arange(min(space.batch, first.side.count))
         began = time.perf_counter()
         width = first.of(items).shape[1]
         seconds = (time.perf_counter() - began) / len(items)
-        operations = first.space.operations
     return {
         "n": counts,
         "paired": paired,
-        **described,
+        **space.as_json(),
         "dimensions": width,
-        "operations": images * operations,
+        "operations": images * space.operations,
         "bytes": sum(part.side.count * int(np.prod(part.side.shape)) for part in features.values()),
         "expected_seconds": round(images * seconds, 1),
     }

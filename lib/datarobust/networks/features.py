@@ -112,19 +112,19 @@ class FeatureSpace:
     """Features by which sets of images are compared; only distances by Inception's are called FID."""
 
     name: str  # ``inception``, ``pixels``, ``classifier:DIGEST`` or ``file:SHA256``
-    mode: str  # how images become features; moments of one mode are never compared with those of another
-    extract: Callable[[Images], Array] | None  # images uint8 (B, C, H, W) -> features (B, D); None: from a file
+    mode: str | None  # how images become features; those of one mode are never compared with those of another
+    extract: Callable[[Images], Array] | None  # images uint8 (B, C, H, W) -> features (B, D); None: they are known
     weights: str | None = None  # digest of the network's weights
     batch: int = BATCH  # images at a time, by default
     operations: int = 0  # multiplications and additions for one image
     arrays: Mapping[str, Array] = field(default_factory=dict)  # "a" and "b": features of all images, from a file
     device: torch.device = _CPU  # where features are summed
 
-    def of(self, images: Images, batch: int | None = None) -> Array:
+    def of(self, images: Images) -> Array:
         """The features (N, D) of any number of images."""
         assert self.extract is not None
-        size = batch or self.batch
-        return np.concatenate([self.extract(images[start : start + size]) for start in range(0, len(images), size)])
+        starts = range(0, len(images), self.batch)
+        return np.concatenate([self.extract(images[start : start + self.batch]) for start in starts])
 
     def as_json(self) -> dict[str, Any]:
         """Its name, mode and weights, as moments record them."""

@@ -31,6 +31,7 @@ from datarobust.jobs.fid import (
     open_sides,
     pair_distances,
     side_of,
+    space_of,
 )
 from datarobust.jobs.make import make
 from datarobust.networks.features import PIXELS, FeatureSpace, sparing
@@ -55,18 +56,18 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return dataset(tmp_path_factory.mktemp("b") / "b.zarr", images(45, 1) // 2)
 
 
-def compared(a: Store, b: Store, space: FeatureSpace | None = PIXELS, **options: Any) -> Comparison:
-    return Comparison(a, b, space, options.pop("batch", 7), **options)
+def compared(a: Store, b: Store, space: FeatureSpace = PIXELS, batch: int = 7, **options: Any) -> Comparison:
+    return Comparison(a, b, replace(space, batch=batch), **options)
 
 
-def numbers(a: Store, b: Store, space: FeatureSpace | None = PIXELS, **options: Any) -> Line:
+def numbers(a: Store, b: Store, space: FeatureSpace = PIXELS, **options: Any) -> Line:
     line: Line = json.loads(compared(a, b, space, **options).line())
     return line
 
 
 def keep(store: Store, path: Path, space: FeatureSpace = PIXELS, **options: Any) -> bool:
     """Keep the moments of a set."""
-    return make(KeptMoments(store, SideFeatures(side_of(store), space, 7)), path, step, **options)
+    return make(KeptMoments(store, SideFeatures(side_of(store), replace(space, batch=7))), path, step, **options)
 
 
 def spying(see: Callable[[np.ndarray], object]) -> FeatureSpace:
@@ -169,9 +170,9 @@ def test_moments_are_made_once_and_take_the_place_of_a_set(whole: Store, other: 
     assert from_moments["calibration"] == direct["calibration"]
     assert (from_moments["kid"], from_moments["oc"]) == (None, None)
     keep(other, second)
-    both = numbers(stored, artifacts.open_store(second), None)
+    both = numbers(stored, artifacts.open_store(second), space_of(stored))
     assert both["frechet"] == pytest.approx(direct["frechet"], rel=1e-12)
-    assert numbers(stored, stored, None)["frechet"] == 0.0
+    assert numbers(stored, stored, space_of(stored))["frechet"] == 0.0
     with pytest.raises(ExistsError, match=r"m\.zarr"):
         keep(other, path)
     assert keep(other, path, overwrite=True)
@@ -188,7 +189,7 @@ def test_moments_are_kept_beside_a_line_and_taken_again(
 
     def line(**options: Any) -> Line:
         seen.clear()
-        more = {} if to_a_file else {"form": Printed()}
+        more: Line = {} if to_a_file else {"form": Printed()}
         job = compared(whole, other, spying(lambda b: seen.append(len(b))), save_moments=path, **options, **more)
         assert make(job, output if to_a_file else path, step, overwrite="kid_subsets" in options)
         numbers: Line = json.loads(job.product(output if to_a_file else path, lambda label: iter))
@@ -357,7 +358,7 @@ def test_moments_of_other_features_modes_and_weights_are_refused(whole: Store, o
             compared(stored, other, space)
     keep(whole, tmp_path / "w.zarr", weighed)
     with pytest.raises(ArtifactError, match=r"features inception, but those of .*m.zarr are pixels"):
-        compared(stored, artifacts.open_store(tmp_path / "w.zarr"), None)
+        compared(stored, artifacts.open_store(tmp_path / "w.zarr"), space_of(stored))
     weighed_line = numbers(whole, other, weighed)
     assert weighed_line["fid"] == weighed_line["frechet"]
 
