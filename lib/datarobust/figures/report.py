@@ -33,7 +33,7 @@ from datarobust.figures.lineage import Command, Result
 from datarobust.figures.report_opening import PAIRS, Ranked, is_pictured, opening, ranked
 from datarobust.figures.report_parts import Picture, amount, clipped, name, part, percent, plural, table, value_text
 from datarobust.norms import norm_of, plain_symbol
-from datarobust.text import shown, sized
+from datarobust.text import shown
 from datarobust.types import Progress, Rows
 
 #: Kinds of cards and the headings of their sections, in the order of the page.
@@ -57,6 +57,7 @@ MOST_DRAWN: Final = 200  # steps of a history that is drawn
 MOST_EDGES: Final = 1200
 MOST_LISTED: Final = 2000
 MOST_WORDS: Final = 20_000  # characters of one command on the page
+_INPUTS: Final = ("dataset", "generated", "test")  # of a training, whose digests are shown
 _SAMPLES: Final = 20
 _LEAST: Final = 24  # pairs in a table
 _SCAN: Final = 1 << 16
@@ -145,16 +146,12 @@ def _item(path: Path, called: str) -> Item:
 
 @dataclass(frozen=True)
 class Card:
-    """What the page shows of an item; words that are no markup are escaped."""
+    """What the page shows of an item."""
 
     item: Item
-    gist: str  # what it is, in a few words
-    big: Sequence[tuple[str, str]] = ()  # the main figures, name and value
-    facts: Sequence[tuple[str, str]] = ()  # more of them
-    charts: str = Markup("")  # beside the facts
-    wide: str = Markup("")  # tables and pictures, beneath
-    folded: Sequence[tuple[str, str]] = ()  # what is folded away, under its heading
-    title: str = ""  # where the name of the file says too little
+    shown: Mapping[str, Any]  # what ``cards.html.j2`` asks for, by kind
+    links: Sequence[tuple[str, str]] = ()  # names and digests of what it was made from
+    settings: str = ""  # what else it says of itself, as a table
 
 
 Known = Mapping[str, Item]  # the artifacts of a report, weights of its runs included, by digest
@@ -190,29 +187,24 @@ def collect(paths: Iterable[Path], progress: Progress = iter) -> tuple[list[Card
 def _card(item: Item, known: Known) -> Card:
     content = item.content
     if isinstance(content, Picture):
-        title = _readable(item.name)
-        gist = content.caption
-        return Card(item, gist, wide=content.plot(f"{title}. {content.caption}".strip()), title=title)
+        # The name of the file as words: of digits-l2-pairs.png Digits l2 pairs.
+        words = " ".join(re.split(r"[\s_-]+", re.sub(r"\.\w{1,6}$", "", item.name))).strip()
+        title = words[:1].upper() + words[1:] or item.name
+        return Card(item, {"title": title, "picture": content.plot(f"{title}. {content.caption}".strip())})
     if isinstance(content, str):
-        wide, gist = parts.read_text(item.name, content)
-        return Card(item, gist, wide=wide)
+        text, what = parts.read_text(item.name, content)
+        return Card(item, {"text": text, "what": what})
     if isinstance(content, Run):
-        return _run_card(item, content, known)
+        inputs = {role: digest for role, digest in content.recipe["inputs"].items() if role in _INPUTS}
+        return Card(item, _run(item, content, known), _facts(inputs, known)[0], _settings(content.recipe["recipe"]))
     try:
-        card = _CARDS[content.kind](item, content, known)
+        made = _KINDS[content.kind](item, content, known) if content.kind in _KINDS else {}
     except IndexError as error:
         rows = f"names rows that its dataset does not have ({error})"
         raise DataError(f"{shown(item.name)} {rows}: make it anew") from error
     attributes = {key: value for key, value in sorted(content.attributes.items()) if key != "request"}
     links, settings = _facts(attributes, known)
-    folded = [*card.folded, *([("Settings", _settings(settings))] if settings else [])]
-    return replace(card, facts=[*links, *card.facts], folded=folded)
-
-
-def _readable(name: str) -> str:
-    """A name of a file as words: of ``digits-l2-pairs.png`` Digits l2 pairs."""
-    words = " ".join(re.split(r"[\s_-]+", re.sub(r"\.\w{1,6}$", "", name))).strip()
-    return words[:1].upper() + words[1:] or name
+    return Card(item, made, links, _settings(settings) if settings else "")
 
 
 def _facts(attributes: Mapping[str, Any], known: Known) -> tuple[list[tuple[str, str]], dict[str, Any]]:
@@ -239,66 +231,49 @@ def _settings(values: Mapping[str, Any]) -> Markup:
     return table(["Name", "Value"], rows)
 
 
-def _dataset_card(item: Item, store: Store, known: Known) -> Card:
+def _dataset(item: Item, store: Store, known: Known) -> dict[str, Any]:
     """Size, shape, classes, and the first point of each class."""
     from datarobust.datasets.contents import describe
 
     summary = describe(store)
-    classes, shape = summary["classes"], sized(tuple(summary["shape"]))
-    labels = [str(entry["label"]) for entry in classes]
-    names = [label if entry["name"] is None else entry["name"] for label, entry in zip(labels, classes, strict=True)]
-    counts = [entry["count"] for entry in classes]
-    others = [column for column in summary["columns"] if column not in ("images", "features", "labels", "index")]
-    facts = [("Numbers", f"{summary['dtype']}, {shape}")]
-    facts += [("Also has", ", ".join(others))] if others else []
-    charts, wide, folded = Markup(""), Markup(""), []
-    if classes:
+    labels = [str(entry["label"]) for entry in summary["classes"]]
+    names = [entry["name"] or label for label, entry in zip(labels, summary["classes"], strict=True)]
+    counts = [entry["count"] for entry in summary["classes"]]
+    made = {"summary": summary, "alike": len(set(counts)) == 1, "chart": "", "classes": "", "samples": ""}
+    if counts:
         rows = [[label, name(called, 80), f"{n:,}"] for label, called, n in zip(labels, names, counts, strict=True)]
-        folded = [("Classes", table(["Label", "Class", "Points"], rows))]
-        if len(set(counts)) > 1:  # bars of one height say nothing
-            charts = parts.bars(names[:1000], counts[:1000], "Points of each class", labels[:1000])
-        else:
-            facts.append(("Points of each class", f"{counts[0]:,}"))
+        made["classes"] = table(["Label", "Class", "Points"], rows)
+    if len(set(counts)) > 1:  # bars of one height say nothing
+        made["chart"] = parts.bars(names[:1000], counts[:1000], "Points of each class", labels[:1000])
     if "images" in store and is_pictured(store):  # the first image of every class among the first points
         _, first = np.unique(store.column("labels").read(0, min(len(store), _SCAN)), return_index=True)
         figure = draw_samples(side_of(store, first[:_SAMPLES].astype(np.int64)))
-        wide = parts.drawn(figure, "First points", "The first point of each class.", form="png")
-    what = "Pixels" if "images" in store else "Numbers"
-    big = [("Points", f"{len(store):,}"), (what, shape), ("Classes", f"{len(classes):,}")]
-    gist = f"{plural(len(store), 'point')} of {plural(len(classes), 'class', 'classes')}, {shape}"
-    return Card(item, gist, big, facts, charts, wide, folded)
+        made["samples"] = parts.drawn(figure, "First points", "The first point of each class.", form="png")
+    return made
 
 
-def _ranking_card(item: Item, store: Store, known: Known) -> Card:
-    """Least, median and largest distance, ties, and the nearest pairs, as images where they are known."""
-    attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
+def _ranking(item: Item, store: Store, known: Known) -> dict[str, Any]:
+    """Least, median and largest distance, ties, and the nearest pairs in words where there are no images of them."""
     stores = {digest: of.content for digest, of in known.items() if of.kind == "dataset"}
     one = ranked(item, store, {digest: of for digest, of in stores.items() if isinstance(of, Store)})
     distinct, times = np.unique(one.finite, return_counts=True)
-    tied = f"{int(times[times > 1].sum()):,} points share a distance"
-    facts = [("Ties", f"{tied}; {plural(len(distinct), 'distance')} in all")]
-    of = "the same label" if one.same else "another label"
-    no_other = "No other point of the same label" if one.same else "No point of another label"
-    titles = (f"Equal to {'another' if one.same else 'a'} point of {of}", no_other, "Dropped")
-    special = zip(titles, (one.distance == 0.0, np.isinf(one.distance), np.isnan(one.distance)), strict=True)
-    facts += [(title, f"{int(which.sum()):,}") for title, which in special if which.any()]
-    big, charts, wide = [("Points", f"{len(store):,}")], Markup(""), Markup("")
-    gist = f"{plural(len(store), 'point')} in {norm}"
+    special = (one.distance == 0.0, np.isinf(one.distance), np.isnan(one.distance))
+    made: dict[str, Any] = {"same": one.same, "distinct": len(distinct), "tied": int(times[times > 1].sum())}
+    made |= {"special": [int(which.sum()) for which in special], "ends": [], "chart": "", "pairs": ""}
     if len(one.finite):
-        ends = [float(one.finite[0]), float(np.median(one.finite)), float(one.finite[-1])]
-        titles = ("Nearest", "Median", "Farthest") if one.same else ("Least robust", "Median", "Most robust")
-        big += list(zip(titles, parts.fixed(ends), strict=True))
-        gist += f", distances {amount(ends[0])} to {amount(ends[2])}"
-        axis = f"{norm_of(attributes['norm']).symbol} distance to the nearest point of {of}"
-        charts = parts.histogram(one.finite, f"Histogram of {norm} distances", axis)
+        made["ends"] = [float(one.finite[0]), float(np.median(one.finite)), float(one.finite[-1])]
+        axis = f"distance to the nearest point of {'the same' if one.same else 'another'} label"
+        norm = store.attributes["norm"]
+        label = f"Histogram of {plain_symbol(norm)} distances"
+        made["chart"] = parts.histogram(one.finite, label, f"{norm_of(norm).symbol} {axis}")
         near = one.neighbour[np.isfinite(one.distance)]
         for own, places in ((one.points, np.arange(len(store))), (one.others, near)):
             if own is not None and not 0 <= int(places.min()) <= int(places.max()) < len(own):
                 raise IndexError(f"rows {places.min()} to {places.max()} of {len(own)}")
         if not one.pictured:  # else they stand in the galleries
             words = "The points nearest to their own class." if one.same else "The least robust points."
-            wide = _pairs_table(one, words)
-    return Card(item, gist, big, facts, charts, wide)
+            made["pairs"] = _pairs_table(one, words)
+    return made
 
 
 def _pairs_table(ranking: Ranked, caption: str) -> Markup:
@@ -321,34 +296,21 @@ def _described(store: Store | None, rows: Rows, class_: str, called: str) -> dic
     return columns if names is None else columns | {called: [name(each, 120) for each in names]}
 
 
-def _clones_card(item: Item, store: Store, known: Known) -> Card:
+def _clones(item: Item, store: Store, known: Known) -> dict[str, Any]:
     """How many of which points, and some of them beside the originals where those are known."""
-    column = store.column("images")
-    (points, repeats), shape = column.shape[:2], sized(tuple(column.shape[2:]))
-    big = [("Points", f"{points:,}"), ("Clones of each", f"{repeats:,}"), ("Pixels", shape)]
-    data = _store(known, store.attributes["dataset"])
-    wide = part("note", words="Name the dataset to see clones beside their originals.")
-    alike = data is not None and "images" in data and column.shape[2:] == data.column("images").shape[1:]
-    if data is not None and alike and is_pictured(data) and points and repeats:
+    shape = store.column("images").shape
+    data, picture = _store(known, store.attributes["dataset"]), ""
+    alike = data is not None and "images" in data and shape[2:] == data.column("images").shape[1:]
+    if data is not None and alike and is_pictured(data) and all(shape):
         copies = copies_of(item.name, store, data, _CLONES)
         figure = squares([replace(copies, clones=copies.clones[:, :_CLONES])])
-        wide = parts.drawn(figure, "Points and their clones", "As figure clones draws them.", form="png")
-    gist = f"{plural(repeats, 'clone')} of {plural(points, 'point')}, {shape}"
-    return Card(item, gist, big, charts=wide)
+        picture = parts.drawn(figure, "Points and their clones", "As figure clones draws them.", form="png")
+    return {"shape": shape, "picture": picture}
 
 
-def _embedding_card(item: Item, store: Store, known: Known) -> Card:
-    """Stress, whether patterns emerge, and the map."""
-    attributes = store.attributes
-    method = {"mds": "multidimensional scaling", "rte": "random trees"}[attributes["method"]]
-    big = [("Points", f"{len(store):,}")]
-    big += [("Stress", amount(attributes["stress"], 3))] if "stress" in attributes else []
-    correlation = attributes.get("coherence", {}).get("correlation")
-    big += [("Coherence", amount(float(correlation), 3))] if isinstance(correlation, int | float) else []
-    gist = f"{plural(len(store), 'point')} in the plane, {method}"
-    sets = [_store(known, digest) for digest in artifacts.row_by_row(store.history, attributes["dataset"])]
-    dataset = next(filter(is_pictured, sets), next(filter(None, sets), None))
-    return Card(item, gist, big, charts=_map(item, store, dataset))
+def _embedding(item: Item, store: Store, known: Known) -> dict[str, Any]:
+    sets = [_store(known, digest) for digest in artifacts.row_by_row(store.history, store.attributes["dataset"])]
+    return {"map": _map(item, store, next(filter(is_pictured, sets), next(filter(None, sets), None)))}
 
 
 def _map(item: Item, store: Store, dataset: Store | None) -> Markup:
@@ -395,64 +357,34 @@ def _map(item: Item, store: Store, dataset: Store | None) -> Markup:
     )
 
 
-def _part_card(item: Item, store: Store, known: Known) -> Card:
-    """Of how many points, and which part of how many."""
-    attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
-    which = f"{attributes['shard']:,}/{attributes['shards']:,}"
-    gist = f"part {which} of a ranking of {plural(len(store), 'point')} in {norm}"
-    return Card(item, gist, [("Points", f"{len(store):,}"), ("Part", which)])
+def _moments(item: Item, store: Store, known: Known) -> dict[str, Any]:
+    return {"trace": float(np.trace(store.column("covariance").read()))}
 
 
-def _moments_card(item: Item, store: Store, known: Known) -> Card:
-    """Of how many points, in which features, and their spread."""
-    attributes = store.attributes
-    trace = amount(float(np.trace(store.column("covariance").read())))
-    big = [("Points", f"{attributes['count']:,}"), ("Dimensions", f"{len(store):,}")]
-    features = clipped(str(attributes["features"]).partition(":")[0], 40)
-    gist = f"mean and covariance of {plural(attributes['count'], 'point')} in {features}"
-    return Card(item, gist, big, [("Trace of the covariance", trace)])
-
-
-def _weights_card(item: Item, weights: Summary, known: Known) -> Card:
-    """A classifier or a denoiser: network, epoch, number of parameters."""
-    network = clipped(str(weights.attributes["arch"].get("name", "unknown")), 80)
+def _weights(item: Item, weights: Summary, known: Known) -> dict[str, Any]:
     sizes = [(np.dtype(dtype).itemsize, math.prod(shape)) for dtype, shape in weights.arrays.values()]
-    which, epoch = weights.attributes["weights"], weights.attributes.get("epoch")
-    big = [("Network", network), ("Numbers", f"{sum(size for _, size in sizes):,}")]
-    big += [("Epoch", str(epoch))] if epoch is not None else []
-    megabytes = sum(wide * size for wide, size in sizes) / 1e6
-    facts = [("Tensors", f"{len(sizes):,}"), ("Size", f"{megabytes:.1f} MB")]
-    gist = f"{network}, {which} weights{'' if epoch is None else f' after epoch {epoch}'}"
-    return Card(item, gist, big, facts)
+    return {"numbers": sum(size for _, size in sizes), "bytes": sum(wide * size for wide, size in sizes)}
 
 
-def _run_card(item: Item, run: Run, known: Known) -> Card:
-    """A training: how far it is, its best and last epoch, its curves, its recipe."""
-    recipe, log, inputs = run.recipe["recipe"], run.log, run.recipe["inputs"]
-    network = clipped(str(run.recipe["arch"].get("name", "unknown")), 80)
-    epochs, done = recipe.get("epochs"), len(log)
-    big = [("Network", network), ("Epochs", f"{done} of {epochs}" if epochs != done else str(done))]
-    facts, _ = _facts({role: inputs[role] for role in ("dataset", "generated", "test") if role in inputs}, known)
-    for which, weights in sorted(run.weights.items()):
-        epoch = weights.attributes.get("epoch", "unknown")
+def _run(item: Item, run: Run, known: Known) -> dict[str, Any]:
+    """How far a training is, its best and last epoch, its curves."""
+    log, weights = run.log, []
+    for which, head in sorted(run.weights.items()):
+        epoch = head.attributes.get("epoch", "unknown")
         words = f", epoch {epoch}"
-        if isinstance(epoch, int) and 0 < epoch <= done:
+        if isinstance(epoch, int) and 0 < epoch <= len(log):
             words += "".join(f"; {key} {value}" for key, value in _epoch_figures(log[epoch - 1]))
-        facts.append((f"{which.capitalize()} weights", _reference(known, weights.digest) + words))
-    big += _epoch_figures(log[-1]) if log else []
-    charts = Markup("")
-    wide = Markup("") if log else part("note", words="No epoch is over yet.")
+        weights.append((f"{which.capitalize()} weights", _reference(known, head.digest) + words))
+    chart = Markup("")
     if any(line.get(field) is not None for line in log for field in SERIES):
         figure = draw_courses([course(item.name, log, item.name)])
         words = "Accuracies by epoch, as figure training draws them."
-        charts = parts.drawn(figure, f"Accuracies of {item.name} by epoch", words, scale=1.1)
+        chart = parts.drawn(figure, f"Accuracies of {item.name} by epoch", words, scale=1.1)
     elif log:  # such as that of a denoiser
         losses = [line.get("loss") for line in log]
         values = [float(loss) if isinstance(loss, int | float) else math.nan for loss in losses]
-        charts = parts.curve(values, "Loss of each epoch")
-    what = "a denoiser" if "P_mean" in recipe else "adversarial training"
-    gist = f"{network}, {what}, {plural(done, 'epoch')}{'' if epochs == done else ', not finished'}"
-    return Card(item, gist, big, facts, charts, wide, [("Recipe", _settings(recipe))])
+        chart = parts.curve(values, "Loss of each epoch")
+    return {"weights": weights, "last": _epoch_figures(log[-1]) if log else [], "chart": chart}
 
 
 def _epoch_figures(line: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -465,24 +397,16 @@ def _epoch_figures(line: Mapping[str, Any]) -> list[tuple[str, str]]:
     return figures
 
 
-def _evaluation_card(item: Item, store: Store, known: Known) -> Card:
+def _evaluation(item: Item, store: Store, known: Known) -> dict[str, Any]:
     """Clean and adversarial accuracy, what each attack took, and what a reader should know of both."""
     from datarobust.evaluation.statistics import VERDICTS, share, summary
 
     columns = {name: store.column(name).read() for name in VERDICTS}
-    attributes, norm = store.attributes, plain_symbol(store.attributes["norm"])
-    points = len(columns["index"])
-    if not points:
-        return Card(item, "no points")
-    bound = bool(attributes["protocol"].get("upper_bound"))
-    result = summary(columns, attributes)
-    robust, low, high = share((columns["clean"] == columns["label"]) & (columns["broken"] < 0))
-    under_attack = f"{'≤ ' if bound else ''}{percent(robust)}"
-    what = "Under attack" if bound else "AutoAttack"
-    big = [("Clean accuracy", percent(result["clean"])), (what, under_attack), ("Points", f"{points:,}")]
-    facts = [("95 % interval", f"{percent(low)} to {percent(high)} under attack")]
-    facts += [("Signs of unreliability", name(", ".join(sorted(attributes["flags"])) or "none"))]
-    facts += [("Left out", name(f"{attack}: {value_text(why)}")) for attack, why in sorted(result["left_out"].items())]
+    if not (points := len(columns["index"])):
+        return {}
+    result = summary(columns, store.attributes)
+    right = (columns["clean"] == columns["label"]) & (columns["broken"] < 0)
+    robust, low, high = share(right)
     taken = [attack for attack in result["attacks"] if attack["broken"]]
     shares = [("robust", robust, "good")]
     shares += [(attack["attack"], attack["broken"] / points, ("bad", "bad2")[i % 2]) for i, attack in enumerate(taken)]
@@ -495,14 +419,17 @@ def _evaluation_card(item: Item, store: Store, known: Known) -> Card:
         [name(attack["attack"], 60), f"{attack['attacked']:,}", f"{attack['broken']:,}", percent(attack["accuracy"])]
         for attack in result["attacks"]
     ]
-    attacks = table(["Attack", "Attacked", "Broken", "Left"], rows)
-    charts = part("shares", cuts=cuts, table=attacks)
-    gist = f"clean {percent(result['clean'])}, {norm} {result['eps']}: {under_attack}"
-    wrong = np.flatnonzero((columns["clean"] != columns["label"]) | (columns["broken"] >= 0))
-    folded = (
-        [(plural(len(wrong), "misclassified point"), _wrong_points(store, columns, wrong, known))] if len(wrong) else []
-    )
-    return Card(item, gist, big, facts, charts, folded=folded)
+    left_out = [
+        ("Left out", name(f"{attack}: {value_text(why)}")) for attack, why in sorted(result["left_out"].items())
+    ]
+    made = {"result": result, "robust": robust, "interval": (low, high), "left_out": left_out, "cuts": cuts}
+    wrong = np.flatnonzero(~right)
+    listed = _wrong_points(store, columns, wrong, known) if len(wrong) else ""
+    return made | {
+        "attacks": table(["Attack", "Attacked", "Broken", "Left"], rows),
+        "wrong": len(wrong),
+        "rows": listed,
+    }
 
 
 def _wrong_points(store: Store, columns: Mapping[str, Any], places: Rows, known: Known) -> Markup:
@@ -523,16 +450,15 @@ def _wrong_points(store: Store, columns: Mapping[str, Any], places: Rows, known:
     return table(list(table_of), cells, f"Not shown: {plural(left, 'more row')}." if left > 0 else "")
 
 
-_CARDS: Final[Mapping[str, Callable[[Item, Any, Known], Card]]] = {
-    "classifier": _weights_card,
-    "denoiser": _weights_card,
-    "dataset": _dataset_card,
-    "ranking": _ranking_card,
-    "ranking-part": _part_card,
-    "clones": _clones_card,
-    "embedding": _embedding_card,
-    "moments": _moments_card,
-    "evaluation": _evaluation_card,
+_KINDS: Final[Mapping[str, Callable[[Item, Any, Known], dict[str, Any]]]] = {
+    "classifier": _weights,
+    "denoiser": _weights,
+    "dataset": _dataset,
+    "ranking": _ranking,
+    "clones": _clones,
+    "embedding": _embedding,
+    "moments": _moments,
+    "evaluation": _evaluation,
 }
 
 

@@ -31,6 +31,7 @@ from matplotlib.figure import Figure
 
 from datarobust.errors import DataError
 from datarobust.figures import Format, style
+from datarobust.norms import plain_symbol
 from datarobust.text import shown
 from datarobust.types import Floats, Images
 
@@ -95,6 +96,8 @@ def environment() -> jinja2.Environment:
     )
     jinja.globals["newline"] = Markup("\n")
     jinja.filters |= {"clip": lambda words, most: escape(clipped(words, most)), "plural": plural, "soft": soft}
+    jinja.filters |= {"amount": amount, "count": "{:,}".format, "fixed": fixed, "percent": percent}
+    jinja.filters["symbol"] = plain_symbol
     return jinja
 
 

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from datarobust.artifacts import Step, Summary
+from datarobust.artifacts.runs import Run
 from datarobust.figures import report
 from datarobust.figures import report_parts as parts
 from datarobust.figures.lineage import Command, Result, Source, quoted
@@ -53,16 +55,31 @@ def command(place: int, words: str = "x", source: int | None = None) -> Command:
     return Command(Step(words, ("-o", f"{place}"), words, place, words, {}), sources, made)
 
 
+class Stored(Summary):
+    """An artifact of three rows."""
+
+    def __len__(self) -> int:
+        return 3
+
+
 def card(words: str, anchor: str, kind: str = "dataset", chart: str = "") -> Card:
-    return Card(
-        Item(kind, words, "0" * 64, Summary(Path(words), kind, 1, "0" * 64, (), {}, {}), (), anchor),
-        words,
-        [(words, words)],
-        [(words, words)],
-        chart,
-        table([words], [[words]], words),
-        [(words, part("note", words=words))],
-    )
+    """A card with these words wherever somebody else's may stand, and all else that any kind of card asks for."""
+    said = {"arch": {"name": words}, "weights": words, "epoch": words, "flags": {words: 1}, "features": words}
+    said |= {"norm": "l2", "method": "mds", "protocol": {}, "count": 3, "shard": 1, "shards": 2}
+    content: Any = Stored(Path(words), kind, 1, "0" * 64, (), said, {})
+    if kind in ("picture", "text"):
+        content = Picture("image/png", b"", 1, 1, words) if kind == "picture" else words
+    if kind == "run":
+        content = Run({"recipe": {"epochs": words}, "arch": {"name": words}, "inputs": {}}, [{}], {})
+    rows, note, classes = table([words], [[words]], words), part("note", words=words), [{"name": words, "count": 3}]
+    summary = {"points": 3, "kind": "images", "dtype": words, "shape": [1], "columns": [words], "classes": classes}
+    made = {"title": words, "picture": note, "text": rows, "what": words, "summary": summary, "classes": rows}
+    made |= {"alike": True, "chart": chart, "samples": note, "same": False, "distinct": 1, "tied": 2, "pairs": rows}
+    made |= {"special": [1, 1, 1], "ends": [1.0, 2.0, 3.0], "shape": (2, 2, 1), "map": chart, "trace": 1.0}
+    made |= {"numbers": 3, "bytes": 3, "last": [(words, words)], "weights": [(words, words)], "robust": 0.5}
+    made |= {"result": {"clean": 0.5, "eps": words}, "interval": (0.0, 1.0), "left_out": [(words, words)]}
+    made |= {"cuts": [(0.0, 0.5, "good", words, "50 %")], "attacks": rows, "wrong": 1, "rows": rows}
+    return Card(Item(kind, words, "0" * 64, content, (), anchor), made, [(words, words)], rows)
 
 
 def page_of(words: str) -> str:

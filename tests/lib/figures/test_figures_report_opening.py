@@ -187,6 +187,8 @@ def test_figures_have_the_captions_of_their_files(tmp_path: Path, monkeypatch: p
     figure = style.new_figure(1, 1)
     for form in ("png", "svg"):
         (tmp_path / f"my-picture.{form}").write_bytes(style.picture(figure, form, "What it <shows>."))  # type: ignore[arg-type]
-    found = collect([tmp_path / "my-picture.png", tmp_path / "my-picture.svg"])[0]
-    assert [(card.title, card.gist) for card in found] == [("My picture", "What it <shows>.")] * 2
+    root = pages.check(page("t", *collect([tmp_path / "my-picture.png", tmp_path / "my-picture.svg"]), "1"))
+    for card in root.all("article"):
+        assert card.all("h3")[0].text == "My picture"
+        assert "What it <shows>." in card.classes("gist")[0].text
     assert report.SECTIONS["picture"] == "Figures"
