@@ -67,7 +67,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
 ) -> None:
     from datarobust import distributed
     from datarobust.diffusion.cloning import default_batch, shared_batch
-    from datarobust.diffusion.denoiser import prepare, seconds_per_image
+    from datarobust.diffusion.denoiser import prepare, seconds_of
     from datarobust.diffusion.sampler import sampler_of
     from datarobust.jobs.clone import Cloning
     from datarobust.jobs.make import make
@@ -88,9 +88,7 @@ def clone(  # noqa: D103 - the help is the docstring of the module
         job = replace(job, compiled=fused)
         prepare(denoiser, precision, str(place), compiled=fused)
         if dry_run:
-            seconds = seconds_per_image(denoiser)
-            seconds *= plan["clones"] * plan["evaluations_a_clone"] / group.size
-            emit_plan(plan, seconds, str(place))
+            emit_plan(plan, seconds_of(plan["operations"], denoiser) / group.size, str(place))
             return
         _cli.resumable()
         together = shared_batch(plan["clones"], size, group.size) * group.size

@@ -71,7 +71,7 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
     from datarobust import distributed
     from datarobust.diffusion import search
     from datarobust.diffusion.cloning import default_batch
-    from datarobust.diffusion.denoiser import prepare, seconds_per_image
+    from datarobust.diffusion.denoiser import prepare, seconds_of
     from datarobust.diffusion.sampler import DEFAULTS
     from datarobust.jobs.clone import Cloning
     from datarobust.jobs.clone_search import Search, sentences
@@ -93,16 +93,13 @@ def clone_search(  # noqa: D103 - the help is the docstring of the module
         grid_points = search.grid(_changes(grid or []), base, start, noise_weight)
         numbers = tuple(range(seed, seed + seeds))
         job = Search(cloning, space, grid_points, numbers, strategy, _cli.shard_of(shard), tuple(also or ()))
-        if dry_run:
-            plan = job.plan()
-            prepare(denoiser, precision, str(place))
-            seconds = seconds_per_image(denoiser)
-            evaluations = plan["clones"] * grid_points[0].evaluations
-            emit_plan(plan, seconds * evaluations / group.size, str(place))
-            return
-        fused = _cli.compiled_of(compiled, place, lambda: float(job.plan()["operations"]), group)
+        plan = job.plan()
+        fused = not dry_run and _cli.compiled_of(compiled, place, lambda: float(plan["operations"]), group)
         job = replace(job, cloning=replace(cloning, compiled=fused))
         prepare(denoiser, precision, str(place), compiled=fused)
+        if dry_run:
+            emit_plan(plan, seconds_of(plan["operations"], denoiser) / group.size, str(place))
+            return
         _cli.resumable()
         step = _cli.step("clone-search", seed, _cli.place_of(place))
         make(job, output, step, overwrite=overwrite, group=group, labelled=_cli.progress)

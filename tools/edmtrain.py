@@ -84,7 +84,7 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
         raise UsageError("--judge and --test go together: a classifier, and real images that were not trained on.")
     from datarobust import artifacts, distributed
     from datarobust.artifacts.runs import LAST, read_log
-    from datarobust.diffusion.denoiser import prepare, seconds_per_image
+    from datarobust.diffusion.denoiser import prepare, seconds_of
     from datarobust.diffusion.training import Recipe
     from datarobust.jobs.edmtrain import DenoiserTraining
     from datarobust.jobs.edmtrain import judge as judge_denoiser
@@ -92,31 +92,31 @@ def edmtrain(  # noqa: D103 - the help is the docstring of the module
     from datarobust.jobs.run_folder import demand_tensorboard, rewrite_events
 
     images = _cli.opened(dataset)
-    recipe = Recipe(epochs, batch, lr, ema_images=ema_images, P_mean=p_mean, P_std=p_std, augment=augment, seed=seed)
     lists = {"channel_mult": _numbers("--mult", mult), "attn_resolutions": _numbers("--attention", attention)}
     size = {"model_channels": width, "num_blocks": blocks, "dropout": dropout, **lists}
     with distributed.group() as group:
-        plan = DenoiserTraining(images, recipe, kind, size, labelled, int(memory * 1e9), group=group)
+        place = _cli.torch_device(device, threads, group.here)
+        # tf32 as in advtrain: factors keep 11 bits. bf16 is faster, but they keep 8.
+        precision = _cli.precision_of(precision, place, "tf32", None if overwrite or dry_run else output, group)
+        recipe = Recipe(
+            epochs, batch, lr, ema_images=ema_images, P_mean=p_mean, P_std=p_std, augment=augment, precision=precision,
+            seed=seed,
+        )  # fmt: skip
+        job = DenoiserTraining(images, recipe, kind, size, labelled, int(memory * 1e9), place, group=group)
         if dry_run:
-            place, cost = _cli.torch_device(device, threads, group.here), plan.plan()
-            prepare(plan.denoiser, _cli.precision_of(precision, place, "tf32", None, group), str(place))
-            seconds = seconds_per_image(plan.denoiser)
-            seconds *= cost["operations"] / cost["forward_operations_an_image"] / group.size
-            emit_plan(cost, seconds, str(place))
+            plan = job.plan()
+            prepare(job.denoiser, precision, str(place))
+            emit_plan(plan, seconds_of(plan["operations"], job.denoiser) / group.size, str(place))
             return
         if tensorboard:
             demand_tensorboard()
-        place = _cli.torch_device(device, threads, group.here)
-        run_step = _cli.step("edmtrain", seed, place.type)
-        # tf32 as in advtrain: factors keep 11 bits. bf16 is faster, but they keep 8.
-        precision = _cli.precision_of(precision, place, "tf32", None if overwrite else output, group)
-        recipe = replace(recipe, precision=precision)
         with _cli.deferred() as stopped:
             figures = "loss {loss:.4f}".format_map
             listener = _console.Listener(epochs, batch, figures, figures, stopped)
-            job = replace(plan, recipe=recipe, device=place, listener=listener, tensorboard=tensorboard)
+            job = replace(job, listener=listener, tensorboard=tensorboard)
+            step = _cli.step("edmtrain", seed, place.type)
             _cli.resumable()
-            new = make(job, output, run_step, overwrite=overwrite, group=group, save_every=save_every)
+            new = make(job, output, step, overwrite=overwrite, group=group, save_every=save_every)
         if group.is_main:
             if tensorboard and not new:
                 rewrite_events(output)

@@ -513,22 +513,12 @@ def verdicts(bench: Bench) -> None:
             bench.add(f"verdicts that differ, {norm}, {name}", apart, "share", apart <= 0.03, note)
 
 
-@dataclass(frozen=True)
-class Column:
-    """Images as :class:`Task` reads them."""
-
-    images: np.ndarray
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        return self.images[rows]
-
-
 def cloned(bench: Bench) -> None:
     """Clones beside the processor's: bytes differ by rounding alone."""
     number = 4 if bench.small else 8
     images, labels = bench.images(number)
     begin, sampler = start("paper", Sampler(num_steps=2 if bench.small else 4))
-    task = Task(Column(images), np.arange(number), labels, 1, begin, sampler, 0)
+    task = Task(images.__getitem__, np.arange(number), labels, 1, begin, sampler, 0)
     denoiser = bench.denoiser()
 
     def made(device: torch.device, precision: Precision, batch: int) -> np.ndarray:

@@ -8,10 +8,9 @@ a Philox generator under the key (the image's key, s).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ from datarobust.devices import to_device
 from datarobust.diffusion.denoiser import Denoiser, one_hot
 from datarobust.diffusion.sampler import Sampler, Start, sample
 from datarobust.distributed import Group
-from datarobust.errors import DataError, DatarobustError
+from datarobust.errors import DatarobustError
 from datarobust.networks import products, within_memory
 from datarobust.randomness import Domain, row_keys
 from datarobust.types import Array, Floats, Images, Progress, Rows
@@ -31,19 +30,13 @@ from datarobust.types import Array, Floats, Images, Progress, Rows
 Keys = npt.NDArray[np.uint64]
 
 
-class _Column(Protocol):
-    """A column of images uint8 (N, C, H, W) in a store, or anything that reads like one."""
-
-    def take(self, rows: Rows) -> Array: ...
-
-
 @dataclass(frozen=True)
 class Task:
     """Images to clone, and how; it decides every clone."""
 
-    images: _Column
+    images: Callable[[Rows], Images]  # reads some rows of the dataset
     rows: Rows  # int64 (M), the rows to clone
-    labels: Rows  # int64 (M), the classes to clone them as
+    labels: Rows  # int64 (M), the classes to clone them as; some that the denoiser knows
     repeats: int  # clones of each
     start: Start
     sampler: Sampler  # from the start to the clone
@@ -84,14 +77,8 @@ def clones(
     clones. Batches begin at multiples of their size, so a run that goes on where another was stopped ends with its
     bits: from the clone ``first`` on, or some before it. Where memory runs out, fewer are computed at a time. The
     denoiser is as :func:`datarobust.diffusion.denoiser.prepare` leaves it; ``pad`` fills the
-    last batch up, for programs that were compiled for one shape. Raises DataError for labels that the denoiser does not
-    know, DatarobustError for a clone that is not finite.
+    last batch up, for programs that were compiled for one shape. Raises DatarobustError for a clone that is not finite.
     """
-    unknown = np.flatnonzero((task.labels < 0) | (task.labels >= denoiser.classes))
-    if denoiser.classes and unknown.size:
-        point, label = task.rows[unknown[0]], task.labels[unknown[0]]
-        known = f"the denoiser knows the classes 0 to {denoiser.classes - 1}: take another one, or other labels"
-        raise DataError(f"point {point} has the label {label}, but {known}")
     group = group or Group(0, 1)
     batch = shared_batch(task.count, batch, group.size)
     together = batch * group.size
@@ -107,7 +94,7 @@ def clones(
         points, repeats = np.divmod(numbers(number), task.repeats)
         keys = image_keys(task.seed, repeats, task.rows[points])
         parts = [-1, *(number for number, step in enumerate(task.sampler.steps()) if step.noise)]
-        return task.images.take(task.rows[points]), {part: normals(keys, part + 1, denoiser.shape) for part in parts}
+        return task.images(task.rows[points]), {part: normals(keys, part + 1, denoiser.shape) for part in parts}
 
     def cloned(number: int, images: Images, drawn: dict[int, Array], most: int) -> Images:
         """The clones of a round, filled up with zeros, ``most`` of them at a time."""

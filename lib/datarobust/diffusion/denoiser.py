@@ -219,12 +219,12 @@ def flops(denoiser: Denoiser) -> int:
     return total
 
 
-def seconds_per_image(denoiser: Denoiser) -> float:
-    """Seconds to denoise one image once on this machine."""
+def seconds_of(operations: float, denoiser: Denoiser) -> float:
+    """Seconds that so many operations of a denoiser (:func:`flops`) take on its device."""
 
     def denoised(x: Tensor) -> Tensor:
         labels = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         result: Tensor = denoiser(x, torch.ones((), device=x.device), one_hot(labels, denoiser.classes))
         return result
 
-    return timed(denoised, denoiser.shape, next(denoiser.parameters()).device, 2)
+    return timed(denoised, denoiser.shape, next(denoiser.parameters()).device, 2) * operations / flops(denoiser)

@@ -75,22 +75,24 @@ class Cloning:
     @cached_property
     def targets(self) -> tuple[Rows, dict[str, str]]:
         """The class int64 (M) that each chosen point is cloned as, and the digest of the label file by its role."""
-        rows, classes = self.chosen.rows, self.model.classes
-        if self.labels == "own":
-            return np.asarray(self.dataset.column("labels").take(rows), np.int64), {}
+        rows, classes, where, files = self.chosen.rows, self.model.classes, self.dataset.path, {}
         if self.labels == "random":
             return random_labels(self.seed, rows, classes), {}
-        labels, digest = read_labels(Path(self.labels), len(rows), 0)
-        unknown = np.flatnonzero(labels >= classes)
-        if unknown.size:
+        if self.labels == "own":
+            labels = np.asarray(self.dataset.column("labels").take(rows), np.int64)
+        else:
+            where = Path(self.labels)
+            labels, files["labels"] = read_labels(where, len(rows), 0)
+        unknown = np.flatnonzero((labels < 0) | (labels >= classes))
+        if classes and unknown.size:
             label = f"the label {labels[unknown[0]]} for point {rows[unknown[0]]}"
-            raise DataError(f"{shown(self.labels)} has {label}, but the denoiser knows the classes 0 to {classes - 1}")
-        return labels, {"labels": digest}
+            raise DataError(f"{shown(where)} has {label}, but the denoiser knows the classes 0 to {classes - 1}")
+        return labels, files
 
     @cached_property
     def task(self) -> Task:
         """The job in arrays."""
-        images = self.dataset.column("images")
+        images = self.dataset.column("images").take
         return Task(images, self.chosen.rows, self.targets[0], self.repeats, *self.begins, self.seed)
 
     @property

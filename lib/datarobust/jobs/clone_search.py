@@ -221,7 +221,7 @@ class Search:
             chosen = replace(self.cloning.chosen, rows=rows)
             job = replace(self.cloning, sampler=self.points[point], seed=seed, chosen=chosen)
             for number, made in clones(job.model, job.task, job.batch, pad=job.compiled):
-                images = job.task.images.take(rows[number : number + len(made)])
+                images = job.task.images(rows[number : number + len(made)])
                 features.append(self.space.of(made))
                 both = [norm.distances(norm.keys(images, made), np.uint8) for norm in (L2, LINF)]
                 distances.append(np.stack(both, 1))

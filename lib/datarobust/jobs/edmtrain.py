@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 
 from datarobust.artifacts import Store
 from datarobust.checkpoints.models import load_denoiser, load_model
@@ -25,13 +24,13 @@ from datarobust.jobs.advtrain import points_of
 from datarobust.jobs.clone import Cloning
 from datarobust.jobs.make import ALONE, Form, Labelled, Output
 from datarobust.jobs.run_folder import Run, RunFolder
-from datarobust.networks.features import BATCH, as_inputs
+from datarobust.networks.features import Extractor, FeatureSpace
 from datarobust.networks.song_unet import CIFAR, DDPMPP, NCSNPP, SongUNet
 from datarobust.selection import Chosen, random
 from datarobust.text import shown
 from datarobust.training.images import Points
 from datarobust.training.loop import SILENT, Listener
-from datarobust.types import Images, Rows
+from datarobust.types import Images
 
 KINDS = {"ddpmpp": DDPMPP, "ncsnpp": NCSNPP}
 _PASSES = 3  # forward passes' worth of a step: the backward pass counts two
@@ -163,28 +162,22 @@ def judge(
     """
     denoiser, weights = load_denoiser(path)
     prepare(denoiser, "fp32", str(device))
-    classifier = load_model(classifier_name).module.to(device).eval()
     rows = random(len(test), min(count, len(test)), 0)
     images, labels = test.column("images").take(rows), test.column("labels").take(rows)
+    network = Extractor(classifier_name, load_model(classifier_name).module, "output", images, device)
+    logits = FeatureSpace(classifier_name, "output", network)
+
+    def accuracy(images: Images) -> float:
+        return float((logits.of(images).argmax(1) == labels).mean())
 
     def made(start: str, label: str) -> float:
         task = Cloning(test, denoiser, weights, Chosen(rows), DEFAULTS[start], start).task
         batches = clones(denoiser, task, default_batch(device.type), progress=progress(label))
-        return _accuracy(classifier, np.concatenate([images for _, images in batches]), labels, device)
+        return accuracy(np.concatenate([images for _, images in batches]))
 
     return Judgement(
         len(rows),
-        _accuracy(classifier, images, labels, device),
+        accuracy(images),
         made("paper", "judged clones"),
         made("noise", "samples") if denoiser.classes else None,
     )
-
-
-def _accuracy(classifier: nn.Module, images: Images, labels: Rows, device: torch.device) -> float:
-    """The share of images uint8 (N, C, H, W) of which a classifier finds the label, int64 (N)."""
-    correct = 0
-    with torch.no_grad():
-        for start in range(0, len(images), BATCH):
-            logits = classifier(as_inputs(images[start : start + BATCH], device))
-            correct += int((logits.argmax(1).cpu().numpy() == labels[start : start + BATCH]).sum())
-    return correct / len(images)

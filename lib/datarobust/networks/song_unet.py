@@ -137,7 +137,7 @@ class SongUNet(nn.Module):
         return x
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw all initial values anew, as Karras et al. do: Xavier-uniform; the output begins at nearly 0."""
+        """Draw the initial values as Karras et al. do: Xavier-uniform; the output begins at nearly 0."""
         if self.map_noise.drawn:
             self.map_noise.freqs.normal_(0.0, 16.0, generator=generator)
         for linear in (self.map_label, self.map_augment, self.map_layer0, self.map_layer1):
@@ -147,12 +147,8 @@ class SongUNet(nn.Module):
                 part.initialise(generator)
             elif isinstance(part, Conv):
                 _draw(part, 1.0, generator)
-        for module in self.modules():
-            if isinstance(module, Norm):
-                module.reset_parameters()
-        last = list(self.dec.values())[-1]
-        assert isinstance(last, Conv)
-        _draw(last, 1e-5, generator)
+        assert isinstance(part, Conv)  # the last one
+        _draw(part, 1e-5, generator)
 
 
 def _demand_sense(arguments: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from datarobust.diffusion.denoiser import (
     flops,
     one_hot,
     prepare,
-    seconds_per_image,
+    seconds_of,
 )
 from datarobust.errors import UsageError
 from datarobust.networks.song_unet import CIFAR, DDPMPP, NCSNPP, SongUNet
@@ -127,4 +127,4 @@ def test_operations_are_counted() -> None:
 
 
 def test_time_of_an_image() -> None:
-    assert 0 < seconds_per_image(small()) < 60
+    assert 0 < seconds_of(flops(small()), small()) < 60

@@ -170,6 +170,22 @@ def test_labels_from_a_file_and_random_ones(job: Cloning, tmp_path: Path) -> Non
         _ = replace(job, labels=file).task
 
 
+def test_labels_that_the_denoiser_does_not_know(job: Cloning, tmp_path: Path) -> None:
+    """Where classes have names they are compared; here they have none."""
+    arrays = {name: job.dataset.column(name).read() for name in job.dataset.names()}
+    columns = {name: (array.dtype.name, array.shape[1:]) for name, array in arrays.items()}
+    attributes = {"name": "made", "classes": []}
+    with artifacts.create(
+        tmp_path / "u.zarr", "dataset", columns, attributes=attributes, history=job.dataset.history
+    ) as writer:
+        for name, array in arrays.items():
+            writer.append(name, array + (name == "labels"))
+    unnamed = replace(job, dataset=artifacts.open_store(tmp_path / "u.zarr"))
+    with pytest.raises(DataError, match=r"u\.zarr has the label 3 for point 5, but the denoiser knows .* 0 to 2"):
+        run(unnamed, tmp_path / "k.zarr")
+    assert run(replace(unnamed, labels="random"), tmp_path / "k.zarr")
+
+
 def test_remarks_tell_the_start_and_noise_that_a_denoiser_was_not_made_for(job: Cloning, tmp_path: Path) -> None:
     said = list(job.remarks())
     assert "1.084 image" in said[0]
