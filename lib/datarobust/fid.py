@@ -129,7 +129,7 @@ class Moments:
 
 def as_tensor(features: Array, device: torch.device | None = None) -> Tensor:
     """Features of any float dtype as PyTorch has them: float32, or float64 where that would lose digits."""
-    known = np.array(features, np.float32 if features.dtype.itemsize <= 4 else np.float64)
+    known = np.require(features, np.float32 if features.dtype.itemsize <= 4 else np.float64, ("C", "W"))
     return to_device(known, device or torch.device("cpu"))
 
 

@@ -212,6 +212,7 @@ class Search:
         self, point: int, seed: int, rung: Rung, reference: Callable[[int], Moments], resume: Resume, keep: bool
     ) -> Result:
         """The result of a point with a seed; ``keep`` features for the next rung."""
+        expected = reference(rung.images)  # before there are features of clones: both are large
         part = resume.part(f"{point}-{seed}")
         state = part.load() or {}
         features, distances = ([state[name]] if state else [] for name in ("features", "distances"))
@@ -226,9 +227,10 @@ class Search:
                 both = [norm.distances(norm.keys(images, made), np.uint8) for norm in (L2, LINF)]
                 distances.append(np.stack(both, 1))
         whole, apart = np.concatenate(features)[: rung.images], np.concatenate(distances)[: rung.images]
+        features.clear()
         if keep:
             part.save({"features": whole, "distances": apart})
-        score = reference(rung.images).distance(Moments.of(whole))
+        score = expected.distance(Moments.of(whole))
         if not np.isfinite(score):
             raise DatarobustError(f"point {point} has no finite score: its clones have features that are not finite")
         return Result(point, seed, rung.images, score, *(float(column.mean()) for column in apart.T))
