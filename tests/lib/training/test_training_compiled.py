@@ -17,7 +17,8 @@ from datarobust.training.recipe import Recipe, count
 
 from . import test_training_loop as loops
 
-WAY: dict[str, Any] = {"focus": [1, 7, 8, 20], "focus_batch": 4, "epochs": 1, "bn_group": 10}
+# No less than 16 images anywhere: a processor would have a program of its own for them.
+WAY: dict[str, Any] = {"focus": list(range(8, 16)), "focus_batch": 8, "epochs": 1, "bn_group": 12}
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def training(compiled: bool) -> Training:
-    return loops.training(track=loops.points(10, 5), compiled=compiled, **WAY)
+    return loops.training(track=loops.points(20, 5), compiled=compiled, **WAY)
 
 
 @pytest.mark.usefixtures("quick")
@@ -45,9 +46,9 @@ def test_a_compiled_training_has_the_numbers_of_the_network_and_is_resumed() -> 
     eager, log = loops.finished(lambda: training(False))
     assert not counters["frames"]
     fused, fused_log = loops.finished(lambda: training(True))
-    # A group that is remembered, one that is not, their attack; the average under attack and without, on a processor
-    # once more for less than 16 images. The first step, with a momentum of its own, has none.
-    assert counters["stats"]["unique_graphs"] <= 7
+    # A group that is remembered, one that is not, their attack; the average under attack and without. The first step,
+    # with a momentum of its own, has none.
+    assert counters["stats"]["unique_graphs"] <= 5
     assert not counters["graph_break"]
     for name, expected in eager.state().items():
         torch.testing.assert_close(fused.state()[name], expected, rtol=1e-4, atol=1e-5)
