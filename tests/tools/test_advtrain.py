@@ -127,7 +127,7 @@ def _while_running(process: subprocess.Popen[str]) -> Iterator[None]:
 
 @pytest.mark.parametrize("group", [16, 0], ids=["groups of a process", "a group of both"])
 def test_two_processes_train_what_one_trains(digits: Path, command: Command, pair: Command, group: int) -> None:
-    words = ["d.zarr", *OPTIONS[:-1], "--bn-group", group, "--test", "t.zarr", "--epochs", 2, "-q"]
+    words = ["d.zarr", *OPTIONS[:-1], "--bn-group", group, "--test", "t.zarr", "--epochs", 1, "-q"]
     words += ["--generated", "all.zarr"] if group else []
     one = command("advtrain", *words, "-o", f"one{group}", cwd=digits)
     assert one.returncode == 0, one.stderr
@@ -220,8 +220,7 @@ def test_a_folder_of_another_run_is_refused_and_replaced_when_asked(
     assert done.returncode == 1
     assert "holds another run" in done.stderr
     assert contents(whole) == before
-    fresh = command("advtrain", "d.zarr", *OPTIONS, "-o", "replaced", cwd=digits)
-    assert fresh.returncode == 0, fresh.stderr
+    shutil.copytree(whole, digits / "replaced")
     other = command("advtrain", "d.zarr", *OPTIONS, "--epochs", 1, "--overwrite", "-o", "replaced", cwd=digits)
     assert other.returncode == 0, other.stderr
     assert len(contents(digits / "replaced")["log"]) == 1
