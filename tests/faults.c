@@ -1,6 +1,6 @@
 /* Faults below Python: preloaded, it counts what a process asks of the disk within one folder, and disturbs it there.
 
-   Until faults_arm is called it does nothing. What is counted: files opened to be created or emptied, write, fsync,
+   Until faults_arm is called it does nothing, but that fsync never waits: tests stop processes, not machines. What is counted: files opened to be created or emptied, write, fsync,
    rename, mkdir, unlink, rmdir, truncate. tests/faults.py says what the kinds of faults are. */
 
 #define _GNU_SOURCE
@@ -119,10 +119,12 @@ WRITE(writev, (int descriptor, const struct iovec *parts, int number), descripto
 WRITE(pwrite, (int descriptor, const void *data, size_t size, off_t at), descriptor, data, size, at)
 WRITE(pwrite64, (int descriptor, const void *data, size_t size, off64_t at), descriptor, data, size, at)
 
+static int synced(int descriptor) { return kind && descriptor_inside(descriptor) && disturbed(0) ? -1 : 0; }
+EXPORT int fsync(int descriptor) { return synced(descriptor); }
+EXPORT int fdatasync(int descriptor) { return synced(descriptor); }
+
 #define ON_DESCRIPTOR(name, arguments, ...) \
     EXPORT int name arguments { REAL(name); PATH_CALL(descriptor_inside(descriptor), __VA_ARGS__); }
-ON_DESCRIPTOR(fsync, (int descriptor), descriptor)
-ON_DESCRIPTOR(fdatasync, (int descriptor), descriptor)
 ON_DESCRIPTOR(ftruncate, (int descriptor, off_t size), descriptor, size)
 ON_DESCRIPTOR(ftruncate64, (int descriptor, off64_t size), descriptor, size)
 

@@ -102,7 +102,7 @@ def test_the_same_work_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_kill_at_random_moments_and_go_on(tmp_path: Path) -> None:
-    """Real processes, real signals, real fsyncs: the same work until it succeeds."""
+    """Real processes, real signals: the same work until it succeeds."""
     started = time.monotonic()
     write(tmp_path / "reference.zarr", rows=600_000)  # two blocks of features
     whole = time.monotonic() - started

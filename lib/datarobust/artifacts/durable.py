@@ -91,20 +91,13 @@ def _sync_tree(path: Path) -> None:
     sync_folder(path)
 
 
-def write_file(path: Path, data: Any) -> None:
-    """Create ``path``, which must not exist, from a buffer; on the disk when this returns. Obeys the umask."""
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def replace_file(path: Path, data: Any) -> None:
     """Replace the file ``path``: readers see the old or the new bytes, also after a crash. Hold its output's lock."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     try:
-        write_file(new, data)
+        new.write_bytes(data)
+        sync_folder(new)
         new.replace(path)
     except OSError:
         with contextlib.suppress(OSError):  # the first error matters; the next call cleans up

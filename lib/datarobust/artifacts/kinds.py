@@ -85,8 +85,8 @@ class Kind:
         ignored = [name for name, field in self.optional.items() if not field.identifies]
         return {name: described for name, described in arrays.items() if name not in ignored}
 
-    def complaint_about_arrays(self, arrays: Mapping[str, tuple[str, tuple[int | None, ...]]]) -> str | None:
-        """What is wrong with arrays of these (dtype, shape), or None; a length that is not known yet is None."""
+    def complaint_about_arrays(self, arrays: Shapes) -> str | None:
+        """What is wrong with arrays of these (dtype, shape), or None."""
         if self.format == "safetensors":
             return None  # any state dict: its names belong to the architecture
         known = {**self.required, **self.optional}
@@ -108,8 +108,6 @@ class Kind:
             if len(shape) != len(dims):
                 return f"has {name} with {len(shape)} dimensions, not ({', '.join(dims)})"
             for dim, length in zip(dims, shape, strict=True):
-                if length is None:
-                    continue
                 if dim.isdigit() and length != int(dim):
                     return f"has {name} with {length} where ({', '.join(dims)}) is due"
                 other, setter = first.setdefault(dim, (length, name))

@@ -32,7 +32,6 @@ from datarobust.artifacts.history import (
     build_head,
     confirm_arrays,
     fingerprint,
-    own_attributes,
     parse,
     pretty,
     read_head,
@@ -575,7 +574,7 @@ class _Column:
             self._filled = 0
 
     def _write(self, rows: Array) -> None:
-        """Write a block, C-contiguous; it is on the disk when this returns."""
+        """Write a block, C-contiguous."""
         start = len(self.hashes) * self._size
         layout = Layout(self.dtype.name, (start + len(rows), *self.row))
         hashes = [*self.hashes, sha256(flat(rows))]
@@ -584,7 +583,7 @@ class _Column:
         # do not survive a fork.
         with ThreadPoolExecutor(1) as helper:
             shard = helper.submit(asyncio.run, _encoded(layout, rows)).result()
-        durable.write_file(file, shard)
+        file.write_bytes(shard.data)
         try:
             Column(self.folder, layout, hashes).read(start)
         except ArtifactError as error:
@@ -646,15 +645,11 @@ def create(
     if schema is None or schema.format != "zarr":
         raise ArtifactError(f"{path} cannot be written: {kind!r} is not a kind of zarr artifact")
     described = {name: (np.dtype(dtype).name, tuple(row)) for name, (dtype, row) in sorted(columns.items())}
-    complaint = schema.complaint_about_arrays({name: (dtype, (None, *row)) for name, (dtype, row) in described.items()})
-    if complaint:
-        raise ArtifactError(f"{path} cannot be written: it {complaint}")
     for name, (dtype, row) in described.items():
         try:
             Layout(dtype, (0, *row))
         except ValueError as error:
             raise ArtifactError(f"{path} cannot be written: {name} {error}") from error
-    own = own_attributes(attributes or {}, path)
     request = fingerprint([resume_key, kind, {name: [dtype, row] for name, (dtype, row) in described.items()}])
     resume = Resume(path, request, every=save_every) if resume_key is not None else None
     with locked(path):
@@ -686,10 +681,10 @@ def create(
                     column.flush()
                 shapes = {name: (column.dtype.name, (column.rows, *column.row)) for name, column in arrays.items()}
                 written = {name: column.hashes for name, column in arrays.items()}
-                head = build_head(schema, own, history, shapes, written, path)
+                head = build_head(schema, attributes or {}, history, shapes, written, path)
                 for name, shape in shapes.items():
-                    durable.write_file(folder / name / _META, pretty(array_document(Layout(*shape))))
-                durable.write_file(folder / _META, pretty(group_document(head)))
+                    (folder / name / _META).write_bytes(pretty(array_document(Layout(*shape))))
+                (folder / _META).write_bytes(pretty(group_document(head)))
         if resume:
             resume.discard()
 

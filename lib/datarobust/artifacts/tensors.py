@@ -75,7 +75,7 @@ def save_tensors(
     head = build_head(schema, attributes or {}, history, arrays, blocks, path)
     data = save(plain, {KEY: canonical(head).decode()})
     with durable.whole_or_absent(path, overwrite=overwrite) as partial, durable.os_errors(path):
-        durable.write_file(partial, data)
+        partial.write_bytes(data)
 
 
 def load_tensors(path: Path, kind: str | Collection[str] | None = None) -> Tensors:

@@ -55,10 +55,15 @@ def tree(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+def put(file: Path, data: bytes) -> None:
+    """Give a file other bytes. It is made anew: on ext4 one that is emptied and written again waits for the disk."""
+    file.unlink(missing_ok=True)
+    file.write_bytes(data)
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 1 KiB and chunks of 256 bytes, so that small arrays have several of them; no waiting for the disk."""
-    monkeypatch.setattr(os, "fsync", void)
+    """Blocks of 1 KiB and chunks of 256 bytes, so that small arrays have several of them."""
     monkeypatch.setattr(stores, "BLOCK_BYTES", 1 << 10)
     monkeypatch.setattr(stores, "CHUNK_BYTES", 1 << 8)
 

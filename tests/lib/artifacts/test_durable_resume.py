@@ -13,7 +13,7 @@ import pytest
 from datarobust.artifacts import Resume
 from datarobust.errors import ArtifactError
 
-from .conftest import Faults, failing, in_child, killing
+from .conftest import Faults, failing, in_child, killing, put
 
 pytestmark = pytest.mark.usefixtures("small")
 STATE: dict[str, Any] = {
@@ -75,15 +75,15 @@ def test_a_torn_or_altered_state_is_no_state(tmp_path: Path) -> None:
     resume.save(STATE)
     whole = resume.path.read_bytes()
     for size in [*range(0, len(whole), 13), len(whole) - 1]:
-        resume.path.write_bytes(whole[:size])
+        put(resume.path, whole[:size])
         assert resume.load() is None
         assert not resume.path.exists()
     for place in range(0, 8 * len(whole), 17):
         data = bytearray(whole)
         data[place // 8] ^= 1 << place % 8
-        resume.path.write_bytes(data)
+        put(resume.path, data)
         assert resume.load() is None
-    resume.path.write_bytes(whole + b"x")
+    put(resume.path, whole + b"x")
     assert resume.load() is None
 
 
@@ -105,7 +105,7 @@ def claiming(**tensors: object) -> bytes:
 @pytest.mark.parametrize("length", [None, 0, 1 << 40, (1 << 64) - 1])
 def test_bytes_that_nobody_saved_are_no_state(tmp_path: Path, header: bytes, length: int | None) -> None:
     resume = Resume(tmp_path / "r", "key")
-    resume.path.write_bytes((len(header) if length is None else length).to_bytes(8, "little") + header)
+    put(resume.path, (len(header) if length is None else length).to_bytes(8, "little") + header)
     assert resume.load() is None
     assert not list(tmp_path.iterdir())
 

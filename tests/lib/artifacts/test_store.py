@@ -19,7 +19,7 @@ from datarobust.artifacts.history import digest_of, pretty, seal_of
 from datarobust.artifacts.kinds import KINDS, Kind
 from datarobust.errors import ArtifactError
 
-from .conftest import HISTORY, made, rows_of, write
+from .conftest import HISTORY, made, put, rows_of, write
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -97,15 +97,15 @@ def refused(path: Path, file: Path) -> None:
 
 
 def truncate(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-1])
+    put(file, file.read_bytes()[:-1])
 
 
 def grow(file: Path) -> None:
-    file.write_bytes(file.read_bytes() + b"\0")
+    put(file, file.read_bytes() + b"\0")
 
 
 def empty(file: Path) -> None:
-    file.write_bytes(b"")
+    put(file, b"")
 
 
 def link(file: Path) -> None:
@@ -125,7 +125,7 @@ def pipe(file: Path) -> None:
 
 
 def zeros(file: Path) -> None:
-    file.write_bytes(bytes(file.stat().st_size))
+    put(file, bytes(file.stat().st_size))
 
 
 @pytest.mark.parametrize("kind", ZARR, ids=lambda kind: kind.name)
@@ -169,9 +169,9 @@ def test_a_flipped_bit_anywhere(tmp_path: Path, kind: Kind) -> None:
         for place in sorted(places):
             data = bytearray(whole)
             data[place // 8] ^= 1 << place % 8
-            file.write_bytes(data)
+            put(file, data)
             refused(path, file)
-        file.write_bytes(whole)
+        put(file, whole)
     artifacts.check(path)
 
 
@@ -181,10 +181,10 @@ def test_every_bit_of_the_metadata(store: Path) -> None:
         for place in range(0, 8 * len(whole), 37):
             data = bytearray(whole)
             data[place // 8] ^= 1 << place % 8
-            file.write_bytes(data)
+            put(file, data)
             with pytest.raises(ArtifactError):
                 artifacts.open_store(store)
-        file.write_bytes(whole)
+        put(file, whole)
 
 
 @pytest.mark.parametrize("where", [".", "images"])
@@ -254,7 +254,7 @@ def change_array(path: Path, name: str, change: Callable[[dict[str, Any]], objec
     file = path / name / "zarr.json"
     document = json.loads(file.read_bytes())
     change(document)
-    file.write_bytes(pretty(document))
+    put(file, pretty(document))
 
 
 @pytest.mark.parametrize(

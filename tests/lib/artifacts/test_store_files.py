@@ -16,7 +16,7 @@ import zarr.codecs
 from datarobust import artifacts
 from datarobust.errors import ArtifactError
 
-from .conftest import in_child, rows_of, tree, write
+from .conftest import in_child, put, rows_of, tree, write
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -119,8 +119,8 @@ def test_a_checksum_is_checked_even_where_the_rows_are_right(store: Path) -> Non
     for place in [*range(256, 260), *range(260 + 96, len(whole))]:
         data = bytearray(whole)
         data[place] ^= 1
-        file.write_bytes(data)
+        put(file, data)
         with pytest.raises(ArtifactError, match=r"c\.2\.0\.0\.0 was altered"):
             artifacts.check(store)
-    file.write_bytes(whole)
+    put(file, whole)
     artifacts.check(store)

@@ -68,7 +68,7 @@ def test_rows_that_are_not_contiguous_are_taken_as_they_are_seen(tmp_path: Path)
         ({"columns": {**COLUMNS, "extra": ("int64", ())}}, "has an array 'extra'"),
         ({"columns": {"images": ("uint8", (1, 4, 4)), "labels": ("int64", ())}}, "has no array 'index'"),
         ({"columns": {**COLUMNS, "features": ("float32", (3,))}}, "images and features"),
-        ({"columns": {**COLUMNS, "labels": ("int32", ())}}, "labels as int32"),
+        ({"columns": {**COLUMNS, "labels": ("int32", ())}}, "labels has dtype .int32"),
         ({"columns": {**COLUMNS, "images": ("uint8", (4, 4))}}, "3 dimensions"),
         ({"columns": {**COLUMNS, "images": ("uint8", (0, 4, 4))}}, "impossible shape"),
         ({"columns": {**COLUMNS, "images": ("uint8", (1 << 20, 1 << 20, 4))}}, "more than any machine"),

@@ -21,7 +21,7 @@ from datarobust.artifacts.history import canonical, seal_of
 from datarobust.artifacts.tensors import CODES, KEY
 from datarobust.errors import ArtifactError, ExistsError
 
-from .conftest import HISTORY, Faults, failing, made, tree
+from .conftest import HISTORY, Faults, failing, made, put, tree
 
 pytestmark = pytest.mark.usefixtures("small")
 TENSORS = {
@@ -89,7 +89,7 @@ def test_a_flipped_bit_anywhere(model: Path) -> None:
     for place in [*range(64), *range(64, 8 * len(whole), 17)]:
         data = bytearray(whole)
         data[place // 8] ^= 1 << place % 8
-        model.write_bytes(data)
+        put(model, data)
         with pytest.raises(ArtifactError, match=r"best\.safetensors") as caught:
             artifacts.check(model)
         assert "\n" not in str(caught.value)
@@ -105,7 +105,7 @@ def test_a_header_in_another_spelling(model: Path, spell: dict[str, Any]) -> Non
         content["half"]["comment"] = "x"
         spell["separators"] = (",", ":")
     text = json.dumps(content, **spell).encode()
-    model.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    put(model, struct.pack("<Q", len(text)) + text + data[8 + length :])
     with pytest.raises(ArtifactError, match="altered"):
         artifacts.check(model)
 
@@ -113,14 +113,14 @@ def test_a_header_in_another_spelling(model: Path, spell: dict[str, Any]) -> Non
 def test_any_other_length(model: Path) -> None:
     whole = model.read_bytes()
     for data in [*(whole[:size] for size in range(0, len(whole), 29)), whole[:-1], whole + b"\0"]:
-        model.write_bytes(data)
+        put(model, data)
         with pytest.raises(ArtifactError, match=r"best\.safetensors"):
             artifacts.check(model)
 
 
 @pytest.mark.parametrize("length", [0, 1, 1 << 20, 1 << 40, (1 << 64) - 1])
 def test_a_header_of_any_claimed_size(model: Path, length: int) -> None:
-    model.write_bytes(struct.pack("<Q", length) + model.read_bytes()[8:])
+    put(model, struct.pack("<Q", length) + model.read_bytes()[8:])
     for look in (artifacts.check, artifacts.peek, artifacts.load_tensors):
         with pytest.raises(ArtifactError, match="header does not fit"):
             look(model)
