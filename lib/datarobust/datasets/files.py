@@ -14,7 +14,6 @@ import re
 import stat
 import struct
 import tarfile
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -37,10 +36,6 @@ MOST_BYTES = 2 << 30  # of an archive, unpacked; the largest release has 190 MB
 _TAIL_BYTES = (1 << 16) + 22 + 20 + 56  # of a zip file: a comment, and three records that point at the directory
 _MOST_EXTRA = 1 << 16  # bytes of one extra header
 _MOST_HEADERS = 2 << 20  # bytes; that of a file takes up to 1.5 KiB
-
-NPY_FAULTS: tuple[type[Exception], ...] = (ValueError, SyntaxError, TypeError, KeyError, EOFError, RecursionError)
-NPY_FAULTS += (MemoryError, OverflowError, tokenize.TokenError)
-"""What numpy raises where it cannot read the header of an array."""
 
 _DAMAGE: tuple[type[Exception], ...] = (gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, tarfile.TarError)
 _DAMAGE += (struct.error, NotImplementedError, UnicodeDecodeError)
@@ -118,7 +113,7 @@ def raw_file(path: Path, *, unpacked: bool = False) -> Raw:
     with reading(path):
         state = path.stat()
     if not stat.S_ISREG(state.st_mode):
-        raise DataError(f"{shown(path)} is not a regular file.")
+        raise DataError(f"{shown(path)} is not a regular file: it is read more than once, which a pipe cannot be.")
     return Raw(shown(path), state.st_size, opened)
 
 

@@ -12,12 +12,12 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 
-from datarobust.datasets.files import NPY_FAULTS, brief, file_sha256, reading
-from datarobust.datasets.sources import MOST_CLASSES, as_labels
+from datarobust.datasets.files import brief, file_sha256, raw_file, reading
+from datarobust.datasets.sources import MOST_CLASSES, Npy, as_labels
 from datarobust.errors import DataError, DatarobustError, SelectionError
 from datarobust.text import shown
 from datarobust.types import Rows
@@ -74,18 +74,14 @@ def read_labels(path: Path, points: int, classes: int) -> tuple[Rows, str]:
 
 
 def _labels_of_array(path: Path, points: int, classes: int) -> tuple[Rows, str]:
-    where = shown(path)
-    try:
-        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except NPY_FAULTS as error:
-        raise DataError(f"{where} is not a readable array ({brief(error)}).") from error
+    where, array = shown(path), Npy(raw_file(path), path.name)
     if array.dtype.kind not in "biuf":
-        raise DataError(f"{where} has dtype {shown(str(array.dtype))}: labels are whole numbers.")
-    if array.ndim not in (1, 2) or array.shape[1:] not in ((), (1,)):
+        raise DataError(f"{where} has dtype {array.dtype}: labels are whole numbers.")
+    if not array.shape or array.shape[1:] not in ((), (1,)):
         raise DataError(f"{where} has shape {array.shape}: one label a point is needed.")
-    if len(array) != points:
-        raise DataError(f"{where} has {len(array):,} labels, but the dataset has {points:,} points.")
-    labels, _ = as_labels(np.array(array), 0, where, classes)
+    if array.shape[0] != points:
+        raise DataError(f"{where} has {array.shape[0]:,} labels, but the dataset has {points:,} points.")
+    labels, _ = as_labels(array.whole(array.raw.size), 0, where, classes)
     return labels, file_sha256(path)
 
 

@@ -4,18 +4,12 @@ Points of four dimensions are images in NHWC or NCHW order with 1 or 3 channels,
 (N, H, W), of two dimensions feature vectors (N, D), whatever their dtype. Float images whose values are no bytes become
 features, too, which say how they are drawn. Labels are numbers, or text, which is numbered in its order. Of an npz file
 an optional array ``classes`` of fixed-width text names the classes, one called ``names`` the points.
-
-``numpy.load`` reads an array whole, which a file of 50 million images forbids. Here numpy's own parser (which evaluates
-literals only) reads the header of an array, its claims are compared with the size that the file has, and the rows are
-read as they are asked for. Arrays of objects are refused before their data are touched.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import warnings
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -23,16 +17,15 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 import numpy as np
-from numpy.lib import format as npy
 
 from datarobust.datasets import files, sources
-from datarobust.datasets.files import Raw, brief, raw_file, read_start, reading, zip_entries
+from datarobust.datasets.files import Raw, raw_file, read_start, reading, zip_entries
 from datarobust.datasets.folder import SUFFIXES, is_zip_of_images
 from datarobust.datasets.linefiles import check_names, read_classes
-from datarobust.datasets.sources import ArraysSource, Held, Layout, Names, Picture, RowFile, Spec, decoded, name_bytes
+from datarobust.datasets.sources import ArraysSource, Held, Layout, Names, Npy, Picture, Spec, decoded, name_bytes
 from datarobust.errors import DataError, UsageError
 from datarobust.text import shown
-from datarobust.types import Array, Rows
+from datarobust.types import Rows
 
 PAIRS = (("image", "label"), ("x", "y"), ("images", "labels"), ("X", "y"))  # the first as Wang et al. 2023 have them
 SPLITS = {  # as MedMNIST, Keras and scikit-learn's examples call theirs
@@ -47,8 +40,6 @@ _CLASSES_BYTES = 16 << 20
 _DIRECTORY_BYTES = 4 << 20
 _BOMB_RATIO = 400
 _BOMB_BYTES = 256 << 20
-_IN_MEMORY = 1 << 30
-_HEADER_BYTES = 16 << 10
 
 
 def looks_like_npy(path: Path, start: bytes) -> bool:
@@ -280,58 +271,6 @@ def layout_of(shape: tuple[int, ...], where: str, layout: Layout | None) -> Lite
     if not last and not first:
         raise DataError(f"{where} has shape {shape}: images have 1 or 3 channels, first or last.")
     return "nhwc" if last else "nchw"
-
-
-class Npy(RowFile):
-    """An array in NumPy's format. Raises DataError at anything that is not as it claims."""
-
-    def __init__(self, raw: Raw, key: str) -> None:
-        """``key`` is what notes call it; ``raw`` are the bytes that it has, with its header."""
-        self.key, where = key, raw.where
-        with raw.open() as stream:
-            start = io.BytesIO(stream.read(_HEADER_BYTES))
-        try:
-            version = npy.read_magic(start)
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError(f"version {version[0]}.{version[1]}; 1.0 and 2.0 are read")
-            with warnings.catch_warnings(action="ignore"):  # headers of Python 2 are read, without talk
-                read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-                shape, fortran, dtype = read_header(start)
-        except files.NPY_FAULTS as error:
-            raise DataError(f"{where} has no readable .npy header ({brief(error)}).") from error
-        if dtype.hasobject:
-            raise DataError(f"{where} holds Python objects, which would have to be unpickled: save plain arrays.")
-        if dtype.kind not in "biufSU" or dtype.subdtype is not None:
-            raise DataError(f"{where} has dtype {shown(str(dtype))}, which is neither numbers nor text.")
-        if any(type(extent) is not int or extent < 0 for extent in shape):
-            raise DataError(f"{where} claims the shape {shape}, which no array has.")
-        claimed = start.tell() + dtype.itemsize * math.prod(shape)
-        if claimed != raw.size:
-            raise DataError(f"{where} claims {claimed:,} bytes for {dtype} of shape {shape}, but has {raw.size:,}.")
-        if not dtype.itemsize or dtype.itemsize * math.prod(extent or 1 for extent in shape) >= 1 << 60:
-            # An array of no bytes may claim what it likes, and NumPy cannot make it.
-            raise DataError(f"{where} claims the shape {shape} of {dtype}, which no array has.")
-        super().__init__(raw, start.tell(), dtype, shape)
-        self._fortran = bool(fortran) and len(shape) > 1  # whether it lies in Fortran's order
-
-    def rows(self, step: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Array]]:
-        """As :meth:`RowFile.rows`; of an array in Fortran's order, whose rows lie scattered, all are read at once."""
-        if not self._fortran:
-            yield from super().rows(step, start, stop)
-            return
-        if self.raw.size > _IN_MEMORY:
-            raise DataError(f"{self.where} lies in Fortran's order: save it through numpy.ascontiguousarray.")
-        everything = RowFile(self.raw, self.header, self.dtype, (1, math.prod(self.shape)))
-        for _, values in everything.rows(1):
-            whole = values.reshape(self.shape[::-1]).transpose()
-            yield from Held(self.where, whole).rows(step, start, len(whole) if stop is None else min(stop, len(whole)))
-
-    def whole(self, most: int) -> Array:
-        """All rows; more than ``most`` bytes are refused."""
-        if self.raw.size > most:
-            raise DataError(f"{self.where} has {self.raw.size:,} bytes; {most:,} are expected at most.")
-        parts = [rows for _, rows in self.rows(max(1, self.shape[0]))]
-        return parts[0] if parts else np.empty(self.shape, self.dtype)
 
 
 def member(path: Path, key: str, info: zipfile.ZipInfo) -> Npy:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.datasets import cifar, idx, npz, parquet, unpickle
-from datarobust.datasets.files import read_start, reading
+from datarobust.datasets.files import read_start
 from datarobust.datasets.folder import FolderSource, is_zip_of_images
 from datarobust.datasets.sources import Block, Labels, Layout, Names, Source, Spec
 from datarobust.errors import DataError, UsageError
@@ -97,11 +96,7 @@ def recognise(source: str) -> Format:
     if source == "digits":
         return "digits"
     path = Path(source)
-    with reading(path):
-        mode = path.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise DataError(f"{shown(source)} is not a regular file: an import reads it twice and cannot take a pipe.")
-    place = "folder" if stat.S_ISDIR(mode) else "file"
+    place = "folder" if path.is_dir() else "file"
     if place == "folder" and (path / "zarr.json").exists():
         raise DataError(f"{shown(path)} is an artifact already: it needs no import.")
     start = b"" if place == "folder" else read_start(path)
@@ -152,12 +147,10 @@ def open_source(
         made = reader.source()
     else:
         path = Path(source)
-        if not path.exists():
-            raise DataError(f"{shown(source)} does not exist.")
         place = "folder" if path.is_dir() else "file"
+        start = read_start(path) if format != "auto" and place == "file" else b""
         if place not in reader.places:
             raise DataError(f"{shown(source)} is a {place}: `format` {chosen} does not fit.")
-        start = read_start(path) if format != "auto" and place == "file" else b""
         if start and chosen == "folder" and not reader.matches(path, start):
             raise DataError(f"{shown(source)} is a file without images: `format` {chosen} does not fit.")
         made = reader.source(path, **options)

@@ -12,10 +12,13 @@ where nothing is lost: integers within 0..255, and floats that are either whole 
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 import re
 import shutil
+import tokenize
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,8 +27,9 @@ from typing import IO, Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import format as npy
 
-from datarobust.datasets.files import Raw, file_sha256, reading
+from datarobust.datasets.files import Raw, brief, file_sha256, reading
 from datarobust.errors import DataError
 from datarobust.randomness import Domain, row_keys
 from datarobust.text import shown
@@ -48,6 +52,11 @@ MOST_NAME_BYTES = 1 << 12  # of the name of a point; of a longer one the end is 
 MOST_CLASSES = 1_000_000  # labels at or above it are no class numbers but identifiers: refused
 
 _MOST_FILES = 400
+_IN_MEMORY = 1 << 30  # of an array in Fortran's order
+_HEADER_BYTES = 16 << 10  # of a .npy file
+# What numpy raises where it cannot read such a header.
+_NPY_FAULTS: tuple[type[Exception], ...] = (ValueError, SyntaxError, TypeError, KeyError, EOFError, RecursionError)
+_NPY_FAULTS += (MemoryError, OverflowError, tokenize.TokenError)
 _KEYS_AT_ONCE = 1 << 20
 
 
@@ -468,6 +477,63 @@ class Held:
         """``(row, rows)`` of the rows ``start:stop``, ``step`` at a time."""
         for begin, end in spans(stop, step, start):
             yield begin, self.values[begin:end]
+
+
+class Npy(RowFile):
+    """An array in NumPy's format. Raises DataError at anything that is not as it claims.
+
+    ``numpy.load`` reads an array whole, which a file of 50 million images forbids. Here numpy's own parser (which
+    evaluates literals only) reads the header, and its claims are compared with the size that the file has. Arrays of
+    objects are refused before their data are touched.
+    """
+
+    def __init__(self, raw: Raw, key: str) -> None:
+        """``key`` is what notes call it; ``raw`` are the bytes that it has, with its header."""
+        self.key, where = key, raw.where
+        with raw.open() as stream:
+            start = io.BytesIO(stream.read(_HEADER_BYTES))
+        try:
+            version = npy.read_magic(start)
+            if version not in ((1, 0), (2, 0)):
+                raise ValueError(f"version {version[0]}.{version[1]}; 1.0 and 2.0 are read")
+            with warnings.catch_warnings(action="ignore"):  # headers of Python 2 are read, without talk
+                read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                shape, fortran, dtype = read_header(start)
+        except _NPY_FAULTS as error:
+            raise DataError(f"{where} has no readable .npy header ({brief(error)}).") from error
+        if dtype.hasobject:
+            raise DataError(f"{where} holds Python objects, which would have to be unpickled: save plain arrays.")
+        if dtype.kind not in "biufSU" or dtype.subdtype is not None:
+            raise DataError(f"{where} has dtype {shown(str(dtype))}, which is neither numbers nor text.")
+        if any(type(extent) is not int or extent < 0 for extent in shape):
+            raise DataError(f"{where} claims the shape {shape}, which no array has.")
+        claimed = start.tell() + dtype.itemsize * math.prod(shape)
+        if claimed != raw.size:
+            raise DataError(f"{where} claims {claimed:,} bytes for {dtype} of shape {shape}, but has {raw.size:,}.")
+        if not dtype.itemsize or dtype.itemsize * math.prod(extent or 1 for extent in shape) >= 1 << 60:
+            # An array of no bytes may claim what it likes, and NumPy cannot make it.
+            raise DataError(f"{where} claims the shape {shape} of {dtype}, which no array has.")
+        super().__init__(raw, start.tell(), dtype, shape)
+        self._fortran = bool(fortran) and len(shape) > 1  # whether it lies in Fortran's order
+
+    def rows(self, step: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Array]]:
+        """As :meth:`RowFile.rows`; of an array in Fortran's order, whose rows lie scattered, all are read at once."""
+        if not self._fortran:
+            yield from super().rows(step, start, stop)
+            return
+        if self.raw.size > _IN_MEMORY:
+            raise DataError(f"{self.where} lies in Fortran's order: save it through numpy.ascontiguousarray.")
+        everything = RowFile(self.raw, self.header, self.dtype, (1, math.prod(self.shape)))
+        for _, values in everything.rows(1):
+            whole = values.reshape(self.shape[::-1]).transpose()
+            yield from Held(self.where, whole).rows(step, start, len(whole) if stop is None else min(stop, len(whole)))
+
+    def whole(self, most: int) -> Array:
+        """All rows; more than ``most`` bytes are refused."""
+        if self.raw.size > most:
+            raise DataError(f"{self.where} has {self.raw.size:,} bytes; {most:,} are expected at most.")
+        parts = [rows for _, rows in self.rows(max(1, self.shape[0]))]
+        return parts[0] if parts else np.empty(self.shape, self.dtype)
 
 
 class ArraysSource(Source):

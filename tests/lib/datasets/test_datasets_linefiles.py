@@ -67,7 +67,7 @@ def test_lines_that_are_no_labels(tmp_path, text, classes, words):
         (np.eye(3), r"has shape \(3, 3\): one label a point is needed"),
         (np.array(7), r"has shape \(\)"),
         (np.array(["a", "b", "c"]), "has dtype <U1: labels are whole numbers"),
-        (np.array([0, 1, None], object), "is not a readable array"),
+        (np.array([0, 1, None], object), "holds Python objects"),
     ],
 )
 def test_arrays_that_are_no_labels(tmp_path, array, words):

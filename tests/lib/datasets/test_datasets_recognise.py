@@ -138,7 +138,7 @@ def test_a_format_by_hand(places):
     assert open_source("pictures", format="folder").spec.shape == (1, 3, 3)
     with pytest.raises(DataError, match="`format` npz does not fit"):
         open_source("pictures", format="npz")
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="nowhere cannot be read"):
         open_source("nowhere", format="npz")
     with pytest.raises(DataError, match="`format` folder does not fit"):
         open_source("set.npz", format="folder")
