@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from markupsafe import Markup
@@ -21,6 +21,7 @@ from datarobust.figures import sensitivity
 from datarobust.figures.gallery import Pair, points_of
 from datarobust.figures.images import least_robust_pairs
 from datarobust.figures.report_parts import drawn, fixed, percent, plural
+from datarobust.issues import KINDS
 from datarobust.norms import LEVELS, norm_of, plain_symbol
 from datarobust.selection import extreme
 from datarobust.types import Floats, Rows
@@ -142,10 +143,11 @@ def gallery(ranking: Ranked, most: int) -> Gallery | None:
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence, and the card that has more of it."""
+    """A sentence of ``findings.html.j2``, about an item."""
 
-    words: str
-    anchor: str
+    kind: str
+    item: Item
+    said: Mapping[str, Any]  # what the sentence asks for
     figure: str = ""  # that stands out
 
 
@@ -204,16 +206,6 @@ def main_rankings(rankings: Sequence[Ranked]) -> list[Ranked]:
     return list(norms.values())
 
 
-_ISSUES: Final = {
-    "leak": ("copy in the other set", "copies in the other set"),
-    "duplicate": ("duplicate", "duplicates"),
-    "near duplicate": ("near-duplicate", "near-duplicates"),
-    "label": ("label that looks wrong", "labels that look wrong"),
-    "ambiguous": ("point between two classes", "points between two classes"),
-    "alone": ("point alone in its class", "points alone in their class"),
-}
-
-
 def issues(item: Item, words: str) -> Iterator[Finding]:
     """What a table of ``dataset issues`` has found, by kind; nothing where the text is no such table."""
     lines = words.splitlines()
@@ -223,9 +215,8 @@ def issues(item: Item, words: str) -> Iterator[Finding]:
             counts = Counter(row["kind"] for row in csv.DictReader(lines, delimiter="\t" if "\t" in head else ","))
         except csv.Error:  # it is shown as text
             return
-        listed = [plural(counts[kind], *words) for kind, words in _ISSUES.items() if counts[kind]]
-        if listed:
-            yield Finding(f"{item.name} lists {', '.join(listed)}.", item.anchor, f"{counts.total():,}")
+        if not counts.keys().isdisjoint(KINDS):
+            yield Finding("issues", item, {"counts": counts}, f"{counts.total():,}")
 
 
 def _of_distances(rankings: Sequence[Ranked]) -> Iterator[Finding]:
@@ -233,34 +224,24 @@ def _of_distances(rankings: Sequence[Ranked]) -> Iterator[Finding]:
     first, *others = rankings
     if not len(first.finite):
         return
-    medians = [f"{_short(np.median(one.finite))} ({one.norm})" for one in others if len(one.finite)]
-    set_ = first.item.name if first.points is None else first.points.attributes["name"]
-    half, median = f"Half of the {plural(len(first.store), 'point')} of {set_}", _short(np.median(first.finite))
-    words = f"{half} lie within {median} ({first.norm}) of a point of another class"
-    words += (" of the other set" if first.across else "") + (f", or {' and '.join(medians)}" if medians else "")
-    yield Finding(f"{words}.", first.item.anchor, median)
-    equal, least = int((first.distance == 0).sum()), _short(first.finite[0])
+    medians = [(_short(np.median(one.finite)), one.norm) for one in others if len(one.finite)]
+    median, equal, least = _short(np.median(first.finite)), int((first.distance == 0).sum()), _short(first.finite[0])
+    yield Finding("distances", first.item, {"first": first, "median": median, "others": medians}, median)
     if equal:
-        yield Finding(
-            f"{plural(equal, 'point')} equal a point with another label: their distance is 0, and no classifier is "
-            "right on all of them. Look for copies and wrong labels.",
-            first.item.anchor,
-            f"{equal:,}",
-        )
+        yield Finding("equal", first.item, {"equal": equal}, f"{equal:,}")
     elif len(first.rows):
         row = int(first.rows[0])
-        pair = f"{_named(first.points, row)} and {_named(first.others, int(first.neighbour[row]))}"
-        yield Finding(f"The closest pair is {least} apart ({first.norm}): {pair}.", first.item.anchor, least)
+        pair = [_named(first.points, row), _named(first.others, int(first.neighbour[row]))]
+        yield Finding("closest", first.item, {"least": least, "norm": first.norm, "pair": pair}, least)
 
 
-def _named(store: Store | None, row: int) -> str:
-    """A point in a sentence: its name or row, and its class."""
+def _named(store: Store | None, row: int) -> dict[str, Any]:
+    """A point of a sentence: its row, and its name and class if they are known."""
     if store is None or row >= len(store):
-        return f"row {row}"
+        return {"row": row, "name": "", "label": None}
     rows = np.array([row])
     [label] = class_names(store, np.asarray(store.column("labels").take(rows), np.int64))
-    name = point_names(store, rows)
-    return f"{name[0]} (row {row}, class {label})" if name and name[0] else f"row {row} (class {label})"
+    return {"row": row, "name": (point_names(store, rows) or [""])[0], "label": label}
 
 
 def _of_classes(ranking: Ranked) -> Iterator[Finding]:
@@ -275,14 +256,13 @@ def _of_classes(ranking: Ranked) -> Iterator[Finding]:
     among = np.array([np.count_nonzero(labels[least] == one) for one in classes])
     chances = hypergeom.sf(among - 1, len(labels), counts, len(least)) * len(classes)  # Bonferroni
     first = int(chances.argmin())
-    points = f"{len(least):,} least robust points ({ranking.norm})"
+    said: dict[str, Any] = {"least": len(least), "norm": ranking.norm, "name": None}
+    share = ""
     if chances[first] < _CHANCE:
-        [name] = class_names(ranking.points, classes[first : first + 1])
-        share, whole = percent(among[first] / len(least)), percent(counts[first] / len(labels))
-        words = f"Class {name} stands out: it has {share} of the {points}, but {whole} of all."
-        yield Finding(words, ranking.item.anchor, share)
-    else:
-        yield Finding(f"No class stands out among the {points}.", ranking.item.anchor)
+        share = percent(among[first] / len(least))
+        [said["name"]] = class_names(ranking.points, classes[first : first + 1])
+        said |= {"share": share, "whole": percent(counts[first] / len(labels))}
+    yield Finding("classes", ranking.item, said, share)
 
 
 def _least(ranking: Ranked) -> Rows:
@@ -296,17 +276,15 @@ def _least(ranking: Ranked) -> Rows:
 
 def _of_norms(rankings: Sequence[Ranked]) -> Iterator[Finding]:
     """How far the first two norms agree."""
-    if len({len(one.store) for one in rankings[:2]}) != 1 or len(rankings) < 2:
+    if len(rankings) < 2 or len(rankings[0].store) != len(rankings[1].store):
         return
     one, other = rankings[:2]
-    rows, count = _least(one), len(one.store) // _LEAST
-    if len(rows) and len(_least(other)):
-        both = len(np.intersect1d(rows, _least(other)))
-        words = (
-            f"{one.norm} and {other.norm} agree on {both:,} of the {count:,} least robust points; chance alone gives"
-        )
-        chance = count * count / len(one.store)
-        yield Finding(f"{words} about {chance:.0f}.", other.item.anchor, f"{both:,} of {count:,}")
+    rows, others = _least(one), _least(other)
+    if len(rows) and len(others):
+        both, count = len(np.intersect1d(rows, others)), len(rows)
+        said = {"norms": (one.norm, other.norm), "both": both, "count": count}
+        said["chance"] = round(count * count / len(one.store))
+        yield Finding("norms", other.item, said, f"{both:,} of {count:,}")
 
 
 def _evaluated(item: Item, store: Store) -> Evaluated:
@@ -329,28 +307,16 @@ def _of_evaluations(evaluations: Sequence[Evaluated], rankings: Sequence[Ranked]
     for one in evaluations:
         groups.setdefault((one.store.attributes["dataset"], one.attack, one.index.tobytes()), []).append(one)
     members = min(groups.values(), key=lambda group: (-len(group), -len(group[0].index)))
-    first, points = members[0], plural(len(members[0].index), "point")
+    first = members[0]
     if len({one.store.attributes["model"] for one in members}) == len(members) == 2:
-        second = members[1]
-        result = statistics.paired(first.robust, second.robust, 0)
-        low, high = result["interval"]
-        verdict = "more than chance explains" if result["p"] < 0.05 else "no more than chance explains"
-        yield Finding(
-            f"Under attack ({first.attack}) {second.item.name} is right on {percent(result['b'])} of {points} and "
-            f"{first.item.name} on {percent(result['a'])}: a difference of {100 * result['difference']:+.1f} "
-            f"percentage points (95 % interval {100 * low:+.1f} to {100 * high:+.1f}), {verdict}.",
-            second.item.anchor,
-            percent(result["b"]),
-        )
+        result = statistics.paired(first.robust, members[1].robust, 0)
+        said = {"first": first, "second": members[1], "result": result}
+        yield Finding("compared", members[1].item, said, percent(result["b"]))
     else:
         best = max(members, key=lambda one: (float(one.robust.mean()), one.item.name))
         share, low, high = statistics.share(best.robust)
-        yield Finding(
-            f"{best.item.name} is right on {percent(float(best.clean.mean()))} of {points}, and on {percent(share)} "
-            f"(95 % interval {percent(low)} to {percent(high)}) under attack ({best.attack}).",
-            best.item.anchor,
-            percent(share),
-        )
+        said = {"best": best, "clean": float(best.clean.mean()), "share": share, "interval": (low, high)}
+        yield Finding("best", best.item, said, percent(share))
     for ranking in rankings:
         digests = row_by_row(ranking.store.history, ranking.store.attributes["dataset"])
         if first.store.attributes["dataset"] not in digests or first.index.max() >= len(ranking.store):
@@ -359,9 +325,7 @@ def _of_evaluations(evaluations: Sequence[Evaluated], rankings: Sequence[Ranked]
         if np.count_nonzero(~np.isnan(distance)) >= 20 * _FIFTHS:
             parts = statistics.parts_by(distance, _FIFTHS)
             least, most = (percent(float(first.robust[part].mean())) for part in (parts[0], parts[-1]))
-            words = f"{first.item.name} withstands the attack on {least} of the least robust fifth of the points and on"
-            words += f" {most} of the most robust fifth ({ranking.norm})."
-            yield Finding(words, first.item.anchor, f"{least} / {most}")
+            yield Finding("fifths", first.item, {"shares": (least, most), "norm": ranking.norm}, f"{least} / {most}")
         return
 
 
@@ -371,15 +335,7 @@ def _of_maps(maps: Sequence[tuple[Item, Store]]) -> Iterator[Finding]:
         quality = store.attributes.get("coherence", {})
         values = [quality.get(key) for key in ("correlation", "permuted", "permutations")]
         if all(isinstance(value, int | float) for value in values):
-            correlation, permuted, permutations = map(float, values)
-            alike = "have similar" if correlation > permuted else "are no more alike in"
-            chance = "" if correlation > permuted else " than by chance"
-            yield Finding(
-                f"Neighbours on the map {alike} robustness{chance}: their rank correlation is {correlation:.2f}; "
-                f"{permutations:,.0f} random permutations reach {permuted:.2f} at most.",
-                item.anchor,
-                f"{correlation:.2f}",
-            )
+            yield Finding("map", item, quality, f"{values[0]:.2f}")
             return
 
 
