@@ -31,9 +31,9 @@ class _BatchNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, relu: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows, channels = x.numel() // x.shape[1], x.shape[1]
-        sums = _partial(rows, channels, x)
-        sums_kernel[_grid(sums)](x, sums, rows, channels, _steps(rows), ROWS, CHANNELS, **_HOW)
+        rows, channels, _ = _sizes(x)
+        sums, grid, steps = _partial(x)
+        sums_kernel[grid](x, sums, rows, channels, steps, ROWS, CHANNELS, **_HOW)
         # Sums are of what numbers are above the first of their channel, lest squares cancel.
         first = x[0, :, 0, 0].double()
         total, squares = sums.double().sum(1)
@@ -54,15 +54,14 @@ class _BatchNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None, None]:
         x, scale, shift, mean, deviation = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        rows, channels = x.numel() // x.shape[1], x.shape[1]
-        sums = _partial(rows, channels, x)
+        rows, channels, tiles = _sizes(x)
+        sums, grid, steps = _partial(x)
         arguments = x, gradient, scale, shift, mean, deviation
-        back_sums_kernel[_grid(sums)](*arguments, sums, rows, channels, ctx.relu, _steps(rows), ROWS, CHANNELS, **_HOW)
+        back_sums_kernel[grid](*arguments, sums, rows, channels, ctx.relu, steps, ROWS, CHANNELS, **_HOW)
         of_bias, of_weight = sums.double().sum(1).float()
         of_x = torch.empty_like(x)
-        grid = triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS)
         means = of_bias / rows, of_weight / rows
-        back_kernel[grid](*arguments, *means, of_x, rows, channels, ctx.relu, ROWS, CHANNELS, **_HOW)
+        back_kernel[tiles](*arguments, *means, of_x, rows, channels, ctx.relu, ROWS, CHANNELS, **_HOW)
         wants = ctx.needs_input_grad
         return of_x, of_weight if wants[1] else None, of_bias if wants[2] else None, None, None
 
@@ -81,10 +80,9 @@ class _Affine(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         x, scale, shift = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        rows, channels = x.numel() // x.shape[1], x.shape[1]
+        rows, channels, tiles = _sizes(x)
         of_x = torch.empty_like(x)
-        grid = triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS)
-        back_affine_kernel[grid](x, gradient, scale, shift, of_x, rows, channels, ctx.relu, ROWS, CHANNELS, **_HOW)
+        back_affine_kernel[tiles](x, gradient, scale, shift, of_x, rows, channels, ctx.relu, ROWS, CHANNELS, **_HOW)
         return of_x, None, None, None
 
 
@@ -138,25 +136,24 @@ def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float,
 
 
 def _activated(x: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
-    rows, channels = x.numel() // x.shape[1], x.shape[1]
+    rows, channels, tiles = _sizes(x)
     result = torch.empty_like(x)
-    grid = triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS)
-    affine_kernel[grid](x, scale, shift, result, rows, channels, relu, ROWS, CHANNELS, **_HOW)
+    affine_kernel[tiles](x, scale, shift, result, rows, channels, relu, ROWS, CHANNELS, **_HOW)
     return result
 
 
-def _steps(rows: int) -> int:
-    """Tiles that a program adds up: a power of two, so that few programs are compiled."""
-    return int(triton.next_power_of_2(triton.cdiv(triton.cdiv(rows, ROWS), PROGRAMS)))
+def _sizes(x: Tensor) -> tuple[int, int, tuple[int, int]]:
+    """Rows and channels of features as a matrix, and how many tiles they are."""
+    rows, channels = x.numel() // x.shape[1], x.shape[1]
+    return rows, channels, (triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS))
 
 
-def _partial(rows: int, channels: int, x: Tensor) -> Tensor:
-    """Room for two sums of each channel by each program: float32 (2, programs, C)."""
-    return torch.empty(2, triton.cdiv(rows, ROWS * _steps(rows)), channels, device=x.device)
-
-
-def _grid(sums: Tensor) -> tuple[int, int]:
-    return sums.shape[1], triton.cdiv(sums.shape[2], CHANNELS)
+def _partial(x: Tensor) -> tuple[Tensor, tuple[int, int], int]:
+    """Room for two sums of each channel by each program, float32 (2, programs, C); the programs, and tiles of each."""
+    rows, channels, tiles = _sizes(x)
+    steps = int(triton.next_power_of_2(triton.cdiv(tiles[0], PROGRAMS)))  # a power of two, so that few are compiled
+    sums = torch.empty(2, triton.cdiv(rows, ROWS * steps), channels, device=x.device)
+    return sums, (sums.shape[1], tiles[1]), steps
 
 
 # ---------------------------------------------------------------------------------------------------------- kernels
@@ -284,34 +281,43 @@ def back_kernel(
 
 
 @triton.jit
+def _pixels(first, image, channel, known, channels, PIXELS: tl.constexpr, ROWS: tl.constexpr):
+    """Places in memory of a tile of an image, from a pixel on, and which are there."""
+    row = first + tl.arange(0, ROWS)
+    inside = (row < PIXELS)[:, None] & known[None, :]
+    return image * PIXELS * channels + row[:, None] * channels + channel[None, :], inside
+
+
+@triton.jit
 def moments_kernel(x, moments, channels, PIXELS: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
     """Of each channel of an image the mean, and the sum of squares about it."""
     image, column = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channel = column * CHANNELS + tl.arange(0, CHANNELS)
     known = channel < channels
-    base = x + image * PIXELS * channels
     total = tl.zeros((CHANNELS,), tl.float32)
     for first in range(0, PIXELS, ROWS):
-        row = first + tl.arange(0, ROWS)
-        inside = (row < PIXELS)[:, None] & known[None, :]
-        value = tl.load(base + row[:, None] * channels + channel[None, :], mask=inside, other=0).to(tl.float32)
-        total += tl.sum(value, 0)
+        place, inside = _pixels(first, image, channel, known, channels, PIXELS, ROWS)
+        total += tl.sum(tl.load(x + place, mask=inside, other=0).to(tl.float32), 0)
     mean = total / PIXELS
     squares = tl.zeros((CHANNELS,), tl.float32)
     for first in range(0, PIXELS, ROWS):
-        row = first + tl.arange(0, ROWS)
-        inside = (row < PIXELS)[:, None] & known[None, :]
-        value = tl.load(base + row[:, None] * channels + channel[None, :], mask=inside, other=0).to(tl.float32)
+        place, inside = _pixels(first, image, channel, known, channels, PIXELS, ROWS)
+        value = tl.load(x + place, mask=inside, other=0).to(tl.float32)
         apart = tl.where(inside, value - mean[None, :], 0.0)
         squares += tl.sum(apart * apart, 0)
-    place = moments + image * 2 * channels + channel
-    tl.store(place, mean, mask=known)
-    tl.store(place + channels, squares, mask=known)
+    own = moments + image * 2 * channels + channel
+    tl.store(own, mean, mask=known)
+    tl.store(own + channels, squares, mask=known)
 
 
 @triton.jit
-def _group(moments, image, channel, known, channels, eps, PIXELS: tl.constexpr, SIZE: tl.constexpr):
-    """Mean, and one over the deviation, of the group that a channel is in."""
+def _group(moments, weight, bias, channels, eps, PIXELS: tl.constexpr, SIZE: tl.constexpr, CHANNELS: tl.constexpr):
+    """A program's image and channels, which are there; mean, and one over the deviation, of the groups they are in;
+    weight, scale and shift.
+    """
+    image = tl.program_id(0).to(tl.int64)
+    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    known = channel < channels
     own = moments + image * 2 * channels + (channel // SIZE) * SIZE
     mean = tl.zeros_like(channel).to(tl.float32)
     for other in range(SIZE):
@@ -321,14 +327,10 @@ def _group(moments, image, channel, known, channels, eps, PIXELS: tl.constexpr, 
     for other in range(SIZE):
         apart = tl.load(own + other, mask=known, other=0) - mean
         squares += tl.load(own + channels + other, mask=known, other=0) + PIXELS * apart * apart
-    return mean, 1.0 / tl.sqrt(squares / (PIXELS * SIZE) + eps)
-
-
-@triton.jit
-def _parameters(weight, bias, mean, deviation, channel, known):
-    """Weight, and scale and shift of a channel."""
+    deviation = 1.0 / tl.sqrt(squares / (PIXELS * SIZE) + eps)
     w = tl.load(weight + channel, mask=known, other=0)
-    return w, w * deviation, tl.load(bias + channel, mask=known, other=0) - mean * w * deviation
+    shift = tl.load(bias + channel, mask=known, other=0) - mean * w * deviation
+    return image, channel, known, mean, deviation, w, w * deviation, shift
 
 
 @triton.jit
@@ -337,14 +339,8 @@ def groups_kernel(
     PIXELS: tl.constexpr, SIZE: tl.constexpr, SILU: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Features normalised by groups of SIZE channels."""
-    image = tl.program_id(0).to(tl.int64)
-    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    known = channel < channels
-    mean, deviation = _group(moments, image, channel, known, channels, eps, PIXELS, SIZE)
-    _, scale, shift = _parameters(weight, bias, mean, deviation, channel, known)
-    row = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
-    inside = (row < PIXELS)[:, None] & known[None, :]
-    place = image * PIXELS * channels + row[:, None] * channels + channel[None, :]
+    image, channel, known, _, _, _, scale, shift = _group(moments, weight, bias, channels, eps, PIXELS, SIZE, CHANNELS)
+    place, inside = _pixels(tl.program_id(2) * ROWS, image, channel, known, channels, PIXELS, ROWS)
     z = tl.load(x + place, mask=inside, other=0).to(tl.float32) * scale[None, :] + shift[None, :]
     if SILU:
         z = _silu(z)
@@ -368,17 +364,13 @@ def back_moments_kernel(
     PIXELS: tl.constexpr, SIZE: tl.constexpr, SILU: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Of each channel of an image its part of the gradients of bias and weight."""
-    image = tl.program_id(0).to(tl.int64)
-    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    known = channel < channels
-    mean, deviation = _group(moments, image, channel, known, channels, eps, PIXELS, SIZE)
-    _, scale, shift = _parameters(weight, bias, mean, deviation, channel, known)
+    image, channel, known, mean, deviation, _, scale, shift = _group(
+        moments, weight, bias, channels, eps, PIXELS, SIZE, CHANNELS
+    )
     of_bias = tl.zeros((CHANNELS,), tl.float32)
     of_weight = tl.zeros((CHANNELS,), tl.float32)
     for first in range(0, PIXELS, ROWS):
-        row = first + tl.arange(0, ROWS)
-        inside = (row < PIXELS)[:, None] & known[None, :]
-        place = image * PIXELS * channels + row[:, None] * channels + channel[None, :]
+        place, inside = _pixels(first, image, channel, known, channels, PIXELS, ROWS)
         inner, normalised = _back_group(x, gradient, place, inside, mean, deviation, scale, shift, SILU)
         of_bias += tl.sum(inner, 0)
         of_weight += tl.sum(inner * normalised, 0)
@@ -392,11 +384,9 @@ def back_groups_kernel(
     PIXELS: tl.constexpr, SIZE: tl.constexpr, SILU: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of a group norm's input: what is left of it once the group's statistics have moved along."""
-    image = tl.program_id(0).to(tl.int64)
-    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    known = channel < channels
-    mean, deviation = _group(moments, image, channel, known, channels, eps, PIXELS, SIZE)
-    w, scale, shift = _parameters(weight, bias, mean, deviation, channel, known)
+    image, channel, known, mean, deviation, w, scale, shift = _group(
+        moments, weight, bias, channels, eps, PIXELS, SIZE, CHANNELS
+    )
     of_mean = tl.zeros((CHANNELS,), tl.float32)
     of_deviation = tl.zeros((CHANNELS,), tl.float32)
     for other in range(SIZE):
@@ -404,9 +394,7 @@ def back_groups_kernel(
         share = tl.load(weight + member, mask=known, other=0) / (PIXELS * SIZE)
         of_mean += share * tl.load(sums + image * 2 * channels + member, mask=known, other=0)
         of_deviation += share * tl.load(sums + (image * 2 + 1) * channels + member, mask=known, other=0)
-    row = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
-    inside = (row < PIXELS)[:, None] & known[None, :]
-    place = image * PIXELS * channels + row[:, None] * channels + channel[None, :]
+    place, inside = _pixels(tl.program_id(2) * ROWS, image, channel, known, channels, PIXELS, ROWS)
     inner, normalised = _back_group(x, gradient, place, inside, mean, deviation, scale, shift, SILU)
     moved = inner * w[None, :] - of_mean[None, :] - normalised * of_deviation[None, :]
     tl.store(of_x + place, moved * deviation[None, :], mask=inside)
