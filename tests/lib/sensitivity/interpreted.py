@@ -42,8 +42,8 @@ def small() -> Iterator[None]:
 NORM, K, MEMORY = st.sampled_from(NORMS), st.sampled_from([1, 1, 2, 3, 8]), st.sampled_from([1, 1 << 30])
 
 
-@settings(max_examples=20)
-@given(byte_sets(60, 96), NORM, K, st.booleans(), MEMORY, st.sampled_from([1, 1, 2]))
+@settings(max_examples=15)
+@given(byte_sets(45, 80), NORM, K, st.booleans(), MEMORY, st.sampled_from([1, 1, 2]))
 def test_they_are_the_definition(
     data: tuple[Array, Array], norm: str, k: int, same: bool, memory: int, shards: int
 ) -> None:
@@ -53,7 +53,7 @@ def test_they_are_the_definition(
 
 
 @settings(max_examples=10)
-@given(byte_sets(60, 40, least=2), NORM, K, st.booleans(), MEMORY, st.integers(0, 100))
+@given(byte_sets(45, 40, least=2), NORM, K, st.booleans(), MEMORY, st.integers(0, 100))
 def test_a_set_against_another(data: tuple[Array, Array], norm: str, k: int, same: bool, memory: int, cut: int) -> None:
     (points, labels), cut = data, 1 + cut % (len(data[0]) - 1)
     sets = Labelled.of(points[:cut], labels[:cut]), Labelled.of(points[cut:], labels[cut:])
@@ -63,8 +63,8 @@ def test_a_set_against_another(data: tuple[Array, Array], norm: str, k: int, sam
 
 @pytest.mark.parametrize("make", [near_duplicates, saturated, all_equal])
 def test_points_of_all_kinds(make: Any) -> None:
-    for norm, width in (("l2", 3072), ("linf", 100)):
-        points, labels = make(40, width)
+    for norm, width in (("l2", 640), ("linf", 100)):
+        points, labels = make(33, width)
         assert_same(rank(Labelled.of(points, labels), norm, k=2, options=OPTIONS), brute(points, labels, norm, 2))
 
 
@@ -77,7 +77,7 @@ def test_the_widest_points() -> None:
 
 def test_what_another_program_has_found_rules_out_no_tie_of_a_lower_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU programs run in any order, in the interpreter one after another."""
-    points, labels = saturated(60, 20)
+    points, labels = saturated(40, 20)
     key, column = nearest(keys(points, points, "linf"), labels, labels, 1)
     limits = torch.from_numpy(((key.astype(np.int64) << 32) | column)[:, 0] + 1)
 
@@ -102,7 +102,7 @@ def test_a_search_that_was_stopped_goes_on_by_any_engine(norm: str, monkeypatch:
     monkeypatch.setattr(panels, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(panels, "SAVE_SHARE", math.inf)
     monkeypatch.setattr(generic, "block_bounds", BOUNDS)
-    points, labels = near_duplicates(130, 20)
+    points, labels = near_duplicates(100, 20)
     whole, state = Labelled.of(points, labels), dict[str, Array]()
 
     class Notes:
