@@ -53,11 +53,6 @@ class Section:
     pairs: Sequence[Pair]
     total: int  # with those that are not shown
 
-    @property
-    def anchor(self) -> str:
-        """Its identifier in the page."""
-        return self.title.replace(" ", "-")
-
 
 def points_of(store: Store, rows: Rows, other_set: bool = False) -> list[Point]:
     """These rows of a dataset that has grey or RGB pictures."""

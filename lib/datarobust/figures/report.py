@@ -195,7 +195,8 @@ def _card(item: Item, known: Known) -> Card:
         text, what = parts.read_text(item.name, content)
         return Card(item, {"text": text, "what": what})
     if isinstance(content, Run):
-        inputs = {role: digest for role, digest in content.recipe["inputs"].items() if role in _INPUTS}
+        read = content.recipe["inputs"]
+        inputs = {role: read[role] for role in _INPUTS if role in read}
         return Card(item, _run(item, content, known), _facts(inputs, known)[0], _settings(content.recipe["recipe"]))
     try:
         made = _KINDS[content.kind](item, content, known) if content.kind in _KINDS else {}
@@ -212,14 +213,10 @@ def _facts(attributes: Mapping[str, Any], known: Known) -> tuple[list[tuple[str,
     links, others = list[tuple[str, str]](), dict[str, Any]()
     for key, value in attributes.items():
         if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
-            links.append((_title(key), _reference(known, value)))
+            links.append((clipped(key.replace("_", " ").capitalize(), 80), _reference(known, value)))
         elif not isinstance(value, list):
             others[key] = plain_symbol(value) if key == "norm" else value
     return links, others
-
-
-def _title(key: str) -> str:
-    return clipped(key.replace("_", " ").capitalize(), 80)
 
 
 def _settings(values: Mapping[str, Any]) -> Markup:

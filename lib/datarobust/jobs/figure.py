@@ -39,10 +39,6 @@ _LABELLED: Final = 1024  # points whose labels are counted by default
 _PAIRS: Final = 8  # that are shown where none are selected
 
 
-def _listed(sets: Sequence[curves.Curve]) -> str:
-    return ", ".join(f"{each.name} ({each.norm})" for each in sets)
-
-
 def _names_of(what: str, names: Sequence[str] | None, defaults: Sequence[str]) -> list[str]:
     """What each set or run is called: as ``names`` has it, one for each, else as ``defaults`` has it."""
     if names and len(names) != len(defaults):
@@ -69,7 +65,8 @@ def sensitivity(
         for name, store in zip(_names_of_rankings(rankings, names), rankings, strict=True)
     ]
     remarks = [f"{curve.name} ({curve.norm}) is drawn without {curve.left_out}" for curve in sets if curve.left_out]
-    caption = f"Sensitivity 1/r of all points, from the most to the least robust: {_listed(sets)}."
+    called = ", ".join(f"{curve.name} ({curve.norm})" for curve in sets)
+    caption = f"Sensitivity 1/r of all points, from the most to the least robust: {called}."
     return Drawing(curves.draw(sets, scales), partial(curves.table, sets), remarks, caption)
 
 
