@@ -31,7 +31,7 @@ from datarobust.artifacts import Step, Store, Writer
 from datarobust.artifacts.history import join
 from datarobust.datasets.contents import label_column, other_classes, point_column
 from datarobust.datasets.linefiles import check_names, read_labels
-from datarobust.datasets.sources import BUDGET, Block, Counted, Shuffled, Source, spans
+from datarobust.datasets.sources import BUDGET, Block, Counted, Shuffled, Source, as_labels, spans
 from datarobust.distributed import Group
 from datarobust.errors import DataError, UsageError
 from datarobust.jobs.make import ALONE, Artifact, Columns, Form, Output
@@ -406,11 +406,7 @@ def _class_names(dataset: Store, classes: Sequence[str] | None) -> tuple[str, ..
 
 def _named_labels(labels: Rows, names: int, dataset: Store) -> Rows:
     """The labels; DataError where the classes have names and a label has none."""
-    if names and len(labels) and int(labels.max()) >= names:
-        row = int(np.argmax(labels >= names))
-        fault = f"row {row} has label {labels[row]}, but the classes are 0..{names - 1}: name others with `classes`"
-        raise DataError(f"{shown(dataset.path)}: {fault}.")
-    return labels
+    return as_labels(labels, 0, f"{shown(dataset.path)}: labels", names)[0] if names else labels
 
 
 @dataclass(frozen=True)

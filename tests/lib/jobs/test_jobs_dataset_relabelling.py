@@ -110,7 +110,7 @@ def test_random_labels_without_names(tmp_path):
     assert set(labels_of(tmp_path / "r.zarr").tolist()) <= set(range(5))
     relabel(store, random_labels(store, 1, classes=("x", "y")), tmp_path / "two.zarr", step)
     assert set(labels_of(tmp_path / "two.zarr").tolist()) == {0, 1}
-    with pytest.raises(DataError, match=r"row 2 has label 2, but the classes are 0\.\.1"):
+    with pytest.raises(DataError, match=r"a.zarr: labels\[2\] = 2 is not among the 2 classes 0\.\.1: name others"):
         relabel(store, random_labels(store, 1, 0.0, ("x", "y")), tmp_path / "no.zarr", step)
     one, _ = dataset(tmp_path / "one.zarr", classes=(), labels=np.zeros(20, np.int64))
     with pytest.raises(DataError, match="has one class"):
@@ -132,7 +132,7 @@ def test_coarse_labels(tmp_path):
     assert not named.remarks
     relabel(store, named, tmp_path / "n.zarr", step)
     assert artifacts.open_store(tmp_path / "n.zarr").attributes["classes"] == ["x", "y"]
-    with pytest.raises(DataError, match=r"row 1 has label 1, but the classes are 0\.\.0"):
+    with pytest.raises(DataError, match=r"a.zarr: labels\[1\] = 1 is not among the 1 classes 0\.\.0: name others"):
         relabel(store, coarse_labels(store, ("x",)), tmp_path / "no.zarr", step)
     plain, _ = dataset(tmp_path / "b.zarr")
     with pytest.raises(UsageError, match=r"b\.zarr has no coarse labels"):
