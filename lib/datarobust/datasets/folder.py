@@ -19,8 +19,7 @@ import stat
 import warnings
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,34 +48,28 @@ _MOST_DEPTH = 64  # of folders
 _DIRECTORY_BYTES = 64 << 20  # of a zip file; half a million names
 
 
-@dataclass(frozen=True)
-class Resize:
-    """The size of all images: each is stretched to it, or with ``crop`` scaled until it covers it and cut at its edges.
+Resize = Callable[["PIL.Image.Image"], "PIL.Image.Image"]
 
-    Bicubic, with the antialiasing of pillow.
+
+def resizing(text: str) -> Resize:
+    """What brings images to WIDTHxHEIGHT: stretched, or with :crop scaled until they cover it and cut at the edges.
+
+    Bicubic, with the antialiasing of pillow. Raises UsageError where ``text`` is no size.
     """
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})(:crop)?", text)
+    if match is None or not 0 < int(match[1]) * int(match[2]) <= MOST_PIXELS:
+        raise UsageError(f"`resize` {shown(text)} is not a size: give WIDTHxHEIGHT, or as in 32x32:crop.")
+    size, crop = (int(match[1]), int(match[2])), match[3] is not None
 
-    width: int
-    height: int
-    crop: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> Resize:
-        """WIDTHxHEIGHT or WIDTHxHEIGHT:crop. Raises UsageError where it is neither."""
-        match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})(:crop)?", text)
-        if match is None or not 0 < int(match[1]) * int(match[2]) <= MOST_PIXELS:
-            raise UsageError(f"`resize` {shown(text)} is not a size: give WIDTHxHEIGHT, or as in 32x32:crop.")
-        return cls(int(match[1]), int(match[2]), match[3] is not None)
-
-    def __call__(self, image: PIL.Image.Image) -> PIL.Image.Image:
-        """The image in this size."""
+    def resized(image: PIL.Image.Image) -> PIL.Image.Image:
         from PIL import Image, ImageOps
 
-        size = (self.width, self.height)
         if image.size == size:
             return image
         bicubic = Image.Resampling.BICUBIC
-        return ImageOps.fit(image, size, bicubic) if self.crop else image.resize(size, bicubic)
+        return ImageOps.fit(image, size, bicubic) if crop else image.resize(size, bicubic)
+
+    return resized
 
 
 class _Folder:
@@ -356,7 +349,7 @@ class Decoder:
     """
 
     def __init__(self, channels: int | None, resize: str | None) -> None:
-        self._channels, self._resize = channels, Resize.parse(resize) if resize else None
+        self._channels, self._resize = channels, resizing(resize) if resize else None
         self._first: tuple[int, ...] | None = None  # the shape of the first
 
     def __call__(self, data: bytes, where: str) -> Images:

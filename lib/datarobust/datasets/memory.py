@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from datarobust.datasets.contents import DARK
-from datarobust.datasets.folder import Resize, as_pixels
+from datarobust.datasets.folder import Resize, as_pixels, resizing
 from datarobust.datasets.npz import layout_of
 from datarobust.datasets.parquet import IMAGES, LABELS
 from datarobust.datasets.sources import (
@@ -150,7 +150,7 @@ def from_torch(
     grey (1) or RGB (3), ``resize`` brings them to one size ("32x32", or "32x32:crop"). Raises DataError where an item
     differs from one look to the next, as by a random transform.
     """
-    rows, size = len(dataset), Resize.parse(resize) if resize else None
+    rows, size = len(dataset), resizing(resize) if resize else None
     if not rows:
         raise DataError("The dataset has no items.")
     for row in range(min(rows, _PROBED)):
@@ -196,7 +196,7 @@ def from_hf(
         pair += present
     items = ((item[pair[0]], item[pair[1]]) for item in dataset)
     title = getattr(getattr(dataset, "info", None), "dataset_name", None) or "dataset"
-    size, classes = Resize.parse(resize) if resize else None, getattr(dataset.features[pair[1]], "names", None)
+    size, classes = resizing(resize) if resize else None, getattr(dataset.features[pair[1]], "names", None)
     names, feature = None, dataset.features[pair[0]]
     if hasattr(feature, "decode") and hasattr(dataset, "cast_column"):  # pictures that have paths beside their bytes
         encoded = dataset.cast_column(pair[0], type(feature)(decode=False))

@@ -196,9 +196,9 @@ class ParquetSource(Source):
         values = batch.column(batch.schema.get_field_index(column))
         if field:
             values = dict(zip((part.name for part in values.type), values.flatten(), strict=True))[field]
-        types = pyarrow("pyarrow.types")
-        wide, narrow = types.is_large_string(values.type), types.is_string(values.type)
-        return values.cast("large_binary" if wide else "binary") if wide or narrow else values
+        if not _is_text(values.type):
+            return values
+        return values.cast("large_binary" if pyarrow().types.is_large_string(values.type) else "binary")
 
     def _rows(self, start: int, stop: int, most: int) -> Iterator[tuple[Any, ...]]:
         """The rows ``start:stop``, read ``most`` at a time or fewer.
@@ -260,7 +260,7 @@ def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels
     label = _one(file, candidates, "labels")
     both = keys is None and label == "fine_label" and COARSE in file.schema.names
     labelled = (label, COARSE) if both else (label,)
-    types = pyarrow("pyarrow.types")
+    types = pyarrow().types
     for name in labelled:
         if not types.is_integer(file.schema.field(name).type) and not _is_text(file.schema.field(name).type):
             kind = shown(str(file.schema.field(name).type)[:80])
@@ -278,8 +278,7 @@ def find_columns(file: ParquetFile, keys: tuple[str, str] | None, labels: Labels
 
 
 def _is_text(kind: Any) -> bool:
-    types = pyarrow("pyarrow.types")
-    return bool(types.is_string(kind) or types.is_large_string(kind))
+    return bool(pyarrow().types.is_string(kind) or pyarrow().types.is_large_string(kind))
 
 
 def _one(file: ParquetFile, candidates: tuple[str, ...], what: str) -> str:
