@@ -8,7 +8,6 @@ those of the plain library.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -33,7 +32,6 @@ from .attacks import AttackedModel, Log, Perturb, accelerated, attacker, seeded
 Flags = npt.NDArray[np.bool_]
 Floats32 = npt.NDArray[np.float32]
 
-SAVE_EVERY = 1.0  # seconds between two saves of the state, and at least ten times what one takes
 TALLIES = ("zero_gradients", "outside", "not_finite", "rechecked")  # what is counted over batches
 NONE = -1
 ROUNDING = 2.0**-24  # of a pixel in single precision
@@ -41,6 +39,10 @@ ROUNDING = 2.0**-24  # of a pixel in single precision
 
 class Checkpoint(Protocol):
     """Where the state of an evaluation survives the process."""
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save again."""
 
     def load_all(self) -> list[dict[str, Array]]:
         """All states last saved, of this process and of others that may be gone."""
@@ -127,7 +129,6 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.log, self.state = Log(), State(len(self.images))
-        self._saved, self._pause = time.monotonic(), SAVE_EVERY
 
     def first_flags(self) -> dict[str, Any]:
         """Signs of unreliability that the first batch shows."""
@@ -148,10 +149,11 @@ class _Run:
         for batch in progress(mine):
             if (self.state.settled[batch] <= stage).any():
                 self.state.record(batch, stage, self._verdicts(batch, perturb), options.keep)
-                if time.monotonic() - self._saved >= self._pause:
-                    self._save()
+                if self.checkpoint is not None and self.checkpoint.due:
+                    self.checkpoint.save(self.state.arrays())
             self.standing(*self.state.standing(self.labels))
-        self._save()  # before the others take its verdicts for known: the images of these are here alone
+        if self.checkpoint is not None:  # before others take its verdicts for known, whose images are here alone
+            self.checkpoint.save(self.state.arrays())
         self.exchange()
         self.standing(*self.state.standing(self.labels))
 
@@ -188,14 +190,6 @@ class _Run:
                 return work()
 
         return within_memory(limited, min(self.model.limit or size, size))[0]
-
-    def _save(self) -> None:
-        if self.checkpoint is None:
-            return
-        start = time.monotonic()
-        self.checkpoint.save(self.state.arrays())
-        self._saved = time.monotonic()
-        self._pause = max(SAVE_EVERY, 10 * (self._saved - start))
 
     def exchange(self) -> None:
         """Let every process know the verdicts of all; images stay with the process that made them."""

@@ -190,7 +190,9 @@ def test_a_physical_batch_is_never_exceeded() -> None:
 
 
 class Memory:
-    """A checkpoint in memory."""
+    """A checkpoint in memory, after every batch."""
+
+    due = True
 
     def __init__(self) -> None:
         self.arrays: dict[str, Any] | None = None
@@ -222,8 +224,7 @@ class Mortal(nn.Module):
         return found
 
 
-def test_twenty_kills_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "SAVE_EVERY", 0.0)
+def test_twenty_kills_change_nothing() -> None:
     model = made.network()
     images, labels = made.points(model, 12)
     protocol = brief(batch=4)
@@ -242,8 +243,7 @@ def test_twenty_kills_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert same(found, whole)
 
 
-def test_what_is_done_is_not_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "SAVE_EVERY", 0.0)
+def test_what_is_done_is_not_done_again() -> None:
     model, memory = made.network(), Memory()
     images, labels = made.points(model, 12)
     protocol = brief(batch=4)

@@ -17,7 +17,7 @@ from datarobust.artifacts import Step
 from datarobust.checkpoints.models import load_model
 from datarobust.datasets import names
 from datarobust.errors import ArtifactError, DataError, UsageError
-from datarobust.evaluation import driver, plan
+from datarobust.evaluation import plan
 from datarobust.evaluation.driver import Options
 from datarobust.evaluation.statistics import summary
 from datarobust.jobs.aaeval import Evaluation, Points, classes_of, read
@@ -84,8 +84,7 @@ def test_an_artifact_has_the_verdicts(job: Evaluation, tmp_path: Path) -> None:
     artifacts.check(tmp_path / "e.zarr")
 
 
-def test_a_killed_run_goes_on_from_its_state(job: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "SAVE_EVERY", 0.0)
+def test_a_killed_run_goes_on_from_its_state(job: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "e.zarr"
     whole, _ = job.evaluate()
 
@@ -106,7 +105,7 @@ def test_a_killed_run_goes_on_from_its_state(job: Evaluation, tmp_path: Path, mo
 
     for after in (1, 4, 7, 2):
         with pytest.raises(KeyboardInterrupt):
-            make(job, path, step, labelled=interrupted(after))
+            make(job, path, step, labelled=interrupted(after), save_every=0.0)
         assert list(tmp_path.glob(".e.zarr.resume"))
     # What a further process had found, whose state was left behind, counts as well.
     (tmp_path / ".e.zarr.resume").rename(tmp_path / ".e.zarr.1of2.resume")
