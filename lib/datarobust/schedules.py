@@ -46,8 +46,8 @@ class _Tail:
     exponential: bool
 
 
-SCHEDULES: dict[str, _Tail | None] = {
-    "original": None,
+SCHEDULES = {
+    "original": _Tail(Fraction(1), END, exponential=False),
     "a": _Tail(Fraction(9, 10), 2e-4 / 0.2, exponential=False),
     "b": _Tail(Fraction(5, 6), 2e-4 / 0.2, exponential=False),
     "c": _Tail(Fraction(5, 6), 5e-5 / 0.2, exponential=True),
@@ -64,23 +64,16 @@ def momentum_and_rate(schedule: str, step: int, epochs: int, steps: int, largest
     if schedule not in SCHEDULES:
         raise UsageError(f"there is no schedule {schedule!r}: choose {', '.join(SCHEDULES)}")
     place, count = (step // steps, epochs) if epochs >= LEAST_EPOCHS else (step, epochs * steps)
-    momentum, share = _shares(SCHEDULES[schedule], place, count)
-    return momentum, share * largest
-
-
-def _shares(tail: _Tail | None, place: int, count: int) -> tuple[float, float]:
-    """Momentum, and the learning rate as a share of the largest, at ``place`` 0 .. count - 1."""
-    peak = float(WARM_UP * count) - 1.0
-    if tail is None:
-        return _one_cycle(place, peak, count - 1.0, END)
+    tail, peak = SCHEDULES[schedule], float(WARM_UP * count) - 1.0
     leaves = round(tail.leaves * count) - 1
-    if not tail.exponential:
-        return _one_cycle(min(place, leaves), peak, max(leaves, peak + 1.0), tail.end)
-    momentum, share = _one_cycle(place, peak, count - 1.0, END)
-    if place <= leaves:
-        return momentum, share
-    _, begin = _one_cycle(leaves, peak, count - 1.0, END)
-    return momentum, begin * (tail.end / begin) ** ((place - leaves) / (count - 1 - leaves))
+    if tail.exponential:
+        momentum, share = _one_cycle(place, peak, count - 1.0, END)
+        if place > leaves:
+            _, begin = _one_cycle(leaves, peak, count - 1.0, END)
+            share = begin * (tail.end / begin) ** ((place - leaves) / (count - 1 - leaves))
+    else:
+        momentum, share = _one_cycle(min(place, leaves), peak, max(leaves, peak + 1.0), tail.end)
+    return momentum, share * largest
 
 
 def _one_cycle(place: float, peak: float, last: float, end: float) -> tuple[float, float]:
