@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from tests.lib.jobs import evaluated
 
+from datarobust.errors import UsageError
+from datarobust.tools import aacompare
+
 from .failing import documented
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -91,10 +94,6 @@ def test_power(command: Run, place: Path) -> None:
     ("words", "says", "code"),
     [
         (("a0.zarr", "other.zarr"), "different datasets", 1),
-        (("a0.zarr",), "one vs between", 2),
-        (("a0.zarr", "a1.zarr", "b0.zarr"), "one vs between", 2),
-        (("a0.zarr", "vs"), "one vs between", 2),
-        (("vs", "a0.zarr", "--power"), "one vs between", 2),
         (("a0.zarr", "--power"), "With --power vs may also be the last word", 2),
         (("a0.zarr", "none.zarr"), "none.zarr does not exist", 1),
     ],
@@ -103,3 +102,9 @@ def test_mistakes_are_one_sentence(command: Run, place: Path, words: tuple[str, 
     done = command("aacompare", *words, cwd=place)
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("words", "alone"), [("a", False), ("a b c", False), ("a vs", False), ("vs a", True)])
+def test_groups_need_one_vs_between(words: str, alone: bool) -> None:
+    with pytest.raises(UsageError, match="one vs between"):
+        aacompare._groups([Path(word) for word in words.split()], alone)
