@@ -127,7 +127,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
                 )  # fmt: skip
                 for attack, why in protocol.left_out:
                     _cli.say(f"{attack} is skipped: {why}.")
-                standing = _Standing(name, len(points.rows))
+                standing = _Standing(name, len(chosen.rows))
                 job = Evaluation(points, model, protocol, options, standing.update)
                 if not dry_run:
                     fused = _cli.compiled_of(compiled, torch_device, job.operations, group)

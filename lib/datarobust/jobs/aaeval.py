@@ -40,20 +40,15 @@ class Points:
         if "images" not in self.dataset:
             raise DataError(f"{shown(self.dataset.path)} holds features: attacks on images need images.")
 
-    @property
-    def rows(self) -> Rows:
-        """Places in the dataset (M)."""
-        return self.chosen.rows
-
     @cached_property
     def images(self) -> Array:
         """uint8 (M, C, H, W)."""
-        return self.dataset.column("images").take(self.rows)
+        return self.dataset.column("images").take(self.chosen.rows)
 
     @cached_property
     def labels(self) -> Rows:
         """int64 (M)."""
-        return np.asarray(self.dataset.column("labels").read()[self.rows], np.int64)
+        return np.asarray(self.dataset.column("labels").read()[self.chosen.rows], np.int64)
 
 
 def classes_of(model: Model, points: Points, device: torch.device) -> int:
@@ -85,7 +80,7 @@ class Evaluation:
         return {
             "tool": "aaeval",
             "dataset": self.points.dataset.digest,
-            "rows": artifacts.fingerprint({"rows": self.points.rows.tolist()}),
+            "rows": artifacts.fingerprint({"rows": self.points.chosen.rows.tolist()}),
             "model": self.model.identity,
             "norm": self.protocol.norm,
             "eps": self.protocol.eps,
@@ -98,12 +93,12 @@ class Evaluation:
         """The cost of the job at most, were no image ever fooled."""
         passes = 1 + sum(attack.passes for attack in self.protocol.attacks)
         return {
-            "points": len(self.points.rows),
+            "points": len(self.points.chosen.rows),
             "attacks": [attack.name for attack in self.protocol.attacks],
             "left_out": dict(self.protocol.left_out),
             "parameters": sum(parameter.numel() for parameter in self.model.module.parameters()),
             "forward_passes_an_image": passes,
-            "forward_passes": passes * len(self.points.rows),
+            "forward_passes": passes * len(self.points.chosen.rows),
         }
 
     def operations(self) -> float:
@@ -120,7 +115,7 @@ class Evaluation:
             return
         chosen, dataset = self.points.chosen, self.points.dataset
         if "names" in dataset:
-            arrays["names"] = dataset.column("names").take(self.points.rows)
+            arrays["names"] = dataset.column("names").take(self.points.chosen.rows)
         step = output.step({"dataset": dataset.digest, "model": self.model.identity, **chosen.inputs})
         histories = [dataset.history, chosen.history, self.model.history]
         output.save(arrays, attributes, [*join(histories), step])
@@ -134,7 +129,7 @@ class Evaluation:
             self.model.module, *points, self.protocol, self.options, progress=labelled, standing=self.standing,
             checkpoint=checkpoint, group=group,
         )  # fmt: skip
-        verdicts = self.points.rows, self.points.labels, outcome.clean, outcome.attacked, outcome.broken
+        verdicts = self.points.chosen.rows, self.points.labels, outcome.clean, outcome.attacked, outcome.broken
         arrays: dict[str, Array] = dict(zip(VERDICTS, verdicts, strict=True))
         arrays |= {} if outcome.adversarial is None else {"adversarial": outcome.adversarial}
         package, version = library()

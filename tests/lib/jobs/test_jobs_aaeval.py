@@ -143,7 +143,7 @@ def test_requests_differ_where_verdicts_could(job: Evaluation, tmp_path: Path) -
 
 def test_chosen_points(job: Evaluation) -> None:
     points = Points(job.points.dataset, selection.choose("!first:20", job.points.dataset))
-    assert points.rows.tolist() == [20, 21, 22, 23]
+    assert points.chosen.rows.tolist() == [20, 21, 22, 23]
     assert np.array_equal(points.images, job.points.images[20:])
     assert np.array_equal(points.labels, job.points.labels[20:])
 
