@@ -197,7 +197,10 @@ def build_head(
 
     The last step does not name its output, so a history that was read gives the bytes that it came from.
     """
-    own = own_attributes(attributes, path)
+    for name in RESERVED:
+        if name in attributes:
+            raise ArtifactError(f"{path} cannot be written: the attribute {name!r} is set by the writer alone")
+    own: dict[str, Any] = plain(attributes, f"{path} cannot be written: it")
     complaint = kind.complaint_about_arrays(arrays) or kind.complaint_about_attributes(own)
     if complaint:
         raise ArtifactError(f"{path} cannot be written: it {complaint}")
@@ -210,15 +213,6 @@ def build_head(
         "blocks": {name: list(blocks[name]) for name in arrays},
     }
     return {**whole, "seal": seal_of(whole)}
-
-
-def own_attributes(attributes: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The caller's attributes in JSON's types; ArtifactError if JSON cannot hold them or a name is reserved."""
-    for name in RESERVED:
-        if name in attributes:
-            raise ArtifactError(f"{path} cannot be written: the attribute {name!r} is set by the writer alone")
-    own: dict[str, Any] = plain(attributes, f"{path} cannot be written: attribute")
-    return own
 
 
 def read_head(attributes: object, file: Path, path: Path, kind: str | Collection[str] | None) -> tuple[Summary, Blocks]:

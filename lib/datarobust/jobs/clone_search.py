@@ -22,7 +22,7 @@ from datarobust.diffusion.search import Result, Rung
 from datarobust.errors import DataError, DatarobustError, UsageError
 from datarobust.fid import Moments
 from datarobust.jobs.clone import Cloning
-from datarobust.jobs.make import Form, Output, Text, requested_by
+from datarobust.jobs.make import Form, Output, Text, first_line
 from datarobust.networks.features import FeatureSpace
 from datarobust.norms import L2, LINF
 from datarobust.randomness import Domain, permutation
@@ -138,7 +138,8 @@ class Search:
         """What these files have of this search; nothing where they are of another one, or not there yet."""
         request = artifacts.fingerprint(self.request())
         files = [file for path in paths for file in (path, durable.hidden(path, SHARE))]
-        return [_of_line(line) for file in files if requested_by(file) == request for line in read(file)[1]]
+        of_this = [file for file in files if first_line(file).get("request") == request]
+        return [_of_line(line) for file in of_this for line in read(file)[1]]
 
     def findings(self, path: Path) -> dict[str, Any]:
         """Of the finished search: main effects over all points, the spread of seeds, the top set."""

@@ -79,20 +79,14 @@ class Text(Form):
     def finished(self, path: Path, request: str) -> bool:
         """Whether this very request has made the file that is there, and nothing is missing."""
         durable.tidy(path)
-        return requested_by(path) == request and self.complete(path)
+        return first_line(path).get("request") == request and self.complete(path)
 
     def demand_vacant(self, path: Path, request: str, overwrite: bool) -> None:
         """Raise ExistsError where there is something else than an unfinished file of this very request."""
-        durable.demand_vacant(path, overwrite or requested_by(path) == request, Path.is_file)
+        durable.demand_vacant(path, overwrite or first_line(path).get("request") == request, Path.is_file)
 
 
-def requested_by(path: Path) -> str | None:
-    """The request in the first line of a text file; None where there is no such file."""
-    request = _first_line(path).get("request")
-    return request if isinstance(request, str) else None
-
-
-def _first_line(path: Path) -> dict[str, Any]:
+def first_line(path: Path) -> dict[str, Any]:
     """The JSON object in the first line of a text file; an empty one where there is none."""
     if not path.is_file():
         return {}
@@ -108,7 +102,7 @@ def _first_line(path: Path) -> dict[str, Any]:
 def precision_in(path: Path) -> object:
     """The precision in which a training, clones or a search were begun at a path; None where there is nothing such."""
     if path.is_file():
-        return _first_line(path).get("precision")
+        return first_line(path).get("precision")
     if recipe := recorded(path).get("recipe"):
         return recipe.get("precision")
     try:
