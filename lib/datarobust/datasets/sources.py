@@ -284,8 +284,7 @@ def as_names(names: Sequence[str], width: int) -> npt.NDArray[np.uint8]:
 
 def as_texts(names: npt.NDArray[np.uint8]) -> list[str]:
     """The names (B) in a column of a dataset, as :func:`as_names` makes it."""
-    encoded = np.ascontiguousarray(names).view(f"S{names.shape[1]}").ravel().tolist()
-    return [name.decode("utf-8", "surrogateescape") for name in encoded]
+    return decoded(np.ascontiguousarray(names).view(f"S{names.shape[1]}"))
 
 
 def _encoded(name: str) -> bytes:
