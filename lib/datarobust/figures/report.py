@@ -190,7 +190,7 @@ def _card(item: Item, known: Known) -> Card:
         # The name of the file as words: of digits-l2-pairs.png Digits l2 pairs.
         words = " ".join(re.split(r"[\s_-]+", re.sub(r"\.\w{1,6}$", "", item.name))).strip()
         title = words[:1].upper() + words[1:] or item.name
-        return Card(item, {"title": title, "picture": content.plot(f"{title}. {content.caption}".strip())})
+        return Card(item, {"title": title})
     if isinstance(content, str):
         text, what = parts.read_text(item.name, content)
         return Card(item, {"text": text, "what": what})
@@ -344,7 +344,8 @@ def _map(item: Item, store: Store, dataset: Store | None) -> Markup:
     return part(
         "map_of_points",
         anchor=item.anchor,
-        picture=picture.bare(title),
+        picture=picture,
+        title=title,
         points=list(zip(x.tolist(), y.tolist(), about, strict=True)),
         width=width,
         height=height,

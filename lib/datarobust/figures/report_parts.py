@@ -231,7 +231,8 @@ def _is_number(cell: str) -> bool:
 def drawn(figure: Figure, alt: str, caption: str, scale: float = 1.0, form: Format = "svg") -> Markup:
     """One of our own pictures, with words for who cannot see it and words below; photographs as ``png``."""
     class_ = "sheet drawn" if form == "svg" else "sheet"  # what is drawn has its colours turned on a dark screen
-    return Picture.of_figure(figure, scale, form).plot(alt, caption, class_)
+    picture = Picture.of_figure(figure, scale, form)
+    return part("plot", picture=picture, alt=alt, caption=caption, class_=class_)
 
 
 def bars(names: Sequence[str], counts: Sequence[int], label: str, short: Sequence[str]) -> Markup:
@@ -313,15 +314,6 @@ class Picture:
     def source(self) -> Markup:
         """The file as an address."""
         return Markup(f"data:{self.media};base64,{base64.b64encode(self.content).decode('ascii')}")
-
-    def bare(self, alt: str) -> Markup:
-        """The picture without a frame."""
-        return part("bare", source=self.source, alt=alt, width=round(self.width), height=round(self.height))
-
-    def plot(self, alt: str, caption: str = "", class_: str = "sheet") -> Markup:
-        """The picture as an image; ``alt``: for who cannot see it."""
-        size = {"width": max(1, round(self.width)), "height": max(1, round(self.height))}
-        return part("plot", source=self.source, alt=alt, **size, caption=caption, class_=class_)
 
 
 #: An svg: byte order mark, declarations, comments and document type, then its root.

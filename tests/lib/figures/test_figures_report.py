@@ -119,7 +119,7 @@ def tags(root: pages.Node) -> Counter[str]:
 @settings(max_examples=40)
 @given(st.text(min_size=1, max_size=30))
 def test_parts_hold_any_text(words: str) -> None:
-    (node,) = pages.read(Picture("image/png", b"", 1, 1).plot(words)).all("img")
+    (node,) = pages.read(part("plot", picture=Picture("image/png", b"", 1, 1), alt=words)).all("img")
     assert node.attributes["alt"] == spelled(words)
     node = pages.everything(pages.read(part("name", words=words)))[0]  # within are places where lines may end
     assert node.text == spelled(words)

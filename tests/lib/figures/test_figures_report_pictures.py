@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from datarobust.errors import DataError
-from datarobust.figures.report_parts import looks_like, opened
+from datarobust.figures.report_parts import looks_like, opened, part
 
 from . import pages
 
@@ -30,7 +30,7 @@ def png(width: int = 4, height: int = 3, **options: object) -> bytes:
 def test_an_svg_is_an_image_that_cannot_run() -> None:
     found = opened("svg", SVG, "a.svg")
     assert (found.width, found.height) == (30, 20)
-    made = found.plot('a"b')
+    made = part("plot", picture=found, alt='a"b')
     (image,) = pages.read(made).all("img")
     kind, _, held = (image.attributes["src"] or "").partition(",")
     assert kind == "data:image/svg+xml;base64"
