@@ -53,7 +53,7 @@ $(foreach set,c10 c100,$(eval $(call of_denoiser,$(set))))
 
 $(OUT)/edm-small-c10.safetensors: $(OUT)/small-c10.zarr
 	$(run)edmtrain $< --epochs $(EPOCHS) --width 32 --mult 1,2,2 --blocks 1 --precision $(cloning_precision) -o $(OUT)/edm-small-c10
-	cp $(OUT)/edm-small-c10/last.safetensors $@
+	cp $(OUT)/edm-small-c10/last.safetensors $@.part && mv $@.part $@
 
 # $(call clones_of,SET,NORM,END,COUNT,REPEATS): the name of the clones of the COUNT least or most robust points of a set.
 clones_of = $(OUT)/$(1)-$(2)-$(3)-$(4)x$(5).zarr

@@ -31,6 +31,6 @@ demo: digits digits-clones digits-focus digits-maps $(OUT)/report.html
 	@echo; awk -f $(here)/answer.awk $(OUT)/digits-linf.tsv $(OUT)/digits-compared.json
 	@printf '\nThe page with all of it, to open in a browser:\n  %s\n' $(OUT)/report.html
 
-$(OUT)/report.html: $(demo_stores) $(demo_texts) $(demo_seen) $(OUT)/judge/last.safetensors $(OUT)/denoiser/last.safetensors
+$(OUT)/report.html: $(demo_stores) $(demo_texts) $(demo_seen) $(OUT)/judge.run $(OUT)/denoiser.run
 	$(run)figure report $(demo_stores) $(demo_runs) $(demo_texts) $(demo_seen) \
 	  --title 'How robust are handwritten digits?' -o $@ --overwrite

@@ -25,9 +25,7 @@ digits-clones: $(OUT)/judgement.json $(OUT)/digits-clones.md $(clones_pictures)
 	@printf '\nTable 1, of digits:\n'; cat $(OUT)/digits-clones.md
 	@printf '\nPictures:\n'; printf '  %s\n' $(clones_pictures)
 
-# Weights are there before a training is finished, so what make looks at is the name that a finished one prints.
-$(OUT)/judge/last.safetensors $(OUT)/denoiser/last.safetensors: $(OUT)/%/last.safetensors: $(OUT)/%.run
-	@touch -c $@
+# Weights are there before a training is finished, so nothing depends on them: a finished training has printed its name into a .run.
 
 # One step of PGD and no weight on it: an ordinary training.
 $(OUT)/judge.run: $(OUT)/train.zarr $(OUT)/held-out.zarr
@@ -38,17 +36,17 @@ $(OUT)/denoiser.run: $(OUT)/train.zarr
 	$(run)edmtrain $< --epochs $(EPOCHS) --lr 2e-3 -o $(OUT)/denoiser > $@.part && mv $@.part $@
 
 # The same command, with a judge: what is trained is not trained again.
-$(OUT)/judgement.json: $(OUT)/denoiser/last.safetensors $(OUT)/judge/last.safetensors
-	$(run)edmtrain $(OUT)/train.zarr --epochs $(EPOCHS) --lr 2e-3 -o $(<D) --test $(OUT)/held-out.zarr \
+$(OUT)/judgement.json: $(OUT)/train.zarr $(OUT)/denoiser.run $(OUT)/judge.run
+	$(run)edmtrain $< --epochs $(EPOCHS) --lr 2e-3 -o $(OUT)/denoiser --test $(OUT)/held-out.zarr \
 	  --judge $(OUT)/judge/last.safetensors --judged 300 --json > $@.part && mv $@.part $@
 
 # $(call of_clones,NORM,END,COUNT,REPEATS)
 define of_clones
-$(OUT)/digits-$(1)-$(2)-$(3)x$(4).zarr: $(OUT)/digits.zarr $(OUT)/denoiser/last.safetensors $(OUT)/digits-$(1).zarr
+$(OUT)/digits-$(1)-$(2)-$(3)x$(4).zarr: $(OUT)/digits.zarr $(OUT)/denoiser.run $(OUT)/digits-$(1).zarr
 	$(run)clone $$< --model $(OUT)/denoiser/last.safetensors --select $(OUT)/digits-$(1).zarr:$(2):$(3) --repeats $(4) -o $$@
 endef
 define of_distances
-$(OUT)/digits-$(1)-$(2).oc.json: $(OUT)/digits.zarr $(OUT)/digits-$(1)-$(2)-$(MANY)x1.zarr $(OUT)/judge/last.safetensors
+$(OUT)/digits-$(1)-$(2).oc.json: $(OUT)/digits.zarr $(OUT)/digits-$(1)-$(2)-$(MANY)x1.zarr $(OUT)/judge.run
 	$(run)fid $(OUT)/digits.zarr $(OUT)/digits-$(1)-$(2)-$(MANY)x1.zarr --features classifier:$(OUT)/judge/last.safetensors > $$@.part && mv $$@.part $$@
 
 $(OUT)/digits-$(1)-$(2).cc.json: $(OUT)/digits.zarr $(OUT)/digits-$(1)-$(2)-$(FEW)x10.zarr

@@ -40,9 +40,7 @@ $(mnist_folder)/known.zarr: $(OUT)/M.zarr | $(mnist_folder)
 $(mnist_folder)/held-out.zarr: $(OUT)/M.zarr | $(mnist_folder)
 	$(run)dataset subset $< --select '$(mnist_held)' -o $@
 
-# Weights are there before a training is finished, so what make looks at is the name that a finished one prints.
-$(mnist_judge) $(mnist_denoiser): $(mnist_folder)/%/last.safetensors: $(mnist_folder)/%.run
-	@touch -c $@
+# Weights are there before a training is finished, so nothing depends on them: a finished training has printed its name into a .run.
 
 # One step of PGD and no weight on it: an ordinary training.
 $(mnist_folder)/judge.run: $(mnist_folder)/known.zarr $(mnist_folder)/held-out.zarr
@@ -57,10 +55,10 @@ $(mnist_folder)/denoiser.run: $(mnist_folder)/train.zarr
 	$(mnist_training) > $@.part && mv $@.part $@
 
 # The same command, with a judge: what is trained is not trained again.
-$(OUT)/mnist-denoiser.json: $(mnist_denoiser) $(mnist_judge) $(mnist_folder)/held-out.zarr
+$(OUT)/mnist-denoiser.json: $(mnist_folder)/denoiser.run $(mnist_folder)/judge.run $(mnist_folder)/held-out.zarr
 	$(mnist_training) --test $(mnist_folder)/held-out.zarr --judge $(mnist_judge) --judged 500 --json > $@.part && mv $@.part $@
 
-$(mnist_folder)/clones.zarr: $(mnist_folder)/held-out.zarr $(mnist_denoiser)
+$(mnist_folder)/clones.zarr: $(mnist_folder)/held-out.zarr $(mnist_folder)/denoiser.run
 	$(run)clone $< --model $(mnist_denoiser) --select first:16 --repeats 10 --precision $(mnist_precision) -o $@
 
 $(OUT)/mnist-clones.png: $(mnist_folder)/held-out.zarr $(mnist_folder)/clones.zarr

@@ -50,6 +50,26 @@ def options(words: list[str]) -> dict[str, str]:
     return {word: after for word, after in itertools.pairwise(words) if word.startswith("-")}
 
 
+@pytest.mark.parametrize("recipe", ["digits-clones", "mnist-denoiser"])
+def test_weights_of_a_training_that_was_stopped_are_not_used(recipe: str, tmp_path: Path) -> None:
+    """A training saves weights before its end, and make passes over a missing file where a later one is there."""
+    (tmp_path / "mnist_train.npz").touch()
+
+    def trained() -> list[str]:
+        done = make("-n", recipe, DATA=tmp_path, OUT=tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        return sorted(re.findall(r"(\w+)\.run\.part && ", done.stdout.replace("\\\n", " ")))
+
+    assert trained() == ["denoiser", "judge"]
+    folder = tmp_path / "out" / ("mnist" if recipe == "mnist-denoiser" else "")
+    for name in ("denoiser", "judge"):
+        (folder / name).mkdir(parents=True)
+    for name in ("../M.zarr", "digits.zarr", "train.zarr", "known.zarr", "held-out.zarr", "denoiser/last.safetensors"):
+        (folder / name).touch()
+    (folder / "judge/last.safetensors").touch()
+    assert trained() == ["denoiser", "judge"]
+
+
 SETS = ("cifar10_train.npz", "cifar-100-python.tar.gz")
 DENOISERS = ("edm-cifar10-32x32-cond-vp.pkl", "edm-cifar100-32x32-cond-vp.pkl")
 
