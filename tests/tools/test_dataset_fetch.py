@@ -6,6 +6,7 @@ import json
 from datarobust.datasets.fetch import RELEASES
 
 from .failing import fails
+from .made import dataset
 
 
 def test_what_is_known(command):
@@ -35,8 +36,7 @@ def test_mistakes_are_one_sentence(command, tmp_path):
 
 
 def test_nothing_is_fetched_for_an_output_that_is_taken(command, tmp_path):
-    digits = tmp_path / "digits.zarr"
-    assert command("dataset", "import", "digits", "-o", digits).returncode == 0
+    digits = dataset(tmp_path / "digits.zarr")
     cache = tmp_path / "cache"
     fails(command("dataset", "fetch", "mnist", "-o", digits, "--cache", cache), "--overwrite")
     (tmp_path / "file").write_text("mine")

@@ -175,7 +175,6 @@ def test_mistakes_are_one_sentence(command, folder, tmp_path):
     fails(command("dataset", "relabel", d, "-o", o), "one of --labels", code=2)
     fails(command("dataset", "relabel", d, "--random", "0", "--coarse", "-o", o), "one of --labels", code=2)
     fails(command("dataset", "relabel", d, "--coarse", "--fraction", "1", "-o", o), "goes with --random", code=2)
-    fails(command("dataset", "relabel", d, "--coarse", "-o", o), "d.zarr has no coarse labels", code=2)
     fails(command("dataset", "relabel", d, "--labels", tmp_path / "l.txt", "-o", o), "l.txt, line 1797 is 10")
     fails(command("dataset", "relabel", d, "--model", "x.safetensors", "-o", o), "x.safetensors does not exist")
     fails(command("dataset", "features", d, "--model", "nets:broken", "-o", o, cwd=folder), "OSError (no weights)")
