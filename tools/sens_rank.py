@@ -181,7 +181,7 @@ def _print(job: Sensitivity, ranking: Ranking, as_json: bool, lam: float | None)
     called = datasets.called(job.dataset, job.others or job.dataset)
     if lam is not None:
         _cli.say(*order(ranking.robustness, columns["kappa_tilde_perc_largest"], lam).remarks())
-    for row in table(ranking, job.points.labels, (job.against or job.points).labels, columns.values()):
+    for row in table(ranking, job.points.labels, job.sources[-1].labels, columns.values()):
         end = len(row) - len(columns)
         neighbours = [[row[1], row[2], row[4]], *(row[start : start + 3] for start in range(5, end, 3))]
         words = [] if called is None else [called[0](int(row[0])), *(called[1](int(of[1])) for of in neighbours)]

@@ -22,7 +22,7 @@ from datarobust.lipschitz import bound
 from datarobust.sensitivity import Labelled, least_robust_first, native, rank
 
 from .failing import documented, fails
-from .made import tree
+from .made import dataset, tree
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -552,8 +552,9 @@ print(killed, *wrong, sep="\\n")
 """
 
 
-def test_killed_before_any_call_to_the_system_the_files_are_the_same(parts: tuple[Path, Path], tmp_path: Path) -> None:
-    words = [sys.executable, "-W", "ignore", "-c", SWEEP, parts[0], tmp_path]
+def test_killed_before_any_call_to_the_system_the_files_are_the_same(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "d.zarr", rows=200)
+    words = [sys.executable, "-W", "ignore", "-c", SWEEP, data, tmp_path]
     done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if not line.startswith("/")]

@@ -49,10 +49,8 @@ from datarobust.types import Array, Floats, Progress
 
 _SETTINGS = ("norm", "labels", "dataset", "against", "duplicates", "k")  # attributes that decide a ranking
 _MERGED = 1 << 20  # neighbours of a part that are merged at a time
-_TRIAL, _TRIAL_SECONDS = (
-    500,
-    1.0,
-)  # points that a dry run ranks first, and the seconds of processors after which it stops
+_TRIAL = 500  # points that a dry run ranks first
+_TRIAL_SECONDS = 1.0  # of processors, after which it stops
 _POINT_BYTES = 420  # what the search keeps of a point besides its row: codes, sums, places
 
 
@@ -75,8 +73,8 @@ class Sensitivity:
     same: bool = False  # neighbours are other points of the same label
 
     def __post_init__(self) -> None:
-        for store in (self.dataset, self.others):
-            if self.soft and store is not None and "soft" not in store:
+        for store in self.stores.values():
+            if self.soft and "soft" not in store:
                 advice = "leave out `soft`, or import labels that are distributions"
                 raise UsageError(f"{store.path} has no label vectors: {advice}")
         check_same(self.same, self.soft, self.duplicates)
@@ -89,6 +87,16 @@ class Sensitivity:
                 sets, classes = f"{self.dataset.path} and {self.others.path}", other_classes(self.dataset, self.others)
                 advice = "Import one of them again with the `classes` of the other"
                 raise DataError(f"labels of {sets} do not mean the same: {classes}. {advice}")
+
+    @property
+    def stores(self) -> dict[str, Store]:
+        """The dataset, and that in which neighbours are looked for if that is another, by their roles."""
+        return {"dataset": self.dataset} | ({} if self.others is None else {"against": self.others})
+
+    @property
+    def sources(self) -> list[Labelled]:
+        """The points, and those in which neighbours are looked for if these are of another set."""
+        return [self.points, *([] if self.against is None else [self.against])]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -149,9 +157,8 @@ class Sensitivity:
 
     def history(self, output: Output) -> list[Step]:
         """The histories of the datasets, and this command."""
-        stores = {"dataset": self.dataset} | ({} if self.others is None else {"against": self.others})
-        step = output.step({role: store.digest for role, store in stores.items()})
-        return [*join(store.history for store in stores.values()), step]
+        step = output.step({role: store.digest for role, store in self.stores.items()})
+        return [*join(store.history for store in self.stores.values()), step]
 
     def perceived_distance(self, lam: float | None) -> float:
         """λ of the perceived curvature (Section 3): ``lam``, or the diameter of the cube that images are in."""
@@ -178,7 +185,7 @@ class Sensitivity:
         r = ranking.robustness
         tilde, far = curvature.kappa_tilde(r, lam), r.copy()
         beyond = np.flatnonzero((r > lam) & np.isfinite(r))  # the farthest point is a search of its own
-        keys = farthest(self.points, self.against or self.points, beyond, self.norm, self.threads)
+        keys = farthest(self.points, self.sources[-1], beyond, self.norm, self.threads)
         far[beyond] = norm_of(self.norm).distances(keys, self.points.rows.dtype)
         return {
             "kappa_tilde_perc": tilde,
@@ -190,14 +197,13 @@ class Sensitivity:
     @property
     def engine(self) -> str:
         """What searches: native, on a GPU triton, else generic."""
-        others = self.points if self.against is None else self.against
-        if kernels_of(self.points, others, norm_of(self.norm), self.k, self.device) is not None:
+        if kernels_of(self.points, self.sources[-1], norm_of(self.norm), self.k, self.device) is not None:
             return "triton"
         return engine_of(self.norm, self.options())
 
     def plan(self) -> dict[str, int | float | str]:
         """The cost of the job: shapes, the operations of brute force, bytes read and held."""
-        counts = [part.rows.shape[0] for part in (self.points, self.against) if part is not None]
+        counts = [len(part.labels) for part in self.sources]
         width, dtype = self.points.rows.shape[1], np.dtype(self.points.rows.dtype)
         row_bytes = padded_width(width, dtype) * dtype.itemsize
         size = panel_rows(sum(counts), row_bytes, self.memory)
@@ -225,12 +231,11 @@ class Sensitivity:
         threads, clock = self.threads or available_threads(), time.process_time
         if self.device is not None:
             threads, clock = 1, time.perf_counter
-        stores = [self.dataset, *([] if self.others is None else [self.others])]
-        counts = [len(each.labels) for each in (self.points, self.against) if each is not None]
+        counts = [len(part.labels) for part in self.sources]
         limit, seconds = _TRIAL, 0.0
         while True:
             sizes = [min(count, limit) for count in counts]
-            points, *others = (self._labelled(store, size) for store, size in zip(stores, sizes, strict=True))
+            points, *others = map(self._labelled, self.stores.values(), sizes)
             search = partial(
                 rank, points, self.norm, against=others[0] if others else None, k=self.k, soft=self.soft,
                 same=self.same, memory=self.memory, options=self.options(),
@@ -262,12 +267,6 @@ class Part:
                 "leave equal points out of the dataset first, with dataset duplicates `drop`"
             )
 
-    @property
-    def sources(self) -> list[Labelled]:
-        """The points, and the set they are held against if that is another."""
-        against = self.ranking.against
-        return [self.ranking.points, *([] if against is None else [against])]
-
     @cached_property
     def attributes(self) -> dict[str, Any]:
         """Those of the ranking, and what parts of one ranking agree on."""
@@ -277,7 +276,7 @@ class Part:
             "shard": self.shard,
             "shards": self.shards,
             "points": np.dtype(job.points.rows.dtype).name,
-            "split": division(self.sources, job.norm, job.memory, job.options()),
+            "split": division(job.sources, job.norm, job.memory, job.options()),
         }
 
     def request(self) -> dict[str, Any]:
@@ -299,7 +298,7 @@ class Part:
         check(job.points, job.against, job.norm, job.k, job.soft)
         options = replace(job.options(), shard=(self.shard, self.shards))
         keys, neighbours = nearest(
-            self.sources, job.norm, job.k, soft=job.soft, same=job.same, memory=job.memory, options=options,
+            job.sources, job.norm, job.k, soft=job.soft, same=job.same, memory=job.memory, options=options,
             progress=output.progress, checkpoint=output.resume,
         )  # fmt: skip
         output.save({"keys": keys, "neighbours": neighbours}, self.attributes, job.history(output))
@@ -401,12 +400,12 @@ class Listed:
 
         Further neighbours have columns of their own, such as ``distance_2``. Dropped points have no row.
         """
-        job, sources = self.ranking, (self.ranking.dataset, self.ranking.others or self.ranking.dataset)
-        own, other = ([str(name) for name in store.attributes["classes"]] for store in sources)
+        job, stores = self.ranking, (self.ranking.dataset, self.ranking.others or self.ranking.dataset)
+        own, other = ([str(name) for name in store.attributes["classes"]] for store in stores)
         more = {} if self.lam is None else job.geometry(ranking, self.lam)
         columns: dict[str, type] = {"index": int, "distance": float, "neighbour": int, "label": int}
         columns |= {"neighbour_label": int, "class": str, "neighbour_class": str}
-        called = [point_names(store) for store in sources]
+        called = [point_names(store) for store in stores]
         named = called != [None, None]
         columns |= {"name": str, "neighbour_name": str} if named else {}
         for number in range(2, ranking.distance.shape[1] + 1):
@@ -415,7 +414,7 @@ class Listed:
         end = 5 + 3 * (ranking.distance.shape[1] - 1)
 
         def rows() -> Iterator[list[tables.Value]]:
-            for row in table(ranking, job.points.labels, (job.against or job.points).labels, more.values()):
+            for row in table(ranking, job.points.labels, job.sources[-1].labels, more.values()):
                 fields = [None if value == -1 else value for value in row[:end]]  # of a neighbour that is not there
                 label, near = int(row[3]), int(row[4])
                 names = [own[label] if label < len(own) else None, other[near] if 0 <= near < len(other) else None]

@@ -29,7 +29,7 @@ from datarobust.errors import DataError
 from datarobust.types import Array
 
 from . import native
-from .panels import Panels
+from .panels import Panels, demand_finite
 from .workers import Workers
 
 SAMPLE = 2048
@@ -81,7 +81,7 @@ class Encoding:
         """
         self._panels, self._workers = panels, workers
         sample, self._sampled = panels.sample(SAMPLE)
-        self._demand_finite(sample, self._sampled)
+        demand_finite(sample, panels.origin[self._sampled])
         encoder = LinfEncoder if norm == "linf" else L2Encoder
         with threadpool_limits(1, user_api="blas"):  # its threads wait in a busy loop, and gain nothing on a sample
             self._encoder: L2Encoder | LinfEncoder = encoder(sample, panels.width, panels.positions)
@@ -101,14 +101,9 @@ class Encoding:
         self.arrays, self.numbers = self._encoder.finish()
 
     def _visit(self, rows: Array, positions: Array) -> None:
-        self._demand_finite(rows, positions)
+        demand_finite(rows, self._panels.origin[positions])
         leading = self._encoder.encode(rows, positions)
         self.leading[positions, : leading.shape[1]] = leading
-
-    def _demand_finite(self, rows: Array, positions: Array) -> None:
-        if rows.dtype == np.float32 and not np.isfinite(rows).all():
-            row = self._panels.origin[positions[np.flatnonzero(~np.isfinite(rows).all(axis=1))[0]]]
-            raise DataError(f"row {row} holds a number that is not finite: mend it, or leave the point out")
 
     @property
     def refinable(self) -> bool:

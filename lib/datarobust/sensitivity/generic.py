@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datarobust.errors import DataError
 from datarobust.norms import Norm, norm_of
 from datarobust.types import Array, Floats, Progress, Rows
 
-from .panels import NO_INDEX, Checkpoint, Labelled, Saves
+from .panels import NO_INDEX, Checkpoint, Labelled, Saves, demand_finite
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -115,11 +114,11 @@ class PlainSearch:
         """The neighbours of a block of rows."""
         stop = min(start + BLOCK, len(self.key))
         rows = self.points.rows[start:stop]
-        _demand_finite(rows, start)
+        demand_finite(rows, range(start, stop))
         for first in range(0, len(self.others.labels), BLOCK):
             last = min(first + BLOCK, len(self.others.labels))
             columns = self.others.rows[first:last]
-            _demand_finite(columns, first)
+            demand_finite(columns, range(first, last))
             weight = self._weight(slice(start, stop), slice(first, last))
             rough = bool(np.isfinite(self.key[start:stop, -1]).all())
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -267,9 +266,3 @@ def pair_keys(a: Array, b: Array, i: Rows, j: Rows, norm: Norm) -> Floats:
         # cumsum adds one after another, where sum would add in pairs
         keys[piece] = terms.cumsum(1)[:, -1].cumsum(1)[:, -1] if norm.sums else terms.max(axis=(1, 2))
     return keys
-
-
-def _demand_finite(rows: Array, start: int) -> None:
-    if rows.dtype == np.float32 and not np.isfinite(rows).all():
-        row = start + int(np.isfinite(rows).all(axis=1).argmin())
-        raise DataError(f"row {row} holds a number that is not finite: mend it, or leave the point out")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -96,6 +96,13 @@ class Labelled:
     def subset(self, rows: npt.NDArray[np.int64]) -> Labelled:
         """Some of the points, in the order given."""
         return Labelled(SomeRows(self.rows, rows), self.labels[rows], None if self.soft is None else self.soft[rows])
+
+
+def demand_finite(rows: Array, numbers: Sequence[int] | Array) -> None:
+    """Raise DataError where one of these rows holds a number that is not finite; ``numbers`` are those of the rows."""
+    if rows.dtype == np.float32 and not np.isfinite(rows).all():
+        row = numbers[int(np.isfinite(rows).all(axis=1).argmin())]
+        raise DataError(f"row {row} holds a number that is not finite: mend it, or leave the point out")
 
 
 class Checkpoint(Protocol):

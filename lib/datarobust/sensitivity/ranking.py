@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from datarobust.errors import DataError, DuplicateError, UsageError
 from datarobust.norms import norm_of
-from datarobust.types import Array, Floats, Progress
+from datarobust.types import Array, Floats, Progress, Rows
 
 from .panels import Checkpoint, Labelled
 from .search import Options, nearest
 
 Duplicates = Literal["inf", "drop", "error"]
-Ints = npt.NDArray[np.int64]
 Merge = Callable[[Array, Array], tuple[Array, Array]]
 
 DEFAULT = Options()
@@ -33,7 +31,7 @@ class Ranking:
 
     distance: Floats
     """(N, k) ascending; +inf where there is no such neighbour, NaN where the point was dropped."""
-    neighbour: Ints
+    neighbour: Rows
     """(N, k) their rows; -1 where there is none."""
 
     @property
@@ -53,7 +51,7 @@ def sensitivity_of(distance: Floats) -> Floats:
         return 1.0 / distance
 
 
-def least_robust_first(distance: Floats) -> Ints:
+def least_robust_first(distance: Floats) -> Rows:
     """Rows by ascending distance, ties by the lower row; dropped points (NaN) are left out."""
     order = np.argsort(distance, kind="stable")
     return order[~np.isnan(distance[order])]
@@ -145,7 +143,7 @@ def refuse_equal(count: int, row: int, other: int) -> NoReturn:
 
 def _without(
     found: Ranking,
-    equal: Ints,
+    equal: Rows,
     points: Labelled,
     against: Labelled | None,
     search: Callable[[Labelled, Labelled | None, Checkpoint | None], Ranking],
@@ -177,33 +175,28 @@ def check(points: Labelled, against: Labelled | None, norm: str, k: int = 1, sof
     norm_of(norm)
     if k < 1:
         raise UsageError(f"k = {k}: at least one neighbour is needed")
-    for name, part in (("points", points), ("the set to hold them against", against)):
-        if part is None:
-            continue
-        n = part.rows.shape[0]
-        if np.dtype(part.rows.dtype) not in (np.uint8, np.float32):
-            raise DataError(f"{name}: numbers must be uint8 or float32, not {np.dtype(part.rows.dtype).name}")
+    sets = {"points": points} | ({} if against is None else {"the set to hold them against": against})
+    for name, part in sets.items():
+        n, dtype, vectors = part.rows.shape[0], np.dtype(part.rows.dtype), part.soft
+        if dtype not in (np.uint8, np.float32):
+            raise DataError(f"{name}: numbers must be uint8 or float32, not {dtype.name}")
         if n == 0 or part.rows.shape[1] == 0:
             raise DataError(f"{name}: nothing to rank in an array of shape {tuple(part.rows.shape)}")
         if part.labels.shape != (n,):
             raise DataError(f"{name}: {n} points but labels of shape {part.labels.shape}; one label a point is needed")
-        if soft and (part.soft is None or part.soft.ndim != 2 or len(part.soft) != n):
+        if not soft:
+            continue
+        if vectors is None or vectors.ndim != 2 or len(vectors) != n:
             raise UsageError(f"{name}: soft ranking needs a label vector for each point; this set has none")
-        if soft and part.soft is not None and not np.isfinite(part.soft).all():
-            row = np.flatnonzero(~np.isfinite(part.soft).all(axis=1))[0]
+        if not np.isfinite(vectors).all():
+            row = np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0]
             raise DataError(f"{name}: the label vector of row {row} holds a number that is not finite")
-    if against is not None:
-        if points.rows.shape[1] != against.rows.shape[1] or points.rows.dtype != against.rows.dtype:
-            raise DataError(
-                f"points of {points.rows.shape[1]} {points.rows.dtype} numbers cannot be held against points of "
-                f"{against.rows.shape[1]} {against.rows.dtype} numbers"
-            )
-        if (
-            soft
-            and points.soft is not None
-            and against.soft is not None
-            and points.soft.shape[1] != against.soft.shape[1]
-        ):
-            raise DataError(
-                f"label vectors of {points.soft.shape[1]} and {against.soft.shape[1]} classes cannot be compared"
-            )
+    if against is None:
+        return
+    kinds = [f"{part.rows.shape[1]} {part.rows.dtype} numbers" for part in (points, against)]
+    if kinds[0] != kinds[1]:
+        raise DataError(f"points of {kinds[0]} cannot be held against points of {kinds[1]}")
+    if soft:
+        classes = [part.soft.shape[1] for part in (points, against) if part.soft is not None]
+        if classes[0] != classes[1]:
+            raise DataError(f"label vectors of {classes[0]} and {classes[1]} classes cannot be compared")

@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 
-from datarobust.errors import UsageError
 from datarobust.norms import norm_of
 from datarobust.types import Array, Floats, Progress, Rows
 
@@ -53,7 +52,7 @@ class Options:
     block: int = BLOCK
     shard: tuple[int, int] = (0, 1)
     """This process's number and how many there are: it plays every such match of a round."""
-    engine: Literal["auto", "native", "generic"] = "auto"
+    engine: Literal["auto", "generic"] = "auto"
     device: str | None = None
     """A device of PyTorch for the generic engine, such as "cuda"; None: the processor, without PyTorch."""
 
@@ -62,14 +61,11 @@ def engine_of(norm: str, options: Options) -> Literal["native", "generic"]:
     """The engine that serves a search.
 
     Raises:
-        UsageError: the compiled search was demanded and cannot serve it, or the environment forces instructions that
-            the processor lacks.
+        UsageError: the environment forces instructions that the processor lacks.
     """
     able = norm in COMPILED and options.device is None and native.library() is not None
     if able:
         native.level()
-    if options.engine == "native" and not able:
-        raise UsageError(f"the compiled search does not serve the norm {norm} here: leave the choice to datarobust")
     return "native" if able and options.engine != "generic" else "generic"
 
 

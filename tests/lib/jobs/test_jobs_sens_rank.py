@@ -297,7 +297,7 @@ def parts_of(ranking: Sensitivity, folder: Path, shards: int, **changed: Any) ->
         ("l2", 3, {"soft": True, "k": 2}),
         ("linf", 2, {"soft": True}),
         ("l2", 1, {}),
-        ("linf", 40, {}),
+        ("linf", 12, {}),
         ("l2", 3, {"same": True, "k": 2}),
         ("linf", 2, {"same": True, "memory": 6_000}),
         ("l1", 2, {"same": True}),

@@ -34,24 +34,23 @@ def brute_force(points: Array, labels: Array, norm: str) -> Array:
 @pytest.mark.parametrize("scale", [1e-38, 1e-30, 1e-13, 1e20, 5e36])
 def test_any_scale(norm: str, scale: float) -> None:
     random = np.random.default_rng(0)
-    points = (random.standard_normal((400, 90)) * scale).astype(np.float32)
-    labels = random.integers(0, 3, 400)
+    points = (random.standard_normal((200, 90)) * scale).astype(np.float32)
+    labels = random.integers(0, 3, 200)
     found = rank(Labelled.of(points, labels), norm).robustness
     np.testing.assert_allclose(found, brute_force(points, labels, norm), rtol=1e-13)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("factor", [100, 1e4, 1e8])
-@pytest.mark.parametrize("against", [False, True])
-def test_outliers(norm: str, factor: float, against: bool) -> None:
+def test_outliers(norm: str, factor: float) -> None:
     random = np.random.default_rng(0)
-    points = random.standard_normal((500, 120)).astype(np.float32)
-    points[[3, 77, 400]] *= np.float32(factor)
-    labels = random.integers(0, 2, 500)
+    points = random.standard_normal((250, 120)).astype(np.float32)
+    points[[3, 77, 200]] *= np.float32(factor)
+    labels = random.integers(0, 2, 250)
     expected = brute_force(points, labels, norm)
     subject = Labelled.of(points, labels)
-    found = rank(subject, norm, against=subject if against else None)
-    np.testing.assert_allclose(found.robustness, expected, rtol=1e-13)
+    for against in (None, subject):
+        np.testing.assert_allclose(rank(subject, norm, against=against).robustness, expected, rtol=1e-13)
 
 
 def test_an_outlier_does_not_loosen_the_bound_of_others() -> None:
@@ -98,8 +97,8 @@ def test_wide_rows_keep_a_sharp_bound() -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_shards_need_not_have_equal_threads(norm: str) -> None:
     random = np.random.default_rng(0)
-    points = random.integers(0, 256, (4000, 64), dtype=np.uint8)
-    subject = Labelled.of(points, random.integers(0, 10, 4000))
+    points = random.integers(0, 256, (2000, 64), dtype=np.uint8)
+    subject = Labelled.of(points, random.integers(0, 10, 2000))
     whole = rank(subject, norm)
     found: list[tuple[Array, Array]] = []
 

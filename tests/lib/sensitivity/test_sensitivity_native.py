@@ -31,10 +31,8 @@ def test_every_level_agrees_on_features(norm: str) -> None:
 
 @compiled
 def test_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engine_of("l2", Options()) == engine_of("linf", Options(engine="native")) == "native"
+    assert engine_of("l2", Options()) == engine_of("linf", Options()) == "native"
     assert engine_of("l1", Options()) == engine_of("l2", Options(device="cpu")) == "generic"
-    with pytest.raises(UsageError, match="l1"):
-        engine_of("l1", Options(engine="native"))
     monkeypatch.setattr(native, "library", lambda: None)
     assert engine_of("l2", Options()) == "generic"
     points, labels = clustered(300, 70)

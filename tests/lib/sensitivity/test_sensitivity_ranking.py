@@ -29,7 +29,7 @@ from .oracle import (
     ways,
 )
 
-each = settings(max_examples=40)
+each = settings(max_examples=20)
 norms = st.sampled_from(NORMS)
 neighbours = st.integers(1, 5)
 seeds = st.integers(0, 2**32 - 1)
@@ -52,7 +52,7 @@ def test_it_is_algorithm_1_as_printed(
     assert_same(found, brute(*points, norm, k, same=same))
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(
     points=byte_sets(400, 200), norm=norms, k=neighbours, same=st.booleans(), way=ways(),
     window=st.sampled_from([1, 8, 64, 1024]),
@@ -91,17 +91,17 @@ def test_against_itself_is_the_ranking(points: tuple[Array, Array], norm: str, k
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("level", ["generic", *LEVELS])
-def test_rows_longer_than_a_32_bit_sum(norm: str, level: str) -> None:
+def test_rows_longer_than_a_32_bit_sum(norm: str) -> None:
     """Squared distances up to 70,001 * 255^2 = 4.6e9, and rows longer than a block of exact products."""
     random = np.random.default_rng(0)
-    points = random.choice(np.array([0, 255], np.uint8), (9, 70_001))
+    points = random.choice(np.array([0, 255], np.uint8), (7, 70_001))
     points[0], points[1], points[2] = 0, 255, 255
     points[2, -1] = 254
-    labels = np.array([0, 1, 1, 2, 2, 0, 3, 4, 5])
-    way = {"options": Options(engine="generic")} if level == "generic" else {"level": level}
-    found = ranked(norm, Labelled.of(points, labels), k=4, **way)
-    assert_same(found, printed(points, labels, norm, 4)[:2])
+    labels = np.array([0, 1, 1, 2, 2, 0, 3])
+    expected = printed(points, labels, norm, 4)[:2]
+    for level in LEVELS:
+        assert_same(ranked(norm, Labelled.of(points, labels), k=4, level=level), expected)
+    assert_same(rank(Labelled.of(points, labels), norm, k=4, options=Options(engine="generic")), expected)
 
 
 @pytest.mark.parametrize("norm", NORMS)

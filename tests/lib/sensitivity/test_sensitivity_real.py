@@ -68,7 +68,7 @@ def test_random_points_against_brute_force(shared: Path, name: str, against: str
 @pytest.mark.parametrize("name", ["cifar10_train", "mnist_test"])
 def test_a_subset_against_brute_force(shared: Path, name: str, norm: str) -> None:
     points, labels = images(shared, name)
-    rows = np.random.default_rng(1).choice(len(labels), 1000 if norm in COMPILED else 300, replace=False)
+    rows = np.random.default_rng(1).choice(len(labels), 500 if norm in COMPILED else 250, replace=False)
     points, labels = points[rows], labels[rows]
     expected = brute(points, labels, norm, 3)
     whole = Labelled.of(points, labels)
