@@ -60,7 +60,7 @@ def place(command: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "models.py").write_text(FACTORY)
     done = command("dataset", "import", "digits", "-o", folder / "all.zarr", "-q")
     assert done.returncode == 0, done.stderr
-    done = command("dataset", "subset", folder / "all.zarr", "--select", "first:40", "-o", folder / "few.zarr", "-q")
+    done = command("dataset", "subset", folder / "all.zarr", "--select", "first:24", "-o", folder / "few.zarr", "-q")
     assert done.returncode == 0, done.stderr
     command("dataset", "relabel", "few.zarr", "--model", "models.py:one", "-o", "d.zarr", "-q", cwd=folder)
     assert (folder / "d.zarr").is_dir()
@@ -86,21 +86,21 @@ def test_a_line_says_what_was_found(place: Path, first: dict[str, Any]) -> None:
     robust = right & (store.column("broken").read() < 0)
     assert (first["clean"], first["autoattack"]) == (right.mean(), robust.mean())
     assert 0 < robust.sum() < right.sum()
-    assert (first["points"], first["evaluation"], first["dataset"]) == (40, "one.zarr", "d.zarr")
+    assert (first["points"], first["evaluation"], first["dataset"]) == (24, "one.zarr", "d.zarr")
     assert (first["eps"], first["eps_value"], first["batch"], first["seed"]) == ("0.02", 0.02, 8, 0)
     assert set(first["libraries"]) == {"datarobust", "pyautoattack", "torch"}
-    assert first["dataset_points"] == 40
+    assert first["dataset_points"] == 24
     assert set(first) == documented("aaeval")
     step = store.history[-1]
     assert (step.tool, step.seed, step.device) == ("aaeval", 0, "cpu")
     assert step.inputs["dataset"] == artifacts.open_store(place / "d.zarr").digest
-    assert store.column("adversarial").read().shape == (40, 1, 8, 8)
+    assert store.column("adversarial").read().shape == (24, 1, 8, 8)
 
 
 def test_what_a_terminal_shows(terminal: Run, place: Path, first: dict[str, Any]) -> None:
     words = ("d.zarr", "models.py:one", *QUICK, "-o", "one.zarr", "--adversarial")
     shown = terminal("aaeval", *words, cwd=place).stdout.splitlines()
-    assert shown[0] == "models.py:one on d.zarr: 40 points, linf 0.02, custom"
+    assert shown[0] == "models.py:one on d.zarr: 24 points, linf 0.02, custom"
     assert f"AutoAttack at most {100 * first['autoattack']:.2f} %, difference at least" in shown[1]
     assert shown[2].startswith("accuracy after apgd-ce ")
     assert len(shown) == 3
@@ -159,7 +159,7 @@ def test_a_dry_run_costs_nothing(command: Run, place: Path) -> None:
     cost = json.loads(done.stdout)
     assert cost["expected_seconds"] > 0
     assert cost["attacks"] == ["apgd-ce", "apgd-t", "fab-t", "square"]
-    assert cost["forward_passes"] == 40 * cost["forward_passes_an_image"]
+    assert cost["forward_passes"] == 24 * cost["forward_passes_an_image"]
 
 
 @pytest.mark.parametrize(
@@ -185,5 +185,5 @@ def test_the_evaluations_compare(command: Run, place: Path, first: dict[str, Any
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["autoattack"]["a"] == first["autoattack"]
-    assert [row["points"] for row in found["quantiles"]] == [10, 10, 10, 10]
+    assert [row["points"] for row in found["quantiles"]] == [6, 6, 6, 6]
     assert np.mean([row["a"] for row in found["quantiles"]]) == pytest.approx(first["autoattack"])

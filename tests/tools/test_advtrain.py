@@ -24,7 +24,7 @@ from datarobust.training.recipe import Recipe
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 OPTIONS = [
-    "--arch", "wrn-10-1", "--epochs", 3, "--batch", 32, "--steps", 2, "--hold-out", "first:20", "--track", "first:20",
+    "--arch", "wrn-10-1", "--epochs", 3, "--batch", 32, "--steps", 2, "--hold-out", "first:20", "--track", "first:8",
     "--threads", 1, "--save-every", 0, "-q",
 ]  # fmt: skip
 
