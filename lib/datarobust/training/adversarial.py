@@ -134,8 +134,7 @@ class Training(Loop):
         for group in self.optimiser.param_groups:
             group["lr"], group["momentum"] = lr, momentum
         batch = self.batches.at(self.epoch, self.step, self.crafted, drawn)
-        shape = tuple(batch.x.shape)
-        kind = ball_of(recipe.norm).training_noise
+        kind, shape = ball_of(recipe.norm).training_noise, tuple(batch.x.shape)
         noise = start_noise(kind, shape, recipe.seed, Domain.TRAIN, number, self.batches.first, self.device)
         self.optimiser.zero_grad(set_to_none=True)
         # In the first step batch norms take over the statistics of the batch, as in the reference: it has no program.
@@ -187,11 +186,8 @@ class Training(Loop):
         }
         if counts.emphasis is not None:
             focus, others = self.batches.draws(self.epoch)
-            draws = {
-                "focus_draws": focus / counts.emphasis.focus,
-                "other_draws": others / max(1, counts.emphasis.others),
-            }
-            line |= {"focus": focus, **draws}
+            draws = focus / counts.emphasis.focus, others / max(1, counts.emphasis.others)
+            line |= {"focus": focus, "focus_draws": draws[0], "other_draws": draws[1]}
         if self.test is not None:
             line["test_accuracy"] = self.accuracy(self.test)
             if self.epoch + 1 == recipe.epochs or (self.epoch + 1) % TEST_EVERY == 0:
