@@ -109,8 +109,6 @@ def evaluate(
         flags = run.first_flags()
         for stage, name in enumerate(["clean", *(attack.name for attack in protocol.attacks)]):
             run.stage(stage, progress(name))
-        for arrays in run.group.to_main(run.state.arrays()):
-            run.state.restore(arrays)
     return replace(run.outcome(flags), faster=faster)
 
 
@@ -152,10 +150,10 @@ class _Run:
                 if self.checkpoint is not None and self.checkpoint.due:
                     self.checkpoint.save(self.state.arrays())
             self.standing(*self.state.standing(self.labels))
-        if self.checkpoint is not None:  # before others take its verdicts for known, whose images are here alone
-            self.checkpoint.save(self.state.arrays())
         self.exchange()
         self.standing(*self.state.standing(self.labels))
+        if self.checkpoint is not None:
+            self.checkpoint.save(self.state.arrays())
 
     def _verdicts(self, batch: Rows, perturb: Perturb | None) -> Verdicts:
         """Run a stage on a batch."""
@@ -192,9 +190,19 @@ class _Run:
         return within_memory(limited, min(self.model.limit or size, size))[0]
 
     def exchange(self) -> None:
-        """Let every process know the verdicts of all; images stay with the process that made them."""
+        """Let every process know what all know."""
+        if self.group.size == 1:
+            return
         for table in self.group.all_gather(self.state.table):
             self.state.merge(table)
+        rows, images = self.state.images()
+        most = max(int(count[0]) for count in self.group.all_gather(np.array([len(rows)])))
+        if most:  # arrays of one shape are exchanged: rows of -1 fill them up
+            filled = np.full(most, NONE, np.int64), np.zeros((most, *self.images.shape[1:]), np.float32)
+            filled[0][: len(rows)] = rows
+            filled[1][: len(rows)] = images.reshape(len(rows), *self.images.shape[1:])
+            all_rows, all_images = (np.concatenate(self.group.all_gather(part)) for part in filled)
+            self.state.add(all_rows[all_rows != NONE], all_images[all_rows != NONE])
 
     def outcome(self, flags: dict[str, Any]) -> Outcome:
         """The result, once all stages are done."""
