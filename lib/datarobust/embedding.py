@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from datarobust.errors import DataError, UsageError
 from datarobust.norms import L2, norm_of
 from datarobust.randomness import Domain, permutation, row_keys
-from datarobust.sensitivity.workers import Workers
+from datarobust.sensitivity.native import Workers
 from datarobust.types import Array, Floats, Progress, Rows
 
 Scaling = Literal["metric", "nonmetric", "classical"]

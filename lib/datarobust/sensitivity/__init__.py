@@ -6,14 +6,14 @@
                     whom; resuming, shards
 :mod:`.generic`     the plain engine: Algorithm 1 block by block, in any norm, on any device
 :mod:`.tiles`       its kernels of Triton, on CUDA
-:mod:`.native`      the compiled engine's loops, ``native.c``, and what processors they are for
+:mod:`.native`      the compiled engine's loops, ``native.c``, what processors they are for, and threads
 :mod:`.codes`       a few bytes a point that bound every distance from below
 :mod:`.panels`      points in memory, or panel by panel
-:mod:`.workers`     threads
 ==================  ==============================================================================================
 """
 
 from .generic import farthest, kernels_of
+from .native import available_threads
 from .panels import Checkpoint, Labelled, Rows, padded_width, panel_rows
 from .ranking import (
     Duplicates,
@@ -27,7 +27,6 @@ from .ranking import (
     sensitivity_of,
 )
 from .search import COMPILED, Options, division, engine_of, nearest
-from .workers import available_threads
 
 __all__ = [
     "rank",

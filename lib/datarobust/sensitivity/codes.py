@@ -30,7 +30,6 @@ from datarobust.types import Array
 
 from . import native
 from .panels import Panels, demand_finite
-from .workers import Workers
 
 SAMPLE = 2048
 """Points from which directions and coordinates are learned."""
@@ -73,7 +72,7 @@ _UNIT = 2.0**-24
 class Encoding:
     """The codes of all positions: ``arrays`` and ``numbers`` for :class:`.native.Kernel`."""
 
-    def __init__(self, panels: Panels, norm: str, workers: Workers) -> None:
+    def __init__(self, panels: Panels, norm: str, workers: native.Workers) -> None:
         """Encode all points.
 
         Raises:

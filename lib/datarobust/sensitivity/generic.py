@@ -17,8 +17,8 @@ import numpy as np
 from datarobust.norms import Norm, norm_of
 from datarobust.types import Array, Floats, Progress, Rows
 
+from .native import Workers
 from .panels import NO_INDEX, Checkpoint, Labelled, Saves, demand_finite
-from .workers import Workers
 
 if TYPE_CHECKING:
     from .tiles import Tiles

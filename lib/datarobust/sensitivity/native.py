@@ -1,9 +1,14 @@
-"""The compiled search, ``native.c``, through ctypes: which library and which level of it serve this machine."""
+"""The compiled search, ``native.c``, through ctypes: which library and level of it serve this machine, and the threads.
+
+The search runs without the interpreter's lock.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datarobust.errors import UsageError
-from datarobust.types import Array
+from datarobust.types import Array, T
 
 LEVELS = ("plain", "avx2", "avx512")
 """As ``DATAROBUST_SIMD`` spells them, in the order of native.c."""
@@ -109,3 +114,28 @@ class Kernel:
         assert self._library is not None
         if self._library.seed(self._level, self._search, window.ctypes.data, len(window), queries, both):
             raise MemoryError
+
+
+def available_threads() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+class Workers(ThreadPoolExecutor):
+    """A pool of ``threads`` threads, all processors if None."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or available_threads()
+        super().__init__(self.threads)
+
+    def each(self, task: Callable[[T], object], items: Iterable[T]) -> None:
+        """Run ``task(item)`` for each item, side by side; returns when all are done, and raises the first error."""
+        for _ in self.map(task, items):
+            pass
+
+    def over(self, n: int, multiple: int, task: Callable[[int, int], object]) -> None:
+        """Split 0..n into a range a thread, bounds at multiples of ``multiple``, and run ``task(start, stop)`` on
+        each.
+        """
+        size = max(multiple, -(-n // self.threads // multiple) * multiple)
+        self.each(lambda start: task(start, min(start + size, n)), range(0, n, size))

@@ -23,7 +23,6 @@ from . import generic, native
 from .codes import Encoding
 from .generic import PlainSearch
 from .panels import NO_INDEX, PAD, Checkpoint, Labelled, Panel, Panels, Saves, padded_width, panel_rows
-from .workers import Workers
 
 BLOCK = 2048
 """Points of a block: its codes stay in the processor's second-level cache."""
@@ -132,7 +131,7 @@ class Search:
         """Search all pairs; a checkpoint left by an earlier run is continued."""
         saves = Saves(checkpoint, [*self.schedule.layout, *self.options.shard, _FORMAT])
         state, done = saves.load(), 0
-        with Workers(self.options.threads) as workers:
+        with native.Workers(self.options.threads) as workers:
             encoding = Encoding(self.panels, self.norm, workers)
             if state is None:
                 self._seed(encoding, workers)
@@ -168,7 +167,7 @@ class Search:
         }
         return native.Kernel(arrays | encoding.arrays, numbers | encoding.numbers)
 
-    def _seed(self, encoding: Encoding, workers: Workers) -> None:
+    def _seed(self, encoding: Encoding, workers: native.Workers) -> None:
         """First neighbours, from windows of points with similar leading coordinates (and of one label, with `same`)."""
         queries = NO_INDEX if self.both else self.panels.queries
         for resident in self._resident_groups():
@@ -183,7 +182,7 @@ class Search:
             parts = [window for group in groups for window in windows(encoding.leading, group, WINDOW)]
             workers.each(partial(kernel.seed, queries=queries, both=self.both), parts)
 
-    def _scout(self, encoding: Encoding, workers: Workers) -> float:
+    def _scout(self, encoding: Encoding, workers: native.Workers) -> float:
         """By what factor radii will yet shrink: a few rows meet all resident points."""
         resident = self._resident_groups()[0]
         self.panels.make_resident(*resident)
@@ -213,7 +212,7 @@ class Search:
         queries = [panel for panel in self.panels.panels if panel.source == 0]
         return [[panel, references[n % len(references)]] for n, panel in enumerate(queries)]
 
-    def _play(self, encoding: Encoding, done: int, progress: Progress, saves: Saves, workers: Workers) -> None:
+    def _play(self, encoding: Encoding, done: int, progress: Progress, saves: Saves, workers: native.Workers) -> None:
         number, shards = self.options.shard
         for at, turn in enumerate(progress(self.schedule), 1):
             if at <= done:

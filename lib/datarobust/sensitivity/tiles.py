@@ -12,10 +12,8 @@ difference of most pairs is no longer below what their row has found. A tile wit
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -229,12 +227,14 @@ Side = tuple[Tensor, ...]
 """Points on the device: values (n, ...), then what else a kernel takes of each point, labels (n,) int32 the last."""
 
 
-class Tiles(ABC):
-    """The columns of a search; they stay on the device where ``memory`` bytes, and the device, have room for them."""
+class Tiles:
+    """The columns of a search; they stay on the device where ``memory`` bytes, and the device, have room for them.
 
-    norm: ClassVar[str]
-    kernel: ClassVar[Any]
-    bytes: ClassVar[int]
+    This is the search in l2; points are int8, with sums of squares.
+    """
+
+    norm, kernel = "l2", squares_kernel
+    bytes = 1
     """Of a number, on the device."""
 
     def __init__(self, points: Labelled, others: Labelled, k: int, same: bool, memory: int, device: str) -> None:
@@ -303,39 +303,24 @@ class Tiles(ABC):
             )  # fmt: skip
         return lists.flatten(1)
 
-    @abstractmethod
     def _empty(self, count: int) -> Side:
         """Points that are filled up with zeros, without their labels."""
-
-    @abstractmethod
-    def _fill(self, side: Side, points: Tensor) -> None:
-        """Write points, bytes (n, D), to as many of a side."""
-
-    @abstractmethod
-    def _arguments(self, rows: Side, columns: Side) -> tuple[Tensor | int, ...]:
-        """What the kernel takes first."""
-
-
-class SquaresTiles(Tiles):
-    """In l2; points are int8, with sums of squares."""
-
-    norm, kernel, bytes = "l2", squares_kernel, 1
-
-    def _empty(self, count: int) -> Side:
         values = torch.zeros(count, self._width, dtype=torch.int8, device=self._device)
         return values, torch.zeros(count, dtype=torch.int32, device=self._device)
 
     def _fill(self, side: Side, points: Tensor) -> None:
+        """Write points, bytes (n, D), to as many of a side."""
         values, squares = side
         values[:, : self._numbers] = (points ^ 128).view(torch.int8)
         squares[:] = values.int().square().sum(1)
 
     def _arguments(self, rows: Side, columns: Side) -> tuple[Tensor | int, ...]:
+        """What the kernel takes first."""
         return *rows, *columns
 
 
 class LargestTiles(Tiles):
-    """In l-infinity; points are float16 in a scattered order, by two numbers of all points and the next two."""
+    """That in l-infinity; points are float16 in a scattered order, by two numbers of all points and the next two."""
 
     norm, kernel, bytes = "linf", largest_kernel, 2
 
@@ -355,5 +340,5 @@ class LargestTiles(Tiles):
         return *rows, *columns, limits, *rows[0].stride()[:2], columns[0].stride(1)
 
 
-KERNELS = {tiles.norm: tiles for tiles in (SquaresTiles, LargestTiles)}
+KERNELS = {tiles.norm: tiles for tiles in (Tiles, LargestTiles)}
 """By the name of the norm."""

@@ -12,8 +12,8 @@ from datarobust.distributed import merge_lists
 from datarobust.errors import DataError
 from datarobust.sensitivity import Labelled, Options, rank
 from datarobust.sensitivity.codes import Encoding, L2Encoder
+from datarobust.sensitivity.native import Workers
 from datarobust.sensitivity.panels import Panels
-from datarobust.sensitivity.workers import Workers
 
 Array = NDArray[Any]
 NORMS = ("l2", "linf")

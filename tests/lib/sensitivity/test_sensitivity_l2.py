@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from datarobust.sensitivity.codes import Encoding
+from datarobust.sensitivity.native import Workers
 from datarobust.sensitivity.panels import Panels
-from datarobust.sensitivity.workers import Workers
 
 from .oracle import Array, all_equal, clustered, coarse_and_far, constant_images, keys, near_duplicates, saturated
 

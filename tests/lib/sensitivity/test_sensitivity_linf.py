@@ -9,8 +9,8 @@ import pytest
 
 from datarobust.sensitivity import native
 from datarobust.sensitivity.codes import Encoding, choose_coordinates
+from datarobust.sensitivity.native import Workers
 from datarobust.sensitivity.panels import Panels
-from datarobust.sensitivity.workers import Workers
 
 from .oracle import Array, all_equal, clustered, constant_images, keys, near_duplicates, saturated
 

@@ -35,7 +35,7 @@ def test_they_serve_where_triton_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         return kernels_of(points, points, norm_of(norm), k, device)
 
     monkeypatch.setattr(tiles, "triton_runs", lambda device: device.type == "cuda")
-    assert kernels() is tiles.SquaresTiles
+    assert kernels() is tiles.Tiles
     assert kernels(norm="linf", k=tiles.MOST) is tiles.LargestTiles
     assert kernels(norm="l1") is kernels(k=tiles.MOST + 1) is kernels(features) is kernels(wide) is None
     assert kernels(device="cpu") is kernels(device=None) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datarobust.sensitivity.workers import Workers, available_threads
+from datarobust.sensitivity.native import Workers, available_threads
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5, None])
