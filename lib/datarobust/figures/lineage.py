@@ -178,8 +178,8 @@ def commands(artifacts: Iterable[tuple[Result, Sequence[Step]]]) -> list[Command
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A drawing of n nodes and m edges."""
+class Layout:
+    """Where n nodes and m edges of a graph are drawn."""
 
     boxes: tuple[Point, ...]  # upper left corner of each node's box
     #: Of each edge, from the lower edge of a box to the upper edge of another: points, each beneath the one before.
@@ -189,7 +189,7 @@ class Drawing:
     height: float
 
 
-def draw(nodes: int, edges: Sequence[tuple[int, int]], widest: int = 4) -> Drawing:
+def draw(nodes: int, edges: Sequence[tuple[int, int]], widest: int = 4) -> Layout:
     """Lay out a graph without cycles in layers of at most ``widest`` boxes, as Sugiyama, Tagawa and Toda (1981) do.
 
     Edges are pairs (from, to) with from < to. One over several layers has a narrow slot in each layer that it passes,
@@ -216,7 +216,7 @@ def draw(nodes: int, edges: Sequence[tuple[int, int]], widest: int = 4) -> Drawi
         ends = [(centres[node], y) for node in chain for y in (tops[node], tops[node] + BOX[1])]
         routes.append(tuple(ends[1:-1]))
     right = [x + BOX[0] for x, _ in boxes] + [x for route in routes for x, _ in route]
-    return Drawing(boxes, tuple(routes), max(right) + _MARGIN, len(rows) * down - _GAP[1] + 2 * _MARGIN)
+    return Layout(boxes, tuple(routes), max(right) + _MARGIN, len(rows) * down - _GAP[1] + 2 * _MARGIN)
 
 
 def layered(nodes: int, edges: Sequence[tuple[int, int]], widest: int) -> list[list[int]]:

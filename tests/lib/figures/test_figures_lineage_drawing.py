@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datarobust.figures.lineage import BOX, Drawing, draw, layered
+from datarobust.figures.lineage import BOX, Layout, draw, layered
 
 Graph = tuple[int, list[tuple[int, int]]]
 
@@ -24,7 +24,7 @@ def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return abs(one[0] - other[0]) < BOX[0] and abs(one[1] - other[1]) < BOX[1]
 
 
-def check(drawing: Drawing, edges: list[tuple[int, int]]) -> None:
+def check(drawing: Layout, edges: list[tuple[int, int]]) -> None:
     assert len(drawing.routes) == len(edges)
     assert not [pair for pair in combinations(drawing.boxes, 2) if overlap(*pair)]
     for (start, end), route in zip(edges, drawing.routes, strict=True):
