@@ -169,7 +169,8 @@ def export(
 
     def write(folder: Path) -> None:
         folder.mkdir()
-        _save({name: torch.from_numpy(np.array(array)) for name, array in model.items()}, folder / FILES[0])
+        # A safetensors file is read in random order.
+        _save({name: torch.from_numpy(np.array(array)) for name, array in sorted(model.items())}, folder / FILES[0])
         (folder / FILES[1]).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         if evaluation is not None and "adversarial" in evaluation:
             _save(torch.from_numpy(evaluation.column("adversarial").read()).float(), folder / FILES[2])
