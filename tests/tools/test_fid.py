@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -12,15 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from datarobust import artifacts
 from datarobust.artifacts import Step
-from datarobust.checkpoints import torchfiles
-from datarobust.jobs.make import make
-from datarobust.jobs.model import read_published
-from datarobust.networks.inception import Inception
-from datarobust.tools import _cli
 
 from . import made
 from .failing import documented, fails
@@ -136,8 +129,9 @@ def test_two_processes_have_the_bits_of_one(command: Run, pair: Run, place: Path
         assert done[0].stdout == done[1].stdout, f"{turn}: one process prints"
         for _, folder in runs:
             assert {entry.name for entry in folder.iterdir()} == {"line.json", "m.zarr"}
-        again = pair("fid", *words, cwd=place / "two")
-        assert (again.returncode, again.stdout) == (0, done[0].stdout), again.stderr
+        if turn == "new":
+            again = pair("fid", *words, cwd=place / "two")
+            assert (again.returncode, again.stdout) == (0, done[0].stdout), again.stderr
         for _, folder in runs:
             (folder / "line.json").unlink()
     words = ["fid", "d.zarr", "k.zarr", *QUICK]
@@ -160,19 +154,3 @@ def test_mistakes_are_one_sentence(command: Run, place: Path) -> None:
         (("d.zarr", "k.zarr", "--features", "dino"), ("choose inception",), 2),
     ):
         fails(command("fid", *words, cwd=place), *says, code=code)
-
-
-def test_the_import_of_its_network(command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch.save(Inception().state_dict(), tmp_path / "w.pth", _use_new_zipfile_serialization=False)
-    data = (tmp_path / "w.pth").read_bytes()
-    unknown = command("model", "import", tmp_path / "w.pth", "-o", tmp_path / "i.safetensors")
-    fails(unknown, "w.pth", "pt_inception-2015-12-05-6726825d.pth")
-    known = torchfiles.Published("w.pth", len(data), hashlib.sha256(data).hexdigest())
-    monkeypatch.setattr(torchfiles, "INCEPTION_FILE", known)
-    assert make(read_published(tmp_path / "w.pth"), tmp_path / "i.safetensors", _cli.step("model", None, None))
-    network, sha256 = torchfiles.load_inception(tmp_path / "i.safetensors")
-    assert sha256 == known.sha256
-    assert torch.equal(network.state_dict()["fc.weight"], torch.load(tmp_path / "w.pth")["fc.weight"])
-    assert artifacts.peek(tmp_path / "i.safetensors").history[-1].inputs == {"source": sha256}

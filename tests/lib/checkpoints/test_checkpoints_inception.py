@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +27,11 @@ from datarobust.checkpoints.torchfiles import (
 )
 from datarobust.errors import ArtifactError, DataError
 from datarobust.jobs.fid import feature_space
+from datarobust.jobs.make import make
+from datarobust.jobs.model import read_published
 from datarobust.networks.inception import Inception
 
-from .pickling import Evil
+from .pickling import Evil, stream
 
 STEP = Step("model", (), "0.1.0", None, None, {})
 
@@ -73,34 +78,37 @@ def test_a_known_file_is_loaded_and_may_be_an_artifact(
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(measure.of(some.numpy())), network(some), rtol=1e-3, atol=1e-4)
     imported = tmp_path / "i.safetensors"
-    arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    attributes = {"arch": {"name": INCEPTION}, "weights": "last", "source": sha256}
-    artifacts.save_tensors(imported, "classifier", arrays, attributes=attributes, history=[STEP])
+    assert make(read_published(published), imported, lambda inputs: replace(STEP, inputs=inputs))
+    assert artifacts.peek(imported).history[-1].inputs == {"source": sha256}
     again, same = load_inception(imported)
     assert same == sha256
     assert torch.equal(again.state_dict()["fc.weight"], state["fc.weight"])
-    artifacts.save_tensors(
-        imported, "classifier", arrays, attributes=attributes | {"source": "0" * 64}, history=[STEP], overwrite=True
-    )
-    with pytest.raises(ArtifactError, match="made of another file"):
-        load_inception(imported)
-    attributes["arch"] = {"name": "wrn-10-1"}
-    artifacts.save_tensors(imported, "classifier", arrays, attributes=attributes, history=[STEP], overwrite=True)
-    with pytest.raises(ArtifactError, match="another network than Inception"):
-        load_inception(imported)
+    arrays = {"a": np.zeros(1)}
+    for name, source, says in (
+        (INCEPTION, "0" * 64, "made of another file"),
+        ("wrn-10-1", sha256, "another network than Inception"),
+    ):
+        attributes = {"arch": {"name": name}, "weights": "last", "source": source}
+        artifacts.save_tensors(imported, "classifier", arrays, attributes=attributes, history=[STEP], overwrite=True)
+        with pytest.raises(ArtifactError, match=says):
+            load_inception(imported)
 
 
 def test_other_files_are_refused_in_a_sentence(
-    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torchfiles, "INCEPTION_FILE", known(published))
-    data = published.read_bytes()
-    path = tmp_path / "w.pth"
+    path, data = tmp_path / "w.pth", stream({"Conv2d_1a_3x3.conv.weight": torch.zeros(1000)})
+    path.write_bytes(data)
+    unknown = command("model", "import", path, "-o", tmp_path / "i.safetensors")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "w.pth" in unknown.stderr
+    assert INCEPTION_FILE.name in unknown.stderr
+    monkeypatch.setattr(torchfiles, "INCEPTION_FILE", known(path))
     cases = (
         (b"<!DOCTYPE html><html>quota", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 95628359\n", "Git LFS"),
         (b"", "is empty"),
-        (data[:-1], "cut short or another file, with 95"),
+        (data[:-1], f"cut short or another file, with {len(data) - 1:,} bytes"),
         (data[:1000], "cut short or another file, with 1,000 bytes"),
         (data + b"x", "is another file"),
         (data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], "damaged or another file, with the sha256"),
