@@ -37,10 +37,6 @@ class Network:
 _EDM = "https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/"
 _WANG = "https://huggingface.co/wzekai99/DM-Improves-AT/resolve/main/"
 _DEEPMIND = "https://storage.googleapis.com/dm-adversarial-robustness/"
-_INCEPTION = (
-    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
-    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-)
 
 # paper -> authors, licence, folder of the files
 _PAPERS = {
@@ -75,9 +71,8 @@ rebuffi2021 cifar100_linf_wrn28-10_cutmix_ddpm    Rebuffi2021Fixing_28_10_cutmix
 
 
 def _networks() -> Iterator[Network]:
-    file = INCEPTION_FILE
-    remote = Remote(file.name, _INCEPTION, file.bytes, file.sha256)
-    yield Network("inception", "the network of the FID, converted by pytorch-fid", "Apache 2.0 (pytorch-fid)", remote)
+    title, licence = "the network of the FID, converted by pytorch-fid", "Apache 2.0 (pytorch-fid)"
+    yield Network("inception", title, licence, INCEPTION_FILE)
     denoisers = [
         (f"edm-{data}-{form}", "Karras et al. 2022", _EDM)
         for data in ("cifar10-32x32-cond", "cifar10-32x32-uncond", "ffhq-64x64-uncond", "afhqv2-64x64-uncond")

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from datarobust import artifacts
 from datarobust.checkpoints.models import assemble_classifier, demand_tensors, normalisation_of
+from datarobust.datasets.fetch import Remote
 from datarobust.datasets.files import Raw, file_sha256, raw_file, read_start, reading
 from datarobust.errors import ArtifactError, DataError, UsageError
 from datarobust.networks.inception import Inception
@@ -203,16 +204,13 @@ def _architecture(
 INCEPTION = "inception-2015-12-05"  # name of the architecture in artifacts
 
 
-class Published(NamedTuple):
-    """A published file; others give other numbers, so it is known by its sha256 or not taken at all."""
-
-    name: str
-    bytes: int
-    sha256: str
-
-
-INCEPTION_FILE = Published(
+# Other files give other numbers, so it is known by its sha256 or not taken at all.
+INCEPTION_FILE = Remote(
     "pt_inception-2015-12-05-6726825d.pth",
+    (
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    ),
     95_628_359,
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
@@ -220,10 +218,10 @@ INCEPTION_FILE = Published(
 
 def inception_advice() -> str:
     """Which file to get, and how."""
-    name, size, sha256 = INCEPTION_FILE
+    file = INCEPTION_FILE
     return (
-        f"run model fetch inception -o inception.safetensors, or get {name} ({size:,} bytes, sha256 {sha256}), a "
-        "release asset of pytorch-fid (fid_weights) on GitHub"
+        f"run model fetch inception -o inception.safetensors, or get {file.name} ({file.size:,} bytes, sha256 "
+        f"{file.sha256}), a release asset of pytorch-fid (fid_weights) on GitHub"
     )
 
 
@@ -248,8 +246,8 @@ def load_inception(path: Path) -> tuple[Inception, str]:
             raise ArtifactError(f"{where} was made of another file ({sha256[:12]}…): {advice}")
         return assemble_inception(artifact, where), sha256
     size = published_file(path).size
-    if size != INCEPTION_FILE.bytes:
-        how = "is cut short or another file" if size < INCEPTION_FILE.bytes else "is another file"
+    if size != INCEPTION_FILE.size:
+        how = "is cut short or another file" if size < INCEPTION_FILE.size else "is another file"
         raise DataError(f"{where} {how}, with {size:,} bytes: {advice}")
     sha256 = file_sha256(path)
     if sha256 != INCEPTION_FILE.sha256:

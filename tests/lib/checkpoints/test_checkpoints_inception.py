@@ -20,11 +20,11 @@ from datarobust.checkpoints import torchfiles
 from datarobust.checkpoints.torchfiles import (
     INCEPTION,
     INCEPTION_FILE,
-    Published,
     assemble_inception,
     is_inception,
     load_inception,
 )
+from datarobust.datasets.fetch import Remote
 from datarobust.errors import ArtifactError, DataError
 from datarobust.jobs.fid import feature_space
 from datarobust.jobs.make import make
@@ -51,13 +51,13 @@ def published(state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory
     return path
 
 
-def known(path: Path) -> Published:
-    return Published(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+def known(path: Path) -> Remote:
+    return Remote(path.name, (), path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_the_published_file_is_known_as_it_was_published() -> None:
     file = INCEPTION_FILE
-    assert (file.bytes, file.sha256[:8]) == (95_628_359, "6726825d")
+    assert (file.size, file.sha256[:8]) == (95_628_359, "6726825d")
     assert file.sha256[:8] in file.name
     assert len(file.sha256) == 64
 
