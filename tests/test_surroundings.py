@@ -61,11 +61,11 @@ def whole(bench: Bench) -> Whole:
 def test_a_disturbed_command_again(bench: Bench, whole: Whole, case: str) -> None:
     _, contents, count = whole(case)
     assert count > 8
-    # Each command is killed in one of its last three calls; every other one meets another fault somewhere, too.
+    # Each command is killed in one of its last three calls; every third one meets another fault somewhere, too.
     place = list(CASES).index(case)
     trials = [("kill", count - place % 3)]
-    if place % 2:
-        trials.append((DISTURBED[place // 2 % len(DISTURBED)], 1 + 7 * place % count))
+    if place % 3 == 0:
+        trials.append((DISTURBED[place // 3], 1 + 7 * place % count))
     for kind, number in trials:
         wrong = faults.trial(bench, case, kind, number, contents)
         assert wrong is None, f"{kind} at call {number} of {count}: {wrong}"
