@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datarobust.issues import KINDS, USUAL, Findings, Thresholds, find, label_scores
-from datarobust.sensitivity import Labelled, rank
+from datarobust.sensitivity import Labelled, Options, rank
 from datarobust.types import Array
 
 Row = tuple[str, float, int, int, float]
+ALONE = Options(threads=1)
 
 
 def rows_of(findings: Findings) -> list[Row]:
@@ -94,7 +95,9 @@ def test_it_is_the_definition(
     points = random.integers(0, levels, (n, width), dtype=np.uint8)
     labels, tests = random.integers(0, classes, n), random.integers(0, levels, (7, width), dtype=np.uint8)
     others = Labelled.of(tests, random.integers(0, classes, 7)) if against else None
-    findings = find(Labelled.of(points, labels), "linf", groups_of(points), against=others, k=k, thresholds=least)
+    findings = find(
+        Labelled.of(points, labels), "linf", groups_of(points), against=others, k=k, thresholds=least, options=ALONE
+    )
     expected = by_definition(points, labels, tests if against else None, k, least)
     found, expected = sorted(rows_of(findings), key=named), sorted(expected, key=named)
     assert [named(row) for row in found] == [named(row) for row in expected]

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from datarobust.errors import UsageError
 from datarobust.lipschitz import bound
 from datarobust.norms import norm_of
-from datarobust.sensitivity import Labelled, rank
+from datarobust.sensitivity import Labelled, Options, rank
 
 Array = np.ndarray[Any, Any]
 NORMS = ("l2", "linf")
@@ -150,7 +150,7 @@ def demand_theorem(points: Array, labels: Array, row: int, r: float, near: int, 
 @given(labelled=sets(), share=st.floats(0.05, 0.95))
 def test_theorem_1_on_any_set(norm: str, labelled: tuple[Array, Array], share: float) -> None:
     points, labels = labelled
-    found = rank(Labelled.of(points, labels), norm)
+    found = rank(Labelled.of(points, labels), norm, options=Options(threads=1))
     there = np.flatnonzero(np.isfinite(found.robustness) & (found.robustness > 0))
     assume(there.size)
     for row in there.tolist():
