@@ -81,14 +81,9 @@ def edm_loss(
     return loss
 
 
-@dataclass(frozen=True)
-class Draw:
-    """The random choices of a step for B images, in memory of the processor."""
-
-    rows: Rows  # (B)
-    sigma: Array  # float32 (B)
-    noise: Array  # float32 (B, C, H, W), standard normal
-    maps: tuple[Floats, Floats] | None  # of augmentations, see :func:`maps`
+Draw = tuple[Rows, Array, Array, tuple[Floats, Floats] | None]
+"""Of a step for B images, in memory of the processor: rows (B), σ float32 (B), noise float32 (B, C, H, W), standard
+normal, and the augmentations (:func:`maps`), if any."""
 
 
 class Training(Loop):
@@ -118,24 +113,23 @@ class Training(Loop):
         place = step * recipe.batch + first
         keys = row_keys(recipe.seed, Domain.DENOISER_TRAINING.of(number), first, first + share)
         level = torch.from_numpy(normals(keys, _LEVEL, (1,))[:, 0])
-        return Draw(
-            self._rows[1][place : place + share],
-            (level * recipe.P_std + recipe.P_mean).exp().numpy(),
-            normals(keys, _NOISE, tuple(self.points.images.shape[1:])),
-            maps(recipe.augment, keys, _AUGMENT) if recipe.augment else None,
-        )
+        sigma = (level * recipe.P_std + recipe.P_mean).exp().numpy()
+        noise = normals(keys, _NOISE, tuple(self.points.images.shape[1:]))
+        augmented = maps(recipe.augment, keys, _AUGMENT) if recipe.augment else None
+        return self._rows[1][place : place + share], sigma, noise, augmented
 
     def train_step(self, number: int, drawn: Draw) -> None:
         """One step on one batch."""
         recipe, share = self.recipe, self.recipe.batch // self.group.size
         first = self.group.rank * share
-        points = self.points.at(drawn.rows)
+        rows, *arrays, augmented = drawn
+        points = self.points.at(rows)
         images, augmentation = to_model(points.images), None
-        if drawn.maps is not None:
-            images, augmentation = augment(images, *drawn.maps)
+        if augmented is not None:
+            images, augmentation = augment(images, *augmented)
         elif self.model.model.augment_dim:  # the denoiser is told that nothing was done
             augmentation = torch.zeros((len(images), self.model.model.augment_dim), device=self.device)
-        sigma, noise = (to_device(array, self.device) for array in (drawn.sigma, drawn.noise))
+        sigma, noise = (to_device(array, self.device) for array in arrays)
         labels = one_hot(points.labels, self.model.classes)
         seen = (number + 1) * recipe.batch
         for group in self.optimiser.param_groups:

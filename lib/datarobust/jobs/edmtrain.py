@@ -28,7 +28,6 @@ from datarobust.networks.features import Extractor, FeatureSpace
 from datarobust.networks.song_unet import CIFAR, DDPMPP, NCSNPP, SongUNet
 from datarobust.selection import Chosen, random
 from datarobust.text import shown
-from datarobust.training.images import Points
 from datarobust.training.loop import SILENT, Listener
 from datarobust.types import Images
 
@@ -64,16 +63,11 @@ class DenoiserTraining:
             raise DataError(f"{where} takes more memory than `memory`: give more, or train on a part")
 
     @cached_property
-    def points(self) -> Points:
-        """The images in memory."""
-        return points_of(self.dataset)
-
-    @cached_property
     def denoiser(self) -> Denoiser:
         """The network, with initial values that follow from the seed."""
         classes = 0
         if self.labelled:
-            named, most = len(self.dataset.attributes["classes"]), int(self.points.labels.max()) + 1
+            named, most = len(self.dataset.attributes["classes"]), int(self.dataset.column("labels").read().max()) + 1
             if named and most > named:
                 raise DataError(f"{shown(self.dataset.path)} names {named} classes, but a label is {most - 1}")
             classes = named or most
@@ -120,7 +114,7 @@ class DenoiserTraining:
         classes = list(dataset.attributes["classes"]) if self.labelled else []
         attributes = {"name": dataset.attributes["name"], "classes": classes, "dataset": dataset.digest}
         run = Run(output, self.request(), "denoiser", history, attributes, self.tensorboard)
-        run.train(Training(self.recipe, self.points.to(device), denoiser, device, self.group), self.listener)
+        run.train(Training(self.recipe, points_of(dataset).to(device), denoiser, device, self.group), self.listener)
 
 
 def usual_size(side: int) -> dict[str, Any]:
