@@ -120,15 +120,11 @@ def test_misuse_is_one_sentence(command: Run, place: Path, tmp_path: Path) -> No
     output, data, model = tmp_path / "k.zarr", place / "d.zarr", place / "m.safetensors"
     run = lambda *more: command("clone", data, "--model", model, "-o", output, *QUICK, *more)  # noqa: E731
     fails(run("--sigma-max", "0.001"), "sigma_max", code=2)
-    fails(run("--noise-weight", "1"), "share between 0 and 1", code=2)
     fails(run("--start", "matched", "--sigma-max", "2"), "--noise-weight", code=2)
     fails(run("--labels", tmp_path / "no.txt"), "no.txt")
-    fails(run("--select", "first:13"), "13 of 12")
     fails(run("--precision", "tf32"), "CPU", code=2)
-    fails(run("--device", "cuda"), "CUDA", code=2)
     fails(command("clone", data, "--model", tmp_path / "edm.pkl", "-o", output), "model import")
     fails(command("clone", data, "--model", data, "-o", output), "d.zarr")
-    fails(command("clone", model, "--model", model, "-o", output), "m.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 

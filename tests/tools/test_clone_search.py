@@ -97,11 +97,9 @@ def test_misuse_is_one_sentence(command: Run, place: Path, tmp_path: Path) -> No
     fails(run("--grid", "rho"), "rho=1.5,1.6,1.7", code=2)
     fails(run("--grid", "theta=1"), "does not have theta", code=2)
     fails(run("--shard", "2/2"), "2/2", code=2)
-    fails(run("--features", "dino"), "choose inception, classifier:M", code=2)
     fails(run("--features", "inception"), "--weights", "sha256", code=2)
     (tmp_path / "w.pth").write_bytes(b"no weights")
     fails(run("--weights", tmp_path / "w.pth"), "w.pth is cut short or another file")  # they are Inception's
     fails(run("--features", "pixels", "--weights", tmp_path / "w.pth"), "leave it out", code=2)
     (tmp_path / "w.pth").unlink()
-    fails(run("--limit", 1), "two images")
     assert list(tmp_path.iterdir()) == []

@@ -53,18 +53,28 @@ def killing(after: int) -> Any:
     return lambda label: progress
 
 
-@pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
     """6 points on 20 images: all on 2 of them, then 2 on all with two seeds."""
-    monkeypatch.setattr(search, "KEPT", 2)
-    data = made.dataset(tmp_path / "d.zarr", rows=20)
-    denoiser, weights = load_denoiser(made.model(tmp_path / "m.safetensors", small()))
+    folder = tmp_path_factory.mktemp("asked")
+    data = made.dataset(folder / "d.zarr", rows=20)
+    denoiser, weights = load_denoiser(made.model(folder / "m.safetensors", small()))
     cloning = Cloning(data, prepare(denoiser), weights, selection.choose("first:20", data), BASE, batch=8)
-    return Search(cloning, PIXELS, search.grid(GRID, BASE), (0, 1), "halving")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "KEPT", 2)
+        yield Search(cloning, PIXELS, search.grid(GRID, BASE), (0, 1), "halving")
+
+
+@pytest.fixture(scope="module")
+def straight(asked: Search, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the search, made in one go."""
+    output = tmp_path_factory.mktemp("straight") / "s.jsonl"
+    assert make(asked, output, step)
+    return output
 
 
 def names(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()} - {"d.zarr", "m.safetensors", "straight.jsonl"}
+    return {entry.name for entry in folder.iterdir()}
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -75,12 +85,11 @@ def unordered(path: Path) -> list[str]:
     return sorted(path.read_text().splitlines())
 
 
-def test_lines_of_a_search(asked: Search, tmp_path: Path) -> None:
-    assert make(asked, tmp_path / "s.jsonl", step)
-    found = asked.standings(gather([tmp_path / "s.jsonl"])[2])
+def test_lines_of_a_search(asked: Search, straight: Path) -> None:
+    found = asked.standings(gather([straight])[2])
     assert [(rung.points, rung.images) for rung in asked.rungs] == [(6, 2), (3, 6), (2, 20)]
     assert [len(results) for results in found] == [6, 3, 4]
-    first, *rest = lines(tmp_path / "s.jsonl")
+    first, *rest = lines(straight)
     assert first["features"] == "pixels"
     assert first["dataset"] == asked.cloning.dataset.digest
     assert len(rest) == 13
@@ -95,18 +104,18 @@ def test_lines_of_a_search(asked: Search, tmp_path: Path) -> None:
     assert line["score"] == pytest.approx(Moments.of(flat[0]).distance(Moments.of(flat[1])), rel=1e-4)
     assert line["l2"] == pytest.approx(float(np.sqrt(np.square(flat[0] - flat[1]).sum(1)).mean()), rel=1e-3)
     assert line["linf"] == pytest.approx(float(np.abs(flat[0] - flat[1]).max(1).mean()), rel=5e-3)
-    assert names(tmp_path) == {"s.jsonl"}
+    assert names(straight.parent) == {"s.jsonl"}
 
 
 def test_a_compiled_denoiser_sees_one_size_of_batches(asked: Search, tmp_path: Path) -> None:
     sizes = set()
-    asked.cloning.model.register_forward_pre_hook(lambda _, arguments: sizes.add(len(arguments[0])))
     full = replace(asked, strategy="full", points=asked.points[:1], seeds=(0,))
-    assert make(full, tmp_path / "s.jsonl", step)
-    assert sizes == {8, 4}  # of 20 images
-    sizes.clear()
-    assert make(replace(full, cloning=replace(asked.cloning, compiled=True)), tmp_path / "padded.jsonl", step)
-    assert sizes == {8}
+    with asked.cloning.model.register_forward_pre_hook(lambda _, arguments: sizes.add(len(arguments[0]))):
+        assert make(full, tmp_path / "s.jsonl", step)
+        assert sizes == {8, 4}  # of 20 images
+        sizes.clear()
+        assert make(replace(full, cloning=replace(asked.cloning, compiled=True)), tmp_path / "padded.jsonl", step)
+        assert sizes == {8}
 
 
 def test_every_line_says_what_the_score_is(asked: Search, tmp_path: Path) -> None:
@@ -147,10 +156,9 @@ def test_the_request_of_a_search_without_s_max_is_that_of_before(asked: Search) 
     assert list(asked.request()["grid"]) == ["sigma_min", "sigma_max", "rho", "S_churn", "S_min", "S_noise"]
 
 
-@pytest.mark.parametrize("after", [0, 2, 6, 10])
-def test_a_killed_search_goes_on(asked: Search, tmp_path: Path, after: int) -> None:
+@pytest.mark.parametrize("after", [0, 6, 10])
+def test_a_killed_search_goes_on(asked: Search, straight: Path, tmp_path: Path, after: int) -> None:
     """Until it is done there is no file of its name."""
-    make(asked, tmp_path / "straight.jsonl", step)
     output = tmp_path / "s.jsonl"
     with pytest.raises(Interrupt):
         make(asked, output, step, labelled=killing(after))
@@ -160,23 +168,22 @@ def test_a_killed_search_goes_on(asked: Search, tmp_path: Path, after: int) -> N
     counted: list[int] = []
     assert make(asked, output, step, labelled=lambda label: lambda items: (counted.append(i) or i for i in items))
     assert len(counted) == 13 - after
-    assert unordered(output) == unordered(tmp_path / "straight.jsonl")
+    assert unordered(output) == unordered(straight)
     assert names(tmp_path) == {"s.jsonl"}
     before = output.read_bytes()
     assert not make(asked, output, step, labelled=killing(0))
     assert output.read_bytes() == before
 
 
-def test_an_unfinished_file_of_before_is_gone_on_with(asked: Search, tmp_path: Path) -> None:
+def test_an_unfinished_file_of_before_is_gone_on_with(asked: Search, straight: Path, tmp_path: Path) -> None:
     """Version 0.1 wrote lines under the final name, and a kill could tear the last one."""
-    make(asked, tmp_path / "straight.jsonl", step)
     output = tmp_path / "s.jsonl"
-    output.write_text("".join((tmp_path / "straight.jsonl").read_text().splitlines(keepends=True)[:5]) + '{"point": 3,')
+    output.write_text("".join(straight.read_text().splitlines(keepends=True)[:5]) + '{"point": 3,')
     (tmp_path / ".s.jsonl.3-0.journal").write_bytes(b"of before")
     counted: list[int] = []
     assert make(asked, output, step, labelled=lambda label: lambda items: (counted.append(i) or i for i in items))
     assert len(counted) == 9
-    assert unordered(output) == unordered(tmp_path / "straight.jsonl")
+    assert unordered(output) == unordered(straight)
     assert names(tmp_path) == {"s.jsonl"}
 
 
@@ -192,8 +199,7 @@ def test_clones_of_a_rung_serve_the_next(asked: Search, tmp_path: Path, monkeypa
     assert sum(counted) == 6 * 2 + 3 * 4 + 2 * 14 + 2 * 20 == asked.plan()["clones"]
 
 
-def test_shards_bring_the_lines_of_one_search(asked: Search, tmp_path: Path) -> None:
-    make(asked, tmp_path / "straight.jsonl", step)
+def test_shards_bring_the_lines_of_one_search(asked: Search, straight: Path, tmp_path: Path) -> None:
     paths = [tmp_path / "s0.jsonl", tmp_path / "s1.jsonl"]
     shards = [replace(asked, shard=(n, 2), also=(paths[1 - n],)) for n in range(2)]
     with pytest.raises(DatarobustError, match="rung 1 lacks 3 of 6 results"):
@@ -205,7 +211,7 @@ def test_shards_bring_the_lines_of_one_search(asked: Search, tmp_path: Path) -> 
     make(shards[1], paths[1], step)
     make(shards[0], paths[0], step)
     together = sorted(paths[0].read_text().splitlines()[1:] + paths[1].read_text().splitlines()[1:])
-    assert together == sorted((tmp_path / "straight.jsonl").read_text().splitlines()[1:])
+    assert together == sorted(straight.read_text().splitlines()[1:])
 
 
 def test_a_full_search_has_all_points_and_seeds(asked: Search, tmp_path: Path) -> None:
@@ -239,13 +245,14 @@ def test_features_of_a_classifier(asked: Search, tmp_path: Path) -> None:
 def test_other_searches_and_other_files_are_left_alone(asked: Search, tmp_path: Path) -> None:
     output = tmp_path / "s.jsonl"
     output.write_text("mine\n")
+    small_search = replace(asked, strategy="full", points=asked.points[:1], seeds=(0,))
     with pytest.raises(ExistsError, match="exists already"):
-        make(asked, output, step)
+        make(small_search, output, step)
     assert output.read_text() == "mine\n"
-    make(asked, output, step, overwrite=True)
+    make(small_search, output, step, overwrite=True)
     with pytest.raises(ExistsError, match="`overwrite`"):
-        make(replace(asked, seeds=(0, 5)), output, step)
-    assert read(output)[0]["request"] == artifacts.fingerprint(asked.request())
+        make(replace(small_search, seeds=(5,)), output, step)
+    assert read(output)[0]["request"] == artifacts.fingerprint(small_search.request())
 
 
 @pytest.mark.parametrize(
