@@ -315,7 +315,7 @@ def argument_path(path: Path) -> Path:
 def load_denoiser(
     dataset: Path, model: Path, select: str | None, limit: int | None
 ) -> tuple[Store, Chosen, Denoiser, Tensors]:
-    """The dataset, its chosen points, and the denoiser with its artifact."""
+    """The dataset, its chosen points, and the denoiser with what its artifact says."""
     from dataclasses import replace
 
     from datarobust import selection
@@ -324,7 +324,9 @@ def load_denoiser(
     points = opened(dataset)
     chosen = selection.choose(select or f"first:{len(points)}", points)
     chosen = replace(chosen, rows=chosen.rows[:limit])
-    return points, chosen, *load_denoiser(argument_path(model))
+    denoiser, weights = load_denoiser(argument_path(model))
+    weights.clear()  # the denoiser has its own
+    return points, chosen, denoiser, weights
 
 
 def hardware(device: torch.device) -> str:
