@@ -158,6 +158,9 @@ class Bench:
         name, *words = line.split()
         report = self.folder / "count"
         start = ["faults.py", cwd, KINDS[kind], str(number), str(flock), report, self.scripts / name]
+        if lack() is not None:
+            assert kind == "count"
+            start = [name]
         return subprocess.run(
             [self.quick / start[0], *start[1:], *words], cwd=cwd, capture_output=True, text=True, timeout=300,
             check=False,
@@ -165,7 +168,7 @@ class Bench:
 
     def count(self) -> int:
         """The number of calls in the command that ended last."""
-        return int((self.folder / "count").read_text())
+        return int((self.folder / "count").read_text()) if lack() is None else 0
 
     def fresh(self, name: str) -> Path:
         """An empty folder of this name beside the inputs."""

@@ -29,6 +29,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 Whole = Callable[[str], tuple[Path, dict[str, str], int]]
 ODD = "-ü [1] *"
 DISTURBED = tuple(kind for kind in KINDS if kind != "count")
+disturbing = pytest.mark.skipif(faults.lack() is not None, reason=str(faults.lack()))
 EACH = 13  # every so many of all trials of damage
 
 
@@ -43,8 +44,6 @@ def bench(quick: Path, scripts: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def whole(bench: Bench) -> Whole:
     """What a command makes where nothing disturbs it: its folder, the contents, and the number of calls to the disk."""
-    if (lack := faults.lack()) is not None:
-        pytest.skip(lack)
 
     @cache
     def made(case: str) -> tuple[Path, dict[str, str], int]:
@@ -57,6 +56,7 @@ def whole(bench: Bench) -> Whole:
 # ------------------------------------------------------------------------------------------------------------ faults
 
 
+@disturbing
 @pytest.mark.parametrize("case", CASES)
 def test_a_disturbed_command_again(bench: Bench, whole: Whole, case: str) -> None:
     _, contents, count = whole(case)
@@ -71,6 +71,7 @@ def test_a_disturbed_command_again(bench: Bench, whole: Whole, case: str) -> Non
         assert wrong is None, f"{kind} at call {number} of {count}: {wrong}"
 
 
+@disturbing
 @pytest.mark.parametrize(
     ("case", "number"), [("sens-rank", errno.ENOSYS), ("edmtrain", errno.ENOLCK), ("figure", errno.EOPNOTSUPP)]
 )
@@ -82,6 +83,7 @@ def test_a_file_system_without_flock(bench: Bench, whole: Whole, case: str, numb
     assert faults.contents(folder) == whole(case)[1]
 
 
+@disturbing
 def test_the_last_call_is_counted(bench: Bench, whole: Whole) -> None:
     count = whole("sens-rank")[2]
     killed = bench.run(bench.fresh("trial"), CASES["sens-rank"], "kill", count)
@@ -217,6 +219,7 @@ def test_a_folder_that_may_not_be_written(bench: Bench, case: str) -> None:
     assert not list(folder.iterdir())
 
 
+@disturbing
 def test_a_full_disk_from_the_first_byte(bench: Bench) -> None:
     folder = bench.fresh("full")
     done = bench.run(folder, CASES["sens-rank"], "stays full", 1)
