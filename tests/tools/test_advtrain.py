@@ -220,19 +220,3 @@ def test_a_folder_of_another_run_is_refused_and_replaced_when_asked(
     other = command("advtrain", "d.zarr", *OPTIONS, "--epochs", 1, "--overwrite", "-o", "replaced", cwd=digits)
     assert other.returncode == 0, other.stderr
     assert len(contents(digits / "replaced")["log"]) == 1
-
-
-def test_generated_images_of_other_classes_are_refused(digits: Path, command: Command, tmp_path: Path) -> None:
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    np.savez(tmp_path / "g.npz", image=rng.integers(0, 256, (50, 8, 8, 1), np.uint8), label=rng.integers(0, 12, 50))
-    np.savez(tmp_path / "w.npz", image=rng.integers(0, 256, (50, 9, 9, 1), np.uint8), label=rng.integers(0, 10, 50))
-    for name, words in (("g", "names 10 classes, but a label is 11"), ("w", "its images have shape (1, 9, 9)")):
-        assert command("dataset", "import", tmp_path / f"{name}.npz", "-o", tmp_path / f"{name}.zarr").returncode == 0
-        done = command(
-            "advtrain", "d.zarr", *OPTIONS, "--generated", tmp_path / f"{name}.zarr", "-o", "refused", cwd=digits
-        )
-        assert done.returncode == 1
-        assert words in done.stderr
-        assert done.stderr.count("\n") == 1

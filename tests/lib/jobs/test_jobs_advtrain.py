@@ -88,6 +88,9 @@ def test_sets_that_do_not_go_together(tmp_path: Path) -> None:
 def test_classes(tmp_path: Path) -> None:
     assert classes_of(inputs(store(tmp_path / "named.zarr"))) == 3
     assert classes_of(inputs(store(tmp_path / "unnamed.zarr", classes=[]))) == 3
+    two = store(tmp_path / "two.zarr", classes=["cat", "dog"])
+    with pytest.raises(DataError, match="names 2 classes, but a label is 2"):
+        classes_of(inputs(two, generated=store(tmp_path / "more.zarr", classes=[])))
     with pytest.raises(DataError, match="one class"):
         classes_of(inputs(store(tmp_path / "one.zarr", count=1, classes=[])))
 

@@ -47,7 +47,7 @@ def test_every_image_is_drawn_as_often() -> None:
     assert sum((counts[row] - 500) ** 2 / 500 for row in range(40)) < 82
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(seed=seeds, n=st.integers(2, 60), count=st.integers(1, 100), share=st.floats(0, 1), data=st.data())
 def test_an_oversampled_epoch_has_its_share_of_the_focus(seed, n, count, share, data) -> None:  # type: ignore[no-untyped-def]
     """Points in focus, and others, are each drawn equally often, up to one draw; the share holds over many epochs."""
