@@ -178,7 +178,7 @@ def test_what_is_missing_is_told(make: Make, data: Path, tmp_path: Path, table: 
 
 def test_figure_1_runs_and_table_2_takes_its_run_over(make: Make, data: Path, tmp_path: Path) -> None:
     tiny = {
-        "DATA": data, "OUT": tmp_path, "SMALL": "yes", "small": 90, "small_test": 20, "many": 8,
+        "DATA": data, "OUT": tmp_path, "SMALL": "yes", "small": 48, "small_test": 8, "many": 8,
         "ADVTRAIN": "--epochs 2 --batch 32 --steps 1 --threads 1 -q",
         "AAEVAL": "--attacks apgd-ce --iterations 1 --restarts 1 --threads 1",
     }  # fmt: skip
