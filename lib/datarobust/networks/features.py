@@ -44,8 +44,7 @@ class Extractor:
     """A network, up to one of its layers.
 
     The network, in messages called ``spec``, is moved to the device, made float32, put into evaluation mode and tried
-    with ``some`` points; DataError where it or the layer cannot be used. ``width`` is how many numbers a point becomes,
-    ``shape`` that of the layer's output for one.
+    with ``some`` points; DataError where it or the layer cannot be used. ``width`` is how many numbers a point becomes.
     """
 
     def __init__(self, spec: str, module: nn.Module, layer: str, some: Array, device: torch.device) -> None:
@@ -58,8 +57,7 @@ class Extractor:
             raise DataError(f"{spec} has no layer {layer}; it has {known}.")
         with products("fp32", deterministic=True):
             outputs = demand_steady(spec, self._tapped, as_inputs(some[:PROBED], device))
-        self.shape = tuple(outputs.shape[1:])
-        self.width = int(np.prod(self.shape))
+        self.width = outputs[0].numel()
         if not self.width:
             raise DataError(f"{spec}: layer {layer} gives no numbers.")
 
