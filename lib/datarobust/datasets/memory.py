@@ -289,11 +289,11 @@ def as_points(X: Any, where: str = "X") -> Array:
         raise DataError(f"{where} has shape {array.shape}: points are {kinds}.")
     if array.dtype == np.uint8:
         return array
-    pixels = _pixels(array, where) if array.ndim > 2 else None
+    pixels = _pixels(array) if array.ndim > 2 else None
     return as_features(array.reshape(len(array), -1), 0, where).reshape(array.shape) if pixels is None else pixels
 
 
-def _pixels(array: Array, where: str) -> Images | None:
+def _pixels(array: Array) -> Images | None:
     """Images as bytes where nothing is lost by it, as :func:`as_images` has it, else None.
 
     Whole numbers up to 16 are levels of another scale, such as those of scikit-learn's digits: no bytes.
@@ -304,14 +304,10 @@ def _pixels(array: Array, where: str) -> Images | None:
         scale = next(filter(None, map(tell_scale, blocks)), "unit")
     if scale == "bytes" and array.dtype.kind != "b" and max((block.max() for block in blocks), default=0) <= DARK:
         return None
-    result = np.empty(array.shape, np.uint8)
-    for number, block in enumerate(blocks):
-        begin = number * _ROWS_AT_ONCE
-        try:
-            result[begin : begin + len(block)] = as_images(block, scale, begin, where)
-        except DataError:  # they are features, whose numbers are checked as such
-            return None
-    return result
+    try:
+        return np.concatenate([as_images(block, scale, 0, "X") for block in blocks])
+    except DataError:  # they are features, whose numbers are checked as such
+        return None
 
 
 def as_classes(y: Any, where: str = "y") -> tuple[Array, Array | None]:
