@@ -136,20 +136,13 @@ def test_odd_paths(command, tmp_path):
     assert artifacts.open_store(tmp_path / "-o ut:ä.zarr").attributes["name"] == "-ü set:1"
 
 
-@pytest.fixture(scope="module")
-def big(tmp_path_factory):
-    """A file whose import takes as long as the command takes to start."""
-    path = tmp_path_factory.mktemp("big") / "big.npz"
+def test_killed_imports_go_on_with_the_same_bits(command, scripts, tmp_path):
+    """A shuffled one, as it has more to leave; test_jobs_dataset_importing interrupts all."""
     images = RNG.integers(0, 256, (5_000, 32, 32, 3), dtype=np.uint8)
-    np.savez_compressed(path, x=images, y=RNG.integers(0, 10, len(images)))
-    return path
-
-
-@pytest.mark.parametrize("options", [[], ["--shuffle", "3"]])
-def test_killed_imports_go_on_with_the_same_bits(command, scripts, tmp_path, big, options):
+    np.savez_compressed(tmp_path / "big.npz", x=images, y=RNG.integers(0, 10, len(images)))
     for place in ("straight", "killed"):
         (tmp_path / place).mkdir()
-    words = ["import", big, "-o", "d.zarr", *options]
+    words = ["import", "../big.npz", "-o", "d.zarr", "--shuffle", "3"]
     started = time.monotonic()
     subprocess.run([scripts / "dataset", *words], cwd=tmp_path / "straight", check=True, stdout=subprocess.DEVNULL)
     whole = time.monotonic() - started
@@ -166,7 +159,7 @@ def test_killed_imports_go_on_with_the_same_bits(command, scripts, tmp_path, big
         if process.returncode == 0:  # the machine was quicker than at first: kill earlier, and begin again
             shutil.rmtree(tmp_path / "killed" / "d.zarr")
             whole *= 0.7
-        if kills == 2:
+        if kills == 3:
             break
     assert kills
     done = command("dataset", *words, cwd=tmp_path / "killed")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -109,12 +108,10 @@ def test_a_finished_import_does_nothing(tmp_path, big, monkeypatch):
 def test_an_interrupted_import_goes_on_with_the_same_bits(tmp_path, big, options):
     straight, output = tmp_path / "straight.zarr", tmp_path / "d.zarr"
     import_dataset(open_source(str(big)), straight, step, **options)
-    running = threading.active_count()
     for blocks in (0, 2, 0, 1, 2):  # after those that an earlier run has left
         with pytest.raises(Interrupt):
             import_dataset(open_source(str(big)), output, step, progress=stopping(blocks), **options)
         assert not output.exists()
-        assert threading.active_count() == running
     first = tmp_path / ".d.zarr.partial" / "images" / "c.0.0.0.0"
     kept = {} if "shuffle" in options else {"inode": first.stat().st_ino}
     import_dataset(open_source(str(big)), output, step, **options)
