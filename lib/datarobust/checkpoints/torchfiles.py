@@ -261,12 +261,13 @@ def load_inception(path: Path) -> tuple[Inception, str]:
 
 def assemble_inception(arrays: Mapping[str, Array], where: str) -> Inception:
     """The network with these values, in evaluation mode. Raises ArtifactError where a name or shape is not its."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.device("meta"):  # without values of its own
         network = Inception()
-    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    demand_tensors(shapes, arrays, where, "Inception")
+    expected = network.state_dict()
+    demand_tensors({name: tuple(tensor.shape) for name, tensor in expected.items()}, arrays, where, "Inception")
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ArtifactError(f"{where} has numbers in {name} that are not finite")
-    network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+    values = {name: torch.tensor(array, dtype=expected[name].dtype) for name, array in arrays.items()}
+    network.load_state_dict(values, assign=True)
     return network.eval()
