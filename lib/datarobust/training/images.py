@@ -135,9 +135,6 @@ class Stream:
         self._loaded: OrderedDict[int, Future[tuple[Images, Rows]]] = OrderedDict()
         self._within: tuple[int, int, Rows] | None = None  # the last (pass, block) and its order
 
-    def __len__(self) -> int:
-        return self._order.rows
-
     def __enter__(self) -> Self:
         return self
 
