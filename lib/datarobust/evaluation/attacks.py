@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from datarobust.errors import DatarobustError
 from datarobust.networks import products
@@ -177,13 +176,31 @@ class AttackedModel:
         if self.limit is None or len(x) <= self.limit:
             logits: Tensor = module(x)
             return logits
-        parts = torch.split(x, self.limit)
         if torch.is_grad_enabled() and x.requires_grad:
-            return torch.cat(
-                [checkpoint(module, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
-            )
+            parts: Tensor = _InParts.apply(x, module, self.limit)  # type: ignore[no-untyped-call]
+            return parts
         with torch.no_grad():
-            return torch.cat([module(part) for part in parts])
+            return torch.cat([module(part) for part in torch.split(x, self.limit)])
+
+
+class _InParts(torch.autograd.Function):
+    """Run a batch in parts, forward and backward; checkpoints of PyTorch fail where chance changes a network's ways."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, module: nn.Module, limit: int) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.module, ctx.limit = module, limit
+        return torch.cat([module(part) for part in torch.split(x, limit)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        parts = []
+        for part, gradient in zip(*(torch.split(each, ctx.limit) for each in (x, gradients[0])), strict=True):
+            with torch.enable_grad():
+                images = part.detach().requires_grad_()
+                parts.append(torch.autograd.grad(ctx.module(images), images, gradient)[0])
+        return torch.cat(parts), None, None
 
 
 _ALIKE = 1e-2

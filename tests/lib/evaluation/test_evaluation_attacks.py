@@ -109,6 +109,22 @@ def test_gradients_of_parts_can_be_taken_class_by_class() -> None:
         assert torch.allclose(part, whole, atol=1e-5)
 
 
+def test_parts_of_a_network_that_takes_another_way_each_time() -> None:
+    """As those that resize images by chance: the backward pass need not meet what the forward pass met."""
+
+    class Ways(nn.Module):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return nn.functional.interpolate(x, size=4 + self.calls % 3).sigmoid().mean((2, 3))
+
+    images = torch.rand(5, 3, 8, 8, requires_grad=True)
+    (gradient,) = torch.autograd.grad(AttackedModel(Ways(), limit=2)(images).sum(), images)
+    assert gradient.shape == images.shape
+    assert torch.isfinite(gradient).all()
+
+
 def test_failures_are_kept() -> None:
     class Fails(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
