@@ -104,13 +104,9 @@ class Encoding:
         leading = self._encoder.encode(rows, positions)
         self.leading[positions, : leading.shape[1]] = leading
 
-    @property
-    def refinable(self) -> bool:
-        """Whether the best codes depend on how far the search of each point reaches."""
-        return isinstance(self._encoder, LinfEncoder)
-
     def refine(self, radius: Array, same: bool = False) -> None:
-        """Encode once more, now that ``radius`` (P,) says how far each search reaches; l-infinity only.
+        """Encode once more, now that ``radius`` (P,) says how far each search reaches; in l-infinity, whose best codes
+        depend on it.
 
         ``same``: the search is for neighbours of the same label.
         """
@@ -139,7 +135,7 @@ class L2Encoder:
         directions = min(width, len(sample))  # more than the sample spans tell nothing
         self.near, far = min(NEAR, directions), min(FAR, max(0, directions - NEAR))
         self.projector = Projector(sample, width, self.near, far)
-        projected = self.projector(*self.projector.products(sample))
+        projected = self.projector(sample)
         rests, _ = projected.rest(self.near)
         self.rest_mean = float(rests.mean())
         self.near_step = _step(np.append(projected.coordinates[:, : self.near], rests - self.rest_mean))
@@ -151,8 +147,7 @@ class L2Encoder:
     def encode(self, rows: Array, positions: Array) -> Array:
         """Round padded rows to codes at their positions; returns their (n, 4) leading coordinates."""
         near = self.near
-        centred, raw = self.projector.products(rows)
-        projected = self.projector(centred, raw)
+        projected = self.projector(rows)
         codes, lost = _to_bytes(projected.coordinates[:, :near], self.near_step)
         self.near_codes[positions, :near] = self.far_codes[positions, :near] = codes
         rest, doubt = projected.rest(near)
@@ -163,7 +158,7 @@ class L2Encoder:
         self.far_codes[positions, 64 : 64 + codes.shape[1]] = codes
         self.rest[positions], doubt = projected.rest(None)
         self.far_slack[positions] = (np.sqrt(lost + more) + projected.error + doubt) * LOOSE
-        return self.projector.leading(raw)
+        return projected.leading
 
     def finish(self) -> tuple[dict[str, Array], dict[str, int | float]]:
         """The codes of all positions."""
@@ -210,6 +205,8 @@ class Projected:
     """(n,) float64: bound on the l2 error of the coordinates."""
     squared_error: Array
     """(n,) float64: bound on the error of ``squared``."""
+    leading: Array
+    """(n, 4) float32: coordinates on the leading directions, for ordering only."""
 
     def rest(self, count: int | None) -> tuple[Array, Array]:
         """Lengths (n,) of what the first ``count`` coordinates (None: all) do not see, and bounds on their errors."""
@@ -260,12 +257,8 @@ class Projector:
         self.to_leading = inverse[:, :4]
         self.gain = float(np.linalg.norm(self.to_orthonormal, 2))
 
-    def products(self, rows: Array) -> tuple[Array, Array]:
-        """Padded rows (n, W) about the centre and scaled, (n, D) float32, and their products with directions, (n, K).
-
-        Raises:
-            DataError: the numbers span more than float32 can hold.
-        """
+    def _products(self, rows: Array) -> tuple[Array, Array]:
+        """Padded rows about the centre and scaled, (n, D) float32, and their products with the directions, (n, K)."""
         with np.errstate(over="ignore"):
             centred = rows[:, : len(self.centre)].astype(np.float32)
             centred -= self.centre
@@ -278,12 +271,17 @@ class Projector:
             raw += centred[:, start : start + _CHUNK] @ self.directions[start : start + _CHUNK]
         return centred, raw
 
-    def leading(self, raw: Array) -> Array:
-        """(n, 4) float32: coordinates on the leading directions, for ordering only, from :meth:`products`."""
-        return (raw @ self.to_leading).astype(np.float32)
+    def leading(self, rows: Array) -> Array:
+        """(n, 4) float32: coordinates of padded rows on the leading directions, as :class:`Projected` has them."""
+        return (self._products(rows)[1] @ self.to_leading).astype(np.float32)
 
-    def __call__(self, centred: Array, raw: Array) -> Projected:
-        """Project rows, from their :meth:`products`."""
+    def __call__(self, rows: Array) -> Projected:
+        """Project padded rows.
+
+        Raises:
+            DataError: the numbers span more than float32 can hold.
+        """
+        centred, raw = self._products(rows)
         squared, half = np.zeros(len(raw)), _CHUNK // 2  # so many squares are exact, too
         for start in range(0, centred.shape[1], half):
             part = centred[:, start : start + half]
@@ -298,6 +296,7 @@ class Projector:
             squared=squared * step**2,
             error=error * self.gain * step,
             squared_error=4 * unit * squared * step**2,
+            leading=(raw @ self.to_leading).astype(np.float32),
         )
 
 
@@ -366,7 +365,7 @@ class LinfEncoder:
     def encode(self, rows: Array, positions: Array) -> Array:
         """Fill in the codes; returns the (n, 4) leading coordinates of the rows."""
         self.fill(rows, positions)
-        return self.projector.leading(self.projector.products(rows)[1])
+        return self.projector.leading(rows)
 
     def finish(self) -> tuple[dict[str, Array], dict[str, int | float]]:
         """The codes of all positions."""

@@ -137,7 +137,7 @@ class Search:
                 self._seed(encoding, workers)
             else:
                 done = self._restore(*state)
-            if encoding.refinable:
+            if self.norm == "linf":
                 encoding.refine(self.radius * (self._scout(encoding, workers) if state is None else 1.0), self.same)
                 if state is None:
                     self._seed(encoding, workers)

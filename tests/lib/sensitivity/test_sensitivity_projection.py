@@ -58,8 +58,8 @@ def check(rows: Array, near: int, far: int) -> Projector:
     far = min(far, width - near)
     wide = padded(rows)
     projector = Projector(wide[: max(1, len(rows) // 2)], width, near, far)
-    centred, raw = projector.products(wide)
-    projected, leading = projector(centred, raw), projector.leading(raw)
+    projected = projector(wide)
+    np.testing.assert_array_equal(projector.leading(wide), projected.leading)
 
     directions = projector.directions.astype(np.float64) @ projector.to_orthonormal
     np.testing.assert_allclose(directions.T @ directions, np.eye(near + far), atol=1e-9)
@@ -73,8 +73,8 @@ def check(rows: Array, near: int, far: int) -> Projector:
     assert (np.abs(projected.squared - square) <= projected.squared_error + 1e-13 * square).all()
     # Bessel's inequality, and so a bound from below on every distance.
     assert ((projected.coordinates**2).sum(axis=1) <= (length + projected.error) ** 2 * (1 + 1e-9) + 1e-300).all()
-    assert leading.shape == (len(rows), min(4, near + far))
-    assert np.isfinite(leading).all()
+    assert projected.leading.shape == (len(rows), min(4, near + far))
+    assert np.isfinite(projected.leading).all()
     for count in (near, None):
         rest, doubt = projected.rest(count)
         exact = np.sqrt(np.maximum(square - ((wide @ directions[:, :count]) ** 2).sum(axis=1), 0))
@@ -88,11 +88,11 @@ def test_bytes_are_projected_exactly(kind: str, near: int, far: int) -> None:
     projector = check(byte_rows(kind), near, far)
     if projector.exact:
         rows = padded(byte_rows(kind))
-        projected = projector(*projector.products(rows))
+        projected = projector(rows)
         assert not projected.error.any()
         assert not projected.squared_error.any()
         for n in (1, 7, 65):  # whole numbers have no order of summation
-            squared = projector(*projector.products(np.ascontiguousarray(rows[:n]))).squared
+            squared = projector(np.ascontiguousarray(rows[:n])).squared
             np.testing.assert_array_equal(squared, projected.squared[:n])
 
 
