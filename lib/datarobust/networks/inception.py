@@ -8,7 +8,7 @@ enlarged to 299 x 299 as TensorFlow 1 did it (corners not aligned, no offset of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
 import torch
@@ -42,15 +42,19 @@ class Unit(nn.Module):
 class Branches(nn.Module):
     """Chains of units side by side, and the pooled input beside them, through ``branch_pool`` where there is one.
 
-    The only unit of a chain has the name of the chain; several are ``branch5x5_1``, ``branch5x5_2``.
+    The only unit of a chain has the name of the chain; several are ``branch5x5_1``, ``branch5x5_2``. Where a chain ends
+    in two units side by side, these are ``branch3x3_2a`` and ``branch3x3_2b``.
     """
 
-    def __init__(self, pool: Callable[[Tensor], Tensor], **chains: list[Unit]) -> None:
+    def __init__(self, pool: Callable[[Tensor], Tensor], **chains: Sequence[Unit | tuple[Unit, Unit]]) -> None:
         super().__init__()
         self._pool, self._chains = pool, chains
         for name, units in chains.items():
             for number, unit in enumerate(units, 1):
-                self.add_module(name if len(units) == 1 else f"{name}_{number}", unit)
+                place = name if len(units) == 1 else f"{name}_{number}"
+                named = {place: unit} if isinstance(unit, Unit) else {f"{place}a": unit[0], f"{place}b": unit[1]}
+                for each, module in named.items():
+                    self.add_module(each, module)
 
     def forward(self, x: Tensor) -> Tensor:
         """Branches side by side."""
@@ -59,35 +63,9 @@ class Branches(nn.Module):
         for name, units in self._chains.items():
             branch = pooled if name == "branch_pool" else x
             for unit in units:
-                branch = unit(branch)
+                branch = unit(branch) if isinstance(unit, Unit) else torch.cat([each(branch) for each in unit], 1)
             branches.append(branch)
         return torch.cat(branches if "branch_pool" in self._chains else [*branches, pooled], 1)
-
-
-class Forked(nn.Module):
-    """Mixed_7b and 7c: branches that end in a row and a column."""
-
-    def __init__(self, into: int, greatest: bool) -> None:
-        super().__init__()
-        self._greatest = greatest
-        self.branch1x1 = Unit(into, 320, 1)
-        self.branch3x3_1 = Unit(into, 384, 1)
-        self.branch3x3_2a = Unit(384, 384, (1, 3), padding=(0, 1))
-        self.branch3x3_2b = Unit(384, 384, (3, 1), padding=(1, 0))
-        self.branch3x3dbl_1 = Unit(into, 448, 1)
-        self.branch3x3dbl_2 = Unit(448, 384, 3, padding=1)
-        self.branch3x3dbl_3a = Unit(384, 384, (1, 3), padding=(0, 1))
-        self.branch3x3dbl_3b = Unit(384, 384, (3, 1), padding=(1, 0))
-        self.branch_pool = Unit(into, 192, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, into, H, W) to (B, 2048, H, W)."""
-        single = self.branch3x3_1(x)
-        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
-        pooled = functional.max_pool2d(x, 3, 1, 1) if self._greatest else _average(x)
-        parts = [self.branch1x1(x), self.branch3x3_2a(single), self.branch3x3_2b(single)]
-        parts += [self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double), self.branch_pool(pooled)]
-        return torch.cat(parts, 1)
 
 
 class Inception(nn.Module):
@@ -111,8 +89,8 @@ class Inception(nn.Module):
         self.Mixed_6e = _long(192)
         long = _chain(768, (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3), stride=2)
         self.Mixed_7a = Branches(_greatest, branch3x3=_chain(768, (192, 1), (320, 3), stride=2), branch7x7x3=long)
-        self.Mixed_7b = Forked(1280, greatest=False)
-        self.Mixed_7c = Forked(2048, greatest=True)
+        self.Mixed_7b = _forked(1280, _average)
+        self.Mixed_7c = _forked(2048, partial(functional.max_pool2d, kernel_size=3, stride=1, padding=1))
         self.fc = nn.Linear(2048, 1008)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -189,4 +167,16 @@ def _long(width: int) -> Branches:
         branch7x7=_chain(768, (width, 1), (width, (1, 7)), (192, (7, 1))),
         branch7x7dbl=_chain(768, (width, 1), (width, (7, 1)), (width, (1, 7)), (width, (7, 1)), (192, (1, 7))),
         branch_pool=_chain(768, (192, 1)),
+    )
+
+
+def _forked(into: int, pool: Callable[[Tensor], Tensor]) -> Branches:
+    """Mixed_7b and 7c, with branches that end in a row and a column."""
+    ends = [(Unit(384, 384, (1, 3), padding=(0, 1)), Unit(384, 384, (3, 1), padding=(1, 0))) for _ in range(2)]
+    return Branches(
+        pool,
+        branch1x1=_chain(into, (320, 1)),
+        branch3x3=[*_chain(into, (384, 1)), ends[0]],
+        branch3x3dbl=[*_chain(into, (448, 1), (384, 3)), ends[1]],
+        branch_pool=_chain(into, (192, 1)),
     )
