@@ -122,10 +122,10 @@ def available_threads() -> int:
 
 
 class Workers(ThreadPoolExecutor):
-    """A pool of ``threads`` threads, all processors if None."""
+    """A pool of ``threads`` threads, all processors if None; one where it is negative."""
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = threads or available_threads()
+        self.threads = max(1, threads or available_threads())
         super().__init__(self.threads)
 
     def each(self, task: Callable[[T], object], items: Iterable[T]) -> None:

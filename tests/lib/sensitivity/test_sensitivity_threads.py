@@ -7,11 +7,11 @@ import pytest
 from datarobust.sensitivity.native import Workers, available_threads
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5, None])
+@pytest.mark.parametrize("threads", [1, 2, 5, None, -1])
 def test_all_tasks_are_done(threads: int | None) -> None:
     done: list[int] = []
     with Workers(threads) as workers:
-        assert workers.threads == (threads or available_threads())
+        assert workers.threads == max(1, threads or available_threads())
         workers.each(done.append, range(50))
         workers.each(done.append, [])
     assert sorted(done) == list(range(50))
