@@ -49,6 +49,11 @@ class RunFolder(Form):
             path.mkdir(exist_ok=True)
             for name in _OURS:  # of a run that was killed while it replaced one
                 durable.remove(path / f"{name}.new")
+            journal = durable.hidden(path / STATE, "journal")
+            if journal.exists() and not overwrite:
+                old = "an unfinished run of version 0.1, which this version does not go on with"
+                raise ExistsError(f"{path} holds {old}: choose another folder, or say `overwrite`")
+            durable.remove(journal)
             if recorded(path).get("request") == request:
                 return
             hidden = tuple(f".{name}." for name in (STATE, BEST, LAST))

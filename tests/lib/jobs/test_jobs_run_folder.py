@@ -125,12 +125,14 @@ def test_one_that_was_stopped_keeps_its_state(tmp_path: Path) -> None:
     assert job.began_at == [1]
 
 
-def test_a_state_of_version_0_1_is_removed_and_the_training_begins_anew(tmp_path: Path) -> None:
+def test_an_unfinished_run_of_version_0_1_is_refused_and_begun_anew_when_told_to(tmp_path: Path) -> None:
     path, job = tmp_path / "run", Counted(3)
     with pytest.raises(KeyboardInterrupt):
         make(Counted(3, stops_after=2), path, step)
     (path / ".state.resume").rename(path / ".state.journal")
-    assert make(job, path, step)
+    with pytest.raises(ExistsError, match=r"holds an unfinished run of version 0.1, .*`overwrite`"):
+        make(job, path, step)
+    assert make(job, path, step, overwrite=True)
     assert job.began_at == [0]
     assert names(path) == WHOLE
 
