@@ -254,7 +254,7 @@ class Loop(ABC):
                     self.best = (position["best"]["accuracy"], Weights(best, position["best"]["epoch"]))
                     self._best_is_new = True
                 now = self._environment()
-                before = position.get("environment", now)  # not in denoisers of version 0.1.0
+                before = position["environment"]
                 changes = [f"{name} {before.get(name)} before, {now[name]} now" for name in sorted(now)
                            if before.get(name) != now[name]]  # fmt: skip
                 if changes:
