@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from datarobust.artifacts import whole_or_absent
+from datarobust.artifacts import Resume, whole_or_absent
 from datarobust.artifacts.durable import leftovers
 from datarobust.errors import ArtifactError, ExistsError
 
@@ -52,6 +54,43 @@ def test_a_folder(tmp_path: Path) -> None:
     put_folder(path, "three", overwrite=True)
     assert (path / "a").read_text() == "three"
     assert not leftovers(path)
+
+
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[int | str]:
+    """In their order, the inodes of what is brought to the disk, and the names that are given."""
+    events: list[int | str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: events.append(os.fstat(descriptor).st_ino))
+
+    def noted(source: Path, target: Path) -> None:
+        events.append(Path(target).name)
+        renamed(source, target)
+
+    renamed = os.rename
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, noted)
+    return events
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_all_is_on_the_disk_before_it_has_its_name(tmp_path: Path, order: list[int | str], again: bool) -> None:
+    """What a power cut asks for: a file, the folders around it, the name, and the folder that has the name."""
+    path = tmp_path / "run"
+    if again:
+        put_folder(path, "one")
+        order.clear()
+    with whole_or_absent(path, overwrite=True, may_replace=Path.is_dir) as partial:
+        (partial / "inner").mkdir(parents=True)
+        (partial / "inner" / "a").write_text("two")
+        parts = [each.stat().st_ino for each in (partial / "inner" / "a", partial / "inner", partial)]
+    above = tmp_path.stat().st_ino
+    assert order == [*parts, *([".run.old"] if again else []), "run", above, *([".run.trash", above] if again else [])]
+
+
+def test_a_state_is_on_the_disk_before_it_has_its_name(tmp_path: Path, order: list[int | str]) -> None:
+    resume = Resume(tmp_path / "r", "key")
+    resume.save({"a": np.arange(3)})
+    assert order == [resume.path.stat().st_ino, ".r.resume", tmp_path.stat().st_ino]
 
 
 def fail(path: Path, keep: bool) -> None:
