@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -360,7 +360,11 @@ def test_measuring_and_crafting_have_the_precision_of_the_recipe(precision: str,
 class Part(Group):
     """One process of several, whose exchanges are made by the test."""
 
+    asked: list[bool] = field(default_factory=list)
+    """Whether to go no further, as often as all processes were asked; one that asks more often would wait for ever."""
+
     def any(self, value: bool) -> bool:
+        self.asked.append(value)
         return value
 
     def sum(self, tensors: Sequence[torch.Tensor]) -> None:
@@ -374,27 +378,33 @@ def test_processes_craft_together_what_one_does(processes: int, mode: str, monke
     one = training(focus=[1, 7, 8, 20], focus_batch=4, focus_mode=mode)
     one.begin_epoch()
     assert one.crafted is not None
-    whole, parts = one.crafted, []
+    whole, parts, asked = one.crafted, [], set()
     for rank in range(processes):
-        one.group = Part(rank, processes)
+        one.group = part = Part(rank, processes)
         one.begin_epoch()
         parts.append(one.crafted)
+        asked.add(len(part.asked))
+    assert len(asked) == 1
     assert torch.equal(torch.stack(parts).sum(0), whole)
     shares = torch.stack([part.flatten(1).any(1) for part in parts])
     assert shares.sum(0).tolist() == [1] * len(whole)
     assert shares.sum(1).max() - shares.sum(1).min() <= 3  # rounds of three examples each
 
 
-def test_parts_of_a_measurement_add_up() -> None:
+def test_parts_of_a_measurement_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of seven parts have four images, a whole batch, and some have five."""
+    monkeypatch.setattr("datarobust.training.adversarial.BATCH", 4)
     one, some = training(), points(30)
     for domain in (None, Domain.TRACK):
         whole = one.accuracy(some, domain)
         for processes in (2, 3, 7):
-            parts = []
+            parts, asked = [], set()
             for rank in range(processes):
-                one.group = Part(rank, processes)
+                one.group = part = Part(rank, processes)
                 parts.append(one.accuracy(some, domain))
+                asked.add(len(part.asked))
             assert sum(parts) == pytest.approx(whole)
+            assert len(asked) == 1
         one.group = Group(0, 1)
 
 
