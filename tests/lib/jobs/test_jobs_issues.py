@@ -82,11 +82,11 @@ def test_leaks_name_points_of_the_other_set(tmp_path: Path) -> None:
     assert found == {("5", "", "x.png", "c"), ("33", "", "y.png", "c")}
 
 
-def features_of(store: artifacts.Store, path: Path, limit: int | None = None) -> artifacts.Store:
-    """Features by an extractor that turns images upside down: distances are those of the pixels."""
+def features_of(store: artifacts.Store, path: Path, limit: int | None = None, white: float = 1.0) -> artifacts.Store:
+    """Features by an extractor that turns images upside down: distances are those of the pixels, times ``white``."""
 
     def upside_down(images: Array) -> Array:
-        return (images[:, :, ::-1].reshape(len(images), -1) / 255).astype(np.float32)
+        return (images[:, :, ::-1].reshape(len(images), -1) * (white / 255)).astype(np.float32)
 
     extract = Representation(upside_down, 16, "0" * 64, "x", 7)
     make(
@@ -105,6 +105,19 @@ def test_with_features_their_distances_are_taken(tmp_path: Path) -> None:
     )
     assert [list(row.values())[3:] for row in rows] == [list(row.values())[3:] for row in pixels]
     np.testing.assert_allclose([float(row["distance"]) for row in rows], [float(row["distance"]) for row in pixels])
+
+
+def test_leaks_are_searched_in_images_whatever_the_features_say(tmp_path: Path) -> None:
+    images, labels = clouds()
+    store = written(tmp_path / "d.zarr", images, labels)
+    tests = written(tmp_path / "t.zarr", images[[5, 33]] ^ np.uint8(1), np.array([2, 2]))
+    far = features_of(store, tmp_path / "f.zarr", white=100.0)
+    in_pixels, in_features = (
+        issues(store, tmp_path / f"{name}.csv", features=each, others=tests) for name, each in (("p", None), ("f", far))
+    )
+    leaks = [row for row in in_pixels if row["kind"] == "leak"]
+    assert len(leaks) == 2
+    assert [row for row in in_features if row["kind"] == "leak"] == leaks
 
 
 def test_distances_that_say_little_are_remarked_with_a_way_out(tmp_path: Path) -> None:
