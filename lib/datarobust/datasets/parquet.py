@@ -225,8 +225,9 @@ class ParquetSource(Source):
         arrow, classes = pyarrow(), self._classes[name]
         values = numbers = self._column(batch, name)
         if not arrow.types.is_integer(values.type):
-            known = arrow.array([each.encode() for each in classes], values.type)
-            numbers = pyarrow("pyarrow.compute").index_in(values, value_set=known)
+            known, encoded = {each: place for place, each in enumerate(classes)}, values.dictionary_encode()
+            numbers = arrow.array([known.get(_name_of(each)) for each in encoded.dictionary], arrow.int64())
+            numbers = numbers.take(encoded.indices)
         if numbers.null_count:
             place = int(np.argmax(numbers.is_null().to_numpy(zero_copy_only=False)))
             text = shown(_name_of(values[place]))

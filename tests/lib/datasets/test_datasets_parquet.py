@@ -514,6 +514,15 @@ def test_broken_pictures_and_other_sizes(tmp_path):
         ParquetSource(broken, skip_broken=True)
 
 
+def test_labels_that_are_strange_text(tmp_path):
+    """What is no UTF-8, and longer than a name may be, of which the end is taken."""
+    data = pa.array([b"\xff\xfea", b"b" * 5000, b"\xff\xfea"], pa.binary())
+    texts = pa.StringArray.from_buffers(len(data), data.buffers()[1], data.buffers()[2])
+    source = ParquetSource(write(tmp_path / "a.parquet", table(pictures(3), texts)))
+    assert source.spec.classes == ("b" * 4096, "\ufffd\ufffda")
+    assert read(source)[1].tolist() == [1, 0, 1]
+
+
 def test_labels_that_are_text(tmp_path):
     images = pictures(5)
     for kind in (pa.string(), pa.large_string()):
