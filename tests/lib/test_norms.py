@@ -41,6 +41,11 @@ def test_distances_of_bytes_are_in_unit_range() -> None:
     assert norm_of("l2").distances(norm_of("l2").keys(a, b), np.uint8) == 2.0
 
 
+def test_usual_radii_and_steps_are_those_of_appendix_b() -> None:
+    assert {name: norm.eps * 255 for name, norm in NORMS.items()} == {"l2": 128, "linf": 8, "l1": 12 * 255}
+    assert {name: norm.ball.step * 255 for name, norm in NORMS.items() if norm.ball} == {"l2": 32, "linf": 2}
+
+
 def test_unknown_norm_is_refused() -> None:
     with pytest.raises(UsageError, match="choose l2 or linf or l1"):
         norm_of("l3")

@@ -9,6 +9,7 @@ from tests.lib.stored import Interrupt, dataset, merge, stopping, subset
 from datarobust import artifacts, selection
 from datarobust.artifacts import Step
 from datarobust.datasets import describe, lines
+from datarobust.datasets.sources import as_names, as_texts, name_bytes
 from datarobust.errors import DataError, ExistsError, UsageError
 from datarobust.jobs import dataset as jobs
 
@@ -94,6 +95,18 @@ def test_a_merge(tmp_path):
     assert made.attributes["name"] == "one + two"
     assert [s.argv for s in made.history] == [("one",), ("two",), ("derive",)]
     assert made.history[-1].inputs == {"dataset 0": one.digest, "dataset 1": two.digest}
+
+
+def test_names_of_any_length_are_merged(tmp_path):
+    names = [["a.png", "bcd.png"], ["longer/e.png", "f.png"]]
+    stores = [
+        dataset(tmp_path / f"{place}.zarr", rows=2, names=as_names(called, name_bytes(called)))[0]
+        for place, called in enumerate(names)
+    ]
+    nameless, _ = dataset(tmp_path / "2.zarr", rows=2)
+    merge([*stores, nameless], tmp_path / "m.zarr", step)
+    found = as_texts(columns(tmp_path / "m.zarr")["names"])
+    assert found == [*names[0], *names[1], "", ""]
 
 
 def test_interrupted_work_goes_on(tmp_path, monkeypatch):
