@@ -68,6 +68,15 @@ def test_normal_numbers_are_normal() -> None:
     assert abs(float(np.corrcoef(values[:, 0:4000:2].ravel(), values[:, 1:4000:2].ravel())[0, 1])) < 0.01
 
 
+def test_normal_numbers_are_those_of_box_and_muller() -> None:
+    """Each two of the uniform ones make two; a change would break every resumed training in l2."""
+    first, second = (start_noise("uniform", (3, 10), 0, Domain.TRAIN, 0).double().numpy().reshape(-1, 2).T + 1) / 2
+    length = np.sqrt(-2 * np.log(first + 2.0**-24))
+    expected = np.stack([length * np.cos(2 * np.pi * second), length * np.sin(2 * np.pi * second)], 1)
+    found = start_noise("normal", (3, 10), 0, Domain.TRAIN, 0).numpy()
+    np.testing.assert_allclose(found, expected.reshape(3, 10), rtol=1e-6)
+
+
 def test_the_numbers_are_the_same_for_ever() -> None:
     """A change would break every resumed training."""
     assert (start_noise("uniform", (1, 3), 0, Domain.TRAIN, 0).numpy() * 2**23).tolist() == [

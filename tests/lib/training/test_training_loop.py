@@ -391,6 +391,23 @@ def test_processes_craft_together_what_one_does(processes: int, mode: str, monke
     assert shares.sum(1).max() - shares.sum(1).min() <= 3  # rounds of three examples each
 
 
+def test_all_processes_measure_with_the_statistics_of_the_first() -> None:
+    """Each process has its own where groups of batch statistics do not span processes."""
+
+    class Second(Part):
+        def broadcast(self, tensors: Sequence[torch.Tensor]) -> None:
+            for tensor in tensors:
+                tensor.fill_(3)
+
+    one = training()
+    one.group = Second(1, 2)
+    one.train_step(0, one.draw(0))
+    one.end_epoch()
+    buffers = list(one.average.buffers())
+    assert buffers
+    assert all((buffer == 3).all() for buffer in buffers)
+
+
 def test_parts_of_a_measurement_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some of seven parts have four images, a whole batch, and some have five."""
     monkeypatch.setattr("datarobust.training.adversarial.BATCH", 4)
