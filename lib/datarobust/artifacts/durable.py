@@ -2,8 +2,8 @@
 
 Hidden names stand beside the output ``NAME``: ``.NAME.lock`` (held while it is written; ``.NAME.lease`` where the file
 system has no flock), ``.NAME.partial`` (being written), ``.NAME.old`` and ``.NAME.trash`` (while an output is
-replaced), ``.NAME.resume`` (`Resume`). Whoever holds the lock owns them all, so leftovers of killed runs are found and
-removed by the next run, never guessed by age.
+replaced), ``.NAME.resume`` (`Resume`), ``.NAME.shuffle`` (rows of an import, being reordered). Whoever holds the lock
+owns them all, so leftovers of killed runs are found and removed by the next run, never guessed by age.
 """
 
 from __future__ import annotations
@@ -320,7 +320,7 @@ def recover(path: Path) -> None:
         old.rename(trash if os.path.lexists(path) else path)
         sync_folder(path.parent)
         remove(trash)
-    for role in ("resume.new", "progress", "progress.new"):  # progress: of version 0.1, which is not continued
+    for role in ("resume.new", "shuffle", "progress", "progress.new"):  # progress: of version 0.1, not continued
         remove(hidden(path, role))
     if not hidden(path, "resume").exists():
         remove(hidden(path, "partial"))
@@ -353,7 +353,8 @@ def _publish(partial: Path, path: Path) -> None:
 
 def leftovers(path: Path) -> list[Path]:
     """Hidden files and folders of the output ``path`` that are there now."""
-    roles = ("lock", "lease", "partial", "old", "trash", "resume", "resume.new", "journal", "journal.new", "progress")
+    roles = ("lock", "lease", "partial", "old", "trash", "shuffle", "resume", "resume.new")
+    roles += ("journal", "journal.new", "progress")  # of version 0.1
     return [file for role in roles if os.path.lexists(file := hidden(path, role))]
 
 

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from datarobust import artifacts
 from datarobust.ahead import ahead
-from datarobust.artifacts import Step, Store, Writer
+from datarobust.artifacts import Step, Store, Writer, durable
 from datarobust.artifacts.history import join
 from datarobust.datasets.contents import label_column, other_classes, point_column
 from datarobust.datasets.linefiles import check_names, read_labels
@@ -144,7 +144,7 @@ class Import:
             attributes["picture"] = {**spec.picture._asdict(), "shape": list(spec.picture.shape)}
         if self.shuffle is not None:
             attributes["shuffled"] = self.shuffle
-        temporary = output.path.with_name(f".{output.path.name}.shuffle")
+        temporary = durable.hidden(output.path, "shuffle")
         shuffled = Shuffled(source, self.shuffle or 0, temporary, self.budget, output.progress)
         reader = source if self.shuffle is None else shuffled
         history: list[Step] = []
@@ -153,7 +153,6 @@ class Import:
             output.writer(columns, attributes, history, resume=()) as writer,
             closing(shuffled),
         ):
-            shuffled.close()  # what a killed run left; nobody else writes here now
             start = min(map(writer.done, columns))
             blocks = Counted(reader.blocks(start, self.rows), -(-(self.rows - start) // spec.step))
             fill(writer, columns, start, output.progress(blocks))

@@ -104,6 +104,15 @@ def test_a_finished_import_does_nothing(tmp_path, big, monkeypatch):
     assert len(artifacts.open_store(output)) == 99
 
 
+def test_files_of_a_shuffle_that_could_not_be_removed_are_removed_by_the_same_command(tmp_path, big):
+    output = tmp_path / "d.zarr"
+    import_dataset(open_source(str(big)), output, step, limit=100, shuffle=0)
+    (tmp_path / ".d.zarr.shuffle").mkdir()
+    (tmp_path / ".d.zarr.shuffle" / "0").touch()
+    assert not import_dataset(open_source(str(big)), output, step, limit=100, shuffle=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["d.zarr"]
+
+
 @pytest.mark.parametrize("options", [{}, {"shuffle": 1}, {"shuffle": 1, "budget": 8 << 20}])
 def test_an_interrupted_import_goes_on_with_the_same_bits(tmp_path, big, options):
     straight, output = tmp_path / "straight.zarr", tmp_path / "d.zarr"
