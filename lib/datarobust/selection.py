@@ -193,13 +193,15 @@ def _from_lines(selection: Selection, points: int, stdin: BinaryIO | None) -> Ch
     path = Path(selection.path)
     if selection.path == "-":
         rows, digest = read_indices(_stdin(stdin), "stdin", points)
-    elif path.is_dir():
-        where = shown(path)
-        raise SelectionError(f"{where} is a folder, not an index file: for a ranking, write {where}:least:K.")
     else:
         try:
             with path.open("rb") as file:
                 rows, digest = read_indices(file, shown(path), points)
+        except IsADirectoryError as error:
+            where = shown(path)
+            raise SelectionError(
+                f"{where} is a folder, not an index file: for a ranking, write {where}:least:K."
+            ) from error
         except OSError as error:
             fault = f"is not a selection, and no index file can be read there ({error.strerror})"
             raise SelectionError(f"'{shown(selection.text)}' {fault}: {_SPELLINGS}.") from error

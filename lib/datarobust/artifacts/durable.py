@@ -354,8 +354,8 @@ def _publish(partial: Path, path: Path) -> None:
 def leftovers(path: Path) -> list[Path]:
     """Hidden files and folders of the output ``path`` that are there now."""
     roles = ("lock", "lease", "partial", "old", "trash", "shuffle", "resume", "resume.new")
-    roles += ("journal", "journal.new", "progress")  # of version 0.1
-    return [file for role in roles if os.path.lexists(file := hidden(path, role))]
+    before = ("journal", "journal.new", "progress")  # of version 0.1
+    return [file for role in (*roles, *before) if os.path.lexists(file := hidden(path, role))]
 
 
 class Resume:
