@@ -9,6 +9,7 @@ those of the plain library.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -16,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch._functorch import config as functorch
 
 from datarobust.distributed import Group
 from datarobust.networks import within_memory
@@ -100,9 +100,7 @@ def evaluate(
     fast, faster = accelerated(module, some, options.faster, options.compiled)
     model = AttackedModel(module, fast, options.limit)
     run = _Run(model, images, labels, protocol, options, standing, checkpoint, group or Group(0, 1))
-    # FAB takes several gradients of one forward pass: what is compiled may not give its buffers away.
-    undonated = functorch.patch(donated_buffer=False)
-    with frozen(module), frozen(fast), torch.no_grad(), undonated:
+    with frozen(module), frozen(fast), torch.no_grad(), _kept_buffers() if options.compiled else nullcontext():
         for arrays in checkpoint.load_all() if checkpoint is not None else []:
             run.state.restore(arrays)
         run.exchange()
@@ -110,6 +108,14 @@ def evaluate(
         for stage, name in enumerate(["clean", *(attack.name for attack in protocol.attacks)]):
             run.stage(stage, progress(name))
     return replace(run.outcome(flags), faster=faster)
+
+
+def _kept_buffers() -> AbstractContextManager[Any]:
+    """Inside, what is compiled gives no buffers away, because FAB takes several gradients of one forward pass."""
+    from torch._functorch import config  # private: imported where it is needed alone
+
+    kept: AbstractContextManager[Any] = config.patch(donated_buffer=False)
+    return kept
 
 
 @dataclass
