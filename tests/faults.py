@@ -190,7 +190,7 @@ def prepare(bench: Bench) -> None:
 
 
 def contents(folder: Path, names: str = "*") -> dict[str, str]:
-    """sha256 of every file in a folder, hidden ones too, by name; lines of a log without what is measured in them."""
+    """sha256 of every file in a folder, hidden ones too, by name; logs, JSON and reports without times in them."""
     hashes = {}
     for path in sorted(path for top in folder.glob(names) for path in (top, *top.rglob("*"))):
         data = path.read_bytes() if path.is_file() else b""
@@ -200,6 +200,8 @@ def contents(folder: Path, names: str = "*") -> dict[str, str]:
             data = json.dumps([{k: v for k, v in line.items() if k not in measured} for line in lines]).encode()
         if path.suffix == ".json":  # a line of fid says how long it took
             data = re.sub(rb'"(seconds|images_per_second)": [0-9.e+-]+', b"", data)
+        if path.suffix == ".html":  # a report has what stands in such a line, and the digest of its file
+            data = re.sub(rb"(?m)^.*(text-[0-9a-f]{12}|second</dt>|seconds</dt>).*$", b"", data)
         hashes[str(path.relative_to(folder))] = hashlib.sha256(data).hexdigest()
     return hashes
 

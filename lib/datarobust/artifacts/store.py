@@ -203,8 +203,11 @@ class Column:
         return rows
 
     def __getitem__(self, rows: slice | Array) -> Array:
-        """Rows from a start to a stop, or chosen ones, as of an array."""
-        return self.read(rows.start or 0, rows.stop) if isinstance(rows, slice) else self.take(rows)
+        """Rows of a slice, or chosen ones, as of an array."""
+        if not isinstance(rows, slice):
+            return self.take(rows)
+        start, stop, step = rows.indices(len(self))
+        return self.read(start, max(start, stop)) if step == 1 else self.take(np.arange(start, stop, step))
 
     def blocks(self) -> Iterator[tuple[int, Array]]:
         """``(start, rows)`` of all blocks in order; the next is read while the caller works."""

@@ -40,6 +40,11 @@ def test_read_is_a_slice(store: Path, data: st.DataObject, name: str, fresh: boo
     assert rows.flags.writeable
 
 
+@pytest.mark.parametrize("rows", [slice(None), slice(3, None, 2), slice(-4, -1), slice(9, 2), slice(None, None, -3)])
+def test_slices_are_those_of_an_array(store: Path, rows: slice) -> None:
+    np.testing.assert_array_equal(column(store)[rows], rows_of()["images"][rows])
+
+
 @pytest.mark.parametrize("name", ["images", "labels"])
 def test_blocks_are_all_rows_in_order(store: Path, name: str) -> None:
     found = list(column(store, name).blocks())
