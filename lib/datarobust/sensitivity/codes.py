@@ -241,7 +241,9 @@ class Projector:
         _demand_range(floats)
         # A power of two brings the largest number near 1 without rounding, so that squares in float32 stay finite.
         self.scale = np.float32(2.0 ** -int(np.clip(np.frexp(np.abs(floats).max())[1], -126, 126)))
-        self.directions = principal_directions(floats * self.scale, near + far, rng)
+        floats *= self.scale
+        self.directions = principal_directions(floats, near + far, rng)
+        del floats  # of wide rows it is large
         rounded = np.rint(self.directions * (127.0 / np.abs(self.directions).max(axis=0)))
         # Rounding leaves columns nearly orthogonal unless the width is extreme; then bytes are projected as others are.
         self.exact = sample.dtype == np.uint8 and bool(np.linalg.cond(rounded.T @ rounded) < 1e6)
@@ -312,7 +314,8 @@ def principal_directions(sample: Array, count: int, rng: np.random.Generator) ->
     cost.
     """
     basis = rng.standard_normal((sample.shape[1], count), dtype=np.float32)
-    basis, _ = np.linalg.qr(sample.T @ (sample @ basis))
+    basis = sample.T @ (sample @ basis)
+    basis, _ = np.linalg.qr(basis)
     scores = (sample @ basis).astype(np.float64)
     _, vectors = np.linalg.eigh(scores.T @ scores)
     return np.asarray(basis @ vectors[:, ::-1].astype(np.float32), np.float32)
