@@ -1,4 +1,4 @@
-"""Everything that `tests/test_surroundings.py` and `tests/test_surroundings.py` sample, in full: ``make torture``.
+"""Everything that `tests/test_surroundings.py` samples, in full: ``make torture``.
 
     python torture.py [--minutes 60] [--parts faults,...] [--cases sens-rank,...]
 

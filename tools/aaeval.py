@@ -148,7 +148,9 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
                 else:
                     _cli.resumable()
                     step = _cli.step("aaeval", seed, torch_device.type)
-                    new = make(job, path, step, overwrite=overwrite, group=group, labelled=standing.progress)
+                    new = make(
+                        job, path, step, overwrite=overwrite, group=group, labelled=standing.progress, save_every=1.0
+                    )
                     result = read(artifacts.open_store(path, "evaluation"))
             if new:
                 if faster and torch_device.type == "cuda" and not result["faster"]:

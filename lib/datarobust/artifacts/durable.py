@@ -31,12 +31,7 @@ from datarobust.types import Array
 
 _KEY = "datarobust"  # of the metadata of a state
 _STATES = ("resume", "*of*.resume", "part-*.resume")  # of a process alone or the first, of others, of parts
-_JOURNALS = (
-    "journal",
-    "*of*.journal",
-    "[ab].journal",
-    "*-*.journal",
-)  # of version 0.1, not continued
+_JOURNALS = ("journal", "*of*.journal", "[ab].journal", "*-*.journal")  # of version 0.1, not continued
 LEASE, RENEWED = 60.0, 5.0  # seconds after which a lease is dead, and between two renewals
 _NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -362,7 +357,8 @@ class Resume:
     """Named arrays in ``.NAME.resume`` beside the output ``NAME``: at every moment one whole state, or none.
 
     A state of another ``request``, a `fingerprint`, or a damaged one, is removed and never used. Of ``size`` processes
-    each keeps a state of its own, `due` every so many seconds. Hold the output's lock while using it.
+    each keeps a state of its own. One is `due` after ``every`` seconds, later where saving would take more than a tenth
+    of the time, and always where ``every`` is 0. Hold the output's lock while using it.
     """
 
     def __init__(self, output: Path, request: str, rank: int = 0, size: int = 1, every: float = 20.0) -> None:
@@ -370,7 +366,7 @@ class Resume:
         self.request = request
         self.every = every
         self.path = hidden(self.output, "resume" if rank == 0 else f"{rank}of{size}.resume")
-        self._saved = time.monotonic()
+        self._saved, self._cost = time.monotonic(), 0.0
 
     def part(self, name: str) -> Resume:
         """A state of one part of the work, whichever process does it."""
@@ -381,7 +377,8 @@ class Resume:
     @property
     def due(self) -> bool:
         """Whether it is time to save again."""
-        return time.monotonic() - self._saved >= self.every
+        pause = max(self.every, 10 * self._cost) if self.every else 0.0
+        return time.monotonic() - self._saved >= pause
 
     @property
     def left(self) -> bool:
@@ -404,6 +401,7 @@ class Resume:
         """
         from safetensors.numpy import save
 
+        start = time.monotonic()
         whole = {}
         for name, value in arrays.items():
             array = np.asarray(value)
@@ -413,6 +411,7 @@ class Resume:
         with os_errors(self.output):
             replace_file(self.path, save(whole, self._head(whole)))
         self._saved = time.monotonic()
+        self._cost = self._saved - start
 
     def discard(self) -> None:
         """Remove the states of all processes and parts, and journals of version 0.1: the work is done or not wanted."""

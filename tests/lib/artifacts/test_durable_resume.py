@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datarobust.artifacts import Resume
+from datarobust.artifacts import Resume, durable
 from datarobust.errors import ArtifactError
 
 from .conftest import Faults, failing, in_child, killing, put
@@ -37,6 +37,27 @@ def same(found: dict[str, np.ndarray[Any, Any]] | None) -> bool:
             for name, value in STATE.items()
         )
     )
+
+
+def test_saving_takes_at_most_a_tenth_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def write(*_: object) -> None:
+        nonlocal now
+        now += 3.0
+
+    monkeypatch.setattr(durable.time, "monotonic", lambda: now)
+    monkeypatch.setattr(durable, "replace_file", write)
+    resume = Resume(tmp_path / "r", "key", every=1.0)
+    for seconds in (1.0, 30.0, 30.0):
+        now += seconds - 0.1
+        assert not resume.due
+        now += 0.1
+        assert resume.due
+        resume.save(STATE)
+    always = Resume(tmp_path / "r", "key", every=0.0)
+    always.save(STATE)
+    assert always.due
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
