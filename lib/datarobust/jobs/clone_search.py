@@ -281,7 +281,10 @@ def gather(paths: Sequence[Path]) -> tuple[str, list[Sampler], list[Result]]:
     first, _ = files[0]
     if not isinstance(changes := first.get("grid"), dict):
         raise DataError(f"{shown(paths[0])} holds no lines of clone-search: its first line has no grid")
-    axes = {name: [math.inf if value is None else float(value) for value in axis] for name, axis in changes.items()}
+    try:
+        axes = {name: [math.inf if value is None else float(value) for value in axis] for name, axis in changes.items()}
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{shown(paths[0])} holds no lines of clone-search: its grid is not made of numbers") from error
     points = search.grid(axes, Sampler())
     results = {}
     for path, (header, lines) in zip(paths, files, strict=True):
