@@ -148,6 +148,7 @@ def aaeval(  # noqa: D103 - the help is the docstring of the module
                 else:
                     _cli.resumable()
                     step = _cli.step("aaeval", seed, torch_device.type)
+                    # Verdicts are small and attacks are long: saved this often, hardly any work is lost.
                     new = make(
                         job, path, step, overwrite=overwrite, group=group, labelled=standing.progress, save_every=1.0
                     )
