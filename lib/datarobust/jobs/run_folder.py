@@ -34,7 +34,8 @@ class RunFolder(Form):
 
     def finished(self, path: Path, request: str) -> bool:
         """Whether this very training is done."""
-        durable.tidy(path)
+        for output in (path, path / BEST):  # `finished` does so for the last weights
+            durable.tidy(output)
         document = recorded(path)
         if document.get("request") != request or not artifacts.finished(path / LAST, request):
             return False

@@ -181,6 +181,14 @@ def test_what_a_kill_at_the_beginning_leaves_is_in_nobodys_way(tmp_path: Path, l
     assert names(tmp_path / "run") == WHOLE
 
 
+@pytest.mark.parametrize("left", [".best.safetensors.lock", ".last.safetensors.lock", ".state.resume"])
+def test_what_could_not_be_removed_goes_when_the_finished_command_runs_again(tmp_path: Path, left: str) -> None:
+    make(Counted(), tmp_path / "run", step)
+    (tmp_path / "run" / left).write_bytes(b"")
+    assert not make(Counted(), tmp_path / "run", step)
+    assert names(tmp_path / "run") == WHOLE
+
+
 @pytest.mark.parametrize("removed", range(6))
 def test_a_kill_while_another_run_is_cleared_leaves_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int
