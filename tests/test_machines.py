@@ -45,7 +45,8 @@ def test_a_machine_that_is_lost_and_comes_again_changes_no_bit(quick: Path, pair
     agents, log = start(), tmp_path / "run" / "log.jsonl"
     try:
         while not (log.exists() and log.read_text()):  # an epoch, and its state
-            assert all(agent.poll() is None for agent in agents), [agent.communicate() for agent in agents]
+            ended = [agent.communicate() for agent in agents if agent.poll() is not None]
+            assert not ended, ended
             time.sleep(0.01)
         lose(tmp_path / "1")
         said = [agent.communicate(timeout=100) for agent in agents]

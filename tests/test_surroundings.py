@@ -206,16 +206,12 @@ def test_ten_thousand_classes(command: Run, tmp_path: Path) -> None:
     assert neighbours[rows].tolist() == distances.argmin(1).tolist()
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may write everywhere")
 @pytest.mark.parametrize("case", ["sens-rank", "edmtrain", "figure"])
 def test_a_folder_that_may_not_be_written(bench: Bench, case: str) -> None:
     folder = bench.fresh("read-only")
     folder.chmod(0o555)
     name, *words = CASES[case].split()
-    unprivileged = ["setpriv", "--bounding-set", "-dac_override"] if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [*unprivileged, bench.scripts / name, *words], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([bench.quick / name, *words], cwd=folder, capture_output=True, text=True, check=False)
     folder.chmod(0o755)
     assert done.returncode == 1
     assert "cannot be written: permission denied" in done.stderr

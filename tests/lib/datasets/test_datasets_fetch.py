@@ -3,7 +3,6 @@
 import hashlib
 import io
 import multiprocessing
-import os
 import random
 import re
 import socket
@@ -334,7 +333,6 @@ def test_a_disk_that_fills_is_told_and_what_came_is_kept(tmp_path, monkeypatch):
     assert web.requests[0][1]["Range"] == f"bytes={2 * CHUNK}-"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written(tmp_path):
     tmp_path.chmod(0o555)
     fails(tmp_path, Web(serve()), "cannot be written: permission denied", kind=ArtifactError)
