@@ -25,6 +25,7 @@ import tarfile
 import tempfile
 import time
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -161,17 +162,43 @@ def _run(data: bytes, folder: Path) -> None:
 
     for name in ("recipe.json", "log.jsonl"):
         (folder / name).write_bytes(data)
-    for read in (runs.recorded, runs.read_log, runs.open_run):
+    from datarobust.figures import charts
+
+    for read in (runs.recorded, runs.open_run, lambda run: charts.course("r", runs.read_log(run), "r")):
         with contextlib.suppress(DatarobustError):
             read(folder)
 
 
 def _search(data: bytes, folder: Path) -> None:
+    from datarobust.figures import charts
     from datarobust.jobs.clone_search import gather
+    from datarobust.jobs.make import first_line
 
     path = folder / "s.jsonl"
     path.write_bytes(data)
-    gather([path])
+    first_line(path)
+    _, points, results = gather([path])
+    for _ in charts.table_of_search(points, results):
+        pass
+
+
+def _table(data: bytes, folder: Path) -> None:
+    """A table of findings, drawn; the first byte says in which format."""
+    from datarobust import artifacts
+    from datarobust.jobs import figure
+
+    path = folder / f"a.{('csv', 'tsv', 'jsonl')[data[0] % 3 if data else 0]}"
+    path.write_bytes(data[1:])
+    figure.gallery(artifacts.open_store(_small_store(folder / "d.zarr")), path, None, (), 9)
+
+
+def _report(data: bytes, folder: Path) -> None:
+    """A page about a file; the first byte says which name it has."""
+    from datarobust.figures import report
+
+    path = folder / f"a.{('csv', 'tsv', 'json', 'md', 'txt', 'png', 'svg')[data[0] % 7 if data else 0]}"
+    path.write_bytes(data[1:])
+    report.page("page", *report.collect([path]), "0")
 
 
 def _selection(data: bytes, folder: Path) -> None:
@@ -202,6 +229,9 @@ TARGETS: dict[str, Target] = {
     "state": _state,
     "run": _run,
     "search": _search,
+    "table": _table,
+    "report": _report,
+    "zip": _source("a.zip"),
 }
 
 
@@ -257,6 +287,7 @@ def attempt(name: str, data: bytes, folder: Path) -> str | None:
 def seeds(name: str) -> Iterator[bytes]:
     """Valid bytes for a reader, from which mutations begin."""
     import numpy as np
+    from PIL import Image
 
     images = np.arange(2 * 3072, dtype=np.uint8).reshape(2, 3072)
     batch = {b"data": images, b"labels": [0, 1], b"batch_label": b"x", b"filenames": [b"a.png", b"b.png"]}
@@ -277,7 +308,6 @@ def seeds(name: str) -> Iterator[bytes]:
             yield gzip.compress(b"\0\0\x08\3\0\0\0\2\0\0\0\2\0\0\0\2" + bytes(8))
         case "parquet":
             import pyarrow
-            from PIL import Image
             from pyarrow import parquet
 
             file = io.BytesIO()
@@ -344,12 +374,39 @@ def seeds(name: str) -> Iterator[bytes]:
                 Resume(Path(place) / "o", "key").save({"a": np.arange(3), "b": 2.5})
                 yield (Path(place) / ".o.resume").read_bytes()
         case "run":
-            yield b'{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.25}\n'
+            yield b'{"epoch": 1, "loss": 0.5, "tracked_accuracy": 0.5}\n{"epoch": 2, "loss": 0.25}\n'
             yield b'{"request": "ab", "recipe": {"epochs": 1}, "arch": {}, "inputs": {}}\n'
         case "search":
             first = {"request": "ab", "grid": {"rho": [1.5, 2.0], "S_max": [None]}, "features": "pixels"}
             line = {"point": 1, "seed": 0, "images": 4, "score": 0.5, "l2": 1.0, "linf": 0.1}
             yield json.dumps(first).encode() + b"\n" + json.dumps(line).encode() + b"\n"
+        case "table":
+            from datarobust.jobs.issues import COLUMNS
+
+            row = dict.fromkeys(COLUMNS) | {"kind": "duplicate", "score": 0.5, "index": 1, "label": 1}
+            row |= {"other_index": 3, "other_label": 1}
+            yield b"\2" + json.dumps(row).encode() + b"\n"
+            for number, space in enumerate(",\t"):
+                cells = ("" if value is None else str(value) for value in row.values())
+                yield bytes([number]) + f"{space.join(row)}\n{space.join(cells)}\n".encode()
+        case "report":
+            yield b"\0kind,score,index\nduplicate,0.5,1\nlabel,0.25,2\n"
+            yield b"\1point\tdistance\n0\t0.123456789012\n1\tinf\n"
+            yield b'\2{"a": 0.5, "b": {"c": [1, 2]}}\n{"a": 1e300, "b": null}\n'
+            yield b"\3# Title\n\n| a | b |\n| --- | --- |\n| 1 | `x` |\n\n- one\n- [two](x)\n"
+            yield b'\6<svg xmlns="http://www.w3.org/2000/svg" width="2in" height="9pt" viewBox="0 0 5 5"/>'
+            file = io.BytesIO()
+            Image.fromarray(images[0, :48].reshape(4, 4, 3)).save(file, "PNG", dpi=(200, 200))
+            yield b"\5" + file.getvalue()
+        case "zip":
+            file = io.BytesIO()
+            Image.fromarray(images[0, :48].reshape(4, 4, 3)).save(file, "PNG")
+            for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                packed = io.BytesIO()
+                with zipfile.ZipFile(packed, "w", compression) as archive:
+                    archive.writestr("x/cat/a.png", file.getvalue())
+                    archive.writestr("x/dog/b.png", file.getvalue())
+                yield packed.getvalue()
 
 
 def mutations(data: bytes, count: int, salt: int) -> Iterator[bytes]:
@@ -364,7 +421,7 @@ def mutations(data: bytes, count: int, salt: int) -> Iterator[bytes]:
         b"-1",
         b"1" + b"0" * 30,
         b"NaN",
-        b"[" * 40,
+        b"[" * 5000,  # beyond what Python's reader of JSON follows
         b"\x80",
     ]
     for _ in range(count):
@@ -400,7 +457,9 @@ def fuzz(name: str, seconds: int, keep: Path) -> None:
         import datarobust.checkpoints.edm
         import datarobust.checkpoints.torchfiles
         import datarobust.datasets.recognise
+        import datarobust.figures.report
         import datarobust.jobs.clone_search
+        import datarobust.jobs.figure
         import datarobust.selection  # noqa: F401
     slug = re.sub(r"\W+", "-", name)
     corpus = keep / slug

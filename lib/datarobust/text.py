@@ -1,11 +1,14 @@
-"""Text for sentences: foreign names, such as those of files, classes and labels; sizes. Lines of TSV files."""
+"""Text for sentences: foreign names, such as those of files, classes and labels; sizes. Lines of TSV files. JSON."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+_DEPTH = 64
 
 
 def shown(text: str | Path) -> str:
@@ -15,6 +18,26 @@ def shown(text: str | Path) -> str:
     'cat\\x1b[31m'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+
+
+def read_json(text: str | bytes, **options: Any) -> Any:
+    """The value of JSON text, with options of json.loads; ValueError where it is none, or is nested beyond reason.
+
+    Python raises RecursionError for the latter, there or later, as soon as somebody walks through the value.
+    """
+
+    def depth(value: object) -> int:
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return 1 + max(map(depth, items), default=0)
+
+    try:
+        value = json.loads(text, **options)
+        too_deep = depth(value) > _DEPTH
+    except RecursionError:
+        too_deep = True
+    if too_deep:
+        raise ValueError("it is nested too deeply")
+    return value
 
 
 def sized(shape: tuple[int, ...]) -> str:

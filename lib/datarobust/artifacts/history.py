@@ -16,10 +16,10 @@ import numpy as np
 
 from datarobust.artifacts.kinds import KINDS, RESERVED, Kind, Shapes, chosen
 from datarobust.errors import ArtifactError
+from datarobust.text import read_json
 
 RESTORE = "restore it from a copy, or make it again"
 Blocks = Mapping[str, Sequence[str]]  # array -> sha256 of each of its blocks
-_DEPTH = 64
 
 
 def plain(value: object, where: str) -> Any:
@@ -54,18 +54,7 @@ def parse(text: bytes) -> Any:
     def refuse(name: str) -> NoReturn:
         raise ValueError(f"{name} is not JSON number")
 
-    def depth(value: object) -> int:
-        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        return 1 + max(map(depth, items), default=0)
-
-    try:
-        value = json.loads(text.decode("utf-8"), parse_constant=refuse)
-        too_deep = depth(value) > _DEPTH
-    except RecursionError:
-        too_deep = True
-    if too_deep:
-        raise ValueError("it is nested too deeply")
-    return value
+    return read_json(text.decode("utf-8"), parse_constant=refuse)
 
 
 def sha256(data: Any) -> str:

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from datarobust.artifacts import durable
 from datarobust.artifacts.history import Summary
 from datarobust.artifacts.store import peek
 from datarobust.errors import ArtifactError
-from datarobust.text import shown
+from datarobust.text import read_json, shown
 
 RECIPE, LOG, BEST, LAST = "recipe.json", "log.jsonl", "best.safetensors", "last.safetensors"
 STATE, EVENTS = "state", "tensorboard"
@@ -40,7 +39,7 @@ def read_log(run: Path, epochs: int | None = None) -> list[dict[str, Any]]:
     lines = []
     for number, text in enumerate(whole[:epochs], 1):
         try:
-            line = json.loads(text)
+            line = read_json(text)
         except ValueError as error:
             raise ArtifactError(f"{path}, line {number}: no line of a log of training ({error})") from error
         if not isinstance(line, dict) or line.get("epoch") != number:
@@ -83,8 +82,8 @@ def recorded(run: Path) -> dict[str, Any]:
 def _recipe(run: Path) -> dict[str, Any]:
     path = run / RECIPE
     try:
-        document = json.loads(_content(path, _RECIPE_BYTES, "recipe"))
-    except (ValueError, RecursionError) as error:
+        document = read_json(_content(path, _RECIPE_BYTES, "recipe"))
+    except ValueError as error:
         raise ArtifactError(f"{shown(path)} is not a recipe of a training ({error})") from error
     parts = ("recipe", "arch", "inputs")
     if not isinstance(document, dict) or not all(isinstance(document.get(part), dict) for part in parts):

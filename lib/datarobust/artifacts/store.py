@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import json
 import math
 import os
 import stat
@@ -41,6 +40,7 @@ from datarobust.artifacts.history import (
 from datarobust.artifacts.kinds import DTYPES, KINDS, chosen
 from datarobust.artifacts.tensors import load_tensors, peek_tensors
 from datarobust.errors import ArtifactError
+from datarobust.text import read_json
 from datarobust.types import Array, Images
 
 Columns = Mapping[str, tuple[np.dtype[Any] | type | str, tuple[int, ...]]]
@@ -713,7 +713,7 @@ def _ours(path: Path, kind: str) -> bool:
     if not path.is_dir() or not (path / _META).is_file():
         return False
     try:
-        written = json.loads((path / _META).read_bytes())["attributes"]["kind"]
+        written = read_json((path / _META).read_bytes())["attributes"]["kind"]
     except (ValueError, TypeError, KeyError):
         written = None
     if isinstance(written, str) and written != kind:

@@ -221,6 +221,8 @@ def zip_entries(path: Path, most: int, kind: str) -> dict[str, zipfile.ZipInfo]:
         infos = archive.infolist()
     named: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
+        if not info.filename:  # ZipInfo fails on it
+            raise DataError(f"{shown(path)} has a member without a name: pack it again.")
         if named.setdefault(info.filename, info) is not info:
             raise DataError(f"{shown(path)}: two members are called {shown(info.filename)}.")
     return named

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -19,7 +18,7 @@ import numpy as np
 from datarobust.datasets.files import brief, file_sha256, raw_file, reading
 from datarobust.datasets.sources import MOST_CLASSES, Npy, as_labels
 from datarobust.errors import DataError, DatarobustError, SelectionError
-from datarobust.text import shown
+from datarobust.text import read_json, shown
 from datarobust.types import Rows
 
 MOST_NAMES_BYTES = 16 << 20  # of a file of class names
@@ -192,8 +191,8 @@ def _json_rows(file: TextIO, where: str) -> Iterator[tuple[int, str, str]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = read_json(line)
+        except ValueError as error:
             raise DataError(f"{where}, line {number} is not JSON object.") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}, line {number} is not JSON object.")

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import json
 import math
 import os
 import re
@@ -36,7 +35,7 @@ from datarobust.datasets.files import brief, read_start, reading
 from datarobust.datasets.folder import Decoder
 from datarobust.datasets.sources import Block, Labels, Names, Source, Spec
 from datarobust.errors import DataError, ImageError, UsageError
-from datarobust.text import shown
+from datarobust.text import read_json, shown
 from datarobust.types import Rows
 
 START = b"PAR1"
@@ -302,9 +301,9 @@ def class_names(file: ParquetFile, column: str) -> tuple[str, ...]:
     if text is None:
         return ()
     try:
-        feature = json.loads(text)["info"]["features"].get(column)
+        feature = read_json(text)["info"]["features"].get(column)
         names = feature.get("names", []) if isinstance(feature, dict) else []
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{shown(file.path)}: its huggingface metadata are not what that library writes.") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{shown(file.path)}: the names of {shown(column)} in its huggingface metadata are no texts.")

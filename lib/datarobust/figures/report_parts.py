@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 from datarobust.errors import DataError
 from datarobust.figures import Format, style
 from datarobust.norms import plain_symbol
-from datarobust.text import shown
+from datarobust.text import read_json, shown
 from datarobust.types import Floats, Images
 
 MOST_CHARACTERS: Final = 400  # of any text on the page that is not preformatted
@@ -437,8 +437,8 @@ def _objects(words: str, lines: Sequence[str]) -> list[dict[str, Any]]:
     """The JSON objects of a text, one a line or one in all; none where it is something else."""
     for texts in ([line for line in lines if line.strip()], [words]) if words.lstrip().startswith("{") else ():
         try:
-            objects = [json.loads(text) for text in texts]
-        except (ValueError, RecursionError):
+            objects = [read_json(text) for text in texts]
+        except ValueError:
             continue
         return objects if all(isinstance(value, dict) for value in objects) else []
     return []

@@ -26,7 +26,7 @@ from datarobust.jobs.make import Form, Output, Text, first_line
 from datarobust.networks.features import FeatureSpace
 from datarobust.norms import L2, LINF
 from datarobust.randomness import Domain, permutation
-from datarobust.text import shown
+from datarobust.text import read_json, shown
 from datarobust.types import Array, Rows
 
 SHARE = "share"  # role of the hidden file in which other shards find what this one has done of its rungs
@@ -261,7 +261,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     lines = []
     for number, text in enumerate(data[: data.rfind(b"\n") + 1].splitlines() or [b""], 1):
         try:
-            line = json.loads(text)
+            line = read_json(text)
         except ValueError as error:
             raise DataError(f"{shown(path)}, line {number} is not a line of clone-search ({error})") from error
         if not isinstance(line, dict):

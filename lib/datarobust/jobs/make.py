@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from datarobust.artifacts import Resume, Step, Writer, durable
 from datarobust.artifacts.runs import recorded
 from datarobust.distributed import Group
 from datarobust.errors import ArtifactError, UsageError
-from datarobust.text import shown
+from datarobust.text import read_json, shown
 from datarobust.types import Array, Progress
 
 ALONE = Group(0, 1)
@@ -93,7 +92,7 @@ def first_line(path: Path) -> dict[str, Any]:
     with durable.os_errors(path, "read"), path.open("rb") as file:
         first = file.readline(1 << 20)
     try:
-        line = json.loads(first)
+        line = read_json(first)
     except ValueError:
         return {}
     return line if isinstance(line, dict) else {}

@@ -107,7 +107,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         case ".jsonl":
             with path.open(encoding="utf-8", newline="\n") as file:
                 for line in file:
-                    row = json.loads(line)
+                    row = text.read_json(line)
                     if not isinstance(row, dict):
                         raise ValueError(f"{line.strip()[:40]} is not an object")
                     yield row

@@ -281,9 +281,10 @@ def test_overwrite_replaces_only_stores(tmp_path: Path, store: Path, what: str) 
     assert not leftovers(path)
 
 
-def test_a_damaged_store_may_be_overwritten(store: Path) -> None:
+@pytest.mark.parametrize("text", [b"{}", b'{"attributes": ' + b"[" * 5000])
+def test_a_damaged_store_may_be_overwritten(store: Path, text: bytes) -> None:
     reference = tree(store)
-    (store / "zarr.json").write_bytes(b"{}")
+    (store / "zarr.json").write_bytes(text)
     write(store, overwrite=True)
     assert tree(store) == reference
 
