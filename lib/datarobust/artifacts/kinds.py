@@ -16,13 +16,15 @@ RESERVED = ("kind", "version", "digest", "history", "blocks", "seal")  # attribu
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]  # array -> (dtype, shape)
 
 
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _list_of(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(type(item) is kind for item in value)
 
 
 _TYPES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a text", lambda value: isinstance(value, str)),
-    "texts": ("a list of texts", _are_texts),
+    "texts": ("a list of texts", _list_of(str)),
+    "integers": ("a list of integers", _list_of(int)),
+    "objects": ("a list of objects", _list_of(dict)),
     "integer": ("an integer", lambda value: type(value) is int),
     "number": ("a number", lambda value: type(value) in (int, float)),
     "flag": ("true or false", lambda value: type(value) is bool),
@@ -44,10 +46,12 @@ class Field:
 class Attribute:
     """One attribute of a kind."""
 
-    type: Literal["text", "texts", "integer", "number", "flag", "object"]
+    type: Literal["text", "texts", "integer", "integers", "number", "flag", "object", "objects"]
     choices: tuple[str, ...] = ()
     null: bool = False
     since: int = 1  # version of the kind that an artifact with this attribute has at least
+    parts: Mapping[str, Attribute] = field(default_factory=dict)  # that an object must have
+    optional_parts: Mapping[str, Attribute] = field(default_factory=dict)  # of this type where it has them
 
     def complaint(self, value: object) -> str | None:
         """What is wrong with ``value``, or None."""
@@ -56,7 +60,22 @@ class Attribute:
         if self.choices:
             return None if value in self.choices else f"is {value!r}, not {' or '.join(self.choices)}"
         words, fits = _TYPES[self.type]
-        return None if fits(value) else f"is {value!r}, not {words}"
+        if not fits(value):
+            return f"is {value!r}, not {words}"
+        return _complaint(value, self.parts, self.optional_parts) if isinstance(value, dict) else None
+
+
+def _complaint(
+    values: Mapping[str, Any], required: Mapping[str, Attribute], optional: Mapping[str, Attribute]
+) -> str | None:
+    """What is wrong with the attributes in ``values``, or None."""
+    for name, attribute in {**required, **optional}.items():
+        if name in values:
+            if complaint := attribute.complaint(values[name]):
+                return f"has an attribute {name!r} that {complaint}"
+        elif name in required:
+            return f"has no attribute {name!r}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -117,13 +136,7 @@ class Kind:
 
     def complaint_about_attributes(self, attributes: Mapping[str, Any]) -> str | None:
         """What is wrong with these attributes, or None."""
-        for name, attribute in {**self.attributes, **self.optional_attributes}.items():
-            if name in attributes:
-                if complaint := attribute.complaint(attributes[name]):
-                    return f"has an attribute {name!r} that {complaint}"
-            elif name in self.attributes:
-                return f"has no attribute {name!r}, which the kind {self.name} must have"
-        return None
+        return _complaint(attributes, self.attributes, self.optional_attributes)
 
 
 _LABELS = Field(("int64",), ("N",))
@@ -132,6 +145,9 @@ _NAMES = {length: Field(("uint8",), (length, "L"), since=3, identifies=False) fo
 _TEXT = _DIGEST = Attribute("text")
 _INTEGER, _NUMBER, _FLAG, _OBJECT = Attribute("integer"), Attribute("number"), Attribute("flag"), Attribute("object")
 _NORM = Attribute("text", choices=("l2", "linf", "l1"))
+_SHARE = Attribute("number", null=True)
+_ARCH = Attribute("object", parts={"name": _TEXT}, optional_parts={"arguments": _OBJECT})
+_EPOCH = Attribute("integer", null=True)
 _RANKED: Mapping[str, Attribute] = {
     "norm": _NORM,
     "labels": Attribute("text", choices=("hard", "soft")),
@@ -143,8 +159,8 @@ _RANKED: Mapping[str, Attribute] = {
 _NEIGHBOURS: Mapping[str, Attribute] = {"neighbours": Attribute("text", choices=("other", "same"), since=3)}
 _NETWORK: Mapping[str, Any] = {
     "format": "safetensors",
-    "attributes": {"arch": _OBJECT, "weights": Attribute("text", choices=("best", "last"))},
-    "optional_attributes": {"epoch": Attribute("integer", null=True)},
+    "attributes": {"arch": _ARCH, "weights": Attribute("text", choices=("best", "last"))},
+    "optional_attributes": {"epoch": _EPOCH, "classes": Attribute("texts")},
 }
 
 _KINDS = (
@@ -162,7 +178,10 @@ _KINDS = (
         },
         one_of=("images", "features"),
         attributes={"name": _TEXT, "classes": Attribute("texts")},
-        optional_attributes={"shuffled": _INTEGER, "picture": _OBJECT},
+        optional_attributes={
+            "shuffled": _INTEGER,
+            "picture": Attribute("object", parts={"shape": Attribute("integers"), "low": _NUMBER, "high": _NUMBER}),
+        },
     ),
     Kind(
         "ranking",
@@ -202,7 +221,9 @@ _KINDS = (
             "weights": _TEXT,
             "mode": _TEXT,
             "rows": _DIGEST,
-            "calibration": Attribute("object", null=True),
+            "calibration": Attribute(
+                "object", null=True, parts={"frechet": _NUMBER, "points": _INTEGER, "seed": _INTEGER}
+            ),
         },
     ),
     Kind(
@@ -230,7 +251,11 @@ _KINDS = (
             "iterations": _INTEGER,
             "converged": _FLAG,
             "leaves": _INTEGER,
-            "coherence": _OBJECT,
+            "coherence": Attribute(
+                "object",
+                parts={"correlation": _SHARE, "permuted": _SHARE, "permutations": _INTEGER, "p": _SHARE},
+            ),
+            "libraries": _OBJECT,
         },
     ),
     Kind(
@@ -242,10 +267,24 @@ _KINDS = (
             "attacks": Attribute("texts"),
             "norm": _NORM,
             "eps": _NUMBER,
-            "protocol": _OBJECT,
+            "protocol": Attribute(
+                "object",
+                parts={
+                    "version": _TEXT,
+                    "upper_bound": _FLAG,
+                    "parameters": Attribute("objects"),
+                    "left_out": _OBJECT,
+                },
+            ),
             "flags": _OBJECT,
             "dataset": _DIGEST,
             "model": _TEXT,
+        },
+        optional_attributes={
+            "about": Attribute("object", optional_parts={"arch": _ARCH, "weights": _TEXT, "epoch": _EPOCH}),
+            "dataset_points": _INTEGER,
+            "rechecked": _INTEGER,
+            "libraries": _OBJECT,
         },
     ),
     Kind("classifier", **_NETWORK),

@@ -418,6 +418,10 @@ class ParquetFile:
                     row += batch.num_rows
                     if row >= stop:
                         break
+                else:
+                    if row != end:
+                        where = f"{shown(self.path)}: row group {group}"
+                        raise DataError(f"{where} claims {count:,} rows, but has {row - end + count:,}.")
 
     def _largest_page(self, number: int, columns: Sequence[str]) -> int:
         """Bytes of the largest page of these columns in a row group, unpacked; one too large is refused."""

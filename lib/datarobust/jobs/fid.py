@@ -454,9 +454,7 @@ def load_moments(store: Store) -> tuple[Moments, dict[str, Any] | None]:
     except DataError as error:
         raise ArtifactError(f"{shown(store.path)} cannot be used: {error}") from error
     known = store.attributes.get("calibration")
-    if not isinstance(known, dict):
-        return moments, None
-    return moments, {"frechet": float(known["frechet"]), "points": int(known["points"]), "seed": int(known["seed"])}
+    return moments, known and {"frechet": float(known["frechet"]), "points": known["points"], "seed": known["seed"]}
 
 
 @dataclass

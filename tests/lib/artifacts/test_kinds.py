@@ -17,6 +17,13 @@ from datarobust.artifacts.kinds import KINDS, RESERVED, Attribute, chosen
         (Attribute("number"), [0, 1.5], [True, "1", None]),
         (Attribute("flag"), [True, False], [0, None]),
         (Attribute("object"), [{}, {"a": 1}], [[], None]),
+        (Attribute("integers"), [[], [1]], [[True], [1.0], 1, None]),
+        (Attribute("objects"), [[], [{}]], [[1], {}, None]),
+        (
+            Attribute("object", parts={"a": Attribute("text")}, optional_parts={"b": Attribute("flag")}),
+            [{"a": "", "b": True}, {"a": "", "c": 1}],
+            [{}, {"a": 1}, {"a": "", "b": 1}],
+        ),
         (Attribute("text", choices=("l2", "linf")), ["l2"], ["l1", None, 2]),
     ],
 )

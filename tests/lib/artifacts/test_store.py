@@ -60,7 +60,7 @@ ATTRIBUTES: dict[str, dict[str, object]] = {
         "attacks": ["apgd-ce"],
         "norm": "linf",
         "eps": 8 / 255,
-        "protocol": {"version": "standard", "seed": 0},
+        "protocol": {"version": "standard", "seed": 0, "upper_bound": False, "parameters": [], "left_out": {}},
         "flags": {},
         "dataset": "0" * 64,
         "model": "1" * 64,
