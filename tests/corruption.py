@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datarobust.artifacts.history import canonical, pretty, seal_of
 
@@ -112,11 +113,46 @@ def _another(file: Path, other: Path | None, number: int) -> bool:
 
 def _future(file: Path, other: Path | None, number: int) -> bool:
     """The artifact is of a version that does not exist yet, and sealed as that."""
+    return _with_head(file, lambda attributes: {**attributes, "version": 99})
+
+
+def _forge(file: Path, other: Path | None, number: int) -> bool:
+    """Something else stands somewhere in the attributes, or nothing, and they are sealed as they should be."""
+
+    def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        keys = list(value) if isinstance(value, dict) else range(min(len(value), 2)) if isinstance(value, list) else ()
+        for key in keys:
+            yield (*above, key)
+            yield from places(value[key], (*above, key))
+
+    def forged(attributes: dict[str, Any]) -> dict[str, Any]:
+        every = [place for place in places(attributes) if place != ("seal",)]
+        *above, last = every[number * 2654435761 % len(every)]
+        inner: Any = attributes
+        for key in above:
+            inner = inner[key]
+        strange: tuple[object, ...] = (None, True, "x", [], {}, [[1]], 10**30, -1)
+        if (choice := number % (len(strange) + 1)) < len(strange):
+            inner[last] = strange[choice]
+        else:
+            del inner[last]
+        return attributes
+
+    return _with_head(file, forged)
+
+
+def _with_head(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> bool:
+    """Change the attributes in a head and seal them; False where the file has no head."""
+
+    def sealed(attributes: dict[str, Any]) -> dict[str, Any]:
+        changed = change(attributes)
+        return {**changed, "seal": seal_of(changed)}
+
     data = file.read_bytes()
     if file.suffix == ".safetensors":
         length = int.from_bytes(data[:8], "little")
         head = json.loads(data[8 : 8 + length])
-        attributes = _aged(json.loads(head["__metadata__"]["datarobust"]))
+        attributes = sealed(json.loads(head["__metadata__"]["datarobust"]))
         head["__metadata__"]["datarobust"] = canonical(attributes).decode()
         text = json.dumps(head, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
@@ -125,14 +161,9 @@ def _future(file: Path, other: Path | None, number: int) -> bool:
     document = json.loads(data) if file.name == "zarr.json" else {}
     if document.get("node_type") != "group":
         return False
-    document["attributes"] = _aged(document["attributes"])
+    document["attributes"] = sealed(document["attributes"])
     file.write_bytes(pretty(document))
     return True
-
-
-def _aged(attributes: dict[str, object]) -> dict[str, object]:
-    changed = {**attributes, "version": 99}
-    return {**changed, "seal": seal_of(changed)}
 
 
 def _link(file: Path, other: Path | None, number: int) -> bool:
@@ -153,7 +184,9 @@ HARMS: dict[str, Callable[[Path, Path | None, int], bool]] = {
     "another": _another,
     "future": _future,
     "link": _link,
+    "forge": _forge,
 }
+FORGED = 40  # times in each head: another place, and another value
 
 
 # --------------------------------------------------------------------------------------------------------- promise
@@ -213,6 +246,8 @@ def trial(bench: Bench, name: str, file: Path, harm: str, number: int, whole: Wh
         if not any(word in lines[0] for word in ("x/", "x.", " x ", "x:", "'x'")):
             return f"does not say where: {lines[0]}"
         return None if not _outputs(folder) else "refused, but there is an output"
+    if harm == "forge":  # it may be an artifact of its own
+        return None
     if harm == "future" and subject.sealed:
         return "read, although it is of a version that is not known"
     if subject.sealed and (done.stdout, _outputs(folder)) != (whole.stdout, whole.outputs):
@@ -228,4 +263,5 @@ def trials(bench: Bench, name: str) -> Iterator[tuple[Path, str]]:
     """Every file of an artifact, and every harm."""
     for file in files(bench, SUBJECTS[name]):
         for harm in HARMS:
-            yield file, harm
+            head = file in (Path(), Path("zarr.json"))
+            yield from [(file, harm)] * (FORGED if harm == "forge" and head else 1)
