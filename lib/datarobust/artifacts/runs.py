@@ -44,6 +44,8 @@ def read_log(run: Path, epochs: int | None = None) -> list[dict[str, Any]]:
             raise ArtifactError(f"{path}, line {number}: no line of a log of training ({error})") from error
         if not isinstance(line, dict) or line.get("epoch") != number:
             raise ArtifactError(f"{path}, line {number}: no line of a log of training (epoch {number} is expected)")
+        if any(type(value) is int and value.bit_length() > 63 for value in line.values()):
+            raise ArtifactError(f"{path}, line {number}: no line of a log of training (a number is too large)")
         lines.append(line)
     return lines
 

@@ -93,13 +93,18 @@ def _artifact(path: Path, kind: str) -> Tensors:
     return artifacts.load_tensors(path, kind)
 
 
-def assemble_classifier(arch: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> Classifier:
-    """A network of this architecture and these values, in evaluation mode; ArtifactError where they do not fit."""
+def demand_classifier(arch: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> None:
+    """Raise ArtifactError where ``arch`` describes no network, or the tensors are not its own."""
     classes = arch.get("arguments", {}).get("classes")
     title = str(arch.get("name")) if classes is None else f"{arch.get('name')} for {classes} classes"
     with _describing(where, "network"):
         demand_tensors(networks.shapes(arch), tensors, where, title)
-        network = networks.build(arch)
+
+
+def assemble_classifier(arch: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> Classifier:
+    """A network of this architecture and these values, in evaluation mode; ArtifactError where they do not fit."""
+    demand_classifier(arch, tensors, where)
+    network = networks.build(arch)
     network.load_state_dict({name: torch.as_tensor(values) for name, values in tensors.items()})
     return network.eval()
 

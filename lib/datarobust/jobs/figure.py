@@ -419,9 +419,9 @@ def _row(name: str, path: Path, evaluations: Mapping[str, _Evaluation]) -> tuple
     run = open_run(path)
     try:
         recipe = run.recipe["recipe"]
-        norm, eps, epochs, batch, seed = (recipe[key] for key in ("norm", "eps", "epochs", "batch", "seed"))
-        arch, radius = str(run.recipe["arch"]["name"]), eps_text(eps)
-    except (KeyError, TypeError, ValueError) as error:
+        norm, eps, batch, seed = (recipe[key] for key in ("norm", "eps", "batch", "seed"))
+        epochs, arch, radius = int(recipe["epochs"]), str(run.recipe["arch"]["name"]), eps_text(eps)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtifactError(f"{shown(path / RECIPE)} is not a recipe of an adversarial training ({error!r})") from error
     if not run.weights:
         raise ArtifactError(f"{shown(path)} has no weights yet: its training goes on when advtrain is run again")

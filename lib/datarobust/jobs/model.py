@@ -18,7 +18,7 @@ import torch
 from datarobust import artifacts
 from datarobust.artifacts import Store, Tensors, durable
 from datarobust.checkpoints import edm, torchfiles
-from datarobust.checkpoints.models import normalisation_of
+from datarobust.checkpoints.models import demand_classifier, normalisation_of
 from datarobust.datasets.files import raw_file
 from datarobust.errors import DataError, UsageError
 from datarobust.evaluation.statistics import VERDICTS
@@ -160,6 +160,7 @@ def export(
     Returned is what is still missing for a submission, and what the files cannot say, a sentence each. Raises DataError
     where the evaluation is not of this classifier, not of all points in their order, or not AutoAttack.
     """
+    demand_classifier(model.attributes["arch"], model, shown(model.path))
     result = None if evaluation is None else _citable(model, evaluation)
     info, missing = _model_info(model, entry, result), []
     if evaluation is None:

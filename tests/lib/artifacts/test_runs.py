@@ -20,7 +20,9 @@ def test_a_torn_line_is_left_out(tmp_path: Path, cut: int) -> None:
     assert read_log(tmp_path, 1) == [{"epoch": 1, "loss": 1.0}]
 
 
-@pytest.mark.parametrize("text", ["nonsense\n", '{"epoch": 2}\n', "[1]\n", '{"loss": 1}\n'])
+@pytest.mark.parametrize(
+    "text", ["nonsense\n", '{"epoch": 2}\n', "[1]\n", '{"loss": 1}\n', f'{{"epoch": 1, "loss": {10**400}}}\n']
+)
 def test_what_is_no_log_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "log.jsonl").write_text(text)
     with pytest.raises(ArtifactError, match=r"log\.jsonl, line 1: no line of a log") as error:

@@ -121,7 +121,9 @@ def test_runs_that_are_none(tmp_path: Path) -> None:
         (one / f"{name}.safetensors").unlink()
     with pytest.raises(ArtifactError, match="has no weights yet"):
         table_rows([one])
-    for text in ("", "[]", "{}", '{"recipe": {"norm": "linf"}}'):
+    told = {"norm": "linf", "eps": 0.5, "epochs": None, "batch": 64, "seed": 3}
+    nothing = json.dumps({"recipe": told, "arch": evaluated.ARCH, "inputs": {}})
+    for text in ("", "[]", "{}", '{"recipe": {"norm": "linf"}}', nothing):
         (one / "recipe.json").write_text(text)
         with pytest.raises(ArtifactError, match=r"recipe\.json is not a recipe of"):
             table_rows([one])

@@ -14,7 +14,7 @@ from tests.lib.jobs import evaluated as helpers
 from datarobust import artifacts
 from datarobust.artifacts import Store, Tensors
 from datarobust.checkpoints.torchfiles import read_checkpoint
-from datarobust.errors import DataError, ExistsError
+from datarobust.errors import ArtifactError, DataError, ExistsError
 from datarobust.jobs.model import FILES, Entry, export
 from datarobust.networks import build
 from datarobust.training.images import PUBLISHED
@@ -34,6 +34,14 @@ def model(tmp_path: Path) -> Tensors:
 def evaluated(tmp_path: Path, of: Tensors, **more: Any) -> Store:
     path = helpers.evaluation(tmp_path / "e.zarr", RIGHT, BROKEN, **{"model": of.digest, **more})
     return artifacts.open_store(path)
+
+
+def test_an_architecture_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    arch = {**helpers.ARCH, "arguments": {"classes": 4, "channels": 3, "mean": [0.5] * 3, "std": True}}
+    model = artifacts.load_tensors(helpers.classifier(tmp_path / "m.safetensors", arch=arch))
+    with pytest.raises(ArtifactError, match="a network that cannot be built: std of a network"):
+        export(tmp_path / "out", model, ENTRY, None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_everything(tmp_path: Path, model: Tensors) -> None:
