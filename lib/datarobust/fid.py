@@ -53,7 +53,8 @@ class Moments:
     def known(cls, count: int, mean: Floats, covariance: Floats) -> Moments:
         """Of a mean (D) and a covariance (D, D) that were computed before. Raises DataError where they are none."""
         _demand_two(count, "a Fréchet distance")
-        fits = covariance.shape == (len(mean), len(mean)) and np.isfinite(mean).all() and np.isfinite(covariance).all()
+        finite = np.isfinite([np.linalg.norm(mean), np.linalg.norm(covariance)]).all()  # and their squares
+        fits = covariance.shape == (len(mean), len(mean)) and finite
         if not fits or not np.array_equal(covariance, covariance.T) or (np.diagonal(covariance) < 0).any():
             raise DataError("these are no mean and covariance: the covariance is not finite, symmetric and positive")
         return cls(count, mean, None, covariance)

@@ -40,6 +40,7 @@ class Field:
     dims: tuple[str, ...]
     since: int = 1  # version of the kind that an artifact with this array has at least
     identifies: bool = True  # whether the digest covers it; block hashes and seal do in any case
+    least: int | None = None  # value that it may have; NaN is none
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class Kind:
     optional_attributes: Mapping[str, Attribute] = field(default_factory=dict)  # of this type where they are there
     advice: str = ""  # what to do where one of this kind stands in the place of another
 
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """All arrays that it may have, by name."""
+        return {**self.required, **self.optional}
+
     def version_of(self, arrays: Collection[str], attributes: Collection[str]) -> int:
         """The version of an artifact with these arrays and attributes."""
         younger = [self.optional[name].since for name in arrays if name in self.optional]
@@ -108,7 +114,7 @@ class Kind:
         """What is wrong with arrays of these (dtype, shape), or None."""
         if self.format == "safetensors":
             return None  # any state dict: its names belong to the architecture
-        known = {**self.required, **self.optional}
+        known = self.fields
         for name in arrays:
             if name not in known:
                 return f"has an array {name!r}, which the kind {self.name} does not have ({', '.join(known)})"
@@ -139,8 +145,11 @@ class Kind:
         return _complaint(attributes, self.attributes, self.optional_attributes)
 
 
-_LABELS = Field(("int64",), ("N",))
-_INDEX = Field(("int64",), ("M",))
+_LABELS = Field(("int64",), ("N",), least=0)
+_INDEX = Field(("int64",), ("M",), least=0)
+_CLASS = Field(("int64",), ("M",), least=-1)
+_DISTANCES = Field(("float64",), ("N", "k"), least=0)
+_NEAREST = Field(("int64",), ("N", "k"), least=-1)
 _NAMES = {length: Field(("uint8",), (length, "L"), since=3, identifies=False) for length in "NM"}
 _TEXT = _DIGEST = Attribute("text")
 _INTEGER, _NUMBER, _FLAG, _OBJECT = Attribute("integer"), Attribute("number"), Attribute("flag"), Attribute("object")
@@ -186,15 +195,18 @@ _KINDS = (
     Kind(
         "ranking",
         reads=(1, 2, 3),
-        required={"distance": Field(("float64",), ("N",)), "neighbour": _LABELS},
-        optional={"distances": Field(("float64",), ("N", "k")), "neighbours": Field(("int64",), ("N", "k"))},
+        required={
+            "distance": Field(("float64",), ("N",), least=0),
+            "neighbour": Field(("int64",), ("N",), least=-1),
+        },
+        optional={"distances": _DISTANCES, "neighbours": _NEAREST},
         attributes=_RANKED,
         optional_attributes=_NEIGHBOURS,
     ),
     Kind(
         "ranking-part",
         reads=(2, 3),
-        required={"keys": Field(("float64",), ("N", "k")), "neighbours": Field(("int64",), ("N", "k"))},
+        required={"keys": _DISTANCES, "neighbours": _NEAREST},
         attributes={
             **_RANKED,
             "shard": _INTEGER,
@@ -232,7 +244,7 @@ _KINDS = (
         required={
             "position": Field(("float64",), ("M", "2")),
             "index": _INDEX,
-            "distance": Field(("float64",), ("M",)),
+            "distance": Field(("float64",), ("M",), least=0),
         },
         optional={"names": _NAMES["M"]},
         attributes={
@@ -261,7 +273,7 @@ _KINDS = (
     Kind(
         "evaluation",
         reads=(1, 2, 3),
-        required=dict.fromkeys(("index", "label", "clean", "attacked", "broken"), _INDEX),
+        required={"index": _INDEX, "label": _INDEX, "clean": _CLASS, "attacked": _CLASS, "broken": _CLASS},
         optional={"adversarial": Field(("uint8", "float32"), ("M", "C", "H", "W")), "names": _NAMES["M"]},
         attributes={
             "attacks": Attribute("texts"),

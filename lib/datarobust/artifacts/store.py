@@ -165,17 +165,24 @@ def crc32c(data: Images) -> bytes:
 class Column:
     """One array, read by rows; ArtifactError where one that is read is missing, cut short or altered.
 
-    ``shape`` is that of what is read, where it is not the layout's: fewer rows, or rows of another shape.
+    ``shape`` is that of what is read, where it is not the layout's: fewer rows, or rows of another shape. ``least`` is
+    the smallest value that it may have.
     """
 
     def __init__(
-        self, folder: Path, layout: Layout, hashes: Sequence[str], shape: tuple[int, ...] | None = None
+        self,
+        folder: Path,
+        layout: Layout,
+        hashes: Sequence[str],
+        shape: tuple[int, ...] | None = None,
+        least: int | None = None,
     ) -> None:
         self.folder = folder
         self.layout = layout
         self.shape = shape or layout.shape
         self.dtype: np.dtype[Any] = np.dtype(layout.dtype)
         self.hashes = hashes
+        self.least = least
         self._verified: set[int] = set()
 
     def __len__(self) -> int:
@@ -184,7 +191,7 @@ class Column:
     def flat(self, count: int | None = None) -> Column:
         """The rows, or the first ``count`` where there are more, as (N, D)."""
         rows = len(self) if count is None else min(count, len(self))
-        return Column(self.folder, self.layout, self.hashes, (rows, math.prod(self.shape[1:])))
+        return Column(self.folder, self.layout, self.hashes, (rows, math.prod(self.shape[1:])), self.least)
 
     def read(self, start: int = 0, stop: int | None = None) -> Array:
         """Rows ``start`` to ``stop``, or to the end, C-contiguous; IndexError where they are not there."""
@@ -280,6 +287,8 @@ class Column:
         # Booleans are 0 or 1; any other byte would be a third truth value to NumPy.
         if self.dtype == np.bool_ and rows.size and flat(rows).max() > 1:
             raise ArtifactError(f"{file} holds a boolean that is neither 0 nor 1: {RESTORE}")
+        if self.least is not None and (rows < self.least).any():
+            raise ArtifactError(f"{file} holds {rows.min()}, where nothing is below {self.least}: {RESTORE}")
         self._verified.add(block)
         return rows[low - first * layout.chunk : high - first * layout.chunk]
 
@@ -360,7 +369,10 @@ def open_store(path: Path, kind: str | Collection[str] | None = None, *, same: b
             for block, key in enumerate(keys):
                 if sizes[key] != layout.file_bytes(block):
                     raise ArtifactError(_wrong_size(path / name / key, sizes[key], layout.file_bytes(block)))
-    columns = {name: Column(path / name, layout, blocks[name]) for name, layout in layouts.items()}
+    fields = KINDS[summary.kind].fields
+    columns = {
+        name: Column(path / name, layout, blocks[name], least=fields[name].least) for name, layout in layouts.items()
+    }
     return _as_dataset(summary, columns) if as_dataset else Store(summary, columns)
 
 
@@ -524,8 +536,8 @@ class Writer:
 class _Column:
     """One array being written: at most one block is in memory; ``hashes`` are of those on the disk."""
 
-    def __init__(self, path: Path, folder: Path, dtype: str, row: tuple[int, ...]) -> None:
-        self.path, self.folder, self.row = path, folder, row
+    def __init__(self, path: Path, folder: Path, dtype: str, row: tuple[int, ...], least: int | None) -> None:
+        self.path, self.folder, self.row, self.least = path, folder, row, least
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.hashes: list[str] = []
         self.rows = 0
@@ -557,6 +569,8 @@ class _Column:
                 f"{self.path}: {self.folder.name} takes {self.dtype} rows of shape {self.row},"
                 f" not {rows.dtype} of shape {rows.shape[1:]}"
             )
+        if self.least is not None and (rows < self.least).any():
+            raise ArtifactError(f"{self.path}: {self.folder.name} takes nothing below {self.least}, not {rows.min()}")
         self.rows += len(rows)
         while len(rows):
             part = rows[: self._size - self._filled]
@@ -667,7 +681,11 @@ def create(
                 for entry in folder.iterdir():
                     if entry.name not in described:
                         durable.remove(entry)
-                arrays = {name: _Column(path, folder / name, dtype, row) for name, (dtype, row) in described.items()}
+                least = {name: field.least for name, field in schema.fields.items()}
+                arrays = {
+                    name: _Column(path, folder / name, dtype, row, least.get(name))
+                    for name, (dtype, row) in described.items()
+                }
                 for name, column in arrays.items():
                     blocks = bytes(state[f"{name}/blocks"]) if state else b""
                     hashes = [blocks[start : start + 32].hex() for start in range(0, len(blocks), 32)]

@@ -129,7 +129,7 @@ def gallery(ranking: Ranked, most: int) -> Gallery | None:
         return None
     distance, attributes = ranking.distance[rows].tolist(), ranking.store.attributes
     whole = norm_of(attributes["norm"]).whole and attributes["labels"] == "hard" and not ranking.of_features
-    steps = [f"{round(value * LEVELS)}/255" if whole else "" for value in distance]
+    steps = [f"{value * LEVELS:.0f}/255" if whole else "" for value in distance]
     sides = zip(points_of(points, rows), points_of(others, ranking.neighbour[rows]), strict=True)
     pairs = list(map(Pair, sides, fixed(distance), steps))
     of = "the same class" if ranking.same else "another class"

@@ -157,9 +157,7 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
         if not np.isfinite(away):
             why = "was dropped" if np.isnan(away) else f"has no neighbour with {label}"
             raise DataError(f"{ranking.path}: point {row} {why}: choose other points with `select`.")
-        if not 0 <= neighbour < len(other):
-            where = f"{ranking.path}: point {row} has neighbour {neighbour}"
-            raise DataError(f"{where}, but {other.path} has only {len(other)} points: make the ranking anew.")
+        _demand_neighbour(ranking, row, neighbour, other)
     left, right, norm = images.side_of(dataset, rows), images.side_of(other, neighbours), ranking.attributes["norm"]
     caption = f"Points of {dataset.attributes['name']} beside their nearest points with {label}."
     if ranking.attributes["dataset"] != dataset.digest or "images" not in dataset:  # features of these images
@@ -168,6 +166,13 @@ def pairs(dataset: Store, ranking: Store, against: Store | None, select: str | N
     hard = ranking.attributes["labels"] == "hard"  # else distances are weighed with the labels, not those of the images
     drawn = images.draw_pairs(left, right, norm, distance if hard else None)
     return Drawing(drawn, partial(images.table_of_pairs, left, right, norm), remarks, caption)
+
+
+def _demand_neighbour(ranking: Store, row: int, neighbour: int, other: Store) -> None:
+    """Raise DataError where the neighbour of a point is not in the set that it is to be of."""
+    if not 0 <= neighbour < len(other):
+        where = f"{ranking.path}: point {row} has neighbour {neighbour}"
+        raise DataError(f"{where}, but {other.path} has only {len(other)} points: make the ranking anew.")
 
 
 def gallery(
@@ -224,13 +229,16 @@ def _ranked(dataset: Store, ranking: Store, against: Store | None, most: int) ->
     distance, neighbour = ranking.column("distance").read(), ranking.column("neighbour").read()
     rows = images.least_robust_pairs(distance, neighbour, against is None, len(distance))
     same = ranking.attributes.get("neighbours") == "same"
-    nearest = neighbour[rows[:most]]
+    shown_rows = rows[:most]
+    nearest = neighbour[shown_rows]
+    for row, each in zip(shown_rows, nearest, strict=True):
+        _demand_neighbour(ranking, row, each, other)
     sides = zip(
-        galleries.points_of(dataset, rows[:most]),
+        galleries.points_of(dataset, shown_rows),
         galleries.points_of(other, nearest, other is not dataset),
         strict=True,
     )
-    pairs = list(map(galleries.Pair, sides, map(amount, distance[rows[:most]].tolist())))
+    pairs = list(map(galleries.Pair, sides, map(amount, distance[shown_rows].tolist())))
     meaning = f"Points beside their nearest neighbours with {'the same' if same else 'another'} label."
     return galleries.Section("nearest pairs" if same else "least robust points", meaning, pairs, len(rows))
 

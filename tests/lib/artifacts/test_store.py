@@ -128,6 +128,35 @@ def zeros(file: Path) -> None:
     put(file, bytes(file.stat().st_size))
 
 
+BOUNDED = [(kind, name) for kind in ZARR for name, field in kind.fields.items() if field.least is not None]
+
+
+@pytest.mark.parametrize(("kind", "name"), BOUNDED, ids=[f"{kind.name}-{name}" for kind, name in BOUNDED])
+def test_values_that_a_kind_does_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind, name: str
+) -> None:
+    least = kind.fields[name].least
+    assert least is not None
+    random, append = np.random.default_rng(0), artifacts.store.Writer.append
+
+    def with_one_too_small(writer: Any, each: str, rows: Any) -> None:
+        if each == name:
+            rows.reshape(-1)[random.integers(rows.size)] = least - 1
+            monkeypatch.setattr(writer._columns[name], "least", writer_least)
+        append(writer, each, rows)
+
+    monkeypatch.setattr(artifacts.store.Writer, "append", with_one_too_small)
+    writer_least: int | None = least
+    with pytest.raises(ArtifactError, match=f"{name} takes nothing below {least}, not {least - 1}"):
+        make(tmp_path / "a.zarr", kind)
+    writer_least = None  # as other programs may write it
+    store = artifacts.open_store(make(tmp_path / "a.zarr", kind), kind.name)
+    with pytest.raises(ArtifactError, match=f"holds {least - 1}.*, where nothing is below {least}"):
+        store.column(name).read()
+    with pytest.raises(ArtifactError, match="where nothing is below"):
+        artifacts.check(tmp_path / "a.zarr")
+
+
 @pytest.mark.parametrize("kind", ZARR, ids=lambda kind: kind.name)
 def test_every_kind_is_whole(tmp_path: Path, kind: Kind) -> None:
     path = make(tmp_path / "a.zarr", kind)
