@@ -6,6 +6,7 @@ to a file. `trial` is the promise.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,7 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from datarobust import artifacts
 from datarobust.artifacts.history import canonical, pretty, seal_of
+from datarobust.errors import ArtifactError
 
 from .faults import Bench, contents
 
@@ -39,6 +44,9 @@ SUBJECTS = {
     "moments": Subject("m.zarr", "m2.zarr", "fid x ../in/k.zarr --features pixels -o o.json"),
     "embedding": Subject("e.zarr", "e2.zarr", "figure map x -o o.svg --tsv o.tsv"),
     "evaluation": Subject("a.zarr", "a2.zarr", "aacompare x ../in/a.zarr"),
+    "ranking, drawn": Subject("r.zarr", "r2.zarr", "figure gallery ../in/d.zarr x -o o.html"),
+    "evaluation, reported": Subject("a.zarr", "a2.zarr", "figure report ../in/d.zarr x -o o.html"),
+    "clones, drawn": Subject("k.zarr", "k2.zarr", "figure clones ../in/d.zarr x -o o.svg --tsv o.tsv"),
     "classifier": Subject("run/last.safetensors", None, "dataset relabel ../in/d.zarr --model x -o o.zarr"),
     "denoiser": Subject(
         "denoiser/last.safetensors", None, "clone ../in/d.zarr --model x --num-steps 2 --limit 2 -o o.zarr"
@@ -141,6 +149,34 @@ def _forge(file: Path, other: Path | None, number: int) -> bool:
     return _with_head(file, forged)
 
 
+def _strange(file: Path, other: Path | None, number: int) -> bool:
+    """The arrays of a store have a number somewhere, or everywhere, that nobody expects, written as it should be."""
+    if file.name != "zarr.json" or file.parent.name != "x":
+        return False
+    store = artifacts.open_store(file.parent)
+    arrays = {name: store.column(name).read() for name in store.names()}
+    values = [
+        (name, value)
+        for name, array in arrays.items()
+        for value in {"f": (np.nan, np.inf, -np.inf, 1e300), "i": (10**6, 2**63 - 1)}.get(array.dtype.kind, ())
+    ]
+    name, value = values[number // 2 % len(values)]
+    flat = arrays[name].reshape(-1)
+    with np.errstate(over="ignore"):  # float32 makes it infinite
+        flat[slice(None) if number % 2 else number % flat.size] = value
+    columns = {name: (array.dtype.name, array.shape[1:]) for name, array in arrays.items()}
+    shutil.rmtree(file.parent)
+    with (
+        contextlib.suppress(ArtifactError),
+        artifacts.create(  # below 0: it is not written
+            store.path, store.kind, columns, attributes=store.attributes, history=store.history
+        ) as writer,
+    ):
+        for name, array in arrays.items():
+            writer.append(name, array)
+    return file.exists()
+
+
 def _with_head(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> bool:
     """Change the attributes in a head and seal them; False where the file has no head."""
 
@@ -185,8 +221,9 @@ HARMS: dict[str, Callable[[Path, Path | None, int], bool]] = {
     "future": _future,
     "link": _link,
     "forge": _forge,
+    "strange": _strange,
 }
-FORGED = 40  # times in each head: another place, and another value
+SEALED = {"forge": 40, "strange": 20}  # times in each head: another place, and another value
 
 
 # --------------------------------------------------------------------------------------------------------- promise
@@ -237,6 +274,8 @@ def trial(bench: Bench, name: str, file: Path, harm: str, number: int, whole: Wh
     if used is None:
         return ""
     folder, done = used
+    if harm in SEALED and done.returncode == 2:  # it asks for another option
+        return None if "Traceback" not in done.stderr else f"exit code 2: {done.stderr[-600:]}"
     if "Traceback" in done.stderr or done.returncode not in (0, 1):
         return f"exit code {done.returncode}: {done.stderr[-600:]}"
     if done.returncode == 1:
@@ -246,7 +285,7 @@ def trial(bench: Bench, name: str, file: Path, harm: str, number: int, whole: Wh
         if not any(word in lines[0] for word in ("x/", "x.", " x ", "x:", "'x'")):
             return f"does not say where: {lines[0]}"
         return None if not _outputs(folder) else "refused, but there is an output"
-    if harm == "forge":  # it may be an artifact of its own
+    if harm in SEALED:  # it may be an artifact of its own
         return None
     if harm == "future" and subject.sealed:
         return "read, although it is of a version that is not known"
@@ -264,4 +303,4 @@ def trials(bench: Bench, name: str) -> Iterator[tuple[Path, str]]:
     for file in files(bench, SUBJECTS[name]):
         for harm in HARMS:
             head = file in (Path(), Path("zarr.json"))
-            yield from [(file, harm)] * (FORGED if harm == "forge" and head else 1)
+            yield from [(file, harm)] * (SEALED.get(harm, 1) if head else 1)

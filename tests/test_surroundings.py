@@ -30,7 +30,7 @@ Whole = Callable[[str], tuple[Path, dict[str, str], int]]
 ODD = "-ü [1] *"
 DISTURBED = tuple(kind for kind in KINDS if kind != "count")
 disturbing = pytest.mark.skipif(faults.lack() is not None, reason=str(faults.lack()))
-EACH = 13  # every so many of all trials of damage
+EACH = 19  # every so many of all trials of damage
 
 
 @pytest.fixture(scope="module")

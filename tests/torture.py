@@ -107,15 +107,14 @@ def torture(queues: list[list[Trial]], deadline: float, benches: list[Bench]) ->
                 continue
             done[row, column] += 1
             if wrong:
-                broken.append(f"{row}, {column}, {wrong}")
-                print(f"BROKEN {broken[-1]}", flush=True)
+                broken.append(row)
+                print(f"BROKEN {row}, {column}, {wrong}", flush=True)
     columns = list(dict.fromkeys(column for _, column in done))
     print("|", " | ".join(["", *columns, "all", "of", "broken"]), "|")
     print("|---" * (len(columns) + 4) + "|")
     for row in total:
         counts = [done[row, column] for column in columns]
-        bad = sum(line.startswith(f"{row}, ") for line in broken)
-        print("|", " | ".join(map(str, [row, *counts, sum(counts), total[row], bad])), "|")
+        print("|", " | ".join(map(str, [row, *counts, sum(counts), total[row], broken.count(row)])), "|")
     print("|", " | ".join(map(str, ["all", *(sum(done[row, c] for row in total) for c in columns),
                                     done.total(), total.total(), len(broken)])), "|", flush=True)  # fmt: skip
     return not broken

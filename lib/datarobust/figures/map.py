@@ -21,7 +21,7 @@ from datarobust.datasets.contents import names
 from datarobust.errors import DataError, UsageError
 from datarobust.figures import demand_room, records, style
 from datarobust.norms import norm_of
-from datarobust.text import tsv
+from datarobust.text import shown, tsv
 from datarobust.types import Floats, Rows
 
 if TYPE_CHECKING:
@@ -189,16 +189,19 @@ def map_of(store: Store, name: str) -> Map:
         if dissimilarity != norm:
             method, key = f"{method} of {norm_of(dissimilarity).symbol}", f"{key} of {dissimilarity}"
     neighbours = attributes.get("coherence", {})
-    return Map(
-        name,
-        f"{method}, {norm_of(norm).symbol}",
-        norm,
-        store.column("position").read(),
-        store.column("distance").read(),
-        store.column("index").read(),
-        key,
-        attributes.get("stress"),
-        neighbours.get("correlation"),
-        neighbours.get("permuted"),
-        names(store),
-    )
+    try:
+        return Map(
+            name,
+            f"{method}, {norm_of(norm).symbol}",
+            norm,
+            store.column("position").read(),
+            store.column("distance").read(),
+            store.column("index").read(),
+            key,
+            attributes.get("stress"),
+            neighbours.get("correlation"),
+            neighbours.get("permuted"),
+            names(store),
+        )
+    except DataError as error:
+        raise DataError(f"{shown(store.path)}: {error}") from error

@@ -282,7 +282,10 @@ def clones(
         data = datasets.get(store.attributes["dataset"])
         if data is None:
             raise DataError(f"{store.path} was made from a dataset that is not given: name it beside its clones.")
-        copies.append(images.copies_of(name, store, data, count))
+        try:
+            copies.append(images.copies_of(name, store, data, count))
+        except IndexError as error:
+            raise DataError(f"{store.path} is of points that its dataset does not have ({error})") from error
     draw = images.squares if layout == "squares" else images.rows
     caption = f"Images and their clones: {', '.join(called)}."
     return Drawing(draw(copies), partial(images.table_of_clones, copies), caption=caption)
