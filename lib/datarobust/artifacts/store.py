@@ -536,7 +536,7 @@ class Writer:
 class _Column:
     """One array being written: at most one block is in memory; ``hashes`` are of those on the disk."""
 
-    def __init__(self, path: Path, folder: Path, dtype: str, row: tuple[int, ...], least: int | None) -> None:
+    def __init__(self, path: Path, folder: Path, dtype: str, row: tuple[int, ...], least: int | None = None) -> None:
         self.path, self.folder, self.row, self.least = path, folder, row, least
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.hashes: list[str] = []
