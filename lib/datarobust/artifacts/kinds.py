@@ -40,7 +40,7 @@ class Field:
     dims: tuple[str, ...]
     since: int = 1  # version of the kind that an artifact with this array has at least
     identifies: bool = True  # whether the digest covers it; block hashes and seal do in any case
-    least: int | None = None  # value that it may have; NaN is none
+    least: int | None = None  # the smallest value that it may have; NaN may stand anywhere
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ _NAMES = {length: Field(("uint8",), (length, "L"), since=3, identifies=False) fo
 _TEXT = _DIGEST = Attribute("text")
 _INTEGER, _NUMBER, _FLAG, _OBJECT = Attribute("integer"), Attribute("number"), Attribute("flag"), Attribute("object")
 _NORM = Attribute("text", choices=("l2", "linf", "l1"))
-_SHARE = Attribute("number", null=True)
+_MEASURED = Attribute("number", null=True)
 _ARCH = Attribute("object", parts={"name": _TEXT}, optional_parts={"arguments": _OBJECT})
 _EPOCH = Attribute("integer", null=True)
 _RANKED: Mapping[str, Attribute] = {
@@ -265,7 +265,7 @@ _KINDS = (
             "leaves": _INTEGER,
             "coherence": Attribute(
                 "object",
-                parts={"correlation": _SHARE, "permuted": _SHARE, "permutations": _INTEGER, "p": _SHARE},
+                parts={"correlation": _MEASURED, "permuted": _MEASURED, "permutations": _INTEGER, "p": _MEASURED},
             ),
             "libraries": _OBJECT,
         },
