@@ -209,14 +209,15 @@ def main_rankings(rankings: Sequence[Ranked]) -> list[Ranked]:
 def issues(item: Item, words: str) -> Iterator[Finding]:
     """What a table of ``dataset issues`` has found, by kind; nothing where the text is no such table."""
     lines = words.splitlines()
-    head = lines[0] if lines else ""
-    if {"kind", "score", "index"} <= set(head.replace("\t", ",").split(",")):
-        try:
-            counts = Counter(row["kind"] for row in csv.DictReader(lines, delimiter="\t" if "\t" in head else ","))
-        except csv.Error:  # it is shown as text
+    rows = csv.DictReader(lines, delimiter="\t" if "\t" in "".join(lines[:1]) else ",")
+    try:
+        if not {"kind", "score", "index"} <= set(rows.fieldnames or ()):
             return
-        if not counts.keys().isdisjoint(KINDS):
-            yield Finding("issues", item, {"counts": counts}, f"{counts.total():,}")
+        counts = Counter(row["kind"] for row in rows)
+    except csv.Error:  # it is shown as text
+        return
+    if not counts.keys().isdisjoint(KINDS):
+        yield Finding("issues", item, {"counts": counts}, f"{counts.total():,}")
 
 
 def _of_distances(rankings: Sequence[Ranked]) -> Iterator[Finding]:
