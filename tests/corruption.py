@@ -139,9 +139,9 @@ def _forge(file: Path, other: Path | None, number: int) -> bool:
         inner: Any = attributes
         for key in above:
             inner = inner[key]
-        strange: tuple[object, ...] = (None, True, "x", [], {}, [[1]], 10**30, -1)
-        if (choice := number % (len(strange) + 1)) < len(strange):
-            inner[last] = strange[choice]
+        values: tuple[object, ...] = (None, True, "x", [], {}, [[1]], 10**30, -1)
+        if (choice := number % (len(values) + 1)) < len(values):
+            inner[last] = values[choice]
         else:
             del inner[last]
         return attributes

@@ -159,11 +159,10 @@ def _state(data: bytes, folder: Path) -> None:
 def _run(data: bytes, folder: Path) -> None:
     from datarobust.artifacts import runs
     from datarobust.errors import DatarobustError
+    from datarobust.figures import charts
 
     for name in ("recipe.json", "log.jsonl"):
         (folder / name).write_bytes(data)
-    from datarobust.figures import charts
-
     for read in (runs.recorded, runs.open_run, lambda run: charts.course("r", runs.read_log(run), "r")):
         with contextlib.suppress(DatarobustError):
             read(folder)

@@ -23,7 +23,7 @@ def shown(text: str | Path) -> str:
 def read_json(text: str | bytes, **options: Any) -> Any:
     """The value of JSON text, with options of json.loads; ValueError where it is none, or is nested beyond reason.
 
-    Python raises RecursionError for the latter, there or later, as soon as somebody walks through the value.
+    Nesting beyond reason would be a RecursionError, of json.loads or of whoever walks through the value.
     """
 
     def depth(value: object) -> int:

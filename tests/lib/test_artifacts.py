@@ -78,7 +78,7 @@ def test_every_kind_is_documented() -> None:
         (section,) = re.findall(
             rf"^{kind.name} +version {kind.version}\b.*?(?=\n\n|```)", text, re.DOTALL | re.MULTILINE
         )
-        for name, field in {**kind.required, **kind.optional}.items():
+        for name, field in kind.fields.items():
             shape = re.escape("(" + ", ".join(field.dims) + ")")
             needed = "one of" if name in kind.one_of else "required" if name in kind.required else "optional"
             assert re.search(rf"── {name} +{' or '.join(field.dtypes)} +{shape} +{needed}", section), (kind.name, name)

@@ -229,16 +229,16 @@ def _ranked(dataset: Store, ranking: Store, against: Store | None, most: int) ->
     distance, neighbour = ranking.column("distance").read(), ranking.column("neighbour").read()
     rows = images.least_robust_pairs(distance, neighbour, against is None, len(distance))
     same = ranking.attributes.get("neighbours") == "same"
-    shown_rows = rows[:most]
-    nearest = neighbour[shown_rows]
-    for row, each in zip(shown_rows, nearest, strict=True):
+    first = rows[:most]
+    nearest = neighbour[first]
+    for row, each in zip(first, nearest, strict=True):
         _demand_neighbour(ranking, row, each, other)
     sides = zip(
-        galleries.points_of(dataset, shown_rows),
+        galleries.points_of(dataset, first),
         galleries.points_of(other, nearest, other is not dataset),
         strict=True,
     )
-    pairs = list(map(galleries.Pair, sides, map(amount, distance[shown_rows].tolist())))
+    pairs = list(map(galleries.Pair, sides, map(amount, distance[first].tolist())))
     meaning = f"Points beside their nearest neighbours with {'the same' if same else 'another'} label."
     return galleries.Section("nearest pairs" if same else "least robust points", meaning, pairs, len(rows))
 

@@ -34,7 +34,7 @@ class RunFolder(Form):
 
     def finished(self, path: Path, request: str) -> bool:
         """Whether this very training is done."""
-        for output in (path, path / BEST):  # `finished` does so for the last weights
+        for output in (path, path / BEST):  # artifacts.finished does so for LAST
             durable.tidy(output)
         document = recorded(path)
         if document.get("request") != request or not artifacts.finished(path / LAST, request):

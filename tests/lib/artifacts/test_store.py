@@ -74,8 +74,7 @@ SOME = [KINDS["dataset"], KINDS["moments"]]
 def make(path: Path, kind: Kind) -> Path:
     """A store of any kind with all its arrays (but for those that exclude one another)."""
     random = np.random.default_rng(0)
-    fields = {**kind.required, **kind.optional}
-    fields = {name: field for name, field in fields.items() if name not in kind.one_of[1:]}
+    fields = {name: field for name, field in kind.fields.items() if name not in kind.one_of[1:]}
     arrays = {
         name: random.integers(0, 100, [LENGTHS[dim] for dim in field.dims]).astype(field.dtypes[0])
         for name, field in fields.items()
